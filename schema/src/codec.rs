@@ -1,0 +1,92 @@
+//! Length, then body; the only caller of bincode.
+//!
+//! Shape: bincode 2, little endian, variable-length integers. Decoding is strict: a byte limit, no trailing bytes,
+//! and what a collection claims is charged before it is allocated.
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::{Decode, Encode};
+
+/// In-memory bytes that decoding one wire record may claim: a full frame of the densest entries.
+const WIRE_CLAIM_BYTES_MAX: usize = 16 << 20;
+/// In-memory bytes that decoding one record of our own store may claim.
+const STORED_CLAIM_BYTES_MAX: usize = 256 << 20;
+
+type Config<const N: usize> = Configuration<LittleEndian, Varint, Limit<N>>;
+
+fn config<const N: usize>() -> Config<N> {
+    bincode::config::standard().with_limit::<N>()
+}
+
+/// Why bytes are not the record they were taken for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// More bytes than such a record may have.
+    #[error("{got} bytes where at most {max} are allowed")]
+    TooLong {
+        /// Bytes at hand.
+        got: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The record ended before its bytes did.
+    #[error("{extra} bytes after the end of the record")]
+    TrailingBytes {
+        /// Bytes left over.
+        extra: usize,
+    },
+    /// The bytes end early, name an unknown variant, or claim more than the limit.
+    #[error("malformed record: {what}")]
+    Malformed {
+        /// What bincode found.
+        what: String,
+    },
+}
+
+/// Encodes a record.
+pub fn encode<T: Encode>(record: &T) -> Vec<u8> {
+    bincode::encode_to_vec(record, bincode::config::standard()).expect("encoding to memory cannot fail")
+}
+
+/// Decodes a record that came from a peer, at most `max` bytes long.
+///
+/// # Errors
+/// [`DecodeError`]; nothing is allocated beyond a fixed multiple of the bytes at hand.
+pub fn decode<T: Decode<()>>(bytes: &[u8], max: usize) -> Result<T, DecodeError> {
+    if bytes.len() > max {
+        return Err(DecodeError::TooLong { got: bytes.len(), max });
+    }
+    finish(bytes, bincode::decode_from_slice(bytes, config::<WIRE_CLAIM_BYTES_MAX>()))
+}
+
+/// Decodes a record of our own store.
+///
+/// # Errors
+/// [`DecodeError`] when the record is damaged.
+pub fn decode_stored<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
+    finish(bytes, bincode::decode_from_slice(bytes, config::<STORED_CLAIM_BYTES_MAX>()))
+}
+
+fn finish<T>(bytes: &[u8], decoded: Result<(T, usize), bincode::error::DecodeError>) -> Result<T, DecodeError> {
+    match decoded {
+        Ok((record, used)) if used == bytes.len() => Ok(record),
+        Ok((_, used)) => Err(DecodeError::TrailingBytes { extra: bytes.len() - used }),
+        Err(error) => Err(DecodeError::Malformed { what: error.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailing_bytes_are_an_error() {
+        assert_eq!(decode::<u8>(&[7, 8], 9), Err(DecodeError::TrailingBytes { extra: 1 }));
+    }
+
+    #[test]
+    fn a_claimed_length_allocates_nothing() {
+        let claim = encode(&u64::MAX);
+        assert!(matches!(decode::<Vec<u8>>(&claim, 64), Err(DecodeError::Malformed { .. })));
+    }
+}

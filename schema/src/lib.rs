@@ -1,0 +1,13 @@
+//! What peers agree on; no I/O, no clock, no randomness of its own.
+//!
+//! Ids, keys, signed records, the ledger and its rules, the reader of changes, wire frames and the session
+//! machine. Two devices that run this crate decide everything alike.
+
+pub mod codec;
+pub mod id;
+pub mod key;
+pub mod limits;
+pub mod signed;
+pub mod value;
+
+pub use id::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};

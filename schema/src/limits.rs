@@ -1,0 +1,58 @@
+//! Every bound, with its unit and its reason.
+
+use std::time::Duration;
+
+/// One change, bytes: a photo belongs into a file, a chapter fits.
+pub const CHANGE_BYTES_MAX: usize = 4 << 20;
+/// Ops of one change: an 80-byte change can claim any number (AUTHORITY 3.6).
+pub const CHANGE_OPS_MAX: u64 = 1_000_000;
+/// Dependencies of one change: honest changes name all heads, so a low bound would let one Writer freeze a row.
+pub const CHANGE_DEPS_MAX: usize = 65_536;
+/// Largest op counter; Automerge keeps counters in 32 bits.
+pub const OP_COUNTER_MAX: u64 = 1 << 31;
+/// What the deflated columns of one document chunk may inflate to, bytes.
+pub const INFLATED_BYTES_MAX: usize = 256 << 20;
+/// One Automerge sync message, bytes.
+pub const SYNC_MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// One frame on a link, bytes: bigger things are split over frames.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+/// What one peer may have waiting in our mailboxes, bytes.
+pub const MAILBOX_BYTES_MAX: usize = 8 << 20;
+/// Data that a session sends before it waits for an acknowledgement, bytes.
+pub const WINDOW_BYTES: usize = 4 << 20;
+const _: () = assert!(MAILBOX_BYTES_MAX >= FRAME_BYTES_MAX, "a larger frame would wait for ever");
+
+/// One membership op, bytes.
+pub const OP_BYTES_MAX: usize = 64 << 10;
+/// Parents of one op; above that its author first signs merging ops.
+pub const OP_PARENTS_MAX: usize = 256;
+/// Founders of a group.
+pub const FOUNDERS_MAX: usize = 4;
+/// Ids in a flat ledger comparison.
+pub const LEDGER_IDS_MAX: usize = 4096;
+/// Device label, bytes.
+pub const LABEL_BYTES_MAX: usize = 64;
+
+/// Row key, bytes of UTF-8, at least one.
+pub const ROW_KEY_BYTES_MAX: usize = 512;
+/// Table name, bytes of UTF-8 without NUL, at least one.
+pub const TABLE_NAME_BYTES_MAX: usize = 64;
+/// Group name, bytes of UTF-8.
+pub const GROUP_NAME_BYTES_MAX: usize = 256;
+/// Nesting of a value; what lies deeper reads as `Value::TooDeep`.
+pub const VALUE_DEPTH_MAX: usize = 64;
+
+/// Groups of a node.
+pub const GROUPS_MAX: usize = 1_000;
+/// Members of a group.
+pub const MEMBERS_MAX: usize = 10_000;
+/// Links of a node.
+pub const LINKS_MAX: usize = 30;
+
+/// How long an actor may take to answer.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one branch may take to stop before it is killed.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,1 @@
+//! The value of a row, apart from any document.
