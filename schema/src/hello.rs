@@ -1,0 +1,18 @@
+//! What two devices tell each other first: which groups they share, without naming one.
+//!
+//! A token can be computed only by who knows the group's id; it changes with every link and with the side that
+//! sends it, so that it can be neither recognised nor replayed (AUTHORITY 3.9).
+
+use crate::GroupId;
+use crate::handshake::Role;
+use crate::id::hash;
+
+/// The name of a group on one link, as the side with `role` announces it.
+pub fn token(group: GroupId, link: &[u8; 32], role: Role) -> [u8; 32] {
+    hash("token", &[&group.0, link, &[role.byte()]])
+}
+
+/// Equal on both sides exactly when ledger, certificates, state and documents are.
+pub fn summary(ledger: &[u8; 32], state: &[u8; 32], root: &[u8; 32], link: &[u8; 32]) -> [u8; 32] {
+    hash("summary", &[ledger, state, root, link])
+}

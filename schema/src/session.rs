@@ -1,0 +1,503 @@
+//! One group over one link: which frame may follow which; what to send next.
+//!
+//! Both sides announce the root of their documents. Where roots differ the initiator walks: it sends its leaves page
+//! by page, the responder answers with its tip vectors of what differs, and each side queues what the other lacks
+//! and asks for what it lacks itself. The queue holds document ids, never bytes; a window bounds what is under way.
+//! Afterwards every change is sent as it comes. Roots are compared again whenever both sides are quiet, so that
+//! whatever was lost on the way is found; a pair of roots that was walked is not walked again.
+
+pub mod frame;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use self::frame::{SessionFrame, Unit, Units};
+use crate::admission::Refusal;
+use crate::digest::{Mark, Page};
+use crate::limits::WINDOW_BYTES;
+use crate::time::Timestamp;
+use crate::{DeviceId, DocumentId, OpId};
+
+/// Leaves of one page: 64 bytes each, half a frame.
+const PAGE_LEAVES: usize = 8_192;
+/// Marks of one Vectors or Request frame: 72 bytes each, half a frame.
+const FRAME_MARKS: usize = 6_000;
+/// Documents that are looked up for one Units frame.
+const FRAME_DOCUMENTS: usize = 2_048;
+/// Changes of one Units frame, bytes: small enough to be fair, large enough to be cheap.
+const FRAME_UNITS_BYTES: usize = 512 << 10;
+/// How soon after a change the peer hears of the new root.
+const ROOT_DELAY: Duration = Duration::from_millis(250);
+/// How long a peer may owe an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a document is asked for again before the next walk.
+const ASKS_MAX: u32 = 3;
+
+/// What a session reads from its group; every call is short.
+pub trait Documents {
+    /// Why a read may fail: a disk, in life.
+    type Error;
+    /// Hash over all leaves.
+    ///
+    /// # Errors
+    /// When the store fails; so for all reads.
+    fn root(&mut self) -> Result<[u8; 32], Self::Error>;
+    /// The digest of the membership state under which changes are judged.
+    fn state(&mut self) -> [u8; 32];
+    /// Up to `count` leaves behind `after`.
+    #[expect(missing_docs, reason = "see `root`")]
+    fn page(&mut self, after: Option<DocumentId>, count: usize) -> Result<Page, Self::Error>;
+    /// Which documents of the page's stretch differ here.
+    #[expect(missing_docs, reason = "see `root`")]
+    fn differing(&mut self, page: &Page) -> Result<Vec<DocumentId>, Self::Error>;
+    /// The tip vector of a document, sorted; empty when it is not here.
+    #[expect(missing_docs, reason = "see `root`")]
+    fn marks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Self::Error>;
+    /// What the peer lacks of the wanted documents, about `bytes` in all.
+    #[expect(missing_docs, reason = "see `root`")]
+    fn supply(&mut self, wanted: Vec<Wanted>, bytes: usize) -> Result<Supply, Self::Error>;
+}
+
+/// A document and what the peer has of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which document.
+    pub document: DocumentId,
+    /// The peer's tip vector.
+    pub have: Vec<Mark>,
+}
+
+/// The answer to [`Documents::supply`].
+#[derive(Clone, Debug, Default)]
+pub struct Supply {
+    /// The authors that the units name.
+    pub authors: Vec<(DeviceId, OpId)>,
+    /// What can be sent now.
+    pub units: Vec<Unit>,
+    /// What did not fit, or is not durable yet.
+    pub later: Vec<Wanted>,
+}
+
+/// What happens to a session.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A frame of the peer.
+    Frame(SessionFrame),
+    /// Documents that moved, other than by this peer's doing, with their marks before.
+    Changed(Vec<Wanted>),
+    /// The units of this number were judged and stored.
+    Applied {
+        /// Of the [`Effect::Apply`].
+        number: u64,
+        /// What did not get in.
+        refused: Vec<(DocumentId, Refusal)>,
+    },
+    /// The time that [`Session::wake_at`] named has come.
+    Wake,
+}
+
+/// What a session wants done, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send a frame to the peer.
+    Send(SessionFrame),
+    /// Judge, apply and store; answer with [`Input::Applied`].
+    Apply(Units),
+    /// Both sides have the same documents.
+    Synced,
+    /// The peer refused some of what we sent.
+    Refused(Vec<(DocumentId, Refusal)>),
+}
+
+/// Why a session cannot go on; the link is closed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionFault {
+    /// A frame that may not come now.
+    #[error("unexpected frame: {what}")]
+    Unexpected {
+        /// Which one, and why not.
+        what: &'static str,
+    },
+    /// Nothing was answered in time.
+    #[error("peer owed an answer for {} s", ANSWER_TIMEOUT.as_secs())]
+    Stalled,
+}
+
+/// Why a step failed.
+#[derive(Debug)]
+pub enum StepError<E> {
+    /// The peer is at fault.
+    Fault(SessionFault),
+    /// Our own store is.
+    Local(E),
+}
+
+impl<E> From<SessionFault> for StepError<E> {
+    fn from(fault: SessionFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// The state of one group's conversation over one link.
+#[derive(Debug)]
+pub struct Session {
+    initiator: bool,
+    /// The peer's first root is here, so it hears us.
+    ready: bool,
+    their_root: Option<[u8; 32]>,
+    /// Their root came after the last walk began, so it is worth walking.
+    fresh: bool,
+    /// Responder: an unequal root waits for ours.
+    answer_due: bool,
+    sent_root: Option<[u8; 32]>,
+    root_due: Option<Timestamp>,
+    /// Initiator: the pair of roots under walk. A page is always under way.
+    walk: Option<([u8; 32], [u8; 32])>,
+    walk_through: Option<DocumentId>,
+    walked: Option<([u8; 32], [u8; 32])>,
+    outbox: VecDeque<DocumentId>,
+    have: BTreeMap<DocumentId, Vec<Mark>>,
+    number: u64,
+    in_flight: VecDeque<(u64, usize)>,
+    applying: BTreeMap<u64, ()>,
+    received: u64,
+    asked: BTreeMap<DocumentId, u32>,
+    synced: bool,
+    progress: Timestamp,
+}
+
+impl Session {
+    /// Opens a session. `in_sync`: both Hellos carried the same hash, so there is nothing to say.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn open<D: Documents>(
+        now: Timestamp,
+        initiator: bool,
+        in_sync: bool,
+        documents: &mut D,
+    ) -> Result<(Self, Vec<Effect>), D::Error> {
+        let root = documents.root()?;
+        let session = Self {
+            initiator,
+            ready: in_sync,
+            their_root: in_sync.then_some(root),
+            fresh: false,
+            answer_due: false,
+            sent_root: Some(root),
+            root_due: None,
+            walk: None,
+            walk_through: None,
+            walked: None,
+            outbox: VecDeque::new(),
+            have: BTreeMap::new(),
+            number: 0,
+            in_flight: VecDeque::new(),
+            applying: BTreeMap::new(),
+            received: 0,
+            asked: BTreeMap::new(),
+            synced: in_sync,
+            progress: now,
+        };
+        let effects = if in_sync {
+            vec![Effect::Synced]
+        } else {
+            vec![Effect::Send(SessionFrame::Root { root, state: documents.state() })]
+        };
+        Ok((session, effects))
+    }
+
+    /// Both sides had equal documents when they last compared, and nothing has moved since.
+    pub fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// When the session wants an [`Input::Wake`].
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        let owed = self.is_owed().then(|| self.progress + ANSWER_TIMEOUT);
+        [owed, self.root_due].into_iter().flatten().min()
+    }
+
+    /// Takes one input to its effects.
+    ///
+    /// # Errors
+    /// [`StepError::Fault`] ends the session and the link.
+    pub fn step<D: Documents>(
+        &mut self,
+        now: Timestamp,
+        input: Input,
+        documents: &mut D,
+    ) -> Result<Vec<Effect>, StepError<D::Error>> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Frame(frame) => {
+                self.progress = now;
+                self.frame(frame, documents, &mut effects)?;
+            }
+            Input::Changed(changed) => {
+                if self.ready {
+                    for wanted in changed {
+                        // What the peer said of itself is better than what we suppose.
+                        if !self.have.contains_key(&wanted.document) {
+                            self.queue(wanted);
+                        }
+                    }
+                }
+            }
+            Input::Applied { number, refused } => self.applied(number, refused, documents, &mut effects)?,
+            Input::Wake => {
+                if self.is_owed() && now >= self.progress + ANSWER_TIMEOUT {
+                    return Err(SessionFault::Stalled.into());
+                }
+            }
+        }
+        self.pump(now, documents, &mut effects).map_err(StepError::Local)?;
+        self.compare(now, documents, &mut effects).map_err(StepError::Local)?;
+        Ok(effects)
+    }
+
+    fn frame<D: Documents>(
+        &mut self,
+        frame: SessionFrame,
+        documents: &mut D,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), StepError<D::Error>> {
+        match frame {
+            SessionFrame::Root { root, .. } => {
+                self.ready = true;
+                self.their_root = Some(root);
+                self.fresh = true;
+                self.answer_due = !self.initiator;
+            }
+            SessionFrame::Leaves(page) => {
+                if self.initiator {
+                    return Err(SessionFault::Unexpected { what: "leaves from the responder" }.into());
+                }
+                let mut answer = Vec::new();
+                let mut marks = 0;
+                for document in documents.differing(&page).map_err(StepError::Local)? {
+                    let mine = documents.marks(document).map_err(StepError::Local)?;
+                    marks += mine.len() + 1;
+                    answer.push((document, mine));
+                    if marks >= FRAME_MARKS {
+                        let documents = std::mem::take(&mut answer);
+                        effects.push(Effect::Send(SessionFrame::Vectors { documents, last: false }));
+                        marks = 0;
+                    }
+                }
+                effects.push(Effect::Send(SessionFrame::Vectors { documents: answer, last: true }));
+            }
+            SessionFrame::Vectors { documents: theirs, last } => {
+                let Some(pair) = self.walk else {
+                    return Err(SessionFault::Unexpected { what: "vectors without a walk" }.into());
+                };
+                let mut request = Vec::new();
+                for (document, have) in theirs {
+                    let mine = documents.marks(document).map_err(StepError::Local)?;
+                    if lacks(&have, &mine) {
+                        self.queue(Wanted { document, have: have.clone() });
+                    }
+                    if lacks(&mine, &have) {
+                        request.push((document, mine));
+                    }
+                }
+                if !request.is_empty() {
+                    effects.push(Effect::Send(SessionFrame::Request { documents: request }));
+                }
+                if last {
+                    match self.walk_through {
+                        Some(through) => {
+                            self.send_page(Some(through), documents, effects).map_err(StepError::Local)?;
+                        }
+                        None => {
+                            self.walk = None;
+                            self.walked = Some(pair);
+                        }
+                    }
+                }
+            }
+            SessionFrame::Request { documents: theirs } => {
+                for (document, have) in theirs {
+                    let mine = documents.marks(document).map_err(StepError::Local)?;
+                    if lacks(&have, &mine) {
+                        self.queue(Wanted { document, have });
+                    }
+                }
+            }
+            SessionFrame::Units(units) => {
+                if units.number != self.received + 1 {
+                    return Err(SessionFault::Unexpected { what: "units out of order" }.into());
+                }
+                self.received = units.number;
+                self.applying.insert(units.number, ());
+                effects.push(Effect::Apply(units));
+            }
+            SessionFrame::Ack { number, refused } => {
+                if number > self.number {
+                    return Err(SessionFault::Unexpected { what: "acknowledgement of nothing" }.into());
+                }
+                while self.in_flight.front().is_some_and(|(sent, _)| *sent <= number) {
+                    self.in_flight.pop_front();
+                }
+                if !refused.is_empty() {
+                    effects.push(Effect::Refused(refused));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn applied<D: Documents>(
+        &mut self,
+        number: u64,
+        refused: Vec<(DocumentId, Refusal)>,
+        documents: &mut D,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), StepError<D::Error>> {
+        self.applying.remove(&number);
+        let mut request = Vec::new();
+        for (document, refusal) in &refused {
+            if !refusal.is_missing() {
+                continue;
+            }
+            let asked = self.asked.entry(*document).or_default();
+            if *asked < ASKS_MAX {
+                *asked += 1;
+                request.push((*document, documents.marks(*document).map_err(StepError::Local)?));
+            }
+        }
+        effects.push(Effect::Send(SessionFrame::Ack { number, refused }));
+        if !request.is_empty() {
+            effects.push(Effect::Send(SessionFrame::Request { documents: request }));
+        }
+        Ok(())
+    }
+
+    /// Fills the window from the outbox.
+    fn pump<D: Documents>(
+        &mut self,
+        now: Timestamp,
+        documents: &mut D,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), D::Error> {
+        while self.ready && !self.outbox.is_empty() {
+            let room = WINDOW_BYTES.saturating_sub(self.in_flight.iter().map(|(_, bytes)| bytes).sum());
+            if room == 0 {
+                break;
+            }
+            let count = self.outbox.len().min(FRAME_DOCUMENTS);
+            let wanted = self.outbox.drain(..count).map(|document| Wanted {
+                document,
+                have: self.have.remove(&document).unwrap_or_default(),
+            });
+            let supply = documents.supply(wanted.collect(), room.min(FRAME_UNITS_BYTES))?;
+            for wanted in supply.later.into_iter().rev() {
+                self.outbox.push_front(wanted.document);
+                self.have.insert(wanted.document, wanted.have);
+            }
+            if supply.units.is_empty() {
+                // Nothing more can be sent before something is stored.
+                if self.outbox.len() < count {
+                    continue;
+                }
+                break;
+            }
+            if self.in_flight.is_empty() {
+                self.progress = now;
+            }
+            self.number += 1;
+            let bytes = supply.units.iter().map(|unit| unit.message.len() + 100 * unit.tips.len()).sum();
+            self.in_flight.push_back((self.number, bytes));
+            let units = Units { number: self.number, authors: supply.authors, units: supply.units };
+            effects.push(Effect::Send(SessionFrame::Units(units)));
+        }
+        Ok(())
+    }
+
+    /// Compares roots once everything under way has arrived.
+    fn compare<D: Documents>(
+        &mut self,
+        now: Timestamp,
+        documents: &mut D,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), D::Error> {
+        if !self.is_quiet() {
+            self.synced = false;
+            self.root_due = None;
+            return Ok(());
+        }
+        let root = documents.root()?;
+        if self.their_root == Some(root) {
+            self.root_due = None;
+            self.answer_due = false;
+            if self.sent_root != Some(root) {
+                self.announce(root, documents, effects);
+            }
+            self.asked.clear();
+            if !std::mem::replace(&mut self.synced, true) {
+                effects.push(Effect::Synced);
+            }
+            return Ok(());
+        }
+        self.synced = false;
+        if self.sent_root != Some(root) {
+            let due = *self.root_due.get_or_insert(now + ROOT_DELAY);
+            if now >= due {
+                self.announce(root, documents, effects);
+            }
+        } else if self.answer_due {
+            self.announce(root, documents, effects);
+        }
+        if let (true, true, Some(theirs)) = (self.initiator, self.fresh, self.their_root) {
+            self.fresh = false;
+            if self.walked != Some((root, theirs)) {
+                self.walk = Some((root, theirs));
+                self.progress = now;
+                self.send_page(None, documents, effects)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn announce<D: Documents>(&mut self, root: [u8; 32], documents: &mut D, effects: &mut Vec<Effect>) {
+        self.sent_root = Some(root);
+        self.root_due = None;
+        self.answer_due = false;
+        effects.push(Effect::Send(SessionFrame::Root { root, state: documents.state() }));
+    }
+
+    fn send_page<D: Documents>(
+        &mut self,
+        after: Option<DocumentId>,
+        documents: &mut D,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), D::Error> {
+        let page = documents.page(after, PAGE_LEAVES)?;
+        self.walk_through = page.through;
+        effects.push(Effect::Send(SessionFrame::Leaves(page)));
+        Ok(())
+    }
+
+    fn queue(&mut self, wanted: Wanted) {
+        if self.have.insert(wanted.document, wanted.have).is_none() {
+            self.outbox.push_back(wanted.document);
+        }
+    }
+
+    fn is_owed(&self) -> bool {
+        self.walk.is_some() || !self.in_flight.is_empty()
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.ready && !self.is_owed() && self.outbox.is_empty() && self.applying.is_empty()
+    }
+}
+
+/// Whether `there` has a change that `here` has not.
+fn lacks(here: &[Mark], there: &[Mark]) -> bool {
+    there.iter().any(|mark| {
+        here.binary_search_by_key(&mark.replica, |own| own.replica)
+            .map_or(true, |position| here[position].seq < mark.seq)
+    })
+}

@@ -1,0 +1,141 @@
+//! Brings two ledgers of one group together, before its documents.
+//!
+//! Each side names its heads. Where the hashes differ each pulls what it lacks, naming what it has; new ops are
+//! pushed as they come. A side that is not (yet) a member has nothing to give and only pulls.
+
+use std::collections::BTreeSet;
+
+use bincode::{Decode, Encode};
+
+use crate::OpId;
+use crate::ledger::Ledger;
+use crate::limits::LEDGER_IDS_MAX;
+use crate::signed::Envelope;
+
+/// Envelopes of one Push frame, bytes: half a frame.
+const PUSH_BYTES: usize = 512 << 10;
+
+/// What one side says to the other.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum LedgerFrame {
+    /// My ledger has this hash.
+    Summary {
+        /// Over ops, certificates and revocations.
+        hash: [u8; 32],
+    },
+    /// Send me what I lack.
+    Pull {
+        /// What I have, at most [`LEDGER_IDS_MAX`].
+        have: Vec<OpId>,
+    },
+    /// Here it is, in causal order.
+    Push {
+        /// Membership ops.
+        ops: Vec<Envelope>,
+        /// Device certificates.
+        certificates: Vec<Envelope>,
+        /// Device revocations by their users.
+        revocations: Vec<Envelope>,
+        /// Nothing of the answer follows.
+        last: bool,
+    },
+}
+
+/// What a ledger session wants done, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerEffect {
+    /// Send a frame to the peer.
+    Send(LedgerFrame),
+    /// Admit what the peer pushed, then call [`LedgerSession::admitted`].
+    Admit {
+        /// Membership ops.
+        ops: Vec<Envelope>,
+        /// Device certificates.
+        certificates: Vec<Envelope>,
+        /// Device revocations.
+        revocations: Vec<Envelope>,
+        /// The pull is answered.
+        last: bool,
+    },
+    /// Everything that the peer had is here: the documents may follow.
+    Agreed,
+}
+
+/// One group's ledger conversation over one link.
+#[derive(Debug, Default)]
+pub struct LedgerSession {
+    pulling: bool,
+    agreed: bool,
+}
+
+impl LedgerSession {
+    /// Opens the conversation; `in_sync` when both Hellos carried the same hash.
+    pub fn open(in_sync: bool, ledger: &Ledger) -> (Self, Vec<LedgerEffect>) {
+        let session = Self { pulling: false, agreed: in_sync };
+        let effect = if in_sync {
+            LedgerEffect::Agreed
+        } else {
+            LedgerEffect::Send(LedgerFrame::Summary { hash: ledger.hash() })
+        };
+        (session, vec![effect])
+    }
+
+    /// Takes a frame of the peer.
+    pub fn frame(&mut self, frame: LedgerFrame, ledger: &Ledger) -> Vec<LedgerEffect> {
+        match frame {
+            LedgerFrame::Summary { hash } if hash == ledger.hash() => self.agree(),
+            LedgerFrame::Summary { .. } => self.pull(ledger),
+            LedgerFrame::Pull { have } => answer(&have.into_iter().collect(), ledger),
+            LedgerFrame::Push { ops, certificates, revocations, last } => {
+                vec![LedgerEffect::Admit { ops, certificates, revocations, last: last && self.pulling }]
+            }
+        }
+    }
+
+    /// After an [`LedgerEffect::Admit`]: `missing` when parents of an op are unknown here.
+    pub fn admitted(&mut self, last: bool, missing: bool, ledger: &Ledger) -> Vec<LedgerEffect> {
+        if last {
+            self.pulling = false;
+            return self.agree();
+        }
+        if missing { self.pull(ledger) } else { Vec::new() }
+    }
+
+    /// Pushes what our ledger gained, other than from this peer.
+    pub fn grown(ops: Vec<Envelope>, certificates: Vec<Envelope>, revocations: Vec<Envelope>) -> LedgerEffect {
+        LedgerEffect::Send(LedgerFrame::Push { ops, certificates, revocations, last: false })
+    }
+
+    fn pull(&mut self, ledger: &Ledger) -> Vec<LedgerEffect> {
+        if std::mem::replace(&mut self.pulling, true) {
+            return Vec::new();
+        }
+        let have = ledger.ids().into_iter().take(LEDGER_IDS_MAX).collect();
+        vec![LedgerEffect::Send(LedgerFrame::Pull { have })]
+    }
+
+    fn agree(&mut self) -> Vec<LedgerEffect> {
+        if std::mem::replace(&mut self.agreed, true) { Vec::new() } else { vec![LedgerEffect::Agreed] }
+    }
+}
+
+fn answer(have: &BTreeSet<OpId>, ledger: &Ledger) -> Vec<LedgerEffect> {
+    let mut effects = Vec::new();
+    let mut ops = Vec::new();
+    let mut bytes = 0;
+    for envelope in ledger.ops_missing_from(have) {
+        bytes += envelope.payload.len() + 80;
+        ops.push(envelope);
+        if bytes >= PUSH_BYTES {
+            bytes = 0;
+            effects.push(LedgerSession::grown(std::mem::take(&mut ops), Vec::new(), Vec::new()));
+        }
+    }
+    effects.push(LedgerEffect::Send(LedgerFrame::Push {
+        ops,
+        certificates: ledger.certificates(),
+        revocations: ledger.revocations(),
+        last: true,
+    }));
+    effects
+}
