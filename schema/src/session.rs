@@ -8,7 +8,7 @@
 
 pub mod frame;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use self::frame::{SessionFrame, Unit, Units};
@@ -160,7 +160,7 @@ pub struct Session {
     have: BTreeMap<DocumentId, Vec<Mark>>,
     number: u64,
     in_flight: VecDeque<(u64, usize)>,
-    applying: BTreeMap<u64, ()>,
+    applying: BTreeSet<u64>,
     received: u64,
     asked: BTreeMap<DocumentId, u32>,
     synced: bool,
@@ -179,10 +179,23 @@ impl Session {
         documents: &mut D,
     ) -> Result<(Self, Vec<Effect>), D::Error> {
         let root = documents.root()?;
-        let session = Self {
+        let mut session = Self::new(now, initiator, root);
+        session.ready = in_sync;
+        session.their_root = in_sync.then_some(root);
+        session.synced = in_sync;
+        let effects = if in_sync {
+            vec![Effect::Synced]
+        } else {
+            vec![Effect::Send(SessionFrame::Root { root, state: documents.state(), opening: true })]
+        };
+        Ok((session, effects))
+    }
+
+    fn new(now: Timestamp, initiator: bool, root: [u8; 32]) -> Self {
+        Self {
             initiator,
-            ready: in_sync,
-            their_root: in_sync.then_some(root),
+            ready: false,
+            their_root: None,
             fresh: false,
             answer_due: false,
             sent_root: Some(root),
@@ -194,18 +207,12 @@ impl Session {
             have: BTreeMap::new(),
             number: 0,
             in_flight: VecDeque::new(),
-            applying: BTreeMap::new(),
+            applying: BTreeSet::new(),
             received: 0,
             asked: BTreeMap::new(),
-            synced: in_sync,
+            synced: false,
             progress: now,
-        };
-        let effects = if in_sync {
-            vec![Effect::Synced]
-        } else {
-            vec![Effect::Send(SessionFrame::Root { root, state: documents.state() })]
-        };
-        Ok((session, effects))
+        }
     }
 
     /// Both sides had equal documents when they last compared, and nothing has moved since.
@@ -233,7 +240,7 @@ impl Session {
         match input {
             Input::Frame(frame) => {
                 self.progress = now;
-                self.frame(frame, documents, &mut effects)?;
+                self.frame(now, frame, documents, &mut effects)?;
             }
             Input::Changed(changed) => {
                 if self.ready {
@@ -259,12 +266,19 @@ impl Session {
 
     fn frame<D: Documents>(
         &mut self,
+        now: Timestamp,
         frame: SessionFrame,
         documents: &mut D,
         effects: &mut Vec<Effect>,
     ) -> Result<(), StepError<D::Error>> {
         match frame {
-            SessionFrame::Root { root, .. } => {
+            SessionFrame::Root { root, opening, .. } => {
+                if opening && self.ready {
+                    // The peer's group restarted: begin anew, and tell it our root.
+                    *self = Self::new(now, self.initiator, root);
+                    self.sent_root = None;
+                    self.root_due = Some(now);
+                }
                 self.ready = true;
                 self.their_root = Some(root);
                 self.fresh = true;
@@ -330,7 +344,7 @@ impl Session {
                     return Err(SessionFault::Unexpected { what: "units out of order" }.into());
                 }
                 self.received = units.number;
-                self.applying.insert(units.number, ());
+                self.applying.insert(units.number);
                 effects.push(Effect::Apply(units));
             }
             SessionFrame::Ack { number, refused } => {
@@ -464,7 +478,7 @@ impl Session {
         self.sent_root = Some(root);
         self.root_due = None;
         self.answer_due = false;
-        effects.push(Effect::Send(SessionFrame::Root { root, state: documents.state() }));
+        effects.push(Effect::Send(SessionFrame::Root { root, state: documents.state(), opening: false }));
     }
 
     fn send_page<D: Documents>(

@@ -16,6 +16,8 @@ pub enum SessionFrame {
         root: [u8; 32],
         /// Equal states that refuse differently are a fault.
         state: [u8; 32],
+        /// First word of a session: whatever was under way before is void.
+        opening: bool,
     },
     /// The initiator walks: here are my leaves of one stretch.
     Leaves(Page),

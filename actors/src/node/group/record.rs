@@ -1,0 +1,269 @@
+//! What the store keeps of one document: its place, its replicas with their tips, its changes (pure).
+//!
+//! Shape: one record under the document's id holds table, key, tips and the newest changes, at most
+//! [`INLINE_BYTES_MAX`]; what no longer fits is moved into an immutable chunk beside it. Changes stand in the order in
+//! which they were accepted, which is a causal one. A head is always the newest change of its replica, so heads cost
+//! one bit a replica.
+
+use std::collections::BTreeMap;
+
+use bincode::{Decode, Encode};
+use schema::digest::Mark;
+use schema::key::Signature;
+use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId};
+
+/// Changes that lie in the record itself, bytes: what every commit rewrites.
+pub(crate) const INLINE_BYTES_MAX: usize = 1 << 10;
+/// Every tip whose sequence number is a multiple of this is kept, so that long chains can be sent in parts.
+const CHECKPOINT_SEQ: u64 = 256;
+/// A tip that closes this many bytes of its chain is kept too.
+const CHECKPOINT_BYTES: u64 = 1 << 20;
+
+/// A document as stored.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct DocumentRecord {
+    pub(crate) table: String,
+    pub(crate) key: String,
+    pub(crate) replicas: Vec<ReplicaRecord>,
+    pub(crate) chunks: Vec<ChunkRecord>,
+    /// The newest changes, concatenated.
+    pub(crate) inline: Vec<u8>,
+    /// Which changes they are: the newest of each replica.
+    inline_tops: Vec<Top>,
+}
+
+/// One chain of changes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct ReplicaRecord {
+    /// Index into the group's [`Authors`].
+    pub(crate) author: u32,
+    pub(crate) incarnation: u64,
+    pub(crate) seq: u64,
+    pub(crate) change: ChangeHash,
+    pub(crate) is_head: bool,
+    /// Bytes of the chain behind its last checkpoint.
+    open_bytes: u64,
+    /// Checkpoints, then the newest; its `seq` is the replica's.
+    pub(crate) tips: Vec<TipRecord>,
+}
+
+/// What vouches for a chain up to `seq`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct TipRecord {
+    pub(crate) seq: u64,
+    pub(crate) signature: Signature,
+}
+
+/// An immutable run of changes beside the record.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct ChunkRecord {
+    pub(crate) number: u32,
+    tops: Vec<Top>,
+}
+
+/// The newest change of one replica (by position in the record) within a run.
+type Top = (u32, u64);
+
+/// A change that was just accepted.
+pub(crate) struct Appended<'a> {
+    pub(crate) author: u32,
+    pub(crate) incarnation: u64,
+    pub(crate) seq: u64,
+    pub(crate) change: ChangeHash,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// A chunk to be written beside the record.
+pub(crate) struct Spilled {
+    pub(crate) number: u32,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl DocumentRecord {
+    pub(crate) fn new(table: String, key: String) -> Self {
+        Self {
+            table,
+            key,
+            replicas: Vec::new(),
+            chunks: Vec::new(),
+            inline: Vec::new(),
+            inline_tops: Vec::new(),
+        }
+    }
+
+    /// Adds an accepted change; a run that grew too long for the record is returned.
+    pub(crate) fn append(&mut self, change: &Appended<'_>) -> Option<Spilled> {
+        let position = self.position(change.author, change.incarnation).unwrap_or_else(|| {
+            self.replicas.push(ReplicaRecord {
+                author: change.author,
+                incarnation: change.incarnation,
+                seq: 0,
+                change: change.change,
+                is_head: false,
+                open_bytes: 0,
+                tips: Vec::new(),
+            });
+            self.replicas.len() - 1
+        });
+        let replica = &mut self.replicas[position];
+        replica.seq = change.seq;
+        replica.change = change.change;
+        replica.open_bytes += change.bytes.len() as u64;
+
+        let spilled = if self.inline.len() + change.bytes.len() > INLINE_BYTES_MAX && !self.inline.is_empty() {
+            Some(self.spill())
+        } else {
+            None
+        };
+        self.inline.extend_from_slice(change.bytes);
+        let position = u32::try_from(position).expect("a document has fewer replicas than its record bytes");
+        match self.inline_tops.iter_mut().find(|(replica, _)| *replica == position) {
+            Some((_, seq)) => *seq = change.seq,
+            None => self.inline_tops.push((position, change.seq)),
+        }
+        spilled
+    }
+
+    fn spill(&mut self) -> Spilled {
+        let number = self.chunks.last().map_or(0, |chunk| chunk.number + 1);
+        self.chunks.push(ChunkRecord { number, tops: std::mem::take(&mut self.inline_tops) });
+        Spilled { number, bytes: std::mem::take(&mut self.inline) }
+    }
+
+    /// Keeps a verified tip of a replica's newest change, or of one of its checkpoints on the way there.
+    pub(crate) fn keep_tip(&mut self, author: u32, incarnation: u64, tip: TipRecord) {
+        let Some(position) = self.position(author, incarnation) else { return };
+        let replica = &mut self.replicas[position];
+        if replica.tips.last().is_some_and(|last| last.seq >= tip.seq) {
+            return;
+        }
+        // The tip before this one stays when it is a checkpoint.
+        if replica.tips.last().is_some_and(|last| last.seq % CHECKPOINT_SEQ != 0)
+            && replica.open_bytes < CHECKPOINT_BYTES
+        {
+            replica.tips.pop();
+        } else {
+            replica.open_bytes = 0;
+        }
+        replica.tips.push(tip);
+    }
+
+    /// Marks which replicas end in a head.
+    pub(crate) fn set_heads(&mut self, is_head: impl Fn(&ChangeHash) -> bool) {
+        for replica in &mut self.replicas {
+            replica.is_head = is_head(&replica.change);
+        }
+    }
+
+    pub(crate) fn heads(&self) -> impl Iterator<Item = ChangeHash> {
+        self.replicas.iter().filter(|replica| replica.is_head).map(|replica| replica.change)
+    }
+
+    /// The replica ids, in the order of the records.
+    pub(crate) fn replica_ids(
+        &self,
+        group: GroupId,
+        document: DocumentId,
+        authors: &Authors,
+    ) -> Option<Vec<ReplicaId>> {
+        let id = |replica: &ReplicaRecord| {
+            let (device, grant) = authors.get(replica.author)?;
+            Some(ReplicaId::of(group, document, device, grant, replica.incarnation))
+        };
+        self.replicas.iter().map(id).collect()
+    }
+
+    /// The tip vector, sorted. `None`: an author is not in the table, so the record is damaged.
+    pub(crate) fn marks(&self, group: GroupId, document: DocumentId, authors: &Authors) -> Option<Vec<Mark>> {
+        let ids = self.replica_ids(group, document, authors)?;
+        let mut marks: Vec<_> = ids
+            .into_iter()
+            .zip(&self.replicas)
+            .map(|(id, replica)| Mark { replica: id, seq: replica.seq, change: replica.change })
+            .collect();
+        marks.sort_unstable();
+        Some(marks)
+    }
+
+    /// Which runs hold a change beyond `have` (a sequence number for each replica record): chunk numbers in order,
+    /// and whether the inline run does.
+    pub(crate) fn runs_beyond(&self, have: &[u64]) -> (Vec<u32>, bool) {
+        let beyond = |tops: &[Top]| {
+            tops.iter().any(|(replica, seq)| have.get(*replica as usize).is_none_or(|have| have < seq))
+        };
+        let chunks = self.chunks.iter().filter(|chunk| beyond(&chunk.tops)).map(|chunk| chunk.number).collect();
+        (chunks, beyond(&self.inline_tops))
+    }
+
+    fn position(&self, author: u32, incarnation: u64) -> Option<usize> {
+        self.replicas.iter().position(|r| r.author == author && r.incarnation == incarnation)
+    }
+}
+
+/// Devices and the grants under which they write, numbered for the records of one group.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Authors {
+    list: Vec<(DeviceId, OpId)>,
+    numbers: BTreeMap<(DeviceId, OpId), u32>,
+}
+
+impl Authors {
+    pub(crate) fn get(&self, number: u32) -> Option<(DeviceId, OpId)> {
+        self.list.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// The number of an author, and whether it is new and must be stored.
+    pub(crate) fn number(&mut self, author: (DeviceId, OpId)) -> (u32, bool) {
+        if let Some(number) = self.numbers.get(&author) {
+            return (*number, false);
+        }
+        let number = u32::try_from(self.list.len()).expect("fewer authors than 2³²");
+        self.list.push(author);
+        self.numbers.insert(author, number);
+        (number, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn append(record: &mut DocumentRecord, incarnation: u64, seq: u64, bytes: usize) -> Option<Spilled> {
+        let change = ChangeHash([u8::try_from(seq % 251).unwrap(); 32]);
+        let spilled =
+            record.append(&Appended { author: 0, incarnation, seq, change, bytes: &vec![7; bytes] });
+        record.keep_tip(0, incarnation, TipRecord { seq, signature: Signature([0; 64]) });
+        spilled
+    }
+
+    #[test]
+    fn a_commit_rewrites_a_bounded_record() {
+        let mut record = DocumentRecord::new("tasks".into(), "a".into());
+        let spilled = (1..=1_000).filter_map(|seq| append(&mut record, 1, seq, 100)).count();
+        assert!(record.inline.len() <= INLINE_BYTES_MAX);
+        assert_eq!(spilled, record.chunks.len());
+        assert_eq!(spilled, 99);
+    }
+
+    #[test]
+    fn checkpoints_stay_so_that_a_long_chain_can_be_sent_in_parts() {
+        let mut record = DocumentRecord::new("tasks".into(), "a".into());
+        for seq in 1..=700 {
+            append(&mut record, 1, seq, 10);
+        }
+        let tips: Vec<_> = record.replicas[0].tips.iter().map(|tip| tip.seq).collect();
+        assert_eq!(tips, [256, 512, 700]);
+    }
+
+    #[test]
+    fn only_runs_with_something_new_are_read() {
+        let mut record = DocumentRecord::new("tasks".into(), "a".into());
+        for seq in 1..=30 {
+            append(&mut record, 1, seq, 100);
+        }
+        assert_eq!(record.runs_beyond(&[0]), (vec![0, 1], true));
+        assert_eq!(record.runs_beyond(&[15]), (vec![1], true));
+        assert_eq!(record.runs_beyond(&[29]), (vec![], true));
+        assert_eq!(record.runs_beyond(&[30]), (vec![], false));
+    }
+}

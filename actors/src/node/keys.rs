@@ -1,0 +1,43 @@
+//! The keys of a group's space: a tag byte, then fixed-width parts (row keys: `group/rows.rs`).
+
+use schema::DocumentId;
+
+/// (device, grant) by number; 4 bytes big-endian.
+pub(crate) const AUTHOR: u8 = b'a';
+/// A run of changes beside a document record; document id, number 4 bytes big-endian.
+pub(crate) const CHUNK: u8 = b'c';
+/// Document records by id.
+pub(crate) const DOCUMENT: u8 = b'd';
+/// Single facts of the group.
+pub(crate) const META: u8 = b'm';
+/// Membership ops, by position: 8 bytes big-endian, in causal order.
+pub(crate) const OP: u8 = b'o';
+/// Device certificates, by id.
+pub(crate) const CERTIFICATE: u8 = b'p';
+/// Device revocations by their users, by id.
+pub(crate) const REVOCATION: u8 = b'v';
+
+/// The incarnation under which this device writes; 8 bytes big-endian.
+pub(crate) const INCARNATION: &[u8] = b"mincarnation";
+
+pub(crate) fn author(number: u32) -> Vec<u8> {
+    tagged(AUTHOR, &number.to_be_bytes())
+}
+
+pub(crate) fn chunk(document: DocumentId, number: u32) -> Vec<u8> {
+    let mut key = tagged(CHUNK, &document.0);
+    key.extend(number.to_be_bytes());
+    key
+}
+
+pub(crate) fn document(document: DocumentId) -> Vec<u8> {
+    tagged(DOCUMENT, &document.0)
+}
+
+/// A tag and what follows it.
+pub(crate) fn tagged(tag: u8, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + rest.len());
+    key.push(tag);
+    key.extend_from_slice(rest);
+    key
+}
