@@ -4,11 +4,11 @@
 //! sends it, so that it can be neither recognised nor replayed (AUTHORITY 3.9).
 
 use crate::GroupId;
-use crate::handshake::Role;
+use crate::handshake::LinkRole;
 use crate::id::hash;
 
 /// The name of a group on one link, as the side with `role` announces it.
-pub fn token(group: GroupId, link: &[u8; 32], role: Role) -> [u8; 32] {
+pub fn token(group: GroupId, link: &[u8; 32], role: LinkRole) -> [u8; 32] {
     hash("token", &[&group.0, link, &[role.byte()]])
 }
 

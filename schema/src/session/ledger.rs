@@ -58,7 +58,10 @@ pub enum LedgerEffect {
         last: bool,
     },
     /// Everything that the peer had is here: the documents may follow.
-    Agreed,
+    Agreed {
+        /// The documents are equal too.
+        in_sync: bool,
+    },
 }
 
 /// One group's ledger conversation over one link.
@@ -73,7 +76,7 @@ impl LedgerSession {
     pub fn open(in_sync: bool, ledger: &Ledger) -> (Self, Vec<LedgerEffect>) {
         let session = Self { pulling: false, agreed: in_sync };
         let effect = if in_sync {
-            LedgerEffect::Agreed
+            LedgerEffect::Agreed { in_sync }
         } else {
             LedgerEffect::Send(LedgerFrame::Summary { hash: ledger.hash() })
         };
@@ -106,6 +109,11 @@ impl LedgerSession {
         LedgerEffect::Send(LedgerFrame::Push { ops, certificates, revocations, last: false })
     }
 
+    /// The documents may be spoken of.
+    pub fn is_agreed(&self) -> bool {
+        self.agreed
+    }
+
     fn pull(&mut self, ledger: &Ledger) -> Vec<LedgerEffect> {
         if std::mem::replace(&mut self.pulling, true) {
             return Vec::new();
@@ -115,7 +123,7 @@ impl LedgerSession {
     }
 
     fn agree(&mut self) -> Vec<LedgerEffect> {
-        if std::mem::replace(&mut self.agreed, true) { Vec::new() } else { vec![LedgerEffect::Agreed] }
+        if std::mem::replace(&mut self.agreed, true) { Vec::new() } else { vec![LedgerEffect::Agreed { in_sync: false }] }
     }
 }
 

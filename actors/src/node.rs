@@ -1,0 +1,447 @@
+//! Root: starts, orders and stops every branch.
+//!
+//! Parent: none. Children: [`store`], [`membership`], one [`group`] per group, [`connection_manager`].
+//! Restart: the root is not restarted. A failing store stops the node: data first. The others are started again, at
+//! most 5 times in 60 s; then a group is shown as failed, and membership or the connection manager stop the node.
+
+pub mod connection_manager;
+pub mod event;
+pub mod gate;
+pub mod group;
+pub(crate) mod keys;
+pub mod membership;
+pub mod store;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{
+    Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent,
+};
+use schema::device::DeviceIdentity;
+use schema::key::SigningKey;
+use schema::limits::STOP_TIMEOUT;
+use schema::{GroupId, UserId};
+use tokio::sync::broadcast;
+
+use self::connection_manager::ConnectionManagerHandle;
+use self::event::Event;
+use self::gate::Routes;
+use self::group::cache::CacheBudget;
+use self::group::{GroupHandle, Groups};
+use self::membership::MembershipHandle;
+use self::store::{Durability, StoreHandle};
+use crate::call::{CallError, Slot, answer};
+use crate::clock::Clock;
+use crate::restart::{Restarts, Verdict};
+use crate::transport::Transport;
+
+/// Events that a slow listener may fall behind.
+const EVENTS_MAX: usize = 1_024;
+/// How long a failed branch rests before it is started again.
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a node is made of.
+#[derive(Clone)]
+pub struct NodeArguments {
+    /// Time, randomness, tasks.
+    pub clock: Clock,
+    /// The user whose device this is.
+    pub user: SigningKey,
+    /// The device's keys and certificate.
+    pub device: DeviceIdentity,
+    /// The opened store.
+    pub store: StoreHandle,
+    /// How links are made.
+    pub transport: Arc<dyn Transport>,
+    /// When a write is answered.
+    pub durability: Durability,
+    /// Bytes that loaded documents may take.
+    pub cache_bytes: usize,
+}
+
+/// A running node. Cheap to clone.
+#[derive(Clone)]
+pub struct NodeHandle {
+    slot: Slot<Message>,
+    store: StoreHandle,
+    membership: MembershipHandle,
+    connections: ConnectionManagerHandle,
+    groups: Groups,
+    events: broadcast::Sender<Event>,
+    personal: GroupId,
+    user: UserId,
+}
+
+/// Lets branches tell the root which groups there should be.
+#[derive(Clone)]
+pub(crate) struct NodeNews {
+    slot: Slot<Message>,
+}
+
+impl NodeNews {
+    pub(crate) fn want_group(&self, group: GroupId) {
+        self.slot.tell(Message::Want { group, reply: None });
+    }
+
+    pub(crate) fn drop_group(&self, group: GroupId) {
+        self.slot.tell(Message::Unwant(group));
+    }
+}
+
+/// One branch of the running tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Branch {
+    /// The actor's file under `actors/src/node`, without its ending.
+    pub name: &'static str,
+    /// Its children, by name.
+    pub children: Vec<Branch>,
+}
+
+impl NodeHandle {
+    /// Starts the tree.
+    ///
+    /// # Errors
+    /// [`SpawnErr`] when a branch cannot start; what had started is stopped again.
+    pub async fn start(arguments: NodeArguments) -> Result<Self, SpawnErr> {
+        let slot = Slot::default();
+        let membership = MembershipHandle::default();
+        let groups = Groups::default();
+        let user = UserId(arguments.user.public());
+        let handle = Self {
+            slot: slot.clone(),
+            store: arguments.store.clone(),
+            membership: membership.clone(),
+            connections: ConnectionManagerHandle::default(),
+            groups: groups.clone(),
+            events: broadcast::Sender::new(EVENTS_MAX),
+            personal: schema::ledger::personal_group(user),
+            user,
+        };
+        let (actor, _) = Actor::spawn(None, Node, (handle.clone(), arguments)).await?;
+        slot.put(actor);
+        Ok(handle)
+    }
+
+    /// Who is in which group.
+    pub fn membership(&self) -> &MembershipHandle {
+        &self.membership
+    }
+
+    /// Whom this node talks to.
+    pub fn connections(&self) -> &ConnectionManagerHandle {
+        &self.connections
+    }
+
+    /// The store.
+    pub fn store(&self) -> &StoreHandle {
+        &self.store
+    }
+
+    /// The user whose device this is.
+    pub fn user(&self) -> UserId {
+        self.user
+    }
+
+    /// The id of the personal group.
+    pub fn personal(&self) -> GroupId {
+        self.personal
+    }
+
+    /// A group that was started.
+    pub fn group(&self, group: GroupId) -> Option<GroupHandle> {
+        self.groups.get(group)
+    }
+
+    /// Starts a group unless it runs, and answers once it does.
+    ///
+    /// # Errors
+    /// [`CallError`] when the node is closed or the group cannot start.
+    pub async fn start_group(&self, group: GroupId) -> Result<GroupHandle, CallError> {
+        self.slot.ask(|reply| Message::Want { group, reply: Some(reply) }).await?;
+        self.groups.get(group).ok_or(CallError::Stopped)
+    }
+
+    /// Everything that happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// The running actors.
+    ///
+    /// # Errors
+    /// [`CallError`] when the node is closed.
+    pub async fn tree(&self) -> Result<Branch, CallError> {
+        self.slot.ask(Message::Tree).await
+    }
+
+    /// Stops every branch in order and answers when nothing runs any more; a second call answers at once.
+    pub async fn close(&self) {
+        let _ = self.slot.ask_within(Message::Close, STOP_TIMEOUT * 6).await;
+    }
+}
+
+enum Message {
+    /// There should be such a group.
+    Want { group: GroupId, reply: Option<RpcReplyPort<()>> },
+    /// There should be no such group.
+    Unwant(GroupId),
+    /// A branch has rested.
+    Restart(Kind),
+    /// Draw the tree.
+    Tree(RpcReplyPort<Branch>),
+    /// Stop everything.
+    Close(RpcReplyPort<()>),
+}
+
+/// Which branch a child is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Store,
+    Membership,
+    Group(GroupId),
+    Connections,
+}
+
+struct State {
+    handle: NodeHandle,
+    arguments: NodeArguments,
+    routes: Routes,
+    budget: CacheBudget,
+    new_incarnation: bool,
+    children: BTreeMap<ActorId, Kind>,
+    restarts: BTreeMap<Kind, Restarts>,
+}
+
+impl State {
+    async fn start(&mut self, kind: Kind, myself: &ActorRef<Message>) -> Result<(), SpawnErr> {
+        let parent = myself.get_cell();
+        let NodeArguments { clock, user, device, store, transport, .. } = self.arguments.clone();
+        let id = match kind {
+            Kind::Store => self.handle.store.start(parent).await?,
+            Kind::Membership => {
+                let arguments = membership::Arguments {
+                    clock,
+                    user,
+                    device,
+                    personal: self.handle.personal,
+                    store,
+                    groups: self.handle.groups.clone(),
+                    routes: self.routes.clone(),
+                    node: NodeNews { slot: self.handle.slot.clone() },
+                    events: self.handle.events.clone(),
+                };
+                self.handle.membership.start(arguments, parent).await?
+            }
+            Kind::Group(group) => {
+                let arguments = group::Arguments {
+                    clock,
+                    device: device.signing,
+                    store,
+                    membership: self.handle.membership.clone(),
+                    budget: self.budget.clone(),
+                    durability: self.arguments.durability,
+                    new_incarnation: self.new_incarnation,
+                    personal: group == self.handle.personal,
+                };
+                let handle = self.handle.groups.get(group).ok_or_else(|| {
+                    SpawnErr::StartupFailed(format!("group {} has no space", group.short()).into())
+                })?;
+                handle.start(arguments, parent).await?
+            }
+            Kind::Connections => {
+                let arguments = connection_manager::Arguments {
+                    clock,
+                    device,
+                    transport,
+                    switchboard: Arc::new(self.routes.clone()),
+                };
+                self.handle.connections.start(arguments, parent).await?
+            }
+        };
+        self.children.insert(id, kind);
+        Ok(())
+    }
+
+    async fn want(&mut self, group: GroupId, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        if self.handle.groups.get(group).is_none() {
+            let space = self.arguments.store.space(&group.0)?;
+            self.handle.groups.put(GroupHandle::new(group, space));
+            self.start(Kind::Group(group), myself).await?;
+        }
+        Ok(())
+    }
+
+    async fn unwant(&mut self, group: GroupId, myself: &ActorRef<Message>) {
+        self.handle.groups.remove(group);
+        self.stop(|kind| kind == Kind::Group(group), myself).await;
+    }
+
+    /// Stops the children of a kind, kills what does not stop in time.
+    async fn stop(&mut self, which: impl Fn(Kind) -> bool, myself: &ActorRef<Message>) {
+        let chosen: Vec<_> = self.children.iter().filter(|(_, kind)| which(**kind)).map(|(id, _)| *id).collect();
+        self.children.retain(|id, _| !chosen.contains(id));
+        for cell in self.cells(myself).into_iter().filter(|cell| chosen.contains(&cell.get_id())) {
+            if cell.stop_and_wait(None, Some(STOP_TIMEOUT)).await.is_err() {
+                tracing::warn!(actor = %cell.get_id(), "did not stop in time, killed");
+                let _ = cell.kill_and_wait(Some(STOP_TIMEOUT)).await;
+            }
+        }
+    }
+
+    /// Listeners and connections, groups, membership, store.
+    async fn close(&mut self, myself: &ActorRef<Message>) {
+        self.stop(|kind| kind == Kind::Connections, myself).await;
+        self.stop(|kind| matches!(kind, Kind::Group(_)), myself).await;
+        self.stop(|kind| kind == Kind::Membership, myself).await;
+        self.stop(|kind| kind == Kind::Store, myself).await;
+    }
+
+    async fn tree(&self, myself: &ActorRef<Message>) -> Branch {
+        let mut children = Vec::new();
+        for cell in self.cells(myself) {
+            let Some(kind) = self.children.get(&cell.get_id()) else { continue };
+            let (name, below) = match kind {
+                Kind::Store => ("store", Vec::new()),
+                Kind::Membership => ("membership", Vec::new()),
+                Kind::Group(_) => ("group", Vec::new()),
+                Kind::Connections => {
+                    let below = self.handle.connections.tree().await.unwrap_or_default();
+                    ("connection_manager", below.into_iter().map(|name| Branch { name, children: vec![] }).collect())
+                }
+            };
+            children.push(Branch { name, children: below });
+        }
+        children.sort_by_key(|branch| branch.name);
+        Branch { name: "node", children }
+    }
+
+    fn cells(&self, myself: &ActorRef<Message>) -> Vec<ActorCell> {
+        let mut cells = myself.get_cell().get_children();
+        cells.sort_by_key(|cell| cell.get_id());
+        cells
+    }
+
+    /// Decides about a failed child.
+    fn failed(
+        &mut self,
+        child: ActorId,
+        cause: ActorProcessingErr,
+        myself: &ActorRef<Message>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(kind) = self.children.remove(&child) else { return Ok(()) };
+        tracing::error!(branch = ?kind, %cause, "branch failed");
+        let now = self.arguments.clock.now();
+        match (kind, self.restarts.entry(kind).or_default().record(now)) {
+            (Kind::Store, _) => return Err(cause),
+            (_, Verdict::Restart) => {
+                if kind == Kind::Membership {
+                    self.routes.close_all();
+                }
+                let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
+                self.arguments.clock.spawn(async move {
+                    clock.sleep(RESTART_PAUSE).await;
+                    // The node may have closed meanwhile.
+                    let _ = myself.cast(Message::Restart(kind));
+                });
+            }
+            (Kind::Group(group), Verdict::GiveUp) => {
+                self.handle.groups.remove(group);
+                let reason = cause.to_string();
+                // Nobody may be listening.
+                let _ = self.handle.events.send(Event::GroupFailed { group, reason });
+            }
+            (_, Verdict::GiveUp) => return Err(cause),
+        }
+        Ok(())
+    }
+}
+
+struct Node;
+
+impl Actor for Node {
+    type Msg = Message;
+    type State = State;
+    type Arguments = (NodeHandle, NodeArguments);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        (handle, arguments): (NodeHandle, NodeArguments),
+    ) -> Result<State, ActorProcessingErr> {
+        handle.slot.put(myself.clone());
+        let mut state = State {
+            routes: Routes::new(handle.membership.clone(), handle.groups.clone()),
+            budget: CacheBudget::new(arguments.cache_bytes),
+            new_incarnation: !arguments.store.opened_cleanly(),
+            children: BTreeMap::new(),
+            restarts: BTreeMap::new(),
+            handle,
+            arguments,
+        };
+        state.start(Kind::Store, &myself).await?;
+        state.start(Kind::Membership, &myself).await?;
+        state.want(state.handle.personal, &myself).await?;
+        for info in state.handle.membership.groups() {
+            state.want(info.id, &myself).await?;
+        }
+        state.start(Kind::Connections, &myself).await?;
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Want { group, reply } => {
+                state.want(group, &myself).await?;
+                if let Some(reply) = reply {
+                    answer(reply, ());
+                }
+            }
+            Message::Unwant(group) => state.unwant(group, &myself).await,
+            Message::Restart(kind) => {
+                // A group may have been given up meanwhile.
+                let gone = matches!(kind, Kind::Group(group) if state.handle.groups.get(group).is_none());
+                if !gone {
+                    state.start(kind, &myself).await?;
+                }
+            }
+            Message::Tree(reply) => answer(reply, state.tree(&myself).await),
+            Message::Close(reply) => {
+                state.close(&myself).await;
+                answer(reply, ());
+                myself.stop(None);
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Message>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(child, cause) => state.failed(child.get_id(), cause, &myself)?,
+            SupervisionEvent::ActorTerminated(child, _, reason) => {
+                // A child that we stopped is no longer in the map; another was killed or cancelled.
+                let cause = reason.unwrap_or_else(|| "stopped".to_owned());
+                state.failed(child.get_id(), cause.into(), &myself)?;
+            }
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, myself: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        // Left alone, ractor kills children and their post_stop never runs (ractor#398).
+        state.close(&myself).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,497 @@
+//! The gate: every group's ledger and this user's intents in, rosters out.
+//!
+//! Parent: [`node`](super). Children: none. Restart: replays the ledgers from the store; links are closed, since the
+//! gates of the predecessor are forgotten, and come back by themselves.
+//!
+//! A group is spoken of on a link only while both say yes: the intent (a row of the personal group) and the ledger.
+//! An op is durable before anybody is told; gates close in the handler that admits it.
+
+mod links;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
+use schema::device::DeviceIdentity;
+use schema::frame::Hello;
+use schema::key::SigningKey;
+use schema::ledger::{Admitted, Body, By, Ledger, Refusal, Role, Roster};
+use schema::session::ledger::LedgerFrame;
+use schema::signed::{Envelope, Signed};
+use schema::{GroupId, OpId, UserId, codec, hash};
+use tokio::sync::broadcast;
+
+use self::links::Links;
+use crate::admission::Permit;
+use crate::call::{CallError, Slot, answer};
+use crate::clock::Clock;
+use crate::node::connection_manager::connection::{Link, LinkId};
+use crate::node::event::Event;
+use crate::node::gate::Routes;
+use crate::node::group::rows::RowRecord;
+use crate::node::group::{Groups, INTENTS_TABLE, rows};
+use crate::node::store::{Batch, SpaceHandle, StoreError, StoreHandle};
+use crate::node::{NodeNews, keys};
+
+/// Whether this user takes part in a group, and may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupState {
+    /// Intent and authority agree.
+    Active,
+    /// This user wants in; no ledger that says so is here yet.
+    Pending,
+    /// The ledger says that this user is no longer a member.
+    Removed,
+}
+
+/// A group as this device knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupInfo {
+    /// Which group.
+    pub id: GroupId,
+    /// Its name; empty while pending.
+    pub name: String,
+    /// Whether this user is in it.
+    pub state: GroupState,
+    /// This user's role.
+    pub role: Role,
+}
+
+/// Why a membership op was not made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// The group is not known here; its ledger may not have arrived yet.
+    #[error("group {0} is not known here")]
+    UnknownGroup(GroupId),
+    /// The rules say no.
+    #[error("membership change refused")]
+    Refused(#[from] Refusal),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nobody answered in time; the change may or may not have happened.
+    #[error("membership did not answer")]
+    Call(#[from] CallError),
+}
+
+/// Asks and changes who is in which group. Cheap to clone, valid across restarts.
+#[derive(Clone, Default)]
+pub struct MembershipHandle {
+    slot: Slot<Message>,
+    published: Arc<RwLock<BTreeMap<GroupId, (GroupInfo, Arc<Roster>)>>>,
+}
+
+impl MembershipHandle {
+    /// Starts the actor under `parent` and points every clone of this handle at it.
+    pub(crate) async fn start(&self, arguments: Arguments, parent: ActorCell) -> Result<ActorId, SpawnErr> {
+        let (actor, _) =
+            Actor::spawn_linked(None, Membership, (self.clone(), arguments), parent).await?;
+        Ok(self.slot.put(actor))
+    }
+
+    /// Founds a group with this user as its founder; the ledger is durable when it returns.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn create(&self, name: String) -> Result<GroupId, ChangeError> {
+        self.slot.ask(|reply| Message::Create { name, reply }).await?
+    }
+
+    /// Signs an op that gives `user` a role; `Role::None` removes.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] names the rule that forbids it.
+    pub async fn set_role(&self, group: GroupId, user: UserId, role: Role) -> Result<OpId, ChangeError> {
+        self.slot.ask(|reply| Message::SetRole { group, user, role, reply }).await?
+    }
+
+    /// The members of a group as this device knows them.
+    pub fn roster(&self, group: GroupId) -> Option<Arc<Roster>> {
+        self.read().get(&group).map(|(_, roster)| roster.clone())
+    }
+
+    /// One group.
+    pub fn info(&self, group: GroupId) -> Option<GroupInfo> {
+        self.read().get(&group).map(|(info, _)| info.clone())
+    }
+
+    /// Every group that this user takes part in or wants to, by id; the personal group is not among them.
+    pub fn groups(&self) -> Vec<GroupInfo> {
+        self.read().values().map(|(info, _)| info.clone()).collect()
+    }
+
+    /// Makes the actor fail, so that tests can see it restarted.
+    #[doc(hidden)]
+    pub fn fail_for_test(&self) {
+        self.slot.tell(Message::Fail);
+    }
+
+    /// The user's intent changed: a row of the personal group became durable.
+    pub(crate) fn intend(&self, group: GroupId, wanted: bool) {
+        self.slot.tell(Message::Intend { group, wanted });
+    }
+
+    pub(crate) fn group_started(&self, group: GroupId) {
+        self.slot.tell(Message::GroupStarted(group));
+    }
+
+    pub(crate) fn link_up(&self, link: Link) {
+        self.slot.tell(Message::LinkUp(link));
+    }
+
+    pub(crate) fn link_down(&self, link: LinkId, reason: String) {
+        self.slot.tell(Message::LinkDown { link, reason });
+    }
+
+    pub(crate) fn hello(&self, link: LinkId, hello: Hello, permit: Permit) {
+        self.slot.tell(Message::Hello { link, hello, _permit: permit });
+    }
+
+    pub(crate) fn present(&self, link: LinkId, group: GroupId, ops: Vec<Envelope>, permit: Permit) {
+        self.slot.tell(Message::Present { link, group, ops, _permit: permit });
+    }
+
+    pub(crate) fn ledger(&self, link: LinkId, group: GroupId, frame: LedgerFrame, permit: Permit) {
+        self.slot.tell(Message::Ledger { link, group, frame, _permit: permit });
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<GroupId, (GroupInfo, Arc<Roster>)>> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Message {
+    /// Found a group.
+    Create { name: String, reply: RpcReplyPort<Result<GroupId, ChangeError>> },
+    /// Give a user a role.
+    SetRole { group: GroupId, user: UserId, role: Role, reply: RpcReplyPort<Result<OpId, ChangeError>> },
+    /// The user wants in, or out.
+    Intend { group: GroupId, wanted: bool },
+    /// A group's actor is ready for sessions, perhaps again.
+    GroupStarted(GroupId),
+    /// A link passed its handshake.
+    LinkUp(Link),
+    /// A link is gone.
+    LinkDown { link: LinkId, reason: String },
+    /// A peer announces groups.
+    Hello { link: LinkId, hello: Hello, _permit: Permit },
+    /// A peer shows why it is a member.
+    Present { link: LinkId, group: GroupId, ops: Vec<Envelope>, _permit: Permit },
+    /// A frame of a ledger session.
+    Ledger { link: LinkId, group: GroupId, frame: LedgerFrame, _permit: Permit },
+    /// Fail, for tests.
+    Fail,
+}
+
+/// What membership needs to start, again and again.
+#[derive(Clone)]
+pub(crate) struct Arguments {
+    pub(crate) clock: Clock,
+    pub(crate) user: SigningKey,
+    pub(crate) device: DeviceIdentity,
+    pub(crate) personal: GroupId,
+    pub(crate) store: StoreHandle,
+    pub(crate) groups: Groups,
+    pub(crate) routes: Routes,
+    pub(crate) node: NodeNews,
+    pub(crate) events: broadcast::Sender<Event>,
+}
+
+/// One group's ledger, where it is kept, and whether the user wants it.
+pub(crate) struct Entry {
+    pub(crate) ledger: Ledger,
+    pub(crate) wanted: bool,
+    space: SpaceHandle,
+}
+
+struct State {
+    handle: MembershipHandle,
+    arguments: Arguments,
+    entries: BTreeMap<GroupId, Entry>,
+    links: Links,
+}
+
+impl State {
+    /// Reads every ledger back; makes the personal group at the first start.
+    async fn replay(handle: MembershipHandle, arguments: Arguments) -> Result<Self, ActorProcessingErr> {
+        let links = Links::new(arguments.clone());
+        let mut state = Self { handle, arguments, entries: BTreeMap::new(), links };
+        for name in state.arguments.store.spaces()? {
+            let Ok(id) = <[u8; 32]>::try_from(name.as_slice()).map(GroupId) else { continue };
+            state.entry(id)?;
+        }
+        let personal = state.arguments.personal;
+        if state.entry(personal)?.ledger.is_empty() {
+            let (ledger, create) = Ledger::create_personal(&state.arguments.user);
+            let certificate = state.arguments.device.certificate.envelope().clone();
+            let entry = state.entries.get_mut(&personal).expect("just made");
+            entry.ledger = ledger;
+            entry.ledger.admit_certificate(certificate.clone())?;
+            let mut batch = Batch::default();
+            put_op(&mut batch, 0, create.envelope());
+            put_side(&mut batch, keys::CERTIFICATE, &certificate);
+            state.arguments.store.write(&state.entries[&personal].space, batch).await?;
+        }
+        for group in intents(&state.entries[&personal].space)? {
+            state.entry(group)?.wanted = true;
+        }
+        state.entry(personal)?.wanted = true;
+        for group in state.entries.keys().copied().collect::<Vec<_>>() {
+            state.publish(group);
+        }
+        Ok(state)
+    }
+
+    fn entry(&mut self, group: GroupId) -> Result<&mut Entry, ActorProcessingErr> {
+        if !self.entries.contains_key(&group) {
+            let space = self.arguments.store.space(&group.0)?;
+            let ledger = replay_ledger(group, &space)?;
+            self.entries.insert(group, Entry { ledger, wanted: false, space });
+        }
+        Ok(self.entries.get_mut(&group).expect("just inserted"))
+    }
+
+    async fn create(&mut self, name: String) -> Result<GroupId, ChangeError> {
+        let mut nonce = [0; 32];
+        self.arguments.clock.fill(&mut nonce);
+        let (user, device) = (self.user(), &self.arguments.device);
+        let (ledger, create) = Ledger::create(nonce, vec![user], &name, self.by(), &device.signing)?;
+        let group = ledger.group();
+        let space = self.arguments.store.space(&group.0)?;
+        let mut batch = Batch::default();
+        put_op(&mut batch, 0, create.envelope());
+        self.arguments.store.write(&space, batch).await?;
+        self.entries.insert(group, Entry { ledger, wanted: false, space });
+        self.publish(group);
+        Ok(group)
+    }
+
+    async fn set_role(&mut self, group: GroupId, user: UserId, role: Role) -> Result<OpId, ChangeError> {
+        let (author, by) = (self.user(), self.by());
+        let entry = self.entries.get_mut(&group).ok_or(ChangeError::UnknownGroup(group))?;
+        let op = entry.ledger.draft(author, by, Body::SetRole { user, role, cut: None, via: None })?;
+        let op = Signed::sign(op, &self.arguments.device.signing);
+        let id = OpId(op.id());
+        let gained = Gained { ops: vec![op.envelope().clone()], ..Gained::default() };
+        match self.admit(group, gained, None).await? {
+            Verdict { refused: Some(refusal), .. } => Err(refusal.into()),
+            _ => Ok(id),
+        }
+    }
+
+    /// Admits what came, makes it durable, closes gates, and tells everyone who must know.
+    async fn admit(
+        &mut self,
+        group: GroupId,
+        came: Gained,
+        source: Option<LinkId>,
+    ) -> Result<Verdict, StoreError> {
+        let Some(entry) = self.entries.get_mut(&group) else { return Ok(Verdict::default()) };
+        let (mut batch, mut gained, mut verdict) = (Batch::default(), Gained::default(), Verdict::default());
+        for envelope in came.certificates {
+            // A bad certificate is not worth the link: whoever needs it will miss it.
+            if matches!(entry.ledger.admit_certificate(envelope.clone()), Ok(true)) {
+                put_side(&mut batch, keys::CERTIFICATE, &envelope);
+                gained.certificates.push(envelope);
+            }
+        }
+        for envelope in came.revocations {
+            if matches!(entry.ledger.admit_revocation(envelope.clone()), Ok(true)) {
+                put_side(&mut batch, keys::REVOCATION, &envelope);
+                gained.revocations.push(envelope);
+            }
+        }
+        for envelope in came.ops {
+            let position = entry.ledger.len();
+            match entry.ledger.admit(envelope.clone()) {
+                Ok(Admitted::New(_)) => {
+                    put_op(&mut batch, position, &envelope);
+                    gained.ops.push(envelope);
+                }
+                Ok(Admitted::Known(_)) => {}
+                Err(Refusal::MissingParents { .. }) => verdict.missing = true,
+                Err(refusal) => {
+                    tracing::warn!(group = %group.short(), %refusal, "membership op refused");
+                    verdict.refused = Some(refusal);
+                }
+            }
+        }
+        if !gained.is_empty() {
+            self.links.close_gates(group, &self.entries[&group]);
+            self.arguments.store.write(&self.entries[&group].space, batch).await?;
+            self.publish(group);
+            self.links.push(group, &gained, source);
+            self.links.consider(group, &self.entries);
+        }
+        Ok(verdict)
+    }
+
+    /// Makes the newest roster visible and tells the group.
+    fn publish(&mut self, group: GroupId) {
+        let Some(entry) = self.entries.get(&group) else { return };
+        let roster = entry.ledger.roster_shared();
+        let role = roster.role(self.user());
+        let state = match role {
+            _ if entry.ledger.is_empty() => GroupState::Pending,
+            Role::None if entry.ledger.ever_member(self.user()) => GroupState::Removed,
+            Role::None => GroupState::Pending,
+            _ => GroupState::Active,
+        };
+        let name = roster.name().to_owned();
+        let info = GroupInfo { id: group, name, state, role };
+        if entry.wanted {
+            let mut published = self.handle.published.write().unwrap_or_else(PoisonError::into_inner);
+            let before = published.insert(group, (info.clone(), roster.clone()));
+            drop(published);
+            for event in Event::of_roster(group, before.as_ref(), &(info, roster.clone()), self.user()) {
+                // Nobody may be listening.
+                let _ = self.arguments.events.send(event);
+            }
+        }
+        if let Some(handle) = self.arguments.groups.get(group) {
+            handle.set_roster(roster);
+        }
+    }
+
+    fn intend(&mut self, group: GroupId, wanted: bool) -> Result<(), ActorProcessingErr> {
+        let entry = self.entry(group)?;
+        if std::mem::replace(&mut entry.wanted, wanted) == wanted {
+            return Ok(());
+        }
+        if wanted {
+            self.publish(group);
+            self.arguments.node.want_group(group);
+        } else {
+            self.links.close_all(group);
+            self.handle.published.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+            self.arguments.node.drop_group(group);
+        }
+        Ok(())
+    }
+
+    async fn present(&mut self, link: LinkId, group: GroupId, ops: Vec<Envelope>) -> Result<(), StoreError> {
+        // Only who knows the group's id can present, and only valid ops are admitted.
+        if self.entries.get(&group).is_some_and(|entry| entry.wanted) {
+            self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
+        }
+        Ok(())
+    }
+
+    async fn ledger(&mut self, link: LinkId, group: GroupId, frame: LedgerFrame) -> Result<(), StoreError> {
+        let Some(came) = self.links.ledger(link, group, frame, &self.entries) else { return Ok(()) };
+        let last = came.last;
+        let verdict = self.admit(group, came.gained, Some(link)).await?;
+        self.links.admitted(link, group, last, verdict.missing, &self.entries);
+        Ok(())
+    }
+
+    fn user(&self) -> UserId {
+        self.arguments.device.user()
+    }
+
+    fn by(&self) -> By {
+        By::Device(self.arguments.device.certificate.envelope().clone())
+    }
+}
+
+/// Ops, certificates and revocations on their way into a ledger, or just in.
+#[derive(Clone, Default)]
+pub(crate) struct Gained {
+    pub(crate) ops: Vec<Envelope>,
+    pub(crate) certificates: Vec<Envelope>,
+    pub(crate) revocations: Vec<Envelope>,
+}
+
+impl Gained {
+    fn is_empty(&self) -> bool {
+        self.ops.is_empty() && self.certificates.is_empty() && self.revocations.is_empty()
+    }
+}
+
+/// What became of a batch of ops.
+#[derive(Default)]
+struct Verdict {
+    missing: bool,
+    refused: Option<Refusal>,
+}
+
+struct Membership;
+
+impl Actor for Membership {
+    type Msg = Message;
+    type State = State;
+    type Arguments = (MembershipHandle, Arguments);
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Message>,
+        (handle, arguments): (MembershipHandle, Arguments),
+    ) -> Result<State, ActorProcessingErr> {
+        State::replay(handle, arguments).await
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Create { name, reply } => answer(reply, state.create(name).await),
+            Message::SetRole { group, user, role, reply } => {
+                answer(reply, state.set_role(group, user, role).await);
+            }
+            Message::Intend { group, wanted } => state.intend(group, wanted)?,
+            Message::GroupStarted(group) => state.links.restart(group, &state.entries),
+            Message::LinkUp(link) => state.links.up(link, &state.entries),
+            Message::LinkDown { link, reason } => state.links.down(link, &reason),
+            Message::Hello { link, hello, _permit } => state.links.hello(link, hello, &state.entries),
+            Message::Present { link, group, ops, _permit } => state.present(link, group, ops).await?,
+            Message::Ledger { link, group, frame, _permit } => state.ledger(link, group, frame).await?,
+            Message::Fail => return Err("failed on request".into()),
+        }
+        Ok(())
+    }
+}
+
+fn replay_ledger(group: GroupId, space: &SpaceHandle) -> Result<Ledger, ActorProcessingErr> {
+    let mut ledger = Ledger::new(group);
+    let envelope = |entry: Result<(Vec<u8>, Vec<u8>), StoreError>| -> Result<Envelope, ActorProcessingErr> {
+        Ok(codec::decode_stored(&entry?.1)?)
+    };
+    for entry in space.scan_tag(keys::CERTIFICATE) {
+        ledger.admit_certificate(envelope(entry)?)?;
+    }
+    for entry in space.scan_tag(keys::REVOCATION) {
+        ledger.admit_revocation(envelope(entry)?)?;
+    }
+    for entry in space.scan_tag(keys::OP) {
+        ledger.admit(envelope(entry)?)?;
+    }
+    Ok(ledger)
+}
+
+fn put_op(batch: &mut Batch, position: usize, envelope: &Envelope) {
+    batch.put(keys::tagged(keys::OP, &(position as u64).to_be_bytes()), codec::encode(envelope));
+}
+
+fn put_side(batch: &mut Batch, tag: u8, envelope: &Envelope) {
+    let id = hash("side", &[&envelope.payload]);
+    batch.put(keys::tagged(tag, &id), codec::encode(envelope));
+}
+
+/// The groups that the user takes part in, from the rows of the personal group.
+fn intents(personal: &SpaceHandle) -> Result<Vec<GroupId>, ActorProcessingErr> {
+    let mut wanted = Vec::new();
+    for entry in personal.scan(&rows::table_bounds(INTENTS_TABLE)) {
+        let (key, value) = entry?;
+        let (_, key) = rows::decode_key(&key)?;
+        if !RowRecord::decode(&value)?.removed
+            && let Ok(group) = key.parse()
+        {
+            wanted.push(group);
+        }
+    }
+    Ok(wanted)
+}

@@ -1,0 +1,312 @@
+//! Which groups are spoken of on which link: announcements, gates and ledger sessions (stepped by `membership`).
+//!
+//! A group is announced to a device whose user the ledger admits, or that announced it first while it is pending
+//! here. It is open once both sides announced it. A member whom the peer does not know presents its grant.
+
+use std::collections::BTreeMap;
+
+use schema::frame::{Hello, HelloGroup, LinkFrame};
+use schema::ledger::Role;
+use schema::session::ledger::{LedgerEffect, LedgerFrame, LedgerSession};
+use schema::{GroupId, hello};
+
+use super::{Arguments, Entry, Gained};
+use crate::node::connection_manager::connection::{Link, LinkId};
+use crate::node::event::Event;
+use crate::node::gate::{Channel, Gate};
+
+type Entries = BTreeMap<GroupId, Entry>;
+
+/// Bytes of ops that a Present carries: the rest follows once the session is open.
+const PRESENT_BYTES_MAX: usize = 512 << 10;
+
+/// The links of the node, as far as groups are concerned.
+pub(super) struct Links {
+    arguments: Arguments,
+    links: BTreeMap<LinkId, LinkState>,
+}
+
+struct LinkState {
+    link: Link,
+    /// What we announced, by our number.
+    ours: Vec<Announced>,
+    /// What the peer announced, by its number.
+    theirs: Vec<HelloGroup>,
+    greeted: bool,
+    open: BTreeMap<GroupId, Open>,
+}
+
+struct Announced {
+    group: GroupId,
+    hash: [u8; 32],
+    presented: bool,
+}
+
+/// A group that both sides announced.
+struct Open {
+    channel: Channel,
+    session: LedgerSession,
+}
+
+/// What a ledger frame brought.
+pub(super) struct Came {
+    pub(super) gained: Gained,
+    pub(super) last: bool,
+}
+
+impl Links {
+    pub(super) fn new(arguments: Arguments) -> Self {
+        Self { arguments, links: BTreeMap::new() }
+    }
+
+    pub(super) fn up(&mut self, link: Link, entries: &Entries) {
+        let id = link.id();
+        let peer = link.peer();
+        let _ = self.arguments.events.send(Event::PeerUp { user: peer.user, device: peer.device });
+        let state =
+            LinkState { link, ours: Vec::new(), theirs: Vec::new(), greeted: false, open: BTreeMap::new() };
+        self.links.insert(id, state);
+        let groups: Vec<_> = entries.keys().copied().collect();
+        self.announce(id, &groups, entries, true);
+    }
+
+    pub(super) fn down(&mut self, link: LinkId, reason: &str) {
+        let Some(state) = self.links.remove(&link) else { return };
+        for (group, open) in &state.open {
+            open.channel.gate.close();
+            self.close_session(*group, link);
+        }
+        let (device, reason) = (state.link.peer().device, reason.to_owned());
+        let _ = self.arguments.events.send(Event::PeerDown { device, reason });
+    }
+
+    pub(super) fn hello(&mut self, link: LinkId, hello: Hello, entries: &Entries) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        state.theirs.extend(hello.groups);
+        state.greeted = true;
+        let groups: Vec<_> = entries.keys().copied().collect();
+        self.announce(link, &groups, entries, false);
+        for group in groups {
+            self.open(link, group, entries);
+            self.present(link, group, entries);
+        }
+    }
+
+    /// A group may now be announced, opened or presented where it was not before.
+    pub(super) fn consider(&mut self, group: GroupId, entries: &Entries) {
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.announce(link, &[group], entries, false);
+            self.open(link, group, entries);
+            self.present(link, group, entries);
+        }
+    }
+
+    /// The group's actor lost its sessions: open them again.
+    pub(super) fn restart(&mut self, group: GroupId, entries: &Entries) {
+        self.consider(group, entries);
+        let Some(handle) = self.arguments.groups.get(group) else { return };
+        for open in self.links.values_mut().filter_map(|state| state.open.get_mut(&group)) {
+            if open.session.is_agreed() {
+                handle.open(open.channel.clone(), false);
+            }
+        }
+    }
+
+    /// Closes the gate of everyone whom the ledger no longer admits.
+    pub(super) fn close_gates(&mut self, group: GroupId, entry: &Entry) {
+        let roster = entry.ledger.roster();
+        let we_are_in = roster.role(self.arguments.device.user()) != Role::None;
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            let peer = self.links[&link].link.peer();
+            if !(we_are_in && roster.may_read(peer.user, peer.device)) && !entry.is_pending(&self.arguments) {
+                self.close(link, group);
+            }
+        }
+    }
+
+    /// The user wants out.
+    pub(super) fn close_all(&mut self, group: GroupId) {
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.close(link, group);
+        }
+    }
+
+    /// Sends what our ledger gained to everyone but its source.
+    pub(super) fn push(&mut self, group: GroupId, gained: &Gained, source: Option<LinkId>) {
+        for (link, state) in &self.links {
+            if Some(*link) == source {
+                continue;
+            }
+            if let Some(open) = state.open.get(&group) {
+                let Gained { ops, certificates, revocations } = gained.clone();
+                perform(&open.channel, vec![LedgerSession::grown(ops, certificates, revocations)]);
+            }
+        }
+    }
+
+    /// Steps a ledger session; what it brought must be admitted.
+    pub(super) fn ledger(
+        &mut self,
+        link: LinkId,
+        group: GroupId,
+        frame: LedgerFrame,
+        entries: &Entries,
+    ) -> Option<Came> {
+        let open = self.links.get_mut(&link)?.open.get_mut(&group)?;
+        let effects = open.session.frame(frame, &entries.get(&group)?.ledger);
+        self.follow(link, group, effects)
+    }
+
+    pub(super) fn admitted(
+        &mut self,
+        link: LinkId,
+        group: GroupId,
+        last: bool,
+        missing: bool,
+        entries: &Entries,
+    ) {
+        let Some(entry) = entries.get(&group) else { return };
+        let Some(open) = self.links.get_mut(&link).and_then(|state| state.open.get_mut(&group)) else {
+            return;
+        };
+        let effects = open.session.admitted(last, missing, &entry.ledger);
+        self.follow(link, group, effects);
+    }
+
+    /// Sends; opens the document session once both ledgers agree.
+    fn follow(&mut self, link: LinkId, group: GroupId, effects: Vec<LedgerEffect>) -> Option<Came> {
+        let open = self.links.get(&link)?.open.get(&group)?;
+        for effect in effects {
+            match effect {
+                LedgerEffect::Send(frame) => open.channel.send_ledger(frame),
+                LedgerEffect::Admit { ops, certificates, revocations, last } => {
+                    return Some(Came { gained: Gained { ops, certificates, revocations }, last });
+                }
+                LedgerEffect::Agreed { in_sync } => {
+                    if let Some(handle) = self.arguments.groups.get(group) {
+                        handle.open(open.channel.clone(), in_sync);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Announces the groups that may be and are not yet; the first Hello goes out even when empty.
+    fn announce(&mut self, link: LinkId, groups: &[GroupId], entries: &Entries, first: bool) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        let (peer, h, role) = (state.link.peer(), state.link.h(), state.link.role());
+        let mut hello = Hello::default();
+        for group in groups {
+            let Some(entry) = entries.get(group).filter(|entry| entry.wanted) else { continue };
+            if state.ours.iter().any(|announced| announced.group == *group) {
+                continue;
+            }
+            let admitted = entry.ledger.roster().may_read(peer.user, peer.device);
+            let recognised = || {
+                let token = hello::token(*group, &h, role.peer());
+                state.theirs.iter().any(|theirs| theirs.token == token)
+            };
+            if !admitted && !(entry.is_pending(&self.arguments) && recognised()) {
+                continue;
+            }
+            let hash = self.arguments.summary(*group, entry, &h);
+            hello.groups.push(HelloGroup { token: hello::token(*group, &h, role), hash });
+            state.ours.push(Announced { group: *group, hash, presented: false });
+        }
+        if first || !hello.groups.is_empty() {
+            // A closed link is told of by its connection.
+            let _ = state.link.send(LinkFrame::Hello(hello));
+        }
+    }
+
+    /// Opens a group on a link when both sides have announced it.
+    fn open(&mut self, link: LinkId, group: GroupId, entries: &Entries) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        if state.open.contains_key(&group) {
+            return;
+        }
+        let Some(entry) = entries.get(&group) else { return };
+        let Some(ours) = state.ours.iter().position(|announced| announced.group == group) else { return };
+        let (h, role) = (state.link.h(), state.link.role());
+        let token = hello::token(group, &h, role.peer());
+        let Some(theirs) = state.theirs.iter().position(|theirs| theirs.token == token) else { return };
+
+        let summary = self.arguments.summary(group, entry, &h);
+        let in_sync = state.theirs[theirs].hash == summary
+            && state.ours[ours].hash == summary
+            && !entry.is_pending(&self.arguments);
+        let gate = Gate::opened();
+        let number = u32::try_from(theirs).unwrap_or(u32::MAX);
+        let channel = Channel { link: state.link.clone(), gate: gate.clone(), number };
+        let (session, effects) = LedgerSession::open(in_sync, &entry.ledger);
+        state.open.insert(group, Open { channel, session });
+        let ours = u32::try_from(ours).unwrap_or(u32::MAX);
+        self.arguments.routes.put(link, ours, group, gate);
+        self.follow(link, group, effects);
+    }
+
+    /// Shows a peer, who does not know us as a member, why we are one.
+    fn present(&mut self, link: LinkId, group: GroupId, entries: &Entries) {
+        let Some(state) = self.links.get_mut(&link).filter(|state| state.greeted) else { return };
+        if state.open.contains_key(&group) {
+            return;
+        }
+        let Some(entry) = entries.get(&group) else { return };
+        let Some(announced) = state.ours.iter_mut().find(|announced| announced.group == group) else { return };
+        if entry.is_pending(&self.arguments) || std::mem::replace(&mut announced.presented, true) {
+            return;
+        }
+        let mut bytes = 0;
+        let within = |envelope: &schema::signed::Envelope| {
+            bytes += envelope.payload.len() + 80;
+            bytes < PRESENT_BYTES_MAX
+        };
+        let ops = entry.ledger.envelopes().into_iter().take_while(within).collect();
+        let _ = state.link.send(LinkFrame::Present { group, ops });
+    }
+
+    fn close(&mut self, link: LinkId, group: GroupId) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        // The number stays taken; a later announcement gets a new one.
+        for announced in state.ours.iter_mut().filter(|announced| announced.group == group) {
+            announced.group = GroupId([0; 32]);
+        }
+        let token = hello::token(group, &state.link.h(), state.link.role().peer());
+        for theirs in state.theirs.iter_mut().filter(|theirs| theirs.token == token) {
+            theirs.token = [0; 32];
+        }
+        if let Some(open) = state.open.remove(&group) {
+            open.channel.gate.close();
+            self.close_session(group, link);
+        }
+    }
+
+    fn close_session(&self, group: GroupId, link: LinkId) {
+        if let Some(handle) = self.arguments.groups.get(group) {
+            handle.close(link);
+        }
+    }
+}
+
+fn perform(channel: &Channel, effects: Vec<LedgerEffect>) {
+    for effect in effects {
+        if let LedgerEffect::Send(frame) = effect {
+            channel.send_ledger(frame);
+        }
+    }
+}
+
+impl Entry {
+    /// The user wants in, and no ledger here says that they are.
+    fn is_pending(&self, arguments: &Arguments) -> bool {
+        self.wanted && !self.ledger.ever_member(arguments.device.user())
+    }
+}
+
+impl Arguments {
+    fn summary(&self, group: GroupId, entry: &Entry, h: &[u8; 32]) -> [u8; 32] {
+        let root = self.groups.get(group).map(|handle| handle.root()).unwrap_or_default();
+        hello::summary(&entry.ledger.hash(), &entry.ledger.roster().state_digest(), &root, h)
+    }
+}
