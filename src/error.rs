@@ -1,0 +1,307 @@
+//! Every public error and what the caller can do about it.
+
+use std::path::PathBuf;
+
+use actors::call::CallError;
+use actors::node::group::documents::CommitError;
+use actors::node::membership::ChangeError;
+use actors::node::store::StoreError;
+use schema::{DeviceId, GroupId};
+
+use crate::table::row::RowError;
+
+/// Any error of this crate, for programs that treat them alike.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database did not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A row was not read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A row was not written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A group or its membership was not changed.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// A group is not in sync.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+}
+
+/// What kind of trouble an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller gave something that cannot be: a name, a key, a value, a path.
+    Invalid,
+    /// What was asked for is not here.
+    NotFound,
+    /// The rules of the group say no.
+    NotAllowed,
+    /// Something moved meanwhile, or somebody did not answer: the same call may succeed now.
+    Busy,
+    /// The node was closed.
+    Closed,
+    /// What is stored cannot be read.
+    Damaged,
+    /// The disk or the machine failed.
+    Failed,
+}
+
+impl Error {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Open(error) => error.kind(),
+            Self::Read(error) => error.kind(),
+            Self::Write(error) => error.kind(),
+            Self::Group(error) => error.kind(),
+            Self::Sync(_) => ErrorKind::Busy,
+        }
+    }
+
+    /// Whether the same call may succeed later without anything being repaired.
+    pub fn is_retryable(&self) -> bool {
+        self.kind() == ErrorKind::Busy
+    }
+}
+
+/// Why a database did not open. Nothing was changed in it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The store did not open: see the cause.
+    #[error(transparent)]
+    Store(#[from] actors::node::store::OpenError),
+    /// The identity file is missing, damaged or of an unknown version: restore it from a backup.
+    #[error(transparent)]
+    Identity(#[from] actors::identity::IdentityError),
+    /// The folder cannot be made or read.
+    #[error("folder {path} is not usable")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// A branch of the node did not start.
+    #[error("node did not start: {what}")]
+    Start {
+        /// What went wrong.
+        what: String,
+    },
+}
+
+impl OpenError {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        use actors::node::store::OpenError as Store;
+        match self {
+            Self::Store(Store::Locked { .. }) => ErrorKind::Busy,
+            Self::Store(_) | Self::Identity(_) => ErrorKind::Damaged,
+            Self::Folder { .. } => ErrorKind::Invalid,
+            Self::Start { .. } => ErrorKind::Failed,
+        }
+    }
+}
+
+/// Why a row was not read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The table name or row key cannot be one.
+    #[error(transparent)]
+    Place(#[from] actors::node::group::rows::PlaceError),
+    /// The row does not decode into the row type: it is remote input, or another app wrote it.
+    #[error("row {key:?} of {table:?} does not decode")]
+    Row {
+        /// The row's table.
+        table: String,
+        /// The row's key.
+        key: String,
+        /// Which part of it does not.
+        #[source]
+        cause: RowError,
+    },
+    /// The store failed, or the node was closed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The stored row is damaged.
+    #[error("stored row is damaged")]
+    Damaged(#[source] actors::node::group::rows::RowRecordError),
+    /// The group's actor did not answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl ReadError {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Place(_) => ErrorKind::Invalid,
+            Self::Row { .. } | Self::Damaged(_) => ErrorKind::Damaged,
+            Self::Store(error) => store_kind(error),
+            Self::Call(error) => call_kind(error),
+        }
+    }
+}
+
+/// Why a row was not written; unless [`WriteError::Call`] says otherwise, nothing happened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// There is no such row to update.
+    #[error("no row {key:?} in {table:?}")]
+    NotFound {
+        /// The table.
+        table: String,
+        /// The key.
+        key: String,
+    },
+    /// The row has moved since the heads that `update_if` was given.
+    #[error("row {key:?} of {table:?} moved")]
+    Moved {
+        /// The table.
+        table: String,
+        /// The key.
+        key: String,
+    },
+    /// The value cannot be stored.
+    #[error("value for row {key:?} of {table:?} cannot be stored")]
+    Value {
+        /// The table.
+        table: String,
+        /// The key.
+        key: String,
+        /// Which part of it cannot.
+        #[source]
+        cause: RowError,
+    },
+    /// The row, which the write starts from, was not read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The group refused the commit.
+    #[error(transparent)]
+    Commit(CommitError),
+    /// Nobody answered in time: the write may or may not happen.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl WriteError {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Moved { .. } | Self::Commit(CommitError::Moved { .. } | CommitError::Quarantined { .. }) => {
+                ErrorKind::Busy
+            }
+            Self::Value { .. } => ErrorKind::Invalid,
+            Self::Read(error) => error.kind(),
+            Self::Commit(CommitError::NotAllowed) => ErrorKind::NotAllowed,
+            Self::Commit(CommitError::Store(error)) => store_kind(error),
+            Self::Commit(_) => ErrorKind::Invalid,
+            Self::Call(error) => call_kind(error),
+        }
+    }
+}
+
+/// Why a group was not found, made or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GroupError {
+    /// This user takes part in no such group.
+    #[error("no group {0}; `request_group` asks to join one")]
+    Unknown(GroupId),
+    /// The name is longer than 256 bytes.
+    #[error("group name of {bytes} bytes, at most {max} are allowed")]
+    Name {
+        /// Its bytes.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The node has as many groups as it may.
+    #[error("{max} groups are as many as a node holds")]
+    Full {
+        /// The limit.
+        max: usize,
+    },
+    /// The group failed too often and is out of service until the node is opened again.
+    #[error("group {0} failed and is out of service")]
+    Failed(GroupId),
+    /// The rules say no, or the change could not be made.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The intent was not written.
+    #[error(transparent)]
+    Intent(#[from] WriteError),
+    /// The node did not answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl GroupError {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unknown(_) | Self::Change(ChangeError::UnknownGroup(_)) => ErrorKind::NotFound,
+            Self::Name { .. } | Self::Full { .. } => ErrorKind::Invalid,
+            Self::Failed(_) => ErrorKind::Failed,
+            Self::Change(ChangeError::Refused(_)) => ErrorKind::NotAllowed,
+            Self::Change(ChangeError::Store(error)) => store_kind(error),
+            Self::Change(ChangeError::Call(error)) | Self::Call(error) => call_kind(error),
+            Self::Change(_) => ErrorKind::Failed,
+            Self::Intent(error) => error.kind(),
+        }
+    }
+}
+
+/// Why a group is not known to be in sync with anybody.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SyncError {
+    /// No device of the group is connected.
+    #[error("nobody is connected")]
+    NobodyConnected,
+    /// The deadline came first.
+    #[error("not in sync with {} of {connected} connected devices", with.len())]
+    Behind {
+        /// The devices that were not.
+        with: Vec<DeviceId>,
+        /// How many are connected.
+        connected: usize,
+    },
+}
+
+/// Why an address cannot be listened on or dialled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// See the cause.
+    #[error(transparent)]
+    Connect(#[from] actors::node::connection_manager::ConnectError),
+    /// See the cause.
+    #[error(transparent)]
+    Listen(#[from] actors::node::connection_manager::ListenError),
+}
+
+fn store_kind(error: &StoreError) -> ErrorKind {
+    match error {
+        StoreError::Closed => ErrorKind::Closed,
+        StoreError::Damaged { .. } => ErrorKind::Damaged,
+        _ => ErrorKind::Failed,
+    }
+}
+
+fn call_kind(error: &CallError) -> ErrorKind {
+    match error {
+        CallError::Stopped => ErrorKind::Closed,
+        CallError::TimedOut => ErrorKind::Busy,
+    }
+}
+

@@ -1,0 +1,306 @@
+//! Opens, describes and closes this device's database.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use actors::clock::Clock;
+use actors::identity::Identity;
+use actors::node::group::INTENTS_TABLE;
+use actors::node::store::{Durability, SledOptions, StoreHandle};
+use actors::node::{Branch, NodeArguments, NodeHandle};
+use actors::transport::Transport;
+use actors::transport::memory::MemoryNetwork;
+use schema::device::DeviceIdentity;
+use schema::limits::{GROUP_NAME_BYTES_MAX, GROUPS_MAX};
+use schema::{DeviceId, GroupId, UserId};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use crate::error::{ConnectError, GroupError, OpenError};
+use crate::group::Group;
+use crate::table::{Table, TableName};
+use crate::{Event, GroupInfo};
+
+/// Loaded documents may take this much memory unless the builder says otherwise, bytes.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// One device's database: identity, groups, connections. Cheap to clone.
+///
+/// Dropping the last clone loses nothing that was acknowledged; [`Node::close`] also stops cleanly.
+#[derive(Clone)]
+pub struct Node {
+    handle: NodeHandle,
+    device: DeviceId,
+    clock: Clock,
+}
+
+/// A row of the personal group: this user takes part in a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Intent {
+    name: String,
+    /// Milliseconds since the Unix epoch, by this device's clock.
+    joined_ms: u64,
+}
+
+const INTENTS: TableName<Intent> = TableName::reserved(INTENTS_TABLE);
+
+/// What a node is opened with.
+pub struct NodeBuilder {
+    path: Option<PathBuf>,
+    name: String,
+    durability: Durability,
+    cache_bytes: usize,
+    clock: Clock,
+    transport: Option<Arc<dyn Transport>>,
+    parts: Option<(StoreHandle, Identity)>,
+}
+
+impl NodeBuilder {
+    fn new(path: Option<PathBuf>) -> Self {
+        Self {
+            path,
+            name: String::new(),
+            durability: Durability::Immediate,
+            cache_bytes: CACHE_BYTES,
+            clock: Clock::real(),
+            transport: None,
+            parts: None,
+        }
+    }
+
+    /// What people call this device, at most 64 bytes.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// When a write is answered: once it is durable (the default), or once it is applied.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How much memory loaded documents may take, bytes; 64 MiB unless set.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Joins an in-memory network, for tests and demonstrations within one process.
+    #[must_use]
+    pub fn network(mut self, network: &MemoryNetwork, host: &str) -> Self {
+        self.transport = Some(Arc::new(network.host(host)));
+        self
+    }
+
+    /// Opens over a given clock, store and identity: the simulator's way in.
+    #[cfg(feature = "sim")]
+    pub(crate) fn parts(mut self, clock: Clock, store: StoreHandle, identity: Identity) -> Self {
+        self.clock = clock;
+        self.parts = Some((store, identity));
+        self
+    }
+
+    /// Opens the database; the first time makes the folder, the identity and the personal group.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the database is as it was.
+    pub async fn open(self) -> Result<Node, OpenError> {
+        let (store, identity) = match self.parts {
+            Some(parts) => parts,
+            None => open_parts(self.path.as_deref(), &self.clock)?,
+        };
+        let device =
+            DeviceIdentity::certify(&identity.user, identity.device, identity.agreement, &self.name);
+        let device_id = device.device();
+        let transport =
+            self.transport.unwrap_or_else(|| Arc::new(MemoryNetwork::new(self.clock.clone()).host("alone")));
+        let arguments = NodeArguments {
+            clock: self.clock.clone(),
+            user: identity.user,
+            device,
+            store: store.clone(),
+            transport,
+            durability: self.durability,
+            cache_bytes: self.cache_bytes,
+        };
+        match NodeHandle::start(arguments).await {
+            Ok(handle) => Ok(Node { handle, device: device_id, clock: self.clock }),
+            Err(error) => {
+                store.close(schema::limits::STOP_TIMEOUT);
+                Err(OpenError::Start { what: error.to_string() })
+            }
+        }
+    }
+}
+
+/// The store and the identity of a folder, or of memory alone.
+fn open_parts(path: Option<&Path>, clock: &Clock) -> Result<(StoreHandle, Identity), OpenError> {
+    let Some(path) = path else {
+        return Ok((StoreHandle::in_memory(), Identity::generate(|bytes| clock.fill(bytes))));
+    };
+    std::fs::create_dir_all(path).map_err(|cause| OpenError::Folder { path: path.into(), cause })?;
+    let identity = Identity::open(path, |bytes| clock.fill(bytes))?;
+    let store = StoreHandle::open(&path.join("db"), &SledOptions::default())?;
+    Ok((store, identity))
+}
+
+impl Node {
+    /// Starts describing a database in a folder.
+    pub fn builder(path: impl AsRef<Path>) -> NodeBuilder {
+        NodeBuilder::new(Some(path.as_ref().to_owned()))
+    }
+
+    /// Starts describing a database that lives in memory.
+    pub fn in_memory_builder() -> NodeBuilder {
+        NodeBuilder::new(None)
+    }
+
+    /// Opens a database that needs no disk and is gone when it is dropped.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn in_memory() -> Result<Self, OpenError> {
+        Self::in_memory_builder().open().await
+    }
+
+    /// The user whose device this is.
+    pub fn user_id(&self) -> UserId {
+        self.handle.user()
+    }
+
+    /// This device.
+    pub fn device_id(&self) -> DeviceId {
+        self.device
+    }
+
+    /// Founds a group with this user as its founder.
+    ///
+    /// # Errors
+    /// [`GroupError`].
+    pub async fn create_group(&self, name: &str) -> Result<Group, GroupError> {
+        if name.len() > GROUP_NAME_BYTES_MAX {
+            return Err(GroupError::Name { bytes: name.len(), max: GROUP_NAME_BYTES_MAX });
+        }
+        self.check_room()?;
+        let id = self.handle.membership().create(name.to_owned()).await?;
+        self.intend(id, name).await
+    }
+
+    /// Asks to take part in a group of which only the id is known: it is pending until a device that is in it meets
+    /// this one and its ledger admits this user.
+    ///
+    /// # Errors
+    /// [`GroupError`].
+    pub async fn request_group(&self, id: GroupId) -> Result<Group, GroupError> {
+        if let Ok(group) = self.group(id) {
+            return Ok(group);
+        }
+        self.check_room()?;
+        self.intend(id, "").await
+    }
+
+    fn check_room(&self) -> Result<(), GroupError> {
+        if self.handle.membership().groups().len() > GROUPS_MAX {
+            return Err(GroupError::Full { max: GROUPS_MAX });
+        }
+        Ok(())
+    }
+
+    /// Writes the intent, which starts the group on every device of this user.
+    async fn intend(&self, id: GroupId, name: &str) -> Result<Group, GroupError> {
+        let intent = Intent { name: name.to_owned(), joined_ms: self.clock.now().as_millis() };
+        let intents = self.personal_table()?;
+        intents.put(&id.to_string(), &intent).await?;
+        let handle = self.handle.start_group(id).await?;
+        Ok(Group::new(self.clone(), handle))
+    }
+
+    fn personal_table(&self) -> Result<Table<Intent>, GroupError> {
+        Ok(self.personal()?.table_reserved(INTENTS))
+    }
+
+    /// A group that this user takes part in or asked to.
+    ///
+    /// # Errors
+    /// [`GroupError::Unknown`] when there is none, [`GroupError::Failed`] when it is out of service.
+    pub fn group(&self, id: GroupId) -> Result<Group, GroupError> {
+        if self.handle.membership().info(id).is_none() {
+            return Err(GroupError::Unknown(id));
+        }
+        let handle = self.handle.group(id).ok_or(GroupError::Failed(id))?;
+        Ok(Group::new(self.clone(), handle))
+    }
+
+    /// Every group that this user takes part in or asked to, with its state; the personal group is not among them.
+    pub fn groups(&self) -> Vec<GroupInfo> {
+        let personal = self.handle.personal();
+        self.handle.membership().groups().into_iter().filter(|info| info.id != personal).collect()
+    }
+
+    /// The group whose members are this user's own devices.
+    ///
+    /// # Errors
+    /// [`GroupError::Failed`] when it is out of service.
+    pub fn personal(&self) -> Result<Group, GroupError> {
+        self.group(self.handle.personal())
+    }
+
+    /// Everything that happens at this node from now on; a listener that falls 1 024 events behind is told so.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.handle.events()
+    }
+
+    /// Accepts links at an address; returns the address as others can dial it.
+    ///
+    /// # Errors
+    /// [`ConnectError::Listen`].
+    pub async fn listen(&self, address: &str) -> Result<String, ConnectError> {
+        Ok(self.handle.connections().listen(address).await?)
+    }
+
+    /// Dials an address, keeps the link, and dials again whenever it is lost.
+    ///
+    /// # Errors
+    /// [`ConnectError::Connect`] when the first attempt fails; the address is still kept and tried again.
+    pub async fn connect(&self, address: &str) -> Result<DeviceId, ConnectError> {
+        Ok(self.handle.connections().connect(address).await?)
+    }
+
+    /// The running actors, for tests and people.
+    ///
+    /// # Errors
+    /// [`GroupError::Call`] when the node is closed.
+    pub async fn tree(&self) -> Result<Branch, GroupError> {
+        Ok(self.handle.tree().await?)
+    }
+
+    /// Stops the node: flushed and silent when it returns; calls after it say so. A second call answers at once.
+    pub async fn close(&self) {
+        self.handle.close().await;
+    }
+
+    pub(crate) fn handle(&self) -> &NodeHandle {
+        &self.handle
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Node({})", self.device.short())
+    }
+}
+
+const _: () = {
+    const fn is_shared<T: Clone + Send + Sync + 'static>() {}
+    is_shared::<Node>();
+    is_shared::<Group>();
+    is_shared::<Table<Intent>>();
+};
