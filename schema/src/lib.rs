@@ -3,11 +3,15 @@
 //! Ids, keys, signed records, the ledger and its rules, the reader of changes, wire frames and the session
 //! machine. Two devices that run this crate decide everything alike.
 
+pub mod admission;
+pub mod change;
 pub mod codec;
 pub mod id;
 pub mod key;
 pub mod limits;
 pub mod signed;
+pub mod sync_message;
+pub mod tip;
 pub mod value;
 
 pub use id::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};

@@ -1,0 +1,264 @@
+//! One batch, judged to its fixpoint in time linear in its dependencies, but for look-ups.
+//!
+//! First the verified tips mark the chains below them, so that a change which nobody signed cannot take the place of
+//! one that somebody did. Then the marked changes are judged in topological order, equal ranks by hash. Last, each
+//! chain is cut back to its highest tip still standing; what depends on what falls, falls.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Index, Refusal, Verdict};
+use crate::change::ChangeHeader;
+use crate::id::{ChangeHash, ReplicaId};
+use crate::limits::{CHANGE_DEPS_MAX, OP_COUNTER_MAX};
+use crate::tip::{Author, VerifiedTip};
+
+pub(super) struct Batch<'a> {
+    index: &'a Index,
+    changes: &'a [ChangeHeader],
+    /// New changes by hash; the first of equal ones.
+    new: BTreeMap<ChangeHash, usize>,
+    duplicates: usize,
+    /// For each change the tip over itself.
+    tips: BTreeMap<usize, &'a VerifiedTip>,
+    /// For each change its author, once a tip above it is found.
+    authors: Vec<Option<Author>>,
+    /// For each change what depends on it.
+    dependents: Vec<Vec<usize>>,
+    refusals: BTreeMap<ChangeHash, Refusal>,
+}
+
+/// The end of a replica's chain while the batch is judged.
+struct Chain {
+    length: u64,
+    newest: ChangeHash,
+    /// Changes of the batch, ascending.
+    new: Vec<usize>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(index: &'a Index, changes: &'a [ChangeHeader], tips: &'a [VerifiedTip]) -> Self {
+        let mut new = BTreeMap::new();
+        let mut duplicates = 0;
+        for (at, change) in changes.iter().enumerate() {
+            if index.contains(&change.hash) || new.contains_key(&change.hash) {
+                duplicates += 1;
+            } else {
+                new.insert(change.hash, at);
+            }
+        }
+        let mut batch = Self {
+            index,
+            changes,
+            new,
+            duplicates,
+            tips: BTreeMap::new(),
+            authors: vec![None; changes.len()],
+            dependents: vec![Vec::new(); changes.len()],
+            refusals: BTreeMap::new(),
+        };
+        batch.mark(tips);
+        batch
+    }
+
+    /// Walks from each tip down the chain, from direct dependency to direct dependency (C4).
+    fn mark(&mut self, tips: &'a [VerifiedTip]) {
+        for tip in tips {
+            let Some(&at) = self.new.get(&tip.tip().change) else { continue };
+            let change = &self.changes[at];
+            if change.replica != tip.replica() || change.seq != tip.tip().seq {
+                continue;
+            }
+            let first = self.tips.entry(at).or_insert(tip);
+            *first = (*first).min(tip);
+
+            let mut next = Some(at);
+            while let Some(at) = next
+                && self.authors[at].is_none()
+            {
+                self.authors[at] = Some(tip.tip().author);
+                next = self.previous(at);
+            }
+        }
+    }
+
+    fn previous(&self, at: usize) -> Option<usize> {
+        let change = &self.changes[at];
+        let before = |other: &ChangeHeader| {
+            other.replica == change.replica && other.seq.checked_add(1) == Some(change.seq)
+        };
+        let mut inside = change.deps.iter().filter_map(|dep| self.new.get(dep).copied());
+        inside.find(|&at| before(&self.changes[at]))
+    }
+
+    pub(super) fn judge(
+        mut self,
+        mut accept: impl FnMut(&Author, &ChangeHeader) -> Result<(), Refusal>,
+    ) -> Verdict {
+        let mut chains: BTreeMap<ReplicaId, Chain> = BTreeMap::new();
+        let order = self.topological();
+        for &at in &order {
+            let change = &self.changes[at];
+            let chain = chains.entry(change.replica).or_insert_with(|| Chain {
+                length: self.index.length(&change.replica),
+                newest: self.index.newest(&change.replica).unwrap_or(ChangeHash([0; 32])),
+                new: Vec::new(),
+            });
+            match self.check(at, chain, &mut accept) {
+                Ok(()) => {
+                    chain.length = change.seq;
+                    chain.newest = change.hash;
+                    chain.new.push(at);
+                }
+                Err(refusal) => {
+                    self.refusals.insert(change.hash, refusal);
+                }
+            }
+        }
+        self.refuse_unordered(&order);
+        self.cut_back(&mut chains);
+
+        let accepted: Vec<usize> = order.into_iter().filter(|&at| self.stands(at)).collect();
+        let refused = self.refusals.into_iter().map(|(hash, refusal)| (self.new[&hash], refusal)).collect();
+        let ends = chains.values().filter_map(|chain| chain.new.last());
+        let tips = ends.map(|end| *self.tips[end]).collect();
+        Verdict { accepted, duplicates: self.duplicates, refused, tips }
+    }
+
+    fn stands(&self, at: usize) -> bool {
+        !self.refusals.contains_key(&self.changes[at].hash)
+    }
+
+    /// Orders the batch by dependencies, equal ranks by hash, and notes what depends on what.
+    fn topological(&mut self) -> Vec<usize> {
+        let mut waiting = vec![0_usize; self.changes.len()];
+        let mut ready = BTreeSet::new();
+        for (&hash, &at) in &self.new {
+            let inside: BTreeSet<usize> =
+                self.changes[at].deps.iter().filter_map(|dep| self.new.get(dep).copied()).collect();
+            waiting[at] = inside.len();
+            if inside.is_empty() {
+                ready.insert(hash);
+            }
+            for dep in inside {
+                self.dependents[dep].push(at);
+            }
+        }
+        let mut order = Vec::with_capacity(self.new.len());
+        while let Some(hash) = ready.pop_first() {
+            let at = self.new[&hash];
+            order.push(at);
+            for &dependent in &self.dependents[at] {
+                waiting[dependent] -= 1;
+                if waiting[dependent] == 0 {
+                    ready.insert(self.changes[dependent].hash);
+                }
+            }
+        }
+        order
+    }
+
+    /// C2 to C8, and of C1 that some tip is above.
+    fn check(
+        &self,
+        at: usize,
+        chain: &Chain,
+        accept: &mut impl FnMut(&Author, &ChangeHeader) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let change = &self.changes[at];
+        if change.deps.len() > CHANGE_DEPS_MAX {
+            let (got, max) = (change.deps.len() as u64, CHANGE_DEPS_MAX as u64);
+            return Err(Refusal::Dependencies { got, max }); // C7
+        }
+        let Some(author) = &self.authors[at] else { return Err(Refusal::Unvouched) }; // C1
+        let max_op = self.dependencies(change)?; // C2
+
+        let expected = chain.length + 1;
+        if change.seq == 0 || change.seq > expected {
+            return Err(Refusal::SequenceGap { expected, got: change.seq }); // C3
+        }
+        if change.seq < expected {
+            return Err(Refusal::Fork { replica: change.replica, seq: change.seq }); // C6
+        }
+        if change.seq > 1 && !change.deps.contains(&chain.newest) {
+            return Err(Refusal::PreviousNotDirect); // C4
+        }
+        let (expected, got) = (max_op + 1, change.start_op);
+        if got != expected || change.max_op() > OP_COUNTER_MAX {
+            return Err(Refusal::StartOp { expected, got }); // C5
+        }
+        accept(author, change) // C8
+    }
+
+    /// The largest op of all dependencies, if each is accepted.
+    fn dependencies(&self, change: &ChangeHeader) -> Result<u64, Refusal> {
+        let mut max_op = 0;
+        let mut refusal = None;
+        for &dependency in &change.deps {
+            let known = match self.new.get(&dependency) {
+                Some(&at) if self.stands(at) => Some(self.changes[at].max_op()),
+                Some(_) => None,
+                None => self.index.max_op(&dependency),
+            };
+            match known {
+                Some(op) => max_op = max_op.max(op),
+                // What can never heal counts more than what may.
+                None => refusal = refusal.max(Some(self.fallen(dependency))),
+            }
+        }
+        refusal.map_or(Ok(max_op), Err)
+    }
+
+    /// What becomes of a change whose dependency is not accepted: the root of it, if that is a missing change.
+    fn fallen(&self, dependency: ChangeHash) -> Refusal {
+        match self.refusals.get(&dependency) {
+            Some(missing @ Refusal::MissingDependency { .. }) => missing.clone(),
+            Some(_) => Refusal::RefusedDependency { dependency },
+            None => Refusal::MissingDependency { dependency },
+        }
+    }
+
+    /// Headers that depend on each other in a circle have no order. No hash allows it, but headers can be made up.
+    fn refuse_unordered(&mut self, order: &[usize]) {
+        let ordered: BTreeSet<usize> = order.iter().copied().collect();
+        for (&hash, &at) in self.new.iter().filter(|(_, at)| !ordered.contains(at)) {
+            let inside = self.changes[at].deps.iter().find(|dep| self.new.contains_key(dep));
+            let dependency = *inside.expect("without a dependency inside the batch it had been ready");
+            self.refusals.insert(hash, Refusal::RefusedDependency { dependency });
+        }
+    }
+
+    /// Takes off each chain what lies above its highest standing tip, and what depends on it, until nothing changes.
+    fn cut_back(&mut self, chains: &mut BTreeMap<ReplicaId, Chain>) {
+        let mut replicas: BTreeSet<ReplicaId> = chains.keys().copied().collect();
+        while let Some(replica) = replicas.pop_first() {
+            let Some(chain) = chains.get_mut(&replica) else { continue };
+            while let Some(&end) = chain.new.last() {
+                let stands = self.stands(end);
+                if stands && self.tips.contains_key(&end) {
+                    break;
+                }
+                chain.new.pop();
+                if stands {
+                    self.refusals.insert(self.changes[end].hash, Refusal::Unvouched);
+                    self.fell(end, &mut replicas);
+                }
+            }
+        }
+    }
+
+    /// Refuses all that depends on a change which fell.
+    fn fell(&mut self, at: usize, replicas: &mut BTreeSet<ReplicaId>) {
+        let mut fallen = vec![at];
+        while let Some(at) = fallen.pop() {
+            let dependency = self.changes[at].hash;
+            for dependent in std::mem::take(&mut self.dependents[at]) {
+                if self.stands(dependent) {
+                    let change = &self.changes[dependent];
+                    self.refusals.insert(change.hash, Refusal::RefusedDependency { dependency });
+                    replicas.insert(change.replica);
+                    fallen.push(dependent);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Our own bounded reader of Automerge's chunk format: header, columns, op count, nothing expanded.
+//!
+//! Source: <https://automerge.org/automerge-binary-format-spec/>, checked against automerge 0.12 by tests. Nothing of
+//! Automerge runs on a peer's bytes before this reader has accepted them (AUTHORITY 3.6).
+//!
+//! An accepted change chunk
+//! * is one uncompressed chunk of at most `CHANGE_BYTES_MAX` with its right checksum and nothing behind it;
+//! * has 1-byte-shortest LEB128 everywhere, sorted distinct dependencies, a sorted table of distinct 32-byte replica
+//!   ids, known columns only, strictly ascending, none empty, none deflated;
+//! * claims at most `CHANGE_OPS_MAX` ops and as many predecessors in all; every column has a row for each op or is
+//!   absent where absent means null; values, keys and predecessors add up to exactly the bytes and rows that are
+//!   there; keys and mark names, repeated as often as their runs say, fill at most 64 MiB;
+//! * names only replicas of its own table, each of them, and counters up to `OP_COUNTER_MAX`, its own ops included;
+//! * has runs that are as long as they can be. Automerge keeps ops, not bytes, and encodes a change anew when it is
+//!   asked for it: a change in another form would come back under another hash and spoil the saved document.
+//!
+//! So `automerge::Change::from_bytes` on it takes time and memory proportional to its ops, predecessors and bytes.
+//! Not guaranteed: that its ops make sense in a document (an object or list element that exists, a null in both halves
+//! of a pair). Automerge may still refuse or even panic when it applies them, hence `catch_unwind` in the shell.
+//!
+//! Reading takes time linear in the input, never recurses, and allocates at most a fixed multiple of the input (for a
+//! document chunk: besides one inflated column, all columns together within `INFLATED_BYTES_MAX`).
+
+pub(crate) mod bytes;
+mod columns;
+mod document;
+mod ops;
+mod runs;
+
+use sha2::{Digest, Sha256};
+
+use crate::id::{ChangeHash, ReplicaId};
+use crate::limits::{CHANGE_BYTES_MAX, CHANGE_DEPS_MAX, CHANGE_OPS_MAX, INFLATED_BYTES_MAX, OP_COUNTER_MAX};
+use bytes::{Bytes, write_uleb};
+use columns::{Layout, PREDECESSOR_COUNTER, PREDECESSOR_REPLICA, PREDECESSORS, Table};
+use runs::Bounds;
+
+pub use document::{DocumentHeader, read_document};
+
+/// First bytes of every chunk.
+pub(crate) const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
+/// Chunk type of a document.
+pub(crate) const DOCUMENT: u8 = 0;
+/// Chunk type of an uncompressed change.
+pub(crate) const CHANGE: u8 = 1;
+/// Chunk type of a deflated change.
+pub(crate) const COMPRESSED: u8 = 2;
+
+/// Keys and mark names of one chunk once their runs are expanded, bytes: Automerge copies them for every op.
+const EXPANDED_TEXT_BYTES_MAX: u64 = 64 << 20;
+
+/// What is wrong with a field or a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It claims more bytes than there are.
+    #[error("the bytes end early")]
+    Truncated,
+    /// A number is too large or not in its shortest form.
+    #[error("a number is not canonical LEB128")]
+    Leb128,
+    /// Columns, dependencies, heads or replicas are not strictly ascending.
+    #[error("out of order or twice")]
+    OutOfOrder,
+    /// No such column is known.
+    #[error("unknown column")]
+    Unknown,
+    /// A column of a change is deflated.
+    #[error("deflated")]
+    Compressed,
+    /// A column without a byte is listed.
+    #[error("empty")]
+    Empty,
+    /// A run of zero rows, or of more rows than are allowed.
+    #[error("a run is empty or too long")]
+    Run,
+    /// Two runs could be one.
+    #[error("runs are not in normal form")]
+    NotNormal,
+    /// A null where a value must be.
+    #[error("a null where a value must be")]
+    Null,
+    /// A number, an index or a value's length is not allowed here.
+    #[error("a number is out of range")]
+    OutOfRange,
+    /// Text is not UTF-8.
+    #[error("text is not UTF-8")]
+    Utf8,
+    /// Rows, values or bytes do not match the other columns.
+    #[error("{got} rows where {expected} are expected")]
+    Rows {
+        /// Rows at hand.
+        got: u64,
+        /// Rows that the other columns ask for.
+        expected: u64,
+    },
+    /// A replica is listed that no op names.
+    #[error("listed, but not used")]
+    Unused,
+    /// A deflated column does not inflate.
+    #[error("does not inflate")]
+    Inflate,
+    /// The deflated columns inflate to more than `INFLATED_BYTES_MAX`.
+    #[error("inflates to more than {INFLATED_BYTES_MAX} bytes")]
+    Budget,
+}
+
+/// Why bytes are not a chunk that may reach Automerge.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// The chunk is longer than allowed.
+    #[error("{got} bytes where at most {max} are allowed")]
+    TooLong {
+        /// Bytes at hand.
+        got: u64,
+        /// Bytes allowed.
+        max: u64,
+    },
+    /// The bytes do not begin like a chunk.
+    #[error("not an Automerge chunk")]
+    Magic,
+    /// Another type of chunk was expected.
+    #[error("chunk of type {got} where {expected} is expected")]
+    ChunkType {
+        /// Type at hand.
+        got: u8,
+        /// Type expected.
+        expected: u8,
+    },
+    /// The bytes were damaged.
+    #[error("checksum does not match")]
+    Checksum,
+    /// Bytes follow the chunk, or the columns within it. (Automerge keeps author names behind the columns and fails
+    /// to apply a second one of a replica, so we have none.)
+    #[error("{extra} bytes after the end")]
+    TrailingBytes {
+        /// Bytes left over.
+        extra: usize,
+    },
+    /// A field before the columns is malformed.
+    #[error("malformed chunk: {0}")]
+    Malformed(#[from] Fault),
+    /// A replica id is not 32 bytes long.
+    #[error("replica id of {got} bytes")]
+    ReplicaId {
+        /// Bytes of the id.
+        got: usize,
+    },
+    /// Sequence numbers and op counters begin at one.
+    #[error("{what} is zero")]
+    Zero {
+        /// Which number.
+        what: &'static str,
+    },
+    /// A limit is exceeded.
+    #[error("{got} {what} where at most {max} are allowed")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there are.
+        got: u64,
+        /// How many are allowed.
+        max: u64,
+    },
+    /// A column is malformed or contradicts another.
+    #[error("column {column:#04x}: {fault}")]
+    Column {
+        /// Number of the column, `id << 4 | type`.
+        column: u32,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+}
+
+/// What a change says of itself. Automerge's actor id is the replica id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeHeader {
+    /// SHA-256 of the chunk's type, length and data.
+    pub hash: ChangeHash,
+    /// The chain that it belongs to.
+    pub replica: ReplicaId,
+    /// Its place in the chain, from one.
+    pub seq: u64,
+    /// Counter of its first op, from one.
+    pub start_op: u64,
+    /// How many ops it has.
+    pub ops: u64,
+    /// The changes that it follows, ascending.
+    pub deps: Vec<ChangeHash>,
+    /// Milliseconds since the Unix epoch by the author's clock; shown, never trusted.
+    pub time: i64,
+}
+
+impl ChangeHeader {
+    /// Reads exactly one uncompressed change chunk; the [module](self) says what is then certain.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: the chunk must not reach Automerge.
+    pub fn read(chunk: &[u8]) -> Result<Self, ChangeError> {
+        let (frame, rest) = Frame::read(chunk, CHANGE, CHANGE_BYTES_MAX)?;
+        no_more(rest)?;
+        Self::read_frame(&frame)
+    }
+
+    fn read_frame(frame: &Frame<'_>) -> Result<Self, ChangeError> {
+        let mut bytes = Bytes(frame.data);
+        let deps = hashes(&mut bytes, "dependencies", CHANGE_DEPS_MAX)?;
+        let replica = replica_id(&mut bytes)?;
+        let seq = nonzero(&mut bytes, "seq")?;
+        let start_op = nonzero(&mut bytes, "start op")?;
+        let time = bytes.sleb()?;
+        std::str::from_utf8(bytes.prefixed()?).map_err(|_| Fault::Utf8)?;
+
+        // The author is number 0 of the table, the others follow in order.
+        let others = bytes.count(33)?;
+        let mut last = None;
+        for _ in 0..others {
+            let other = replica_id(&mut bytes)?;
+            if other == replica || last >= Some(other) {
+                return Err(Fault::OutOfOrder.into());
+            }
+            last = Some(other);
+        }
+
+        let table = Table::read(&mut bytes, Layout::ChangeOps)?;
+        let mut named = vec![false; others + 1];
+        named[0] = true;
+        let mut bounds = Bounds { rows_max: CHANGE_OPS_MAX, named: &mut named, normal: true };
+        let columns = table.measure(&mut bytes, &mut bounds, &mut 0)?;
+        no_more(bytes.0)?;
+        if !named.iter().all(|named| *named) {
+            return Err(Fault::Unused.into());
+        }
+
+        let ops = ops::count(&columns)?;
+        let parts = [PREDECESSOR_REPLICA, PREDECESSOR_COUNTER];
+        ops::group(&columns, PREDECESSORS, &parts, ops)?; // its parts are bounded by `rows_max`
+        columns.no_flags_all_false()?;
+
+        let header = Self { hash: frame.hash, replica, seq, start_op, ops, deps, time };
+        if header.max_op() > OP_COUNTER_MAX || start_op > OP_COUNTER_MAX {
+            let got = header.max_op().max(start_op);
+            return Err(ChangeError::TooMany { what: "as largest op", got, max: OP_COUNTER_MAX });
+        }
+        Ok(header)
+    }
+
+    /// Counter of its last op; of an empty change the counter before its first.
+    pub fn max_op(&self) -> u64 {
+        self.start_op.saturating_add(self.ops).saturating_sub(1)
+    }
+}
+
+/// Reads concatenated change chunks, as a document record keeps them; ends after the first error.
+pub fn split(bytes: &[u8]) -> impl Iterator<Item = Result<(ChangeHeader, &[u8]), ChangeError>> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let chunks = std::mem::take(&mut rest);
+        Some(Frame::read(chunks, CHANGE, CHANGE_BYTES_MAX).and_then(|(frame, behind)| {
+            let header = ChangeHeader::read_frame(&frame)?;
+            rest = behind;
+            Ok((header, &chunks[..chunks.len() - behind.len()]))
+        }))
+    })
+}
+
+/// Magic, checksum, type, length, data.
+struct Frame<'a> {
+    data: &'a [u8],
+    hash: ChangeHash,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads the frame of the first chunk and returns what lies behind it.
+    fn read(chunks: &'a [u8], expected: u8, max: usize) -> Result<(Self, &'a [u8]), ChangeError> {
+        let mut bytes = Bytes(chunks);
+        if bytes.take(4)? != MAGIC {
+            return Err(ChangeError::Magic);
+        }
+        let checksum = bytes.take(4)?;
+        let got = bytes.byte()?;
+        if got != expected {
+            return Err(ChangeError::ChunkType { got, expected });
+        }
+        let length = bytes.uleb()?;
+        let before = (chunks.len() - bytes.0.len()) as u64;
+        let total = length.saturating_add(before);
+        if total > max as u64 {
+            return Err(ChangeError::TooLong { got: total, max: max as u64 });
+        }
+        let data = bytes.take(length)?;
+
+        let mut hashed = vec![got];
+        write_uleb(&mut hashed, length);
+        let mut sha = Sha256::new();
+        sha.update(&hashed);
+        sha.update(data);
+        let hash: [u8; 32] = sha.finalize().into();
+        if hash[..4] != *checksum {
+            return Err(ChangeError::Checksum);
+        }
+        Ok((Self { data, hash: ChangeHash(hash) }, bytes.0))
+    }
+}
+
+fn no_more(rest: &[u8]) -> Result<(), ChangeError> {
+    if rest.is_empty() { Ok(()) } else { Err(ChangeError::TrailingBytes { extra: rest.len() }) }
+}
+
+/// Reads strictly ascending hashes.
+fn hashes(bytes: &mut Bytes<'_>, what: &'static str, max: usize) -> Result<Vec<ChangeHash>, ChangeError> {
+    let count = bytes.count(32)?;
+    if count > max {
+        return Err(ChangeError::TooMany { what, got: count as u64, max: max as u64 });
+    }
+    let mut hashes = Vec::with_capacity(count);
+    for _ in 0..count {
+        let hash = ChangeHash(bytes.hash()?);
+        if hashes.last() >= Some(&hash) {
+            return Err(Fault::OutOfOrder.into());
+        }
+        hashes.push(hash);
+    }
+    Ok(hashes)
+}
+
+fn replica_id(bytes: &mut Bytes<'_>) -> Result<ReplicaId, ChangeError> {
+    let id = bytes.prefixed()?;
+    Ok(ReplicaId(id.try_into().map_err(|_| ChangeError::ReplicaId { got: id.len() })?))
+}
+
+fn nonzero(bytes: &mut Bytes<'_>, what: &'static str) -> Result<u64, ChangeError> {
+    match bytes.uleb()? {
+        0 => Err(ChangeError::Zero { what }),
+        number => Ok(number),
+    }
+}

@@ -1,0 +1,227 @@
+//! The column table of a chunk: which columns there are, how each reads, where its bytes lie.
+
+use std::io::Read;
+
+use super::bytes::Bytes;
+use super::runs::{Bounds, Kind, Totals, measure};
+use super::{ChangeError, Fault};
+use crate::limits::OP_COUNTER_MAX;
+
+/// Bit of a column's number that says its bytes are deflated.
+const DEFLATED: u32 = 8;
+
+const COUNTER_MAX: i64 = OP_COUNTER_MAX.cast_signed();
+const LARGEST_ACTION: u64 = 7;
+
+// A column's number is `id << 4 | type`.
+pub(super) const OBJECT_REPLICA: u32 = 0x01;
+pub(super) const OBJECT_COUNTER: u32 = 0x02;
+pub(super) const KEY_REPLICA: u32 = 0x11;
+pub(super) const KEY_COUNTER: u32 = 0x13;
+pub(super) const KEY_TEXT: u32 = 0x15;
+pub(super) const ID_REPLICA: u32 = 0x21;
+pub(super) const ID_COUNTER: u32 = 0x23;
+pub(super) const INSERT: u32 = 0x34;
+pub(super) const ACTION: u32 = 0x42;
+pub(super) const VALUE_META: u32 = 0x56;
+pub(super) const VALUE: u32 = 0x57;
+pub(super) const PREDECESSORS: u32 = 0x70;
+pub(super) const PREDECESSOR_REPLICA: u32 = 0x71;
+pub(super) const PREDECESSOR_COUNTER: u32 = 0x73;
+pub(super) const SUCCESSORS: u32 = 0x80;
+pub(super) const SUCCESSOR_REPLICA: u32 = 0x81;
+pub(super) const SUCCESSOR_COUNTER: u32 = 0x83;
+pub(super) const EXPAND: u32 = 0x94;
+pub(super) const MARK_NAME: u32 = 0xa5;
+
+pub(super) const CHANGE_REPLICA: u32 = 0x01;
+pub(super) const CHANGE_SEQ: u32 = 0x03;
+pub(super) const CHANGE_MAX_OP: u32 = 0x13;
+pub(super) const CHANGE_TIME: u32 = 0x23;
+pub(super) const CHANGE_MESSAGE: u32 = 0x35;
+pub(super) const CHANGE_DEPS: u32 = 0x40;
+pub(super) const CHANGE_DEP: u32 = 0x43;
+pub(super) const CHANGE_EXTRA_META: u32 = 0x56;
+pub(super) const CHANGE_EXTRA: u32 = 0x57;
+
+const OBJECT_AND_KEY: [(u32, Kind); 5] = [
+    (OBJECT_REPLICA, Kind::Replica),
+    (OBJECT_COUNTER, Kind::Unsigned { min: 1, max: OP_COUNTER_MAX }),
+    (KEY_REPLICA, Kind::Replica),
+    (KEY_COUNTER, Kind::Delta { min: 0, max: COUNTER_MAX }),
+    (KEY_TEXT, Kind::Text),
+];
+const ACTION_AND_VALUE: [(u32, Kind); 4] = [
+    (INSERT, Kind::Flags),
+    (ACTION, Kind::Unsigned { min: 0, max: LARGEST_ACTION }),
+    (VALUE_META, Kind::ValueMeta),
+    (VALUE, Kind::Raw),
+];
+const MARKS: [(u32, Kind); 2] = [(EXPAND, Kind::Flags), (MARK_NAME, Kind::Text)];
+const PREDECESSOR: [(u32, Kind); 3] = [
+    (PREDECESSORS, Kind::Unsigned { min: 0, max: u64::MAX }),
+    (PREDECESSOR_REPLICA, Kind::Replica),
+    (PREDECESSOR_COUNTER, Kind::Delta { min: 1, max: COUNTER_MAX }),
+];
+const ID_AND_SUCCESSOR: [(u32, Kind); 5] = [
+    (ID_REPLICA, Kind::Replica),
+    (ID_COUNTER, Kind::Delta { min: 1, max: COUNTER_MAX }),
+    (SUCCESSORS, Kind::Unsigned { min: 0, max: u64::MAX }),
+    (SUCCESSOR_REPLICA, Kind::Replica),
+    (SUCCESSOR_COUNTER, Kind::Delta { min: 1, max: COUNTER_MAX }),
+];
+const CHANGES: [(u32, Kind); 9] = [
+    (CHANGE_REPLICA, Kind::Replica),
+    (CHANGE_SEQ, Kind::Delta { min: 1, max: i64::MAX }),
+    (CHANGE_MAX_OP, Kind::Delta { min: 0, max: COUNTER_MAX }),
+    (CHANGE_TIME, Kind::AnyDelta),
+    (CHANGE_MESSAGE, Kind::Text),
+    (CHANGE_DEPS, Kind::Unsigned { min: 0, max: u64::MAX }),
+    (CHANGE_DEP, Kind::Delta { min: 0, max: i64::MAX }),
+    (CHANGE_EXTRA_META, Kind::ValueMeta),
+    (CHANGE_EXTRA, Kind::Raw),
+];
+
+/// Which columns a table may have.
+#[derive(Clone, Copy)]
+pub(super) enum Layout {
+    /// The ops of a change chunk.
+    ChangeOps,
+    /// The ops of a document chunk.
+    DocumentOps,
+    /// The changes of a document chunk.
+    DocumentChanges,
+}
+
+impl Layout {
+    fn kind(self, column: u32) -> Option<Kind> {
+        let parts: &[&[(u32, Kind)]] = match self {
+            Self::ChangeOps => &[&OBJECT_AND_KEY, &ACTION_AND_VALUE, &PREDECESSOR, &MARKS],
+            Self::DocumentOps => &[&OBJECT_AND_KEY, &ACTION_AND_VALUE, &ID_AND_SUCCESSOR, &MARKS],
+            Self::DocumentChanges => &[&CHANGES],
+        };
+        parts.iter().copied().flatten().find(|(known, _)| *known == column).map(|(_, kind)| *kind)
+    }
+}
+
+/// One line of a column table.
+struct Line {
+    column: u32,
+    kind: Kind,
+    deflated: bool,
+    length: u64,
+}
+
+/// The lines of a column table, strictly ascending, every column known.
+pub(super) struct Table(Vec<Line>);
+
+impl Table {
+    /// Reads the table; the bytes of the columns follow later in the chunk.
+    pub(super) fn read(bytes: &mut Bytes<'_>, layout: Layout) -> Result<Self, ChangeError> {
+        let count = bytes.count(2)?;
+        let mut lines: Vec<Line> = Vec::new(); // grows with the known columns, of which there are few
+        for _ in 0..count {
+            let number = u32::try_from(bytes.uleb()?).map_err(|_| Fault::Leb128)?;
+            let length = bytes.uleb()?;
+            let (column, deflated) = (number & !DEFLATED, number & DEFLATED != 0);
+            let fault = |fault| ChangeError::Column { column, fault };
+            if lines.last().is_some_and(|last| last.column >= column) {
+                return Err(fault(Fault::OutOfOrder));
+            }
+            let kind = layout.kind(column).ok_or(fault(Fault::Unknown))?;
+            if deflated && matches!(layout, Layout::ChangeOps) {
+                return Err(fault(Fault::Compressed));
+            }
+            if length == 0 && matches!(layout, Layout::ChangeOps) {
+                return Err(fault(Fault::Empty));
+            }
+            lines.push(Line { column, kind, deflated, length });
+        }
+        Ok(Self(lines))
+    }
+
+    /// Adds up the columns whose bytes come next; one deflated column at a time is in memory.
+    pub(super) fn measure(
+        self,
+        bytes: &mut Bytes<'_>,
+        bounds: &mut Bounds<'_>,
+        inflate_budget: &mut usize,
+    ) -> Result<Columns, ChangeError> {
+        let mut totals = Vec::with_capacity(self.0.len());
+        for Line { column, kind, deflated, length } in self.0 {
+            let fault = |fault| ChangeError::Column { column, fault };
+            let data = bytes.take(length).map_err(fault)?;
+            let inflated;
+            let data = if deflated {
+                inflated = inflate(data, inflate_budget).map_err(fault)?;
+                &inflated
+            } else {
+                data
+            };
+            totals.push((column, measure(kind, data, bounds).map_err(fault)?));
+        }
+        Ok(Columns(totals))
+    }
+}
+
+/// Inflates one column (RFC 1951) while the budget of the whole chunk lasts.
+fn inflate(data: &[u8], budget: &mut usize) -> Result<Vec<u8>, Fault> {
+    let mut inflated = Vec::new();
+    let decoder = flate2::bufread::DeflateDecoder::new(data);
+    let limit = (*budget as u64).saturating_add(1);
+    decoder.take(limit).read_to_end(&mut inflated).map_err(|_| Fault::Inflate)?;
+    *budget = budget.checked_sub(inflated.len()).ok_or(Fault::Budget)?;
+    Ok(inflated)
+}
+
+/// What the columns of one table hold.
+pub(super) struct Columns(Vec<(u32, Totals)>);
+
+impl Columns {
+    /// Totals of a column; zero when it is absent.
+    pub(super) fn of(&self, column: u32) -> Totals {
+        self.0.iter().find(|(known, _)| *known == column).map(|(_, totals)| *totals).unwrap_or_default()
+    }
+
+    /// Insists that the column has `expected` rows, none of them null.
+    pub(super) fn full(&self, column: u32, expected: u64) -> Result<Totals, ChangeError> {
+        let totals = self.all_rows(column, expected)?;
+        if totals.values != totals.rows {
+            return Err(ChangeError::Column { column, fault: Fault::Null });
+        }
+        Ok(totals)
+    }
+
+    /// Insists that the column has `expected` rows.
+    pub(super) fn all_rows(&self, column: u32, expected: u64) -> Result<Totals, ChangeError> {
+        let totals = self.of(column);
+        if totals.rows != expected {
+            let fault = Fault::Rows { got: totals.rows, expected };
+            return Err(ChangeError::Column { column, fault });
+        }
+        Ok(totals)
+    }
+
+    /// Insists that the column has `expected` rows or is absent, which reads as nulls.
+    pub(super) fn some_rows(&self, column: u32, expected: u64) -> Result<Totals, ChangeError> {
+        if self.of(column).rows == 0 { Ok(Totals::default()) } else { self.all_rows(column, expected) }
+    }
+
+    /// Insists that marks which expand nowhere leave their column out, as Automerge writes them.
+    pub(super) fn no_flags_all_false(&self) -> Result<(), ChangeError> {
+        let expand = self.of(EXPAND);
+        if expand.rows > 0 && expand.values == 0 {
+            return Err(ChangeError::Column { column: EXPAND, fault: Fault::NotNormal });
+        }
+        Ok(())
+    }
+
+    /// Insists on `expected` values in a column.
+    pub(super) fn values(&self, column: u32, expected: u64) -> Result<(), ChangeError> {
+        let got = self.of(column).values;
+        if got == expected {
+            return Ok(());
+        }
+        Err(ChangeError::Column { column, fault: Fault::Rows { got, expected } })
+    }
+}
