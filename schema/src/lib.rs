@@ -4,8 +4,10 @@
 //! machine. Two devices that run this crate decide everything alike.
 
 pub mod codec;
+pub mod device;
 pub mod id;
 pub mod key;
+pub mod ledger;
 pub mod limits;
 pub mod signed;
 pub mod value;
