@@ -6,8 +6,10 @@
 pub mod admission;
 pub mod change;
 pub mod codec;
+pub mod device;
 pub mod id;
 pub mod key;
+pub mod ledger;
 pub mod limits;
 pub mod signed;
 pub mod sync_message;

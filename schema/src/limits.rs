@@ -33,6 +33,18 @@ pub const FOUNDERS_MAX: usize = 4;
 pub const LEDGER_IDS_MAX: usize = 4096;
 /// Device label, bytes.
 pub const LABEL_BYTES_MAX: usize = 64;
+/// Certificates of one user that a ledger keeps beside those that its ops carry.
+pub const DEVICES_MAX: usize = 64;
+/// Device revocations of one user that a ledger keeps: a lifetime of lost phones.
+pub const DEVICE_REVOCATIONS_MAX: usize = 256;
+/// Key of a group's description, bytes of UTF-8.
+pub const META_KEY_BYTES_MAX: usize = 64;
+/// Value of a group's description, bytes.
+pub const META_VALUE_BYTES_MAX: usize = 4 << 10;
+/// One page of a manifest, bytes: it fits a frame.
+pub const MANIFEST_PAGE_BYTES_MAX: usize = 512 << 10;
+/// All pages of one manifest, bytes: a removal never fails for size.
+pub const MANIFEST_BYTES_MAX: usize = 1 << 30;
 
 /// Row key, bytes of UTF-8, at least one.
 pub const ROW_KEY_BYTES_MAX: usize = 512;

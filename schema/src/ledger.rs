@@ -1,0 +1,463 @@
+//! Who may do what, from signed ops: one group's membership ledger (AUTHORITY 3.0–3.5).
+//!
+//! A ledger is a grow-only DAG of signed ops. Its state is a pure function of the set of ops: no clock, no votes, any
+//! order of arrival.
+
+pub mod cut;
+mod facts;
+mod graph;
+mod op;
+mod project;
+mod resolve;
+mod roster;
+mod set;
+mod side;
+mod validity;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+
+pub use cut::ManifestRef;
+pub use facts::{Act, Class, Facts, Proposal, Strength};
+pub use graph::{Graph, Standing};
+pub use op::{Body, By, InviteProof, Op, Role};
+pub use roster::{Cut, Grant, Member, NotAccepted, Roster};
+pub use validity::{Invalid, Refusal};
+
+use crate::device::{DeviceCert, UserDeviceRevocation};
+use crate::id::{DeviceId, GroupId, OpId, UserId, hash};
+use crate::key::SigningKey;
+use crate::limits::{DEVICE_REVOCATIONS_MAX, DEVICES_MAX, OP_PARENTS_MAX};
+use crate::signed::{Envelope, Record, Signed, SignedError};
+use graph::{Node, Place};
+use op::Body::{Amnesty, CloseInvite, Create, OpenInvite, RevokeDevice, SetMeta, SetRole};
+use resolve::State;
+use set::OpSet;
+use side::SideSet;
+
+/// The ledger of one group.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    group: GroupId,
+    graph: Graph,
+    /// By number in `graph`.
+    ops: Vec<Signed<Op>>,
+    heads: BTreeSet<OpId>,
+    /// SetRoles on each user, void ones too; founders have an entry.
+    targets: BTreeMap<UserId, Vec<usize>>,
+    /// Amnesties, CloseInvites and redeeming SetRoles, by the op that they name.
+    naming: BTreeMap<OpId, Vec<usize>>,
+    /// SetMetas by key.
+    metas: BTreeMap<String, Vec<usize>>,
+    /// Certificates that ops carry.
+    carried: BTreeMap<[u8; 32], DeviceCert>,
+    certificates: SideSet<DeviceCert>,
+    revocations: SideSet<UserDeviceRevocation>,
+    roster: OnceLock<Arc<Roster>>,
+}
+
+/// What became of a valid op.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// It was taken in.
+    New(OpId),
+    /// It was here.
+    Known,
+}
+
+/// Why a certificate or device revocation is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SideRefusal {
+    /// It is not what it claims to be.
+    #[error(transparent)]
+    Envelope(#[from] SignedError),
+    /// No op speaks of its user: offer it again after the op that does.
+    #[error("user {user} is unknown to the group")]
+    Stranger {
+        /// Who signed it.
+        user: UserId,
+    },
+}
+
+impl Ledger {
+    /// A ledger that knows nothing but its group's id; everything else arrives as ops.
+    pub fn new(group: GroupId) -> Self {
+        Self {
+            group,
+            graph: Graph::default(),
+            ops: Vec::new(),
+            heads: BTreeSet::new(),
+            targets: BTreeMap::new(),
+            naming: BTreeMap::new(),
+            metas: BTreeMap::new(),
+            carried: BTreeMap::new(),
+            certificates: SideSet::new(DEVICES_MAX),
+            revocations: SideSet::new(DEVICE_REVOCATIONS_MAX),
+            roster: OnceLock::new(),
+        }
+    }
+
+    /// Founds a group; `founders` are one to four, the most senior first, and `author` is one of them. `nonce` is 32
+    /// random bytes.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] when the founders, the name or the key do not fit.
+    pub fn create(
+        nonce: [u8; 32],
+        founders: Vec<UserId>,
+        name: &str,
+        author: UserId,
+        by: By,
+        key: &SigningKey,
+    ) -> Result<(Self, Signed<Op>), Refusal> {
+        let body = Create { nonce, founders, name: name.into() };
+        let op = Op { version: 1, group: GroupId([0; 32]), parents: Vec::new(), author, by, body };
+        let signed = Signed::sign(op, key);
+        let mut ledger = Self::new(GroupId(signed.id()));
+        ledger.admit(signed.envelope().clone())?;
+        Ok((ledger, signed))
+    }
+
+    /// Founds a user's personal group. Its id follows from the user key, so that all devices of a user meet in it.
+    pub fn personal(user: &SigningKey) -> (Self, Signed<Op>) {
+        let id = UserId(user.public());
+        Self::create([0; 32], vec![id], "", id, By::User, user).expect("one founder and an empty name fit")
+    }
+
+    /// Verifies an op, judges it against its own past, and takes it in.
+    ///
+    /// The pages of its [manifest](Op::manifest) must be here before: that is the caller's to see to.
+    ///
+    /// # Errors
+    /// [`Refusal::MissingParents`] when it came too early, [`Refusal::Invalid`] when it never can be taken.
+    pub fn admit(&mut self, envelope: Envelope) -> Result<Admitted, Refusal> {
+        let id = OpId(hash(Op::KIND, &[&envelope.payload]));
+        if self.contains(id) {
+            return Ok(Admitted::Known);
+        }
+        let invalid = |why| Refusal::Invalid { op: id, why };
+        let signed = Signed::<Op>::verify(envelope).map_err(|cause| invalid(Invalid::Envelope(cause)))?;
+        let op = signed.record();
+        if let Create { founders, .. } = &op.body {
+            if id.0 != self.group.0 {
+                return Err(invalid(Invalid::Group { got: GroupId(id.0) }));
+            }
+            self.graph = Graph::new(id, founders.clone());
+            for founder in founders {
+                self.targets.entry(*founder).or_default();
+            }
+            self.roster = OnceLock::new();
+        } else {
+            if op.group != self.group {
+                return Err(invalid(Invalid::Group { got: op.group }));
+            }
+            let judged = self.graph.judge(id, &proposal(op))?;
+            let state = self.graph.state_at(judged.place);
+            self.check_body(op, &judged.node, state).map_err(invalid)?;
+            if judged.place != Place::Current {
+                self.roster = OnceLock::new();
+            }
+            self.graph.insert(judged);
+        }
+        self.index(signed, id);
+        Ok(Admitted::New(id))
+    }
+
+    /// Notes an op that the graph has just taken.
+    fn index(&mut self, signed: Signed<Op>, id: OpId) {
+        let number = self.ops.len();
+        let op = signed.record();
+        for parent in &op.parents {
+            self.heads.remove(parent);
+        }
+        self.heads.insert(id);
+        match &op.body {
+            SetRole { user, via, .. } => {
+                self.targets.entry(*user).or_default().push(number);
+                if let Some(proof) = via {
+                    self.naming.entry(proof.invite).or_default().push(number);
+                }
+            }
+            Amnesty { revocation: named, .. } | CloseInvite { invite: named } => {
+                self.naming.entry(*named).or_default().push(number);
+            }
+            SetMeta { key, .. } => self.metas.entry(key.clone()).or_default().push(number),
+            Create { .. } | RevokeDevice { .. } | OpenInvite { .. } => {}
+        }
+        if let (By::Device(envelope), Some(certificate)) = (&op.by, op.certificate()) {
+            let certificate_id = hash(DeviceCert::KIND, &[&envelope.payload]);
+            self.certificates.remove(certificate.user, &certificate_id);
+            self.carried.insert(certificate_id, certificate);
+        }
+        self.ops.push(signed);
+        self.refresh(number);
+    }
+
+    /// Clause 5, and what clauses 3 and 4 say about cuts.
+    fn check_body(&self, op: &Op, node: &Node, state: &State) -> Result<(), Invalid> {
+        let Node { facts, past, .. } = node;
+        let rank = facts.rank();
+        let named = |named: OpId| {
+            let number = self.graph.number(named).filter(|number| past.contains(*number));
+            number.ok_or(Invalid::Reference { named })
+        };
+        match &op.body {
+            SetRole { user, role, cut, via } => {
+                let needed = *role < Role::Writer && facts.old_role >= Role::Writer;
+                if cut.is_some() != needed {
+                    return Err(Invalid::Cut { needed, clause: 3 });
+                }
+                let Some(proof) = via else { return Ok(()) };
+                let number = named(proof.invite)?;
+                let OpenInvite { key, max_role, uses, .. } = &self.ops[number].record().body else {
+                    return Err(Invalid::Reference { named: proof.invite });
+                };
+                if role > max_role {
+                    return Err(Invalid::InviteRole { role: *role, max: *max_role });
+                }
+                proof.verify(key, self.group, *user).map_err(Invalid::InviteProof)?;
+                if !self.is_open(proof.invite, *uses, state) {
+                    return Err(Invalid::InviteSpent { invite: proof.invite });
+                }
+                Ok(())
+            }
+            RevokeDevice { user, cut, .. } => {
+                let own = *user == op.author;
+                if !own && cut.is_none() {
+                    return Err(Invalid::Cut { needed: true, clause: 4 });
+                }
+                if own && cut.is_some() && rank < Role::Admin {
+                    return Err(Invalid::Cut { needed: false, clause: 4 });
+                }
+                Ok(())
+            }
+            Amnesty { revocation, .. } => {
+                let number = named(*revocation)?;
+                let cuts = match &self.ops[number].record().body {
+                    SetRole { role, .. } => *role < Role::Writer,
+                    RevokeDevice { cut, .. } => cut.is_some(),
+                    _ => false,
+                };
+                let revoker = self.graph.node(number).facts.rank();
+                match (cuts, rank >= revoker) {
+                    (false, _) => Err(Invalid::Reference { named: *revocation }),
+                    (true, false) => Err(Invalid::AmnestyRank { rank, revoker }),
+                    (true, true) => Ok(()),
+                }
+            }
+            OpenInvite { max_role, .. } if *max_role > Role::Writer => {
+                Err(Invalid::InviteRole { role: *max_role, max: Role::Writer })
+            }
+            CloseInvite { invite } => match &self.ops[named(*invite)?].record().body {
+                OpenInvite { .. } => Ok(()),
+                _ => Err(Invalid::Reference { named: *invite }),
+            },
+            OpenInvite { .. } | SetMeta { .. } | Create { .. } => Ok(()),
+        }
+    }
+
+    /// Whether an invitation lives, was not closed and has uses left, by `state`.
+    fn is_open(&self, invite: OpId, uses: u16, state: &State) -> bool {
+        let naming = self.naming.get(&invite).into_iter().flatten();
+        let living: Vec<usize> = naming.copied().filter(|number| state.alive.contains(*number)).collect();
+        let closed = |number: &usize| matches!(self.ops[*number].record().body, CloseInvite { .. });
+        self.graph.number(invite).is_some_and(|number| state.alive.contains(number))
+            && !living.iter().any(closed)
+            && living.len() < usize::from(uses)
+    }
+
+    /// Takes a certificate in; `false` when it changes nothing.
+    ///
+    /// # Errors
+    /// [`SideRefusal`]
+    pub fn admit_certificate(&mut self, envelope: Envelope) -> Result<bool, SideRefusal> {
+        let id = hash(DeviceCert::KIND, &[&envelope.payload]);
+        if self.carried.contains_key(&id) {
+            return Ok(false);
+        }
+        let signed = Signed::<DeviceCert>::verify(envelope)?;
+        let DeviceCert { user, device, .. } = *signed.record();
+        if !self.targets.contains_key(&user) {
+            return Err(SideRefusal::Stranger { user });
+        }
+        let Ok(evicted) = self.certificates.insert(user, signed) else { return Ok(false) };
+        match (evicted, self.roster_mut()) {
+            (None, Some(roster)) => drop(roster.certified.insert((device, user))),
+            _ => self.roster = OnceLock::new(),
+        }
+        Ok(true)
+    }
+
+    /// Takes in that a user took a device back; `false` when it changes nothing.
+    ///
+    /// # Errors
+    /// [`SideRefusal`]
+    pub fn admit_revocation(&mut self, envelope: Envelope) -> Result<bool, SideRefusal> {
+        let signed = Signed::<UserDeviceRevocation>::verify(envelope)?;
+        let UserDeviceRevocation { user, device, .. } = *signed.record();
+        if !self.targets.contains_key(&user) {
+            return Err(SideRefusal::Stranger { user });
+        }
+        let Ok(evicted) = self.revocations.insert(user, signed) else { return Ok(false) };
+        match (evicted, self.roster_mut()) {
+            (None, Some(roster)) => drop(roster.withdrawn.insert((user, device))),
+            _ => self.roster = OnceLock::new(),
+        }
+        Ok(true)
+    }
+
+    /// The op that `author` would sign now: it builds on the newest living ops.
+    ///
+    /// # Errors
+    /// [`Refusal`] of what every other device would refuse, and of what would have no effect.
+    pub fn draft(&self, author: UserId, by: By, body: Body) -> Result<Op, Refusal> {
+        self.draft_without(&BTreeSet::new(), author, by, body)
+    }
+
+    /// The op that `author` would sign as of before `rejected`: it builds on the newest living ops that are neither
+    /// among them nor build on them. So a stronger member undoes what an insider did after everybody has seen it
+    /// (authority 3.4, W11b).
+    ///
+    /// # Errors
+    /// As [`draft`](Self::draft).
+    pub fn draft_without(
+        &self,
+        rejected: &BTreeSet<OpId>,
+        author: UserId,
+        by: By,
+        body: Body,
+    ) -> Result<Op, Refusal> {
+        let mut without = OpSet::default();
+        for number in 0..self.ops.len() {
+            let node = self.graph.node(number);
+            let builds_on =
+                |rejected: &OpId| self.graph.number(*rejected).is_some_and(|r| node.past.contains(r));
+            if rejected.contains(&node.facts.id) || rejected.iter().any(builds_on) {
+                without.insert(number);
+            }
+        }
+        let heads = self.graph.living_heads(&without);
+        let mut parents: Vec<OpId> =
+            heads.into_iter().map(|number| self.graph.node(number).facts.id).collect();
+        parents.sort_unstable();
+        let merges = matches!(&body, SetMeta { key, .. } if key == MERGE);
+        if parents.len() > OP_PARENTS_MAX && !merges {
+            return Err(Refusal::TooManyHeads { got: parents.len(), max: OP_PARENTS_MAX });
+        }
+        parents.truncate(OP_PARENTS_MAX);
+        let op = Op { version: 1, group: self.group, parents, author, by, body };
+        let id = op.id();
+        let invalid = |why| Refusal::Invalid { op: id, why };
+        op.signer().map_err(|cause| invalid(Invalid::Envelope(cause)))?;
+        let past = self.graph.past_of(id, &op.parents)?;
+        let resolved;
+        let state = if self.graph.state().is_of(&past) {
+            self.graph.state()
+        } else {
+            resolved = State::resolve(&self.graph, past.clone());
+            &resolved
+        };
+        let node = self.graph.judge_in(state, id, &proposal(&op), past)?;
+        self.check_body(&op, &node, state).map_err(invalid)?;
+        let (now, number) = (self.graph.state(), self.graph.len());
+        if now.is_alive(&self.graph, &node, number) && now.counts(&self.graph, &node, number) {
+            Ok(op)
+        } else {
+            Err(Refusal::NoEffect { op: id })
+        }
+    }
+
+    /// The group.
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// The ops that no other op builds on, void ones too: equal heads, equal ops.
+    pub fn heads(&self) -> Vec<OpId> {
+        self.heads.iter().copied().collect()
+    }
+
+    /// Whether an op is here.
+    pub fn contains(&self, op: OpId) -> bool {
+        self.graph.number(op).is_some()
+    }
+
+    /// Ops, the Create included.
+    pub fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Whether not even the Create is here.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// An op.
+    pub fn op(&self, op: OpId) -> Option<&Signed<Op>> {
+        self.graph.number(op).map(|number| &self.ops[number])
+    }
+
+    /// All ids, parents before children.
+    pub fn ids(&self) -> impl Iterator<Item = OpId> {
+        self.graph.ops().map(|facts| facts.id)
+    }
+
+    /// All ops, parents before children.
+    pub fn envelopes(&self) -> impl Iterator<Item = &Envelope> {
+        self.ops.iter().map(Signed::envelope)
+    }
+
+    /// What somebody with only the ops in `have` lacks, parents before children.
+    pub fn ops_missing_from(&self, have: &BTreeSet<OpId>) -> Vec<Envelope> {
+        let lacking = self.ids().zip(self.envelopes()).filter(|(id, _)| !have.contains(id));
+        lacking.map(|(_, envelope)| envelope.clone()).collect()
+    }
+
+    /// Certificates that no op carries.
+    pub fn certificates(&self) -> impl Iterator<Item = &Envelope> {
+        self.certificates.envelopes()
+    }
+
+    /// Every certificate that `user` signed, carried by ops or not.
+    pub fn certificates_of(&self, user: UserId) -> impl Iterator<Item = &DeviceCert> {
+        let carried = self.carried.values().filter(move |certificate| certificate.user == user);
+        carried.chain(self.certificates.of(user).map(Signed::record))
+    }
+
+    /// Device revocations by users.
+    pub fn revocations(&self) -> impl Iterator<Item = &Envelope> {
+        self.revocations.envelopes()
+    }
+
+    /// How the ops stand, apart from what they say and who signed them.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// `H("ledger", heads ‖ certificates ‖ revocations)`: equal on equal ledgers.
+    pub fn hash(&self) -> [u8; 32] {
+        let mut bytes = Vec::new();
+        bytes.extend((self.heads.len() as u64).to_be_bytes());
+        self.heads.iter().for_each(|head| bytes.extend(head.0));
+        self.certificates.digest(&mut bytes);
+        self.revocations.digest(&mut bytes);
+        hash("ledger", &[&bytes])
+    }
+}
+
+/// The key of SetMetas that only join heads.
+pub const MERGE: &str = "merge";
+/// The key of the group's name.
+pub const NAME: &str = "name";
+
+/// What the rules of state look at.
+fn proposal(op: &Op) -> Proposal {
+    let device: Option<DeviceId> = op.certificate().map(|certificate| certificate.device);
+    let act = match op.body {
+        SetRole { user, role, .. } => Act::SetRole { user, role },
+        RevokeDevice { user, device, .. } => Act::RevokeDevice { user, device },
+        _ => Act::Other,
+    };
+    Proposal { parents: op.parents.clone(), author: op.author, device, act }
+}

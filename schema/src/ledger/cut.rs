@@ -1,0 +1,136 @@
+//! What of a removed writer stays: manifests, in pages, under one root hash.
+//!
+//! A manifest lists the newest change of every replica that its author knew. Its pages are addressed by hash, so
+//! they are fetched once, in any order, and resumed; an op that names a manifest is not admitted before its pages
+//! are here (AUTHORITY 3.0).
+
+use bincode::{Decode, Encode};
+
+use crate::codec::{self, DecodeError};
+use crate::id::{ChangeHash, DeviceId, DocumentId, OpId, hash};
+use crate::limits::MANIFEST_PAGE_BYTES_MAX;
+
+/// Names a manifest inside an op.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct ManifestRef {
+    /// Hash over the hashes of its pages, in order: [`root`].
+    pub root: [u8; 32],
+    /// Entries on all pages together.
+    pub entries: u64,
+}
+
+/// One page of a manifest, at most [`MANIFEST_PAGE_BYTES_MAX`] encoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Page {
+    /// In order of device, grant and incarnation; a group that does not fit goes on on the next page.
+    pub groups: Vec<PageGroup>,
+}
+
+/// The replicas that one device wrote under one grant in one incarnation, one a document.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PageGroup {
+    /// The device that wrote.
+    pub device: DeviceId,
+    /// The op, or Create, that let it write.
+    pub grant: OpId,
+    /// The device's incarnation.
+    pub incarnation: u64,
+    /// In order of document.
+    pub entries: Vec<Entry>,
+}
+
+/// The newest change of one replica that stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Entry {
+    /// The document written to; with the group's triple it gives the replica id.
+    pub document: DocumentId,
+    /// The change's place in the replica's chain, from 1.
+    pub seq: u64,
+    /// Which change that is: of a fork this picks the branch.
+    pub change: ChangeHash,
+}
+
+impl Page {
+    /// The bytes that are hashed, stored and sent.
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// Reads a page that was found under its hash.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when it is too long, malformed, empty somewhere, or out of order.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let page: Self = codec::decode(bytes, MANIFEST_PAGE_BYTES_MAX)?;
+        let malformed = |what: &str| Err(DecodeError::Malformed { what: what.into() });
+        if page.groups.is_empty() || page.groups.iter().any(|group| group.entries.is_empty()) {
+            return malformed("an empty page or group");
+        }
+        if !page.groups.is_sorted_by(|a, b| a.key() < b.key()) {
+            return malformed("groups out of order");
+        }
+        let ordered = |group: &PageGroup| group.entries.is_sorted_by(|a, b| a.document < b.document);
+        if !page.groups.iter().all(ordered) {
+            return malformed("entries out of order");
+        }
+        Ok(page)
+    }
+
+    /// Entries on this page.
+    pub fn entries(&self) -> usize {
+        self.groups.iter().map(|group| group.entries.len()).sum()
+    }
+}
+
+impl PageGroup {
+    fn key(&self) -> (DeviceId, OpId, u64) {
+        (self.device, self.grant, self.incarnation)
+    }
+}
+
+/// The name of an encoded page. Pages and roots are told apart by their first byte.
+pub fn page_hash(bytes: &[u8]) -> [u8; 32] {
+    hash("manifest", &[&[0], bytes])
+}
+
+/// The root over a manifest's pages, given their hashes in order; a manifest without entries has no pages.
+pub fn root(pages: &[[u8; 32]]) -> [u8; 32] {
+    hash("manifest", &[&[1], pages.as_flattened()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(documents: &[u8]) -> Page {
+        let entry =
+            |&byte: &u8| Entry { document: DocumentId([byte; 32]), seq: 7, change: ChangeHash([byte; 32]) };
+        let entries = documents.iter().map(entry).collect();
+        let group = PageGroup { device: DeviceId([1; 32]), grant: OpId([2; 32]), incarnation: 3, entries };
+        Page { groups: vec![group] }
+    }
+
+    #[test]
+    fn a_page_survives_its_bytes() {
+        let page = page(&[4, 5]);
+        assert_eq!(Page::decode(&page.encode()), Ok(page.clone()));
+        assert_eq!(page.entries(), 2);
+    }
+
+    #[test]
+    fn a_page_out_of_order_is_refused() {
+        let twice = Page { groups: [page(&[4]).groups, page(&[5]).groups].concat() };
+        for odd in [page(&[5, 4]), page(&[4, 4]), page(&[]), Page::default(), twice] {
+            assert!(Page::decode(&odd.encode()).is_err(), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn the_root_depends_on_every_page_and_their_order() {
+        let [a, b] = [page(&[4]), page(&[5])].map(|page| page_hash(&page.encode()));
+        let roots = [root(&[]), root(&[a]), root(&[a, b]), root(&[b, a]), a];
+        for (i, one) in roots.iter().enumerate() {
+            assert!(roots[i + 1..].iter().all(|other| one != other));
+        }
+    }
+}

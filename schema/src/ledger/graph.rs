@@ -1,0 +1,289 @@
+//! The ops of a ledger as the rules see them: a DAG with ancestry, facts, and the states worth keeping.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use crate::id::{DeviceId, OpId, UserId};
+use crate::ledger::facts::{Act, Class, Facts, Proposal, Strength};
+use crate::ledger::op::Role;
+use crate::ledger::resolve::State;
+use crate::ledger::set::OpSet;
+use crate::ledger::validity::{Invalid, Refusal};
+
+/// States of older branches that are kept, so that a branch which arrives op by op is resolved once.
+const BRANCHES_MAX: usize = 4;
+
+/// The DAG of ops, without what the rules of state do not look at. Any ids will do: the ledger brings hashes, the
+/// executable model its short names.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    founders: Vec<UserId>,
+    /// In order of admission, parents first; 0 is the Create.
+    nodes: Vec<Node>,
+    numbers: BTreeMap<OpId, usize>,
+    /// All but the Create, in the order in which they are resolved.
+    order: Vec<usize>,
+    /// All numbers.
+    all: OpSet,
+    /// The state of all ops, once somebody asked for it.
+    current: OnceLock<State>,
+    /// States of some smaller sets, the last used at the end.
+    branches: Vec<State>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) facts: Facts,
+    /// The number of the op that gave its author their role.
+    pub(crate) grant: usize,
+    /// All its ancestors.
+    pub(crate) past: OpSet,
+}
+
+/// How an op stands in the present state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Voided by something stronger.
+    Void,
+    /// Alive, but something of higher rank was said about its target: what rests on it stands.
+    Superseded,
+    /// It counts.
+    Counts,
+}
+
+/// An op that was found valid, ready to be inserted.
+pub(crate) struct Judged {
+    pub(crate) node: Node,
+    pub(crate) place: Place,
+}
+
+/// Which kept state is that of an op's past.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Current,
+    Branch(usize),
+}
+
+impl Graph {
+    /// A group of `founders`, the most senior first, with nothing said since.
+    pub fn new(create: OpId, founders: Vec<UserId>) -> Self {
+        let strength = Strength { rank: Reverse(Role::Founder), depth: 0, grant: create, founder: 0 };
+        let author = founders.first().copied().unwrap_or(UserId([0; 32]));
+        let facts = Facts {
+            id: create,
+            author,
+            device: None,
+            act: Act::Other,
+            old_role: Role::None,
+            depth: 0,
+            strength,
+            class: Class::Rest,
+        };
+        Self {
+            founders,
+            nodes: vec![Node { facts, grant: 0, past: OpSet::default() }],
+            numbers: BTreeMap::from([(create, 0)]),
+            all: OpSet::below(1),
+            ..Self::default()
+        }
+    }
+
+    /// Judges an op and takes it in; one that is here already changes nothing.
+    ///
+    /// # Errors
+    /// [`Refusal`] by clauses 1 to 4 of authority 3.2.
+    pub fn admit(&mut self, id: OpId, proposal: &Proposal) -> Result<(), Refusal> {
+        if !self.numbers.contains_key(&id) {
+            let judged = self.judge(id, proposal)?;
+            self.insert(judged);
+        }
+        Ok(())
+    }
+
+    /// Judges an op against the state of its past.
+    pub(crate) fn judge(&mut self, id: OpId, proposal: &Proposal) -> Result<Judged, Refusal> {
+        let past = self.past_of(id, &proposal.parents)?;
+        let place = self.place(&past);
+        let node = self.judge_in(self.state_at(place), id, proposal, past)?;
+        Ok(Judged { node, place })
+    }
+
+    /// Judges an op against `state`, which is that of its past.
+    pub(crate) fn judge_in(
+        &self,
+        state: &State,
+        id: OpId,
+        proposal: &Proposal,
+        past: OpSet,
+    ) -> Result<Node, Refusal> {
+        let deepest = proposal.parents.iter().map(|parent| self.node(self.numbers[parent]).facts.depth).max();
+        let depth = 1 + deepest.unwrap_or(0);
+        let (facts, grant) =
+            self.facts(state, id, depth, proposal).map_err(|why| Refusal::Invalid { op: id, why })?;
+        Ok(Node { facts, grant, past })
+    }
+
+    /// Takes a judged op in; nothing else was inserted since it was judged.
+    pub(crate) fn insert(&mut self, Judged { node, place }: Judged) -> usize {
+        let number = self.nodes.len();
+        let position =
+            self.order.partition_point(|&other| self.node(other).facts.order() < node.facts.order());
+        self.order.insert(position, number);
+        self.numbers.insert(node.facts.id, number);
+        self.all.insert(number);
+        self.nodes.push(node);
+        let current = self.current.take();
+        match place {
+            Place::Current => {
+                let mut state = current.expect("judging in the current state resolved it");
+                state.extend(self, number);
+                self.current = OnceLock::from(state);
+            }
+            Place::Branch(branch) => {
+                let mut state = std::mem::take(&mut self.branches[branch]);
+                state.extend(self, number);
+                self.branches[branch] = state;
+            }
+        }
+        number
+    }
+
+    /// All ancestors of an op with such parents.
+    pub(crate) fn past_of(&self, op: OpId, parents: &[OpId]) -> Result<OpSet, Refusal> {
+        let number = |parent: &OpId| self.numbers.get(parent).copied().ok_or(*parent);
+        let (known, missing): (Vec<_>, Vec<_>) = parents.iter().map(number).partition(Result::is_ok);
+        if !missing.is_empty() || parents.is_empty() {
+            return Err(Refusal::MissingParents {
+                op,
+                missing: missing.into_iter().filter_map(Result::err).collect(),
+            });
+        }
+        let numbers: Vec<usize> = known.into_iter().flatten().collect();
+        let mut past = OpSet::default();
+        for &number in &numbers {
+            past.union(&self.node(number).past);
+        }
+        for &number in &numbers {
+            if past.contains(number) {
+                let parent = self.node(number).facts.id;
+                return Err(Refusal::Invalid { op, why: Invalid::NotAntichain { parent } });
+            }
+        }
+        numbers.into_iter().for_each(|number| past.insert(number));
+        Ok(past)
+    }
+
+    /// Finds the state of `past` among those kept, or resolves and keeps it.
+    fn place(&mut self, past: &OpSet) -> Place {
+        if self.current.get().is_some_and(|state| state.is_of(past)) {
+            return Place::Current;
+        }
+        if self.all.is_subset(past) {
+            self.state();
+            return Place::Current;
+        }
+        let state = match self.branches.iter().position(|state| state.is_of(past)) {
+            Some(found) => self.branches.remove(found),
+            None => State::resolve(self, past.clone()),
+        };
+        if self.branches.len() == BRANCHES_MAX {
+            self.branches.remove(0);
+        }
+        self.branches.push(state);
+        Place::Branch(self.branches.len() - 1)
+    }
+
+    pub(crate) fn state_at(&self, place: Place) -> &State {
+        match place {
+            Place::Current => self.state(),
+            Place::Branch(branch) => &self.branches[branch],
+        }
+    }
+
+    /// The state of all ops.
+    pub(crate) fn state(&self) -> &State {
+        self.current.get_or_init(|| State::resolve(self, self.all.clone()))
+    }
+
+    /// The newest living ops that are not in `without`: what an honest op builds on.
+    pub(crate) fn living_heads(&self, without: &OpSet) -> Vec<usize> {
+        let mut below = OpSet::default();
+        let mut heads = Vec::new();
+        for number in self.state().alive.descending() {
+            if !without.contains(number) && !below.contains(number) {
+                below.union(&self.node(number).past);
+                heads.push(number);
+            }
+        }
+        heads
+    }
+
+    /// How an op stands; `None` when it is not here.
+    pub fn standing(&self, op: OpId) -> Option<Standing> {
+        let number = self.number(op)?;
+        Some(match self.state() {
+            state if state.counting.contains(number) => Standing::Counts,
+            state if state.alive.contains(number) => Standing::Superseded,
+            _ => Standing::Void,
+        })
+    }
+
+    /// A user's role.
+    pub fn role(&self, user: UserId) -> Role {
+        self.state().role(user)
+    }
+
+    /// The op, or Create, that gave or took a user's role; `None` when nothing was ever said of them.
+    pub fn winner(&self, user: UserId) -> Option<OpId> {
+        self.state().winner(user).map(|number| self.node(number).facts.id)
+    }
+
+    /// Every user who has or had a role.
+    pub fn users(&self) -> impl Iterator<Item = UserId> {
+        self.state().winners().map(|(user, ..)| user)
+    }
+
+    /// Every revoked device, with its user.
+    pub fn revoked(&self) -> impl Iterator<Item = (UserId, DeviceId)> {
+        self.state().revoked()
+    }
+
+    /// The facts of every op, in order of admission, the Create first.
+    pub fn ops(&self) -> impl Iterator<Item = &Facts> {
+        self.nodes.iter().map(|node| &node.facts)
+    }
+
+    /// Whether op `older` is an ancestor of op `newer`.
+    pub fn is_ancestor(&self, older: OpId, newer: OpId) -> bool {
+        let numbers = self.number(older).zip(self.number(newer));
+        numbers.is_some_and(|(older, newer)| self.node(newer).past.contains(older))
+    }
+
+    /// Ops, the Create included.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether not even the Create is here.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    pub(crate) fn founders(&self) -> &[UserId] {
+        &self.founders
+    }
+
+    pub(crate) fn node(&self, number: usize) -> &Node {
+        &self.nodes[number]
+    }
+
+    pub(crate) fn number(&self, op: OpId) -> Option<usize> {
+        self.numbers.get(&op).copied()
+    }
+
+    /// All but the Create, in the order in which they are resolved.
+    pub(crate) fn order(&self) -> &[usize] {
+        &self.order
+    }
+}

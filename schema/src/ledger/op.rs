@@ -1,0 +1,271 @@
+//! The records of a ledger: what an author can say about members, devices, invitations and the group's name.
+
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError as BadBytes, EncodeError};
+use bincode::{Decode, Encode};
+
+use crate::codec;
+use crate::device::{DeviceCert, malformed};
+use crate::id::{DeviceId, GroupId, OpId, UserId, hash};
+use crate::key::{self, BadSignature, Signature, SigningKey};
+use crate::ledger::cut::ManifestRef;
+use crate::limits::{
+    FOUNDERS_MAX, GROUP_NAME_BYTES_MAX, META_KEY_BYTES_MAX, META_VALUE_BYTES_MAX, OP_BYTES_MAX,
+    OP_PARENTS_MAX,
+};
+use crate::signed::{Envelope, Record, Signed, SignedError};
+
+/// What a user may do in a group; the greater role may do more. One byte on the wire, the number as given here.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[repr(u8)]
+pub enum Role {
+    /// Nothing: not a member, or no longer one.
+    #[default]
+    None = 0,
+    /// Reads.
+    Reader = 20,
+    /// Reads and writes rows.
+    Writer = 40,
+    /// Also invites and removes members up to Admin.
+    Admin = 60,
+    /// Also makes and removes Owners.
+    Owner = 80,
+    /// Nobody but a senior founder can act on it.
+    Founder = 100,
+}
+
+impl Role {
+    /// All of them, the least first.
+    pub const ALL: [Self; 6] =
+        [Self::None, Self::Reader, Self::Writer, Self::Admin, Self::Owner, Self::Founder];
+
+    /// The role of that number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.number() == number)
+    }
+
+    /// Its number on the wire.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+impl Encode for Role {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.number().encode(encoder)
+    }
+}
+
+impl<Context> Decode<Context> for Role {
+    fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, BadBytes> {
+        let number = u8::decode(decoder)?;
+        Self::from_number(number).ok_or_else(|| BadBytes::OtherString(format!("role {number}")))
+    }
+}
+
+bincode::impl_borrow_decode!(Role);
+
+/// One membership op (AUTHORITY 3.0), signed by its author's user or device key.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Op {
+    /// The record's version, 1.
+    pub version: u8,
+    /// The group it belongs to; zeros in a Create, whose own id becomes the group's.
+    pub group: GroupId,
+    /// The newest ops that its author takes into account, sorted; none in a Create.
+    pub parents: Vec<OpId>,
+    /// Who says it.
+    pub author: UserId,
+    /// With which key.
+    pub by: By,
+    /// What it says.
+    pub body: Body,
+}
+
+/// The key that signs an op.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum By {
+    /// The author's user key.
+    User,
+    /// A device of the author; the envelope is its [`DeviceCert`].
+    Device(Envelope),
+}
+
+/// What an op says.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Body {
+    /// Founds the group.
+    Create {
+        /// Keeps two groups of the same founders and name apart; zeros in a personal group.
+        nonce: [u8; 32],
+        /// One to four distinct users, the most senior first.
+        founders: Vec<UserId>,
+        /// What the group is called at first.
+        name: String,
+    },
+    /// Gives a user a role, or takes it.
+    SetRole {
+        /// Whose role.
+        user: UserId,
+        /// The role from now on.
+        role: Role,
+        /// What stays of a writer's changes; present exactly when a role of Writer or above goes below Writer.
+        cut: Option<ManifestRef>,
+        /// The invitation that the user redeemed.
+        via: Option<InviteProof>,
+    },
+    /// Shuts a device out.
+    RevokeDevice {
+        /// Whose device.
+        user: UserId,
+        /// Which one.
+        device: DeviceId,
+        /// What stays of its changes; without it they all do.
+        cut: Option<ManifestRef>,
+    },
+    /// Brings back changes that a revocation cut.
+    Amnesty {
+        /// The SetRole or RevokeDevice that cut too much.
+        revocation: OpId,
+        /// What stays after all.
+        manifest: ManifestRef,
+    },
+    /// Lets whoever holds the secret of `key` in.
+    OpenInvite {
+        /// Verifying key of the invitation.
+        key: [u8; 32],
+        /// The most that it grants, at most Writer.
+        max_role: Role,
+        /// How many users it lets in.
+        uses: u16,
+        /// When an Admin's device should stop accepting it, ms since the Unix epoch; no rule reads it.
+        hint_expiry: u64,
+    },
+    /// Ends an invitation.
+    CloseInvite {
+        /// Its OpenInvite.
+        invite: OpId,
+    },
+    /// Describes the group. The key `name` is its name; an empty value under `merge` only joins heads.
+    SetMeta {
+        /// At most 64 bytes.
+        key: String,
+        /// At most 4 KiB.
+        value: Vec<u8>,
+    },
+}
+
+/// The holder of an invitation's secret names the user and device that it lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct InviteProof {
+    /// The OpenInvite.
+    pub invite: OpId,
+    /// The joiner's device.
+    pub device: DeviceId,
+    /// By the invitation's key over group, invite, user and device.
+    pub signature: Signature,
+}
+
+impl InviteProof {
+    /// Redeems an invitation for `user`.
+    pub fn sign(key: &SigningKey, group: GroupId, invite: OpId, user: UserId, device: DeviceId) -> Self {
+        let signature = key.sign("invite", &Self::payload(group, invite, user, device));
+        Self { invite, device, signature }
+    }
+
+    /// Checks the proof against the invitation's key.
+    ///
+    /// # Errors
+    /// [`BadSignature`] when it was made for another group, invitation, user or device.
+    pub fn verify(&self, key: &[u8; 32], group: GroupId, user: UserId) -> Result<(), BadSignature> {
+        key::verify("invite", &Self::payload(group, self.invite, user, self.device), key, &self.signature)
+    }
+
+    fn payload(group: GroupId, invite: OpId, user: UserId, device: DeviceId) -> [u8; 128] {
+        let mut payload = [0; 128];
+        for (part, bytes) in payload.chunks_exact_mut(32).zip([group.0, invite.0, user.0, device.0]) {
+            part.copy_from_slice(&bytes);
+        }
+        payload
+    }
+}
+
+impl Op {
+    /// The id that this op has once it is signed: a signature is no part of it.
+    pub fn id(&self) -> OpId {
+        OpId(hash(Self::KIND, &[&codec::encode(self)]))
+    }
+
+    /// The certificate of the signing device, unverified; `None` when the user key signs.
+    pub(crate) fn certificate(&self) -> Option<DeviceCert> {
+        match &self.by {
+            By::User => None,
+            By::Device(envelope) => codec::decode(&envelope.payload, DeviceCert::BYTES_MAX).ok(),
+        }
+    }
+
+    /// The manifest whose pages must be here before this op is admitted.
+    pub fn manifest(&self) -> Option<&ManifestRef> {
+        match &self.body {
+            Body::SetRole { cut, .. } | Body::RevokeDevice { cut, .. } => cut.as_ref(),
+            Body::Amnesty { manifest, .. } => Some(manifest),
+            _ => None,
+        }
+    }
+
+    /// What can be said of an op alone: version, sizes, order.
+    fn check_shape(&self) -> Result<(), String> {
+        let founding = matches!(self.body, Body::Create { .. });
+        if self.version != 1 {
+            return Err(format!("version {}", self.version));
+        }
+        if founding != (self.group == GroupId([0; 32])) || founding != self.parents.is_empty() {
+            return Err("a Create, and nothing else, has neither group nor parents".into());
+        }
+        if self.parents.len() > OP_PARENTS_MAX {
+            return Err(format!("{} parents", self.parents.len()));
+        }
+        if !self.parents.is_sorted_by(|a, b| a < b) {
+            return Err("parents out of order".into());
+        }
+        match &self.body {
+            Body::Create { founders, name, .. } => {
+                let distinct = (1..founders.len()).all(|i| !founders[..i].contains(&founders[i]));
+                if !(1..=FOUNDERS_MAX).contains(&founders.len()) || !distinct {
+                    return Err(format!("{} founders, or one of them twice", founders.len()));
+                }
+                if !founders.contains(&self.author) {
+                    return Err("author is not a founder".into());
+                }
+                if name.len() > GROUP_NAME_BYTES_MAX {
+                    return Err(format!("name of {} bytes", name.len()));
+                }
+            }
+            Body::SetMeta { key, value } => {
+                if key.len() > META_KEY_BYTES_MAX || value.len() > META_VALUE_BYTES_MAX {
+                    return Err(format!("key of {} and value of {} bytes", key.len(), value.len()));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Record for Op {
+    const KIND: &'static str = "op";
+    const BYTES_MAX: usize = OP_BYTES_MAX;
+
+    fn signer(&self) -> Result<[u8; 32], SignedError> {
+        self.check_shape().map_err(|what| malformed(Self::KIND, what))?;
+        let By::Device(envelope) = &self.by else { return Ok(self.author.0) };
+        let certificate = Signed::<DeviceCert>::verify(envelope.clone())?;
+        if certificate.record().user != self.author {
+            return Err(SignedError::Certificate);
+        }
+        Ok(certificate.record().device.0)
+    }
+}

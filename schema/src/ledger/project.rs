@@ -1,0 +1,152 @@
+//! From a ledger to its roster, whole or only where one op touched it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::id::{DeviceId, OpId, UserId};
+use crate::ledger::op::Body::{self, Amnesty, Create, RevokeDevice, SetMeta, SetRole};
+use crate::ledger::op::{Op, Role};
+use crate::ledger::roster::{Cut, Grant, Member, Roster};
+use crate::ledger::{Ledger, NAME};
+use crate::signed::Signed;
+
+impl Ledger {
+    /// Who is in the group now. Cheap to clone, and computed at most once for each state.
+    pub fn roster(&self) -> &Arc<Roster> {
+        self.roster.get_or_init(|| Arc::new(self.project()))
+    }
+
+    /// The value of a key of the group's description: of the living SetMetas that no other has seen the strongest.
+    pub fn meta(&self, key: &str) -> Option<&[u8]> {
+        let graph = &self.graph;
+        let all = self.metas.get(key).map_or(&[][..], Vec::as_slice);
+        let living: Vec<usize> = all.iter().copied().filter(|n| graph.state().alive.contains(*n)).collect();
+        let newest = living.iter().filter(|n| !living.iter().any(|m| graph.node(*m).past.contains(**n)));
+        let winner = newest.min_by_key(|n| (graph.node(**n).facts.strength, graph.node(**n).facts.id))?;
+        match self.body(*winner) {
+            SetMeta { value, .. } => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The roster, if somebody asked for it since it last moved as a whole.
+    pub(super) fn roster_mut(&mut self) -> Option<&mut Roster> {
+        self.roster.get_mut().map(Arc::make_mut)
+    }
+
+    /// Brings the roster up to date with op `number`, which touched nothing but what it speaks of.
+    pub(super) fn refresh(&mut self, number: usize) {
+        let Some(mut shared) = self.roster.take() else { return };
+        let roster = Arc::make_mut(&mut shared);
+        let op = self.ops[number].record();
+        if let Some(certificate) = op.certificate() {
+            roster.certified.insert((certificate.device, certificate.user));
+        }
+        self.project_body(roster, op);
+        self.roster = shared.into();
+    }
+
+    fn project_body(&self, roster: &mut Roster, op: &Op) {
+        match &op.body {
+            SetRole { user, .. } => self.project_user(roster, *user),
+            RevokeDevice { user, device, .. } => self.project_device(roster, *user, *device),
+            Amnesty { revocation, .. } => {
+                let revocation = self.op(*revocation).expect("an amnesty's revocation is in its past");
+                self.project_body(roster, revocation.record());
+            }
+            SetMeta { key, .. } if key == NAME => roster.name = self.name(),
+            _ => {}
+        }
+    }
+
+    fn project(&self) -> Roster {
+        let certified = self.carried.values().chain(self.certificates.records());
+        let mut roster = Roster {
+            group: self.group,
+            founders: self.graph.founders().to_vec(),
+            name: self.name(),
+            members: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            certified: certified.map(|certificate| (certificate.device, certificate.user)).collect(),
+            revoked: BTreeMap::new(),
+            withdrawn: self.revocations.records().map(|record| (record.user, record.device)).collect(),
+        };
+        for user in self.targets.keys() {
+            self.project_user(&mut roster, *user);
+        }
+        for (user, device) in self.graph.revoked().collect::<BTreeSet<_>>() {
+            self.project_device(&mut roster, user, device);
+        }
+        roster
+    }
+
+    fn project_user(&self, roster: &mut Roster, user: UserId) {
+        let (graph, state) = (&self.graph, self.graph.state());
+        for &number in self.targets.get(&user).into_iter().flatten() {
+            let node = graph.node(number);
+            let (role, alive) = (node.facts.role().unwrap_or_default(), state.alive.contains(number));
+            roster.grants.insert(node.facts.id, Grant { user, role, alive, past: node.past.clone() });
+        }
+        let Some(winner) = state.winner(user) else { return };
+        let node = graph.node(winner);
+        let role = state.role(user);
+        // authority 3.7.1: Cuts(u)
+        let lowers = |n: &usize| graph.node(*n).facts.role().is_some_and(|role| role < Role::Writer);
+        let bounds = |n: &usize| role < Role::Writer || *n == winner || node.past.contains(*n);
+        let cuts = state.set_roles(user).iter().copied().filter(|n| lowers(n) && bounds(n));
+        let member = Member {
+            role,
+            grant: node.facts.id,
+            strength: graph.strength(role, winner, user),
+            cuts: self.cuts(cuts),
+        };
+        roster.members.insert(user, member);
+    }
+
+    fn project_device(&self, roster: &mut Roster, user: UserId, device: DeviceId) {
+        let revocations = self.graph.state().revocations(user, device);
+        if !revocations.is_empty() {
+            let cutting = |n: &usize| matches!(self.body(*n), RevokeDevice { cut: Some(_), .. });
+            let cuts = self.cuts(revocations.iter().copied().filter(cutting));
+            roster.revoked.insert((user, device), cuts);
+        }
+    }
+
+    /// Counting revocations as cuts, in order of op.
+    fn cuts(&self, revocations: impl Iterator<Item = usize>) -> Vec<Cut> {
+        let cut = |number: usize| {
+            let revocation = self.graph.node(number).facts.id;
+            let manifest = self.ops[number].record().manifest().copied();
+            Cut { revocation, manifest, amnesties: self.amnesties(revocation), number }
+        };
+        let mut cuts: Vec<Cut> = revocations.map(cut).collect();
+        cuts.sort_unstable_by_key(|cut| cut.revocation);
+        cuts
+    }
+
+    fn amnesties(&self, revocation: OpId) -> Vec<(OpId, super::ManifestRef)> {
+        let living = |n: &&usize| self.graph.state().alive.contains(**n);
+        let naming = self.naming.get(&revocation).into_iter().flatten().filter(living);
+        let mut amnesties: Vec<_> = naming
+            .filter_map(|n| match self.body(*n) {
+                Amnesty { manifest, .. } => Some((self.graph.node(*n).facts.id, *manifest)),
+                _ => None,
+            })
+            .collect();
+        amnesties.sort_unstable();
+        amnesties
+    }
+
+    fn name(&self) -> String {
+        let named = self.meta(NAME).and_then(|value| std::str::from_utf8(value).ok());
+        let founded = || match self.ops.first().map(Signed::record) {
+            Some(Op { body: Create { name, .. }, .. }) => name.as_str(),
+            _ => "",
+        };
+        named.unwrap_or_else(founded).into()
+    }
+
+    fn body(&self, number: usize) -> &Body {
+        &self.ops[number].record().body
+    }
+}

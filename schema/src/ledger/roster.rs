@@ -1,0 +1,245 @@
+//! Who is in a group now, with which role, device and grant: a ledger's answer to everybody else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{DeviceId, GroupId, OpId, UserId, hash};
+use crate::ledger::cut::ManifestRef;
+use crate::ledger::facts::Strength;
+use crate::ledger::op::Role;
+use crate::ledger::set::OpSet;
+
+/// The state of a ledger, apart from it. Clone the `Arc` that it comes in.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    pub(crate) group: GroupId,
+    pub(crate) founders: Vec<UserId>,
+    pub(crate) name: String,
+    /// Everybody who has or had a role.
+    pub(crate) members: BTreeMap<UserId, Member>,
+    /// All SetRoles.
+    pub(crate) grants: BTreeMap<OpId, Grant>,
+    pub(crate) certified: BTreeSet<(DeviceId, UserId)>,
+    /// What the ledger revoked, with the cuts.
+    pub(crate) revoked: BTreeMap<(UserId, DeviceId), Vec<Cut>>,
+    /// What its user took back in all groups.
+    pub(crate) withdrawn: BTreeSet<(UserId, DeviceId)>,
+}
+
+/// One user's place in the group.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub(crate) role: Role,
+    pub(crate) grant: OpId,
+    pub(crate) strength: Strength,
+    /// `Cuts(u)` of authority 3.7.1.
+    pub(crate) cuts: Vec<Cut>,
+}
+
+impl Member {
+    /// The role now.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The op, or Create, that gave it; new replicas are bound to it.
+    pub fn grant(&self) -> OpId {
+        self.grant
+    }
+}
+
+/// What one SetRole gives.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// To whom.
+    pub user: UserId,
+    /// Which role.
+    pub role: Role,
+    /// Whether it stands; what was written under a void grant is refused.
+    pub alive: bool,
+    pub(crate) past: OpSet,
+}
+
+/// A counting revocation and what of its target's changes stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The SetRole or RevokeDevice.
+    pub revocation: OpId,
+    /// What its author left standing; `None` is nothing.
+    pub manifest: Option<ManifestRef>,
+    /// What living amnesties bring back, in order of op.
+    pub amnesties: Vec<(OpId, ManifestRef)>,
+    pub(crate) number: usize,
+}
+
+/// Why changes under a grant are not accepted (the part of `accept(c)` that concerns device and grant).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotAccepted {
+    /// No op here gives a role by that id; it may come.
+    #[error("no grant {grant} is known")]
+    UnknownGrant {
+        /// The op that was named.
+        grant: OpId,
+    },
+    /// The grant is void.
+    #[error("grant {grant} is void")]
+    VoidGrant {
+        /// The op that was named.
+        grant: OpId,
+    },
+    /// The grant does not let anybody write.
+    #[error("grant {grant} gives only {role:?}")]
+    NotAWriter {
+        /// The op that was named.
+        grant: OpId,
+        /// The role that it gives.
+        role: Role,
+    },
+    /// The user of the grant has not certified the device, as far as is known here; the certificate may come.
+    #[error("device {device} is not certified by the user of grant {grant}")]
+    NotCertified {
+        /// The device.
+        device: DeviceId,
+        /// The op that was named.
+        grant: OpId,
+    },
+}
+
+impl Roster {
+    /// The group.
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// What the group is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its founders, the most senior first, whether or not they still are.
+    pub fn founders(&self) -> &[UserId] {
+        &self.founders
+    }
+
+    /// Who has a role now, in user order.
+    pub fn members(&self) -> impl Iterator<Item = (UserId, &Member)> {
+        let now = self.members.iter().filter(|(_, member)| member.role > Role::None);
+        now.map(|(user, member)| (*user, member))
+    }
+
+    /// A user's role.
+    pub fn role(&self, user: UserId) -> Role {
+        self.members.get(&user).map_or(Role::None, |member| member.role)
+    }
+
+    /// The op, or Create, that gave or took a user's role.
+    pub fn grant(&self, user: UserId) -> Option<OpId> {
+        self.members.get(&user).map(|member| member.grant)
+    }
+
+    /// What a SetRole gives, and whether it stands; the Create, which gives to several, is none.
+    pub fn granted(&self, grant: OpId) -> Option<&Grant> {
+        self.grants.get(&grant)
+    }
+
+    /// Whether `user` vouches for `device`.
+    pub fn is_certified(&self, user: UserId, device: DeviceId) -> bool {
+        self.certified.contains(&(device, user))
+    }
+
+    /// The member whose device that is. Anybody can certify any key, so of several the strongest is taken, which a
+    /// weaker member cannot displace; where the user is known, ask by the pair instead.
+    pub fn device_user(&self, device: DeviceId) -> Option<UserId> {
+        let of_device = (device, UserId([0; 32]))..=(device, UserId([0xff; 32]));
+        let users = self.certified.range(of_device).map(|(_, user)| *user);
+        let members = users.filter_map(|user| Some((self.members.get(&user)?, user)));
+        let now = members.filter(|(member, _)| member.role > Role::None);
+        now.min_by_key(|(member, user)| (member.strength, *user)).map(|(_, user)| user)
+    }
+
+    /// The devices that `user` vouches for and that are not revoked.
+    pub fn devices(&self, user: UserId) -> impl Iterator<Item = DeviceId> {
+        let certified = self.certified.iter().filter(move |(_, by)| *by == user);
+        certified.map(|(device, _)| *device).filter(move |device| !self.is_device_revoked(user, *device))
+    }
+
+    /// Whether the ledger or its user shut the device out.
+    pub fn is_device_revoked(&self, user: UserId, device: DeviceId) -> bool {
+        self.revoked.contains_key(&(user, device)) || self.withdrawn.contains(&(user, device))
+    }
+
+    /// Whether that device of that user, proven by its certificate, may be served.
+    pub fn may_read(&self, user: UserId, device: DeviceId) -> bool {
+        self.role(user) >= Role::Reader && !self.is_device_revoked(user, device)
+    }
+
+    /// Whether that device of that user may write now, under [`grant`](Self::grant).
+    pub fn may_write(&self, user: UserId, device: DeviceId) -> bool {
+        self.role(user) >= Role::Writer && !self.is_device_revoked(user, device)
+    }
+
+    /// Whose changes those of `device` under `grant` are, where they are accepted up to the [`cuts`](Self::cuts):
+    /// the clauses of `accept(c)` (authority 3.7.1) that concern the grant and the device.
+    ///
+    /// A revoked device's changes are accepted up to its cuts too.
+    ///
+    /// # Errors
+    /// [`NotAccepted`] names the clause; an unknown grant or certificate may still come.
+    pub fn accepts(&self, device: DeviceId, grant: OpId) -> Result<UserId, NotAccepted> {
+        let user = if grant.0 == self.group.0 {
+            // The most senior: whoever certifies another founder's device could as well act on that founder.
+            self.founders.iter().copied().find(|user| self.is_certified(*user, device))
+        } else {
+            let given = self.grants.get(&grant).ok_or(NotAccepted::UnknownGrant { grant })?;
+            if given.role < Role::Writer {
+                return Err(NotAccepted::NotAWriter { grant, role: given.role });
+            }
+            if !given.alive {
+                return Err(NotAccepted::VoidGrant { grant });
+            }
+            Some(given.user).filter(|user| self.is_certified(*user, device))
+        };
+        user.ok_or(NotAccepted::NotCertified { device, grant })
+    }
+
+    /// The counting cuts that bound what `user`'s `device` wrote under `grant`.
+    pub fn cuts(&self, user: UserId, device: DeviceId, grant: OpId) -> impl Iterator<Item = &Cut> {
+        // The Create has no past: every cut of a founder bounds what was written under it.
+        let later =
+            move |cut: &&Cut| self.grants.get(&grant).is_none_or(|given| !given.past.contains(cut.number));
+        let of_user = self.members.get(&user).into_iter().flat_map(|member| &member.cuts).filter(later);
+        of_user.chain(self.revoked.get(&(user, device)).into_iter().flatten())
+    }
+
+    /// `H("state", …)`: equal where roles, winners, living grants to write, cuts and revoked devices are, that is
+    /// where the same changes are accepted.
+    pub fn state_digest(&self) -> [u8; 32] {
+        let mut bytes = Vec::new();
+        let count = |bytes: &mut Vec<u8>, count: usize| bytes.extend((count as u64).to_be_bytes());
+        let cuts = |bytes: &mut Vec<u8>, cuts: &[Cut]| {
+            count(bytes, cuts.len());
+            for cut in cuts {
+                bytes.extend(cut.revocation.0);
+                count(bytes, cut.amnesties.len());
+                cut.amnesties.iter().for_each(|(amnesty, _)| bytes.extend(amnesty.0));
+            }
+        };
+        count(&mut bytes, self.members.len());
+        for (user, member) in &self.members {
+            bytes.extend(user.0);
+            bytes.push(member.role.number());
+            bytes.extend(member.grant.0);
+            cuts(&mut bytes, &member.cuts);
+        }
+        let writers = || self.grants.iter().filter(|(_, grant)| grant.alive && grant.role >= Role::Writer);
+        count(&mut bytes, writers().count());
+        writers().for_each(|(op, _)| bytes.extend(op.0));
+        count(&mut bytes, self.revoked.len());
+        for ((user, device), of_device) in &self.revoked {
+            bytes.extend(user.0);
+            bytes.extend(device.0);
+            cuts(&mut bytes, of_device);
+        }
+        hash("state", &[&bytes])
+    }
+}

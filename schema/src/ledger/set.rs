@@ -1,0 +1,100 @@
+//! Sets of ops by their number, sharing memory where they agree: an op's ancestors differ little from its parents'.
+
+use std::sync::Arc;
+
+const WORDS: usize = 16;
+const BITS: usize = WORDS * 64;
+
+/// A set of op numbers. Cloning costs a pointer for every 1 024 numbers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OpSet {
+    chunks: Vec<Arc<[u64; WORDS]>>,
+}
+
+impl OpSet {
+    /// All numbers below `end`.
+    pub(crate) fn below(end: usize) -> Self {
+        let mut set = Self::default();
+        let full = Arc::new([u64::MAX; WORDS]);
+        set.chunks.resize(end / BITS, full);
+        for number in end / BITS * BITS..end {
+            set.insert(number);
+        }
+        set
+    }
+
+    pub(crate) fn contains(&self, number: usize) -> bool {
+        let bits = |chunk: &Arc<[u64; WORDS]>| chunk[number % BITS / 64] >> (number % 64) & 1 == 1;
+        self.chunks.get(number / BITS).is_some_and(bits)
+    }
+
+    pub(crate) fn insert(&mut self, number: usize) {
+        if self.chunks.len() <= number / BITS {
+            self.chunks.resize_with(number / BITS + 1, Arc::default);
+        }
+        Arc::make_mut(&mut self.chunks[number / BITS])[number % BITS / 64] |= 1 << (number % 64);
+    }
+
+    pub(crate) fn union(&mut self, other: &Self) {
+        for (mine, theirs) in self.chunks.iter_mut().zip(&other.chunks) {
+            if Arc::ptr_eq(mine, theirs) || within(theirs, mine) {
+                continue;
+            }
+            if within(mine, theirs) {
+                mine.clone_from(theirs);
+            } else {
+                Arc::make_mut(mine).iter_mut().zip(theirs.iter()).for_each(|(word, more)| *word |= more);
+            }
+        }
+        self.chunks.extend(other.chunks.iter().skip(self.chunks.len()).cloned());
+    }
+
+    pub(crate) fn is_subset(&self, other: &Self) -> bool {
+        self.chunks.iter().enumerate().all(|(i, mine)| match other.chunks.get(i) {
+            Some(theirs) => Arc::ptr_eq(mine, theirs) || within(mine, theirs),
+            None => mine.iter().all(|word| *word == 0),
+        })
+    }
+
+    /// The numbers, greatest first.
+    pub(crate) fn descending(&self) -> impl Iterator<Item = usize> {
+        (0..self.chunks.len() * BITS).rev().filter(|number| self.contains(*number))
+    }
+}
+
+fn within(a: &[u64; WORDS], b: &[u64; WORDS]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a & !b == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn set(numbers: &BTreeSet<usize>) -> OpSet {
+        let mut set = OpSet::default();
+        numbers.iter().for_each(|number| set.insert(*number));
+        set
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_set(
+            a in proptest::collection::btree_set(0..3000usize, 0..40),
+            b in proptest::collection::btree_set(0..3000usize, 0..40),
+            end in 0..3000usize,
+        ) {
+            let both: BTreeSet<_> = a.union(&b).copied().collect();
+            let mut union = set(&a);
+            union.union(&set(&b));
+            prop_assert_eq!(union.descending().collect::<Vec<_>>(), both.iter().rev().copied().collect::<Vec<_>>());
+            prop_assert_eq!(set(&a).is_subset(&set(&b)), a.is_subset(&b));
+            prop_assert!(set(&a).is_subset(&union) && set(&b).is_subset(&union));
+            prop_assert_eq!(OpSet::below(end).descending().count(), end);
+            prop_assert!(!OpSet::below(end).contains(end));
+        }
+    }
+}
