@@ -4,10 +4,15 @@
 //! machine. Two devices that run this crate decide everything alike.
 
 pub mod codec;
+pub mod device;
+pub mod frame;
+pub mod handshake;
 pub mod id;
 pub mod key;
 pub mod limits;
 pub mod signed;
+pub mod time;
 pub mod value;
 
 pub use id::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};
+pub use time::Timestamp;
