@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bincode::{Decode, Encode};
 
 use crate::change::ChangeHeader;
-use crate::id::{ChangeHash, ReplicaId};
+use crate::id::{ChangeHash, DeviceId, ReplicaId};
 use crate::tip::{Author, VerifiedTip};
 
 pub use index::Index;
@@ -99,6 +99,21 @@ pub enum Refusal {
     NotAllowed {
         /// Who wrote it.
         author: Author,
+    },
+    /// The document is not the hash of group, table and key, or these cannot be.
+    #[error("document does not belong to its table and key")]
+    Misplaced,
+    /// The signature of a tip is not by its device.
+    #[error("tip of device {device} does not verify")]
+    BadTip {
+        /// The device that it names.
+        device: DeviceId,
+    },
+    /// The bytes are not what they claim to be.
+    #[error("not readable: {what}")]
+    Unreadable {
+        /// What is wrong with them.
+        what: String,
     },
 }
 

@@ -4,8 +4,9 @@ use bincode::{Decode, Encode};
 
 use crate::codec::DecodeError;
 use crate::id::{DeviceId, UserId};
+use crate::key::{AgreementKey, SigningKey};
 use crate::limits::LABEL_BYTES_MAX;
-use crate::signed::{Record, SignedError};
+use crate::signed::{Record, Signed, SignedError};
 
 /// A user vouches for a device (AUTHORITY 3.0). Anybody can certify any key, so a device's user is never read from
 /// the device id alone: ask with the pair.
@@ -62,6 +63,42 @@ impl Record for UserDeviceRevocation {
     }
 }
 
+/// What a device proves itself with: its two keys and its user's word for them.
+#[derive(Clone, Debug)]
+pub struct DeviceIdentity {
+    /// Signs what the device says.
+    pub signing: SigningKey,
+    /// Agrees on link secrets.
+    pub agreement: AgreementKey,
+    /// By the device's user.
+    pub certificate: Signed<DeviceCert>,
+}
+
+impl DeviceIdentity {
+    /// Has `user` certify a device with these keys. A label is cut to `LABEL_BYTES_MAX` bytes.
+    pub fn certify(user: &SigningKey, signing: SigningKey, agreement: AgreementKey, label: &str) -> Self {
+        let end = (0..=LABEL_BYTES_MAX).rev().find(|end| label.is_char_boundary(*end)).expect("0 is one");
+        let certificate = DeviceCert {
+            version: 1,
+            user: UserId(user.public()),
+            device: DeviceId(signing.public()),
+            agreement: agreement.public(),
+            label: label[..end].to_owned(),
+        };
+        Self { signing, agreement, certificate: Signed::sign(certificate, user) }
+    }
+
+    /// The device.
+    pub fn device(&self) -> DeviceId {
+        self.certificate.record().device
+    }
+
+    /// Its user.
+    pub fn user(&self) -> UserId {
+        self.certificate.record().user
+    }
+}
+
 /// Well-formed bytes that break a rule of their kind.
 pub(crate) fn malformed(kind: &'static str, what: String) -> SignedError {
     SignedError::Payload { kind, cause: DecodeError::Malformed { what } }
@@ -70,8 +107,6 @@ pub(crate) fn malformed(kind: &'static str, what: String) -> SignedError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::SigningKey;
-    use crate::signed::Signed;
 
     fn certificate(label: &str) -> DeviceCert {
         let ada = SigningKey::from_seed([1; 32]);
@@ -104,5 +139,22 @@ mod tests {
         }
         let longest = Signed::sign(certificate(&"x".repeat(64)), &ada);
         assert!(Signed::<DeviceCert>::verify(longest.envelope().clone()).is_ok());
+    }
+
+    fn laptop(label: &str) -> DeviceIdentity {
+        let user = SigningKey::from_seed([1; 32]);
+        DeviceIdentity::certify(
+            &user,
+            SigningKey::from_seed([2; 32]),
+            AgreementKey::from_seed([3; 32]),
+            label,
+        )
+    }
+
+    #[test]
+    fn a_label_is_cut_between_characters() {
+        let label = laptop(&"ä".repeat(100)).certificate.record().label.clone();
+        assert_eq!(label, "ä".repeat(32));
+        assert!(laptop(&label).certificate.envelope().payload.len() <= DeviceCert::BYTES_MAX);
     }
 }

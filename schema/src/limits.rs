@@ -61,6 +61,14 @@ pub const GROUPS_MAX: usize = 1_000;
 pub const MEMBERS_MAX: usize = 10_000;
 /// Links of a node.
 pub const LINKS_MAX: usize = 30;
+/// Links that have not proven who they are yet.
+pub const HALF_OPEN_MAX: usize = 64;
+/// Of these, from one place.
+pub const HALF_OPEN_PER_PEER_MAX: usize = 4;
+/// What one link may have waiting to be sent, bytes; above that it closes, since sync converges anyway.
+pub const OUTBOUND_BYTES_MAX: usize = 64 << 20;
+/// The same in frames: small ones cost more than their bytes.
+pub const OUTBOUND_FRAMES_MAX: usize = 65_536;
 
 /// How long an actor may take to answer.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,3 +76,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a handshake may take.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long dialling may take before the handshake begins.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a link is pinged; three missed pings end it.
+pub const PING_EVERY: Duration = Duration::from_secs(15);

@@ -372,7 +372,7 @@ impl Session {
         self.applying.remove(&number);
         let mut request = Vec::new();
         for (document, refusal) in &refused {
-            if !refusal.is_missing() {
+            if !refusal.is_pending() {
                 continue;
             }
             let asked = self.asked.entry(*document).or_default();

@@ -118,7 +118,7 @@ impl LedgerSession {
         if std::mem::replace(&mut self.pulling, true) {
             return Vec::new();
         }
-        let have = ledger.ids().into_iter().take(LEDGER_IDS_MAX).collect();
+        let have = ledger.ids().take(LEDGER_IDS_MAX).collect();
         vec![LedgerEffect::Send(LedgerFrame::Pull { have })]
     }
 
@@ -141,8 +141,8 @@ fn answer(have: &BTreeSet<OpId>, ledger: &Ledger) -> Vec<LedgerEffect> {
     }
     effects.push(LedgerEffect::Send(LedgerFrame::Push {
         ops,
-        certificates: ledger.certificates(),
-        revocations: ledger.revocations(),
+        certificates: ledger.certificates().cloned().collect(),
+        revocations: ledger.revocations().cloned().collect(),
         last: true,
     }));
     effects

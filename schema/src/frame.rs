@@ -1,0 +1,225 @@
+//! Every frame that crosses a link.
+//!
+//! Shape on the stream: length (u32, big endian, at most `FRAME_BYTES_MAX`) ‖ kind (one byte) ‖ body; what is encoded
+//! here is kind and body. Kinds: 0 Auth, 1 Hello, 2 Present, 3 Group, 4 Ping, 5 Pong, 6 Bye.
+
+use bincode::{Decode, Encode};
+
+use crate::GroupId;
+use crate::codec::{self, DecodeError};
+use crate::handshake::Auth;
+use crate::limits::FRAME_BYTES_MAX;
+use crate::signed::Envelope;
+
+/// What one device says to another over a link.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum LinkFrame {
+    /// Proves who speaks; the handshake's, and never sent after it.
+    Auth(Auth),
+    /// Which groups the sender would talk about.
+    Hello(Hello),
+    /// Membership ops that the sender believes the receiver lacks, to be judged before anything else.
+    Present {
+        /// The group to whose ledger they belong.
+        group: GroupId,
+        /// In causal order.
+        ops: Vec<Envelope>,
+    },
+    /// A frame of one group's session.
+    Group {
+        /// Running index in the list of groups that the *receiver's* Hellos gave: only who was told of it can use it.
+        channel: u32,
+        /// An encoded session frame, opaque to the link.
+        body: Vec<u8>,
+    },
+    /// Asks for a Pong.
+    Ping {
+        /// To be returned.
+        nonce: u64,
+    },
+    /// Answers a Ping.
+    Pong {
+        /// The Ping's.
+        nonce: u64,
+    },
+    /// The last frame: says why the link ends.
+    Bye {
+        /// Why.
+        reason: ByeReason,
+    },
+}
+
+/// Groups to talk about, none of them named. May be sent again; then it appends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// Their position among all that the sender has listed on this link is their channel.
+    pub groups: Vec<HelloGroup>,
+}
+
+/// One group in a Hello (authority 3.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct HelloGroup {
+    /// `H("token", group ‖ h ‖ role byte)`: says nothing to those who do not know the group.
+    pub token: [u8; 32],
+    /// The sender's state of the group under `h`: equal on both sides means in sync.
+    pub hash: [u8; 32],
+}
+
+/// Why a device ends a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum ByeReason {
+    /// Another link to the same device is kept.
+    Duplicate,
+    /// The node closes.
+    Shutdown,
+    /// The node has as many links as it may.
+    Full,
+    /// The receiver broke a rule of the protocol.
+    Protocol,
+    /// The receiver has no business here (any more); which rule says so stays unsaid (authority 3.9).
+    NotAuthorized,
+    /// The person at the other side took the address back.
+    Disconnected,
+}
+
+impl LinkFrame {
+    /// The frame's name, for errors and logs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Auth(_) => "auth",
+            Self::Hello(_) => "hello",
+            Self::Present { .. } => "present",
+            Self::Group { .. } => "group",
+            Self::Ping { .. } => "ping",
+            Self::Pong { .. } => "pong",
+            Self::Bye { .. } => "bye",
+        }
+    }
+
+    /// Kind and body. Whoever builds a frame keeps it within `FRAME_BYTES_MAX`.
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// Reads one whole frame.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for a frame that is too long, malformed, of an unknown kind, or followed by anything.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        codec::decode(bytes, FRAME_BYTES_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::key::Signature;
+
+    fn check(frame: LinkFrame, golden: &str) {
+        let golden = golden.replace([' ', '|'], "");
+        assert_eq!(HEXLOWER.encode(&frame.encode()), golden);
+        assert_eq!(LinkFrame::decode(&HEXLOWER.decode(golden.as_bytes()).unwrap()), Ok(frame));
+    }
+
+    #[test]
+    fn the_wire_has_not_moved() {
+        let signature = Signature([0xab; 64]);
+        let sig = "ab".repeat(64);
+        let ones = "01".repeat(32);
+        let twos = "02".repeat(32);
+        let op = Envelope { payload: vec![1, 2], signature };
+        check(
+            LinkFrame::Auth(Auth { certificate: op.clone(), signature }),
+            &format!("00 | 02 0102 | {sig} | {sig}"),
+        );
+        let group = HelloGroup { token: [1; 32], hash: [2; 32] };
+        check(LinkFrame::Hello(Hello { groups: vec![group] }), &format!("01 | 01 | {ones} | {twos}"));
+        check(
+            LinkFrame::Present { group: GroupId([1; 32]), ops: vec![op] },
+            &format!("02 | {ones} | 01 | 02 0102 | {sig}"),
+        );
+        check(LinkFrame::Group { channel: 300, body: vec![9, 8, 7] }, "03 | fb 2c01 | 03 090807");
+        check(LinkFrame::Ping { nonce: 7 }, "04 | 07");
+        check(LinkFrame::Pong { nonce: u64::MAX }, "05 | fd ffffffffffffffff");
+        check(LinkFrame::Bye { reason: ByeReason::Duplicate }, "06 | 00");
+        check(LinkFrame::Bye { reason: ByeReason::Shutdown }, "06 | 01");
+        check(LinkFrame::Bye { reason: ByeReason::Full }, "06 | 02");
+        check(LinkFrame::Bye { reason: ByeReason::Protocol }, "06 | 03");
+        check(LinkFrame::Bye { reason: ByeReason::NotAuthorized }, "06 | 04");
+        check(LinkFrame::Bye { reason: ByeReason::Disconnected }, "06 | 05");
+    }
+
+    #[test]
+    fn an_unknown_kind_is_refused() {
+        assert!(matches!(LinkFrame::decode(&[7]), Err(DecodeError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_frame_over_the_limit_is_refused_unread() {
+        let frame = LinkFrame::Group { channel: 0, body: vec![0; FRAME_BYTES_MAX] }.encode();
+        let got = frame.len();
+        assert_eq!(LinkFrame::decode(&frame), Err(DecodeError::TooLong { got, max: FRAME_BYTES_MAX }));
+    }
+
+    fn signatures() -> impl Strategy<Value = Signature> {
+        vec(any::<u8>(), 64).prop_map(|bytes| Signature(bytes.try_into().unwrap()))
+    }
+
+    fn envelopes() -> impl Strategy<Value = Envelope> {
+        (vec(any::<u8>(), 0..300), signatures())
+            .prop_map(|(payload, signature)| Envelope { payload, signature })
+    }
+
+    fn frames() -> impl Strategy<Value = LinkFrame> {
+        let groups = any::<([u8; 32], [u8; 32])>().prop_map(|(token, hash)| HelloGroup { token, hash });
+        let reasons = prop::sample::select(vec![
+            ByeReason::Duplicate,
+            ByeReason::Shutdown,
+            ByeReason::Full,
+            ByeReason::Protocol,
+            ByeReason::NotAuthorized,
+            ByeReason::Disconnected,
+        ]);
+        prop_oneof![
+            (envelopes(), signatures())
+                .prop_map(|(certificate, signature)| LinkFrame::Auth(Auth { certificate, signature })),
+            vec(groups, 0..20).prop_map(|groups| LinkFrame::Hello(Hello { groups })),
+            (any::<[u8; 32]>(), vec(envelopes(), 0..5))
+                .prop_map(|(group, ops)| LinkFrame::Present { group: GroupId(group), ops }),
+            (any::<u32>(), vec(any::<u8>(), 0..2_000))
+                .prop_map(|(channel, body)| LinkFrame::Group { channel, body }),
+            any::<u64>().prop_map(|nonce| LinkFrame::Ping { nonce }),
+            any::<u64>().prop_map(|nonce| LinkFrame::Pong { nonce }),
+            reasons.prop_map(|reason| LinkFrame::Bye { reason }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn frames_survive_the_wire(frame in frames()) {
+            let bytes = frame.encode();
+            prop_assert_eq!(LinkFrame::decode(&bytes), Ok(frame));
+        }
+
+        #[test]
+        fn nothing_may_follow_a_frame(frame in frames()) {
+            let bytes = [&frame.encode()[..], b"x"].concat();
+            prop_assert_eq!(LinkFrame::decode(&bytes), Err(DecodeError::TrailingBytes { extra: 1 }));
+        }
+
+        #[test]
+        fn a_frame_cut_short_is_refused(frame in frames(), cut in any::<prop::sample::Index>()) {
+            let bytes = frame.encode();
+            prop_assert!(LinkFrame::decode(&bytes[..cut.index(bytes.len())]).is_err());
+        }
+
+        #[test]
+        fn any_bytes_decode_or_are_refused(bytes in vec(any::<u8>(), 0..200)) {
+            let _ = LinkFrame::decode(&bytes);
+        }
+    }
+}
