@@ -1,0 +1,318 @@
+//! An engine without a disk, whose "disk" can lose power on command.
+//!
+//! A [`MemoryDisk`] outlives the engines that open it, as a disk outlives processes. What was applied but not
+//! flushed is forgotten by [`MemoryDisk::crash`], and the engine that was open then is cut off from it.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::engine::{self, Batch, Engine, Entry, Scan, Space, Write};
+use super::{OpenError, StoreError};
+
+type Name = Vec<u8>;
+type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What is kept between two opens of an in-memory database. Clones are the same disk.
+#[derive(Clone, Default)]
+pub struct MemoryDisk {
+    platters: Arc<RwLock<Platters>>,
+}
+
+#[derive(Default)]
+struct Platters {
+    /// Sealed values of every space, flushed or not.
+    spaces: BTreeMap<Name, Map>,
+    /// How to take back, newest last, what was applied since the last flush.
+    undo: Vec<Undo>,
+    /// Counts opens and crashes; an engine of another age is cut off.
+    age: u64,
+    open: bool,
+}
+
+enum Undo {
+    Opened { space: Name },
+    Dropped { space: Name, held: Map },
+    Wrote { space: Name, key: Vec<u8>, before: Option<Vec<u8>> },
+}
+
+impl MemoryDisk {
+    /// Opens the database on this disk.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] while another engine has it open.
+    pub fn open(&self) -> Result<MemoryEngine, OpenError> {
+        let mut platters = self.write();
+        if platters.open {
+            return Err(OpenError::Locked { path: "memory".into() });
+        }
+        platters.open = true;
+        platters.age += 1;
+        Ok(MemoryEngine { disk: self.clone(), age: platters.age })
+    }
+
+    /// Cuts the power: forgets what was not flushed; the engine that was open answers `Closed` from now on.
+    pub fn crash(&self) {
+        let mut platters = self.write();
+        platters.age += 1;
+        platters.open = false;
+        while let Some(undo) = platters.undo.pop() {
+            match undo {
+                Undo::Opened { space } => drop(platters.spaces.remove(&space)),
+                Undo::Dropped { space, held } => drop(platters.spaces.insert(space, held)),
+                Undo::Wrote { space, key, before } => {
+                    let map = platters.spaces.get_mut(&space).expect("undone in reverse order");
+                    match before {
+                        Some(value) => map.insert(key, value),
+                        None => map.remove(&key),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Flips a bit of a stored value, as failing hardware would. Says whether there was such a value.
+    pub fn damage(&self, space: &[u8], key: &[u8]) -> bool {
+        let mut platters = self.write();
+        let byte = platters.spaces.get_mut(space).and_then(|map| map.get_mut(key)?.first_mut());
+        byte.map(|byte| *byte ^= 1).is_some()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Platters> {
+        self.platters.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Platters> {
+        self.platters.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open in-memory database; see [`MemoryDisk::open`].
+pub struct MemoryEngine {
+    disk: MemoryDisk,
+    age: u64,
+}
+
+impl Drop for MemoryEngine {
+    fn drop(&mut self) {
+        let mut platters = self.disk.write();
+        if platters.age == self.age {
+            platters.open = false;
+            platters.age += 1;
+        }
+    }
+}
+
+impl Engine for MemoryEngine {
+    fn open_space(&self, name: &[u8]) -> Result<Arc<dyn Space>, StoreError> {
+        let mut platters = self.disk.write();
+        check_age(&platters, self.age)?;
+        if !platters.spaces.contains_key(name) {
+            platters.spaces.insert(name.to_vec(), Map::new());
+            platters.undo.push(Undo::Opened { space: name.to_vec() });
+        }
+        Ok(Arc::new(MemorySpace { disk: self.disk.clone(), age: self.age, name: name.to_vec() }))
+    }
+
+    fn drop_space(&self, name: &[u8]) -> Result<(), StoreError> {
+        let mut platters = self.disk.write();
+        check_age(&platters, self.age)?;
+        if let Some(held) = platters.spaces.remove(name) {
+            platters.undo.push(Undo::Dropped { space: name.to_vec(), held });
+        }
+        Ok(())
+    }
+
+    fn spaces(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        let platters = self.disk.read();
+        check_age(&platters, self.age)?;
+        Ok(platters.spaces.keys().cloned().collect())
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        let mut platters = self.disk.write();
+        check_age(&platters, self.age)?;
+        platters.undo.clear();
+        Ok(())
+    }
+}
+
+fn check_age(platters: &Platters, age: u64) -> Result<(), StoreError> {
+    if platters.age == age { Ok(()) } else { Err(StoreError::Closed) }
+}
+
+struct MemorySpace {
+    disk: MemoryDisk,
+    age: u64,
+    name: Name,
+}
+
+impl MemorySpace {
+    /// Looks at the map under the lock, unless the space is gone.
+    fn look<T>(&self, look: impl FnOnce(&Map) -> T) -> Result<T, StoreError> {
+        let platters = self.disk.read();
+        check_age(&platters, self.age)?;
+        let map = platters.spaces.get(&self.name);
+        map.map(look).ok_or_else(|| StoreError::Dropped { space: self.name.clone() })
+    }
+
+    fn unseal(&self, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let value = engine::unseal(key, sealed).map(<[u8]>::to_vec);
+        value.ok_or_else(|| StoreError::Damaged { space: self.name.clone(), key: key.to_vec() })
+    }
+}
+
+impl Space for MemorySpace {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.look(|map| map.get(key).map(|sealed| self.unseal(key, sealed)).transpose())?
+    }
+
+    fn scan<'a>(&'a self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Scan<'a> {
+        Box::new(Steps { space: self, from: from.map(<[u8]>::to_vec), to: to.map(<[u8]>::to_vec), over: false })
+    }
+
+    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        batch.check()?;
+        let mut platters = self.disk.write();
+        check_age(&platters, self.age)?;
+        let Platters { spaces, undo, .. } = &mut *platters;
+        let Some(map) = spaces.get_mut(&self.name) else {
+            return Err(StoreError::Dropped { space: self.name.clone() });
+        };
+        for write in batch.iter() {
+            let (key, before) = match write {
+                Write::Put { key, value } => (key, map.insert(key.clone(), engine::seal(key, value.clone()))),
+                Write::Remove { key } => (key, map.remove(key)),
+            };
+            undo.push(Undo::Wrote { space: self.name.clone(), key: key.clone(), before });
+        }
+        Ok(())
+    }
+}
+
+/// A scan that takes the lock for one step at a time, so that it holds none between steps.
+struct Steps<'a> {
+    space: &'a MemorySpace,
+    from: Bound<Vec<u8>>,
+    to: Bound<Vec<u8>>,
+    over: bool,
+}
+
+impl Steps<'_> {
+    fn step(&mut self, front: bool) -> Option<Result<Entry, StoreError>> {
+        let (from, to) = (self.from.as_ref().map(Vec::as_slice), self.to.as_ref().map(Vec::as_slice));
+        if self.over || engine::bounds_cross(from, to) {
+            return None;
+        }
+        let found = self.space.look(|map| {
+            let mut range = map.range::<[u8], _>((from, to));
+            let (key, sealed) = if front { range.next() } else { range.next_back() }?;
+            Some((key.clone(), self.space.unseal(key, sealed)))
+        });
+        match found {
+            Ok(Some((key, value))) => {
+                let bound = if front { &mut self.from } else { &mut self.to };
+                *bound = Bound::Excluded(key.clone());
+                Some(value.map(|value| (key, value)))
+            }
+            Ok(None) => None,
+            Err(error) => {
+                self.over = true;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+impl Iterator for Steps<'_> {
+    type Item = Result<Entry, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step(true)
+    }
+}
+
+impl DoubleEndedIterator for Steps<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.step(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance::{Fixture, conformance};
+    use super::*;
+
+    impl Fixture for MemoryDisk {
+        type Engine = MemoryEngine;
+
+        fn open(&self) -> MemoryEngine {
+            MemoryDisk::open(self).unwrap()
+        }
+
+        fn damage(&self, space: &[u8], key: &[u8]) {
+            assert!(MemoryDisk::damage(self, space, key));
+        }
+    }
+
+    conformance!(MemoryDisk::default());
+
+    fn put(space: &dyn Space, key: &str, value: &str) {
+        let mut batch = Batch::default();
+        batch.put(key, value);
+        space.apply(&batch).unwrap();
+    }
+
+    #[test]
+    fn a_crash_forgets_what_was_not_flushed() {
+        let disk = MemoryDisk::default();
+        let engine = disk.open().unwrap();
+        let garden = engine.open_space(b"garden").unwrap();
+        put(&*garden, "rose", "red");
+        put(&*engine.open_space(b"house").unwrap(), "door", "green");
+        engine.flush().unwrap();
+        put(&*garden, "rose", "yellow");
+        put(&*garden, "rose", "blue");
+        put(&*garden, "lily", "white");
+        engine.drop_space(b"house").unwrap();
+        put(&*engine.open_space(b"house").unwrap(), "door", "brown");
+        put(&*engine.open_space(b"shed").unwrap(), "spade", "new");
+
+        disk.crash();
+
+        let engine = disk.open().unwrap();
+        assert_eq!(engine.spaces().unwrap(), [&b"garden"[..], b"house"]);
+        let garden = engine.open_space(b"garden").unwrap();
+        assert_eq!(garden.get(b"rose").unwrap().unwrap(), b"red");
+        assert_eq!(garden.get(b"lily").unwrap(), None);
+        assert_eq!(engine.open_space(b"house").unwrap().get(b"door").unwrap().unwrap(), b"green");
+    }
+
+    #[test]
+    fn an_engine_that_crashed_cannot_touch_the_disk_again() {
+        let disk = MemoryDisk::default();
+        let before = disk.open().unwrap();
+        let garden = before.open_space(b"garden").unwrap();
+        before.flush().unwrap();
+        disk.crash();
+        let after = disk.open().unwrap();
+
+        let mut batch = Batch::default();
+        batch.put("rose", "red");
+        assert!(matches!(garden.apply(&batch), Err(StoreError::Closed)));
+        assert!(matches!(garden.get(b"rose"), Err(StoreError::Closed)));
+        drop((garden, before));
+
+        assert!(matches!(disk.open(), Err(OpenError::Locked { .. })), "the new engine still holds it");
+        after.flush().unwrap();
+    }
+
+    #[test]
+    fn a_disk_is_open_once_at_a_time() {
+        let disk = MemoryDisk::default();
+        let engine = disk.open().unwrap();
+        assert!(matches!(disk.open(), Err(OpenError::Locked { .. })));
+        drop(engine);
+        assert!(disk.open().is_ok());
+    }
+}
