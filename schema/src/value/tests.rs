@@ -49,7 +49,9 @@ fn nested(containers: usize) -> Value {
 
 #[test]
 fn the_bytes_of_a_value_have_not_moved() {
-    let row = Value::Map([("a".to_owned(), Value::List(vec![1.into(), Value::Text("é".into()), Value::Null]))].into());
+    let row = Value::Map(
+        [("a".to_owned(), Value::List(vec![1.into(), Value::Text("é".into()), Value::Null]))].into(),
+    );
     assert_eq!(codec::encode(&row), [12, 1, 1, b'a', 11, 3, 3, 2, 7, 2, 0xc3, 0xa9, 0]);
 }
 
