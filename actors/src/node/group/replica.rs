@@ -1,0 +1,334 @@
+//! One Automerge document: load, apply, commit, read (pure).
+//!
+//! Holds what AUTHORITY 3.6 asks of a writer: every local change names all heads and the replica's own previous
+//! change (Automerge does so for ordinary transactions; `isolate` and `transaction_at` are never used), remote changes
+//! are applied by one `apply_changes` under `catch_unwind`, nothing waits in Automerge's queue, and heads are compared
+//! after a load. Automerge panics on some input that admission must keep away; a panic leaves the replica *broken*:
+//! it must be dropped and loaded again.
+//!
+//! How a row lies in its document: fields at the root; names that begin with `$` are ours and hidden. `$removed: true`
+//! is the removal mark, and the row is removed as long as one such put stands. So a removal wins over every concurrent
+//! edit and over a concurrent `put` that had not seen it; a `put` that has seen it deletes the mark and brings the row
+//! back; of two devices that saw one removal, where one restores and the other removes again, nothing was left to
+//! remove, and the row is back. The author's clock stands in Automerge's time field, in milliseconds.
+
+mod chunk;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use automerge::transaction::{CommitOptions, Transactable};
+use automerge::{ActorId, Automerge, AutomergeError, Change, ReadDoc, SaveOptions, TextEncoding};
+use schema::limits::{CHANGE_BYTES_MAX, CHANGE_OPS_MAX, OP_COUNTER_MAX};
+use schema::value::Value;
+use schema::{ChangeHash, ReplicaId};
+
+use crate::edit::{EditError, RowEdit};
+
+pub use chunk::ChunkError;
+pub use read::ReadError;
+
+/// Why stored chunks are not the document that the record promises.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The bytes are damaged.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+    /// A change is missing that another one builds on.
+    #[error("change {missing} is missing")]
+    Missing {
+        /// Its hash.
+        missing: ChangeHash,
+    },
+    /// Whole, but another state than the record's.
+    #[error("loaded to {got} heads, {expected} expected")]
+    Heads {
+        /// Heads after loading.
+        got: usize,
+        /// Heads in the record.
+        expected: usize,
+    },
+    /// Automerge refused or panicked.
+    #[error("document failed: {what}")]
+    Document {
+        /// What it said.
+        what: String,
+    },
+}
+
+/// Why changes were not applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// The bytes are no change. The replica is as it was.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+    /// A change is missing that another one builds on. The replica is as it was.
+    #[error("change {missing} is missing")]
+    Missing {
+        /// Its hash.
+        missing: ChangeHash,
+    },
+    /// Automerge refused or panicked: drop the replica and load it again.
+    #[error("document failed: {what}")]
+    Document {
+        /// What it said.
+        what: String,
+    },
+}
+
+/// A change that this device has just made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalChange {
+    /// SHA-256 of the chunk.
+    pub hash: ChangeHash,
+    /// Its place in the replica's chain, from 1.
+    pub seq: u64,
+    /// The counter of its first operation.
+    pub start_op: u64,
+    /// The uncompressed change chunk.
+    pub bytes: Vec<u8>,
+}
+
+/// A row as its document has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The fields: always a map; a row type that is none lies under `value`.
+    pub value: Value,
+    /// The removal mark stands. The fields are still there.
+    pub removed: bool,
+    /// Something lies deeper than a row may nest and reads as [`Value::TooDeep`].
+    pub too_deep: bool,
+}
+
+/// One change of a row's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// The change; `row_at(&[hash])` is the row as its author saw it.
+    pub hash: ChangeHash,
+    /// Who wrote it.
+    pub author: ReplicaId,
+    /// Its place in the author's chain, from 1.
+    pub seq: u64,
+    /// When, by the author's clock, in ms since the Unix epoch; shown, never trusted.
+    pub time_ms: i64,
+}
+
+/// One Automerge document in memory.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    doc: Automerge,
+    broken: bool,
+}
+
+impl Default for Replica {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Replica {
+    /// A document without changes.
+    pub fn new() -> Self {
+        Self { doc: Automerge::new_with_encoding(TextEncoding::UnicodeCodePoint), broken: false }
+    }
+
+    /// Loads a document from its stored chunks: change chunks (many to a slice) and document chunks, in any order.
+    ///
+    /// # Errors
+    /// [`LoadError`]: quarantine the document.
+    pub fn load(chunks: &[&[u8]], expected_heads: &[ChangeHash]) -> Result<Self, LoadError> {
+        let doc = guarded(|| chunk::load(chunks)).unwrap_or_else(|what| Err(LoadError::Document { what }))?;
+        let replica = Self { doc, broken: false };
+        let got: BTreeSet<_> = replica.heads().into_iter().collect();
+        if got != expected_heads.iter().copied().collect() {
+            return Err(LoadError::Heads { got: got.len(), expected: expected_heads.len() });
+        }
+        Ok(replica)
+    }
+
+    /// Makes one change of `edit`; `None` when nothing differed.
+    ///
+    /// # Errors
+    /// [`EditError`]: the document is unchanged, unless it [is broken](Self::is_broken) now.
+    pub fn commit(
+        &mut self,
+        author: ReplicaId,
+        time_ms: i64,
+        edit: &RowEdit,
+    ) -> Result<Option<LocalChange>, EditError> {
+        self.usable().map_err(|what| EditError::Document { what })?;
+        if write::bytes(edit) + 32 * self.doc.get_heads().len() < CHANGE_BYTES_MAX / 4 {
+            return self.guard(|doc| commit(doc, author, time_ms, edit));
+        }
+        // Only the encoded change knows its size, and a commit cannot be taken back: try on a copy.
+        let mut trial = self.clone();
+        let change = trial.guard(|doc| commit(doc, author, time_ms, edit))?;
+        if let Some(LocalChange { bytes, .. }) = &change
+            && bytes.len() > CHANGE_BYTES_MAX
+        {
+            return Err(EditError::TooLarge { got: bytes.len(), max: CHANGE_BYTES_MAX, unit: "bytes" });
+        }
+        *self = trial;
+        Ok(change)
+    }
+
+    /// Applies change chunks that were admitted, all at once; known ones change nothing.
+    ///
+    /// # Errors
+    /// [`ApplyError`].
+    pub fn apply(&mut self, changes: &[Vec<u8>]) -> Result<(), ApplyError> {
+        self.usable().map_err(|what| ApplyError::Document { what })?;
+        let changes =
+            guarded(|| changes.iter().map(|bytes| chunk::change(bytes)).collect::<Result<Vec<_>, _>>())
+                .unwrap_or_else(|what| Err(ChunkError { at: 0, what }))?;
+        if let Some(missing) = chunk::missing(&self.doc, &changes) {
+            return Err(ApplyError::Missing { missing });
+        }
+        let applied = guarded(|| {
+            self.doc.apply_changes(changes.iter().cloned())?;
+            let hashes: Vec<_> = changes.iter().map(Change::hash).collect();
+            match self.doc.get_missing_deps(&hashes).is_empty() {
+                true => Ok(()),
+                false => Err(AutomergeError::MissingDeps),
+            }
+        });
+        let what = match applied {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic,
+        };
+        self.broken = true;
+        Err(ApplyError::Document { what })
+    }
+
+    /// Whether Automerge failed in the middle: drop the replica and load it again.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// The changes that no other change builds on, sorted; none for a document without changes.
+    pub fn heads(&self) -> Vec<ChangeHash> {
+        self.doc.get_heads().iter().map(ours).collect()
+    }
+
+    /// The change chunks that somebody who has `have` (and all below) lacks, in topological order.
+    pub fn changes_since(&self, have: &[ChangeHash]) -> Vec<Vec<u8>> {
+        let have: Vec<_> = have.iter().map(theirs).filter(|hash| self.knows(hash)).collect();
+        self.doc.get_changes(&have).iter().map(|change| change.raw_bytes().to_vec()).collect()
+    }
+
+    /// The whole history as one document chunk.
+    pub fn save(&self) -> Vec<u8> {
+        self.doc.save_with_options(SaveOptions { retain_orphans: false, ..SaveOptions::default() })
+    }
+
+    /// What it takes in memory, roughly.
+    pub fn approximate_bytes(&self) -> usize {
+        let stats = self.doc.stats();
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        DOCUMENT_BYTES
+            .saturating_add(count(stats.num_ops).saturating_mul(OP_BYTES))
+            .saturating_add(count(stats.num_changes).saturating_mul(CHANGE_BYTES))
+    }
+
+    /// Every change, in topological order.
+    pub fn history(&self) -> Vec<Revision> {
+        let revision = |meta: &automerge::ChangeMetadata<'_>| Revision {
+            hash: ours(&meta.hash),
+            author: ReplicaId(meta.actor.to_bytes().try_into().expect("changes with other ids are refused")),
+            seq: meta.seq,
+            time_ms: meta.timestamp,
+        };
+        self.doc.get_changes_meta(&[]).iter().map(revision).collect()
+    }
+
+    fn knows(&self, hash: &automerge::ChangeHash) -> bool {
+        self.doc.get_change_meta_by_hash(hash).is_some()
+    }
+
+    fn usable(&self) -> Result<(), String> {
+        match self.broken {
+            true => Err("an earlier failure broke it".to_owned()),
+            false => Ok(()),
+        }
+    }
+
+    fn guard<T>(
+        &mut self,
+        work: impl FnOnce(&mut Automerge) -> Result<T, EditError>,
+    ) -> Result<T, EditError> {
+        guarded(|| work(&mut self.doc)).unwrap_or_else(|what| {
+            self.broken = true;
+            Err(EditError::Document { what })
+        })
+    }
+}
+
+/// Heap of an empty document, of one more operation and of one more change.
+const DOCUMENT_BYTES: usize = 12 << 10;
+const OP_BYTES: usize = 120;
+const CHANGE_BYTES: usize = 200;
+
+fn commit(
+    doc: &mut Automerge,
+    author: ReplicaId,
+    time_ms: i64,
+    edit: &RowEdit,
+) -> Result<Option<LocalChange>, EditError> {
+    let heads = doc.get_heads();
+    let written = heads.is_empty();
+    let max_op =
+        heads.iter().filter_map(|hash| Some(doc.get_change_meta_by_hash(hash)?.max_op)).max().unwrap_or(0);
+    doc.set_actor(ActorId::from(author.0));
+    let mut tx = doc.transaction();
+    let done = edit.ops.iter().try_for_each(|op| write::write(&mut tx, op, !written)).and_then(|()| {
+        let ops = u64::try_from(tx.pending_ops()).unwrap_or(u64::MAX);
+        let too_many =
+            |max: u64| EditError::TooLarge { got: tx.pending_ops(), max: small(max), unit: "operations" };
+        match (ops > CHANGE_OPS_MAX, max_op + ops > OP_COUNTER_MAX) {
+            (true, _) => Err(too_many(CHANGE_OPS_MAX)),
+            (_, true) => Err(too_many(OP_COUNTER_MAX - max_op.min(OP_COUNTER_MAX))),
+            _ => Ok(()),
+        }
+    });
+    if let Err(error) = done {
+        tx.rollback();
+        return Err(error);
+    }
+    if tx.commit_with(CommitOptions::default().with_time(time_ms)).0.is_none() {
+        return Ok(None);
+    }
+    let change = doc.get_last_local_change().expect("the transaction has just made one");
+    Ok(Some(LocalChange {
+        hash: ours(&change.hash()),
+        seq: change.seq(),
+        start_op: change.start_op().get(),
+        bytes: change.raw_bytes().to_vec(),
+    }))
+}
+
+fn small(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Runs what may panic on hostile input. Every caller drops or refuses to use what a panic left behind.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("panic").to_owned()
+    })
+}
+
+fn ours(hash: &automerge::ChangeHash) -> ChangeHash {
+    ChangeHash(hash.0)
+}
+
+fn theirs(hash: &ChangeHash) -> automerge::ChangeHash {
+    automerge::ChangeHash(hash.0)
+}

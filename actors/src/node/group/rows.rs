@@ -1,0 +1,1 @@
+//! The current value of every row and its index entries (pure).
