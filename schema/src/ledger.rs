@@ -337,9 +337,9 @@ impl Ledger {
                 without.insert(number);
             }
         }
-        let heads = self.graph.living_heads(&without);
-        let mut parents: Vec<OpId> =
-            heads.into_iter().map(|number| self.graph.node(number).facts.id).collect();
+        let kept = self.graph.state().alive.iter().filter(|number| !without.contains(*number));
+        let heads = self.graph.newest(kept.collect()).into_iter();
+        let mut parents: Vec<OpId> = heads.map(|number| self.graph.node(number).facts.id).collect();
         parents.sort_unstable();
         let merges = matches!(&body, SetMeta { key, .. } if key == MERGE);
         if parents.len() > OP_PARENTS_MAX && !merges {

@@ -206,17 +206,28 @@ impl Graph {
         self.current.get_or_init(|| State::resolve(self, self.all.clone()))
     }
 
-    /// The newest living ops that are not in `without`: what an honest op builds on.
-    pub(crate) fn living_heads(&self, without: &OpSet) -> Vec<usize> {
-        let mut below = OpSet::default();
-        let mut heads = Vec::new();
-        for number in self.state().alive.descending() {
-            if !without.contains(number) && !below.contains(number) {
-                below.union(&self.node(number).past);
-                heads.push(number);
-            }
+    /// Drops the states that are kept for speed: the next question resolves anew.
+    pub fn forget_states(&mut self) {
+        self.current = OnceLock::new();
+        self.branches.clear();
+    }
+
+    /// Those of `ops` that are not in the past of another.
+    pub(crate) fn newest(&self, mut ops: Vec<usize>) -> Vec<usize> {
+        if ops.len() < 2 {
+            return ops;
         }
-        heads
+        // Ancestors have smaller numbers, so whatever may have seen an op comes before it.
+        ops.sort_unstable_by_key(|number| Reverse(*number));
+        let mut below = OpSet::default();
+        ops.retain(|number| {
+            let newest = !below.contains(*number);
+            if newest {
+                below.union(&self.node(*number).past);
+            }
+            newest
+        });
+        ops
     }
 
     /// How an op stands; `None` when it is not here.

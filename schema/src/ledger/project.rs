@@ -8,6 +8,7 @@ use crate::ledger::op::Body::{self, Amnesty, Create, RevokeDevice, SetMeta, SetR
 use crate::ledger::op::{Op, Role};
 use crate::ledger::roster::{Cut, Grant, Member, Roster};
 use crate::ledger::{Ledger, NAME};
+use crate::limits::GROUP_NAME_BYTES_MAX;
 use crate::signed::Signed;
 
 impl Ledger {
@@ -18,12 +19,11 @@ impl Ledger {
 
     /// The value of a key of the group's description: of the living SetMetas that no other has seen the strongest.
     pub fn meta(&self, key: &str) -> Option<&[u8]> {
-        let graph = &self.graph;
-        let all = self.metas.get(key).map_or(&[][..], Vec::as_slice);
-        let living: Vec<usize> = all.iter().copied().filter(|n| graph.state().alive.contains(*n)).collect();
-        let newest = living.iter().filter(|n| !living.iter().any(|m| graph.node(*m).past.contains(**n)));
-        let winner = newest.min_by_key(|n| (graph.node(**n).facts.strength, graph.node(**n).facts.id))?;
-        match self.body(*winner) {
+        let alive = &self.graph.state().alive;
+        let living = self.metas.get(key)?.iter().copied().filter(|number| alive.contains(*number));
+        let strength = |number: &usize| self.graph.node(*number).facts.order();
+        let winner = self.graph.newest(living.collect()).into_iter().min_by_key(strength)?;
+        match self.body(winner) {
             SetMeta { value, .. } => Some(value),
             _ => None,
         }
@@ -138,7 +138,8 @@ impl Ledger {
     }
 
     fn name(&self) -> String {
-        let named = self.meta(NAME).and_then(|value| std::str::from_utf8(value).ok());
+        let fits = |value: &&[u8]| value.len() <= GROUP_NAME_BYTES_MAX;
+        let named = self.meta(NAME).filter(fits).and_then(|value| std::str::from_utf8(value).ok());
         let founded = || match self.ops.first().map(Signed::record) {
             Some(Op { body: Create { name, .. }, .. }) => name.as_str(),
             _ => "",

@@ -162,24 +162,12 @@ impl State {
 
 /// The register winner of SetRoles on one user: of those that none of the others has seen the one by the highest
 /// rank, then to the lowest role, then the strongest.
-fn register(graph: &Graph, mut ops: Vec<usize>) -> Option<usize> {
-    let facts = |number: usize| &graph.node(number).facts;
+fn register(graph: &Graph, ops: Vec<usize>) -> Option<usize> {
     let preference = |number: &usize| {
-        let op = facts(*number);
+        let op = &graph.node(*number).facts;
         (Reverse(op.rank()), given(graph, *number), op.strength, op.id)
     };
-    if ops.len() > 1 {
-        ops.sort_unstable_by_key(|number| Reverse(facts(*number).depth));
-        let mut below = OpSet::default();
-        ops.retain(|number| {
-            let newest = !below.contains(*number);
-            if newest {
-                below.union(&graph.node(*number).past);
-            }
-            newest
-        });
-    }
-    ops.into_iter().min_by_key(preference)
+    graph.newest(ops).into_iter().min_by_key(preference)
 }
 
 /// The role that a SetRole gives.

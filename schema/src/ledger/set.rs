@@ -56,9 +56,9 @@ impl OpSet {
         })
     }
 
-    /// The numbers, greatest first.
-    pub(crate) fn descending(&self) -> impl Iterator<Item = usize> {
-        (0..self.chunks.len() * BITS).rev().filter(|number| self.contains(*number))
+    /// The numbers, smallest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
+        (0..self.chunks.len() * BITS).filter(|number| self.contains(*number))
     }
 }
 
@@ -90,10 +90,10 @@ mod tests {
             let both: BTreeSet<_> = a.union(&b).copied().collect();
             let mut union = set(&a);
             union.union(&set(&b));
-            prop_assert_eq!(union.descending().collect::<Vec<_>>(), both.iter().rev().copied().collect::<Vec<_>>());
+            prop_assert_eq!(union.iter().collect::<BTreeSet<_>>(), both);
             prop_assert_eq!(set(&a).is_subset(&set(&b)), a.is_subset(&b));
             prop_assert!(set(&a).is_subset(&union) && set(&b).is_subset(&union));
-            prop_assert_eq!(OpSet::below(end).descending().count(), end);
+            prop_assert_eq!(OpSet::below(end).iter().count(), end);
             prop_assert!(!OpSet::below(end).contains(end));
         }
     }
