@@ -153,8 +153,8 @@ mod tests {
         assert_eq!(HEXLOWER.encode(&payload), expected.concat());
     }
 
-    const GOLDEN_REPLICA: &str = "@REPLICA@";
-    const GOLDEN_DEVICE: &str = "@DEVICE@";
+    const GOLDEN_REPLICA: &str = "65ed8badad2d7b5d2c19f7c65ea3be6cbfdf3209b307b3dd81f12fd0cfbcc29a";
+    const GOLDEN_DEVICE: &str = "ed4928c628d1c2c6eae90338905995612959273a5c63f93636c14614ac8737d1";
 
     #[test]
     fn a_tip_holds_for_its_document_alone() {

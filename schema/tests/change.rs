@@ -3,7 +3,7 @@
 mod support;
 
 use automerge::transaction::{CommitOptions, Transactable};
-use automerge::{AutoCommit, Change, ObjType, ROOT, ReadDoc};
+use automerge::{AutoCommit, Change, ObjType, ROOT};
 use peerbase_schema::ReplicaId;
 use peerbase_schema::change::{ChangeError, ChangeHeader, Fault, read_document, split};
 use peerbase_schema::limits::{CHANGE_BYTES_MAX, CHANGE_OPS_MAX, OP_COUNTER_MAX};
@@ -208,7 +208,7 @@ fn a_million_ops_in_a_hundred_bytes_are_counted_and_more_are_refused() {
     assert!(puts(max).chunk().len() < 130);
 
     assert_eq!(read(&puts(max)).unwrap().ops, CHANGE_OPS_MAX);
-    assert_eq!(read(&puts(max + 1)), column(INSERT, Fault::Run).map_err(|_| run_fault(KEY_TEXT)));
+    assert_eq!(read(&puts(max + 1)), Err(run_fault(KEY_TEXT)));
     assert_eq!(read(&puts(1 << 60)), Err(run_fault(KEY_TEXT)));
 }
 
@@ -295,9 +295,7 @@ fn column_tables_are_strict() {
 #[test]
 fn counters_and_replicas_stay_within_their_tables() {
     let object = |replica: u8, counter: u64| {
-        puts(2)
-            .with(OBJECT_REPLICA, &[2, replica])
-            .with(OBJECT_COUNTER, &[sleb(2), uleb(counter)].concat())
+        puts(2).with(OBJECT_REPLICA, &[2, replica]).with(OBJECT_COUNTER, &[sleb(2), uleb(counter)].concat())
     };
 
     assert!(read(&object(0, OP_COUNTER_MAX)).is_ok());
@@ -431,8 +429,8 @@ fn the_generator_reaches_every_kind_of_op() {
         .map(|op| op.action_name())
         .collect();
 
-    assert!(actions.len() > 6, "{actions:?}");
-    assert!(!document.keys(ROOT).collect::<Vec<_>>().is_empty());
+    let expected = ["Delete", "Increment", "Make", "MarkBegin", "MarkEnd", "Put"];
+    assert_eq!(actions.iter().map(String::as_str).collect::<Vec<_>>(), expected);
 }
 
 trait ActionName {

@@ -1,5 +1,5 @@
 //! What the tests of changes share: people, random histories of real documents, and chunks made by hand.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 pub mod history;
 pub mod raw;
