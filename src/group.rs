@@ -67,7 +67,7 @@ impl Group {
     /// The members with their roles, by user id.
     pub fn members(&self) -> Vec<Member> {
         let roster = self.node.handle().membership().roster(self.id()).unwrap_or_default();
-        roster.members().map(|member| Member { user: member.user, role: member.role }).collect()
+        roster.members().map(|(user, member)| Member { user, role: member.role() }).collect()
     }
 
     /// Admits a user, or changes their role. It needs no connection: whoever meets the user's devices later lets

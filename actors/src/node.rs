@@ -14,13 +14,13 @@ pub mod store;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ractor::{
     Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent,
 };
 use schema::device::DeviceIdentity;
 use schema::key::SigningKey;
+use schema::ledger::Ledger;
 use schema::limits::STOP_TIMEOUT;
 use schema::{GroupId, UserId};
 use tokio::sync::broadcast;
@@ -39,8 +39,6 @@ use crate::transport::Transport;
 
 /// Events that a slow listener may fall behind.
 const EVENTS_MAX: usize = 1_024;
-/// How long a failed branch rests before it is started again.
-const RESTART_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a node is made of.
 #[derive(Clone)]
@@ -82,11 +80,12 @@ pub(crate) struct NodeNews {
 
 impl NodeNews {
     pub(crate) fn want_group(&self, group: GroupId) {
-        self.slot.tell(Message::Want { group, reply: None });
+        // A node that is closing wants no groups.
+        let _ = self.slot.tell(Message::Want { group, reply: None });
     }
 
     pub(crate) fn drop_group(&self, group: GroupId) {
-        self.slot.tell(Message::Unwant(group));
+        let _ = self.slot.tell(Message::Unwant(group));
     }
 }
 
@@ -116,7 +115,7 @@ impl NodeHandle {
             connections: ConnectionManagerHandle::default(),
             groups: groups.clone(),
             events: broadcast::Sender::new(EVENTS_MAX),
-            personal: schema::ledger::personal_group(user),
+            personal: Ledger::personal(&arguments.user).0.group(),
             user,
         };
         let (actor, _) = Actor::spawn(None, Node, (handle.clone(), arguments)).await?;
@@ -178,7 +177,7 @@ impl NodeHandle {
 
     /// Stops every branch in order and answers when nothing runs any more; a second call answers at once.
     pub async fn close(&self) {
-        let _ = self.slot.ask_within(Message::Close, STOP_TIMEOUT * 6).await;
+        let _ = self.slot.ask_within(STOP_TIMEOUT * 6, Message::Close).await;
     }
 }
 
@@ -211,7 +210,7 @@ struct State {
     budget: CacheBudget,
     new_incarnation: bool,
     children: BTreeMap<ActorId, Kind>,
-    restarts: BTreeMap<Kind, Restarts>,
+    restarts: Restarts<Kind>,
 }
 
 impl State {
@@ -219,7 +218,7 @@ impl State {
         let parent = myself.get_cell();
         let NodeArguments { clock, user, device, store, transport, .. } = self.arguments.clone();
         let id = match kind {
-            Kind::Store => self.handle.store.start(parent).await?,
+            Kind::Store => self.handle.store.start(parent).await?.get_id(),
             Kind::Membership => {
                 let arguments = membership::Arguments {
                     clock,
@@ -237,6 +236,7 @@ impl State {
             Kind::Group(group) => {
                 let arguments = group::Arguments {
                     clock,
+                    user: device.user(),
                     device: device.signing,
                     store,
                     membership: self.handle.membership.clone(),
@@ -333,15 +333,15 @@ impl State {
         let Some(kind) = self.children.remove(&child) else { return Ok(()) };
         tracing::error!(branch = ?kind, %cause, "branch failed");
         let now = self.arguments.clock.now();
-        match (kind, self.restarts.entry(kind).or_default().record(now)) {
+        match (kind, self.restarts.record(kind, now)) {
             (Kind::Store, _) => return Err(cause),
-            (_, Verdict::Restart) => {
+            (_, Verdict::Restart { after }) => {
                 if kind == Kind::Membership {
                     self.routes.close_all();
                 }
                 let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
                 self.arguments.clock.spawn(async move {
-                    clock.sleep(RESTART_PAUSE).await;
+                    clock.sleep(after).await;
                     // The node may have closed meanwhile.
                     let _ = myself.cast(Message::Restart(kind));
                 });
@@ -376,7 +376,7 @@ impl Actor for Node {
             budget: CacheBudget::new(arguments.cache_bytes),
             new_incarnation: !arguments.store.opened_cleanly(),
             children: BTreeMap::new(),
-            restarts: BTreeMap::new(),
+            restarts: Restarts::default(),
             handle,
             arguments,
         };

@@ -66,7 +66,7 @@ impl Event {
         let Some((_, before)) = before.filter(|(info, _)| info.state != GroupState::Pending) else {
             return events;
         };
-        let mut users: Vec<_> = before.members().chain(after.1.members()).map(|member| member.user).collect();
+        let mut users: Vec<_> = before.members().chain(after.1.members()).map(|(user, _)| user).collect();
         users.sort_unstable();
         users.dedup();
         for other in users {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bincode::{Decode, Encode};
-use schema::frame::LinkFrame;
+use schema::frame::{ByeReason, LinkFrame};
 use schema::limits::{FRAME_BYTES_MAX, SYNC_MESSAGE_BYTES_MAX};
 use schema::session::frame::SessionFrame;
 use schema::session::ledger::LedgerFrame;
@@ -76,7 +76,8 @@ impl Channel {
     fn send(&self, frame: GroupFrame) {
         let frame = LinkFrame::Group { channel: self.number, body: codec::encode(&frame) };
         // A closed link is told of by the connection; sync repairs what was not sent.
-        let _ = self.link.send_through(self.gate.clone(), frame);
+        let gate = self.gate.clone();
+        let _ = self.link.send_while(move || gate.is_open(), frame);
     }
 }
 
@@ -141,7 +142,7 @@ impl Routes {
             for (_, gate) in routes.groups.values() {
                 gate.close();
             }
-            routes.link.close(LinkEnd::Restarted);
+            routes.link.close(ByeReason::Shutdown);
         }
     }
 
@@ -159,7 +160,7 @@ impl Switchboard for Routes {
     fn frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
         match frame {
             LinkFrame::Hello(hello) => self.membership.hello(link.id(), hello, permit),
-            LinkFrame::Present { ops } => self.membership.present(link.id(), ops, permit),
+            LinkFrame::Present { group, ops } => self.membership.present(link.id(), group, ops, permit),
             LinkFrame::Group { channel, body } => {
                 let route = self.lock().get(&link.id()).and_then(|r| r.groups.get(&channel).cloned());
                 // Frames may be under way while a gate closes: they are not read.
@@ -174,10 +175,14 @@ impl Switchboard for Routes {
                             handle.frame(link.id(), Part { more, bytes, _permit: permit });
                         }
                     }
-                    Err(error) => link.close(LinkEnd::BadFrame { what: error.to_string() }),
+                    Err(error) => {
+                        tracing::warn!(%error, "peer sent a group frame that is none");
+                        link.close(ByeReason::Protocol);
+                    }
                 }
             }
-            other => link.close(LinkEnd::BadFrame { what: format!("unexpected {}", other.name()) }),
+            // The connection passes on nothing else.
+            _ => link.close(ByeReason::Protocol),
         }
     }
 

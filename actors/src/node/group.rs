@@ -17,12 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use schema::admission::Refusal;
+use schema::frame::ByeReason;
+use schema::handshake::LinkRole;
 use schema::key::SigningKey;
 use schema::ledger::Roster;
 use schema::session::frame::SessionFrame;
 use schema::session::{Effect, Input, Session, StepError, Wanted};
 use schema::time::Timestamp;
-use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
+use schema::{ChangeHash, DeviceId, DocumentId, GroupId, UserId};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
@@ -30,7 +32,7 @@ use self::cache::CacheBudget;
 use self::documents::{CommitError, Documents, Outcome, Revision, RowEvent, RowWrite};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
-use crate::node::connection_manager::connection::{LinkEnd, LinkId};
+use crate::node::connection_manager::connection::LinkId;
 use crate::node::gate::{Assembly, Channel, Part};
 use crate::node::keys;
 use crate::node::membership::MembershipHandle;
@@ -176,23 +178,30 @@ impl GroupHandle {
     /// Makes the actor fail, so that tests can see it restarted.
     #[doc(hidden)]
     pub fn fail_for_test(&self) {
-        self.slot.tell(Message::Fail);
+        self.tell(Message::Fail);
     }
 
     pub(crate) fn set_roster(&self, roster: Arc<Roster>) {
-        self.slot.tell(Message::Roster(roster));
+        self.tell(Message::Roster(roster));
     }
 
     pub(crate) fn open(&self, channel: Channel, in_sync: bool) {
-        self.slot.tell(Message::Open { channel, in_sync });
+        self.tell(Message::Open { channel, in_sync });
     }
 
     pub(crate) fn close(&self, link: LinkId) {
-        self.slot.tell(Message::Close(link));
+        self.tell(Message::Close(link));
     }
 
     pub(crate) fn frame(&self, link: LinkId, part: Part) {
-        self.slot.tell(Message::Frame { link, part });
+        self.tell(Message::Frame { link, part });
+    }
+}
+
+impl GroupHandle {
+    /// A group that is being restarted reads what it missed from the store, or is asked again by its peers.
+    fn tell(&self, message: Message) {
+        let _ = self.slot.tell(message);
     }
 }
 
@@ -223,6 +232,7 @@ enum Message {
 #[derive(Clone)]
 pub(crate) struct Arguments {
     pub(crate) clock: Clock,
+    pub(crate) user: UserId,
     pub(crate) device: SigningKey,
     pub(crate) store: StoreHandle,
     pub(crate) membership: MembershipHandle,
@@ -279,7 +289,7 @@ impl State {
         writes: &[RowWrite],
         reply: RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>>,
     ) -> Result<(), ActorProcessingErr> {
-        let time_ms = self.arguments.clock.now().as_ms_i64();
+        let time_ms = i64::try_from(self.arguments.clock.now().as_millis()).unwrap_or(i64::MAX);
         let outcome = match self.documents.commit(writes, time_ms) {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -375,7 +385,7 @@ impl State {
     ) -> Result<(), ActorProcessingErr> {
         let now = self.arguments.clock.now();
         let link = channel.link.id();
-        let initiator = channel.link.is_initiator();
+        let initiator = channel.link.role() == LinkRole::Initiator;
         let (session, effects) = Session::open(now, initiator, in_sync, &mut self.documents)?;
         self.sessions.insert(link, Peer { channel, session, assembly: Assembly::default() });
         self.perform(myself, link, effects)?;
@@ -406,7 +416,8 @@ impl State {
             Ok(None) => Ok(()),
             Ok(Some(frame)) => self.step(myself, link, Input::Frame(frame)),
             Err(error) => {
-                peer.channel.link.close(LinkEnd::BadFrame { what: error.to_string() });
+                tracing::warn!(%error, "peer sent a session frame that is none");
+                peer.channel.link.close(ByeReason::Protocol);
                 Ok(())
             }
         }
@@ -432,7 +443,8 @@ impl State {
                 Ok(())
             }
             Err(StepError::Fault(fault)) => {
-                peer.channel.link.close(LinkEnd::BadFrame { what: fault.to_string() });
+                tracing::warn!(%fault, "session ends");
+                peer.channel.link.close(ByeReason::Protocol);
                 self.sessions.remove(&link);
                 self.publish_peers();
                 Ok(())
@@ -557,12 +569,13 @@ impl Actor for Group {
     ) -> Result<State, ActorProcessingErr> {
         let space = handle.space.clone();
         // Whatever a predecessor submitted is now written or refused, so the store says what there is.
-        arguments.store.settle(&space).await?;
+        space.reset();
+        arguments.store.barrier().await?;
         let incarnation = incarnation(&arguments, &space).await?;
         let roster = arguments.membership.roster(handle.id).unwrap_or_default();
         let documents = Documents::open(
             handle.id,
-            arguments.device.clone(),
+            (arguments.user, arguments.device.clone()),
             incarnation,
             space,
             roster,

@@ -2,6 +2,8 @@
 
 use schema::DocumentId;
 
+use super::store::{SpaceHandle, StoreError};
+
 /// (device, grant) by number; 4 bytes big-endian.
 pub(crate) const AUTHOR: u8 = b'a';
 /// A run of changes beside a document record; document id, number 4 bytes big-endian.
@@ -40,4 +42,23 @@ pub(crate) fn tagged(tag: u8, rest: &[u8]) -> Vec<u8> {
     key.push(tag);
     key.extend_from_slice(rest);
     key
+}
+
+/// All entries under a tag, in key order.
+pub(crate) fn entries(space: &SpaceHandle, tag: u8) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    space.read(|view| view.prefix(&[tag]).collect())?
+}
+
+/// The keys under a tag without it, also of values that are damaged.
+pub(crate) fn names(space: &SpaceHandle, tag: u8) -> Result<Vec<Vec<u8>>, StoreError> {
+    let name = |entry: Result<(Vec<u8>, Vec<u8>), StoreError>| match entry {
+        Ok((key, _)) | Err(StoreError::Damaged { key, .. }) => Ok(key[1..].to_vec()),
+        Err(error) => Err(error),
+    };
+    space.read(|view| view.prefix(&[tag]).map(name).collect())?
+}
+
+/// A record of ours that cannot be read.
+pub(crate) fn damaged(space: &SpaceHandle, key: &[u8]) -> StoreError {
+    StoreError::Damaged { space: space.name().to_vec(), key: key.to_vec() }
 }

@@ -18,7 +18,8 @@ use schema::key::SigningKey;
 use schema::ledger::{Admitted, Body, By, Ledger, Refusal, Role, Roster};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
-use schema::{GroupId, OpId, UserId, codec, hash};
+use schema::id::hash;
+use schema::{GroupId, OpId, UserId, codec};
 use tokio::sync::broadcast;
 
 use self::links::Links;
@@ -124,36 +125,41 @@ impl MembershipHandle {
     /// Makes the actor fail, so that tests can see it restarted.
     #[doc(hidden)]
     pub fn fail_for_test(&self) {
-        self.slot.tell(Message::Fail);
+        self.tell(Message::Fail);
     }
 
     /// The user's intent changed: a row of the personal group became durable.
     pub(crate) fn intend(&self, group: GroupId, wanted: bool) {
-        self.slot.tell(Message::Intend { group, wanted });
+        self.tell(Message::Intend { group, wanted });
     }
 
     pub(crate) fn group_started(&self, group: GroupId) {
-        self.slot.tell(Message::GroupStarted(group));
+        self.tell(Message::GroupStarted(group));
     }
 
     pub(crate) fn link_up(&self, link: Link) {
-        self.slot.tell(Message::LinkUp(link));
+        self.tell(Message::LinkUp(link));
     }
 
     pub(crate) fn link_down(&self, link: LinkId, reason: String) {
-        self.slot.tell(Message::LinkDown { link, reason });
+        self.tell(Message::LinkDown { link, reason });
     }
 
     pub(crate) fn hello(&self, link: LinkId, hello: Hello, permit: Permit) {
-        self.slot.tell(Message::Hello { link, hello, _permit: permit });
+        self.tell(Message::Hello { link, hello, _permit: permit });
     }
 
     pub(crate) fn present(&self, link: LinkId, group: GroupId, ops: Vec<Envelope>, permit: Permit) {
-        self.slot.tell(Message::Present { link, group, ops, _permit: permit });
+        self.tell(Message::Present { link, group, ops, _permit: permit });
     }
 
     pub(crate) fn ledger(&self, link: LinkId, group: GroupId, frame: LedgerFrame, permit: Permit) {
-        self.slot.tell(Message::Ledger { link, group, frame, _permit: permit });
+        self.tell(Message::Ledger { link, group, frame, _permit: permit });
+    }
+
+    /// Membership that is being restarted closes all links, so nothing that it missed matters.
+    fn tell(&self, message: Message) {
+        let _ = self.slot.tell(message);
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<GroupId, (GroupInfo, Arc<Roster>)>> {
@@ -223,7 +229,7 @@ impl State {
         }
         let personal = state.arguments.personal;
         if state.entry(personal)?.ledger.is_empty() {
-            let (ledger, create) = Ledger::create_personal(&state.arguments.user);
+            let (ledger, create) = Ledger::personal(&state.arguments.user);
             let certificate = state.arguments.device.certificate.envelope().clone();
             let entry = state.entries.get_mut(&personal).expect("just made");
             entry.ledger = ledger;
@@ -256,7 +262,8 @@ impl State {
         let mut nonce = [0; 32];
         self.arguments.clock.fill(&mut nonce);
         let (user, device) = (self.user(), &self.arguments.device);
-        let (ledger, create) = Ledger::create(nonce, vec![user], &name, self.by(), &device.signing)?;
+        let (ledger, create) =
+            Ledger::create(nonce, vec![user], &name, user, self.by(), &device.signing)?;
         let group = ledger.group();
         let space = self.arguments.store.space(&group.0)?;
         let mut batch = Batch::default();
@@ -330,7 +337,7 @@ impl State {
     /// Makes the newest roster visible and tells the group.
     fn publish(&mut self, group: GroupId) {
         let Some(entry) = self.entries.get(&group) else { return };
-        let roster = entry.ledger.roster_shared();
+        let roster = entry.ledger.roster().clone();
         let role = roster.role(self.user());
         let state = match role {
             _ if entry.ledger.is_empty() => GroupState::Pending,
@@ -457,17 +464,14 @@ impl Actor for Membership {
 
 fn replay_ledger(group: GroupId, space: &SpaceHandle) -> Result<Ledger, ActorProcessingErr> {
     let mut ledger = Ledger::new(group);
-    let envelope = |entry: Result<(Vec<u8>, Vec<u8>), StoreError>| -> Result<Envelope, ActorProcessingErr> {
-        Ok(codec::decode_stored(&entry?.1)?)
-    };
-    for entry in space.scan_tag(keys::CERTIFICATE) {
-        ledger.admit_certificate(envelope(entry)?)?;
+    for (_, envelope) in keys::entries(space, keys::CERTIFICATE)? {
+        ledger.admit_certificate(codec::decode_stored(&envelope)?)?;
     }
-    for entry in space.scan_tag(keys::REVOCATION) {
-        ledger.admit_revocation(envelope(entry)?)?;
+    for (_, envelope) in keys::entries(space, keys::REVOCATION)? {
+        ledger.admit_revocation(codec::decode_stored(&envelope)?)?;
     }
-    for entry in space.scan_tag(keys::OP) {
-        ledger.admit(envelope(entry)?)?;
+    for (_, envelope) in keys::entries(space, keys::OP)? {
+        ledger.admit(codec::decode_stored(&envelope)?)?;
     }
     Ok(ledger)
 }

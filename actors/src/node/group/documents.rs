@@ -5,26 +5,25 @@
 //! of the store until the batch is durable; such documents are pinned in the cache and not served yet.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use schema::admission::{self, Index, Refusal};
-use schema::change::{self, ChangeHeader};
+use schema::change::{self, ChangeError, ChangeHeader};
 use schema::digest::{Digest, Mark, Page};
 use schema::key::SigningKey;
 use schema::ledger::Roster;
-use schema::limits::{CHANGE_BYTES_MAX, SYNC_MESSAGE_BYTES_MAX};
+use schema::limits::SYNC_MESSAGE_BYTES_MAX;
 use schema::session::frame::{Unit, UnitTip, Units};
 use schema::session::{self, Supply, Wanted};
 use schema::sync_message::SyncMessage;
 use schema::tip::{Author, Tip, VerifiedTip};
-use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, codec};
+use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId, codec};
 
 use super::cache::{Cache, CacheBudget};
 use super::record::{Appended, Authors, DocumentRecord, Spilled, TipRecord};
-use super::replica::{EditError, Replica};
+use super::replica::Replica;
 use super::rows::{self, RowRecord};
-use crate::edit::RowEdit;
+use crate::edit::{EditError, RowEdit};
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError};
 
@@ -78,17 +77,16 @@ pub enum CommitError {
         #[source]
         cause: EditError,
     },
-    /// The change is larger than peers accept.
-    #[error("change of {bytes} bytes to row {key:?} of {table:?}, at most {max} are allowed")]
-    TooLarge {
+    /// The change is one that peers refuse: too large, too many operations.
+    #[error("change to row {key:?} of {table:?} would be refused by every peer")]
+    Change {
         /// The row's table.
         table: String,
         /// The row's key.
         key: String,
-        /// Its bytes.
-        bytes: usize,
-        /// The limit.
-        max: usize,
+        /// What is wrong with it.
+        #[source]
+        cause: ChangeError,
     },
     /// This user may not write here.
     #[error("not allowed to write to this group")]
@@ -139,6 +137,7 @@ struct Document {
 /// See the file's head.
 pub(crate) struct Documents {
     group: GroupId,
+    user: UserId,
     device: SigningKey,
     incarnation: u64,
     space: SpaceHandle,
@@ -148,6 +147,8 @@ pub(crate) struct Documents {
     cache: Cache<Document>,
     /// Documents whose newest batch is not durable yet, with its number.
     unstored: BTreeMap<DocumentId, u64>,
+    /// Documents whose memory cannot be trusted while the store does not have their newest batch yet.
+    spoiled: BTreeSet<DocumentId>,
     quarantined: BTreeMap<DocumentId, String>,
 }
 
@@ -155,7 +156,7 @@ impl Documents {
     /// Reads the authors and the digest back from the store.
     pub(crate) fn open(
         group: GroupId,
-        device: SigningKey,
+        (user, device): (UserId, SigningKey),
         incarnation: u64,
         space: SpaceHandle,
         roster: Arc<Roster>,
@@ -163,6 +164,7 @@ impl Documents {
     ) -> Result<Self, StoreError> {
         let mut documents = Self {
             group,
+            user,
             device,
             incarnation,
             space: space.clone(),
@@ -171,17 +173,16 @@ impl Documents {
             authors: Authors::default(),
             cache: Cache::new(budget),
             unstored: BTreeMap::new(),
+            spoiled: BTreeSet::new(),
             quarantined: BTreeMap::new(),
         };
-        for entry in space.scan_tag(keys::AUTHOR) {
-            let (_, value) = entry?;
-            let author = codec::decode_stored::<([u8; 32], [u8; 32])>(&value)
-                .map_err(|cause| space.damaged(&[keys::AUTHOR], &cause))?;
-            documents.authors.number((DeviceId(author.0), OpId(author.1)));
+        for (key, value) in keys::entries(&space, keys::AUTHOR)? {
+            let (device, grant) = codec::decode_stored(&value).map_err(|_| keys::damaged(&space, &key))?;
+            documents.authors.number((device, grant));
         }
-        let ids: Vec<_> = space.scan_tag_keys(keys::DOCUMENT)?;
+        let ids = keys::names(&space, keys::DOCUMENT)?;
         for key in ids {
-            let Ok(id) = <[u8; 32]>::try_from(&key[1..]).map(DocumentId) else { continue };
+            let Ok(id) = <[u8; 32]>::try_from(key.as_slice()).map(DocumentId) else { continue };
             let marks = match documents.stored(id) {
                 Ok(record) => record.and_then(|record| record.marks(group, id, &documents.authors)),
                 Err(StoreError::Damaged { .. }) => None,
@@ -227,6 +228,9 @@ impl Documents {
         for wanted in moved {
             if self.unstored.get(&wanted.document) == Some(&batch) {
                 self.unstored.remove(&wanted.document);
+                if self.spoiled.remove(&wanted.document) {
+                    self.cache.remove(&wanted.document);
+                }
             }
         }
         let unstored = &self.unstored;
@@ -239,11 +243,13 @@ impl Documents {
         writes: &[RowWrite],
         time_ms: i64,
     ) -> Result<Outcome, CommitError> {
-        let user = self.roster.device_user(DeviceId(self.device.public())).ok_or(CommitError::NotAllowed)?;
-        let grant = self.roster.grant(user).ok_or(CommitError::NotAllowed)?;
-        let author =
-            Author { device: DeviceId(self.device.public()), grant, incarnation: self.incarnation };
-        self.roster.accepts(&author).map_err(|_| CommitError::NotAllowed)?;
+        let device = DeviceId(self.device.public());
+        if !self.roster.may_write(self.user, device) {
+            return Err(CommitError::NotAllowed);
+        }
+        let grant = self.roster.grant(self.user).ok_or(CommitError::NotAllowed)?;
+        self.roster.accepts(device, grant).map_err(|_| CommitError::NotAllowed)?;
+        let author = Author { device, grant, incarnation: self.incarnation };
         for write in writes {
             self.expect(write)?;
         }
@@ -256,7 +262,7 @@ impl Documents {
 
     fn expect(&mut self, write: &RowWrite) -> Result<(), CommitError> {
         let id = DocumentId::of(self.group, &write.table, &write.key);
-        if self.quarantined.contains_key(&id) {
+        if self.quarantined.contains_key(&id) || self.spoiled.contains(&id) {
             let (table, key) = (write.table.clone(), write.key.clone());
             return Err(CommitError::Quarantined { table, key });
         }
@@ -297,18 +303,12 @@ impl Documents {
             outcome.heads.push(document.index.heads().iter().copied().collect());
             return Ok(());
         };
-        let header = ChangeHeader::read(&change.bytes).map_err(|_| CommitError::TooLarge {
-            table: table.clone(),
-            key: key.clone(),
-            bytes: change.bytes.len(),
-            max: CHANGE_BYTES_MAX,
-        });
-        let header = match header {
+        // Our own reader has the last word on what peers will take.
+        let header = match ChangeHeader::read(&change.bytes) {
             Ok(header) => header,
-            Err(error) => {
-                // Memory now holds a change that nobody will accept.
-                self.cache.remove(&id);
-                return Err(error);
+            Err(cause) => {
+                self.forget(id);
+                return Err(CommitError::Change { table: table.clone(), key: key.clone(), cause });
             }
         };
         let tip = Tip::sign(self.group, id, author, header.seq, header.hash, &self.device);
@@ -361,6 +361,9 @@ impl Documents {
             Ok(read) => read,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        if self.spoiled.contains(&id) {
+            return Ok(Err(Refusal::Unreadable { what: "document is being read again".to_owned() }));
+        }
         let healing = self.quarantined.contains_key(&id);
         if healing || self.load(id)?.is_none() {
             self.cache.put(id, Document::new(&unit.table, &unit.key), 0);
@@ -373,8 +376,9 @@ impl Documents {
         };
 
         let roster = &self.roster;
-        let verdict = admission::vet(&document.index, &headers, &tips, |author| {
-            roster.accepts(author).map_err(|_| Refusal::NotAllowed { device: author.device })
+        let verdict = admission::vet(&document.index, headers.clone(), &tips, |author| {
+            let refusal = |_| Refusal::NotAllowed { author: *author };
+            roster.accepts(author.device, author.grant).map(drop).map_err(refusal)
         });
         let refusal = verdict.refused.into_iter().next().map(|(_, refusal)| refusal);
         if verdict.accepted.is_empty() {
@@ -384,17 +388,15 @@ impl Documents {
             return Ok(refusal.map_or(Ok(()), Err));
         }
 
-        let accepted: Vec<&[u8]> = verdict.accepted.iter().map(|position| bytes[*position].as_slice()).collect();
+        let accepted: Vec<_> = verdict.accepted.iter().map(|position| bytes[*position].clone()).collect();
         if let Err(error) = document.replica.apply(&accepted) {
             // What Automerge made of it is unknown: forget it, the store has the last good state.
-            if !self.unstored.contains_key(&id) {
-                self.cache.remove(&id);
-            }
+            self.forget(id);
             return Ok(Err(Refusal::Unreadable { what: error.to_string() }));
         }
         let mut owners = BTreeMap::new();
         for tip in &verdict.tips {
-            let author = tip.author();
+            let author = tip.tip().author;
             let (number, is_new) = self.authors.number((author.device, author.grant));
             if is_new {
                 put_author(&mut outcome.batch, number, (author.device, author.grant));
@@ -414,8 +416,8 @@ impl Documents {
                 bytes: &bytes[*position],
             }));
             // Checkpoints on the way are kept with the newest.
-            if let Some(tip) = tips.iter().find(|t| t.change() == header.hash) {
-                let tip = TipRecord { seq: header.seq, signature: tip.signature() };
+            if let Some(tip) = tips.iter().find(|tip| tip.tip().change == header.hash) {
+                let tip = TipRecord { seq: header.seq, signature: tip.tip().signature };
                 document.record.keep_tip(author, incarnation, tip);
             }
         }
@@ -471,7 +473,7 @@ impl Documents {
             .into_iter()
             .map(|r| Revision {
                 change: r.hash,
-                device: devices.get(&r.replica).copied().flatten(),
+                device: devices.get(&r.author).copied().flatten(),
                 time_ms: r.time_ms,
             })
             .collect())
@@ -530,7 +532,7 @@ impl Documents {
                 }
             }
         }
-        let heads: BTreeSet<_> = record.heads().collect();
+        let heads: Vec<_> = record.heads().collect();
         Ok(match Replica::load(&slices, &heads) {
             Ok(replica) => Ok(Document { record, replica, index }),
             Err(error) => Err(error.to_string()),
@@ -540,7 +542,7 @@ impl Documents {
     fn stored(&self, id: DocumentId) -> Result<Option<DocumentRecord>, StoreError> {
         let key = keys::document(id);
         let Some(bytes) = self.space.get(&key)? else { return Ok(None) };
-        codec::decode_stored(&bytes).map(Some).map_err(|cause| self.space.damaged(&key, &cause))
+        codec::decode_stored(&bytes).map(Some).map_err(|_| keys::damaged(&self.space, &key))
     }
 
     /// The record as it is in memory or, for a cold document, in the store.
@@ -566,6 +568,15 @@ impl Documents {
         }
         let record = self.record(id)?;
         Ok(record.and_then(|record| record.marks(self.group, id, &self.authors)).unwrap_or_default())
+    }
+
+    /// Drops a document from memory, now or once the store has its newest batch.
+    fn forget(&mut self, id: DocumentId) {
+        if self.unstored.contains_key(&id) {
+            self.spoiled.insert(id);
+        } else {
+            self.cache.remove(&id);
+        }
     }
 
     /// Takes a document out of service: it is as if it were not here, so that peers send it again.
@@ -752,12 +763,7 @@ fn verify_tips(
         }
         let Some(change) = changes.get(&(replica, tip.seq)) else { continue };
         let tip = Tip { author, seq: tip.seq, change: *change, signature: tip.signature };
-        verified.push(tip.verify(group, document).map_err(|_| Refusal::BadSignature { device })?);
+        verified.push(tip.verify(group, document).map_err(|_| Refusal::BadTip { device })?);
     }
     Ok(verified)
-}
-
-/// All entries under one tag.
-pub(crate) fn tag_bounds(tag: u8) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
-    (Bound::Included(vec![tag]), Bound::Excluded(vec![tag + 1]))
 }

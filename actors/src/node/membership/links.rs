@@ -81,14 +81,28 @@ impl Links {
     }
 
     pub(super) fn hello(&mut self, link: LinkId, hello: Hello, entries: &Entries) {
+        let groups: Vec<_> = entries.keys().copied().collect();
+        self.reopen(link, &hello);
         let Some(state) = self.links.get_mut(&link) else { return };
         state.theirs.extend(hello.groups);
         state.greeted = true;
-        let groups: Vec<_> = entries.keys().copied().collect();
         self.announce(link, &groups, entries, false);
         for group in groups {
             self.open(link, group, entries);
             self.present(link, group, entries);
+        }
+    }
+
+    /// A peer that announces an open group again had closed it: our end of it is void.
+    fn reopen(&mut self, link: LinkId, hello: &Hello) {
+        let Some(state) = self.links.get(&link) else { return };
+        let (h, role) = (state.link.h(), state.link.role().peer());
+        let again = |group: &&GroupId| {
+            let token = hello::token(**group, h, role);
+            hello.groups.iter().any(|announced| announced.token == token)
+        };
+        for group in state.open.keys().filter(again).copied().collect::<Vec<_>>() {
+            self.close(link, group);
         }
     }
 
@@ -117,7 +131,7 @@ impl Links {
         let roster = entry.ledger.roster();
         let we_are_in = roster.role(self.arguments.device.user()) != Role::None;
         for link in self.links.keys().copied().collect::<Vec<_>>() {
-            let peer = self.links[&link].link.peer();
+            let peer = self.links[&link].link.peer().clone();
             if !(we_are_in && roster.may_read(peer.user, peer.device)) && !entry.is_pending(&self.arguments) {
                 self.close(link, group);
             }
@@ -195,7 +209,7 @@ impl Links {
     /// Announces the groups that may be and are not yet; the first Hello goes out even when empty.
     fn announce(&mut self, link: LinkId, groups: &[GroupId], entries: &Entries, first: bool) {
         let Some(state) = self.links.get_mut(&link) else { return };
-        let (peer, h, role) = (state.link.peer(), state.link.h(), state.link.role());
+        let (peer, h, role) = (state.link.peer().clone(), *state.link.h(), state.link.role());
         let mut hello = Hello::default();
         for group in groups {
             let Some(entry) = entries.get(group).filter(|entry| entry.wanted) else { continue };
@@ -228,7 +242,7 @@ impl Links {
         }
         let Some(entry) = entries.get(&group) else { return };
         let Some(ours) = state.ours.iter().position(|announced| announced.group == group) else { return };
-        let (h, role) = (state.link.h(), state.link.role());
+        let (h, role) = (*state.link.h(), state.link.role());
         let token = hello::token(group, &h, role.peer());
         let Some(theirs) = state.theirs.iter().position(|theirs| theirs.token == token) else { return };
 
@@ -258,11 +272,11 @@ impl Links {
             return;
         }
         let mut bytes = 0;
-        let within = |envelope: &schema::signed::Envelope| {
+        let within = |envelope: &&schema::signed::Envelope| {
             bytes += envelope.payload.len() + 80;
             bytes < PRESENT_BYTES_MAX
         };
-        let ops = entry.ledger.envelopes().into_iter().take_while(within).collect();
+        let ops = entry.ledger.envelopes().take_while(within).cloned().collect();
         let _ = state.link.send(LinkFrame::Present { group, ops });
     }
 
