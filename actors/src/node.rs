@@ -1,0 +1,3 @@
+//! Root: starts, orders and stops every branch.
+
+pub mod connection_manager;
