@@ -303,18 +303,22 @@ impl State {
     ) -> Result<(), ActorProcessingErr> {
         match self.listen(&address, myself.get_cell()).await {
             Ok(_) => Ok(()),
-            Err(error) => self.listener_failed(myself, address, error.into()),
+            Err(error) => self.listener_failed(myself, address, error.into()).await,
         }
     }
 
-    fn listener_failed(
+    async fn listener_failed(
         &mut self,
         myself: &ActorRef<Message>,
         address: String,
         cause: ActorProcessingErr,
     ) -> Result<(), ActorProcessingErr> {
         match self.restarts.record(address.clone(), self.arguments.clock.now()) {
-            Verdict::GiveUp => Err(cause),
+            Verdict::GiveUp => {
+                // A failed actor gets no post_stop.
+                self.close().await;
+                Err(cause)
+            }
             Verdict::Restart { after } => {
                 tracing::warn!(%address, %cause, ?after, "listener failed");
                 let (clock, actor) = (self.arguments.clock.clone(), myself.clone());
@@ -457,10 +461,16 @@ impl State {
         self.devices.insert(link.peer().device, link.id());
         self.candidates.linked(link.peer().device);
         self.connections[&link.id()].handle.open();
+        // Who waits for the same device at another of its addresses has it too.
+        for address in self.waiting.keys().cloned().collect::<Vec<_>>() {
+            if let Some(device) = self.candidates.linked_at(&address) {
+                self.resolve(&address, || Ok(device));
+            }
+        }
     }
 
     /// A child has ended; what it was is told by who it was.
-    fn ended(
+    async fn ended(
         &mut self,
         myself: &ActorRef<Message>,
         actor: ActorId,
@@ -474,7 +484,7 @@ impl State {
             Some(address) => {
                 self.listeners.remove(&address);
                 let cause = cause.unwrap_or_else(|| "the listener was stopped by somebody else".into());
-                self.listener_failed(myself, address, cause)
+                self.listener_failed(myself, address, cause).await
             }
             None => Ok(()),
         }
@@ -531,6 +541,25 @@ impl State {
     fn links(&self) -> Vec<Link> {
         let kept = self.devices.values().filter_map(|id| self.connections.get(id)?.met.as_ref());
         kept.map(|(link, _)| link).filter(|link| !link.is_closed()).cloned().collect()
+    }
+
+    /// Ends what it has started: in order, and by hand, since ractor would kill its children in any order, and their
+    /// post_stop would never run (ractor#398).
+    async fn close(&mut self) {
+        self.alarm.shutdown().await;
+        self.pauses.shutdown().await;
+        let clock = &self.arguments.clock;
+        let deadline = clock.instant() + STOP_TIMEOUT;
+        self.listeners.values().for_each(|listener| listener.handle.stop());
+        for listener in self.listeners.values() {
+            listener.handle.stop_within(deadline.saturating_sub(clock.instant())).await;
+        }
+        let deadline = clock.instant() + STOP_TIMEOUT;
+        self.connections.values().for_each(|connection| connection.handle.stop());
+        for connection in self.connections.values() {
+            connection.handle.stop_within(deadline.saturating_sub(clock.instant())).await;
+        }
+        self.waiting.clear();
     }
 
     /// Wakes up when the next candidate is due.
@@ -651,7 +680,9 @@ impl Actor for ConnectionManager {
             SupervisionEvent::ActorFailed(child, cause) => {
                 state.ended(&myself, child.get_id(), Some(cause))?
             }
-            SupervisionEvent::ActorTerminated(child, ..) => state.ended(&myself, child.get_id(), None)?,
+            SupervisionEvent::ActorTerminated(child, ..) => {
+                state.ended(&myself, child.get_id(), None).await?
+            }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
         }
         state.arm(&myself);
@@ -659,19 +690,7 @@ impl Actor for ConnectionManager {
     }
 
     async fn post_stop(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
-        state.alarm.shutdown().await;
-        state.pauses.shutdown().await;
-        // In order, and by hand: left alone, ractor kills children and their post_stop never runs (ractor#398).
-        let (listeners, connections) = (&state.listeners, &state.connections);
-        listeners.values().for_each(|listener| listener.handle.stop());
-        for listener in listeners.values() {
-            listener.handle.stop_within(STOP_TIMEOUT).await;
-        }
-        connections.values().for_each(|connection| connection.handle.stop());
-        for connection in connections.values() {
-            connection.handle.stop_within(STOP_TIMEOUT).await;
-        }
-        state.waiting.clear();
+        state.close().await;
         Ok(())
     }
 }
