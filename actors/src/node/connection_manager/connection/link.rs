@@ -1,0 +1,248 @@
+//! A link as those above it hold it, why it ends, and what they must offer it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use schema::codec::DecodeError;
+use schema::frame::{ByeReason, LinkFrame};
+use schema::handshake::{Established, HandshakeError, LinkRole, PeerIdentity};
+use schema::limits::{FRAME_BYTES_MAX, OUTBOUND_BYTES_MAX, OUTBOUND_FRAMES_MAX};
+use tokio::sync::mpsc;
+
+use crate::admission::Permit;
+use crate::transport::TransportError;
+use crate::transport::framing::StreamError;
+
+/// A link of this node; never used twice while the node runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// What a link meets above it. Calls must not block; for one link they come one after the other, `up` first, `down`
+/// last. A panic in them ends that link alone.
+pub trait Switchboard: Send + Sync + 'static {
+    /// Both sides have proven who they are.
+    fn up(&self, link: Link);
+    /// A Hello, Present or Group frame. Dropping the permit lets the peer send as many bytes again: keep it until the
+    /// frame is dealt with.
+    fn frame(&self, link: &Link, frame: LinkFrame, permit: Permit);
+    /// The link is over; nothing more comes of it.
+    fn down(&self, link: LinkId, reason: &LinkEnd);
+}
+
+/// Why a link is over, or never was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkEnd {
+    /// The peer was not reached; dialled again later.
+    #[error("peer was not reached")]
+    Dial(#[source] TransportError),
+    /// The peer was not reached within `DIAL_TIMEOUT`; dialled again later.
+    #[error("dialling took too long")]
+    DialTimeout,
+    /// The peer did not prove who it is.
+    #[error("handshake failed")]
+    Handshake(#[source] HandshakeError),
+    /// The peer did not prove who it is within `HANDSHAKE_TIMEOUT`.
+    #[error("handshake took too long")]
+    HandshakeTimeout,
+    /// The stream ended or broke, or carried what is no frame.
+    #[error("stream failed")]
+    Stream(#[source] StreamError),
+    /// The peer sent a malformed frame.
+    #[error("malformed frame")]
+    Frame(#[source] DecodeError),
+    /// The peer sent a frame that has no place after the handshake.
+    #[error("{kind} frame out of place")]
+    OutOfPlace {
+        /// Which.
+        kind: &'static str,
+    },
+    /// The peer has missed three pings.
+    #[error("peer is silent")]
+    Silent,
+    /// The peer reads too slowly for what is sent to it; sync repairs that over the next link.
+    #[error("outbound queue is full at {queued} bytes")]
+    Overflow {
+        /// Bytes that were waiting.
+        queued: usize,
+    },
+    /// Somebody here tried to send a frame above `FRAME_BYTES_MAX`: a fault of ours.
+    #[error("outbound frame of {got} bytes where at most {max} are allowed")]
+    Oversized {
+        /// Its bytes.
+        got: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// This side ended it.
+    #[error("closed here: {reason:?}")]
+    Closed {
+        /// Why.
+        reason: ByeReason,
+    },
+    /// The peer ended it.
+    #[error("closed by the peer: {reason:?}")]
+    ClosedByPeer {
+        /// Why.
+        reason: ByeReason,
+    },
+    /// Something here failed while dealing with this link: a fault of ours, shown in the log.
+    #[error("connection crashed")]
+    Crashed,
+}
+
+/// The link has ended: nothing can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("link is closed")]
+pub struct LinkClosed;
+
+/// Why a link is over, written once, by whoever ends it first.
+pub(in crate::node::connection_manager) type Fate = Arc<OnceLock<LinkEnd>>;
+
+/// What waits to be written.
+pub(super) enum Outgoing {
+    Frame(Vec<u8>),
+    /// The last one.
+    Bye(Vec<u8>),
+}
+
+/// One device, reached. Cheap to clone; outlives what it stands for.
+#[derive(Clone)]
+pub struct Link {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: LinkId,
+    established: Established,
+    fate: Fate,
+    outbound: mpsc::Sender<Outgoing>,
+    queued: Arc<AtomicUsize>,
+    heard: AtomicU64,
+    latency: Mutex<Option<Duration>>,
+    /// Tells the connection to look at the link's fate.
+    ended: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Link {
+    /// A link and the queue that its writer empties, counting down the second.
+    pub(super) fn new(
+        id: LinkId,
+        established: Established,
+        fate: Fate,
+        ended: impl Fn() + Send + Sync + 'static,
+    ) -> (Self, mpsc::Receiver<Outgoing>, Arc<AtomicUsize>) {
+        let (outbound, queue) = mpsc::channel(OUTBOUND_FRAMES_MAX);
+        let queued = Arc::new(AtomicUsize::new(0));
+        let inner = Inner {
+            id,
+            established,
+            fate,
+            outbound,
+            queued: queued.clone(),
+            heard: AtomicU64::new(0),
+            latency: Mutex::new(None),
+            ended: Box::new(ended),
+        };
+        (Self { inner: Arc::new(inner) }, queue, queued)
+    }
+
+    /// Which link this is.
+    pub fn id(&self) -> LinkId {
+        self.inner.id
+    }
+
+    /// Who is at the other side.
+    pub fn peer(&self) -> &PeerIdentity {
+        &self.inner.established.peer
+    }
+
+    /// The handshake's hash: the same on both sides, different on every link.
+    pub fn h(&self) -> &[u8; 32] {
+        &self.inner.established.h
+    }
+
+    /// Which side we are.
+    pub fn role(&self) -> LinkRole {
+        self.inner.established.role
+    }
+
+    /// Queues a frame for the peer. Never waits.
+    ///
+    /// # Errors
+    /// [`LinkClosed`], also when this frame has filled the queue and so ended the link.
+    pub fn send(&self, frame: LinkFrame) -> Result<(), LinkClosed> {
+        if self.is_closed() {
+            return Err(LinkClosed);
+        }
+        let bytes = frame.encode();
+        let got = bytes.len();
+        if got > FRAME_BYTES_MAX {
+            self.end(LinkEnd::Oversized { got, max: FRAME_BYTES_MAX });
+            return Err(LinkClosed);
+        }
+        let queued = self.inner.queued.fetch_add(got, Ordering::Relaxed) + got;
+        if queued > OUTBOUND_BYTES_MAX || self.inner.outbound.try_send(Outgoing::Frame(bytes)).is_err() {
+            self.inner.queued.fetch_sub(got, Ordering::Relaxed);
+            self.end(LinkEnd::Overflow { queued: queued - got });
+            return Err(LinkClosed);
+        }
+        Ok(())
+    }
+
+    /// Bytes that wait to be written.
+    pub fn queued_bytes(&self) -> usize {
+        self.inner.queued.load(Ordering::Relaxed)
+    }
+
+    /// The median of the last ten round trips; none before the first.
+    pub fn latency(&self) -> Option<Duration> {
+        *self.inner.latency.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the link and tells the peer why. The first reason counts.
+    pub fn close(&self, reason: ByeReason) {
+        self.end(LinkEnd::Closed { reason });
+    }
+
+    /// Whether the link is over.
+    pub fn is_closed(&self) -> bool {
+        self.inner.fate.get().is_some()
+    }
+
+    pub(super) fn end(&self, end: LinkEnd) {
+        if self.inner.fate.set(end).is_ok() {
+            (self.inner.ended)();
+        }
+    }
+
+    /// Queues the last frame, however full the queue is in bytes.
+    pub(super) fn say_bye(&self, reason: ByeReason) -> Result<(), LinkClosed> {
+        let bye = Outgoing::Bye(LinkFrame::Bye { reason }.encode());
+        self.inner.outbound.try_send(bye).map_err(|_| LinkClosed)
+    }
+
+    pub(super) fn fate(&self) -> &Fate {
+        &self.inner.fate
+    }
+
+    pub(super) fn hear(&self) {
+        self.inner.heard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn heard(&self) -> u64 {
+        self.inner.heard.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_latency(&self, latency: Option<Duration>) {
+        *self.inner.latency.lock().unwrap_or_else(PoisonError::into_inner) = latency;
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link({} to {})", self.inner.id.0, self.peer().device.short())
+    }
+}

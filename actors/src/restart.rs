@@ -1,0 +1,102 @@
+//! How many failures in which window before a branch gives up (pure).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schema::Timestamp;
+
+/// Failures within [`WINDOW`] at which a branch gives up.
+pub const FAILURES_MAX: usize = 5;
+/// How long a failure counts.
+pub const WINDOW: Duration = Duration::from_secs(60);
+/// The pause before the second restart in a window; it doubles with each more, so that a child that fails at
+/// once does not use its budget up within microseconds.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a parent does about a child that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Start it again after a pause.
+    Restart {
+        /// Nothing for the first failure in a while.
+        after: Duration,
+    },
+    /// It has failed [`FAILURES_MAX`] times within [`WINDOW`].
+    GiveUp,
+}
+
+/// The recent failures of the children that one parent restarts, by what stays the same across restarts.
+#[derive(Debug)]
+pub struct Restarts<K> {
+    failures: BTreeMap<K, Vec<Timestamp>>,
+}
+
+impl<K> Default for Restarts<K> {
+    fn default() -> Self {
+        Self { failures: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord> Restarts<K> {
+    /// Counts a failure of `child`. A clock that was put back forgives nothing.
+    pub fn record(&mut self, child: K, now: Timestamp) -> Verdict {
+        let recent = self.failures.entry(child).or_default();
+        recent.retain(|failure| now.since(*failure) < WINDOW);
+        recent.push(now);
+        match recent.len() {
+            1 => Verdict::Restart { after: Duration::ZERO },
+            FAILURES_MAX.. => Verdict::GiveUp,
+            more => Verdict::Restart { after: PAUSE * (1 << (more - 2)) },
+        }
+    }
+
+    /// Forgets a child that is no longer wanted.
+    pub fn forget(&mut self, child: &K) {
+        self.failures.remove(child);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp(1_000_000) + Duration::from_secs(seconds)
+    }
+
+    fn after(millis: u64) -> Verdict {
+        Verdict::Restart { after: Duration::from_millis(millis) }
+    }
+
+    #[test]
+    fn five_failures_in_a_minute_are_too_many() {
+        let mut restarts = Restarts::default();
+        let verdicts = [0, 10, 20, 30, 59].map(|second| restarts.record("listener", at(second)));
+        assert_eq!(verdicts, [after(0), after(100), after(200), after(400), Verdict::GiveUp]);
+    }
+
+    #[test]
+    fn a_failure_is_forgotten_after_a_minute() {
+        let mut restarts = Restarts::default();
+        let verdicts = [0, 10, 20, 30, 60, 200].map(|second| restarts.record("listener", at(second)));
+        assert_eq!(verdicts, [after(0), after(100), after(200), after(400), after(400), after(0)]);
+    }
+
+    #[test]
+    fn children_are_counted_apart() {
+        let mut restarts = Restarts::default();
+        for second in 0..4 {
+            restarts.record("ada", at(second));
+        }
+        assert_eq!(restarts.record("ben", at(4)), after(0));
+        restarts.forget(&"ada");
+        assert_eq!(restarts.record("ada", at(4)), after(0));
+    }
+
+    #[test]
+    fn a_clock_put_back_forgives_nothing() {
+        let mut restarts = Restarts::default();
+        let verdicts = [90, 80, 70, 60, 50].map(|second| restarts.record("listener", at(second)));
+        assert_eq!(verdicts.last(), Some(&Verdict::GiveUp));
+    }
+}

@@ -1,0 +1,74 @@
+//! An ordered byte stream: a WebSocket in life, memory in tests.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub mod framing;
+pub mod memory;
+
+/// A future in a box, so that a transport can be chosen at run time.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A way to reach other nodes and to be reached.
+pub trait Transport: Send + Sync + 'static {
+    /// Opens a stream to a listener. The caller sets the deadline.
+    fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Stream, TransportError>>;
+
+    /// Begins to listen.
+    fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Box<dyn Listener>, TransportError>>;
+}
+
+/// Where others reach this node; dropping it ends that.
+pub trait Listener: Send + 'static {
+    /// The address to dial: what was asked for, with what the system chose filled in.
+    fn address(&self) -> &str;
+
+    /// Waits for the next stream. A stream is not lost when the wait is given up.
+    fn accept(&mut self) -> BoxFuture<'_, Result<Stream, TransportError>>;
+}
+
+/// Bytes both ways, in order, without loss until the stream ends. Dropping both halves ends it.
+pub struct Stream {
+    /// What the peer sends.
+    pub reader: Box<dyn AsyncRead + Send + Unpin>,
+    /// What is sent to the peer.
+    pub writer: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Where the peer is, without what differs from one dial to the next (a port): streams are counted by it.
+    pub peer: String,
+}
+
+/// Why there is no stream or no listener.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The text is no address of this transport; check its spelling.
+    #[error("{address:?} is no address of this transport")]
+    Address {
+        /// The text.
+        address: String,
+    },
+    /// Nobody listens there, or no way leads there; may be different later.
+    #[error("{address} is not reachable")]
+    Unreachable {
+        /// Who was dialled.
+        address: String,
+    },
+    /// Somebody listens there already.
+    #[error("{address} is in use")]
+    InUse {
+        /// The address.
+        address: String,
+    },
+    /// The listener has ended.
+    #[error("listener is closed")]
+    Closed,
+    /// The system refuses.
+    #[error("transport failed: {kind}")]
+    Io {
+        /// What the system said.
+        kind: io::ErrorKind,
+    },
+}
