@@ -66,7 +66,7 @@ impl Group {
 
     /// The members with their roles, by user id.
     pub fn members(&self) -> Vec<Member> {
-        let roster = self.node.handle().membership().roster(self.id()).unwrap_or_default();
+        let Some(roster) = self.node.handle().membership().roster(self.id()) else { return Vec::new() };
         roster.members().map(|(user, member)| Member { user, role: member.role() }).collect()
     }
 

@@ -253,7 +253,7 @@ impl State {
             Kind::Connections => {
                 let arguments = connection_manager::Arguments {
                     clock,
-                    device,
+                    identity: device,
                     transport,
                     switchboard: Arc::new(self.routes.clone()),
                 };

@@ -7,6 +7,7 @@
 //! whatever was lost on the way is found; a pair of roots that was walked is not walked again.
 
 pub mod frame;
+pub mod ledger;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -45,16 +46,12 @@ pub trait Documents {
     /// The digest of the membership state under which changes are judged.
     fn state(&mut self) -> [u8; 32];
     /// Up to `count` leaves behind `after`.
-    #[expect(missing_docs, reason = "see `root`")]
     fn page(&mut self, after: Option<DocumentId>, count: usize) -> Result<Page, Self::Error>;
     /// Which documents of the page's stretch differ here.
-    #[expect(missing_docs, reason = "see `root`")]
     fn differing(&mut self, page: &Page) -> Result<Vec<DocumentId>, Self::Error>;
     /// The tip vector of a document, sorted; empty when it is not here.
-    #[expect(missing_docs, reason = "see `root`")]
     fn marks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Self::Error>;
     /// What the peer lacks of the wanted documents, about `bytes` in all.
-    #[expect(missing_docs, reason = "see `root`")]
     fn supply(&mut self, wanted: Vec<Wanted>, bytes: usize) -> Result<Supply, Self::Error>;
 }
 

@@ -237,6 +237,8 @@ impl Value {
     }
 }
 
+bincode::impl_borrow_decode!(Value);
+
 impl<Context> Decode<Context> for Value {
     fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
         Self::decode_at(decoder, 0)

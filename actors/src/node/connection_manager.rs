@@ -178,6 +178,11 @@ impl ConnectionManagerHandle {
         self.slot.ask(Message::Ends).await
     }
 
+    /// The running children, by the name of their files.
+    pub(in crate::node) async fn tree(&self) -> Result<Vec<&'static str>, CallError> {
+        self.slot.ask(Message::Tree).await
+    }
+
     /// Ends listeners, then links, each with a farewell; nothing is left running when it returns.
     pub async fn stop(&self) {
         // Its own deadlines for listeners and connections, and time to note them.
@@ -214,6 +219,8 @@ enum Message {
     NetworkChanged,
     /// List the links.
     Links(RpcReplyPort<Vec<Link>>),
+    /// Name the children.
+    Tree(RpcReplyPort<Vec<&'static str>>),
     /// List the last ends.
     Ends(RpcReplyPort<Vec<Ended>>),
     /// A listener has a stream.
@@ -657,6 +664,11 @@ impl Actor for ConnectionManager {
             }
             Message::NetworkChanged => state.candidates.fresh(state.arguments.clock.instant()),
             Message::Links(reply) => answer(reply, state.links()),
+            Message::Tree(reply) => {
+                let listeners = state.listeners.iter().map(|_| "connection_manager/listener");
+                let connections = state.connections.iter().map(|_| "connection_manager/connection");
+                answer(reply, listeners.chain(connections).collect());
+            }
             Message::Ends(reply) => answer(reply, state.ends.iter().cloned().collect()),
             Message::Accepted { stream, half_open } => state.accepted(&myself, stream, half_open).await?,
             Message::Met(link) => state.met(link),
@@ -678,7 +690,7 @@ impl Actor for ConnectionManager {
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(child, cause) => {
-                state.ended(&myself, child.get_id(), Some(cause))?
+                state.ended(&myself, child.get_id(), Some(cause)).await?
             }
             SupervisionEvent::ActorTerminated(child, ..) => {
                 state.ended(&myself, child.get_id(), None).await?

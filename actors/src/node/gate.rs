@@ -14,7 +14,7 @@ use schema::session::ledger::LedgerFrame;
 use schema::{GroupId, codec};
 
 use crate::admission::Permit;
-use crate::node::connection_manager::connection::{Link, LinkEnd, LinkId, Switchboard};
+use crate::node::connection_manager::{Link, LinkEnd, LinkId, Switchboard};
 use crate::node::group::Groups;
 use crate::node::membership::MembershipHandle;
 

@@ -20,7 +20,7 @@ use schema::admission::Refusal;
 use schema::frame::ByeReason;
 use schema::handshake::LinkRole;
 use schema::key::SigningKey;
-use schema::ledger::Roster;
+use schema::ledger::{Ledger, Roster};
 use schema::session::frame::SessionFrame;
 use schema::session::{Effect, Input, Session, StepError, Wanted};
 use schema::time::Timestamp;
@@ -32,7 +32,7 @@ use self::cache::CacheBudget;
 use self::documents::{CommitError, Documents, Outcome, Revision, RowEvent, RowWrite};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
-use crate::node::connection_manager::connection::LinkId;
+use crate::node::connection_manager::LinkId;
 use crate::node::gate::{Assembly, Channel, Part};
 use crate::node::keys;
 use crate::node::membership::MembershipHandle;
@@ -292,6 +292,12 @@ impl State {
         let time_ms = i64::try_from(self.arguments.clock.now().as_millis()).unwrap_or(i64::MAX);
         let outcome = match self.documents.commit(writes, time_ms) {
             Ok(outcome) => outcome,
+            Err(error @ CommitError::Moved { .. }) => {
+                // What moved the row may not be readable yet: answer behind it, or the caller reads the same again.
+                let (store, durability) = (&self.arguments.store, self.arguments.durability);
+                store.submit(&self.handle.space, Batch::default(), durability, |_| answer(reply, Err(error)));
+                return Ok(());
+            }
             Err(error) => {
                 answer(reply, Err(error));
                 return Ok(());
@@ -572,7 +578,8 @@ impl Actor for Group {
         space.reset();
         arguments.store.barrier().await?;
         let incarnation = incarnation(&arguments, &space).await?;
-        let roster = arguments.membership.roster(handle.id).unwrap_or_default();
+        let roster = arguments.membership.roster(handle.id);
+        let roster = roster.unwrap_or_else(|| Ledger::new(handle.id).roster().clone());
         let documents = Documents::open(
             handle.id,
             (arguments.user, arguments.device.clone()),

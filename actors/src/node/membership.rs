@@ -26,7 +26,7 @@ use self::links::Links;
 use crate::admission::Permit;
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
-use crate::node::connection_manager::connection::{Link, LinkId};
+use crate::node::connection_manager::{Link, LinkId};
 use crate::node::event::Event;
 use crate::node::gate::Routes;
 use crate::node::group::rows::RowRecord;
@@ -316,7 +316,7 @@ impl State {
                     put_op(&mut batch, position, &envelope);
                     gained.ops.push(envelope);
                 }
-                Ok(Admitted::Known(_)) => {}
+                Ok(Admitted::Known) => {}
                 Err(Refusal::MissingParents { .. }) => verdict.missing = true,
                 Err(refusal) => {
                     tracing::warn!(group = %group.short(), %refusal, "membership op refused");
@@ -341,7 +341,7 @@ impl State {
         let role = roster.role(self.user());
         let state = match role {
             _ if entry.ledger.is_empty() => GroupState::Pending,
-            Role::None if entry.ledger.ever_member(self.user()) => GroupState::Removed,
+            Role::None if roster.grant(self.user()).is_some() => GroupState::Removed,
             Role::None => GroupState::Pending,
             _ => GroupState::Active,
         };
@@ -488,9 +488,10 @@ fn put_side(batch: &mut Batch, tag: u8, envelope: &Envelope) {
 /// The groups that the user takes part in, from the rows of the personal group.
 fn intents(personal: &SpaceHandle) -> Result<Vec<GroupId>, ActorProcessingErr> {
     let mut wanted = Vec::new();
-    for entry in personal.scan(&rows::table_bounds(INTENTS_TABLE)) {
-        let (key, value) = entry?;
-        let (_, key) = rows::decode_key(&key)?;
+    let rows: Result<Vec<_>, StoreError> =
+        personal.read(|view| view.prefix(&rows::table_prefix(INTENTS_TABLE)).collect())?;
+    for (key, value) in rows? {
+        let key = rows::decode_key(INTENTS_TABLE, &key)?;
         if !RowRecord::decode(&value)?.removed
             && let Ok(group) = key.parse()
         {

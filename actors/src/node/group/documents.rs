@@ -21,7 +21,7 @@ use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId,
 
 use super::cache::{Cache, CacheBudget};
 use super::record::{Appended, Authors, DocumentRecord, Spilled, TipRecord};
-use super::replica::Replica;
+use super::replica::{ReadError, Replica, Row};
 use super::rows::{self, RowRecord};
 use crate::edit::{EditError, RowEdit};
 use crate::node::keys;
@@ -87,6 +87,17 @@ pub enum CommitError {
         /// What is wrong with it.
         #[source]
         cause: ChangeError,
+    },
+    /// The row cannot be read after the edit.
+    #[error("row {key:?} of {table:?} cannot be read after the edit")]
+    Unreadable {
+        /// The row's table.
+        table: String,
+        /// The row's key.
+        key: String,
+        /// Why not.
+        #[source]
+        cause: ReadError,
     },
     /// This user may not write here.
     #[error("not allowed to write to this group")]
@@ -328,7 +339,14 @@ impl Documents {
             seq: tip.seq,
             signature: tip.signature,
         });
-        let row = self.finish(id, before, spilled.into_iter().collect(), outcome)?;
+        let row = match document.replica.row() {
+            Ok(row) => row,
+            Err(cause) => {
+                self.forget(id);
+                return Err(CommitError::Unreadable { table: table.clone(), key: key.clone(), cause });
+            }
+        };
+        let row = self.finish(id, before, (row, spilled.into_iter().collect()), outcome)?;
         outcome.heads.push(row.heads.clone());
         Ok(())
     }
@@ -394,6 +412,13 @@ impl Documents {
             self.forget(id);
             return Ok(Err(Refusal::Unreadable { what: error.to_string() }));
         }
+        let row = match document.replica.row() {
+            Ok(row) => row,
+            Err(error) => {
+                self.forget(id);
+                return Ok(Err(Refusal::Unreadable { what: error.to_string() }));
+            }
+        };
         let mut owners = BTreeMap::new();
         for tip in &verdict.tips {
             let author = tip.tip().author;
@@ -424,7 +449,7 @@ impl Documents {
         if healing {
             self.quarantined.remove(&id);
         }
-        self.finish(id, before, spilled, outcome)?;
+        self.finish(id, before, (row, spilled), outcome)?;
         Ok(refusal.map_or(Ok(()), Err))
     }
 
@@ -433,13 +458,13 @@ impl Documents {
         &mut self,
         id: DocumentId,
         before: Vec<Mark>,
-        spilled: Vec<Spilled>,
+        (row, spilled): (Row, Vec<Spilled>),
         outcome: &mut Outcome,
     ) -> Result<Arc<RowRecord>, StoreError> {
         let document = self.cache.get(&id).expect("the document is at hand");
         let heads: Vec<_> = document.index.heads().iter().copied().collect();
         document.record.set_heads(|change| heads.binary_search(change).is_ok());
-        let row = Arc::new(RowRecord::of(document.replica.row(), heads));
+        let row = Arc::new(RowRecord::of(row, heads));
         let record = &document.record;
         for chunk in spilled {
             outcome.batch.put(keys::chunk(id, chunk.number), chunk.bytes);

@@ -1,1 +1,193 @@
-//! The current value of every row and its index entries (pure).
+//! The current value of every row: its key in the store and its record (pure).
+//!
+//! Key: tag `r`, table, key; each part escapes 0x00 as 00 FF and ends with 00 00, so that the order of the store is
+//! the order of (table, key).
+
+use std::ops::Bound;
+
+use bincode::{Decode, Encode};
+use schema::limits::{ROW_KEY_BYTES_MAX, TABLE_NAME_BYTES_MAX};
+use schema::value::Value;
+use schema::{ChangeHash, codec};
+
+use super::replica::Row;
+
+const TAG: u8 = b'r';
+
+/// A table name or row key that cannot be one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlaceError {
+    /// Table names have 1 to 64 bytes of UTF-8.
+    #[error("table name of {bytes} bytes, 1 to {TABLE_NAME_BYTES_MAX} are allowed")]
+    Table {
+        /// Its bytes.
+        bytes: usize,
+    },
+    /// Table names have no NUL.
+    #[error("table name with a NUL")]
+    TableNul,
+    /// Row keys have 1 to 512 bytes of UTF-8.
+    #[error("row key of {bytes} bytes, 1 to {ROW_KEY_BYTES_MAX} are allowed")]
+    Key {
+        /// Its bytes.
+        bytes: usize,
+    },
+}
+
+/// A stored row that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("row record is damaged: {what}")]
+pub struct RowRecordError {
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// A row as the store keeps it, so that reads never load Automerge.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct RowRecord {
+    /// The fields.
+    pub value: Value,
+    /// The row is removed; its fields are still there.
+    pub removed: bool,
+    /// Something lies too deep to be read.
+    pub too_deep: bool,
+    /// The document's heads, sorted: what `update_if` compares.
+    pub heads: Vec<ChangeHash>,
+}
+
+impl RowRecord {
+    pub(crate) fn of(row: Row, heads: Vec<ChangeHash>) -> Self {
+        Self { value: row.value, removed: row.removed, too_deep: row.too_deep, heads }
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// Reads a stored record.
+    ///
+    /// # Errors
+    /// [`RowRecordError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, RowRecordError> {
+        codec::decode_stored(bytes).map_err(|error| RowRecordError { what: error.to_string() })
+    }
+}
+
+/// Checks that a table and a key can be ones.
+///
+/// # Errors
+/// [`PlaceError`].
+pub fn check_place(table: &str, key: &str) -> Result<(), PlaceError> {
+    check_table(table)?;
+    match key.len() {
+        1..=ROW_KEY_BYTES_MAX => Ok(()),
+        bytes => Err(PlaceError::Key { bytes }),
+    }
+}
+
+/// Checks that a table can be one.
+///
+/// # Errors
+/// [`PlaceError`].
+pub fn check_table(table: &str) -> Result<(), PlaceError> {
+    match table.len() {
+        1..=TABLE_NAME_BYTES_MAX if table.contains('\0') => Err(PlaceError::TableNul),
+        1..=TABLE_NAME_BYTES_MAX => Ok(()),
+        bytes => Err(PlaceError::Table { bytes }),
+    }
+}
+
+/// Where a row lies in the store.
+pub fn row_key(table: &str, key: &str) -> Vec<u8> {
+    let mut bytes = table_prefix(table);
+    push(&mut bytes, key);
+    bytes
+}
+
+/// Where the rows of a table begin.
+pub fn table_prefix(table: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(table.len() + 64);
+    bytes.push(TAG);
+    push(&mut bytes, table);
+    bytes
+}
+
+/// The stretch of the store that holds the rows of a table with keys in a range.
+pub fn key_bounds(table: &str, from: Bound<&str>, to: Bound<&str>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let from = match from {
+        Bound::Included(key) => Bound::Included(row_key(table, key)),
+        Bound::Excluded(key) => Bound::Excluded(row_key(table, key)),
+        Bound::Unbounded => Bound::Included(table_prefix(table)),
+    };
+    let to = match to {
+        Bound::Included(key) => Bound::Included(row_key(table, key)),
+        Bound::Excluded(key) => Bound::Excluded(row_key(table, key)),
+        Bound::Unbounded => {
+            // No part begins with FF, since that is no UTF-8.
+            let mut end = table_prefix(table);
+            end.push(0xff);
+            Bound::Excluded(end)
+        }
+    };
+    (from, to)
+}
+
+/// The row key of a store key of `table`.
+///
+/// # Errors
+/// [`RowRecordError`] when it is none.
+pub fn decode_key(table: &str, bytes: &[u8]) -> Result<String, RowRecordError> {
+    let wrong = |what: &str| RowRecordError { what: what.to_owned() };
+    let mut rest = bytes.strip_prefix(table_prefix(table).as_slice()).ok_or_else(|| wrong("other table"))?;
+    let mut key = Vec::with_capacity(rest.len());
+    loop {
+        match rest {
+            [0, 0] => return String::from_utf8(key).map_err(|_| wrong("key is not UTF-8")),
+            [0, 0xff, tail @ ..] => {
+                key.push(0);
+                rest = tail;
+            }
+            [byte, tail @ ..] if *byte != 0 => {
+                key.push(*byte);
+                rest = tail;
+            }
+            _ => return Err(wrong("key does not end")),
+        }
+    }
+}
+
+fn push(bytes: &mut Vec<u8>, part: &str) {
+    for byte in part.bytes() {
+        bytes.push(byte);
+        if byte == 0 {
+            bytes.push(0xff);
+        }
+    }
+    bytes.extend([0, 0]);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_store_keeps_the_order_of_keys(one in "\\PC{0,8}\0?[a-c\0]{0,4}", other in "\\PC{0,8}\0?[a-c\0]{0,4}") {
+            prop_assert_eq!(row_key("t", &one).cmp(&row_key("t", &other)), one.cmp(&other));
+            prop_assert_eq!(decode_key("t", &row_key("t", &one)), Ok(one));
+        }
+    }
+
+    #[test]
+    fn a_table_ends_where_the_next_begins() {
+        let (from, to) = key_bounds("t", Bound::Unbounded, Bound::Unbounded);
+        let inside = |key: Vec<u8>| {
+            std::ops::RangeBounds::contains(&(from.clone(), to.clone()), &key)
+        };
+        assert!(inside(row_key("t", "\u{10ffff}")) && inside(row_key("t", "\0")));
+        assert!(!inside(row_key("t\0", "a")) && !inside(row_key("ta", "a")) && !inside(row_key("s", "z")));
+    }
+}

@@ -11,7 +11,7 @@ use schema::session::ledger::{LedgerEffect, LedgerFrame, LedgerSession};
 use schema::{GroupId, hello};
 
 use super::{Arguments, Entry, Gained};
-use crate::node::connection_manager::connection::{Link, LinkId};
+use crate::node::connection_manager::{Link, LinkId};
 use crate::node::event::Event;
 use crate::node::gate::{Channel, Gate};
 
@@ -314,7 +314,7 @@ fn perform(channel: &Channel, effects: Vec<LedgerEffect>) {
 impl Entry {
     /// The user wants in, and no ledger here says that they are.
     fn is_pending(&self, arguments: &Arguments) -> bool {
-        self.wanted && !self.ledger.ever_member(arguments.device.user())
+        self.wanted && self.ledger.roster().grant(arguments.device.user()).is_none()
     }
 }
 

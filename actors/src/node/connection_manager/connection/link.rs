@@ -104,6 +104,8 @@ pub(in crate::node::connection_manager) type Fate = Arc<OnceLock<LinkEnd>>;
 /// What waits to be written.
 pub(super) enum Outgoing {
     Frame(Vec<u8>),
+    /// Written only if the condition still holds when its turn comes.
+    While(Box<dyn Fn() -> bool + Send + Sync>, Vec<u8>),
     /// The last one.
     Bye(Vec<u8>),
 }
@@ -174,17 +176,32 @@ impl Link {
     /// # Errors
     /// [`LinkClosed`], also when this frame has filled the queue and so ended the link.
     pub fn send(&self, frame: LinkFrame) -> Result<(), LinkClosed> {
+        self.enqueue(frame.encode(), Outgoing::Frame)
+    }
+
+    /// Queues a frame that is dropped, queued as it is, once `allowed` no longer holds. Never waits.
+    ///
+    /// # Errors
+    /// [`LinkClosed`], also when this frame has filled the queue and so ended the link.
+    pub fn send_while(
+        &self,
+        allowed: impl Fn() -> bool + Send + Sync + 'static,
+        frame: LinkFrame,
+    ) -> Result<(), LinkClosed> {
+        self.enqueue(frame.encode(), |bytes| Outgoing::While(Box::new(allowed), bytes))
+    }
+
+    fn enqueue(&self, bytes: Vec<u8>, outgoing: impl FnOnce(Vec<u8>) -> Outgoing) -> Result<(), LinkClosed> {
         if self.is_closed() {
             return Err(LinkClosed);
         }
-        let bytes = frame.encode();
         let got = bytes.len();
         if got > FRAME_BYTES_MAX {
             self.end(LinkEnd::Oversized { got, max: FRAME_BYTES_MAX });
             return Err(LinkClosed);
         }
         let queued = self.inner.queued.fetch_add(got, Ordering::Relaxed) + got;
-        if queued > OUTBOUND_BYTES_MAX || self.inner.outbound.try_send(Outgoing::Frame(bytes)).is_err() {
+        if queued > OUTBOUND_BYTES_MAX || self.inner.outbound.try_send(outgoing(bytes)).is_err() {
             self.inner.queued.fetch_sub(got, Ordering::Relaxed);
             self.end(LinkEnd::Overflow { queued: queued - got });
             return Err(LinkClosed);

@@ -135,6 +135,12 @@ pub(super) async fn write(
                 write_frame(&mut writer, &bytes).await.map_err(LinkEnd::Stream)?;
                 queued.fetch_sub(bytes.len(), Ordering::Relaxed);
             }
+            Outgoing::While(allowed, bytes) => {
+                if allowed() {
+                    write_frame(&mut writer, &bytes).await.map_err(LinkEnd::Stream)?;
+                }
+                queued.fetch_sub(bytes.len(), Ordering::Relaxed);
+            }
             Outgoing::Bye(bytes) => {
                 write_frame(&mut writer, &bytes).await.map_err(LinkEnd::Stream)?;
                 break;
