@@ -1,5 +1,7 @@
 //! Admission, check by check and as a whole: what passes never makes Automerge panic or queue.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::collections::BTreeMap;
