@@ -47,6 +47,12 @@ pub enum Refusal {
     /// C1: no verified tip of its replica covers it whose own change is accepted too. Ask for the tip.
     #[error("no verified tip vouches for the change")]
     Unvouched,
+    /// C1: something it depends on is not vouched for. Ask for that one's tip.
+    #[error("depends on change {dependency}, which no verified tip vouches for")]
+    UnvouchedDependency {
+        /// The dependency.
+        dependency: ChangeHash,
+    },
     /// C2: something it depends on, perhaps through others of the batch, is not here. Ask for it.
     #[error("depends on change {dependency}, which is missing")]
     MissingDependency {
@@ -120,7 +126,7 @@ pub enum Refusal {
 impl Refusal {
     /// Whether the same change may be accepted once more is here: a tip, or another change.
     pub fn is_pending(&self) -> bool {
-        matches!(self, Self::Unvouched | Self::MissingDependency { .. })
+        matches!(self, Self::Unvouched | Self::UnvouchedDependency { .. } | Self::MissingDependency { .. })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The reader of changes against real Automerge, and against chunks that no Automerge writes.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use automerge::transaction::{CommitOptions, Transactable};
@@ -275,10 +277,12 @@ fn long_keys_repeated_often_are_refused() {
     assert_eq!(read(&claim), column(KEY_TEXT, Fault::Truncated));
 }
 
+type Columns = Vec<(u32, Vec<u8>)>;
+
 #[test]
 fn column_tables_are_strict() {
     let raw = puts(2);
-    let table = |change: &dyn Fn(&mut Vec<(u32, Vec<u8>)>)| {
+    let table = |change: &dyn Fn(&mut Columns)| {
         let mut raw = raw.clone();
         change(&mut raw.columns);
         read(&raw)

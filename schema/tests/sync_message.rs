@@ -1,5 +1,7 @@
 //! Our sync messages against an unmodified Automerge.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use automerge::AutoCommit;

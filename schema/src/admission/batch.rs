@@ -208,10 +208,13 @@ impl<'a> Batch<'a> {
         refusal.map_or(Ok(max_op), Err)
     }
 
-    /// What becomes of a change whose dependency is not accepted: the root of it, if that is a missing change.
+    /// What becomes of a change whose dependency is not accepted: for a missing change, the root of it all.
     fn fallen(&self, dependency: ChangeHash) -> Refusal {
         match self.refusals.get(&dependency) {
             Some(missing @ Refusal::MissingDependency { .. }) => missing.clone(),
+            Some(Refusal::Unvouched | Refusal::UnvouchedDependency { .. }) => {
+                Refusal::UnvouchedDependency { dependency }
+            }
             Some(_) => Refusal::RefusedDependency { dependency },
             None => Refusal::MissingDependency { dependency },
         }
@@ -246,7 +249,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Refuses all that depends on a change which fell.
+    /// Refuses all that depends on a change which fell because nothing vouches for it any more.
     fn fell(&mut self, at: usize, replicas: &mut BTreeSet<ReplicaId>) {
         let mut fallen = vec![at];
         while let Some(at) = fallen.pop() {
@@ -254,7 +257,7 @@ impl<'a> Batch<'a> {
             for dependent in std::mem::take(&mut self.dependents[at]) {
                 if self.stands(dependent) {
                     let change = &self.changes[dependent];
-                    self.refusals.insert(change.hash, Refusal::RefusedDependency { dependency });
+                    self.refusals.insert(change.hash, Refusal::UnvouchedDependency { dependency });
                     replicas.insert(change.replica);
                     fallen.push(dependent);
                 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::change::ChangeHeader;
 use crate::id::{ChangeHash, ReplicaId};
 
-/// Accepted changes, chains and heads of one document. About 70 bytes a change.
+/// Accepted changes, chains and heads of one document. About 76 bytes a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
     changes: BTreeMap<ChangeHash, Accepted>,

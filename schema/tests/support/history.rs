@@ -71,7 +71,7 @@ fn scalar(number: u16) -> ScalarValue {
     let large = i64::from(number) * 1_000_003;
     match number % 9 {
         0 => ScalarValue::Null,
-        1 => ScalarValue::Boolean(number % 2 == 0),
+        1 => ScalarValue::Boolean(number.is_multiple_of(2)),
         2 => ScalarValue::Int(-large),
         3 => ScalarValue::Uint(large.unsigned_abs()),
         4 => ScalarValue::F64(f64::from(number) / 7.0),
@@ -103,7 +103,7 @@ fn step(documents: &mut [AutoCommit], edit: &Edit) {
         7 => {
             let list = object(document, "list", ObjType::List);
             let length = document.length(&list);
-            if length > 0 && b % 2 == 0 {
+            if length > 0 && b.is_multiple_of(2) {
                 document.delete(&list, usize::from(a) % length).unwrap();
             } else if length > 0 {
                 document.put(&list, usize::from(a) % length, scalar(b)).unwrap();
@@ -157,7 +157,7 @@ fn step(documents: &mut [AutoCommit], edit: &Edit) {
     }
     if commit {
         let options = CommitOptions::default().with_time(i64::from(b) << 30);
-        let options = if a % 3 == 0 { options.with_message("why: ünd") } else { options };
+        let options = if a.is_multiple_of(3) { options.with_message("why: ünd") } else { options };
         documents[at].commit_with(options);
     }
 }
