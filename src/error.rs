@@ -300,8 +300,8 @@ fn store_kind(error: &StoreError) -> ErrorKind {
 
 fn call_kind(error: &CallError) -> ErrorKind {
     match error {
-        CallError::Stopped => ErrorKind::Closed,
         CallError::TimedOut => ErrorKind::Busy,
+        _ => ErrorKind::Closed,
     }
 }
 

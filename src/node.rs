@@ -117,7 +117,7 @@ impl NodeBuilder {
             DeviceIdentity::certify(&identity.user, identity.device, identity.agreement, &self.name);
         let device_id = device.device();
         let transport =
-            self.transport.unwrap_or_else(|| Arc::new(MemoryNetwork::new(self.clock.clone()).host("alone")));
+            self.transport.unwrap_or_else(|| Arc::new(MemoryNetwork::seeded(self.clock.clone(), 0).host("alone")));
         let arguments = NodeArguments {
             clock: self.clock.clone(),
             user: identity.user,
@@ -130,7 +130,8 @@ impl NodeBuilder {
         match NodeHandle::start(arguments).await {
             Ok(handle) => Ok(Node { handle, device: device_id, clock: self.clock }),
             Err(error) => {
-                store.close(schema::limits::STOP_TIMEOUT);
+                // What failed to start is worth more than what failed to stop.
+                let _ = store.close(schema::limits::STOP_TIMEOUT).await;
                 Err(OpenError::Start { what: error.to_string() })
             }
         }
@@ -140,11 +141,14 @@ impl NodeBuilder {
 /// The store and the identity of a folder, or of memory alone.
 fn open_parts(path: Option<&Path>, clock: &Clock) -> Result<(StoreHandle, Identity), OpenError> {
     let Some(path) = path else {
-        return Ok((StoreHandle::in_memory(), Identity::generate(|bytes| clock.fill(bytes))));
+        return Ok((StoreHandle::in_memory(), Identity::generate(&mut |bytes: &mut [u8]| clock.fill(bytes))));
     };
     std::fs::create_dir_all(path).map_err(|cause| OpenError::Folder { path: path.into(), cause })?;
-    let identity = Identity::open(path, |bytes| clock.fill(bytes))?;
-    let store = StoreHandle::open(&path.join("db"), &SledOptions::default())?;
+    let database = path.join("db");
+    let known = database.exists();
+    // The lock first: a second process must not make an identity beside the one that is in use.
+    let store = StoreHandle::open(&database, &SledOptions::default())?;
+    let identity = Identity::open(&path.join("identity.key"), known, &mut |bytes: &mut [u8]| clock.fill(bytes))?;
     Ok((store, identity))
 }
 

@@ -94,6 +94,12 @@ impl<M: ractor::Message> Slot<M> {
         }
     }
 
+    /// Ends the actor where it stands.
+    pub(crate) async fn kill_within(&self, deadline: Duration) {
+        let Ok(actor) = self.current() else { return };
+        let _ = actor.kill_and_wait(Some(deadline)).await;
+    }
+
     fn current(&self) -> Result<ActorRef<M>, CallError> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(CallError::Stopped)
     }

@@ -47,6 +47,16 @@ impl Clock {
         Self { origin: Instant::now(), kind: Kind::Simulated(random) }
     }
 
+    /// The same time with other randomness, in a simulation.
+    #[must_use]
+    pub fn reseeded(&self, seed: u64) -> Self {
+        let kind = match self.kind {
+            Kind::Real => Kind::Real,
+            Kind::Simulated(_) => Kind::Simulated(Arc::new(Mutex::new(Random::seeded(seed)))),
+        };
+        Self { origin: self.origin, kind }
+    }
+
     /// Wall time: it may be put forward and back.
     pub fn now(&self) -> Timestamp {
         match self.kind {

@@ -175,6 +175,12 @@ impl NodeHandle {
         self.slot.ask(Message::Tree).await
     }
 
+    /// Ends every actor where it stands, as a crash would; for simulations.
+    #[doc(hidden)]
+    pub async fn kill(&self) {
+        self.slot.kill_within(STOP_TIMEOUT).await;
+    }
+
     /// Stops every branch in order and answers when nothing runs any more; a second call answers at once.
     pub async fn close(&self) {
         let _ = self.slot.ask_within(STOP_TIMEOUT * 6, Message::Close).await;

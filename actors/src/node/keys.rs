@@ -10,8 +10,6 @@ pub(crate) const AUTHOR: u8 = b'a';
 pub(crate) const CHUNK: u8 = b'c';
 /// Document records by id.
 pub(crate) const DOCUMENT: u8 = b'd';
-/// Single facts of the group.
-pub(crate) const META: u8 = b'm';
 /// Membership ops, by position: 8 bytes big-endian, in causal order.
 pub(crate) const OP: u8 = b'o';
 /// Device certificates, by id.
@@ -19,7 +17,7 @@ pub(crate) const CERTIFICATE: u8 = b'p';
 /// Device revocations by their users, by id.
 pub(crate) const REVOCATION: u8 = b'v';
 
-/// The incarnation under which this device writes; 8 bytes big-endian.
+/// Single facts have keys under `m`. The incarnation under which this device writes; 8 bytes big-endian.
 pub(crate) const INCARNATION: &[u8] = b"mincarnation";
 
 pub(crate) fn author(number: u32) -> Vec<u8> {

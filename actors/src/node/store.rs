@@ -31,12 +31,13 @@ use tokio::sync::oneshot;
 
 pub use self::engine::Batch;
 pub use self::error::{OpenError, StoreError};
+pub use self::sled::SledOptions;
 pub use self::space::{SpaceHandle, View};
 pub use self::writer::Durability;
 
 use self::engine::Engine;
 use self::memory::MemoryDisk;
-use self::sled::{SledEngine, SledOptions};
+use self::sled::SledEngine;
 use self::writer::{Done, Request, Shared, Task};
 
 /// The store's own space; names that begin with NUL are reserved for it.

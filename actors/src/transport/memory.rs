@@ -116,6 +116,11 @@ impl MemoryNetwork {
         world.cuts.clear();
     }
 
+    /// Whether two hosts can reach each other now.
+    pub fn reaches(&self, one: &str, other: &str) -> bool {
+        self.world().joined(one, other)
+    }
+
     /// Ends every stream and listener of a host, without a farewell.
     pub fn crash(&self, host: &str) {
         self.close_listeners(host);
