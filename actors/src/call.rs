@@ -7,6 +7,9 @@ use ractor::rpc::CallResult;
 use ractor::{ActorId, ActorRef, RpcReplyPort};
 use schema::limits::CALL_TIMEOUT;
 
+/// How long a killed actor may take to be gone.
+const KILL_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Why an actor gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -86,7 +89,8 @@ impl<M: ractor::Message> Slot<M> {
         actor.stop(None);
         if actor.wait(Some(deadline)).await.is_err() {
             tracing::warn!(actor = std::any::type_name::<M>(), "did not stop in time and is killed");
-            let _ = actor.kill_and_wait(Some(deadline)).await;
+            // A kill takes effect at the actor's next await.
+            let _ = actor.kill_and_wait(Some(KILL_TIMEOUT)).await;
         }
     }
 

@@ -1,0 +1,288 @@
+//! Nodes that have nothing but links, and a peer that speaks the wire by hand.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use peerbase_actors as actors;
+
+use actors::admission::Permit;
+use actors::clock::Clock;
+use actors::node::connection_manager::{
+    Arguments, ConnectionManagerHandle, Ended, Link, LinkEnd, LinkId, Switchboard,
+};
+use actors::transport::framing::{flush, read_body, read_length, write_frame};
+use actors::transport::memory::MemoryNetwork;
+use actors::transport::{Stream, Transport};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use schema::DeviceId;
+use schema::device::DeviceIdentity;
+use schema::frame::LinkFrame;
+use schema::handshake::Handshake;
+use schema::key::{AgreementKey, SigningKey};
+use schema::limits::FRAME_BYTES_MAX;
+use tokio::sync::Notify;
+
+/// No test waits longer, in virtual time.
+pub const DEADLINE: Duration = Duration::from_secs(600);
+/// The channel whose frames make a switchboard panic.
+pub const PANIC_CHANNEL: u32 = 13;
+
+pub fn identity(seed: u8) -> DeviceIdentity {
+    let key = |what| SigningKey::from_seed(schema::id::hash(what, &[&[seed]]));
+    let agreement = AgreementKey::from_seed(schema::id::hash("agreement", &[&[seed]]));
+    DeviceIdentity::certify(&key("user"), key("device"), agreement, "laptop")
+}
+
+/// What a switchboard heard.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    Up(LinkId, DeviceId),
+    Frame(LinkId, LinkFrame),
+    Down(LinkId, LinkEnd),
+}
+
+/// Writes down what it hears. While it `holds`, it keeps every permit, as a busy group does.
+#[derive(Default)]
+pub struct Board {
+    heard: Mutex<Vec<Heard>>,
+    held: Mutex<Option<Vec<Permit>>>,
+    news: Notify,
+}
+
+impl Board {
+    fn hear(&self, heard: Heard) {
+        self.heard.lock().unwrap().push(heard);
+        self.news.notify_waiters();
+    }
+
+    pub fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    pub fn hold(&self) {
+        *self.held.lock().unwrap() = Some(Vec::new());
+    }
+
+    pub fn release(&self) {
+        let held = self.held.lock().unwrap().take();
+        drop(held);
+    }
+
+    /// The bodies of the Group frames, in order.
+    pub fn bodies(&self) -> Vec<Vec<u8>> {
+        let body = |heard| match heard {
+            Heard::Frame(_, LinkFrame::Group { body, .. }) => Some(body),
+            _ => None,
+        };
+        self.heard().into_iter().filter_map(body).collect()
+    }
+
+    /// Waits until what was heard fulfils `enough`.
+    pub async fn wait(&self, clock: &Clock, enough: impl Fn(&[Heard]) -> bool) {
+        let waiting = async {
+            loop {
+                let news = self.news.notified();
+                if enough(&self.heard()) {
+                    return;
+                }
+                news.await;
+            }
+        };
+        if clock.timeout(DEADLINE, waiting).await.is_err() {
+            let heard = self.heard();
+            panic!(
+                "not heard in time; heard {}, the last: {:?}",
+                heard.len(),
+                &heard[heard.len().saturating_sub(20)..]
+            );
+        }
+    }
+}
+
+impl Switchboard for Board {
+    fn up(&self, link: Link) {
+        self.hear(Heard::Up(link.id(), link.peer().device));
+    }
+
+    fn frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
+        if matches!(frame, LinkFrame::Group { channel: PANIC_CHANNEL, .. }) {
+            panic!("a frame that nobody foresaw");
+        }
+        self.hear(Heard::Frame(link.id(), frame));
+        if let Some(held) = &mut *self.held.lock().unwrap() {
+            held.push(permit);
+        }
+    }
+
+    fn down(&self, link: LinkId, reason: &LinkEnd) {
+        self.hear(Heard::Down(link, reason.clone()));
+    }
+}
+
+/// In the place of the node: notes how its child ended.
+struct Root;
+
+impl Actor for Root {
+    type Msg = ();
+    type State = Arc<Mutex<Vec<String>>>;
+    type Arguments = Arc<Mutex<Vec<String>>>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<()>,
+        ends: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(ends)
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<()>,
+        event: SupervisionEvent,
+        ends: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(_, cause) => ends.lock().unwrap().push(cause.to_string()),
+            SupervisionEvent::ActorTerminated(_, _, reason) => {
+                ends.lock().unwrap().push(reason.unwrap_or_else(|| "stopped".into()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A node without data.
+pub struct Peer {
+    pub name: &'static str,
+    pub clock: Clock,
+    pub network: MemoryNetwork,
+    pub identity: DeviceIdentity,
+    pub manager: ConnectionManagerHandle,
+    pub board: Arc<Board>,
+    pub root_heard: Arc<Mutex<Vec<String>>>,
+    root: ActorRef<()>,
+}
+
+impl Peer {
+    /// Starts a node on the host `name` that listens at `memory://name`.
+    pub async fn start(network: &MemoryNetwork, clock: &Clock, name: &'static str, seed: u8) -> Self {
+        let root_heard = Arc::default();
+        let (root, _) = Actor::spawn(None, Root, Arc::clone(&root_heard)).await.unwrap();
+        let peer = Self {
+            name,
+            clock: clock.clone(),
+            network: network.clone(),
+            identity: identity(seed),
+            manager: ConnectionManagerHandle::default(),
+            board: Arc::default(),
+            root_heard,
+            root,
+        };
+        peer.start_manager().await;
+        assert_eq!(peer.manager.listen(&peer.address()).await.unwrap(), peer.address());
+        peer
+    }
+
+    pub async fn start_manager(&self) {
+        let arguments = Arguments {
+            clock: self.clock.clone(),
+            transport: Arc::new(self.network.host(self.name)),
+            identity: self.identity.clone(),
+            switchboard: self.board.clone(),
+        };
+        self.manager.start(arguments, self.root.get_cell()).await.unwrap();
+    }
+
+    pub fn address(&self) -> String {
+        format!("memory://{}", self.name)
+    }
+
+    pub fn device(&self) -> DeviceId {
+        self.identity.device()
+    }
+
+    /// The devices that it has a link to.
+    pub async fn linked(&self) -> Vec<DeviceId> {
+        self.manager.links().await.unwrap().iter().map(|link| link.peer().device).collect()
+    }
+
+    pub async fn link_to(&self, other: &Peer) -> Link {
+        self.until(|| async { self.linked().await.contains(&other.device()) }).await;
+        let links = self.manager.links().await.unwrap();
+        links.into_iter().find(|link| link.peer().device == other.device()).unwrap()
+    }
+
+    /// Waits until it has links to exactly `others`.
+    pub async fn until_linked(&self, others: &[&Peer]) {
+        let mut expected: Vec<DeviceId> = others.iter().map(|other| other.device()).collect();
+        expected.sort_unstable();
+        self.until(|| async { self.linked().await == expected }).await;
+    }
+
+    /// Waits until some link has ended as `wanted` says.
+    pub async fn until_ended(&self, wanted: impl Fn(&Ended) -> bool) -> Ended {
+        self.until(|| async { self.manager.ends().await.unwrap().iter().any(&wanted) }).await;
+        self.manager.ends().await.unwrap().into_iter().find(wanted).unwrap()
+    }
+
+    /// Waits until `fulfilled`, looking every 10 ms of virtual time.
+    pub async fn until<F: Future<Output = bool>>(&self, fulfilled: impl Fn() -> F) {
+        let waiting = async {
+            while !fulfilled().await {
+                self.clock.sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if self.clock.timeout(DEADLINE, waiting).await.is_err() {
+            panic!("{}: not in time; ends: {:?}", self.name, self.manager.ends().await);
+        }
+    }
+
+    pub async fn stop(&self) {
+        self.manager.stop().await;
+        self.root.stop_and_wait(None, Some(DEADLINE)).await.unwrap();
+    }
+}
+
+/// Speaks the wire by hand, to say what no node would.
+pub struct Mallory {
+    pub stream: Stream,
+}
+
+impl Mallory {
+    /// Dials as far as the stream.
+    pub async fn dial(network: &MemoryNetwork, from: &str, address: &str) -> Self {
+        Self { stream: network.host(from).dial(address).await.unwrap() }
+    }
+
+    /// Dials and passes the handshake.
+    pub async fn meet(network: &MemoryNetwork, from: &str, address: &str, identity: DeviceIdentity) -> Self {
+        let mut mallory = Self::dial(network, from, address).await;
+        let (mut machine, first) = Handshake::initiator(identity, [7; 32], None);
+        mallory.send(&first).await;
+        loop {
+            let message = mallory.receive().await.unwrap();
+            let step = machine.step(&message).unwrap();
+            for sent in &step.send {
+                mallory.send(sent).await;
+            }
+            if step.established.is_some() {
+                return mallory;
+            }
+        }
+    }
+
+    pub async fn send(&mut self, frame: &[u8]) {
+        write_frame(&mut self.stream.writer, frame).await.unwrap();
+        flush(&mut self.stream.writer).await.unwrap();
+    }
+
+    /// The next frame; none once the stream is over.
+    pub async fn receive(&mut self) -> Option<Vec<u8>> {
+        let length = read_length(&mut self.stream.reader, FRAME_BYTES_MAX).await.ok()?;
+        read_body(&mut self.stream.reader, length, || ()).await.ok()
+    }
+}
