@@ -92,7 +92,12 @@ impl Board {
             }
         };
         if clock.timeout(DEADLINE, waiting).await.is_err() {
-            panic!("not heard in time; heard: {:?}", self.heard());
+            let heard = self.heard();
+            panic!(
+                "not heard in time; heard {}, the last: {:?}",
+                heard.len(),
+                &heard[heard.len().saturating_sub(20)..]
+            );
         }
     }
 }

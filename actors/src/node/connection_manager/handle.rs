@@ -1,0 +1,192 @@
+//! How the rest of the node speaks to the connection manager, and what may go wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr};
+use schema::limits::{CALL_TIMEOUT, DIAL_TIMEOUT, HANDSHAKE_TIMEOUT, LINKS_MAX, STOP_TIMEOUT};
+use schema::{DeviceId, Timestamp};
+
+use super::connection::{Link, LinkEnd};
+use super::listener::StartError;
+use super::{Arguments, ConnectionManager, Message};
+use crate::admission::Permit;
+use crate::call::{CallError, Slot};
+use crate::transport::{Stream, TransportError};
+
+/// Listens, connects and lists links. Cheap to clone, valid across restarts.
+#[derive(Clone, Default)]
+pub struct ConnectionManagerHandle {
+    slot: Slot<Message>,
+    wanted: Arc<Mutex<Wanted>>,
+}
+
+/// What a restart must find again.
+#[derive(Default)]
+pub(super) struct Wanted {
+    pub(super) listen: BTreeSet<String>,
+    pub(super) dial: BTreeMap<String, Option<DeviceId>>,
+    pub(super) links_made: u64,
+}
+
+/// Why a node does not listen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The node closes, or is overloaded.
+    #[error("connection manager did not answer")]
+    Call(#[from] CallError),
+    /// The address is wrong, in use, or not ours.
+    #[error("cannot listen")]
+    Transport(#[from] TransportError),
+    /// The listener did not start; try again.
+    #[error("listener did not start")]
+    Start,
+}
+
+/// Why there is no link yet. The address stays remembered and is dialled again, unless it is this device's own or none.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The node closes, or is overloaded.
+    #[error("connection manager did not answer")]
+    Call(#[from] CallError),
+    /// The peer was not reached, or did not prove who it is.
+    #[error("no link")]
+    Link(#[source] LinkEnd),
+    /// This node has as many links as it may.
+    #[error("{LINKS_MAX} links are all that a node may have")]
+    Full,
+    /// The address was taken back meanwhile.
+    #[error("disconnected")]
+    Disconnected,
+}
+
+/// A link that is over, or never was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// When.
+    pub at: Timestamp,
+    /// Where the peer is.
+    pub address: String,
+    /// Who it was, if it proved that.
+    pub device: Option<DeviceId>,
+    /// Why.
+    pub end: LinkEnd,
+}
+
+impl ConnectionManagerHandle {
+    /// Starts the actor under `parent` and points every clone of this handle at it.
+    ///
+    /// # Errors
+    /// [`SpawnErr`] when the parent is stopping.
+    pub async fn start(&self, arguments: Arguments, parent: ActorCell) -> Result<ActorId, SpawnErr> {
+        let arguments = (arguments, self.clone());
+        let (actor, _) = Actor::spawn_linked(None, ConnectionManager, arguments, parent).await?;
+        Ok(actor.get_id())
+    }
+
+    /// Listens, also after a restart; returns the address to dial.
+    ///
+    /// # Errors
+    /// [`ListenError`]; the address is then forgotten.
+    pub async fn listen(&self, address: &str) -> Result<String, ListenError> {
+        let address = address.to_owned();
+        let within = DIAL_TIMEOUT + CALL_TIMEOUT;
+        self.slot.ask_within(within, |reply| Message::Listen { address, reply }).await?
+    }
+
+    /// Dials now and waits for the handshake; from then on dials again whenever the link is over.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; the address is remembered all the same.
+    pub async fn connect(&self, address: &str) -> Result<DeviceId, ConnectError> {
+        self.dial(address, None).await
+    }
+
+    /// Like [`connect`](Self::connect), but only this device will do.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; the address is remembered all the same.
+    pub async fn connect_to(&self, address: &str, device: DeviceId) -> Result<DeviceId, ConnectError> {
+        self.dial(address, Some(device)).await
+    }
+
+    async fn dial(&self, address: &str, expected: Option<DeviceId>) -> Result<DeviceId, ConnectError> {
+        let address = address.to_owned();
+        let within = DIAL_TIMEOUT + HANDSHAKE_TIMEOUT + CALL_TIMEOUT;
+        self.slot.ask_within(within, |reply| Message::Connect { address, expected, reply }).await?
+    }
+
+    /// Forgets an address, and ends the link that was dialled there.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn disconnect(&self, address: &str) -> Result<(), CallError> {
+        let address = address.to_owned();
+        self.slot.ask(|reply| Message::Disconnect { address, reply }).await
+    }
+
+    /// The network has changed: everybody who is wanted is dialled now.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn network_changed(&self) -> Result<(), CallError> {
+        self.slot.tell(Message::NetworkChanged)
+    }
+
+    /// Every link, in order of the devices: one for each.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn links(&self) -> Result<Vec<Link>, CallError> {
+        self.slot.ask(Message::Links).await
+    }
+
+    /// The last 64 links that ended or never came about, oldest first.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn ends(&self) -> Result<Vec<Ended>, CallError> {
+        self.slot.ask(Message::Ends).await
+    }
+
+    /// The running children, by the names of their files.
+    pub(in crate::node) async fn tree(&self) -> Result<Vec<&'static str>, CallError> {
+        self.slot.ask(Message::Tree).await
+    }
+
+    /// Ends listeners, then links, each with a farewell; nothing is left running when it returns.
+    pub async fn stop(&self) {
+        // Its own deadlines for listeners and connections, and time to note them.
+        self.slot.stop_within(3 * STOP_TIMEOUT).await;
+    }
+
+    /// Points every clone at a new incarnation: before its first child, which speaks to it through a clone.
+    pub(super) fn put(&self, actor: ActorRef<Message>) {
+        self.slot.put(actor);
+    }
+
+    /// A listener has a stream. When the manager has ended, the stream ends too.
+    pub(super) fn accepted(&self, stream: Stream, half_open: Permit) {
+        let _ = self.slot.tell(Message::Accepted { stream, half_open });
+    }
+
+    /// A connection's handshake has passed. When the manager has ended, it ends the connection too.
+    pub(super) fn met(&self, link: Link) {
+        let _ = self.slot.tell(Message::Met(link));
+    }
+
+    pub(super) fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<StartError> for ListenError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Transport(cause) => Self::Transport(cause),
+            StartError::TimedOut | StartError::Spawn(_) => Self::Start,
+        }
+    }
+}
