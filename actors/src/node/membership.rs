@@ -324,11 +324,23 @@ impl State {
                 }
             }
         }
+        // Whoever judges our changes must know that our user vouches for this device.
+        let own = &self.arguments.device;
+        let roster = entry.ledger.roster();
+        let mut introduction = Gained::default();
+        if roster.role(own.user()) != Role::None && !roster.is_certified(own.user(), own.device()) {
+            let certificate = own.certificate.envelope();
+            if matches!(entry.ledger.admit_certificate(certificate.clone()), Ok(true)) {
+                put_side(&mut batch, keys::CERTIFICATE, certificate);
+                introduction.certificates.push(certificate.clone());
+            }
+        }
         if !gained.is_empty() {
             self.links.close_gates(group, &self.entries[&group]);
             self.arguments.store.write(&self.entries[&group].space, batch).await?;
             self.publish(group);
             self.links.push(group, &gained, source);
+            self.links.push(group, &introduction, None);
             self.links.consider(group, &self.entries);
         }
         Ok(verdict)
@@ -361,6 +373,12 @@ impl State {
         }
     }
 
+    /// What was told while the group was starting went nowhere.
+    fn group_started(&mut self, group: GroupId) {
+        self.publish(group);
+        self.links.restart(group, &self.entries);
+    }
+
     fn intend(&mut self, group: GroupId, wanted: bool) -> Result<(), ActorProcessingErr> {
         let entry = self.entry(group)?;
         if std::mem::replace(&mut entry.wanted, wanted) == wanted {
@@ -369,6 +387,7 @@ impl State {
         if wanted {
             self.publish(group);
             self.arguments.node.want_group(group);
+            self.links.consider(group, &self.entries);
         } else {
             self.links.close_all(group);
             self.handle.published.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
@@ -411,7 +430,7 @@ pub(crate) struct Gained {
 }
 
 impl Gained {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.ops.is_empty() && self.certificates.is_empty() && self.revocations.is_empty()
     }
 }
@@ -450,7 +469,7 @@ impl Actor for Membership {
                 answer(reply, state.set_role(group, user, role).await);
             }
             Message::Intend { group, wanted } => state.intend(group, wanted)?,
-            Message::GroupStarted(group) => state.links.restart(group, &state.entries),
+            Message::GroupStarted(group) => state.group_started(group),
             Message::LinkUp(link) => state.links.up(link, &state.entries),
             Message::LinkDown { link, reason } => state.links.down(link, &reason),
             Message::Hello { link, hello, _permit } => state.links.hello(link, hello, &state.entries),

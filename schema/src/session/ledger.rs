@@ -67,6 +67,8 @@ pub enum LedgerEffect {
 /// One group's ledger conversation over one link.
 #[derive(Debug, Default)]
 pub struct LedgerSession {
+    /// The peer knows our hash: from a Summary, or from the Hello of two that were in sync.
+    said: bool,
     pulling: bool,
     agreed: bool,
 }
@@ -74,7 +76,7 @@ pub struct LedgerSession {
 impl LedgerSession {
     /// Opens the conversation; `in_sync` when both Hellos carried the same hash.
     pub fn open(in_sync: bool, ledger: &Ledger) -> (Self, Vec<LedgerEffect>) {
-        let session = Self { pulling: false, agreed: in_sync };
+        let session = Self { said: !in_sync, pulling: false, agreed: in_sync };
         let effect = if in_sync {
             LedgerEffect::Agreed { in_sync }
         } else {
@@ -86,8 +88,15 @@ impl LedgerSession {
     /// Takes a frame of the peer.
     pub fn frame(&mut self, frame: LedgerFrame, ledger: &Ledger) -> Vec<LedgerEffect> {
         match frame {
-            LedgerFrame::Summary { hash } if hash == ledger.hash() => self.agree(),
-            LedgerFrame::Summary { .. } => self.pull(ledger),
+            LedgerFrame::Summary { hash } => {
+                let mut effects = Vec::new();
+                // We thought that both were in sync; the peer knew better, and waits for our word.
+                if !std::mem::replace(&mut self.said, true) {
+                    effects.push(LedgerEffect::Send(LedgerFrame::Summary { hash: ledger.hash() }));
+                }
+                effects.extend(if hash == ledger.hash() { self.agree() } else { self.pull(ledger) });
+                effects
+            }
             LedgerFrame::Pull { have } => answer(&have.into_iter().collect(), ledger),
             LedgerFrame::Push { ops, certificates, revocations, last } => {
                 vec![LedgerEffect::Admit { ops, certificates, revocations, last: last && self.pulling }]

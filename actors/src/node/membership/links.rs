@@ -40,6 +40,7 @@ struct Announced {
     group: GroupId,
     hash: [u8; 32],
     presented: bool,
+    gate: Gate,
 }
 
 /// A group that both sides announced.
@@ -72,8 +73,10 @@ impl Links {
 
     pub(super) fn down(&mut self, link: LinkId, reason: &str) {
         let Some(state) = self.links.remove(&link) else { return };
-        for (group, open) in &state.open {
-            open.channel.gate.close();
+        for announced in &state.ours {
+            announced.gate.close();
+        }
+        for group in state.open.keys() {
             self.close_session(*group, link);
         }
         let (device, reason) = (state.link.peer().device, reason.to_owned());
@@ -148,7 +151,7 @@ impl Links {
     /// Sends what our ledger gained to everyone but its source.
     pub(super) fn push(&mut self, group: GroupId, gained: &Gained, source: Option<LinkId>) {
         for (link, state) in &self.links {
-            if Some(*link) == source {
+            if Some(*link) == source || gained.is_empty() {
                 continue;
             }
             if let Some(open) = state.open.get(&group) {
@@ -226,7 +229,10 @@ impl Links {
             }
             let hash = self.arguments.summary(*group, entry, &h);
             hello.groups.push(HelloGroup { token: hello::token(*group, &h, role), hash });
-            state.ours.push(Announced { group: *group, hash, presented: false });
+            // Whoever reads the announcement may answer at once: the way in is there before.
+            let (number, gate) = (u32::try_from(state.ours.len()).unwrap_or(u32::MAX), Gate::opened());
+            self.arguments.routes.put(link, number, *group, gate.clone());
+            state.ours.push(Announced { group: *group, hash, presented: false, gate });
         }
         if first || !hello.groups.is_empty() {
             // A closed link is told of by its connection.
@@ -250,13 +256,11 @@ impl Links {
         let in_sync = state.theirs[theirs].hash == summary
             && state.ours[ours].hash == summary
             && !entry.is_pending(&self.arguments);
-        let gate = Gate::opened();
+        let gate = state.ours[ours].gate.clone();
         let number = u32::try_from(theirs).unwrap_or(u32::MAX);
-        let channel = Channel { link: state.link.clone(), gate: gate.clone(), number };
+        let channel = Channel { link: state.link.clone(), gate, number };
         let (session, effects) = LedgerSession::open(in_sync, &entry.ledger);
         state.open.insert(group, Open { channel, session });
-        let ours = u32::try_from(ours).unwrap_or(u32::MAX);
-        self.arguments.routes.put(link, ours, group, gate);
         self.follow(link, group, effects);
     }
 
@@ -284,14 +288,14 @@ impl Links {
         let Some(state) = self.links.get_mut(&link) else { return };
         // The number stays taken; a later announcement gets a new one.
         for announced in state.ours.iter_mut().filter(|announced| announced.group == group) {
+            announced.gate.close();
             announced.group = GroupId([0; 32]);
         }
         let token = hello::token(group, &state.link.h(), state.link.role().peer());
         for theirs in state.theirs.iter_mut().filter(|theirs| theirs.token == token) {
             theirs.token = [0; 32];
         }
-        if let Some(open) = state.open.remove(&group) {
-            open.channel.gate.close();
+        if state.open.remove(&group).is_some() {
             self.close_session(group, link);
         }
     }
