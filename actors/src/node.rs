@@ -270,13 +270,21 @@ impl State {
         Ok(())
     }
 
+    /// Starts a group unless there is one; one that cannot start has failed, and the node goes on.
     async fn want(&mut self, group: GroupId, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         if self.handle.groups.get(group).is_none() {
             let space = self.arguments.store.space(&group.0)?;
             self.handle.groups.put(GroupHandle::new(group, space));
-            self.start(Kind::Group(group), myself).await?;
+            self.restart(Kind::Group(group), myself).await?;
         }
         Ok(())
+    }
+
+    async fn restart(&mut self, kind: Kind, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        match self.start(kind, myself).await {
+            Ok(()) => Ok(()),
+            Err(error) => self.failed(kind, error.into(), myself),
+        }
     }
 
     async fn unwant(&mut self, group: GroupId, myself: &ActorRef<Message>) {
@@ -329,14 +337,13 @@ impl State {
         cells
     }
 
-    /// Decides about a failed child.
+    /// Decides about a branch that failed, or did not start.
     fn failed(
         &mut self,
-        child: ActorId,
+        kind: Kind,
         cause: ActorProcessingErr,
         myself: &ActorRef<Message>,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(kind) = self.children.remove(&child) else { return Ok(()) };
         tracing::error!(branch = ?kind, %cause, "branch failed");
         let now = self.arguments.clock.now();
         match (kind, self.restarts.record(kind, now)) {
@@ -414,7 +421,7 @@ impl Actor for Node {
                 // A group may have been given up meanwhile.
                 let gone = matches!(kind, Kind::Group(group) if state.handle.groups.get(group).is_none());
                 if !gone {
-                    state.start(kind, &myself).await?;
+                    state.restart(kind, &myself).await?;
                 }
             }
             Message::Tree(reply) => answer(reply, state.tree(&myself).await),
@@ -433,16 +440,18 @@ impl Actor for Node {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        match event {
-            SupervisionEvent::ActorFailed(child, cause) => state.failed(child.get_id(), cause, &myself)?,
+        let (child, cause) = match event {
+            SupervisionEvent::ActorFailed(child, cause) => (child, cause),
             SupervisionEvent::ActorTerminated(child, _, reason) => {
-                // A child that we stopped is no longer in the map; another was killed or cancelled.
-                let cause = reason.unwrap_or_else(|| "stopped".to_owned());
-                state.failed(child.get_id(), cause.into(), &myself)?;
+                (child, reason.unwrap_or_else(|| "stopped".to_owned()).into())
             }
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
+        };
+        // A child that we stopped ourselves is no longer in the map.
+        match state.children.remove(&child.get_id()) {
+            Some(kind) => state.failed(kind, cause, &myself),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     async fn post_stop(&self, myself: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {

@@ -12,7 +12,7 @@ pub mod ledger;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use self::frame::{SessionFrame, Unit, Units};
+use self::frame::{RootWhy, SessionFrame, Unit, Units};
 use crate::admission::Refusal;
 use crate::digest::{Mark, Page};
 use crate::limits::WINDOW_BYTES;
@@ -89,6 +89,8 @@ pub enum Input {
         /// What did not get in.
         refused: Vec<(DocumentId, Refusal)>,
     },
+    /// The membership changed: what was refused before may be accepted now.
+    Rejudged,
     /// The time that [`Session::wake_at`] named has come.
     Wake,
 }
@@ -147,6 +149,8 @@ pub struct Session {
     fresh: bool,
     /// Responder: an unequal root waits for ours.
     answer_due: bool,
+    /// Our membership changed since we last said our root.
+    rejudged: bool,
     sent_root: Option<[u8; 32]>,
     root_due: Option<Timestamp>,
     /// Initiator: the pair of roots under walk. A page is always under way.
@@ -183,7 +187,7 @@ impl Session {
         let effects = if in_sync {
             vec![Effect::Synced]
         } else {
-            vec![Effect::Send(SessionFrame::Root { root, state: documents.state(), opening: true })]
+            vec![Effect::Send(SessionFrame::Root { root, state: documents.state(), why: RootWhy::Opening })]
         };
         Ok((session, effects))
     }
@@ -195,6 +199,7 @@ impl Session {
             their_root: None,
             fresh: false,
             answer_due: false,
+            rejudged: false,
             sent_root: Some(root),
             root_due: None,
             walk: None,
@@ -250,6 +255,12 @@ impl Session {
                 }
             }
             Input::Applied { number, refused } => self.applied(number, refused, documents, &mut effects)?,
+            Input::Rejudged => {
+                self.walked = None;
+                self.fresh = self.ready;
+                self.answer_due = self.ready;
+                self.rejudged = true;
+            }
             Input::Wake => {
                 if self.is_owed() && now >= self.progress + ANSWER_TIMEOUT {
                     return Err(SessionFault::Stalled.into());
@@ -269,8 +280,8 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) -> Result<(), StepError<D::Error>> {
         match frame {
-            SessionFrame::Root { root, opening, .. } => {
-                if opening && self.ready {
+            SessionFrame::Root { root, why, .. } => {
+                if why == RootWhy::Opening && self.ready {
                     // The peer's group restarted: begin anew, and tell it our root.
                     *self = Self::new(now, self.initiator, root);
                     self.sent_root = None;
@@ -280,6 +291,9 @@ impl Session {
                 self.their_root = Some(root);
                 self.fresh = true;
                 self.answer_due = !self.initiator;
+                if why == RootWhy::Rejudged {
+                    self.walked = None;
+                }
             }
             SessionFrame::Leaves(page) => {
                 if self.initiator {
@@ -475,7 +489,8 @@ impl Session {
         self.sent_root = Some(root);
         self.root_due = None;
         self.answer_due = false;
-        effects.push(Effect::Send(SessionFrame::Root { root, state: documents.state(), opening: false }));
+        let why = if std::mem::take(&mut self.rejudged) { RootWhy::Rejudged } else { RootWhy::Compare };
+        effects.push(Effect::Send(SessionFrame::Root { root, state: documents.state(), why }));
     }
 
     fn send_page<D: Documents>(

@@ -516,6 +516,15 @@ impl State {
         self.wake = Some((at, timer));
     }
 
+    /// What was refused may be accepted now: every session compares again.
+    fn rejudge(&mut self, myself: &ActorRef<Message>, roster: Arc<Roster>) -> Result<(), ActorProcessingErr> {
+        self.documents.set_roster(roster);
+        for link in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.step(myself, link, Input::Rejudged)?;
+        }
+        Ok(())
+    }
+
     fn close(&mut self, link: LinkId) {
         self.early.remove(&link);
         if self.sessions.remove(&link).is_some() {
@@ -620,7 +629,7 @@ impl Actor for Group {
             Message::History { table, key, reply } => answer(reply, state.documents.history(&table, &key)),
             Message::Status(reply) => answer(reply, state.status()),
             Message::Stored { number, result } => state.stored(&myself, number, result)?,
-            Message::Roster(roster) => state.documents.set_roster(roster),
+            Message::Roster(roster) => state.rejudge(&myself, roster)?,
             Message::Open { channel, in_sync } => state.open(&myself, channel, in_sync)?,
             Message::Close(link) => state.close(link),
             Message::Frame { link, part } => state.frame(&myself, link, part)?,

@@ -16,8 +16,8 @@ pub enum SessionFrame {
         root: [u8; 32],
         /// Equal states that refuse differently are a fault.
         state: [u8; 32],
-        /// First word of a session: whatever was under way before is void.
-        opening: bool,
+        /// What it is said for.
+        why: RootWhy,
     },
     /// The initiator walks: here are my leaves of one stretch.
     Leaves(Page),
@@ -42,6 +42,17 @@ pub enum SessionFrame {
         /// What was refused in it, and why.
         refused: Vec<(DocumentId, Refusal)>,
     },
+}
+
+/// What a root is said for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum RootWhy {
+    /// The first word of a session: whatever was under way before is void.
+    Opening,
+    /// It is new, or the answer to one that differs.
+    Compare,
+    /// The membership changed: what was refused or kept back before may be judged otherwise now.
+    Rejudged,
 }
 
 /// Changes of many documents, with the authors that their tips name.
