@@ -1,1 +1,8 @@
 //! Placeholder.
+
+/// Typed rows of one group.
+pub mod table {
+    pub mod counter;
+    pub mod row;
+    pub mod text;
+}

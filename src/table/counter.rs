@@ -1,0 +1,63 @@
+//! A number that adds up what everybody added.
+
+use std::fmt;
+
+/// How a row type says that this number is a counter and not a register.
+pub(crate) const COUNTER: &str = "$peerbase::Counter";
+
+/// A field of a row that adds up concurrent increments; a plain number is replaced whole.
+///
+/// With every other serde format it is an ordinary number.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename = "$peerbase::Counter")]
+pub struct Counter(i64);
+
+impl Counter {
+    /// The sum so far.
+    pub fn value(&self) -> i64 {
+        self.0
+    }
+
+    /// Adds, also a negative number; stays within 64 bits.
+    pub fn increment(&mut self, by: i64) {
+        self.0 = self.0.saturating_add(by);
+    }
+}
+
+impl fmt::Display for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<i64> for Counter {
+    fn from(value: i64) -> Self {
+        Self(value)
+    }
+}
+
+impl From<Counter> for i64 {
+    fn from(counter: Counter) -> Self {
+        counter.0
+    }
+}
+
+impl From<Counter> for schema::value::Value {
+    fn from(counter: Counter) -> Self {
+        Self::Counter(counter.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_stays_within_its_bits() {
+        let mut counter = Counter::from(i64::MAX);
+        counter.increment(1);
+        assert_eq!(counter.value(), i64::MAX);
+    }
+}

@@ -1,0 +1,462 @@
+//! serde's deserialiser over a value, which notes what the type reads without knowing what to expect.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, btree_map};
+use std::fmt;
+use std::slice;
+
+use actors::edit::{Part, Path};
+use schema::limits::VALUE_DEPTH_MAX;
+use schema::value::Value;
+use serde::de::value::StrDeserializer;
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
+};
+use serde::forward_to_deserialize_any;
+
+use super::{RowError, RowProblem, VALUE};
+
+/// Reads a row from its root map.
+pub(super) fn row<T: DeserializeOwned>(root: &Value) -> Result<T, RowError> {
+    let reader = Reader { value: root, at: Step::ROOT, blind: None };
+    T::deserialize(Root(reader)).or_else(|error| match root.field(VALUE) {
+        // An adjacently tagged enum asks for a struct, but lies below.
+        Some(value) => T::deserialize(reader.of(value, &Step::ROOT.name(VALUE))).map_err(|_| error),
+        None => Err(error),
+    })
+}
+
+/// The containers that a type reads without knowing what to expect. The value is as serialised, under no root key.
+pub(super) fn registers<T: DeserializeOwned>(value: &Value) -> Result<BTreeSet<Path>, RowError> {
+    let blind = RefCell::default();
+    T::deserialize(Reader { value, at: Step::ROOT, blind: Some(&blind) })?;
+    Ok(blind.into_inner())
+}
+
+impl de::Error for RowError {
+    fn custom<T: fmt::Display>(what: T) -> Self {
+        Self::at(Path::default(), RowProblem::Serde { what: what.to_string() })
+    }
+}
+
+/// One step of the path to a value, and the steps before it.
+#[derive(Clone, Copy)]
+struct Step<'a> {
+    before: Option<&'a Step<'a>>,
+    name: &'a str,
+    index: Option<usize>,
+    depth: usize,
+}
+
+impl<'a> Step<'a> {
+    const ROOT: &'static Step<'static> = &Step { before: None, name: "", index: None, depth: 0 };
+
+    fn name(&'a self, name: &'a str) -> Self {
+        Self { before: Some(self), name, index: None, depth: self.depth + 1 }
+    }
+
+    fn index(&'a self, index: usize) -> Self {
+        Self { before: Some(self), name: "", index: Some(index), depth: self.depth + 1 }
+    }
+
+    fn path(&self) -> Path {
+        let mut parts = Vec::new();
+        let mut step = self;
+        while let Some(before) = step.before {
+            parts.push(step.index.map_or_else(|| Part::Name(step.name.to_owned()), Part::Index));
+            step = before;
+        }
+        parts.reverse();
+        Path(parts)
+    }
+
+    /// The innermost place wins: serde's own words have none.
+    fn place<T>(&self, result: Result<T, RowError>) -> Result<T, RowError> {
+        result.map_err(|error| match error.path.0.is_empty() {
+            true => RowError::at(self.path(), error.what),
+            false => error,
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Reader<'de, 'a> {
+    value: &'de Value,
+    at: &'a Step<'a>,
+    blind: Option<&'a RefCell<BTreeSet<Path>>>,
+}
+
+impl<'de, 'a> Reader<'de, 'a> {
+    fn of(self, value: &'de Value, at: &'a Step<'a>) -> Self {
+        Self { value, at, ..self }
+    }
+
+    /// Shows the value as it is.
+    fn show<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+        let too_deep = || Err(RowError::at(self.at.path(), RowProblem::TooDeep));
+        let shown = match self.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(flag) => visitor.visit_bool(*flag),
+            Value::Int(number) | Value::Counter(number) | Value::Timestamp(number) => {
+                visitor.visit_i64(*number)
+            }
+            Value::Uint(number) => visitor.visit_u64(*number),
+            Value::Float(number) => visitor.visit_f64(*number),
+            Value::String(text) | Value::Text(text) => visitor.visit_borrowed_str(text),
+            Value::List(_) | Value::Map(_) if self.at.depth >= VALUE_DEPTH_MAX => return too_deep(),
+            Value::TooDeep => return too_deep(),
+            Value::Bytes(bytes) => visitor.visit_seq(Bytes { bytes: bytes.iter() }),
+            Value::List(values) => {
+                visitor.visit_seq(Elements { reader: self, values: values.iter(), index: 0 })
+            }
+            Value::Map(values) => {
+                visitor.visit_map(Entries { reader: self, values: values.iter(), next: None })
+            }
+        };
+        self.at.place(shown)
+    }
+}
+
+macro_rules! show {
+    ($($method:ident($($type:ty),*);)*) => {$(
+        fn $method<V: Visitor<'de>>(self, $(_: $type,)* visitor: V) -> Result<V::Value, RowError> {
+            self.show(visitor)
+        }
+    )*};
+}
+
+impl<'de> de::Deserializer<'de> for Reader<'de, '_> {
+    type Error = RowError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+        if let Some(blind) = self.blind.filter(|_| self.value.is_container()) {
+            blind.borrow_mut().insert(self.at.path());
+        }
+        self.show(visitor)
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+        match self.value {
+            Value::Bytes(bytes) => self.at.place(visitor.visit_borrowed_bytes(bytes)),
+            Value::List(values) if values.is_empty() => self.at.place(visitor.visit_borrowed_bytes(&[])),
+            _ => self.show(visitor),
+        }
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+        self.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+        match self.value {
+            Value::Null => self.at.place(visitor.visit_none()),
+            _ => self.at.place(visitor.visit_some(self)),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, RowError> {
+        self.at.place(visitor.visit_newtype_struct(self))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, RowError> {
+        let shown = match self.value {
+            Value::String(variant) | Value::Text(variant) => {
+                visitor.visit_enum(IntoDeserializer::<RowError>::into_deserializer(variant.as_str()))
+            }
+            Value::Map(values) if values.len() == 1 && self.at.depth < VALUE_DEPTH_MAX => {
+                let (name, content) = values.iter().next().expect("it has one entry");
+                visitor.visit_enum(Variant { reader: self, name, content })
+            }
+            _ => return self.show(visitor),
+        };
+        self.at.place(shown)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+        visitor.visit_unit()
+    }
+
+    show! {
+        deserialize_bool(); deserialize_char(); deserialize_str(); deserialize_string();
+        deserialize_i8(); deserialize_i16(); deserialize_i32(); deserialize_i64(); deserialize_i128();
+        deserialize_u8(); deserialize_u16(); deserialize_u32(); deserialize_u64(); deserialize_u128();
+        deserialize_f32(); deserialize_f64(); deserialize_unit(); deserialize_unit_struct(&'static str);
+        deserialize_seq(); deserialize_tuple(usize); deserialize_tuple_struct(&'static str, usize);
+        deserialize_map(); deserialize_struct(&'static str, &'static [&'static str]); deserialize_identifier();
+    }
+}
+
+struct Elements<'de, 'a> {
+    reader: Reader<'de, 'a>,
+    values: slice::Iter<'de, Value>,
+    index: usize,
+}
+
+impl<'de> SeqAccess<'de> for Elements<'de, '_> {
+    type Error = RowError;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, RowError> {
+        let Some(value) = self.values.next() else { return Ok(None) };
+        let at = self.reader.at.index(self.index);
+        self.index += 1;
+        let reader = Reader { value, at: &at, blind: self.reader.blind };
+        at.place(seed.deserialize(reader)).map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.values.len())
+    }
+}
+
+/// A byte string where a type asks for a sequence: its elements.
+struct Bytes<'de> {
+    bytes: slice::Iter<'de, u8>,
+}
+
+impl<'de> SeqAccess<'de> for Bytes<'de> {
+    type Error = RowError;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, RowError> {
+        self.bytes.next().map(|byte| seed.deserialize(Byte(*byte))).transpose()
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.bytes.len())
+    }
+}
+
+struct Byte(u8);
+
+impl<'de> de::Deserializer<'de> for Byte {
+    type Error = RowError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+        visitor.visit_u8(self.0)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, RowError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+        visitor.visit_some(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+struct Entries<'de, 'a> {
+    reader: Reader<'de, 'a>,
+    values: btree_map::Iter<'de, String, Value>,
+    next: Option<(&'de str, &'de Value)>,
+}
+
+impl<'de> MapAccess<'de> for Entries<'de, '_> {
+    type Error = RowError;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, RowError> {
+        let Some((name, value)) = self.values.next() else { return Ok(None) };
+        self.next = Some((name, value));
+        let at = self.reader.at.name(name);
+        at.place(seed.deserialize(Key(name))).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, RowError> {
+        let (name, value) = self.next.take().expect("serde asks for the key first");
+        let at = self.reader.at.name(name);
+        let reader = Reader { value, at: &at, blind: self.reader.blind };
+        at.place(seed.deserialize(reader))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.values.len())
+    }
+}
+
+/// The name of an entry, read as whatever the type wants.
+struct Key<'de>(&'de str);
+
+macro_rules! parsed {
+    ($($method:ident $visit:ident $type:ty;)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+            match self.0.parse::<$type>() {
+                Ok(key) => visitor.$visit(key),
+                Err(_) => visitor.visit_borrowed_str(self.0),
+            }
+        }
+    )*};
+}
+
+impl<'de> de::Deserializer<'de> for Key<'de> {
+    type Error = RowError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+        visitor.visit_borrowed_str(self.0)
+    }
+
+    parsed! {
+        deserialize_bool visit_bool bool;
+        deserialize_i8 visit_i64 i64; deserialize_i16 visit_i64 i64;
+        deserialize_i32 visit_i64 i64; deserialize_i64 visit_i64 i64;
+        deserialize_u8 visit_u64 u64; deserialize_u16 visit_u64 u64;
+        deserialize_u32 visit_u64 u64; deserialize_u64 visit_u64 u64;
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, RowError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, RowError> {
+        let variant: StrDeserializer<'_, RowError> = self.0.into_deserializer();
+        visitor.visit_enum(variant)
+    }
+
+    forward_to_deserialize_any! {
+        i128 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple tuple_struct map struct
+        identifier ignored_any
+    }
+}
+
+/// The one entry of an enum's variant.
+struct Variant<'de, 'a> {
+    reader: Reader<'de, 'a>,
+    name: &'de str,
+    content: &'de Value,
+}
+
+impl<'de, 'a> EnumAccess<'de> for Variant<'de, 'a> {
+    type Error = RowError;
+    type Variant = Self;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), RowError> {
+        let at = self.reader.at.name(self.name);
+        let variant = at.place(seed.deserialize(Key(self.name)))?;
+        Ok((variant, self))
+    }
+}
+
+impl<'de> Variant<'de, '_> {
+    fn content<T>(self, read: impl FnOnce(Reader<'de, '_>) -> Result<T, RowError>) -> Result<T, RowError> {
+        let at = self.reader.at.name(self.name);
+        let reader = Reader { value: self.content, at: &at, blind: self.reader.blind };
+        at.place(read(reader))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Variant<'de, '_> {
+    type Error = RowError;
+
+    fn unit_variant(self) -> Result<(), RowError> {
+        self.content(|reader| de::Deserialize::deserialize(reader))
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, RowError> {
+        self.content(|reader| seed.deserialize(reader))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, RowError> {
+        self.content(|reader| reader.show(visitor))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, RowError> {
+        self.content(|reader| reader.show(visitor))
+    }
+}
+
+/// The root of a row: fields for structs and maps, the root key `value` for every other type.
+struct Root<'de, 'a>(Reader<'de, 'a>);
+
+impl<'de> Root<'de, '_> {
+    fn below<T>(self, read: impl FnOnce(Reader<'de, '_>) -> Result<T, RowError>) -> Result<T, RowError> {
+        let at = self.0.at.name(VALUE);
+        match self.0.value.field(VALUE) {
+            Some(value) => at.place(read(self.0.of(value, &at))),
+            None => Err(de::Error::missing_field(VALUE)),
+        }
+    }
+}
+
+macro_rules! below {
+    ($($method:ident($($name:ident: $type:ty),*);)*) => {$(
+        fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, RowError> {
+            self.below(|reader| reader.$method($($name,)* visitor))
+        }
+    )*};
+}
+
+impl<'de> de::Deserializer<'de> for Root<'de, '_> {
+    type Error = RowError;
+
+    /// A type that looks before it knows lies whole under `value`; rows of other types it sees as they are.
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+        match self.0.value.field(VALUE) {
+            Some(_) => self.below(|reader| reader.deserialize_any(visitor)),
+            None => self.0.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+        self.0.show(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, RowError> {
+        self.0.show(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, RowError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    below! {
+        deserialize_bool(); deserialize_char(); deserialize_str(); deserialize_string();
+        deserialize_i8(); deserialize_i16(); deserialize_i32(); deserialize_i64(); deserialize_i128();
+        deserialize_u8(); deserialize_u16(); deserialize_u32(); deserialize_u64(); deserialize_u128();
+        deserialize_f32(); deserialize_f64(); deserialize_unit(); deserialize_unit_struct(name: &'static str);
+        deserialize_bytes(); deserialize_byte_buf(); deserialize_option(); deserialize_seq();
+        deserialize_tuple(length: usize); deserialize_tuple_struct(name: &'static str, length: usize);
+        deserialize_enum(name: &'static str, variants: &'static [&'static str]); deserialize_identifier();
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+        visitor.visit_unit()
+    }
+}

@@ -1,0 +1,535 @@
+//! serde's serialiser onto a value, which notes the containers that must be replaced whole.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use actors::edit::{Part, Path};
+use schema::limits::VALUE_DEPTH_MAX;
+use schema::value::Value;
+use serde::ser::{self, Impossible, Serialize};
+
+use super::{RowError, RowProblem};
+use crate::table::counter::COUNTER;
+use crate::table::text::TEXT;
+
+/// A row as a value, and its registers.
+pub(super) fn value<T: Serialize>(row: &T) -> Result<(Value, BTreeSet<Path>), RowError> {
+    let mut notes = Notes::default();
+    let value = row.serialize(Writer { notes: &mut notes }).map_err(|what| match what {
+        RowProblem::Serde { .. } | RowProblem::Key { .. } | RowProblem::WideInteger | RowProblem::TooDeep => {
+            RowError::at(notes.path(), what)
+        }
+        other => RowError::at(Path::default(), other),
+    })?;
+    Ok((value, notes.registers))
+}
+
+impl ser::Error for RowProblem {
+    fn custom<T: fmt::Display>(what: T) -> Self {
+        Self::Serde { what: what.to_string() }
+    }
+}
+
+/// Where the serialiser is, and what it noticed.
+#[derive(Default)]
+struct Notes {
+    steps: Vec<Step>,
+    registers: BTreeSet<Path>,
+    last: Last,
+}
+
+enum Step {
+    Name(Cow<'static, str>),
+    Index(usize),
+}
+
+/// Which call made the last scalar: values alone do not tell.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Last {
+    #[default]
+    Other,
+    Byte,
+    /// A unit variant of the enum of this name.
+    Variant(&'static str),
+}
+
+impl Notes {
+    fn path(&self) -> Path {
+        let part = |step: &Step| match step {
+            Step::Name(name) => Part::Name(name.clone().into_owned()),
+            Step::Index(index) => Part::Index(*index),
+        };
+        Path(self.steps.iter().map(part).collect())
+    }
+
+    fn register(&mut self) {
+        self.registers.insert(self.path());
+    }
+
+    /// The row may still move below the root key `value`, hence one less.
+    fn open(&self) -> Result<(), RowProblem> {
+        match self.steps.len() < VALUE_DEPTH_MAX - 1 {
+            true => Ok(()),
+            false => Err(RowProblem::TooDeep),
+        }
+    }
+
+    /// Writes a child; the path stays at it when that fails.
+    fn child<T: Serialize + ?Sized>(&mut self, step: Step, child: &T) -> Result<(Value, Last), RowProblem> {
+        self.steps.push(step);
+        self.last = Last::Other;
+        let value = child.serialize(Writer { notes: self })?;
+        self.steps.pop();
+        Ok((value, std::mem::take(&mut self.last)))
+    }
+}
+
+struct Writer<'n> {
+    notes: &'n mut Notes,
+}
+
+impl<'n> Writer<'n> {
+    fn sequence(self, length: Option<usize>) -> Result<Sequence<'n>, RowProblem> {
+        self.notes.open()?;
+        let values = Vec::with_capacity(length.unwrap_or(0).min(1024));
+        Ok(Sequence { notes: self.notes, values, bytes: true, variant: None })
+    }
+
+    fn map(self, name: Option<&'static str>) -> Result<Entries<'n>, RowProblem> {
+        self.notes.open()?;
+        Ok(Entries { notes: self.notes, values: BTreeMap::new(), key: None, name, variant: None })
+    }
+}
+
+macro_rules! scalars {
+    ($($method:ident $type:ty;)*) => {$(
+        fn $method(self, value: $type) -> Result<Value, RowProblem> {
+            Ok(Value::Int(value.into()))
+        }
+    )*};
+}
+
+impl<'n> ser::Serializer for Writer<'n> {
+    type Ok = Value;
+    type Error = RowProblem;
+    type SerializeSeq = Sequence<'n>;
+    type SerializeTuple = Sequence<'n>;
+    type SerializeTupleStruct = Sequence<'n>;
+    type SerializeTupleVariant = Sequence<'n>;
+    type SerializeMap = Entries<'n>;
+    type SerializeStruct = Entries<'n>;
+    type SerializeStructVariant = Entries<'n>;
+
+    scalars! {
+        serialize_i8 i8; serialize_i16 i16; serialize_i32 i32; serialize_i64 i64;
+        serialize_u16 u16; serialize_u32 u32;
+    }
+
+    fn serialize_u8(self, value: u8) -> Result<Value, RowProblem> {
+        self.notes.last = Last::Byte;
+        Ok(Value::Int(value.into()))
+    }
+
+    fn serialize_u64(self, value: u64) -> Result<Value, RowProblem> {
+        Ok(Value::from(value))
+    }
+
+    fn serialize_i128(self, _: i128) -> Result<Value, RowProblem> {
+        Err(RowProblem::WideInteger)
+    }
+
+    fn serialize_u128(self, _: u128) -> Result<Value, RowProblem> {
+        Err(RowProblem::WideInteger)
+    }
+
+    fn serialize_bool(self, value: bool) -> Result<Value, RowProblem> {
+        Ok(Value::Bool(value))
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<Value, RowProblem> {
+        Ok(Value::Float(value.into()))
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<Value, RowProblem> {
+        Ok(Value::Float(value))
+    }
+
+    fn serialize_char(self, value: char) -> Result<Value, RowProblem> {
+        Ok(Value::String(value.into()))
+    }
+
+    fn serialize_str(self, value: &str) -> Result<Value, RowProblem> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<Value, RowProblem> {
+        Ok(Value::Bytes(value.to_vec()))
+    }
+
+    fn serialize_none(self) -> Result<Value, RowProblem> {
+        Ok(Value::Null)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Value, RowProblem> {
+        if self.notes.steps.is_empty() {
+            // As a row: below `value` in both cases, or a merge could leave half a struct beside a null.
+            self.notes.register();
+        }
+        let value = value.serialize(Writer { notes: self.notes })?;
+        self.notes.last = Last::Other;
+        Ok(value)
+    }
+
+    fn serialize_unit(self) -> Result<Value, RowProblem> {
+        Ok(Value::Null)
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<Value, RowProblem> {
+        Ok(Value::Null)
+    }
+
+    fn serialize_unit_variant(
+        self,
+        name: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<Value, RowProblem> {
+        self.notes.last = Last::Variant(name);
+        Ok(Value::String(variant.to_owned()))
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<Value, RowProblem> {
+        Ok(match (name, value.serialize(Writer { notes: self.notes })?) {
+            (TEXT, Value::String(text)) => Value::Text(text),
+            (COUNTER, Value::Int(number)) => Value::Counter(number),
+            (_, value) => value,
+        })
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<Value, RowProblem> {
+        self.notes.open()?;
+        self.notes.register();
+        let (value, _) = self.notes.child(Step::Name(variant.into()), value)?;
+        Ok(Value::Map([(variant.to_owned(), value)].into()))
+    }
+
+    fn serialize_seq(self, length: Option<usize>) -> Result<Sequence<'n>, RowProblem> {
+        self.sequence(length)
+    }
+
+    fn serialize_tuple(self, length: usize) -> Result<Sequence<'n>, RowProblem> {
+        self.notes.register();
+        self.sequence(Some(length))
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, length: usize) -> Result<Sequence<'n>, RowProblem> {
+        self.serialize_tuple(length)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        length: usize,
+    ) -> Result<Sequence<'n>, RowProblem> {
+        self.notes.register();
+        self.notes.open()?;
+        self.notes.steps.push(Step::Name(variant.into()));
+        Ok(Sequence { variant: Some(variant), ..self.sequence(Some(length))? })
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'n>, RowProblem> {
+        self.map(None)
+    }
+
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Entries<'n>, RowProblem> {
+        self.map(Some(name))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Entries<'n>, RowProblem> {
+        self.notes.register();
+        self.notes.open()?;
+        self.notes.steps.push(Step::Name(variant.into()));
+        Ok(Entries { variant: Some(variant), ..self.map(None)? })
+    }
+}
+
+/// Inside a list.
+struct Sequence<'n> {
+    notes: &'n mut Notes,
+    values: Vec<Value>,
+    /// Every element so far was a `u8`.
+    bytes: bool,
+    variant: Option<&'static str>,
+}
+
+impl Sequence<'_> {
+    fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), RowProblem> {
+        let (value, last) = self.notes.child(Step::Index(self.values.len()), value)?;
+        self.bytes &= last == Last::Byte && matches!(value, Value::Int(_));
+        self.values.push(value);
+        Ok(())
+    }
+
+    fn finish(self) -> Value {
+        let byte = |value: &Value| match value {
+            Value::Int(number) => u8::try_from(*number).ok(),
+            _ => None,
+        };
+        let bytes = match self.bytes && !self.values.is_empty() {
+            true => self.values.iter().map(byte).collect::<Option<Vec<u8>>>(),
+            false => None, // of nothing one cannot tell; an empty list reads as empty bytes too
+        };
+        let value = bytes.map_or(Value::List(self.values), Value::Bytes);
+        enclosed(self.notes, self.variant, value)
+    }
+}
+
+/// The one entry of an enum's variant around its content.
+fn enclosed(notes: &mut Notes, variant: Option<&'static str>, value: Value) -> Value {
+    match variant {
+        None => value,
+        Some(variant) => {
+            notes.steps.pop();
+            Value::Map([(variant.to_owned(), value)].into())
+        }
+    }
+}
+
+impl ser::SerializeSeq for Sequence<'_> {
+    type Ok = Value;
+    type Error = RowProblem;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), RowProblem> {
+        self.push(value)
+    }
+
+    fn end(self) -> Result<Value, RowProblem> {
+        Ok(self.finish())
+    }
+}
+
+impl ser::SerializeTuple for Sequence<'_> {
+    type Ok = Value;
+    type Error = RowProblem;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), RowProblem> {
+        self.push(value)
+    }
+
+    fn end(self) -> Result<Value, RowProblem> {
+        Ok(self.finish())
+    }
+}
+
+impl ser::SerializeTupleStruct for Sequence<'_> {
+    type Ok = Value;
+    type Error = RowProblem;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), RowProblem> {
+        self.push(value)
+    }
+
+    fn end(self) -> Result<Value, RowProblem> {
+        Ok(self.finish())
+    }
+}
+
+impl ser::SerializeTupleVariant for Sequence<'_> {
+    type Ok = Value;
+    type Error = RowProblem;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), RowProblem> {
+        self.push(value)
+    }
+
+    fn end(self) -> Result<Value, RowProblem> {
+        Ok(self.finish())
+    }
+}
+
+/// Inside a map.
+struct Entries<'n> {
+    notes: &'n mut Notes,
+    values: BTreeMap<String, Value>,
+    key: Option<String>,
+    /// The struct's own name: an adjacently tagged enum is a struct with a variant of itself as its tag.
+    name: Option<&'static str>,
+    variant: Option<&'static str>,
+}
+
+impl Entries<'_> {
+    fn put<T: Serialize + ?Sized>(&mut self, name: Cow<'static, str>, value: &T) -> Result<(), RowProblem> {
+        let (value, last) = self.notes.child(Step::Name(name.clone()), value)?;
+        if let (Last::Variant(of), Value::String(_)) = (last, &value)
+            && self.name == Some(of)
+        {
+            self.notes.register();
+        }
+        self.values.insert(name.into_owned(), value);
+        Ok(())
+    }
+
+    fn finish(self) -> Value {
+        enclosed(self.notes, self.variant, Value::Map(self.values))
+    }
+}
+
+impl ser::SerializeMap for Entries<'_> {
+    type Ok = Value;
+    type Error = RowProblem;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), RowProblem> {
+        self.key = Some(key.serialize(KeyWriter)?);
+        Ok(())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), RowProblem> {
+        let name = self.key.take().expect("serde gives the key first");
+        self.put(name.into(), value)
+    }
+
+    fn end(self) -> Result<Value, RowProblem> {
+        Ok(self.finish())
+    }
+}
+
+impl ser::SerializeStruct for Entries<'_> {
+    type Ok = Value;
+    type Error = RowProblem;
+
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), RowProblem> {
+        self.put(name.into(), value)
+    }
+
+    fn end(self) -> Result<Value, RowProblem> {
+        Ok(self.finish())
+    }
+}
+
+impl ser::SerializeStructVariant for Entries<'_> {
+    type Ok = Value;
+    type Error = RowProblem;
+
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), RowProblem> {
+        self.put(name.into(), value)
+    }
+
+    fn end(self) -> Result<Value, RowProblem> {
+        Ok(self.finish())
+    }
+}
+
+/// Names of entries, as text.
+struct KeyWriter;
+
+macro_rules! keys {
+    ($($method:ident $type:ty;)*) => {$(
+        fn $method(self, key: $type) -> Result<String, RowProblem> {
+            Ok(key.to_string())
+        }
+    )*};
+}
+
+macro_rules! no_keys {
+    ($($method:ident($($type:ty),*) -> $ok:ty, $kind:literal;)*) => {$(
+        fn $method(self, $(_: $type),*) -> Result<$ok, RowProblem> {
+            Err(RowProblem::Key { kind: $kind })
+        }
+    )*};
+}
+
+type No = Impossible<String, RowProblem>;
+
+impl ser::Serializer for KeyWriter {
+    type Ok = String;
+    type Error = RowProblem;
+    type SerializeSeq = No;
+    type SerializeTuple = No;
+    type SerializeTupleStruct = No;
+    type SerializeTupleVariant = No;
+    type SerializeMap = No;
+    type SerializeStruct = No;
+    type SerializeStructVariant = No;
+
+    keys! {
+        serialize_bool bool; serialize_char char; serialize_str &str;
+        serialize_i8 i8; serialize_i16 i16; serialize_i32 i32; serialize_i64 i64;
+        serialize_u8 u8; serialize_u16 u16; serialize_u32 u32; serialize_u64 u64;
+    }
+
+    no_keys! {
+        serialize_i128(i128) -> String, "integer of 128 bits";
+        serialize_u128(u128) -> String, "integer of 128 bits";
+        serialize_f32(f32) -> String, "float";
+        serialize_f64(f64) -> String, "float";
+        serialize_bytes(&[u8]) -> String, "byte string";
+        serialize_none() -> String, "option";
+        serialize_unit() -> String, "unit";
+        serialize_unit_struct(&'static str) -> String, "unit";
+        serialize_seq(Option<usize>) -> No, "sequence";
+        serialize_tuple(usize) -> No, "tuple";
+        serialize_tuple_struct(&'static str, usize) -> No, "tuple";
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> No, "enum with content";
+        serialize_map(Option<usize>) -> No, "map";
+        serialize_struct(&'static str, usize) -> No, "struct";
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> No, "enum with content";
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<String, RowProblem> {
+        Err(RowProblem::Key { kind: "option" })
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<String, RowProblem> {
+        Ok(variant.to_owned())
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        key: &T,
+    ) -> Result<String, RowProblem> {
+        key.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<String, RowProblem> {
+        Err(RowProblem::Key { kind: "enum with content" })
+    }
+}
