@@ -10,22 +10,22 @@ use actors::node::group::replica::Replica;
 use peerbase::table::counter::Counter;
 use peerbase::table::row;
 use peerbase::table::text::Text;
-use schema::ReplicaId;
 use schema::value::Value;
+use schema::{ReplicaId, codec};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Choices out of bytes; zeros once they are used up.
-pub struct Choices<'b>(pub &'b [u8]);
+pub(crate) struct Choices<'b>(&'b [u8]);
 
 impl Choices<'_> {
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         usize::from(*first) % bound
     }
 
-    pub fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -39,7 +39,7 @@ impl Choices<'_> {
 }
 
 /// A value that choices make, and change a little.
-pub trait Make: Sized {
+pub(crate) trait Make: Sized {
     fn make(choices: &mut Choices<'_>) -> Self;
 
     fn change(&mut self, choices: &mut Choices<'_>) {
@@ -159,7 +159,7 @@ macro_rules! rows {
     ($($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* })*) => {$(
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         $(#[$meta])*
-        pub struct $name { $($(#[$field_meta])* $field: $type,)* }
+        pub(crate) struct $name { $($(#[$field_meta])* $field: $type,)* }
 
         impl Make for $name {
             fn make(choices: &mut Choices<'_>) -> Self {
@@ -234,7 +234,7 @@ rows! {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Empty {}
+pub(crate) struct Empty {}
 
 impl Make for Empty {
     fn make(_: &mut Choices<'_>) -> Self {
@@ -243,7 +243,7 @@ impl Make for Empty {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Wrapped(Box<(Vec<u8>, Text)>);
+pub(crate) struct Wrapped(Box<(Vec<u8>, Text)>);
 
 impl Make for Wrapped {
     fn make(choices: &mut Choices<'_>) -> Self {
@@ -256,7 +256,7 @@ macro_rules! enums {
     ($($(#[$meta:meta])* $name:ident)*) => {$(
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         $(#[$meta])*
-        pub enum $name {
+        pub(crate) enum $name {
             Circle { size: u32, about: Text },
             Square { size: String, corner: (u8, String) },
             Many { size: Vec<Spot> },
@@ -294,29 +294,52 @@ enums! {
 }
 
 /// What a row type needs to be played with.
-pub trait Playable: Make + Clone + Debug + PartialEq + Serialize + DeserializeOwned {}
+pub(crate) trait Playable: Make + Clone + Debug + PartialEq + Serialize + DeserializeOwned {}
 
 impl<T: Make + Clone + Debug + PartialEq + Serialize + DeserializeOwned> Playable for T {}
 
-/// Plays the bytes with one of the row types.
-pub fn play(bytes: &[u8]) {
+/// Runs one function with one of the row types.
+macro_rules! with_a_type {
+    ($choices:ident, $function:ident) => {
+        match $choices.below(16) {
+            0 => $function::<Tagged>($choices),
+            1 => $function::<Untagged>($choices),
+            2 => $function::<Adjacent>($choices),
+            3 => $function::<Shape>($choices),
+            4 => $function::<Option<Spot>>($choices),
+            5 => $function::<Vec<Spot>>($choices),
+            6 => $function::<BTreeMap<String, Shape>>($choices),
+            7 => $function::<(u8, Text)>($choices),
+            8 => $function::<Text>($choices),
+            9 => $function::<Flat>($choices),
+            10 => $function::<Strict>($choices),
+            11 => $function::<Empty>($choices),
+            12 => $function::<Spot>($choices),
+            _ => $function::<Everything>($choices),
+        }
+    };
+}
+
+/// Plays the bytes with one of the row types: writes, removals, edits and merges on three devices.
+pub(crate) fn play(bytes: &[u8]) {
     let mut choices = Choices(bytes);
-    match choices.below(16) {
-        0 => game::<Tagged>(choices),
-        1 => game::<Untagged>(choices),
-        2 => game::<Adjacent>(choices),
-        3 => game::<Shape>(choices),
-        4 => game::<Option<Spot>>(choices),
-        5 => game::<Vec<Spot>>(choices),
-        6 => game::<BTreeMap<String, Shape>>(choices),
-        7 => game::<(u8, Text)>(choices),
-        8 => game::<Text>(choices),
-        9 => game::<Flat>(choices),
-        10 => game::<Strict>(choices),
-        11 => game::<Empty>(choices),
-        12 => game::<Spot>(choices),
-        _ => game::<Everything>(choices),
-    }
+    with_a_type!(choices, game)
+}
+
+/// Makes a row of one of the types and reads it back, from its value and from the value's bytes.
+pub(crate) fn round_trip(bytes: &[u8]) {
+    let mut choices = Choices(bytes);
+    with_a_type!(choices, there_and_back)
+}
+
+fn there_and_back<T: Playable>(mut choices: Choices<'_>) {
+    let row = T::make(&mut choices);
+
+    let value = row::draft(&row).expect("the type is made for rows").value;
+    let stored: Value = codec::decode_stored(&codec::encode(&value)).expect("it was just encoded");
+
+    assert_eq!(stored, value);
+    assert_eq!(row::read::<T>(&stored).expect("the type reads what it writes"), row);
 }
 
 struct Device<T> {
@@ -345,9 +368,10 @@ impl<T: Playable> Device<T> {
         self.replica.commit(self.id, 0, &edit).expect("an edit of the present row fits");
 
         assert_eq!(self.row().as_ref(), Some(new), "one reads what one wrote: {edit:?}");
-        assert!(!self.replica.row().unwrap().removed);
-        let (stored, _) = self.stored();
-        assert!(row::put(stored.as_ref(), false, new).unwrap().is_empty(), "a second put has nothing to do");
+        let (stored, removed) = self.stored();
+        assert!(!removed);
+        let again = row::put(stored.as_ref(), false, new).expect("the type is made for rows");
+        assert!(again.is_empty(), "a second put has nothing to do");
     }
 
     fn edit(&mut self, choices: &mut Choices<'_>) {
