@@ -5,7 +5,7 @@ mod group;
 mod node;
 #[cfg(feature = "sim")]
 pub mod sim;
-mod table;
+pub mod table;
 
 pub use actors::edit::RowEdit;
 pub use actors::node::Branch;

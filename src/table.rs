@@ -2,6 +2,7 @@
 
 pub mod counter;
 pub mod history;
+#[doc(hidden)] // for the fuzz targets
 pub mod row;
 pub mod text;
 pub mod watch;

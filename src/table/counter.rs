@@ -8,7 +8,9 @@ pub(crate) const COUNTER: &str = "$peerbase::Counter";
 /// A field of a row that adds up concurrent increments; a plain number is replaced whole.
 ///
 /// With every other serde format it is an ordinary number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename = "$peerbase::Counter")]
 pub struct Counter(i64);
 

@@ -173,7 +173,8 @@ pub fn checked<T: Serialize + DeserializeOwned>(stored: &Value, edit: RowEdit) -
     edit.apply(&mut after)?;
     let new = draft(&read::<T>(&after)?)?;
     let old = read::<T>(stored).and_then(|old| draft(&old)).ok();
-    let registers: BTreeSet<_> = old.iter().chain([&new]).flat_map(|draft| &draft.registers).map(pattern).collect();
+    let registers: BTreeSet<_> =
+        old.iter().chain([&new]).flat_map(|draft| &draft.registers).map(pattern).collect();
     let inside = |path: &Path, own: bool| {
         let steps = pattern(path);
         registers.iter().any(|register| steps.starts_with(register) && (own || steps.len() > register.len()))

@@ -16,7 +16,9 @@ pub(crate) const TEXT: &str = "$peerbase::Text";
 /// body.splice(4, 0, "er Tee");
 /// assert_eq!(body.as_str(), "grüner Tee");
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename = "$peerbase::Text")]
 pub struct Text(String);
 
@@ -33,7 +35,8 @@ impl Text {
 
     /// Replaces `delete` characters from `position` on by `text`; positions behind the end count as the end.
     pub fn splice(&mut self, position: usize, delete: usize, text: &str) {
-        let byte = |text: &str, position| text.char_indices().nth(position).map_or(text.len(), |(byte, _)| byte);
+        let byte =
+            |text: &str, position| text.char_indices().nth(position).map_or(text.len(), |(byte, _)| byte);
         let start = byte(&self.0, position);
         let end = start + byte(&self.0[start..], delete);
         self.0.replace_range(start..end, text);

@@ -10,7 +10,8 @@ use schema::limits::VALUE_DEPTH_MAX;
 use schema::value::Value;
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    self, DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
+    self, DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 
@@ -97,15 +98,21 @@ impl<'de, 'a> Reader<'de, 'a> {
         let shown = match self.value {
             Value::Null => visitor.visit_unit(),
             Value::Bool(flag) => visitor.visit_bool(*flag),
-            Value::Int(number) | Value::Counter(number) | Value::Timestamp(number) => visitor.visit_i64(*number),
+            Value::Int(number) | Value::Counter(number) | Value::Timestamp(number) => {
+                visitor.visit_i64(*number)
+            }
             Value::Uint(number) => visitor.visit_u64(*number),
             Value::Float(number) => visitor.visit_f64(*number),
             Value::String(text) | Value::Text(text) => visitor.visit_borrowed_str(text),
             Value::List(_) | Value::Map(_) if self.at.depth >= VALUE_DEPTH_MAX => return too_deep(),
             Value::TooDeep => return too_deep(),
             Value::Bytes(bytes) => visitor.visit_seq(Bytes { bytes: bytes.iter() }),
-            Value::List(values) => visitor.visit_seq(Elements { reader: self, values: values.iter(), index: 0 }),
-            Value::Map(values) => visitor.visit_map(Entries { reader: self, values: values.iter(), next: None }),
+            Value::List(values) => {
+                visitor.visit_seq(Elements { reader: self, values: values.iter(), index: 0 })
+            }
+            Value::Map(values) => {
+                visitor.visit_map(Entries { reader: self, values: values.iter(), next: None })
+            }
         };
         self.at.place(shown)
     }

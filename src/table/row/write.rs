@@ -189,7 +189,12 @@ impl<'n> ser::Serializer for Writer<'n> {
         Ok(Value::Null)
     }
 
-    fn serialize_unit_variant(self, name: &'static str, _: u32, variant: &'static str) -> Result<Value, RowProblem> {
+    fn serialize_unit_variant(
+        self,
+        name: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<Value, RowProblem> {
         self.notes.last = Last::Variant(name);
         Ok(Value::String(variant.to_owned()))
     }
@@ -411,7 +416,11 @@ impl ser::SerializeStruct for Entries<'_> {
     type Ok = Value;
     type Error = RowProblem;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), RowProblem> {
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), RowProblem> {
         self.put(name.into(), value)
     }
 
@@ -424,7 +433,11 @@ impl ser::SerializeStructVariant for Entries<'_> {
     type Ok = Value;
     type Error = RowProblem;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), RowProblem> {
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), RowProblem> {
         self.put(name.into(), value)
     }
 
@@ -493,11 +506,20 @@ impl ser::Serializer for KeyWriter {
         Err(RowProblem::Key { kind: "option" })
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<String, RowProblem> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<String, RowProblem> {
         Ok(variant.to_owned())
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, key: &T) -> Result<String, RowProblem> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        key: &T,
+    ) -> Result<String, RowProblem> {
         key.serialize(self)
     }
 
