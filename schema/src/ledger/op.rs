@@ -244,10 +244,10 @@ impl Op {
                     return Err(format!("name of {} bytes", name.len()));
                 }
             }
-            Body::SetMeta { key, value } => {
-                if key.len() > META_KEY_BYTES_MAX || value.len() > META_VALUE_BYTES_MAX {
-                    return Err(format!("key of {} and value of {} bytes", key.len(), value.len()));
-                }
+            Body::SetMeta { key, value }
+                if key.len() > META_KEY_BYTES_MAX || value.len() > META_VALUE_BYTES_MAX =>
+            {
+                return Err(format!("key of {} and value of {} bytes", key.len(), value.len()));
             }
             _ => {}
         }

@@ -123,7 +123,9 @@ impl Log {
     pub(crate) fn heads(&self) -> Vec<OpId> {
         let mut heads: BTreeSet<OpId> = self.said.iter().map(|(id, _)| *id).chain([CREATE]).collect();
         for (_, proposal) in &self.said {
-            proposal.parents.iter().for_each(|parent| drop(heads.remove(parent)));
+            for parent in &proposal.parents {
+                heads.remove(parent);
+            }
         }
         heads.into_iter().collect()
     }
