@@ -3,7 +3,9 @@
 //! A ledger is a grow-only DAG of signed ops. Its state is a pure function of the set of ops: no clock, no votes, any
 //! order of arrival.
 
+mod body;
 pub mod cut;
+mod draft;
 mod facts;
 mod graph;
 mod op;
@@ -18,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 pub use cut::ManifestRef;
+pub use draft::MERGE;
 pub use facts::{Act, Class, Facts, Proposal, Strength};
 pub use graph::{Graph, Standing};
 pub use op::{Body, By, InviteProof, Op, Role};
@@ -27,12 +30,10 @@ pub use validity::{Invalid, Refusal};
 use crate::device::{DeviceCert, UserDeviceRevocation};
 use crate::id::{DeviceId, GroupId, OpId, UserId, hash};
 use crate::key::SigningKey;
-use crate::limits::{DEVICE_REVOCATIONS_MAX, DEVICES_MAX, OP_PARENTS_MAX};
+use crate::limits::{DEVICE_REVOCATIONS_MAX, DEVICES_MAX};
 use crate::signed::{Envelope, Record, Signed, SignedError};
-use graph::{Node, Place};
+use graph::Place;
 use op::Body::{Amnesty, CloseInvite, Create, OpenInvite, RevokeDevice, SetMeta, SetRole};
-use resolve::State;
-use set::OpSet;
 use side::SideSet;
 
 /// The ledger of one group.
@@ -194,79 +195,6 @@ impl Ledger {
         self.refresh(number);
     }
 
-    /// Clause 5, and what clauses 3 and 4 say about cuts.
-    fn check_body(&self, op: &Op, node: &Node, state: &State) -> Result<(), Invalid> {
-        let Node { facts, past, .. } = node;
-        let rank = facts.rank();
-        let named = |named: OpId| {
-            let number = self.graph.number(named).filter(|number| past.contains(*number));
-            number.ok_or(Invalid::Reference { named })
-        };
-        match &op.body {
-            SetRole { user, role, cut, via } => {
-                let needed = *role < Role::Writer && facts.old_role >= Role::Writer;
-                if cut.is_some() != needed {
-                    return Err(Invalid::Cut { needed, clause: 3 });
-                }
-                let Some(proof) = via else { return Ok(()) };
-                let number = named(proof.invite)?;
-                let OpenInvite { key, max_role, uses, .. } = &self.ops[number].record().body else {
-                    return Err(Invalid::Reference { named: proof.invite });
-                };
-                if role > max_role {
-                    return Err(Invalid::InviteRole { role: *role, max: *max_role });
-                }
-                proof.verify(key, self.group, *user).map_err(Invalid::InviteProof)?;
-                if !self.is_open(proof.invite, *uses, state) {
-                    return Err(Invalid::InviteSpent { invite: proof.invite });
-                }
-                Ok(())
-            }
-            RevokeDevice { user, cut, .. } => {
-                let own = *user == op.author;
-                if !own && cut.is_none() {
-                    return Err(Invalid::Cut { needed: true, clause: 4 });
-                }
-                if own && cut.is_some() && rank < Role::Admin {
-                    return Err(Invalid::Cut { needed: false, clause: 4 });
-                }
-                Ok(())
-            }
-            Amnesty { revocation, .. } => {
-                let number = named(*revocation)?;
-                let cuts = match &self.ops[number].record().body {
-                    SetRole { role, .. } => *role < Role::Writer,
-                    RevokeDevice { cut, .. } => cut.is_some(),
-                    _ => false,
-                };
-                let revoker = self.graph.node(number).facts.rank();
-                match (cuts, rank >= revoker) {
-                    (false, _) => Err(Invalid::Reference { named: *revocation }),
-                    (true, false) => Err(Invalid::AmnestyRank { rank, revoker }),
-                    (true, true) => Ok(()),
-                }
-            }
-            OpenInvite { max_role, .. } if *max_role > Role::Writer => {
-                Err(Invalid::InviteRole { role: *max_role, max: Role::Writer })
-            }
-            CloseInvite { invite } => match &self.ops[named(*invite)?].record().body {
-                OpenInvite { .. } => Ok(()),
-                _ => Err(Invalid::Reference { named: *invite }),
-            },
-            OpenInvite { .. } | SetMeta { .. } | Create { .. } => Ok(()),
-        }
-    }
-
-    /// Whether an invitation lives, was not closed and has uses left, by `state`.
-    fn is_open(&self, invite: OpId, uses: u16, state: &State) -> bool {
-        let naming = self.naming.get(&invite).into_iter().flatten();
-        let living: Vec<usize> = naming.copied().filter(|number| state.alive.contains(*number)).collect();
-        let closed = |number: &usize| matches!(self.ops[*number].record().body, CloseInvite { .. });
-        self.graph.number(invite).is_some_and(|number| state.alive.contains(number))
-            && !living.iter().any(closed)
-            && living.len() < usize::from(uses)
-    }
-
     /// Takes a certificate in; `false` when it changes nothing.
     ///
     /// # Errors
@@ -305,67 +233,6 @@ impl Ledger {
             _ => self.roster = OnceLock::new(),
         }
         Ok(true)
-    }
-
-    /// The op that `author` would sign now: it builds on the newest living ops.
-    ///
-    /// # Errors
-    /// [`Refusal`] of what every other device would refuse, and of what would have no effect.
-    pub fn draft(&self, author: UserId, by: By, body: Body) -> Result<Op, Refusal> {
-        self.draft_without(&BTreeSet::new(), author, by, body)
-    }
-
-    /// The op that `author` would sign as of before `rejected`: it builds on the newest living ops that are neither
-    /// among them nor build on them. So a stronger member undoes what an insider did after everybody has seen it
-    /// (authority 3.4, W11b).
-    ///
-    /// # Errors
-    /// As [`draft`](Self::draft).
-    pub fn draft_without(
-        &self,
-        rejected: &BTreeSet<OpId>,
-        author: UserId,
-        by: By,
-        body: Body,
-    ) -> Result<Op, Refusal> {
-        let mut without = OpSet::default();
-        for number in 0..self.ops.len() {
-            let node = self.graph.node(number);
-            let builds_on =
-                |rejected: &OpId| self.graph.number(*rejected).is_some_and(|r| node.past.contains(r));
-            if rejected.contains(&node.facts.id) || rejected.iter().any(builds_on) {
-                without.insert(number);
-            }
-        }
-        let kept = self.graph.state().alive.iter().filter(|number| !without.contains(*number));
-        let heads = self.graph.newest(kept.collect()).into_iter();
-        let mut parents: Vec<OpId> = heads.map(|number| self.graph.node(number).facts.id).collect();
-        parents.sort_unstable();
-        let merges = matches!(&body, SetMeta { key, .. } if key == MERGE);
-        if parents.len() > OP_PARENTS_MAX && !merges {
-            return Err(Refusal::TooManyHeads { got: parents.len(), max: OP_PARENTS_MAX });
-        }
-        parents.truncate(OP_PARENTS_MAX);
-        let op = Op { version: 1, group: self.group, parents, author, by, body };
-        let id = op.id();
-        let invalid = |why| Refusal::Invalid { op: id, why };
-        op.signer().map_err(|cause| invalid(Invalid::Envelope(cause)))?;
-        let past = self.graph.past_of(id, &op.parents)?;
-        let resolved;
-        let state = if self.graph.state().is_of(&past) {
-            self.graph.state()
-        } else {
-            resolved = State::resolve(&self.graph, past.clone());
-            &resolved
-        };
-        let node = self.graph.judge_in(state, id, &proposal(&op), past)?;
-        self.check_body(&op, &node, state).map_err(invalid)?;
-        let (now, number) = (self.graph.state(), self.graph.len());
-        if now.is_alive(&self.graph, &node, number) && now.counts(&self.graph, &node, number) {
-            Ok(op)
-        } else {
-            Err(Refusal::NoEffect { op: id })
-        }
     }
 
     /// The group.
@@ -446,8 +313,6 @@ impl Ledger {
     }
 }
 
-/// The key of SetMetas that only join heads.
-pub const MERGE: &str = "merge";
 /// The key of the group's name.
 pub const NAME: &str = "name";
 

@@ -9,7 +9,7 @@ use std::io::Read;
 
 fn agree(deflated: &[u8]) {
     let mut lines = String::new();
-    flate2::read::GzDecoder::new(deflated).read_to_string(&mut lines).unwrap();
+    flate2::read::GzDecoder::new(deflated).read_to_string(&mut lines).expect("the recorded logs inflate");
 
     let differences: Vec<String> = lines.lines().filter_map(|line| vectors::compare(line).err()).collect();
 

@@ -1,7 +1,7 @@
 //! The worked examples of AUTHORITY 3.4, by name, over signed ops. F founds, O owns; A is senior to B, B to C.
 
 #[path = "support/world.rs"]
-#[allow(dead_code)]
+#[allow(dead_code)] // each test file uses its part
 mod world;
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use world::{CUT, World, key, set_role, user};
 
 impl World {
     fn op(&mut self, name: &'static str, author: &str, target: &str, role: Role, parents: &[&str]) {
-        self.say(name, author, set_role(target, role), parents).unwrap();
+        self.say(name, author, set_role(target, role), parents).expect("valid in its own past");
     }
 
     fn refused(&mut self, author: &str, target: &str, role: Role, parents: &[&str]) -> u8 {

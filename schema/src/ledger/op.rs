@@ -244,10 +244,10 @@ impl Op {
                     return Err(format!("name of {} bytes", name.len()));
                 }
             }
-            Body::SetMeta { key, value } => {
-                if key.len() > META_KEY_BYTES_MAX || value.len() > META_VALUE_BYTES_MAX {
-                    return Err(format!("key of {} and value of {} bytes", key.len(), value.len()));
-                }
+            Body::SetMeta { key, value }
+                if key.len() > META_KEY_BYTES_MAX || value.len() > META_VALUE_BYTES_MAX =>
+            {
+                return Err(format!("key of {} and value of {} bytes", key.len(), value.len()));
             }
             _ => {}
         }
@@ -267,5 +267,90 @@ impl Record for Op {
             return Err(SignedError::Certificate);
         }
         Ok(certificate.record().device.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+
+    use super::*;
+
+    fn ada() -> UserId {
+        UserId(SigningKey::from_seed([1; 32]).public())
+    }
+
+    fn op(body: Body) -> Op {
+        let parents = vec![OpId([3; 32])];
+        Op { version: 1, group: GroupId([2; 32]), parents, author: ada(), by: By::User, body }
+    }
+
+    fn create() -> Op {
+        let body = Body::Create { nonce: [7; 32], founders: vec![ada()], name: "garden".into() };
+        Op { group: GroupId([0; 32]), parents: Vec::new(), ..op(body) }
+    }
+
+    fn removal() -> Op {
+        let cut = Some(ManifestRef { root: [5; 32], entries: 300 });
+        op(Body::SetRole { user: UserId([4; 32]), role: Role::Reader, cut, via: None })
+    }
+
+    /// Bytes, apart from their runs of 32: `author` is ada's key.
+    fn shown(op: &Op) -> String {
+        let mut hex = HEXLOWER.encode(&codec::encode(op));
+        hex = hex.replace(&ada().to_string(), " author ");
+        for byte in 0..8 {
+            hex = hex.replace(&format!("{byte:02x}").repeat(32), &format!(" {byte}x32 "));
+        }
+        hex.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_wire_has_not_moved() {
+        assert_eq!(shown(&create()), "01 0x32 00 author 0000 7x32 01 author 0667617264656e");
+        assert_eq!(
+            create().id().to_string(),
+            "68774c9c1bf88da84050fbe093bd5829c7dd6866570eb6fd50f7576edee530d7"
+        );
+        assert_eq!(shown(&removal()), "01 2x32 01 3x32 author 0001 4x32 1401 5x32 fb2c0100");
+        assert_eq!(
+            removal().id().to_string(),
+            "fa7898d92de83c2ab9d9e0462756a4c50f0cfcb75971ac76d64cbf6739c059e5"
+        );
+    }
+
+    #[test]
+    fn an_unknown_role_is_no_role() {
+        assert_eq!(codec::decode::<Role>(&[60], 1), Ok(Role::Admin));
+        assert!(codec::decode::<Role>(&[61], 1).is_err());
+        assert!(Role::ALL.is_sorted());
+    }
+
+    #[test]
+    fn a_misshapen_op_has_no_signer() {
+        let founders =
+            |founders| Op { body: Body::Create { nonce: [0; 32], founders, name: "x".into() }, ..create() };
+        let misshapen = [
+            Op { version: 2, ..create() },
+            Op { parents: vec![OpId([3; 32])], ..create() },
+            Op { group: GroupId([2; 32]), ..create() },
+            Op { author: UserId([4; 32]), ..create() },
+            founders(Vec::new()),
+            founders(vec![ada(), ada()]),
+            founders(vec![ada(), UserId([1; 32]), UserId([2; 32]), UserId([3; 32]), UserId([4; 32])]),
+            Op { parents: vec![OpId([3; 32]), OpId([2; 32])], ..removal() },
+            Op { parents: vec![OpId([3; 32]); 2], ..removal() },
+            Op {
+                parents: (0..=u8::MAX).map(|n| OpId([n; 32])).chain([OpId([0xff; 32])]).collect(),
+                ..removal()
+            },
+            Op { parents: Vec::new(), ..removal() },
+            Op { group: GroupId([0; 32]), ..removal() },
+        ];
+        for op in misshapen {
+            assert!(op.signer().is_err(), "{op:?}");
+        }
+        assert_eq!(create().signer(), Ok(ada().0));
+        assert_eq!(removal().signer(), Ok(ada().0));
     }
 }

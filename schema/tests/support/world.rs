@@ -53,7 +53,7 @@ impl World {
         let users = founders.iter().map(|name| user(name)).collect();
         let author = founders[0];
         let founded = Ledger::create([5; 32], users, "garden", user(author), By::User, &key(author));
-        let (ledger, create) = founded.unwrap();
+        let (ledger, create) = founded.expect("founders and name fit");
         Self { ledger, names: BTreeMap::from([("G", OpId(create.id()))]) }
     }
 
@@ -61,7 +61,7 @@ impl World {
     pub(crate) fn with(founders: &[&str], members: &[(&str, Role)]) -> Self {
         let mut world = Self::founded(founders);
         for (member, role) in members {
-            world.now("grant", founders[0], set_role(member, *role)).unwrap();
+            world.now("grant", founders[0], set_role(member, *role)).expect("founders may");
         }
         world.names.insert("base", world.ledger.heads()[0]);
         world
@@ -125,6 +125,6 @@ impl World {
     }
 
     pub(crate) fn standing(&self, name: &str) -> Standing {
-        self.ledger.graph().standing(self.names[name]).unwrap()
+        self.ledger.graph().standing(self.names[name]).expect("it was said")
     }
 }
