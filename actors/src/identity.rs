@@ -301,7 +301,10 @@ mod tests {
             assert_eq!(fs::read(&path).unwrap(), bad);
         }
         for cut in 0..good.len() {
-            assert!(matches!(Identity::decode(&good[..cut], &path), Err(IdentityError::Damaged { .. })), "{cut}");
+            assert!(
+                matches!(Identity::decode(&good[..cut], &path), Err(IdentityError::Damaged { .. })),
+                "{cut}"
+            );
         }
         let longer = [&good[..], b"x"].concat();
         assert!(matches!(Identity::decode(&longer, &path), Err(IdentityError::Damaged { .. })));
@@ -313,10 +316,7 @@ mod tests {
         let path = folder.path().join("identity.key");
         fs::write(&path, [&MAGIC[..], &2_u32.to_le_bytes(), b"of another shape"].concat()).unwrap();
         let loaded = Identity::load(&path);
-        assert!(
-            matches!(loaded, Err(IdentityError::Version { found: 2, supported: 1, .. })),
-            "{loaded:?}"
-        );
+        assert!(matches!(loaded, Err(IdentityError::Version { found: 2, supported: 1, .. })), "{loaded:?}");
     }
 
     #[cfg(unix)]

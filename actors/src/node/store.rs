@@ -225,7 +225,9 @@ impl StoreHandle {
         let outcome = match known {
             Some(outcome) => outcome,
             None => match tokio::time::timeout(deadline, closed.wait_for(Option::is_some)).await {
-                Ok(outcome) => outcome.ok().and_then(|outcome| outcome.clone()).unwrap_or(Err(StoreError::Closed)),
+                Ok(outcome) => {
+                    outcome.ok().and_then(|outcome| outcome.clone()).unwrap_or(Err(StoreError::Closed))
+                }
                 Err(_) => return Err(StoreError::CloseTimedOut),
             },
         };
@@ -309,7 +311,11 @@ impl Actor for Store {
         }
     }
 
-    async fn post_stop(&self, _: ActorRef<Message>, store: &mut StoreHandle) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(
+        &self,
+        _: ActorRef<Message>,
+        store: &mut StoreHandle,
+    ) -> Result<(), ActorProcessingErr> {
         Ok(store.close(STOP_TIMEOUT).await?)
     }
 }
