@@ -3,6 +3,8 @@
 //! A child, this same program run again, writes numbered batches and prints a number once its batch is durable.
 //! The parent kills it, or freezes the disk under it and looks at a copy, at random moments.
 
+#![expect(clippy::unwrap_used, reason = "a test: what fails shall panic, also in its helpers")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

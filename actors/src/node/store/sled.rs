@@ -1,7 +1,7 @@
 //! sled 0.34 made safe against power cuts, damage and forgotten locks.
 //!
 //! As shipped, sled's flush ends in `sync_file_range`, and page images above a quarter of a segment go to files that
-//! it never syncs. So segments are 8 MiB, no stored value is above 64 KiB (see [`space`]), every flush ends in our
+//! it never syncs. So segments are 8 MiB, no stored value is above 64 KiB (see `sled/space.rs`), every flush ends in our
 //! own `fdatasync` of the log, and the folder of spilled pages is watched to stay empty.
 //!
 //! What sled cannot tell: of a log that is damaged in its newest part it keeps what came before, and says nothing.
@@ -141,6 +141,11 @@ impl Drop for SledEngine {
             tracing::error!(path = %self.path.display(), "sled's file is still locked after it was closed");
         }
     }
+}
+
+/// Whether a database was made in `path`.
+pub(super) fn exists(path: &Path) -> bool {
+    path.join(files::FORMAT_FILE).exists()
 }
 
 fn tree_name(space: &[u8]) -> Vec<u8> {

@@ -11,6 +11,8 @@ use super::damaged;
 
 /// The version of everything in the folder: sled's, the trees' names, the records in them.
 pub(super) const FORMAT: u32 = 1;
+/// Made last, so that it says that all else was made.
+pub(super) const FORMAT_FILE: &str = "format";
 const FORMAT_HEAD: &str = "peerbase store format ";
 
 /// How often, 1 ms apart, to look whether sled has let go of its file.
@@ -31,7 +33,7 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
 
 /// Whether the folder says that it holds a database, of our format.
 pub(super) fn has_format(path: &Path) -> Result<bool, OpenError> {
-    let file = path.join("format");
+    let file = path.join(FORMAT_FILE);
     let unreadable = || damaged(path, "its format record is unreadable");
     match fs::read_to_string(&file) {
         Ok(text) => match text.strip_prefix(FORMAT_HEAD).and_then(|text| text.trim_end().parse().ok()) {
@@ -47,7 +49,7 @@ pub(super) fn has_format(path: &Path) -> Result<bool, OpenError> {
 
 /// Says that the folder holds a database of our format, durably, whole or not at all.
 pub(super) fn write_format(path: &Path) -> Result<(), OpenError> {
-    let (draft, file) = (path.join("format.new"), path.join("format"));
+    let (draft, file) = (path.join("format.new"), path.join(FORMAT_FILE));
     let write = || {
         let mut written = File::create(&draft)?;
         writeln!(written, "{FORMAT_HEAD}{FORMAT}")?;

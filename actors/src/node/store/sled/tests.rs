@@ -119,10 +119,13 @@ fn a_format_record_that_is_gone_or_unreadable_is_damage() {
 #[test]
 fn a_first_open_that_crashed_is_begun_again() {
     let place = Place::new();
+    assert!(!exists(place.path()));
     drop(sled::Config::new().path(place.path()).segment_size(SEGMENT_BYTES).open().unwrap());
     fs::write(place.path().join("format.new"), b"peer").unwrap();
     assert!(files::wait_until_free(place.path()));
+    assert!(!exists(place.path()));
     drop(place.open());
+    assert!(exists(place.path()));
     assert!(place.try_open().is_ok());
 }
 
@@ -253,6 +256,19 @@ fn parts_go_with_their_value_and_stay_when_they_are_equal() {
 
     apply(&put("b", b"small".to_vec()));
     assert_eq!(place.raw_keys(b"garden"), [b"\x01b"], "neither parts nor marks are left");
+}
+
+#[test]
+fn the_largest_value_comes_back_whole() {
+    let place = Place::new();
+    let value = vec![7; super::super::engine::VALUE_BYTES_MAX];
+    {
+        let engine = place.open();
+        engine.open_space(b"garden").unwrap().apply(&put("a", value.clone())).unwrap();
+        engine.flush().unwrap();
+        assert_eq!(fs::read_dir(place.path().join("blobs")).unwrap().count(), 0);
+    }
+    assert!(place.open().open_space(b"garden").unwrap().get(b"a").unwrap() == Some(value));
 }
 
 #[test]
