@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use schema::DeviceId;
 use schema::id::hash;
 use schema::key::{AgreementKey, SigningKey};
 use zeroize::Zeroizing;
@@ -101,8 +102,10 @@ impl Identity {
         match Self::load(path) {
             Err(IdentityError::Missing { .. }) if !database_exists => {
                 let identity = Self::generate(random);
-                identity.save(path)?;
-                Ok(identity)
+                match identity.save(path) {
+                    Err(IdentityError::Exists { .. }) => Self::load(path), // another first open was faster
+                    saved => saved.map(|()| identity),
+                }
             }
             loaded => loaded,
         }
@@ -127,7 +130,8 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::Exists`] rather than overwrite anything.
     pub fn save(&self, path: &Path) -> Result<(), IdentityError> {
-        let draft = path.with_extension("new");
+        // A name of its own: two first opens at once must not write into each other's draft.
+        let draft = path.with_extension(format!("{}.new", DeviceId(self.device.public()).short()));
         let written = write_new(&draft, &self.encode()).and_then(|()| publish(&draft, path));
         // A draft is of no use to anybody, after success or failure.
         let _ = fs::remove_file(&draft);
@@ -173,12 +177,6 @@ impl Identity {
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A draft from a crash long ago; its identity was never used.
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != ErrorKind::NotFound
-    {
-        return Err(error);
-    }
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -272,12 +270,18 @@ mod tests {
     }
 
     #[test]
-    fn a_draft_of_a_crashed_first_open_is_in_nobodys_way() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("identity.key");
-        fs::write(folder.path().join("identity.new"), b"half").unwrap();
-        Identity::open(&path, false, &mut counting()).unwrap();
-        Identity::load(&path).unwrap();
+    fn first_opens_at_once_agree_on_one_identity() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("identity.key");
+            let open = |n| Identity::open(&path, false, &mut |bytes| bytes.fill(n)).unwrap();
+            let opened: Vec<_> = std::thread::scope(|scope| {
+                let openers = [1, 2, 3, 4].map(|n| scope.spawn(move || open(n)));
+                openers.into_iter().map(|opener| opener.join().unwrap()).collect()
+            });
+            assert!(opened.iter().all(|identity| publics(identity) == publics(&opened[0])));
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
     }
 
     #[test]
@@ -301,7 +305,10 @@ mod tests {
             assert_eq!(fs::read(&path).unwrap(), bad);
         }
         for cut in 0..good.len() {
-            assert!(matches!(Identity::decode(&good[..cut], &path), Err(IdentityError::Damaged { .. })), "{cut}");
+            assert!(
+                matches!(Identity::decode(&good[..cut], &path), Err(IdentityError::Damaged { .. })),
+                "{cut}"
+            );
         }
         let longer = [&good[..], b"x"].concat();
         assert!(matches!(Identity::decode(&longer, &path), Err(IdentityError::Damaged { .. })));
@@ -313,10 +320,7 @@ mod tests {
         let path = folder.path().join("identity.key");
         fs::write(&path, [&MAGIC[..], &2_u32.to_le_bytes(), b"of another shape"].concat()).unwrap();
         let loaded = Identity::load(&path);
-        assert!(
-            matches!(loaded, Err(IdentityError::Version { found: 2, supported: 1, .. })),
-            "{loaded:?}"
-        );
+        assert!(matches!(loaded, Err(IdentityError::Version { found: 2, supported: 1, .. })), "{loaded:?}");
     }
 
     #[cfg(unix)]

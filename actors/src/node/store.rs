@@ -2,8 +2,8 @@
 //!
 //! Parent: [`node`](super). Children: none. Restart: none; a store that failed escalates and the node stops.
 //!
-//! Writes are submitted and answered later, in order (see [`writer`]); reads go straight to the engine through
-//! handles that `close` takes back (see [`space`]). Nothing here or above names an engine but [`StoreHandle::open`].
+//! Writes are submitted and answered later, in order (see `store/writer.rs`); reads go straight to the engine through
+//! handles that `close` takes back (see `store/space.rs`). Nothing here or above names an engine but [`StoreHandle::open`].
 
 pub mod engine;
 pub mod faulty;
@@ -11,6 +11,7 @@ pub mod memory;
 pub mod sled;
 
 mod error;
+mod queue;
 mod space;
 mod writer;
 
@@ -37,8 +38,9 @@ pub use self::writer::Durability;
 
 use self::engine::Engine;
 use self::memory::MemoryDisk;
+use self::queue::Shared;
 use self::sled::SledEngine;
-use self::writer::{Done, Request, Shared, Task};
+use self::writer::{Done, Request, Task};
 
 /// The store's own space; names that begin with NUL are reserved for it.
 const OWN_SPACE: &[u8] = b"\0store";
@@ -78,6 +80,12 @@ impl StoreHandle {
     /// [`OpenError`] says which of them the user can do something about.
     pub fn open(path: &Path, options: &SledOptions) -> Result<Self, OpenError> {
         Ok(Self::over(SledEngine::open(path, options)?, Mode::Threaded)?)
+    }
+
+    /// Whether a database was made in `path`, readable or not. Ask before the identity is made, and make that before
+    /// the database: an identity without a database is a new start, a database without its identity is a loss.
+    pub fn exists(path: &Path) -> bool {
+        sled::exists(path)
     }
 
     /// Opens a database that nobody will find again.
@@ -226,7 +234,9 @@ impl StoreHandle {
         let outcome = match known {
             Some(outcome) => outcome,
             None => match tokio::time::timeout(deadline, closed.wait_for(Option::is_some)).await {
-                Ok(outcome) => outcome.ok().and_then(|outcome| outcome.clone()).unwrap_or(Err(StoreError::Closed)),
+                Ok(outcome) => {
+                    outcome.ok().and_then(|outcome| outcome.clone()).unwrap_or(Err(StoreError::Closed))
+                }
                 Err(_) => return Err(StoreError::CloseTimedOut),
             },
         };
@@ -310,7 +320,11 @@ impl Actor for Store {
         }
     }
 
-    async fn post_stop(&self, _: ActorRef<Message>, store: &mut StoreHandle) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(
+        &self,
+        _: ActorRef<Message>,
+        store: &mut StoreHandle,
+    ) -> Result<(), ActorProcessingErr> {
         Ok(store.close(STOP_TIMEOUT).await?)
     }
 }

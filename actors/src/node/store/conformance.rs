@@ -133,7 +133,8 @@ pub(super) fn bounds_include_and_exclude(fixture: &impl Fixture) {
     let engine = fixture.open();
     let space = engine.open_space(b"garden").unwrap();
     put(&*space, &[(b"a", b""), (b"b", b""), (b"b\0", b""), (b"c", b"")]);
-    let met = |from, to| keys(&*space, from, to).into_iter().map(|key| key.escape_ascii().to_string()).collect();
+    let met =
+        |from, to| keys(&*space, from, to).into_iter().map(|key| key.escape_ascii().to_string()).collect();
     let check = |from, to, expected: &[&str]| {
         let met: Vec<String> = met(from, to);
         assert_eq!(met, expected, "{from:?} {to:?}");
@@ -234,7 +235,8 @@ pub(super) fn big_values_give_way_to_small_ones(fixture: &impl Fixture) {
 
 pub(super) fn spaces_do_not_mix(fixture: &impl Fixture) {
     let engine = fixture.open();
-    let names: Vec<Vec<u8>> = (0..50_u8).map(|n| vec![n, 0, 0xFF]).chain([b"__sled__default".to_vec()]).collect();
+    let names: Vec<Vec<u8>> =
+        (0..50_u8).map(|n| vec![n, 0, 0xFF]).chain([b"__sled__default".to_vec()]).collect();
     for name in &names {
         put(&*engine.open_space(name).unwrap(), &[(b"name", name)]);
     }
@@ -336,9 +338,12 @@ pub(super) fn keys_and_values_that_are_too_long_change_nothing(fixture: &impl Fi
     put(&*space, &[(b"a", b"the engine goes on")]);
 }
 
+type SeedAndSize = (u8, usize);
+
 #[derive(Clone, Debug)]
 enum Step {
-    Apply(Vec<(Vec<u8>, Option<(u8, usize)>)>),
+    /// Keys and the seed and size of their values; none removes.
+    Apply(Vec<(Vec<u8>, Option<SeedAndSize>)>),
     Scan(Bound<Vec<u8>>, Bound<Vec<u8>>, Vec<bool>),
     Reopen,
 }
@@ -372,7 +377,8 @@ pub(super) fn it_behaves_like_an_ordered_map(fixture: &impl Fixture) {
                 case.to_be_bytes()
             };
             let mut engine = Some(fixture.open());
-            let open = |engine: &Option<_>| Engine::open_space(engine.as_ref().expect("open"), &name).unwrap();
+            let open =
+                |engine: &Option<_>| Engine::open_space(engine.as_ref().expect("open"), &name).unwrap();
             let mut space = open(&engine);
             let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
             for step in steps {

@@ -118,6 +118,12 @@ impl Batch {
         self.writes.push(Write::Remove { key });
     }
 
+    /// Adds what `later` says after all that this says.
+    pub fn append(&mut self, mut later: Batch) {
+        self.bytes += later.bytes;
+        self.writes.append(&mut later.writes);
+    }
+
     /// Keys and values together, bytes.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -97,7 +97,7 @@ impl StoreError {
     }
 }
 
-/// Why a database could not be opened. Nothing on disk was changed by trying.
+/// Why a database could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {

@@ -168,7 +168,12 @@ impl Space for MemorySpace {
     }
 
     fn scan<'a>(&'a self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Scan<'a> {
-        Box::new(Steps { space: self, from: from.map(<[u8]>::to_vec), to: to.map(<[u8]>::to_vec), over: false })
+        Box::new(Steps {
+            space: self,
+            from: from.map(<[u8]>::to_vec),
+            to: to.map(<[u8]>::to_vec),
+            over: false,
+        })
     }
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {

@@ -1,8 +1,11 @@
 //! sled 0.34 made safe against power cuts, damage and forgotten locks.
 //!
 //! As shipped, sled's flush ends in `sync_file_range`, and page images above a quarter of a segment go to files that
-//! it never syncs. So segments are 8 MiB, no stored value is above 64 KiB (see [`space`]), every flush ends in our
+//! it never syncs. So segments are 8 MiB, no stored value is above 64 KiB (see `sled/space.rs`), every flush ends in our
 //! own `fdatasync` of the log, and the folder of spilled pages is watched to stay empty.
+//!
+//! What sled cannot tell: of a log that is damaged in its newest part it keeps what came before, and says nothing.
+//! The store's note of a clean close is then gone too, and the node treats it like any crash.
 //!
 //! The folder: `lock` (held while open), `format` (the version of what follows), and sled's `db`, `conf`, `snap.*`
 //! and `blobs/`. A space is a tree named `s` + name.
@@ -24,6 +27,9 @@ use super::{OpenError, StoreError, panic_message};
 const SEGMENT_BYTES: usize = 8 << 20;
 /// The trees of spaces; sled's own default tree begins with `_`.
 const SPACE_TAG: u8 = b's';
+
+/// In sled's default tree: the database was made.
+const MADE: &[u8] = b"made";
 
 /// How much memory sled may use.
 #[derive(Clone, Debug)]
@@ -59,7 +65,7 @@ impl SledEngine {
     /// [`OpenError::Damaged`] when its files are not what they were.
     pub fn open(path: &Path, options: &SledOptions) -> Result<Self, OpenError> {
         let lock = files::lock(path)?;
-        files::check_format(path)?;
+        let known = files::has_format(path)?;
         let config = sled::Config::new()
             .path(path)
             .segment_size(SEGMENT_BYTES)
@@ -71,7 +77,26 @@ impl SledEngine {
         };
         let log = files::sync_new_files(path)?;
         let spills = SpillWatch::new(path)?;
-        Ok(Self { db: Some(db), log, health: Arc::default(), spills, path: path.to_owned(), _lock: lock })
+        let engine =
+            Self { db: Some(db), log, health: Arc::default(), spills, path: path.to_owned(), _lock: lock };
+        engine.check_made(known)?;
+        Ok(engine)
+    }
+
+    /// sled takes a log that was emptied for a new one, and goes on. So a mark is made in the database first, then
+    /// the format record beside it: a folder with the record and without the mark has lost everything.
+    fn check_made(&self, known: bool) -> Result<(), OpenError> {
+        let made = self.health.read("read the mark", || self.db().contains_key(MADE))?;
+        match (known, made) {
+            (true, true) => Ok(()),
+            (true, false) => Err(damaged(&self.path, "its log was emptied")),
+            (false, true) => Err(damaged(&self.path, "its format record is missing")),
+            (false, false) => {
+                self.health.write("make the mark", || self.db().insert(MADE, &[]))?;
+                self.flush()?;
+                files::write_format(&self.path)
+            }
+        }
     }
 
     fn db(&self) -> &sled::Db {
@@ -116,6 +141,11 @@ impl Drop for SledEngine {
             tracing::error!(path = %self.path.display(), "sled's file is still locked after it was closed");
         }
     }
+}
+
+/// Whether a database was made in `path`.
+pub(super) fn exists(path: &Path) -> bool {
+    path.join(files::FORMAT_FILE).exists()
 }
 
 fn tree_name(space: &[u8]) -> Vec<u8> {

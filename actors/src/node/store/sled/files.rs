@@ -11,6 +11,8 @@ use super::damaged;
 
 /// The version of everything in the folder: sled's, the trees' names, the records in them.
 pub(super) const FORMAT: u32 = 1;
+/// Made last, so that it says that all else was made.
+pub(super) const FORMAT_FILE: &str = "format";
 const FORMAT_HEAD: &str = "peerbase store format ";
 
 /// How often, 1 ms apart, to look whether sled has let go of its file.
@@ -29,31 +31,33 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Reads the format version, or writes ours before sled makes its first file.
-pub(super) fn check_format(path: &Path) -> Result<(), OpenError> {
-    let file = path.join("format");
+/// Whether the folder says that it holds a database, of our format.
+pub(super) fn has_format(path: &Path) -> Result<bool, OpenError> {
+    let file = path.join(FORMAT_FILE);
+    let unreadable = || damaged(path, "its format record is unreadable");
     match fs::read_to_string(&file) {
         Ok(text) => match text.strip_prefix(FORMAT_HEAD).and_then(|text| text.trim_end().parse().ok()) {
-            Some(FORMAT) => Ok(()),
+            Some(FORMAT) => Ok(true),
             Some(found) => Err(OpenError::Format { found, supported: FORMAT }),
-            None => Err(damaged(path, "format record is unreadable")),
+            None => Err(unreadable()),
         },
-        Err(cause) if cause.kind() == ErrorKind::InvalidData => {
-            Err(damaged(path, "format record is unreadable"))
-        }
-        Err(cause) if cause.kind() != ErrorKind::NotFound => Err(io_error(&file, cause)),
-        Err(_) if path.join("db").exists() => Err(damaged(path, "format record is missing")),
-        Err(_) => write_format(path, &file).map_err(|cause| io_error(&file, cause)),
+        Err(cause) if cause.kind() == ErrorKind::InvalidData => Err(unreadable()),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(io_error(&file, cause)),
     }
 }
 
-fn write_format(path: &Path, file: &Path) -> io::Result<()> {
-    let draft = path.join("format.new");
-    let mut written = File::create(&draft)?;
-    writeln!(written, "{FORMAT_HEAD}{FORMAT}")?;
-    written.sync_all()?;
-    fs::rename(&draft, file)?;
-    sync_folder(path)
+/// Says that the folder holds a database of our format, durably, whole or not at all.
+pub(super) fn write_format(path: &Path) -> Result<(), OpenError> {
+    let (draft, file) = (path.join("format.new"), path.join(FORMAT_FILE));
+    let write = || {
+        let mut written = File::create(&draft)?;
+        writeln!(written, "{FORMAT_HEAD}{FORMAT}")?;
+        written.sync_all()?;
+        fs::rename(&draft, &file)?;
+        sync_folder(path)
+    };
+    write().map_err(|cause| io_error(&file, cause))
 }
 
 /// Syncs what sled makes and never syncs, so that a power cut cannot take a file name away; gives the log.

@@ -137,7 +137,8 @@ impl Space for SledSpace {
             let stored_key = tagged(KEY, key);
             match value {
                 Some(value) if is_split => {
-                    let mut body = u64::try_from(value.len()).expect("a value fits memory").to_le_bytes().to_vec();
+                    let mut body =
+                        u64::try_from(value.len()).expect("a value fits memory").to_le_bytes().to_vec();
                     for (name, part) in cut(key, value) {
                         body.extend_from_slice(&name);
                         if !old_parts.remove(&name) {
@@ -165,7 +166,11 @@ impl Space for SledSpace {
         }
         self.health.write("write", || self.tree.apply_batch(sled_batch))?;
         for (key, is_split) in marked {
-            if is_split { split.insert(key.to_vec()) } else { split.remove(key) };
+            if is_split {
+                split.insert(key.to_vec())
+            } else {
+                split.remove(key)
+            };
         }
         Ok(())
     }

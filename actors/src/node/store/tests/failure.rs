@@ -1,0 +1,129 @@
+//! One batch that fails, a store that fails, engines and callbacks that panic.
+
+use super::*;
+
+#[tokio::test]
+async fn a_batch_that_fails_poisons_its_space_alone_until_it_is_reset() {
+    for mode in [Mode::Inline, Mode::Threaded] {
+        let (store, faults, _) = faulty(mode);
+        let (garden, house) = (store.space(b"garden").unwrap(), store.space(b"house").unwrap());
+        faults.fail_write(1);
+
+        assert!(matches!(store.write(&garden, put("a", "1")).await, Err(StoreError::Engine { .. })));
+        let refused = store.write(&garden, put("a", "2")).await;
+        assert!(matches!(refused, Err(StoreError::Poisoned { space }) if space == b"garden"));
+        store.write(&house, put("a", "3")).await.unwrap();
+        assert_eq!(text(&garden, "a"), None, "a poisoned space can be read");
+
+        garden.reset();
+        store.write(&garden, put("a", "4")).await.unwrap();
+        assert_eq!(text(&garden, "a").unwrap(), "4");
+    }
+}
+
+#[tokio::test]
+async fn what_was_queued_behind_a_failure_is_refused_even_after_the_reset() {
+    let (store, faults, _) = faulty(Mode::Inline);
+    let garden = store.space(b"garden").unwrap();
+    faults.fail_write(1);
+    let (send, answers) = mpsc::channel();
+    let (again, space) = (store.clone(), garden.clone());
+    // Inline, the callback runs before the queue goes on: it resets with a write of before still queued.
+    store.submit(&garden, put("a", "1"), Durability::Immediate, move |first| {
+        assert!(first.is_err());
+        let (before, after) = (send.clone(), send);
+        again.submit(&space, put("b", "before"), Durability::Immediate, move |it| before.send(it).unwrap());
+        space.reset();
+        again.submit(&space, put("c", "after"), Durability::Immediate, move |it| after.send(it).unwrap());
+    });
+    assert!(matches!(answers.recv().unwrap(), Err(StoreError::Poisoned { .. })));
+    answers.recv().unwrap().unwrap();
+    assert_eq!((text(&garden, "b"), text(&garden, "c").unwrap().as_str()), (None, "after"));
+}
+
+#[tokio::test]
+async fn a_barrier_that_fails_fails_the_store_and_says_so() {
+    for mode in [Mode::Inline, Mode::Threaded] {
+        let (store, faults, _) = faulty(mode);
+        let (garden, house) = (store.space(b"garden").unwrap(), store.space(b"house").unwrap());
+        store.write(&garden, put("a", "1")).await.unwrap();
+        let (send, heard) = oneshot::channel();
+        store.on_failure(move |error| send.send(error).unwrap());
+        faults.fail_flush(1);
+
+        let unsure = store.write(&garden, put("a", "2")).await;
+        assert!(matches!(unsure, Err(StoreError::Failed { .. })), "{unsure:?}");
+        assert!(matches!(store.write(&house, put("a", "3")).await, Err(StoreError::Failed { .. })));
+        assert!(matches!(store.barrier().await, Err(StoreError::Failed { .. })));
+        assert!(matches!(heard.await.unwrap(), StoreError::Engine { .. }));
+        let (send, heard) = oneshot::channel();
+        store.on_failure(move |error| send.send(error).unwrap());
+        assert!(heard.await.is_ok(), "who asks late is told at once");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_the_engine_or_of_a_callback_does_not_stop_the_writer() {
+    struct Panicking(MemoryEngine);
+    struct PanickingSpace;
+    impl Engine for Panicking {
+        fn open_space(&self, name: &[u8]) -> Result<Arc<dyn Space>, StoreError> {
+            if name == b"panics" { Ok(Arc::new(PanickingSpace)) } else { self.0.open_space(name) }
+        }
+        fn drop_space(&self, name: &[u8]) -> Result<(), StoreError> {
+            self.0.drop_space(name)
+        }
+        fn spaces(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+            self.0.spaces()
+        }
+        fn flush(&self) -> Result<(), StoreError> {
+            self.0.flush()
+        }
+    }
+    impl Space for PanickingSpace {
+        fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+            Ok(None)
+        }
+        fn scan<'a>(&'a self, _: Bound<&[u8]>, _: Bound<&[u8]>) -> engine::Scan<'a> {
+            Box::new(std::iter::empty())
+        }
+        fn apply(&self, _: &Batch) -> Result<(), StoreError> {
+            panic!("as an engine may");
+        }
+    }
+    for mode in [Mode::Inline, Mode::Threaded] {
+        let store = StoreHandle::over(Panicking(MemoryDisk::default().open().unwrap()), mode).unwrap();
+        let (panics, garden) = (store.space(b"panics").unwrap(), store.space(b"garden").unwrap());
+        let outcome = store.write(&panics, put("a", "1")).await;
+        assert!(
+            matches!(&outcome, Err(StoreError::Panicked { message, .. }) if message == "as an engine may")
+        );
+        store.submit(&garden, put("a", "1"), Durability::Immediate, |_| panic!("as a callback must not"));
+        store.write(&garden, put("b", "2")).await.unwrap();
+        assert_eq!(text(&garden, "a").unwrap(), "1");
+        store.close(SOON).await.unwrap();
+    }
+}
+
+#[test]
+fn a_batch_that_is_refused_takes_none_along_that_was_queued_before() {
+    let (store, begun, permit) = slow();
+    let garden = store.space(b"garden").unwrap();
+    let (send, answers) = mpsc::channel();
+    let mut too_long = put("c", "3");
+    too_long.put([0; engine::KEY_BYTES_MAX + 1], "");
+    // The first keeps the writer busy, the others meet in one round.
+    for batch in [put("a", "1"), put("b", "2"), too_long, put("d", "4")] {
+        let send = send.clone();
+        store.submit(&garden, batch, Durability::Immediate, move |outcome| send.send(outcome).unwrap());
+    }
+    begun.recv().unwrap();
+    drop(permit);
+
+    let outcomes: Vec<_> = answers.iter().take(4).collect();
+    assert!(outcomes[0].is_ok() && outcomes[1].is_ok(), "{outcomes:?}");
+    assert!(matches!(outcomes[2], Err(StoreError::KeyTooLong { .. })), "{outcomes:?}");
+    assert!(matches!(outcomes[3], Err(StoreError::Poisoned { .. })), "{outcomes:?}");
+    let found = ["a", "b", "c", "d"].map(|key| text(&garden, key).is_some());
+    assert_eq!(found, [true, true, false, false]);
+}
