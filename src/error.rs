@@ -125,7 +125,7 @@ pub enum ReadError {
         key: String,
         /// Which part of it does not.
         #[source]
-        cause: RowError,
+        cause: Box<RowError>,
     },
     /// The store failed, or the node was closed.
     #[error(transparent)]
@@ -179,7 +179,7 @@ pub enum WriteError {
         key: String,
         /// Which part of it cannot.
         #[source]
-        cause: RowError,
+        cause: Box<RowError>,
     },
     /// The row, which the write starts from, was not read.
     #[error(transparent)]
@@ -197,9 +197,8 @@ impl WriteError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Moved { .. } | Self::Commit(CommitError::Moved { .. } | CommitError::Quarantined { .. }) => {
-                ErrorKind::Busy
-            }
+            Self::Moved { .. }
+            | Self::Commit(CommitError::Moved { .. } | CommitError::Quarantined { .. }) => ErrorKind::Busy,
             Self::Value { .. } => ErrorKind::Invalid,
             Self::Read(error) => error.kind(),
             Self::Commit(CommitError::NotAllowed) => ErrorKind::NotAllowed,
@@ -235,11 +234,11 @@ pub enum GroupError {
     #[error("group {0} failed and is out of service")]
     Failed(GroupId),
     /// The rules say no, or the change could not be made.
-    #[error(transparent)]
-    Change(#[from] ChangeError),
+    #[error("membership was not changed")]
+    Change(#[source] Box<ChangeError>),
     /// The intent was not written.
-    #[error(transparent)]
-    Intent(#[from] WriteError),
+    #[error("intent to take part was not written")]
+    Intent(#[source] Box<WriteError>),
     /// The node did not answer.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -249,15 +248,31 @@ impl GroupError {
     /// What kind of trouble it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown(_) | Self::Change(ChangeError::UnknownGroup(_)) => ErrorKind::NotFound,
+            Self::Unknown(_) => ErrorKind::NotFound,
             Self::Name { .. } | Self::Full { .. } => ErrorKind::Invalid,
             Self::Failed(_) => ErrorKind::Failed,
-            Self::Change(ChangeError::Refused(_)) => ErrorKind::NotAllowed,
-            Self::Change(ChangeError::Store(error)) => store_kind(error),
-            Self::Change(ChangeError::Call(error)) | Self::Call(error) => call_kind(error),
-            Self::Change(_) => ErrorKind::Failed,
+            Self::Change(error) => match &**error {
+                ChangeError::UnknownGroup(_) => ErrorKind::NotFound,
+                ChangeError::Refused(_) => ErrorKind::NotAllowed,
+                ChangeError::Store(error) => store_kind(error),
+                ChangeError::Call(error) => call_kind(error),
+                _ => ErrorKind::Failed,
+            },
+            Self::Call(error) => call_kind(error),
             Self::Intent(error) => error.kind(),
         }
+    }
+}
+
+impl From<ChangeError> for GroupError {
+    fn from(error: ChangeError) -> Self {
+        Self::Change(Box::new(error))
+    }
+}
+
+impl From<WriteError> for GroupError {
+    fn from(error: WriteError) -> Self {
+        Self::Intent(Box::new(error))
     }
 }
 
@@ -304,4 +319,3 @@ fn call_kind(error: &CallError) -> ErrorKind {
         _ => ErrorKind::Closed,
     }
 }
-

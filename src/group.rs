@@ -121,8 +121,4 @@ impl Group {
     pub async fn status(&self) -> Result<GroupStatus, GroupError> {
         Ok(self.handle.status().await?)
     }
-
-    pub(crate) fn handle(&self) -> &GroupHandle {
-        &self.handle
-    }
 }

@@ -113,11 +113,11 @@ impl NodeBuilder {
             Some(parts) => parts,
             None => open_parts(self.path.as_deref(), &self.clock)?,
         };
-        let device =
-            DeviceIdentity::certify(&identity.user, identity.device, identity.agreement, &self.name);
+        let device = DeviceIdentity::certify(&identity.user, identity.device, identity.agreement, &self.name);
         let device_id = device.device();
-        let transport =
-            self.transport.unwrap_or_else(|| Arc::new(MemoryNetwork::seeded(self.clock.clone(), 0).host("alone")));
+        let transport = self
+            .transport
+            .unwrap_or_else(|| Arc::new(MemoryNetwork::seeded(self.clock.clone(), 0).host("alone")));
         let arguments = NodeArguments {
             clock: self.clock.clone(),
             user: identity.user,
@@ -148,7 +148,8 @@ fn open_parts(path: Option<&Path>, clock: &Clock) -> Result<(StoreHandle, Identi
     let known = database.exists();
     // The lock first: a second process must not make an identity beside the one that is in use.
     let store = StoreHandle::open(&database, &SledOptions::default())?;
-    let identity = Identity::open(&path.join("identity.key"), known, &mut |bytes: &mut [u8]| clock.fill(bytes))?;
+    let identity =
+        Identity::open(&path.join("identity.key"), known, &mut |bytes: &mut [u8]| clock.fill(bytes))?;
     Ok((store, identity))
 }
 

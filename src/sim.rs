@@ -119,7 +119,8 @@ impl Net {
             state.starts
         };
         let seed = |part: u64| {
-            let bytes = schema::id::hash("sim", &[&self.seed.to_be_bytes(), name.as_bytes(), &part.to_be_bytes()]);
+            let bytes =
+                schema::id::hash("sim", &[&self.seed.to_be_bytes(), name.as_bytes(), &part.to_be_bytes()]);
             u64::from_be_bytes(bytes[..8].try_into().expect("eight of 32 bytes"))
         };
         let birth = Clock::simulated(seed(0));
@@ -157,7 +158,8 @@ impl Net {
 
     /// Parts the network: only peers of the same side reach each other. Replaces an earlier partition.
     pub fn partition(&mut self, sides: &[&[&Peer]]) {
-        let names: Vec<Vec<&str>> = sides.iter().map(|side| side.iter().map(|peer| peer.name()).collect()).collect();
+        let names: Vec<Vec<&str>> =
+            sides.iter().map(|side| side.iter().map(|peer| peer.name()).collect()).collect();
         let sides: Vec<&[&str]> = names.iter().map(Vec::as_slice).collect();
         self.network.partition(&sides);
     }
@@ -232,7 +234,13 @@ impl Net {
                     };
                     if expected && !here.is_synced_with(group, there) {
                         let names = (here.name_of(self), there.name_of(self));
-                        let _ = write!(amiss, "{} is not in sync with {} in {}; ", names.0, names.1, group.short());
+                        let _ = write!(
+                            amiss,
+                            "{} is not in sync with {} in {}; ",
+                            names.0,
+                            names.1,
+                            group.short()
+                        );
                     }
                 }
             }
@@ -245,12 +253,16 @@ impl Net {
     /// # Panics
     /// With the seed and what differs, unless that is so.
     pub fn assert_converged(&self) {
-        let mut groups: BTreeMap<GroupId, Vec<(&str, [[u8; 32]; 2], Vec<String>)>> = BTreeMap::new();
+        let mut groups: BTreeMap<GroupId, Vec<_>> = BTreeMap::new();
         for (name, peer) in &self.peers {
             let Some(node) = peer.up() else { continue };
             for (group, state) in node.states() {
                 if state == GroupState::Active {
-                    groups.entry(group).or_default().push((name, node.digests(group), node.rows(group)));
+                    groups.entry(group).or_default().push((
+                        name.as_str(),
+                        node.digests(group),
+                        node.rows(group),
+                    ));
                 }
             }
         }
@@ -357,7 +369,10 @@ impl Node {
 
     fn name_of(&self, net: &Net) -> String {
         let is_this = |peer: &&Peer| peer.up().is_some_and(|node| node.device_id() == self.device_id());
-        net.peers.values().find(is_this).map_or_else(|| self.device_id().short(), |peer| peer.name().to_owned())
+        net.peers
+            .values()
+            .find(is_this)
+            .map_or_else(|| self.device_id().short(), |peer| peer.name().to_owned())
     }
 }
 

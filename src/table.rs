@@ -335,11 +335,11 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     }
 
     fn value_error(&self, key: &str, cause: row::RowError) -> WriteError {
-        WriteError::Value { table: self.name().to_owned(), key: key.to_owned(), cause }
+        WriteError::Value { table: self.name().to_owned(), key: key.to_owned(), cause: cause.into() }
     }
 
     fn row_error(&self, key: &str, cause: row::RowError) -> ReadError {
-        ReadError::Row { table: self.name().to_owned(), key: key.to_owned(), cause }
+        ReadError::Row { table: self.name().to_owned(), key: key.to_owned(), cause: cause.into() }
     }
 
     /// Up to `count` rows between two keys, as of one moment; removed ones are left out.
@@ -351,8 +351,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     ) -> Result<Vec<Result<Row<T>, ReadError>>, ReadError> {
         let (from, to) = rows::key_bounds(self.name(), from, to);
         let (from, to) = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
-        let entries: Vec<Result<(Vec<u8>, Vec<u8>), StoreError>> =
-            self.group.space().read(|view| view.scan(from, to).take(count).collect())?;
+        let entries = self.group.space().read(|view| view.scan(from, to).take(count).collect::<Vec<_>>())?;
         let mut page = Vec::new();
         for entry in entries {
             let (key, value) = match entry {
@@ -365,7 +364,11 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
                 Err(error) => return Err(error.into()),
             };
             let key = rows::decode_key(self.name(), &key).map_err(ReadError::Damaged)?;
-            page.push(RowRecord::decode(&value).map_err(ReadError::Damaged).map(|record| Row::new(self.name(), key, record)));
+            page.push(
+                RowRecord::decode(&value)
+                    .map_err(ReadError::Damaged)
+                    .map(|record| Row::new(self.name(), key, record)),
+            );
         }
         Ok(page)
     }
@@ -403,7 +406,7 @@ impl<T: DeserializeOwned> Row<T> {
         row::read(&self.record.value).map_err(|cause| ReadError::Row {
             table: self.table.to_owned(),
             key: self.key.clone(),
-            cause,
+            cause: Box::new(cause),
         })
     }
 

@@ -8,7 +8,8 @@ fn history(seed: u64, peers: usize, steps: u64) -> World {
     let mut world = World::seeded(seed, peers);
     for _ in 0..steps {
         let bound = world.peers() as u64;
-        let (one, other) = (world.below(bound) as usize, world.below(bound) as usize);
+        let [one, other] =
+            [(); 2].map(|()| usize::try_from(world.below(bound)).expect("a world has few peers"));
         match world.below(10) {
             0..=4 => {
                 let key = world.below(6).to_string();

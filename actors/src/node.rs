@@ -294,7 +294,8 @@ impl State {
 
     /// Stops the children of a kind, kills what does not stop in time.
     async fn stop(&mut self, which: impl Fn(Kind) -> bool, myself: &ActorRef<Message>) {
-        let chosen: Vec<_> = self.children.iter().filter(|(_, kind)| which(**kind)).map(|(id, _)| *id).collect();
+        let chosen: Vec<_> =
+            self.children.iter().filter(|(_, kind)| which(**kind)).map(|(id, _)| *id).collect();
         self.children.retain(|id, _| !chosen.contains(id));
         for cell in self.cells(myself).into_iter().filter(|cell| chosen.contains(&cell.get_id())) {
             if cell.stop_and_wait(None, Some(STOP_TIMEOUT)).await.is_err() {
@@ -322,7 +323,10 @@ impl State {
                 Kind::Group(_) => ("group", Vec::new()),
                 Kind::Connections => {
                     let below = self.handle.connections.tree().await.unwrap_or_default();
-                    ("connection_manager", below.into_iter().map(|name| Branch { name, children: vec![] }).collect())
+                    (
+                        "connection_manager",
+                        below.into_iter().map(|name| Branch { name, children: vec![] }).collect(),
+                    )
                 }
             };
             children.push(Branch { name, children: below });
@@ -454,7 +458,11 @@ impl Actor for Node {
         }
     }
 
-    async fn post_stop(&self, myself: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(
+        &self,
+        myself: ActorRef<Message>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         // Left alone, ractor kills children and their post_stop never runs (ractor#398).
         state.close(&myself).await;
         Ok(())

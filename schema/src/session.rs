@@ -412,10 +412,10 @@ impl Session {
                 break;
             }
             let count = self.outbox.len().min(FRAME_DOCUMENTS);
-            let wanted = self.outbox.drain(..count).map(|document| Wanted {
-                document,
-                have: self.have.remove(&document).unwrap_or_default(),
-            });
+            let wanted = self
+                .outbox
+                .drain(..count)
+                .map(|document| Wanted { document, have: self.have.remove(&document).unwrap_or_default() });
             let supply = documents.supply(wanted.collect(), room.min(FRAME_UNITS_BYTES))?;
             for wanted in supply.later.into_iter().rev() {
                 self.outbox.push_front(wanted.document);

@@ -285,7 +285,8 @@ impl Store {
         let (seq, start_op) = (held.index.length(&replica) + 1, held.index.next_start_op());
         let wire: WireChange = (replica.0, seq, start_op, deps.into_iter().collect(), content);
         let header = header(&wire);
-        let tip = Tip { author, seq: header.seq, change: header.hash, signature: sign(author, document, &header) };
+        let tip =
+            Tip { author, seq: header.seq, change: header.hash, signature: sign(author, document, &header) };
         held.index.accept(&header);
         held.headers.push(header);
         held.tips.insert(replica, tip);
@@ -359,7 +360,8 @@ impl Documents for Store {
             }
             let Some(held) = self.documents.get(&next.document) else { continue };
             let have: BTreeMap<_, _> = next.have.iter().map(|mark| (mark.replica, mark.seq)).collect();
-            let beyond = |header: &&ChangeHeader| header.seq > have.get(&header.replica).copied().unwrap_or(0);
+            let beyond =
+                |header: &&ChangeHeader| header.seq > have.get(&header.replica).copied().unwrap_or(0);
             let headers: Vec<_> = held.headers.iter().filter(beyond).collect();
             if headers.is_empty() {
                 continue;

@@ -71,7 +71,8 @@ impl Event {
         users.dedup();
         for other in users {
             let role = after.1.role(other);
-            if role != before.role(other) && !(other == user && !was_active) {
+            let is_our_joining = other == user && !was_active;
+            if role != before.role(other) && !is_our_joining {
                 events.push(Self::RoleChanged { group, user: other, role });
             }
         }

@@ -48,7 +48,10 @@ impl Gate {
 enum GroupFrame {
     Ledger(LedgerFrame),
     /// A stretch of an encoded session frame.
-    Part { more: bool, bytes: Vec<u8> },
+    Part {
+        more: bool,
+        bytes: Vec<u8>,
+    },
 }
 
 /// One group's end of one link.

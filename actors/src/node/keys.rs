@@ -42,14 +42,17 @@ pub(crate) fn tagged(tag: u8, rest: &[u8]) -> Vec<u8> {
     key
 }
 
+/// A key and its value.
+pub(crate) type Entry = (Vec<u8>, Vec<u8>);
+
 /// All entries under a tag, in key order.
-pub(crate) fn entries(space: &SpaceHandle, tag: u8) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+pub(crate) fn entries(space: &SpaceHandle, tag: u8) -> Result<Vec<Entry>, StoreError> {
     space.read(|view| view.prefix(&[tag]).collect())?
 }
 
 /// The keys under a tag without it, also of values that are damaged.
 pub(crate) fn names(space: &SpaceHandle, tag: u8) -> Result<Vec<Vec<u8>>, StoreError> {
-    let name = |entry: Result<(Vec<u8>, Vec<u8>), StoreError>| match entry {
+    let name = |entry: Result<Entry, StoreError>| match entry {
         Ok((key, _)) | Err(StoreError::Damaged { key, .. }) => Ok(key[1..].to_vec()),
         Err(error) => Err(error),
     };

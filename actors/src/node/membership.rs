@@ -14,11 +14,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use schema::device::DeviceIdentity;
 use schema::frame::Hello;
+use schema::id::hash;
 use schema::key::SigningKey;
 use schema::ledger::{Admitted, Body, By, Ledger, Refusal, Role, Roster};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
-use schema::id::hash;
 use schema::{GroupId, OpId, UserId, codec};
 use tokio::sync::broadcast;
 
@@ -80,14 +80,16 @@ pub enum ChangeError {
 #[derive(Clone, Default)]
 pub struct MembershipHandle {
     slot: Slot<Message>,
-    published: Arc<RwLock<BTreeMap<GroupId, (GroupInfo, Arc<Roster>)>>>,
+    published: Arc<RwLock<Published>>,
 }
+
+/// What everybody may read without asking: the groups that the user wants, and who is in them.
+type Published = BTreeMap<GroupId, (GroupInfo, Arc<Roster>)>;
 
 impl MembershipHandle {
     /// Starts the actor under `parent` and points every clone of this handle at it.
     pub(crate) async fn start(&self, arguments: Arguments, parent: ActorCell) -> Result<ActorId, SpawnErr> {
-        let (actor, _) =
-            Actor::spawn_linked(None, Membership, (self.clone(), arguments), parent).await?;
+        let (actor, _) = Actor::spawn_linked(None, Membership, (self.clone(), arguments), parent).await?;
         Ok(self.slot.put(actor))
     }
 
@@ -162,7 +164,7 @@ impl MembershipHandle {
         let _ = self.slot.tell(message);
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<GroupId, (GroupInfo, Arc<Roster>)>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Published> {
         self.published.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -262,8 +264,7 @@ impl State {
         let mut nonce = [0; 32];
         self.arguments.clock.fill(&mut nonce);
         let (user, device) = (self.user(), &self.arguments.device);
-        let (ledger, create) =
-            Ledger::create(nonce, vec![user], &name, user, self.by(), &device.signing)?;
+        let (ledger, create) = Ledger::create(nonce, vec![user], &name, user, self.by(), &device.signing)?;
         let group = ledger.group();
         let space = self.arguments.store.space(&group.0)?;
         let mut batch = Batch::default();

@@ -114,7 +114,11 @@ impl LedgerSession {
     }
 
     /// Pushes what our ledger gained, other than from this peer.
-    pub fn grown(ops: Vec<Envelope>, certificates: Vec<Envelope>, revocations: Vec<Envelope>) -> LedgerEffect {
+    pub fn grown(
+        ops: Vec<Envelope>,
+        certificates: Vec<Envelope>,
+        revocations: Vec<Envelope>,
+    ) -> LedgerEffect {
         LedgerEffect::Send(LedgerFrame::Push { ops, certificates, revocations, last: false })
     }
 
@@ -132,7 +136,11 @@ impl LedgerSession {
     }
 
     fn agree(&mut self) -> Vec<LedgerEffect> {
-        if std::mem::replace(&mut self.agreed, true) { Vec::new() } else { vec![LedgerEffect::Agreed { in_sync: false }] }
+        if std::mem::replace(&mut self.agreed, true) {
+            Vec::new()
+        } else {
+            vec![LedgerEffect::Agreed { in_sync: false }]
+        }
     }
 }
 

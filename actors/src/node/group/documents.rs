@@ -249,11 +249,7 @@ impl Documents {
     }
 
     /// Writes rows as this device, all or none.
-    pub(crate) fn commit(
-        &mut self,
-        writes: &[RowWrite],
-        time_ms: i64,
-    ) -> Result<Outcome, CommitError> {
+    pub(crate) fn commit(&mut self, writes: &[RowWrite], time_ms: i64) -> Result<Outcome, CommitError> {
         let device = DeviceId(self.device.public());
         if !self.roster.may_write(self.user, device) {
             return Err(CommitError::NotAllowed);
@@ -307,9 +303,10 @@ impl Documents {
         }
         let before = self.marks_of(id)?;
         let document = self.cache.get(&id).expect("just loaded");
-        let change = document.replica.commit(replica_id, time_ms, &write.edit).map_err(|cause| {
-            CommitError::Edit { table: table.clone(), key: key.clone(), cause }
-        })?;
+        let change = document
+            .replica
+            .commit(replica_id, time_ms, &write.edit)
+            .map_err(|cause| CommitError::Edit { table: table.clone(), key: key.clone(), cause })?;
         let Some(change) = change else {
             outcome.heads.push(document.index.heads().iter().copied().collect());
             return Ok(());
@@ -335,10 +332,11 @@ impl Documents {
             change: header.hash,
             bytes: &change.bytes,
         });
-        document.record.keep_tip(number, author.incarnation, TipRecord {
-            seq: tip.seq,
-            signature: tip.signature,
-        });
+        document.record.keep_tip(
+            number,
+            author.incarnation,
+            TipRecord { seq: tip.seq, signature: tip.signature },
+        );
         let row = match document.replica.row() {
             Ok(row) => row,
             Err(cause) => {
@@ -471,7 +469,11 @@ impl Documents {
         }
         outcome.batch.put(keys::document(id), codec::encode(record));
         outcome.batch.put(rows::row_key(&record.table, &record.key), row.encode());
-        outcome.rows.push(RowEvent { table: record.table.clone(), key: record.key.clone(), row: row.clone() });
+        outcome.rows.push(RowEvent {
+            table: record.table.clone(),
+            key: record.key.clone(),
+            row: row.clone(),
+        });
         let bytes = document.replica.approximate_bytes();
         self.cache.resize(&id, bytes);
         let marks = self.marks_of(id)?;
@@ -547,8 +549,12 @@ impl Documents {
             }
         }
         let mut index = Index::new();
-        let slices: Vec<&[u8]> =
-            runs.iter().map(Vec::as_slice).chain([record.inline.as_slice()]).filter(|r| !r.is_empty()).collect();
+        let slices: Vec<&[u8]> = runs
+            .iter()
+            .map(Vec::as_slice)
+            .chain([record.inline.as_slice()])
+            .filter(|r| !r.is_empty())
+            .collect();
         for run in &slices {
             for change in change::split(run) {
                 match change {
@@ -661,8 +667,9 @@ impl Documents {
                 }
                 bytes += chunk.len();
                 changes.push(chunk.to_vec());
-                let tipped =
-                    replicas.get(&header.replica).is_some_and(|r| r.tips.iter().any(|tip| tip.seq == header.seq));
+                let tipped = replicas
+                    .get(&header.replica)
+                    .is_some_and(|r| r.tips.iter().any(|tip| tip.seq == header.seq));
                 if tipped {
                     untipped.remove(&header.replica);
                 } else {
@@ -763,7 +770,8 @@ fn read_message(message: &[u8]) -> Result<(Vec<ChangeHeader>, Vec<Vec<u8>>), Ref
         return Err(malformed(format!("message of {} bytes", message.len())));
     }
     let message = SyncMessage::decode(message).map_err(|error| malformed(error.to_string()))?;
-    let headers: Result<Vec<_>, _> = message.changes.iter().map(|change| ChangeHeader::read(change)).collect();
+    let headers: Result<Vec<_>, _> =
+        message.changes.iter().map(|change| ChangeHeader::read(change)).collect();
     Ok((headers.map_err(|error| malformed(error.to_string()))?, message.changes))
 }
 

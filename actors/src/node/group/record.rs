@@ -110,7 +110,8 @@ impl DocumentRecord {
         replica.change = change.change;
         replica.open_bytes += change.bytes.len() as u64;
 
-        let spilled = if self.inline.len() + change.bytes.len() > INLINE_BYTES_MAX && !self.inline.is_empty() {
+        let spilled = if self.inline.len() + change.bytes.len() > INLINE_BYTES_MAX && !self.inline.is_empty()
+        {
             Some(self.spill())
         } else {
             None
@@ -191,7 +192,8 @@ impl DocumentRecord {
         let beyond = |tops: &[Top]| {
             tops.iter().any(|(replica, seq)| have.get(*replica as usize).is_none_or(|have| have < seq))
         };
-        let chunks = self.chunks.iter().filter(|chunk| beyond(&chunk.tops)).map(|chunk| chunk.number).collect();
+        let chunks =
+            self.chunks.iter().filter(|chunk| beyond(&chunk.tops)).map(|chunk| chunk.number).collect();
         (chunks, beyond(&self.inline_tops))
     }
 

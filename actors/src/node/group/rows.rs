@@ -184,9 +184,7 @@ mod tests {
     #[test]
     fn a_table_ends_where_the_next_begins() {
         let (from, to) = key_bounds("t", Bound::Unbounded, Bound::Unbounded);
-        let inside = |key: Vec<u8>| {
-            std::ops::RangeBounds::contains(&(from.clone(), to.clone()), &key)
-        };
+        let inside = |key: Vec<u8>| std::ops::RangeBounds::contains(&(from.clone(), to.clone()), &key);
         assert!(inside(row_key("t", "\u{10ffff}")) && inside(row_key("t", "\0")));
         assert!(!inside(row_key("t\0", "a")) && !inside(row_key("ta", "a")) && !inside(row_key("s", "z")));
     }

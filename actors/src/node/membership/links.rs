@@ -135,7 +135,8 @@ impl Links {
         let we_are_in = roster.role(self.arguments.device.user()) != Role::None;
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             let peer = self.links[&link].link.peer().clone();
-            if !(we_are_in && roster.may_read(peer.user, peer.device)) && !entry.is_pending(&self.arguments) {
+            let admitted = we_are_in && roster.may_read(peer.user, peer.device);
+            if !admitted && !entry.is_pending(&self.arguments) {
                 self.close(link, group);
             }
         }
@@ -224,7 +225,8 @@ impl Links {
                 let token = hello::token(*group, &h, role.peer());
                 state.theirs.iter().any(|theirs| theirs.token == token)
             };
-            if !admitted && !(entry.is_pending(&self.arguments) && recognised()) {
+            let asked_for = || entry.is_pending(&self.arguments) && recognised();
+            if !admitted && !asked_for() {
                 continue;
             }
             let hash = self.arguments.summary(*group, entry, &h);
@@ -271,7 +273,9 @@ impl Links {
             return;
         }
         let Some(entry) = entries.get(&group) else { return };
-        let Some(announced) = state.ours.iter_mut().find(|announced| announced.group == group) else { return };
+        let Some(announced) = state.ours.iter_mut().find(|announced| announced.group == group) else {
+            return;
+        };
         if entry.is_pending(&self.arguments) || std::mem::replace(&mut announced.presented, true) {
             return;
         }
@@ -291,7 +295,7 @@ impl Links {
             announced.gate.close();
             announced.group = GroupId([0; 32]);
         }
-        let token = hello::token(group, &state.link.h(), state.link.role().peer());
+        let token = hello::token(group, state.link.h(), state.link.role().peer());
         for theirs in state.theirs.iter_mut().filter(|theirs| theirs.token == token) {
             theirs.token = [0; 32];
         }
