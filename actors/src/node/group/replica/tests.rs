@@ -178,6 +178,13 @@ fn a_thousand_concurrent_heads_are_merged_by_the_next_write() {
     assert_eq!(deps, heads);
     assert!(deps.contains(&own.hash));
     assert_eq!(ada.heads(), [merging.hash]);
+    let mut seen = BTreeSet::new();
+    for bytes in ada.changes_since(&[]) {
+        let change = Change::from_bytes(bytes).unwrap();
+        assert!(change.deps().iter().all(|dep| seen.contains(dep)), "a change comes after what it builds on");
+        seen.insert(change.hash());
+    }
+    assert_eq!(seen.len(), 1003);
     assert_eq!(ada.row().unwrap().value.field("n"), Some(&Value::Counter(1000)));
 }
 
@@ -205,7 +212,9 @@ fn a_change_without_its_past_is_refused_and_nothing_waits() {
     assert!(!ada.is_broken());
     assert_eq!(ada.save(), before);
 
-    ada.apply(&[second.bytes, first.bytes]).unwrap();
+    let both = [second.bytes, first.bytes];
+    ada.apply(&both).unwrap();
+    ada.apply(&both).unwrap();
     assert_eq!(ada.row().unwrap(), ben.row().unwrap());
 }
 
