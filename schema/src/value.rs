@@ -210,22 +210,19 @@ impl Value {
             tag::COUNTER => Self::Counter(Decode::decode(decoder)?),
             tag::TIMESTAMP => Self::Timestamp(Decode::decode(decoder)?),
             tag::BYTES => Self::Bytes(Decode::decode(decoder)?),
+            // Containers grow as their values are read, a byte each at least: what they claim allocates nothing.
             tag::LIST => {
                 let length = usize::decode(decoder)?;
-                decoder.claim_container_read::<Value>(length)?;
                 let mut values = Vec::new();
                 for _ in 0..length {
-                    decoder.unclaim_bytes_read(size_of::<Value>());
                     values.push(Self::decode_at(decoder, depth + 1)?);
                 }
                 Self::List(values)
             }
             tag::MAP => {
                 let length = usize::decode(decoder)?;
-                decoder.claim_container_read::<(String, Value)>(length)?;
                 let mut values = BTreeMap::new();
                 for _ in 0..length {
-                    decoder.unclaim_bytes_read(size_of::<(String, Value)>());
                     let name = String::decode(decoder)?;
                     values.insert(name, Self::decode_at(decoder, depth + 1)?);
                 }
