@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use peerbase_actors::node::store::sled::SledOptions;
 use peerbase_actors::node::store::{Batch, Durability, SpaceHandle, StoreHandle};
-use rand::rngs::ChaCha8Rng;
-use rand::{RngExt, SeedableRng};
+use rand::rngs::{ChaCha8Rng, SysRng};
+use rand::{RngExt, SeedableRng, TryRng};
 
 const FOLDER: &str = "PEERBASE_STORE_CRASH_FOLDER";
 const KILLS: usize = 30;
@@ -173,7 +173,10 @@ fn verify_store(folder: &Path, acknowledged: &BTreeMap<String, u64>, wrote: bool
 }
 
 fn seeded(test: &str) -> ChaCha8Rng {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    let seed = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| SysRng.try_next_u64().unwrap());
     eprintln!("{test}: SEED={seed}");
     ChaCha8Rng::seed_from_u64(seed)
 }

@@ -143,9 +143,9 @@ impl Drop for SledEngine {
     }
 }
 
-/// Whether a database was made in `path`.
+/// Whether a database was made, or begun, in `path`.
 pub(super) fn exists(path: &Path) -> bool {
-    path.join(files::FORMAT_FILE).exists()
+    [files::FORMAT_FILE, "db"].iter().any(|file| path.join(file).exists())
 }
 
 fn tree_name(space: &[u8]) -> Vec<u8> {

@@ -35,13 +35,13 @@ fn faulty(mode: Mode) -> (StoreHandle, Faults, MemoryDisk) {
 }
 
 /// An engine whose flush waits for permission, so that a test can say what is queued meanwhile.
-struct Slow {
-    engine: MemoryEngine,
+struct Slow<E> {
+    engine: E,
     flushing: mpsc::Sender<()>,
     permits: Mutex<mpsc::Receiver<()>>,
 }
 
-impl Engine for Slow {
+impl<E: Engine> Engine for Slow<E> {
     fn open_space(&self, name: &[u8]) -> Result<Arc<dyn Space>, StoreError> {
         self.engine.open_space(name)
     }
@@ -63,11 +63,14 @@ impl Engine for Slow {
 
 /// The store, news of each flush that begins, and the permits that let one end.
 fn slow() -> (StoreHandle, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    slow_over(MemoryDisk::default().open().unwrap())
+}
+
+fn slow_over(engine: impl Engine) -> (StoreHandle, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (flushing, begun) = mpsc::channel();
     let (permit, permits) = mpsc::channel();
     permit.send(()).unwrap(); // for the flush of the open
-    let engine =
-        Slow { engine: MemoryDisk::default().open().unwrap(), flushing, permits: Mutex::new(permits) };
+    let engine = Slow { engine, flushing, permits: Mutex::new(permits) };
     let store = StoreHandle::over(engine, Mode::Threaded).unwrap();
     begun.recv().unwrap();
     (store, begun, permit)

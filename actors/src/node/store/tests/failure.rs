@@ -127,3 +127,27 @@ fn a_batch_that_is_refused_takes_none_along_that_was_queued_before() {
     let found = ["a", "b", "c", "d"].map(|key| text(&garden, key).is_some());
     assert_eq!(found, [true, true, false, false]);
 }
+
+#[test]
+fn small_batches_that_were_queued_together_are_one_write_of_the_engine() {
+    let faults = Faults::default();
+    let engine = FaultyEngine::new(MemoryDisk::default().open().unwrap(), faults.clone());
+    let (store, begun, permit) = slow_over(engine);
+    let garden = store.space(b"garden").unwrap();
+    let (send, answers) = mpsc::channel();
+    let submit = |n: u8| {
+        let send = send.clone();
+        let batch = put(&n.to_string(), "");
+        store.submit(&garden, batch, Durability::Immediate, move |outcome| send.send(outcome).unwrap());
+    };
+    submit(0);
+    begun.recv().unwrap();
+    faults.fail_write(1);
+    (1..10).for_each(submit);
+    drop(permit);
+
+    assert!(answers.recv().unwrap().is_ok());
+    let outcomes: Vec<_> = answers.iter().take(9).collect();
+    let shared = outcomes.iter().all(|outcome| matches!(outcome, Err(StoreError::Engine { .. })));
+    assert!(shared, "one write, one fate: {outcomes:?}");
+}

@@ -7,7 +7,7 @@ fn nobody_sees_half_a_batch() {
     let folder = tempfile::tempdir().unwrap();
     let store = StoreHandle::open(folder.path(), &SledOptions::default()).unwrap();
     let garden = store.space(b"garden").unwrap();
-    let done = Arc::new(AtomicBool::new(false));
+    let done = AtomicBool::new(false);
     let seen = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..2 {
@@ -21,17 +21,17 @@ fn nobody_sees_half_a_batch() {
                 }
             });
         }
-        for round in 0..300_u16 {
+        let (send, answers) = mpsc::channel();
+        for round in 0..500_u16 {
             let mut batch = Batch::default();
             for n in 0..30 {
                 batch.put(format!("key {n}"), round.to_be_bytes());
             }
-            let (done, last) = (done.clone(), round == 299);
-            store.submit(&garden, batch, BUFFERED, move |outcome| {
-                outcome.unwrap();
-                done.fetch_or(last, Ordering::Relaxed);
-            });
+            let send = send.clone();
+            store.submit(&garden, batch, BUFFERED, move |outcome| send.send(outcome).unwrap());
+            answers.recv().unwrap().unwrap(); // or they would be joined, and few moments in between
         }
+        done.store(true, Ordering::Relaxed);
     });
     assert!(seen.into_inner() > 0);
 }
