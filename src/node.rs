@@ -145,11 +145,11 @@ fn open_parts(path: Option<&Path>, clock: &Clock) -> Result<(StoreHandle, Identi
     };
     std::fs::create_dir_all(path).map_err(|cause| OpenError::Folder { path: path.into(), cause })?;
     let database = path.join("db");
-    let known = database.exists();
-    // The lock first: a second process must not make an identity beside the one that is in use.
+    // The identity first: a crash between the two must not leave a database that misses its owner.
+    let known = StoreHandle::exists(&database);
+    let file = path.join("identity.key");
+    let identity = Identity::open(&file, known, &mut |bytes: &mut [u8]| clock.fill(bytes))?;
     let store = StoreHandle::open(&database, &SledOptions::default())?;
-    let identity =
-        Identity::open(&path.join("identity.key"), known, &mut |bytes: &mut [u8]| clock.fill(bytes))?;
     Ok((store, identity))
 }
 

@@ -184,6 +184,8 @@ impl NodeHandle {
     /// Stops every branch in order and answers when nothing runs any more; a second call answers at once.
     pub async fn close(&self) {
         let _ = self.slot.ask_within(STOP_TIMEOUT * 6, Message::Close).await;
+        // A root that failed has closed nothing; a second close is none.
+        let _ = self.store.close(STOP_TIMEOUT).await;
     }
 }
 
