@@ -417,16 +417,17 @@ impl Session {
                 .drain(..count)
                 .map(|document| Wanted { document, have: self.have.remove(&document).unwrap_or_default() });
             let supply = documents.supply(wanted.collect(), room.min(FRAME_UNITS_BYTES))?;
+            let is_held_up = !supply.later.is_empty();
             for wanted in supply.later.into_iter().rev() {
                 self.outbox.push_front(wanted.document);
                 self.have.insert(wanted.document, wanted.have);
             }
             if supply.units.is_empty() {
                 // Nothing more can be sent before something is stored.
-                if self.outbox.len() < count {
-                    continue;
+                if is_held_up {
+                    break;
                 }
-                break;
+                continue;
             }
             if self.in_flight.is_empty() {
                 self.progress = now;
