@@ -6,25 +6,26 @@
 //! A group is spoken of on a link only while both say yes: the intent (a row of the personal group) and the ledger.
 //! An op is durable before anybody is told; gates close in the handler that admits it.
 
+mod handle;
 mod links;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
 
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::device::DeviceIdentity;
 use schema::frame::Hello;
 use schema::id::hash;
 use schema::key::SigningKey;
-use schema::ledger::{Admitted, Body, By, Ledger, Refusal, Role, Roster};
+use schema::ledger::{Admitted, Body, By, Ledger, Refusal, Role};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
 use schema::{GroupId, OpId, UserId, codec};
 use tokio::sync::broadcast;
 
+pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
 use self::links::Links;
 use crate::admission::Permit;
-use crate::call::{CallError, Slot, answer};
+use crate::call::answer;
 use crate::clock::Clock;
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::event::Event;
@@ -33,141 +34,6 @@ use crate::node::group::rows::RowRecord;
 use crate::node::group::{Groups, INTENTS_TABLE, rows};
 use crate::node::store::{Batch, SpaceHandle, StoreError, StoreHandle};
 use crate::node::{NodeNews, keys};
-
-/// Whether this user takes part in a group, and may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GroupState {
-    /// Intent and authority agree.
-    Active,
-    /// This user wants in; no ledger that says so is here yet.
-    Pending,
-    /// The ledger says that this user is no longer a member.
-    Removed,
-}
-
-/// A group as this device knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupInfo {
-    /// Which group.
-    pub id: GroupId,
-    /// Its name; empty while pending.
-    pub name: String,
-    /// Whether this user is in it.
-    pub state: GroupState,
-    /// This user's role.
-    pub role: Role,
-}
-
-/// Why a membership op was not made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ChangeError {
-    /// The group is not known here; its ledger may not have arrived yet.
-    #[error("group {0} is not known here")]
-    UnknownGroup(GroupId),
-    /// The rules say no.
-    #[error("membership change refused")]
-    Refused(#[from] Refusal),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Nobody answered in time; the change may or may not have happened.
-    #[error("membership did not answer")]
-    Call(#[from] CallError),
-}
-
-/// Asks and changes who is in which group. Cheap to clone, valid across restarts.
-#[derive(Clone, Default)]
-pub struct MembershipHandle {
-    slot: Slot<Message>,
-    published: Arc<RwLock<Published>>,
-}
-
-/// What everybody may read without asking: the groups that the user wants, and who is in them.
-type Published = BTreeMap<GroupId, (GroupInfo, Arc<Roster>)>;
-
-impl MembershipHandle {
-    /// Starts the actor under `parent` and points every clone of this handle at it.
-    pub(crate) async fn start(&self, arguments: Arguments, parent: ActorCell) -> Result<ActorId, SpawnErr> {
-        let (actor, _) = Actor::spawn_linked(None, Membership, (self.clone(), arguments), parent).await?;
-        Ok(self.slot.put(actor))
-    }
-
-    /// Founds a group with this user as its founder; the ledger is durable when it returns.
-    ///
-    /// # Errors
-    /// [`ChangeError`].
-    pub async fn create(&self, name: String) -> Result<GroupId, ChangeError> {
-        self.slot.ask(|reply| Message::Create { name, reply }).await?
-    }
-
-    /// Signs an op that gives `user` a role; `Role::None` removes.
-    ///
-    /// # Errors
-    /// [`ChangeError::Refused`] names the rule that forbids it.
-    pub async fn set_role(&self, group: GroupId, user: UserId, role: Role) -> Result<OpId, ChangeError> {
-        self.slot.ask(|reply| Message::SetRole { group, user, role, reply }).await?
-    }
-
-    /// The members of a group as this device knows them.
-    pub fn roster(&self, group: GroupId) -> Option<Arc<Roster>> {
-        self.read().get(&group).map(|(_, roster)| roster.clone())
-    }
-
-    /// One group.
-    pub fn info(&self, group: GroupId) -> Option<GroupInfo> {
-        self.read().get(&group).map(|(info, _)| info.clone())
-    }
-
-    /// Every group that this user takes part in or wants to, by id; the personal group is not among them.
-    pub fn groups(&self) -> Vec<GroupInfo> {
-        self.read().values().map(|(info, _)| info.clone()).collect()
-    }
-
-    /// Makes the actor fail, so that tests can see it restarted.
-    #[doc(hidden)]
-    pub fn fail_for_test(&self) {
-        self.tell(Message::Fail);
-    }
-
-    /// The user's intent changed: a row of the personal group became durable.
-    pub(crate) fn intend(&self, group: GroupId, wanted: bool) {
-        self.tell(Message::Intend { group, wanted });
-    }
-
-    pub(crate) fn group_started(&self, group: GroupId) {
-        self.tell(Message::GroupStarted(group));
-    }
-
-    pub(crate) fn link_up(&self, link: Link) {
-        self.tell(Message::LinkUp(link));
-    }
-
-    pub(crate) fn link_down(&self, link: LinkId, reason: String) {
-        self.tell(Message::LinkDown { link, reason });
-    }
-
-    pub(crate) fn hello(&self, link: LinkId, hello: Hello, permit: Permit) {
-        self.tell(Message::Hello { link, hello, _permit: permit });
-    }
-
-    pub(crate) fn present(&self, link: LinkId, group: GroupId, ops: Vec<Envelope>, permit: Permit) {
-        self.tell(Message::Present { link, group, ops, _permit: permit });
-    }
-
-    pub(crate) fn ledger(&self, link: LinkId, group: GroupId, frame: LedgerFrame, permit: Permit) {
-        self.tell(Message::Ledger { link, group, frame, _permit: permit });
-    }
-
-    /// Membership that is being restarted closes all links, so nothing that it missed matters.
-    fn tell(&self, message: Message) {
-        let _ = self.slot.tell(message);
-    }
-
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Published> {
-        self.published.read().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 enum Message {
     /// Found a group.
@@ -361,9 +227,7 @@ impl State {
         let name = roster.name().to_owned();
         let info = GroupInfo { id: group, name, state, role };
         if entry.wanted {
-            let mut published = self.handle.published.write().unwrap_or_else(PoisonError::into_inner);
-            let before = published.insert(group, (info.clone(), roster.clone()));
-            drop(published);
+            let before = self.handle.publish().insert(group, (info.clone(), roster.clone()));
             for event in Event::of_roster(group, before.as_ref(), &(info, roster.clone()), self.user()) {
                 // Nobody may be listening.
                 let _ = self.arguments.events.send(event);
@@ -391,7 +255,7 @@ impl State {
             self.links.consider(group, &self.entries);
         } else {
             self.links.close_all(group);
-            self.handle.published.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+            self.handle.publish().remove(&group);
             self.arguments.node.drop_group(group);
         }
         Ok(())
