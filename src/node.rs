@@ -220,6 +220,7 @@ impl Node {
         let intent = Intent { name: name.to_owned(), joined_ms: self.clock.now().as_millis() };
         let intents = self.personal_table()?;
         intents.put(&id.to_string(), &intent).await?;
+        self.handle.membership().want(id).await?;
         let handle = self.handle.start_group(id).await?;
         Ok(Group::new(self.clone(), handle))
     }

@@ -41,7 +41,7 @@ enum Message {
     /// Give a user a role.
     SetRole { group: GroupId, user: UserId, role: Role, reply: RpcReplyPort<Result<OpId, ChangeError>> },
     /// The user wants in, or out.
-    Intend { group: GroupId, wanted: bool },
+    Intend { group: GroupId, wanted: bool, reply: Option<RpcReplyPort<()>> },
     /// A group's actor is ready for sessions, perhaps again.
     GroupStarted(GroupId),
     /// A link passed its handshake.
@@ -333,7 +333,12 @@ impl Actor for Membership {
             Message::SetRole { group, user, role, reply } => {
                 answer(reply, state.set_role(group, user, role).await);
             }
-            Message::Intend { group, wanted } => state.intend(group, wanted)?,
+            Message::Intend { group, wanted, reply } => {
+                state.intend(group, wanted)?;
+                if let Some(reply) = reply {
+                    answer(reply, ());
+                }
+            }
             Message::GroupStarted(group) => state.group_started(group),
             Message::LinkUp(link) => state.links.up(link, &state.entries),
             Message::LinkDown { link, reason } => state.links.down(link, &reason),

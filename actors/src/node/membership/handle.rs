@@ -83,6 +83,14 @@ impl MembershipHandle {
         self.slot.ask(|reply| Message::Create { name, reply }).await?
     }
 
+    /// Takes note that the user wants into a group: it is listed when this returns.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers.
+    pub async fn want(&self, group: GroupId) -> Result<(), CallError> {
+        self.slot.ask(|reply| Message::Intend { group, wanted: true, reply: Some(reply) }).await
+    }
+
     /// Signs an op that gives `user` a role; `Role::None` removes.
     ///
     /// # Errors
@@ -114,7 +122,7 @@ impl MembershipHandle {
 
     /// The user's intent changed: a row of the personal group became durable.
     pub(crate) fn intend(&self, group: GroupId, wanted: bool) {
-        self.tell(Message::Intend { group, wanted });
+        self.tell(Message::Intend { group, wanted, reply: None });
     }
 
     pub(crate) fn group_started(&self, group: GroupId) {
