@@ -182,7 +182,8 @@ impl Session {
             SessionFrame::Root { root, why, .. } => {
                 if why == RootWhy::Opening && self.ready {
                     // The peer's group restarted: begin anew, and tell it our root.
-                    *self = Self::new(now, self.initiator, root);
+                    // Numbers go on, so that what is still under way is not mistaken for what follows.
+                    *self = Self { number: self.number, ..Self::new(now, self.initiator, root) };
                     self.sent_root = None;
                     self.root_due = Some(now);
                 }
@@ -213,9 +214,8 @@ impl Session {
                 effects.push(Effect::Send(SessionFrame::Vectors { documents: answer, last: true }));
             }
             SessionFrame::Vectors { documents: theirs, last } => {
-                let Some(pair) = self.walk else {
-                    return Err(SessionFault::Unexpected { what: "vectors without a walk" }.into());
-                };
+                // The answer to a question of before the peer began anew.
+                let Some(pair) = self.walk else { return Ok(()) };
                 let mut request = Vec::new();
                 for (document, have) in theirs {
                     let mine = documents.marks(document).map_err(StepError::Local)?;
@@ -250,7 +250,7 @@ impl Session {
                 }
             }
             SessionFrame::Units(units) => {
-                if units.number != self.received + 1 {
+                if units.number <= self.received {
                     return Err(SessionFault::Unexpected { what: "units out of order" }.into());
                 }
                 self.received = units.number;
@@ -279,7 +279,9 @@ impl Session {
         documents: &mut D,
         effects: &mut Vec<Effect>,
     ) -> Result<(), StepError<D::Error>> {
-        self.applying.remove(&number);
+        if !self.applying.remove(&number) {
+            return Ok(());
+        }
         let mut request = Vec::new();
         for (document, refusal) in &refused {
             if !refusal.is_pending() {

@@ -58,7 +58,7 @@ pub enum RootWhy {
 /// Changes of many documents, with the authors that their tips name.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Units {
-    /// Counts from 1 within the session.
+    /// Grows within the session.
     pub number: u64,
     /// Device and grant, named by index.
     pub authors: Vec<(DeviceId, OpId)>,
