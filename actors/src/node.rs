@@ -364,6 +364,12 @@ impl State {
     }
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        self.handle.groups.end();
+    }
+}
+
 struct Node;
 
 impl Actor for Node {
@@ -420,6 +426,7 @@ impl Actor for Node {
             Message::Tree(reply) => answer(reply, state.tree(&myself).await),
             Message::Close(reply) => {
                 state.close(&myself).await;
+                state.handle.groups.end();
                 answer(reply, ());
                 myself.stop(None);
             }
