@@ -28,7 +28,7 @@ use crate::node::Node;
 
 /// Rows that one page of an iteration reads under the store's lock.
 const PAGE_ROWS: usize = 256;
-/// How often a write is tried again because the row moved meanwhile.
+/// How often a write is tried again because another device's change moved the row meanwhile.
 const RETRIES_MAX: usize = 64;
 
 /// The name of a table and the type of its rows.
@@ -173,11 +173,8 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     /// [`ReadError`] when the store fails; a row that does not decode is no error here.
     pub fn list(&self) -> Result<Vec<(String, T)>, ReadError> {
         let rows = self.page(Bound::Unbounded, Bound::Unbounded, usize::MAX)?;
-        let decoded = rows.into_iter().filter_map(|row| {
-            let row = row.ok()?;
-            Some((row.key().to_owned(), row.value().ok()?))
-        });
-        Ok(decoded.collect())
+        let present = rows.into_iter().filter_map(|row| row.ok().filter(|row| !row.is_removed()));
+        Ok(present.filter_map(|row| Some((row.key().to_owned(), row.value().ok()?))).collect())
     }
 
     /// The rows that do not decode into the row type, and why.
@@ -186,7 +183,8 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     /// [`ReadError`] when the store fails.
     pub fn unreadable(&self) -> Result<Vec<ReadError>, ReadError> {
         let rows = self.page(Bound::Unbounded, Bound::Unbounded, usize::MAX)?;
-        Ok(rows.into_iter().filter_map(|row| row.and_then(|row| row.value().map(drop)).err()).collect())
+        let present = rows.into_iter().filter(|row| row.as_ref().map_or(true, |row| !row.is_removed()));
+        Ok(present.filter_map(|row| row.and_then(|row| row.value().map(drop)).err()).collect())
     }
 
     /// Adds a row under a new key, which sorts by time (UUIDv7).
@@ -300,6 +298,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         key: &str,
         mut edit: impl FnMut(Option<&RowRecord>) -> Result<Option<RowEdit>, WriteError>,
     ) -> Result<bool, WriteError> {
+        let _turn = self.group.turn(self.name(), key).await;
         for _ in 0..RETRIES_MAX {
             let stored = self.stored(key)?;
             let Some(edit) = edit(stored.as_ref())? else { return Ok(false) };
@@ -342,7 +341,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         ReadError::Row { table: self.name().to_owned(), key: key.to_owned(), cause: cause.into() }
     }
 
-    /// Up to `count` rows between two keys, as of one moment; removed ones are left out.
+    /// Up to `count` rows between two keys, as of one moment, removed ones included.
     fn page(
         &self,
         from: Bound<&str>,

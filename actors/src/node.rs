@@ -377,6 +377,12 @@ impl State {
     }
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        self.handle.groups.end();
+    }
+}
+
 struct Node;
 
 impl Actor for Node {
@@ -433,6 +439,7 @@ impl Actor for Node {
             Message::Tree(reply) => answer(reply, state.tree(&myself).await),
             Message::Close(reply) => {
                 state.close(&myself).await;
+                state.handle.groups.end();
                 answer(reply, ());
                 myself.stop(None);
             }

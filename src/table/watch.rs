@@ -70,11 +70,15 @@ impl<T: Serialize + DeserializeOwned> Stream for Watch<T> {
             }
             match ready!(Pin::new(&mut self.events).poll_next(context)) {
                 Some(Ok(events)) => self.take(&events),
-                Some(Err(BroadcastStreamRecvError::Lagged(_))) => match self.table.list() {
-                    Ok(rows) => return Poll::Ready(Some(RowChange::Reset(rows))),
-                    // The store is closed or failed: there is nothing left to follow.
-                    Err(_) => return Poll::Ready(None),
-                },
+                Some(Err(BroadcastStreamRecvError::Lagged(_))) => {
+                    // What is still queued is older than the answer, and may be as much again.
+                    self.events = BroadcastStream::new(self.table.group.rows());
+                    match self.table.list() {
+                        Ok(rows) => return Poll::Ready(Some(RowChange::Reset(rows))),
+                        // The store is closed or failed: there is nothing left to follow.
+                        Err(_) => return Poll::Ready(None),
+                    }
+                }
                 None => return Poll::Ready(None),
             }
         }

@@ -11,9 +11,10 @@ pub mod documents;
 pub(crate) mod record;
 pub mod replica;
 pub mod rows;
+pub mod turns;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use schema::admission::Refusal;
@@ -30,6 +31,7 @@ use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
 use self::documents::{CommitError, Documents, Outcome, Revision, RowEvent, RowWrite};
+use self::turns::{Turn, Turns};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
 use crate::node::connection_manager::LinkId;
@@ -59,7 +61,13 @@ impl Groups {
     }
 
     pub(crate) fn remove(&self, group: GroupId) {
-        self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+        let removed = self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+        removed.iter().for_each(GroupHandle::end);
+    }
+
+    /// The node has ended: nobody follows its groups any longer.
+    pub(crate) fn end(&self) {
+        self.handles.read().unwrap_or_else(PoisonError::into_inner).values().for_each(GroupHandle::end);
     }
 }
 
@@ -75,8 +83,17 @@ pub struct GroupHandle {
 /// What a group tells everyone without being asked.
 struct Published {
     root: Mutex<[u8; 32]>,
-    rows: broadcast::Sender<Arc<Vec<RowEvent>>>,
+    /// None once the group has ended for good: then there is nothing left to follow.
+    rows: Mutex<Option<broadcast::Sender<Arc<Vec<RowEvent>>>>>,
+    /// Local writers of one row come one after another.
+    turns: Turns,
     peers: watch::Sender<Vec<PeerStatus>>,
+}
+
+impl Published {
+    fn rows(&self) -> MutexGuard<'_, Option<broadcast::Sender<Arc<Vec<RowEvent>>>>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One session of a group.
@@ -107,7 +124,8 @@ impl GroupHandle {
     pub(crate) fn new(id: GroupId, space: SpaceHandle) -> Self {
         let published = Published {
             root: Mutex::default(),
-            rows: broadcast::Sender::new(WATCH_BATCHES),
+            rows: Mutex::new(Some(broadcast::Sender::new(WATCH_BATCHES))),
+            turns: Turns::default(),
             peers: watch::Sender::new(Vec::new()),
         };
         Self { id, slot: Slot::default(), space, published: Arc::new(published) }
@@ -160,9 +178,22 @@ impl GroupHandle {
         self.slot.ask(Message::Status).await
     }
 
-    /// Every batch of rows that becomes durable from now on.
+    /// Waits until nobody else on this device is reading a row in order to write it; hold the turn meanwhile.
+    pub async fn turn(&self, table: &str, key: &str) -> Turn {
+        self.published.turns.take(table, key).await
+    }
+
+    /// Every batch of rows that becomes durable from now on; ends with the group.
     pub fn rows(&self) -> broadcast::Receiver<Arc<Vec<RowEvent>>> {
-        self.published.rows.subscribe()
+        match &*self.published.rows() {
+            Some(rows) => rows.subscribe(),
+            None => broadcast::Sender::new(1).subscribe(),
+        }
+    }
+
+    /// The group will not be started again: whoever follows it hears so.
+    fn end(&self) {
+        self.published.rows().take();
     }
 
     /// The sessions, whenever they change.
@@ -359,8 +390,10 @@ impl State {
             if self.arguments.personal {
                 self.tell_intents(&unstored.rows);
             }
-            // Nobody may be watching.
-            let _ = self.handle.published.rows.send(Arc::new(unstored.rows));
+            if let Some(watchers) = &*self.handle.published.rows() {
+                // Nobody may be watching.
+                let _ = watchers.send(Arc::new(unstored.rows));
+            }
         }
         let source = unstored.source.as_ref().map(|source| source.link);
         let others: Vec<_> = self.sessions.keys().copied().filter(|link| Some(*link) != source).collect();

@@ -163,19 +163,6 @@ impl State {
     ) -> Result<Verdict, StoreError> {
         let Some(entry) = self.entries.get_mut(&group) else { return Ok(Verdict::default()) };
         let (mut batch, mut gained, mut verdict) = (Batch::default(), Gained::default(), Verdict::default());
-        for envelope in came.certificates {
-            // A bad certificate is not worth the link: whoever needs it will miss it.
-            if matches!(entry.ledger.admit_certificate(envelope.clone()), Ok(true)) {
-                put_side(&mut batch, keys::CERTIFICATE, &envelope);
-                gained.certificates.push(envelope);
-            }
-        }
-        for envelope in came.revocations {
-            if matches!(entry.ledger.admit_revocation(envelope.clone()), Ok(true)) {
-                put_side(&mut batch, keys::REVOCATION, &envelope);
-                gained.revocations.push(envelope);
-            }
-        }
         for envelope in came.ops {
             let position = entry.ledger.len();
             match entry.ledger.admit(envelope.clone()) {
@@ -189,6 +176,20 @@ impl State {
                     tracing::warn!(group = %group.short(), %refusal, "membership op refused");
                     verdict.refused = Some(refusal);
                 }
+            }
+        }
+        // Behind the ops: only users whom one of them names may have certificates.
+        for envelope in came.certificates {
+            // A bad certificate is not worth the link: whoever needs it will miss it.
+            if matches!(entry.ledger.admit_certificate(envelope.clone()), Ok(true)) {
+                put_side(&mut batch, keys::CERTIFICATE, &envelope);
+                gained.certificates.push(envelope);
+            }
+        }
+        for envelope in came.revocations {
+            if matches!(entry.ledger.admit_revocation(envelope.clone()), Ok(true)) {
+                put_side(&mut batch, keys::REVOCATION, &envelope);
+                gained.revocations.push(envelope);
             }
         }
         // Whoever judges our changes must know that our user vouches for this device.
@@ -353,14 +354,15 @@ impl Actor for Membership {
 
 fn replay_ledger(group: GroupId, space: &SpaceHandle) -> Result<Ledger, ActorProcessingErr> {
     let mut ledger = Ledger::new(group);
+    for (_, envelope) in keys::entries(space, keys::OP)? {
+        ledger.admit(codec::decode_stored(&envelope)?)?;
+    }
+    // Behind the ops: only users whom one of them names have certificates here.
     for (_, envelope) in keys::entries(space, keys::CERTIFICATE)? {
         ledger.admit_certificate(codec::decode_stored(&envelope)?)?;
     }
     for (_, envelope) in keys::entries(space, keys::REVOCATION)? {
         ledger.admit_revocation(codec::decode_stored(&envelope)?)?;
-    }
-    for (_, envelope) in keys::entries(space, keys::OP)? {
-        ledger.admit(codec::decode_stored(&envelope)?)?;
     }
     Ok(ledger)
 }

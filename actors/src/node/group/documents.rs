@@ -260,11 +260,27 @@ impl Documents {
         for write in writes {
             self.expect(write)?;
         }
-        let mut outcome = Outcome::default();
+        let (mut outcome, authors) = (Outcome::default(), self.authors.len());
         for write in writes {
-            self.commit_row(write, author, time_ms, &mut outcome)?;
+            if let Err(error) = self.commit_row(write, author, time_ms, &mut outcome) {
+                self.take_back(write, outcome, authors);
+                return Err(error);
+            }
         }
         Ok(outcome)
+    }
+
+    /// A commit was refused half way: memory returns to what the store has.
+    fn take_back(&mut self, refused: &RowWrite, outcome: Outcome, authors: usize) {
+        self.authors.truncate(authors);
+        for moved in outcome.moved {
+            self.digest.set(moved.document, &moved.have);
+            self.forget(moved.document);
+        }
+        let id = DocumentId::of(self.group, &refused.table, &refused.key);
+        if self.cache.get(&id).is_some_and(|document| document.index.is_empty() || document.replica.is_broken()) {
+            self.forget(id);
+        }
     }
 
     fn expect(&mut self, write: &RowWrite) -> Result<(), CommitError> {

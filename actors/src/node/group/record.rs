@@ -214,6 +214,17 @@ impl Authors {
         self.list.get(usize::try_from(number).ok()?).copied()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Takes back the numbers from `len` on: they were not stored.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        for author in self.list.drain(len.min(self.list.len())..) {
+            self.numbers.remove(&author);
+        }
+    }
+
     /// The number of an author, and whether it is new and must be stored.
     pub(crate) fn number(&mut self, author: (DeviceId, OpId)) -> (u32, bool) {
         if let Some(number) = self.numbers.get(&author) {

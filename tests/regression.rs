@@ -1,0 +1,113 @@
+//! Every bug that was found, as a test that fails while it is there.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use peerbase::sim::Net;
+use peerbase::{RowChange, TableName};
+use support::{TASKS, group, home, task, tasks, titles};
+
+/// `list` and `unreadable` showed removed rows: only `iter` left them out, and the tests asked `iter` alone.
+/// What a page holds is now filtered by everyone who reads pages.
+#[tokio::test(start_paused = true)]
+async fn removed_rows_are_neither_listed_nor_unreadable() {
+    const NUMBERS: TableName<u64> = TableName::new("tasks");
+    let (_node, group) = home().await;
+    group.table(TASKS).put("a", &task("basil")).await.unwrap();
+    group.table(TASKS).remove("a").await.unwrap();
+
+    assert_eq!(group.table(TASKS).list().unwrap(), []);
+    assert!(group.table(NUMBERS).unreadable().unwrap().is_empty());
+}
+
+/// A commit whose second row was refused left the first in memory, to be served to peers and never stored, and forgot
+/// that the author's number was never stored: later rows were unreadable after a restart. Memory is taken back now.
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_is_refused_half_way_leaves_nothing_in_memory() {
+    let mut net = Net::seeded(1);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+
+    let huge = task(&"x".repeat(5 << 20));
+    tasks(&ada, home).insert_many(&[task("soap"), huge]).await.unwrap_err();
+    net.settle().await;
+    assert_eq!(group(&ben, home).status().await.unwrap().documents, 0);
+
+    tasks(&ada, home).put("a", &task("basil")).await.unwrap();
+    net.crash(&ada).await;
+    net.restart(&ada).await;
+    net.settle().await;
+    net.assert_converged();
+    assert!(group(&ada, home).status().await.unwrap().quarantined.is_empty());
+    assert_eq!(titles(&tasks(&ben, home)), ["basil"]);
+    net.close().await;
+}
+
+/// Who read and wrote a row that others wrote too was sent back until it gave up: the writer that had just won was the
+/// first to read again. Local writers of one row now take turns.
+#[tokio::test(start_paused = true)]
+async fn nobody_starves_at_a_row_that_many_write() {
+    let (_node, group) = home().await;
+    let tasks = group.table(TASKS);
+    tasks.put("a", &task("")).await.unwrap();
+
+    let writers = (0..100).map(|_| {
+        let tasks = tasks.clone();
+        tokio::spawn(async move { tasks.update("a", |task| task.title.push('x')).await.unwrap() })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+
+    assert_eq!(tasks.get("a").unwrap().unwrap().title.len(), 100);
+}
+
+/// After a reset a reader that had lagged was given the older changes that were still queued: rows went back in time.
+/// The queue is now left behind together with the reset.
+#[tokio::test(start_paused = true)]
+async fn nothing_older_follows_a_reset() {
+    let (_node, group) = home().await;
+    let tasks = group.table(TASKS);
+    let mut watch = tasks.watch();
+    for count in 0..600 {
+        tasks.put("a", &task(&count.to_string())).await.unwrap();
+    }
+    assert!(matches!(watch.next().await, Some(RowChange::Reset(rows)) if rows[0].1 == task("599")));
+
+    tasks.remove("a").await.unwrap();
+    assert!(matches!(watch.next().await, Some(RowChange::Removed { .. })));
+}
+
+/// A watch held the sender of its own events through its table, so it never ended, and loops over it hung at the end.
+/// A group that ends takes its sender away.
+#[tokio::test(start_paused = true)]
+async fn a_watch_does_not_keep_itself_waiting() {
+    let (node, group) = home().await;
+    let mut before = group.table(TASKS).watch();
+    node.close().await;
+    let mut after = group.table(TASKS).watch();
+
+    let ends = async { (before.next().await.is_none(), after.next().await.is_none()) };
+    assert_eq!(tokio::time::timeout(std::time::Duration::from_secs(1), ends).await, Ok((true, true)));
+}
+
+/// Ledgers were read back certificates first, and one of a member is refused while the op that admits them is not in:
+/// no node of a group with another member opened again. Ops now come first, from the disk and from peers.
+#[tokio::test(start_paused = true)]
+async fn a_node_opens_again_after_others_joined() {
+    let mut net = Net::seeded(2);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    tasks(&ben, home).put("a", &task("basil")).await.unwrap();
+    net.settle().await;
+
+    for peer in [&ada, &ben] {
+        net.crash(peer).await;
+        net.restart(peer).await;
+    }
+    net.settle().await;
+
+    net.assert_converged();
+    assert_eq!(titles(&tasks(&ada, home)), ["basil"]);
+    net.close().await;
+}
