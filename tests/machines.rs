@@ -17,6 +17,7 @@ fn history(seed: u64, peers: usize, steps: u64) -> World {
             }
             5 => world.cut(one, other),
             6 => world.link(one, other),
+            7 => world.restart(one),
             _ => {
                 let events = world.below(20);
                 world.run(events);

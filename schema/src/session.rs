@@ -41,7 +41,9 @@ const ASKS_MAX: u32 = 3;
 #[derive(Debug)]
 pub struct Session {
     initiator: bool,
-    /// The peer's first root is here, so it hears us.
+    /// What the peer's answer to our opening must name.
+    era: u64,
+    /// The peer has answered our opening: what it says from then on is meant for this session.
     ready: bool,
     their_root: Option<[u8; 32]>,
     /// Their root came after the last walk began, so it is worth walking.
@@ -68,32 +70,35 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens a session. `in_sync`: both Hellos carried the same hash, so there is nothing to say.
+    /// Opens a session. `era` is a random number; `in_sync`: both Hellos carried the same hash, so there is nothing
+    /// to say.
     ///
     /// # Errors
     /// When the store fails.
     pub fn open<D: Documents>(
         now: Timestamp,
-        initiator: bool,
+        (initiator, era): (bool, u64),
         in_sync: bool,
         documents: &mut D,
     ) -> Result<(Self, Vec<Effect>), D::Error> {
         let root = documents.root()?;
-        let mut session = Self::new(now, initiator, root);
+        let mut session = Self::new(now, initiator, era, root);
         session.ready = in_sync;
         session.their_root = in_sync.then_some(root);
         session.synced = in_sync;
         let effects = if in_sync {
             vec![Effect::Synced]
         } else {
-            vec![Effect::Send(SessionFrame::Root { root, state: documents.state(), why: RootWhy::Opening })]
+            let why = RootWhy::Opening { era };
+            vec![Effect::Send(SessionFrame::Root { root, state: documents.state(), why })]
         };
         Ok((session, effects))
     }
 
-    fn new(now: Timestamp, initiator: bool, root: [u8; 32]) -> Self {
+    fn new(now: Timestamp, initiator: bool, era: u64, root: [u8; 32]) -> Self {
         Self {
             initiator,
+            era,
             ready: false,
             their_root: None,
             fresh: false,
@@ -180,14 +185,15 @@ impl Session {
     ) -> Result<(), StepError<D::Error>> {
         match frame {
             SessionFrame::Root { root, why, .. } => {
-                if why == RootWhy::Opening && self.ready {
-                    // The peer's group restarted: begin anew, and tell it our root.
-                    // Numbers go on, so that what is still under way is not mistaken for what follows.
-                    *self = Self { number: self.number, ..Self::new(now, self.initiator, root) };
-                    self.sent_root = None;
-                    self.root_due = Some(now);
+                if let RootWhy::Opening { era } = why {
+                    if self.ready {
+                        // The peer begins anew, and so do we; what it owed is void.
+                        *self = Self { ready: true, ..Self::new(now, self.initiator, self.era, root) };
+                    }
+                    let ours = documents.root().map_err(StepError::Local)?;
+                    self.announce(ours, RootWhy::Answer { era }, documents, effects);
                 }
-                self.ready = true;
+                self.ready |= why == RootWhy::Answer { era: self.era };
                 self.their_root = Some(root);
                 self.fresh = true;
                 self.answer_due = !self.initiator;
@@ -195,6 +201,8 @@ impl Session {
                     self.walked = None;
                 }
             }
+            // Meant for the session before this one.
+            _ if !self.ready => {}
             SessionFrame::Leaves(page) => {
                 if self.initiator {
                     return Err(SessionFault::Unexpected { what: "leaves from the responder" }.into());
@@ -359,7 +367,8 @@ impl Session {
             self.root_due = None;
             self.answer_due = false;
             if self.sent_root != Some(root) {
-                self.announce(root, documents, effects);
+                let why = self.why();
+                self.announce(root, why, documents, effects);
             }
             self.asked.clear();
             if !std::mem::replace(&mut self.synced, true) {
@@ -371,10 +380,12 @@ impl Session {
         if self.sent_root != Some(root) {
             let due = *self.root_due.get_or_insert(now + ROOT_DELAY);
             if now >= due {
-                self.announce(root, documents, effects);
+                let why = self.why();
+                self.announce(root, why, documents, effects);
             }
         } else if self.answer_due {
-            self.announce(root, documents, effects);
+            let why = self.why();
+            self.announce(root, why, documents, effects);
         }
         if let (true, true, Some(theirs)) = (self.initiator, self.fresh, self.their_root) {
             self.fresh = false;
@@ -387,12 +398,22 @@ impl Session {
         Ok(())
     }
 
-    fn announce<D: Documents>(&mut self, root: [u8; 32], documents: &mut D, effects: &mut Vec<Effect>) {
+    fn announce<D: Documents>(
+        &mut self,
+        root: [u8; 32],
+        why: RootWhy,
+        documents: &mut D,
+        effects: &mut Vec<Effect>,
+    ) {
         self.sent_root = Some(root);
         self.root_due = None;
         self.answer_due = false;
-        let why = if std::mem::take(&mut self.rejudged) { RootWhy::Rejudged } else { RootWhy::Compare };
         effects.push(Effect::Send(SessionFrame::Root { root, state: documents.state(), why }));
+    }
+
+    /// Why a root is said in the course of a session.
+    fn why(&mut self) -> RootWhy {
+        if std::mem::take(&mut self.rejudged) { RootWhy::Rejudged } else { RootWhy::Compare }
     }
 
     fn send_page<D: Documents>(

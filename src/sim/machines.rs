@@ -124,7 +124,8 @@ impl World {
         let epoch = *epoch;
         for (peer, other, initiator) in [(low, high, true), (high, low, false)] {
             let Peer { store, sessions } = &mut self.peers[peer];
-            let Ok((session, effects)) = Session::open(self.now, initiator, false, store);
+            let side = (initiator, self.random.within(0..=u64::MAX));
+            let Ok((session, effects)) = Session::open(self.now, side, false, store);
             sessions.insert(other, (epoch, session));
             self.perform(peer, other, effects);
         }
@@ -135,6 +136,19 @@ impl World {
         if self.linked.remove(&(one.min(other), one.max(other))) {
             self.peers[one].sessions.remove(&other);
             self.peers[other].sessions.remove(&one);
+        }
+    }
+
+    /// One peer forgets its sessions, as a group that failed does, and opens them again on the same links; what was
+    /// under way to it still arrives.
+    pub fn restart(&mut self, peer: usize) {
+        for other in self.peers[peer].sessions.keys().copied().collect::<Vec<_>>() {
+            let Peer { store, sessions } = &mut self.peers[peer];
+            let Some((epoch, _)) = sessions.remove(&other) else { continue };
+            let side = (peer < other, self.random.within(0..=u64::MAX));
+            let Ok((session, effects)) = Session::open(self.now, side, false, store);
+            sessions.insert(other, (epoch, session));
+            self.perform(peer, other, effects);
         }
     }
 

@@ -424,8 +424,8 @@ impl State {
     ) -> Result<(), ActorProcessingErr> {
         let now = self.arguments.clock.now();
         let link = channel.link.id();
-        let initiator = channel.link.role() == LinkRole::Initiator;
-        let (session, effects) = Session::open(now, initiator, in_sync, &mut self.documents)?;
+        let side = (channel.link.role() == LinkRole::Initiator, self.arguments.clock.random_u64());
+        let (session, effects) = Session::open(now, side, in_sync, &mut self.documents)?;
         self.sessions.insert(link, Peer { channel, session, assembly: Assembly::default() });
         self.perform(myself, link, effects)?;
         for part in self.early.remove(&link).unwrap_or_default() {

@@ -47,9 +47,17 @@ pub enum SessionFrame {
 /// What a root is said for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum RootWhy {
-    /// The first word of a session: whatever was under way before is void.
-    Opening,
-    /// It is new, or the answer to one that differs.
+    /// The first word of a session: whatever its side said before is void.
+    Opening {
+        /// A number that the side draws for the session.
+        era: u64,
+    },
+    /// Answers an opening: whatever its side said before was meant for another session.
+    Answer {
+        /// The opening's.
+        era: u64,
+    },
+    /// It is new, or differs from the peer's.
     Compare,
     /// The membership changed: what was refused or kept back before may be judged otherwise now.
     Rejudged,

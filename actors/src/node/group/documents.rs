@@ -278,7 +278,11 @@ impl Documents {
             self.forget(moved.document);
         }
         let id = DocumentId::of(self.group, &refused.table, &refused.key);
-        if self.cache.get(&id).is_some_and(|document| document.index.is_empty() || document.replica.is_broken()) {
+        if self
+            .cache
+            .get(&id)
+            .is_some_and(|document| document.index.is_empty() || document.replica.is_broken())
+        {
             self.forget(id);
         }
     }
