@@ -272,7 +272,7 @@ impl State {
 
     async fn want(&mut self, group: GroupId, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         if self.handle.groups.get(group).is_none() {
-            let space = self.arguments.store.space(&group.0)?;
+            let space = self.arguments.store.space(&keys::space(group))?;
             self.handle.groups.put(GroupHandle::new(group, space));
             self.start(Kind::Group(group), myself).await?;
         }
