@@ -275,7 +275,7 @@ impl State {
     /// Starts a group unless there is one; one that cannot start has failed, and the node goes on.
     async fn want(&mut self, group: GroupId, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         if self.handle.groups.get(group).is_none() {
-            let space = self.arguments.store.space(&group.0)?;
+            let space = self.arguments.store.space(&keys::space(group))?;
             self.handle.groups.put(GroupHandle::new(group, space));
             self.restart(Kind::Group(group), myself).await?;
         }

@@ -1,6 +1,6 @@
-//! The keys of a group's space: a tag byte, then fixed-width parts (row keys: `group/rows.rs`).
+//! The name of a group's space: `g` and the id. Its keys: a tag byte, then fixed-width parts (rows: `group/rows.rs`).
 
-use schema::DocumentId;
+use schema::{DocumentId, GroupId};
 
 use super::store::{SpaceHandle, StoreError};
 
@@ -19,6 +19,16 @@ pub(crate) const REVOCATION: u8 = b'v';
 
 /// Single facts have keys under `m`. The incarnation under which this device writes; 8 bytes big-endian.
 pub(crate) const INCARNATION: &[u8] = b"mincarnation";
+
+/// The name of a group's space. Ids may begin with NUL, names of spaces may not.
+pub(crate) fn space(group: GroupId) -> Vec<u8> {
+    tagged(b'g', &group.0)
+}
+
+/// The group whose space has this name.
+pub(crate) fn group_of(space: &[u8]) -> Option<GroupId> {
+    <[u8; 32]>::try_from(space.strip_prefix(b"g")?).map(GroupId).ok()
+}
 
 pub(crate) fn author(number: u32) -> Vec<u8> {
     tagged(AUTHOR, &number.to_be_bytes())

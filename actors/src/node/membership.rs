@@ -92,8 +92,8 @@ impl State {
         let links = Links::new(arguments.clone());
         let mut state = Self { handle, arguments, entries: BTreeMap::new(), links };
         for name in state.arguments.store.spaces()? {
-            let Ok(id) = <[u8; 32]>::try_from(name.as_slice()).map(GroupId) else { continue };
-            state.entry(id)?;
+            let Some(group) = keys::group_of(&name) else { continue };
+            state.entry(group)?;
         }
         let personal = state.arguments.personal;
         if state.entry(personal)?.ledger.is_empty() {
@@ -119,7 +119,7 @@ impl State {
 
     fn entry(&mut self, group: GroupId) -> Result<&mut Entry, ActorProcessingErr> {
         if !self.entries.contains_key(&group) {
-            let space = self.arguments.store.space(&group.0)?;
+            let space = self.arguments.store.space(&keys::space(group))?;
             let ledger = replay_ledger(group, &space)?;
             self.entries.insert(group, Entry { ledger, wanted: false, space });
         }
@@ -132,7 +132,7 @@ impl State {
         let (user, device) = (self.user(), &self.arguments.device);
         let (ledger, create) = Ledger::create(nonce, vec![user], &name, user, self.by(), &device.signing)?;
         let group = ledger.group();
-        let space = self.arguments.store.space(&group.0)?;
+        let space = self.arguments.store.space(&keys::space(group))?;
         let mut batch = Batch::default();
         put_op(&mut batch, 0, create.envelope());
         self.arguments.store.write(&space, batch).await?;

@@ -1,0 +1,339 @@
+//! Groups and their members: who gets in, who does not, and what each side hears of it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::time::Duration;
+
+use peerbase::sim::{Net, Peer};
+use peerbase::{ErrorKind, Event, GroupError, GroupId, GroupState, Node, Role, SyncError};
+use support::{TASKS, group, home, task, tasks, titles};
+use tokio::sync::broadcast::Receiver;
+
+/// Long enough for every retry of a dial.
+const A_WHILE: Duration = Duration::from_secs(120);
+
+fn state(peer: &Peer, id: GroupId) -> Option<(GroupState, Role)> {
+    let info = peer.node().groups().into_iter().find(|info| info.id == id)?;
+    Some((info.state, info.role))
+}
+
+fn heard(events: &mut Receiver<Event>) -> Vec<Event> {
+    std::iter::from_fn(|| events.try_recv().ok()).collect()
+}
+
+/// Ada's group with one row.
+async fn found(ada: &Peer) -> GroupId {
+    let home = ada.node().create_group("home").await.unwrap().id();
+    tasks(ada, home).put("a", &task("basil")).await.unwrap();
+    home
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_founder_is_a_member_at_once() {
+    let (node, home) = home().await;
+
+    let info = home.info();
+
+    assert_eq!(
+        (info.name.as_str(), info.state, info.role),
+        ("home", GroupState::Active, home.members()[0].role)
+    );
+    assert_eq!(home.members().iter().map(|member| member.user).collect::<Vec<_>>(), [node.user_id()]);
+    assert!(home.members()[0].role > Role::Admin);
+    assert_eq!(node.groups(), [info]);
+    assert_eq!(home.synced(Duration::from_secs(1)).await, Err(SyncError::NobodyConnected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn admission_and_request_meet_in_either_order() {
+    for request_first in [true, false] {
+        let mut net = Net::seeded(1).latency_ms(5..40);
+        let [ada, ben] = net.nodes(["ada", "ben"]).await;
+        net.partition(&[&[&ada], &[&ben]]);
+        let home = found(&ada).await;
+        let (mut of_ada, mut of_ben) = (ada.node().events(), ben.node().events());
+
+        // Each side is alone when it says yes, and they meet in between.
+        for requests in [request_first, !request_first] {
+            if requests {
+                ben.node().request_group(home).await.unwrap();
+                assert_eq!(state(&ben, home), Some((GroupState::Pending, Role::None)));
+            } else {
+                group(&ada, home).add_member(ben.node().user_id(), Role::Writer).await.unwrap();
+            }
+            net.heal();
+            net.sleep(A_WHILE).await;
+            net.partition(&[&[&ada], &[&ben]]);
+        }
+        net.heal();
+        net.settle().await;
+
+        assert_eq!(state(&ben, home), Some((GroupState::Active, Role::Writer)));
+        assert_eq!(titles(&tasks(&ben, home)), ["basil"]);
+        tasks(&ben, home).put("b", &task("rope")).await.unwrap();
+        net.settle().await;
+        net.assert_converged();
+        assert_eq!(titles(&tasks(&ada, home)), ["basil", "rope"]);
+        let admitted = Event::RoleChanged { group: home, user: ben.node().user_id(), role: Role::Writer };
+        assert!(heard(&mut of_ada).contains(&admitted));
+        assert!(heard(&mut of_ben).contains(&Event::Joined { group: home, role: Role::Writer }));
+        net.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pending_group_is_shown_and_never_served() {
+    let mut net = Net::seeded(2).latency_ms(5..40);
+    let [ada, ben, cid] = net.nodes(["ada", "ben", "cid"]).await;
+    let home = found(&ada).await;
+
+    let pending = ben.node().request_group(home).await.unwrap();
+    cid.node().request_group(home).await.unwrap();
+    net.sleep(A_WHILE).await;
+
+    let info = pending.info();
+    assert_eq!((info.name.as_str(), info.state, info.role), ("", GroupState::Pending, Role::None));
+    let refused = pending.table(TASKS).put("b", &task("rope")).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotAllowed);
+    assert_eq!(pending.synced(Duration::from_secs(1)).await, Err(SyncError::NobodyConnected));
+    assert_eq!(pending.status().await.unwrap().documents, 0);
+    assert_eq!(pending.members(), []);
+    let unknown = pending.add_member(cid.node().user_id(), Role::Writer).await.unwrap_err();
+    assert!(matches!(unknown.kind(), ErrorKind::NotFound | ErrorKind::NotAllowed), "{unknown:?}");
+    assert_eq!(ben.node().groups().len(), 1);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_who_knows_the_groups_id_gets_nothing() {
+    let mut net = Net::seeded(3).latency_ms(5..40);
+    let [ada, ben, mallory] = net.nodes(["ada", "ben", "mallory"]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    tasks(&ada, home).put("a", &task("basil")).await.unwrap();
+
+    let guessed = mallory.node().request_group(home).await.unwrap();
+    net.settle().await;
+    tasks(&ben, home).put("b", &task("rope")).await.unwrap();
+    net.sleep(A_WHILE).await;
+
+    assert_eq!(state(&mallory, home), Some((GroupState::Pending, Role::None)));
+    assert_eq!(guessed.members(), []);
+    assert_eq!(guessed.info().name, "");
+    assert_eq!(guessed.status().await.unwrap().documents, 0);
+    assert_eq!(guessed.table(TASKS).list().unwrap(), []);
+    assert_eq!(ada.node().groups().len(), 1);
+    assert_eq!(group(&ada, home).synced(A_WHILE).await.unwrap().with, [ben.node().device_id()]);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_readers_write_is_refused_at_once() {
+    let mut net = Net::seeded(4).latency_ms(5..40);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let home = found(&ada).await;
+    group(&ada, home).add_member(ben.node().user_id(), Role::Reader).await.unwrap();
+    ben.node().request_group(home).await.unwrap();
+    net.settle().await;
+    let of_ben = tasks(&ben, home);
+
+    let refused = [
+        of_ben.put("a", &task("rope")).await.unwrap_err().kind(),
+        of_ben.insert(&task("rope")).await.unwrap_err().kind(),
+        of_ben.insert_many(&[task("rope")]).await.unwrap_err().kind(),
+        of_ben.update("a", |task| task.done = true).await.unwrap_err().kind(),
+        of_ben.edit("a", |row| row.put("done", true)).await.unwrap_err().kind(),
+        of_ben.remove("a").await.unwrap_err().kind(),
+    ];
+    let admits = group(&ben, home).add_member(ada.node().user_id(), Role::Reader).await.unwrap_err();
+
+    assert_eq!(refused, [ErrorKind::NotAllowed; 6]);
+    assert_eq!(admits.kind(), ErrorKind::NotAllowed);
+    assert_eq!(titles(&of_ben), ["basil"]);
+    group(&ada, home).add_member(ben.node().user_id(), Role::Writer).await.unwrap();
+    net.settle().await;
+    of_ben.put("a", &task("rope")).await.unwrap();
+    net.settle().await;
+    assert_eq!(titles(&tasks(&ada, home)), ["rope"]);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_third_device_passes_the_ledger_on() {
+    let mut net = Net::seeded(5).latency_ms(5..40);
+    let [ada, ben, cid] = net.nodes(["ada", "ben", "cid"]).await;
+    net.cut(&ada, &cid);
+    let home = found(&ada).await;
+    for peer in [&ben, &cid] {
+        group(&ada, home).add_member(peer.node().user_id(), Role::Writer).await.unwrap();
+        peer.node().request_group(home).await.unwrap();
+    }
+    net.settle().await;
+
+    assert_eq!(state(&cid, home), Some((GroupState::Active, Role::Writer)));
+    assert_eq!(titles(&tasks(&cid, home)), ["basil"]);
+    tasks(&cid, home).put("b", &task("rope")).await.unwrap();
+    net.settle().await;
+    net.assert_converged();
+    assert_eq!(titles(&tasks(&ada, home)), ["basil", "rope"]);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_presents_the_grant_to_who_has_not_heard_of_it() {
+    let mut net = Net::seeded(6).latency_ms(5..40);
+    let [ada, ben, cid] = net.nodes(["ada", "ben", "cid"]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    tasks(&ben, home).put("a", &task("basil")).await.unwrap();
+    net.settle().await;
+
+    net.partition(&[&[&ada, &cid], &[&ben]]);
+    group(&ada, home).add_member(cid.node().user_id(), Role::Writer).await.unwrap();
+    cid.node().request_group(home).await.unwrap();
+    net.settle().await;
+    tasks(&cid, home).put("b", &task("rope")).await.unwrap();
+    assert_eq!(group(&ben, home).members().len(), 2, "ben has not heard of cid");
+    net.partition(&[&[&ada], &[&ben, &cid]]);
+    net.sleep(A_WHILE).await;
+
+    assert_eq!(group(&ben, home).members().len(), 3);
+    assert_eq!(titles(&tasks(&ben, home)), ["basil", "rope"]);
+    tasks(&ben, home).put("c", &task("soap")).await.unwrap();
+    net.settle().await;
+    assert_eq!(titles(&tasks(&cid, home)), ["basil", "rope", "soap"]);
+    net.heal();
+    net.settle().await;
+    net.assert_converged();
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_and_their_states_survive_a_restart() {
+    let mut net = Net::seeded(7).latency_ms(5..40);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    let wished = ada.node().create_group("work").await.unwrap().id();
+    ben.node().request_group(wished).await.unwrap();
+    let before = (ada.node().groups(), ben.node().groups());
+
+    for peer in [&ada, &ben] {
+        net.crash(peer).await;
+        net.restart(peer).await;
+    }
+
+    assert_eq!((ada.node().groups(), ben.node().groups()), before);
+    assert_eq!(state(&ben, home), Some((GroupState::Active, Role::Writer)));
+    assert_eq!(state(&ben, wished), Some((GroupState::Pending, Role::None)));
+    net.settle().await;
+    net.assert_converged();
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_has_many_groups_and_keeps_them_apart() {
+    let mut net = Net::seeded(8).latency_ms(5..40);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let mut homes = Vec::new();
+    for number in 0..20 {
+        let home = ada.node().create_group(&format!("group {number}")).await.unwrap();
+        home.table(TASKS).put("a", &task(&number.to_string())).await.unwrap();
+        if number % 2 == 0 {
+            home.add_member(ben.node().user_id(), Role::Writer).await.unwrap();
+            ben.node().request_group(home.id()).await.unwrap();
+        }
+        homes.push(home.id());
+    }
+    net.settle().await;
+
+    net.assert_converged();
+    assert_eq!((ada.node().groups().len(), ben.node().groups().len()), (20, 10));
+    for (number, home) in homes.into_iter().enumerate().step_by(2) {
+        assert_eq!(titles(&tasks(&ben, home)), [number.to_string()]);
+        assert_eq!(group(&ben, home).info().name, format!("group {number}"));
+    }
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn requesting_twice_is_requesting_once() {
+    let (node, home) = home().await;
+
+    let again = node.request_group(home.id()).await.unwrap();
+
+    assert_eq!(again.id(), home.id());
+    assert_eq!(again.info().name, "home");
+    assert_eq!(node.groups().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_group_is_refused() {
+    let (node, home) = home().await;
+    let stranger = Node::in_memory().await.unwrap();
+
+    let long = node.create_group(&"x".repeat(257)).await;
+    assert!(matches!(long, Err(GroupError::Name { bytes: 257, max: 256 })));
+    node.create_group(&"x".repeat(256)).await.unwrap();
+    let unknown = stranger.group(home.id());
+    assert!(matches!(unknown, Err(GroupError::Unknown(id)) if id == home.id()));
+    let own = home.add_member(node.user_id(), Role::Reader).await;
+    assert!(own.is_ok() || own.unwrap_err().kind() == ErrorKind::NotAllowed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_tells_who_comes_and_goes() {
+    let mut net = Net::seeded(9).latency_ms(5..40);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    net.settle().await;
+    let mut events = ada.node().events();
+    let (user, device) = (ben.node().user_id(), ben.node().device_id());
+
+    net.crash(&ben).await;
+    net.sleep(A_WHILE).await;
+    let down = heard(&mut events);
+    net.restart(&ben).await;
+    net.sleep(A_WHILE).await;
+    let up = heard(&mut events);
+
+    assert!(matches!(&down[..], [Event::PeerDown { device: gone, .. }] if *gone == device), "{down:?}");
+    assert_eq!(up, [Event::PeerUp { user, device }]);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_member_gets_nothing_more_from_who_removed_it() {
+    let mut net = Net::seeded(10).latency_ms(5..40);
+    let [ada, ben, cid] = net.nodes(["ada", "ben", "cid"]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    group(&ada, home).add_member(cid.node().user_id(), Role::Reader).await.unwrap();
+    cid.node().request_group(home).await.unwrap();
+    tasks(&ada, home).put("a", &task("basil")).await.unwrap();
+    net.settle().await;
+    assert_eq!(titles(&tasks(&cid, home)), ["basil"]);
+    let mut events = ada.node().events();
+
+    group(&ada, home).add_member(cid.node().user_id(), Role::None).await.unwrap();
+    tasks(&ada, home).put("b", &task("rope")).await.unwrap();
+    net.sleep(A_WHILE).await;
+    tasks(&ada, home).put("c", &task("soap")).await.unwrap();
+    net.sleep(A_WHILE).await;
+
+    assert_eq!(titles(&tasks(&cid, home)), ["basil"]);
+    assert_eq!(titles(&tasks(&ben, home)), ["basil", "rope", "soap"]);
+    assert_eq!(group(&ada, home).synced(A_WHILE).await.unwrap().with, [ben.node().device_id()]);
+    assert_eq!(group(&ben, home).synced(A_WHILE).await.unwrap().with, [ada.node().device_id()]);
+    let removed = Event::RoleChanged { group: home, user: cid.node().user_id(), role: Role::None };
+    assert!(heard(&mut events).contains(&removed));
+    assert_eq!(group(&ada, home).members().len(), 2);
+
+    // Neither a new link nor a new process changes that.
+    net.crash(&cid).await;
+    net.restart(&cid).await;
+    net.crash(&ada).await;
+    net.restart(&ada).await;
+    net.sleep(A_WHILE).await;
+    assert_eq!(titles(&tasks(&cid, home)), ["basil"]);
+    group(&ada, home).add_member(cid.node().user_id(), Role::Writer).await.unwrap();
+    net.settle().await;
+    assert_eq!(titles(&tasks(&cid, home)), ["basil", "rope", "soap"]);
+    net.close().await;
+}
