@@ -1,0 +1,208 @@
+//! Writing rows as this device: all of a commit or none of it.
+
+use schema::change::{ChangeError, ChangeHeader};
+use schema::tip::{Author, Tip};
+use schema::{ChangeHash, DeviceId, DocumentId, ReplicaId};
+
+use super::{Document, Documents, Outcome, put_author};
+use crate::edit::{EditError, RowEdit};
+use crate::node::group::record::{Appended, TipRecord};
+use crate::node::group::replica::ReadError;
+use crate::node::store::StoreError;
+
+/// What one row is to become.
+#[derive(Clone, Debug)]
+pub struct RowWrite {
+    /// The row's table.
+    pub table: String,
+    /// The row's key.
+    pub key: String,
+    /// What to change.
+    pub edit: RowEdit,
+    /// Refuse unless the row still has these heads; none: unless it does not exist.
+    pub expect: Option<Vec<ChangeHash>>,
+}
+
+/// Why a commit was refused; nothing of it happened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The row moved since it was read; read it again.
+    #[error("row {key:?} of {table:?} moved meanwhile")]
+    Moved {
+        /// The row's table.
+        table: String,
+        /// The row's key.
+        key: String,
+    },
+    /// The edit does not fit the row as it is.
+    #[error("edit does not fit row {key:?} of {table:?}")]
+    Edit {
+        /// The row's table.
+        table: String,
+        /// The row's key.
+        key: String,
+        /// Which part does not.
+        #[source]
+        cause: EditError,
+    },
+    /// The change is one that peers refuse: too large, too many operations.
+    #[error("change to row {key:?} of {table:?} would be refused by every peer")]
+    Change {
+        /// The row's table.
+        table: String,
+        /// The row's key.
+        key: String,
+        /// What is wrong with it.
+        #[source]
+        cause: ChangeError,
+    },
+    /// The row cannot be read after the edit.
+    #[error("row {key:?} of {table:?} cannot be read after the edit")]
+    Unreadable {
+        /// The row's table.
+        table: String,
+        /// The row's key.
+        key: String,
+        /// Why not.
+        #[source]
+        cause: ReadError,
+    },
+    /// This user may not write here.
+    #[error("not allowed to write to this group")]
+    NotAllowed,
+    /// The document is damaged on disk and waits for a peer that has it.
+    #[error("row {key:?} of {table:?} is damaged on disk; it is fetched again from the next peer")]
+    Quarantined {
+        /// The row's table.
+        table: String,
+        /// The row's key.
+        key: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Documents {
+    /// Writes rows as this device, all or none.
+    pub(crate) fn commit(&mut self, writes: &[RowWrite], time_ms: i64) -> Result<Outcome, CommitError> {
+        let device = DeviceId(self.device.public());
+        if !self.roster.may_write(self.user, device) {
+            return Err(CommitError::NotAllowed);
+        }
+        let grant = self.roster.grant(self.user).ok_or(CommitError::NotAllowed)?;
+        self.roster.accepts(device, grant).map_err(|_| CommitError::NotAllowed)?;
+        let author = Author { device, grant, incarnation: self.incarnation };
+        for write in writes {
+            self.expect(write)?;
+        }
+        let (mut outcome, authors) = (Outcome::default(), self.authors.len());
+        for write in writes {
+            if let Err(error) = self.commit_row(write, author, time_ms, &mut outcome) {
+                self.take_back(write, outcome, authors);
+                return Err(error);
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// A commit was refused half way: memory returns to what the store has.
+    fn take_back(&mut self, refused: &RowWrite, outcome: Outcome, authors: usize) {
+        self.authors.truncate(authors);
+        for moved in outcome.moved {
+            self.digest.set(moved.document, &moved.have);
+            self.forget(moved.document);
+        }
+        let id = DocumentId::of(self.group, &refused.table, &refused.key);
+        if self
+            .cache
+            .get(&id)
+            .is_some_and(|document| document.index.is_empty() || document.replica.is_broken())
+        {
+            self.forget(id);
+        }
+    }
+
+    fn expect(&mut self, write: &RowWrite) -> Result<(), CommitError> {
+        let id = DocumentId::of(self.group, &write.table, &write.key);
+        if self.quarantined.contains_key(&id) || self.spoiled.contains(&id) {
+            let (table, key) = (write.table.clone(), write.key.clone());
+            return Err(CommitError::Quarantined { table, key });
+        }
+        let Some(expected) = &write.expect else { return Ok(()) };
+        let mut heads: Vec<_> = match self.load(id)? {
+            Some(document) => document.index.heads().iter().copied().collect(),
+            None => Vec::new(),
+        };
+        let mut expected = expected.clone();
+        heads.sort_unstable();
+        expected.sort_unstable();
+        if heads == expected {
+            Ok(())
+        } else {
+            Err(CommitError::Moved { table: write.table.clone(), key: write.key.clone() })
+        }
+    }
+
+    fn commit_row(
+        &mut self,
+        write: &RowWrite,
+        author: Author,
+        time_ms: i64,
+        outcome: &mut Outcome,
+    ) -> Result<(), CommitError> {
+        let (table, key) = (&write.table, &write.key);
+        let id = DocumentId::of(self.group, table, key);
+        let replica_id = ReplicaId::of(self.group, id, author.device, author.grant, author.incarnation);
+        if self.load(id)?.is_none() {
+            self.cache.put(id, Document::new(table, key), 0);
+        }
+        let before = self.marks_of(id)?;
+        let document = self.cache.get(&id).expect("just loaded");
+        let change = document
+            .replica
+            .commit(replica_id, time_ms, &write.edit)
+            .map_err(|cause| CommitError::Edit { table: table.clone(), key: key.clone(), cause })?;
+        let Some(change) = change else {
+            outcome.heads.push(document.index.heads().iter().copied().collect());
+            return Ok(());
+        };
+        // Our own reader has the last word on what peers will take.
+        let header = match ChangeHeader::read(&change.bytes) {
+            Ok(header) => header,
+            Err(cause) => {
+                self.forget(id);
+                return Err(CommitError::Change { table: table.clone(), key: key.clone(), cause });
+            }
+        };
+        let tip = Tip::sign(self.group, id, author, header.seq, header.hash, &self.device);
+        let (number, is_new) = self.authors.number((author.device, author.grant));
+        if is_new {
+            put_author(&mut outcome.batch, number, (author.device, author.grant));
+        }
+        document.index.accept(&header);
+        let spilled = document.record.append(&Appended {
+            author: number,
+            incarnation: author.incarnation,
+            seq: header.seq,
+            change: header.hash,
+            bytes: &change.bytes,
+        });
+        document.record.keep_tip(
+            number,
+            author.incarnation,
+            TipRecord { seq: tip.seq, signature: tip.signature },
+        );
+        let row = match document.replica.row() {
+            Ok(row) => row,
+            Err(cause) => {
+                self.forget(id);
+                return Err(CommitError::Unreadable { table: table.clone(), key: key.clone(), cause });
+            }
+        };
+        let row = self.finish(id, before, (row, spilled.into_iter().collect()), outcome)?;
+        outcome.heads.push(row.heads.clone());
+        Ok(())
+    }
+}
