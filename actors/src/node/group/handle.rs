@@ -1,0 +1,227 @@
+//! Reading, writing and following one group, from anywhere; all groups of a node by id.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use ractor::{Actor, ActorCell, ActorId, SpawnErr};
+use schema::admission::Refusal;
+use schema::ledger::Roster;
+use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
+use tokio::sync::{broadcast, watch};
+
+use super::documents::{CommitError, Revision, RowEvent, RowWrite};
+use super::turns::{Turn, Turns};
+use super::{Arguments, Group, Message};
+use crate::call::{CallError, Slot};
+use crate::node::connection_manager::LinkId;
+use crate::node::gate::{Channel, Part};
+use crate::node::store::{SpaceHandle, StoreError};
+
+/// Batches of rows that a slow watcher may fall behind before it gets a reset.
+const WATCH_BATCHES: usize = 256;
+
+/// The groups of a node by id, as far as they were started. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Groups {
+    handles: Arc<RwLock<BTreeMap<GroupId, GroupHandle>>>,
+}
+
+impl Groups {
+    pub(crate) fn get(&self, group: GroupId) -> Option<GroupHandle> {
+        self.handles.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
+    }
+
+    pub(crate) fn put(&self, handle: GroupHandle) {
+        self.handles.write().unwrap_or_else(PoisonError::into_inner).insert(handle.id, handle);
+    }
+
+    pub(crate) fn remove(&self, group: GroupId) {
+        let removed = self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+        removed.iter().for_each(GroupHandle::end);
+    }
+
+    /// The node has ended: nobody follows its groups any longer.
+    pub(crate) fn end(&self) {
+        self.handles.read().unwrap_or_else(PoisonError::into_inner).values().for_each(GroupHandle::end);
+    }
+}
+
+/// Reads and writes one group. Cheap to clone, valid across restarts.
+#[derive(Clone)]
+pub struct GroupHandle {
+    id: GroupId,
+    slot: Slot<Message>,
+    space: SpaceHandle,
+    published: Arc<Published>,
+}
+
+/// What a group tells everyone without being asked.
+pub(super) struct Published {
+    root: Mutex<[u8; 32]>,
+    /// None once the group has ended for good: then there is nothing left to follow.
+    rows: Mutex<Option<broadcast::Sender<Arc<Vec<RowEvent>>>>>,
+    /// Local writers of one row come one after another.
+    turns: Turns,
+    peers: watch::Sender<Vec<PeerStatus>>,
+}
+
+impl Published {
+    fn rows(&self) -> MutexGuard<'_, Option<broadcast::Sender<Arc<Vec<RowEvent>>>>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One session of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The device at the other end.
+    pub device: DeviceId,
+    /// Both sides had equal documents when they last compared.
+    pub synced: bool,
+}
+
+/// What a group has and why something of it is not in order.
+#[derive(Clone, Debug, Default)]
+pub struct GroupStatus {
+    /// Rows, removed ones included.
+    pub documents: usize,
+    /// Documents in memory.
+    pub loaded: usize,
+    /// Hash over all documents.
+    pub root: [u8; 32],
+    /// Documents that are damaged on disk, and how.
+    pub quarantined: Vec<(DocumentId, String)>,
+    /// The last refusals, ours and our peers', oldest first.
+    pub refusals: Vec<(DocumentId, Refusal)>,
+}
+
+impl GroupHandle {
+    pub(crate) fn new(id: GroupId, space: SpaceHandle) -> Self {
+        let published = Published {
+            root: Mutex::default(),
+            rows: Mutex::new(Some(broadcast::Sender::new(WATCH_BATCHES))),
+            turns: Turns::default(),
+            peers: watch::Sender::new(Vec::new()),
+        };
+        Self { id, slot: Slot::default(), space, published: Arc::new(published) }
+    }
+
+    /// Starts the actor under `parent` and points every clone of this handle at it.
+    pub(crate) async fn start(&self, arguments: Arguments, parent: ActorCell) -> Result<ActorId, SpawnErr> {
+        let (actor, _) = Actor::spawn_linked(None, Group, (self.clone(), arguments), parent).await?;
+        Ok(self.slot.put(actor))
+    }
+
+    /// The group's id.
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+
+    /// Where rows are read: straight from the store, without asking the actor.
+    pub fn space(&self) -> &SpaceHandle {
+        &self.space
+    }
+
+    /// Writes rows, all or none; answers when they are durable, with the heads of each.
+    ///
+    /// # Errors
+    /// [`CommitError`]; the outer error means that nobody answered in time, and the commit may or may not happen.
+    pub async fn commit(
+        &self,
+        writes: Vec<RowWrite>,
+    ) -> Result<Result<Vec<Vec<ChangeHash>>, CommitError>, CallError> {
+        self.slot.ask(|reply| Message::Commit { writes, reply }).await
+    }
+
+    /// The revisions of a row, oldest first.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers; the inner error when the store fails.
+    pub async fn history(
+        &self,
+        table: String,
+        key: String,
+    ) -> Result<Result<Vec<Revision>, StoreError>, CallError> {
+        self.slot.ask(|reply| Message::History { table, key, reply }).await
+    }
+
+    /// What the group has and what is wrong with it.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers.
+    pub async fn status(&self) -> Result<GroupStatus, CallError> {
+        self.slot.ask(Message::Status).await
+    }
+
+    /// Waits until nobody else on this device is reading a row in order to write it; hold the turn meanwhile.
+    pub async fn turn(&self, table: &str, key: &str) -> Turn {
+        self.published.turns.take(table, key).await
+    }
+
+    /// Every batch of rows that becomes durable from now on; ends with the group.
+    pub fn rows(&self) -> broadcast::Receiver<Arc<Vec<RowEvent>>> {
+        match &*self.published.rows() {
+            Some(rows) => rows.subscribe(),
+            None => broadcast::Sender::new(1).subscribe(),
+        }
+    }
+
+    /// Tells those who follow the rows; nobody may be.
+    pub(super) fn publish_rows(&self, rows: Vec<RowEvent>) {
+        if let Some(watchers) = &*self.published.rows() {
+            let _ = watchers.send(Arc::new(rows));
+        }
+    }
+
+    pub(super) fn publish_root(&self, root: [u8; 32]) {
+        *self.published.root.lock().unwrap_or_else(PoisonError::into_inner) = root;
+    }
+
+    pub(super) fn publish_peers(&self, peers: Vec<PeerStatus>) {
+        self.published.peers.send_replace(peers);
+    }
+
+    /// The group will not be started again: whoever follows it hears so.
+    fn end(&self) {
+        self.published.rows().take();
+    }
+
+    /// The sessions, whenever they change.
+    pub fn peers(&self) -> watch::Receiver<Vec<PeerStatus>> {
+        self.published.peers.subscribe()
+    }
+
+    /// Hash over all documents, as of the last change.
+    pub fn root(&self) -> [u8; 32] {
+        *self.published.root.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the actor fail, so that tests can see it restarted.
+    #[doc(hidden)]
+    pub fn fail_for_test(&self) {
+        self.tell(Message::Fail);
+    }
+
+    pub(crate) fn set_roster(&self, roster: Arc<Roster>) {
+        self.tell(Message::Roster(roster));
+    }
+
+    pub(crate) fn open(&self, channel: Channel, in_sync: bool) {
+        self.tell(Message::Open { channel, in_sync });
+    }
+
+    pub(crate) fn close(&self, link: LinkId) {
+        self.tell(Message::Close(link));
+    }
+
+    pub(crate) fn frame(&self, link: LinkId, part: Part) {
+        self.tell(Message::Frame { link, part });
+    }
+}
+
+impl GroupHandle {
+    /// A group that is being restarted reads what it missed from the store, or is asked again by its peers.
+    fn tell(&self, message: Message) {
+        let _ = self.slot.tell(message);
+    }
+}

@@ -1,0 +1,180 @@
+//! The sessions of a group: frames in, effects out, one wake-up for all (steps the session machine).
+
+use std::sync::Arc;
+
+use ractor::{ActorProcessingErr, ActorRef};
+use schema::frame::ByeReason;
+use schema::handshake::LinkRole;
+use schema::ledger::Roster;
+use schema::session::frame::SessionFrame;
+use schema::session::{Effect, Input, Session, StepError};
+
+use super::{Message, Peer, PeerStatus, State};
+use crate::node::connection_manager::LinkId;
+use crate::node::gate::{Assembly, Channel, Part};
+
+/// Parts of frames that may wait for their session: a peer says its root before it hears from us, no more.
+const EARLY_PARTS_MAX: usize = 4;
+
+impl State {
+    pub(super) fn open(
+        &mut self,
+        myself: &ActorRef<Message>,
+        channel: Channel,
+        in_sync: bool,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = self.arguments.clock.now();
+        let link = channel.link.id();
+        let side = (channel.link.role() == LinkRole::Initiator, self.arguments.clock.random_u64());
+        let (session, effects) = Session::open(now, side, in_sync, &mut self.documents)?;
+        self.sessions.insert(link, Peer { channel, session, assembly: Assembly::default() });
+        self.perform(myself, link, effects)?;
+        for part in self.early.remove(&link).unwrap_or_default() {
+            self.frame(myself, link, part)?;
+        }
+        self.publish_peers();
+        Ok(())
+    }
+
+    pub(super) fn frame(
+        &mut self,
+        myself: &ActorRef<Message>,
+        link: LinkId,
+        part: Part,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(peer) = self.sessions.get_mut(&link) else {
+            let early = self.early.entry(link).or_default();
+            if early.len() < EARLY_PARTS_MAX {
+                early.push(part);
+            }
+            return Ok(());
+        };
+        if !peer.channel.gate.is_open() {
+            return Ok(());
+        }
+        match peer.assembly.take(part) {
+            Ok(None) => Ok(()),
+            Ok(Some(frame)) => self.step(myself, link, Input::Frame(frame)),
+            Err(error) => {
+                tracing::warn!(%error, "peer sent a session frame that is none");
+                peer.channel.link.close(ByeReason::Protocol);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn step(
+        &mut self,
+        myself: &ActorRef<Message>,
+        link: LinkId,
+        input: Input,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = self.arguments.clock.now();
+        let Some(peer) = self.sessions.get_mut(&link) else { return Ok(()) };
+        let was_synced = peer.session.is_synced();
+        match peer.session.step(now, input, &mut self.documents) {
+            Ok(effects) => {
+                let moved = was_synced != peer.session.is_synced();
+                self.perform(myself, link, effects)?;
+                if moved {
+                    self.publish_peers();
+                }
+                self.arm(myself);
+                Ok(())
+            }
+            Err(StepError::Fault(fault)) => {
+                tracing::warn!(%fault, "session ends");
+                peer.channel.link.close(ByeReason::Protocol);
+                self.sessions.remove(&link);
+                self.publish_peers();
+                Ok(())
+            }
+            Err(StepError::Local(error)) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn perform(
+        &mut self,
+        myself: &ActorRef<Message>,
+        link: LinkId,
+        effects: Vec<Effect>,
+    ) -> Result<(), ActorProcessingErr> {
+        for effect in effects {
+            match effect {
+                Effect::Send(frame) => self.send(link, &frame),
+                Effect::Apply(units) => self.apply(myself, link, units)?,
+                Effect::Synced => {}
+                Effect::Refused(refused) => self.remember(&refused),
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, link: LinkId, frame: &SessionFrame) {
+        if let Some(peer) = self.sessions.get(&link) {
+            peer.channel.send_session(frame);
+        }
+    }
+
+    pub(super) fn wake(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        self.wake = None;
+        let now = self.arguments.clock.now();
+        let due: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, peer)| peer.session.wake_at().is_some_and(|at| at <= now))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in due {
+            self.step(myself, link, Input::Wake)?;
+        }
+        self.arm(myself);
+        Ok(())
+    }
+
+    /// One pending wake-up at most, at the earliest time that a session wants.
+    fn arm(&mut self, myself: &ActorRef<Message>) {
+        let Some(at) = self.sessions.values().filter_map(|peer| peer.session.wake_at()).min() else { return };
+        if let Some((armed, timer)) = &self.wake {
+            if *armed <= at {
+                return;
+            }
+            timer.abort();
+        }
+        let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
+        let pause = at.since(clock.now());
+        let timer = self.arguments.clock.spawn(async move {
+            clock.sleep(pause).await;
+            let _ = myself.cast(Message::Wake);
+        });
+        self.wake = Some((at, timer));
+    }
+
+    /// What was refused may be accepted now: every session compares again.
+    pub(super) fn rejudge(
+        &mut self,
+        myself: &ActorRef<Message>,
+        roster: Arc<Roster>,
+    ) -> Result<(), ActorProcessingErr> {
+        self.documents.set_roster(roster);
+        for link in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.step(myself, link, Input::Rejudged)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, link: LinkId) {
+        self.early.remove(&link);
+        if self.sessions.remove(&link).is_some() {
+            self.publish_peers();
+        }
+    }
+
+    pub(super) fn publish_peers(&self) {
+        let status = |peer: &Peer| PeerStatus {
+            device: peer.channel.link.peer().device,
+            synced: peer.session.is_synced(),
+        };
+        self.handle.publish_peers(self.sessions.values().map(status).collect());
+    }
+}
