@@ -54,6 +54,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::Clock;
 
     #[tokio::test(start_paused = true)]
     async fn writers_of_one_row_take_turns_and_leave_nothing_behind() {
@@ -63,7 +64,7 @@ mod tests {
 
         let impatient = tokio::time::timeout(Duration::from_secs(1), turns.take("tasks", "a")).await;
         assert!(impatient.is_err());
-        let second = tokio::spawn({
+        let second = Clock::simulated(1).spawn({
             let turns = turns.clone();
             async move { drop(turns.take("tasks", "a").await) }
         });
