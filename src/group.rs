@@ -122,3 +122,9 @@ impl Group {
         Ok(self.handle.status().await?)
     }
 }
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Group({})", self.id().short())
+    }
+}

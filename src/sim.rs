@@ -19,6 +19,7 @@
 //! # }) }
 //! ```
 
+pub mod faults;
 pub mod machines;
 
 use std::collections::{BTreeMap, BTreeSet};

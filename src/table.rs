@@ -84,6 +84,12 @@ impl<T> Clone for Table<T> {
     }
 }
 
+impl<T> std::fmt::Debug for Table<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Table({:?} of {})", self.name(), self.group.id().short())
+    }
+}
+
 impl<T> Table<T> {
     pub(crate) fn new(node: Node, group: GroupHandle, name: TableName<T>) -> Self {
         Self { node, group, name }
