@@ -74,7 +74,9 @@ impl World {
         self.runtime.block_on(self.node.close());
         let folder = self.folder.path().join("db");
         let store = StoreHandle::open(&folder, &SledOptions::default()).expect("the node is closed");
-        let space = store.space(&id.0).expect("the group has a space");
+        let names = store.spaces().expect("the store is open");
+        let name = names.iter().find(|name| name.ends_with(&id.0)).expect("the group has a space");
+        let space = store.space(name).expect("the store is open");
         let tagged = |tag: &[u8]| -> Vec<Entry> {
             let entries = space.read(|view| view.prefix(tag).collect::<Result<_, _>>());
             entries.expect("the store is open").expect("the store is whole")
