@@ -43,6 +43,7 @@ struct World {
     listeners_made: u64,
     wires: BTreeMap<u64, Wire>,
     wires_made: u64,
+    bytes_delivered: u64,
     trace: Trace,
 }
 
@@ -60,6 +61,7 @@ impl MemoryNetwork {
             listeners_made: 0,
             wires: BTreeMap::new(),
             wires_made: 0,
+            bytes_delivered: 0,
             trace: Trace::default(),
         };
         Self { clock, world: Arc::new(Mutex::new(world)) }
@@ -147,6 +149,11 @@ impl MemoryNetwork {
         self.world().trace.lines().to_vec()
     }
 
+    /// Bytes that have arrived so far, between all hosts together.
+    pub fn bytes_delivered(&self) -> u64 {
+        self.world().bytes_delivered
+    }
+
     /// Streams that somebody still holds an end of.
     pub fn open_streams(&self) -> usize {
         self.world().wires.len()
@@ -223,7 +230,10 @@ impl MemoryNetwork {
         let world = &mut *guard;
         let Some(wire) = world.wires.get_mut(&wire) else { return Next::Never };
         let (from, to) = (wire.ends[way].clone(), wire.ends[1 - way].clone());
-        wire.deliver(way, now, |chunk| world.trace.event(now, "bytes", &from, &to, chunk))
+        wire.deliver(way, now, |chunk| {
+            world.bytes_delivered += u64::try_from(chunk.len()).expect("a chunk is short");
+            world.trace.event(now, "bytes", &from, &to, chunk);
+        })
     }
 
     fn end(&self, wire: u64, end: usize, peer: String) -> Stream {

@@ -39,6 +39,7 @@ async fn bytes_keep_their_order_whatever_the_latency_and_loss() {
     writer.await.unwrap();
     assert_eq!(received.len(), sent.len());
     assert!(received == sent);
+    assert_eq!(network.bytes_delivered(), 400_000);
     assert!(network.clock.instant() > Duration::from_millis(200), "something was lost and sent again");
 }
 

@@ -1,0 +1,299 @@
+//! The seven acts, each with what it promises.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use peerbase::{ErrorKind, Role};
+use sha2::{Digest, Sha256};
+
+use super::Story;
+use super::lists::{Lists, Task, task};
+use super::screen::millis;
+use super::world::Who::{self, Ada, Ben, Cid};
+use super::world::{Journey, Trouble};
+
+/// A row that takes longer is no news; a busy machine is no broken promise.
+const LIVE_MAX: Duration = Duration::from_millis(500);
+
+/// An act: what happens, in a sentence, and what it promises.
+pub(super) struct Act {
+    pub(super) title: &'static str,
+    pub(super) says: &'static str,
+    pub(super) promises: &'static [&'static str],
+}
+
+pub(super) const ACTS: [&Act; 7] =
+    [&FOUNDING, &TRAVELLING, &PARTING, &HEALING, &PASSING_ON, &SLEEPING, &EXPORTING];
+
+const FOUNDING: Act = Act {
+    title: "1  One list in three places",
+    says: "ada founds the club and admits ben and cid by their public keys; ben asked before he was admitted, cid \
+           asks after it. ada writes the first rows.",
+    promises: &[MEMBERS, LIST, DISK],
+};
+const MEMBERS: &str = "a public key is enough, in either order";
+const LIST: &str = "all three hold the same list";
+const DISK: &str = "what was answered is on disk";
+
+const TRAVELLING: Act = Act {
+    title: "2  A row travels",
+    says: "ada writes a task and cid, who follows the table, sees it.",
+    promises: &[LIVE],
+};
+const LIVE: &str = "a row arrives while it is news";
+
+const PARTING: Act = Act {
+    title: "3  Cut apart",
+    says: "The network parts ada from ben and cid. Both sides edit the same task, the same text and the same counter, \
+           and both take the rope; ada does the shed, which ben removes; each adds a task.",
+    promises: &[OFFLINE, CUT],
+};
+const OFFLINE: &str = "cut off, everybody reads and writes";
+const CUT: &str = "nothing crosses the cut";
+
+const HEALING: Act = Act {
+    title: "4  Merged",
+    says: "The network heals. Nobody is asked which side is right.",
+    promises: &[FIELDS, TEXTS, COUNTERS, REMOVAL, WINNER, ADDED, HEALED],
+};
+const FIELDS: &str = "fields edited apart merge";
+const TEXTS: &str = "both edits of the text are in it";
+const COUNTERS: &str = "counters add up";
+const REMOVAL: &str = "a removed row stays removed";
+const WINNER: &str = "one field, two writers: one winner";
+const ADDED: &str = "what either side added is there";
+const HEALED: &str = "healed, all three lists are equal";
+
+const PASSING_ON: Act = Act {
+    title: "5  Through ben alone",
+    says: "ada and cid lose each other and keep only ben between them. ada writes.",
+    promises: &[APART, RELAYED],
+};
+const APART: &str = "ada and cid have no link";
+const RELAYED: &str = "ben passes on what ada wrote";
+
+const SLEEPING: Act = Act {
+    title: "6  Closed and opened",
+    says: "cid closes, ada writes meanwhile, cid opens the same folder again.",
+    promises: &[KEPT, LOCKED, CAUGHT_UP],
+};
+const KEPT: &str = "everything is there again";
+const LOCKED: &str = "an open folder opens to nobody else";
+const CAUGHT_UP: &str = "what was missed is caught up with";
+
+const EXPORTING: Act = Act {
+    title: "7  Three exports",
+    says: "Each node writes every row of every table as canonical JSON lines.",
+    promises: &[EXPORTS, HEALTHY],
+};
+const EXPORTS: &str = "the exports are equal byte for byte";
+const HEALTHY: &str = "nothing was refused or set aside";
+
+impl Story {
+    pub(super) async fn founding(&mut self) -> Result<(), Trouble> {
+        self.begin(&FOUNDING);
+        let club = self.world.node(Ada)?.create_group("Garden club").await?;
+        let (ben, cid) = (self.world.node(Ben)?, self.world.node(Cid)?);
+        ben.request_group(club.id()).await?;
+        club.add_member(ben.user_id(), Role::Writer).await?;
+        club.add_member(cid.user_id(), Role::Writer).await?;
+        cid.request_group(club.id()).await?;
+        self.world.meet_in(club.id());
+        self.world.at(Ada)?.fill().await?;
+        self.world.settle().await?;
+        self.show()?;
+
+        let roles = self
+            .world
+            .each(|lists| Ok::<_, Trouble>((lists.group.info().role, lists.group.members().len())))?;
+        let expected = [(Role::Founder, 3), (Role::Writer, 3), (Role::Writer, 3)];
+        self.check(MEMBERS, roles == expected, "ada is founder, ben and cid are writers");
+        self.check_equal(LIST)?;
+        let copy = self.world.export_of_copy(Ben).await?;
+        let held = copy == self.world.at(Ben)?.export()?;
+        self.check(DISK, held, "a copy of ben's folder, taken while he runs, opens with every row");
+        Ok(())
+    }
+
+    pub(super) async fn travelling(&mut self) -> Result<(), Trouble> {
+        self.begin(&TRAVELLING);
+        let journey = self.world.send(Ada, Cid, "gate", &task("oil the gate", Some("cid"))).await?;
+        self.world.settle().await?;
+        self.show()?;
+        self.check_journey(LIVE, "cid", &journey);
+        Ok(())
+    }
+
+    pub(super) async fn parting(&mut self) -> Result<(), Trouble> {
+        self.begin(&PARTING);
+        self.world.part();
+        self.world.settle().await?;
+        let (ada, ben, cid) = (self.world.at(Ada)?, self.world.at(Ben)?, self.world.at(Cid)?);
+        ada.tasks.update("basil", |task| task.what = "water all herbs".to_owned()).await?;
+        ben.tasks.update("basil", |task| task.done = true).await?;
+        ada.diary.update("monday", |page| page.body.splice(0, 0, "sow ")).await?;
+        ben.diary.update("monday", |page| page.body.push_str(" – water!")).await?;
+        ada.seeds.update("tomato", |seed| seed.packets.increment(5)).await?;
+        ben.seeds.update("tomato", |seed| seed.packets.increment(-3)).await?;
+        ada.tasks.update("rope", |task| task.who = Some("ada".to_owned())).await?;
+        ben.tasks.update("rope", |task| task.who = Some("ben".to_owned())).await?;
+        ada.tasks.update("shed", |task| task.done = true).await?;
+        ben.tasks.remove("shed").await?;
+        ada.tasks.put("tea", &task("bring tea", Some("ada"))).await?;
+        cid.tasks.put("cake", &task("bake a cake", Some("cid"))).await?;
+        self.world.settle().await?;
+        self.show()?;
+
+        let has = |lists: &Lists, key| Ok::<_, Trouble>(lists.tasks.get(key)?.is_some());
+        let held = has(&ada, "tea")? && has(&ben, "cake")? && ben.export()? == cid.export()?;
+        self.check(OFFLINE, held, "12 writes, each answered at once; ben and cid agree");
+        let held = !has(&ada, "cake")? && !has(&ben, "tea")? && !has(&cid, "tea")?;
+        self.check(CUT, held, "ada has not heard of the cake, nor ben and cid of the tea");
+        Ok(())
+    }
+
+    pub(super) async fn healing(&mut self) -> Result<(), Trouble> {
+        self.begin(&HEALING);
+        let cut = self.world.clock().instant();
+        self.world.heal().await?;
+        self.world.settle().await?;
+        let healed = self.world.clock().instant() - cut;
+        self.show()?;
+
+        let basil = Task { done: true, ..task("water all herbs", Some("ada")) };
+        self.check_task(FIELDS, "basil", |task| *task == Some(basil.clone()))?;
+        let pages = self.world.each(|lists| lists.diary.get("monday"))?;
+        let held = pages
+            .iter()
+            .all(|page| page.as_ref().is_some_and(|page| page.body == "sow peas, row 2 – water!"));
+        self.check(TEXTS, held, said("monday", &pages));
+        let seeds = self.world.each(|lists| lists.seeds.get("tomato"))?;
+        let held =
+            seeds.iter().all(|seed| seed.as_ref().is_some_and(|seed| seed.packets.value() == 12 + 5 - 3));
+        self.check(COUNTERS, held, format!("12 + 5 - 3: {}", said("tomato", &seeds)));
+        self.check_task(REMOVAL, "shed", Option::is_none)?;
+        let first = self.world.at(Ada)?.tasks.get("rope")?;
+        let taken = first.as_ref().and_then(|rope| rope.who.as_deref());
+        let held = matches!(taken, Some("ada" | "ben"));
+        self.check_task(WINNER, "rope", |rope| held && *rope == first)?;
+        let added =
+            self.world.each(|lists| Ok::<_, Trouble>((lists.tasks.get("tea")?, lists.tasks.get("cake")?)))?;
+        let held = added.iter().all(|(tea, cake)| tea.is_some() && cake.is_some());
+        self.check(ADDED, held, "tea and cake");
+        let held = self.equal()?;
+        self.check(HEALED, held, format!("{} after the network healed", millis(healed)));
+        Ok(())
+    }
+
+    pub(super) async fn passing_on(&mut self) -> Result<(), Trouble> {
+        self.begin(&PASSING_ON);
+        self.world.cut(Ada, Cid);
+        self.world.settle().await?;
+        let journey = self.world.send(Ada, Cid, "compost", &task("turn the compost", None)).await?;
+        self.world.settle().await?;
+        self.show()?;
+
+        let ben = self.world.node(Ben)?.device_id();
+        let (of_ada, of_cid) = (self.world.peers_of(Ada).await?, self.world.peers_of(Cid).await?);
+        self.check(APART, of_ada == [ben] && of_cid == [ben], "both are linked to ben and nobody else");
+        self.check_journey(RELAYED, "cid", &journey);
+        self.world.heal().await
+    }
+
+    pub(super) async fn sleeping(&mut self) -> Result<(), Trouble> {
+        self.begin(&SLEEPING);
+        self.world.settle().await?;
+        let before = self.world.at(Cid)?.export()?;
+        self.world.close(Cid).await;
+        self.world.at(Ada)?.tasks.put("hose", &task("mend the hose", Some("ben"))).await?;
+        self.world.settle().await?;
+        self.screen.links(&self.world.links());
+        let start = self.world.clock().instant();
+        self.world.wake(Cid).await?;
+        let opened = self.world.clock().instant() - start;
+        let after = self.world.at(Cid)?.export()?;
+        let rows = self.world.at(Cid)?.shown()?.len();
+        let again = self.world.open_again(Cid).await;
+        self.world.dial(Cid).await?;
+        self.world.settle().await?;
+        self.show()?;
+
+        self.check(KEPT, after == before, format!("{rows} rows, {} to open", millis(opened)));
+        let folder = self.world.folder_of(Cid).display().to_string();
+        let (held, detail) = match again {
+            Ok(()) => (false, "it opened twice".to_owned()),
+            Err(error) => {
+                let told = error.to_string();
+                (error.kind() == ErrorKind::Busy && told.contains(&folder), told)
+            }
+        };
+        self.check(LOCKED, held, detail);
+        self.check_task(CAUGHT_UP, "hose", Option::is_some)
+    }
+
+    pub(super) async fn exporting(&mut self) -> Result<(), Trouble> {
+        self.begin(&EXPORTING);
+        self.world.settle().await?;
+        let exports = self.world.each(|lists| lists.export())?;
+        self.screen.links(&self.world.links());
+        let sample = exports[0].lines().next().unwrap_or_default();
+        self.screen.note(&format!("the first of {} lines: {sample}", exports[0].lines().count()));
+        for (who, export) in Who::ALL.into_iter().zip(&exports) {
+            let hash: String = Sha256::digest(export).iter().map(|byte| format!("{byte:02x}")).collect();
+            self.screen.note(&format!("{}  {} bytes  sha-256 {hash}", who.name(), export.len()));
+        }
+
+        let held = !exports[0].is_empty() && exports[1..].iter().all(|export| *export == exports[0]);
+        self.check(EXPORTS, held, format!("{} bytes each", exports[0].len()));
+        let mut roots = Vec::new();
+        let mut amiss = 0;
+        for who in Who::ALL {
+            let lists = self.world.at(who)?;
+            let status = lists.group.status().await?;
+            amiss += status.quarantined.len() + status.refusals.len() + lists.unreadable()?;
+            roots.push((status.documents, status.root));
+        }
+        let held = amiss == 0 && roots.iter().all(|root| *root == roots[0]);
+        self.check(HEALTHY, held, format!("{} documents, {amiss} amiss, equal digests", roots[0].0));
+        Ok(())
+    }
+
+    fn equal(&self) -> Result<bool, Trouble> {
+        let exports = self.world.each(|lists| lists.export())?;
+        Ok(!exports[0].is_empty() && exports.iter().all(|export| *export == exports[0]))
+    }
+
+    fn check_equal(&mut self, promise: &'static str) -> Result<(), Trouble> {
+        let held = self.equal()?;
+        self.check(promise, held, format!("{:?} rows", self.world.rows()));
+        Ok(())
+    }
+
+    /// Asks all three for one task.
+    fn check_task(
+        &mut self,
+        promise: &'static str,
+        key: &str,
+        held: impl Fn(&Option<Task>) -> bool,
+    ) -> Result<(), Trouble> {
+        let tasks = self.world.each(|lists| lists.tasks.get(key))?;
+        self.check(promise, tasks.iter().all(held), said(key, &tasks));
+        Ok(())
+    }
+
+    fn check_journey(&mut self, promise: &'static str, to: &str, journey: &Journey) {
+        let Journey { written, arrived } = journey;
+        let detail = format!("durable at ada after {}, at {to} after {}", millis(*written), millis(*arrived));
+        self.check(promise, *arrived < LIVE_MAX, detail);
+    }
+}
+
+/// A row as all three have it, or as each has it when they differ.
+fn said<T: Display + PartialEq>(key: &str, rows: &[Option<T>; 3]) -> String {
+    let cell = |row: &Option<T>| row.as_ref().map_or_else(|| "gone".to_owned(), T::to_string);
+    if rows.iter().all(|row| *row == rows[0]) {
+        return format!("{key}: {}", cell(&rows[0]));
+    }
+    let each = Who::ALL.into_iter().zip(rows).map(|(who, row)| format!("{} has {}", who.name(), cell(row)));
+    format!("{key}: {}", each.collect::<Vec<_>>().join(", "))
+}
