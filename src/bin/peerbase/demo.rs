@@ -69,13 +69,17 @@ async fn run(seed: u64) -> Promises {
     let all: Vec<&str> = ACTS.iter().flat_map(|act| act.promises).copied().collect();
     let mut screen = Screen::stdout();
     screen.title(
-        "A garden club on three devices",
-        &format!(
-            "ada, ben and cid each keep the whole club in a folder of their own (sled); there is no server. \
-             The network is this process's memory: {} to {} ms one way, seed {seed}.",
-            LATENCY_MS.start,
-            LATENCY_MS.end - 1,
-        ),
+        "Peerbase · a garden club on three devices",
+        &[
+            &format!(
+                "ada, ben and cid each keep the whole club in a folder of their own (sled). There is no server. The \
+                 network is this process's memory: {} to {} ms one way, seed {seed}.",
+                LATENCY_MS.start,
+                LATENCY_MS.end - 1,
+            ),
+            "In the columns ≠ marks a row that differs, = one that has changed and is the same on all three; – is no \
+             row.",
+        ],
     );
     let world = match World::open(clock.clone(), seed).await {
         Ok(world) => world,

@@ -183,20 +183,18 @@ impl World {
         Who::ALL.into_iter().filter_map(rows).collect()
     }
 
-    /// Every row that somebody has, by list and key, as each of the three has it.
+    /// Every row that somebody has, as each of the three has it.
     pub(super) fn grid(&self) -> Result<Vec<GridRow>, Trouble> {
         let mut grid: Vec<GridRow> = Vec::new();
         for (column, rows) in self.each(Lists::shown)?.into_iter().enumerate() {
             for Shown { table, key, cell } in rows {
-                let at =
-                    grid.iter().position(|row| row.table == table && row.key == key).unwrap_or_else(|| {
-                        grid.push(GridRow { table, key, cells: [None, None, None] });
-                        grid.len() - 1
-                    });
+                let at = grid.iter().position(|row| row.is(table, &key)).unwrap_or_else(|| {
+                    grid.push(GridRow { table, key, cells: [None, None, None] });
+                    grid.len() - 1
+                });
                 grid[at].cells[column] = Some(cell);
             }
         }
-        grid.sort_by(|a, b| (b.table, &a.key).cmp(&(a.table, &b.key)));
         Ok(grid)
     }
 
@@ -206,6 +204,24 @@ impl World {
         while let Some(amiss) = self.amiss().await? {
             if self.clock.instant() >= deadline {
                 return Err(amiss.into());
+            }
+            self.clock.sleep(TICK).await;
+        }
+        Ok(())
+    }
+
+    /// Whether all three have rows, and the same.
+    pub(super) fn is_equal(&self) -> Result<bool, Trouble> {
+        let exports = self.each(Lists::export)?;
+        Ok(!exports[0].is_empty() && exports.iter().all(|export| *export == exports[0]))
+    }
+
+    /// Waits until all three have the same rows.
+    pub(super) async fn agree(&self) -> Result<(), Trouble> {
+        let deadline = self.clock.instant() + PATIENCE;
+        while !self.is_equal()? {
+            if self.clock.instant() >= deadline {
+                return Err(format!("the lists still differ after {PATIENCE:?}").into());
             }
             self.clock.sleep(TICK).await;
         }
