@@ -1,5 +1,6 @@
 //! Rows of one group: what each verb promises.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "a test is no actor: its tasks are its own")]
 
 mod support;
 

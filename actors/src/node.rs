@@ -239,7 +239,10 @@ impl State {
                     node: NodeNews { slot: self.handle.slot.clone() },
                     events: self.handle.events.clone(),
                 };
-                self.handle.membership.start(arguments, parent).await?
+                let id = self.handle.membership.start(arguments, parent).await?;
+                // A link that came up while nobody listened would stay silent for ever: it comes again.
+                self.routes.close_all();
+                id
             }
             Kind::Group(group) => {
                 let arguments = group::Arguments {
