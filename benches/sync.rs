@@ -2,6 +2,8 @@
 //!
 //! Two in-memory nodes in one process over the in-memory network without latency, on two threads.
 
+#![allow(clippy::disallowed_methods, reason = "a bench measures by the clock on the wall")]
+
 use std::time::{Duration, Instant};
 
 use actors::clock::Clock;
