@@ -133,3 +133,18 @@ async fn groups_can_be_founded_whatever_their_ids_begin_with() {
     assert_eq!(titles(&tasks(&ada, nul)), ["basil"]);
     net.close().await;
 }
+
+/// A peer that announced a group before it was known as a member was forgotten when the next op came in, and had no
+/// reason to announce it again. What peers announced now stays until they announce it anew.
+#[test]
+fn whoever_is_admitted_last_is_spoken_to_by_everybody() {
+    for seed in 0..30 {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().start_paused(true).build().unwrap().block_on(async {
+            let mut net = Net::seeded(seed).latency_ms(1..120).loss(0.03);
+            let [ada, ben, cid, dan, eve] = net.nodes(["ada", "ben", "cid", "dan", "eve"]).await;
+            net.group("home", &[&ada, &ben, &cid, &dan, &eve]).await;
+            net.assert_converged();
+        });
+    }
+}

@@ -1,7 +1,8 @@
 //! Which groups are spoken of on which link: announcements, gates and ledger sessions (stepped by `membership`).
 //!
 //! A group is announced to a device whose user the ledger admits, or that announced it first while it is pending
-//! here. It is open once both sides announced it. A member whom the peer does not know presents its grant.
+//! here. It is open once both sides announced it; of each side the newest announcement counts, since closing voids the
+//! ones before without a word. A member whom the peer does not know presents its grant.
 
 use std::collections::BTreeMap;
 
@@ -96,16 +97,18 @@ impl Links {
         }
     }
 
-    /// A peer that announces an open group again had closed it: our end of it is void.
+    /// A peer that announces an open group again had closed it: what we said since has gone nowhere.
     fn reopen(&mut self, link: LinkId, hello: &Hello) {
-        let Some(state) = self.links.get(&link) else { return };
+        let Some(state) = self.links.get_mut(&link) else { return };
         let (h, role) = (state.link.h(), state.link.role().peer());
         let again = |group: &&GroupId| {
             let token = hello::token(**group, h, role);
             hello.groups.iter().any(|announced| announced.token == token)
         };
-        for group in state.open.keys().filter(again).copied().collect::<Vec<_>>() {
-            self.close(link, group);
+        let reopened: Vec<_> = state.open.keys().filter(again).copied().collect();
+        state.open.retain(|group, _| !reopened.contains(group));
+        for group in reopened {
+            self.close_session(group, link);
         }
     }
 
@@ -252,7 +255,7 @@ impl Links {
         let Some(ours) = state.ours.iter().position(|announced| announced.group == group) else { return };
         let (h, role) = (*state.link.h(), state.link.role());
         let token = hello::token(group, &h, role.peer());
-        let Some(theirs) = state.theirs.iter().position(|theirs| theirs.token == token) else { return };
+        let Some(theirs) = state.theirs.iter().rposition(|theirs| theirs.token == token) else { return };
 
         let summary = self.arguments.summary(group, entry, &h);
         let in_sync = state.theirs[theirs].hash == summary
@@ -294,10 +297,6 @@ impl Links {
         for announced in state.ours.iter_mut().filter(|announced| announced.group == group) {
             announced.gate.close();
             announced.group = GroupId([0; 32]);
-        }
-        let token = hello::token(group, state.link.h(), state.link.role().peer());
-        for theirs in state.theirs.iter_mut().filter(|theirs| theirs.token == token) {
-            theirs.token = [0; 32];
         }
         if state.open.remove(&group).is_some() {
             self.close_session(group, link);
