@@ -67,10 +67,7 @@ pub fn decode_stored<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
     finish(bytes, bincode::decode_from_slice(bytes, config::<STORED_CLAIM_BYTES_MAX>()))
 }
 
-fn finish<T>(
-    bytes: &[u8],
-    decoded: Result<(T, usize), bincode::error::DecodeError>,
-) -> Result<T, DecodeError> {
+fn finish<T>(bytes: &[u8], decoded: Result<(T, usize), bincode::error::DecodeError>) -> Result<T, DecodeError> {
     match decoded {
         Ok((record, used)) if used == bytes.len() => Ok(record),
         Ok((_, used)) => Err(DecodeError::TrailingBytes { extra: bytes.len() - used }),

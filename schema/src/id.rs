@@ -126,7 +126,10 @@ mod tests {
     fn ids_survive_text() {
         let id = UserId(std::array::from_fn(|i| u8::try_from(i).unwrap()));
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert_eq!("xyz".parse::<UserId>(), Err(ParseIdError { kind: "user id", got: "xyz".into() }));
+        assert_eq!(
+            "xyz".parse::<UserId>(),
+            Err(ParseIdError { kind: "user id", got: "xyz".into() })
+        );
     }
 
     #[test]
