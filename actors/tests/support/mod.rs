@@ -160,46 +160,61 @@ impl Actor for Root {
 pub struct Peer {
     pub name: &'static str,
     pub clock: Clock,
-    pub network: MemoryNetwork,
     pub identity: DeviceIdentity,
     pub manager: ConnectionManagerHandle,
     pub board: Arc<Board>,
     pub root_heard: Arc<Mutex<Vec<String>>>,
+    transport: Arc<dyn Transport>,
+    address: String,
     root: ActorRef<()>,
 }
 
 impl Peer {
     /// Starts a node on the host `name` that listens at `memory://name`.
     pub async fn start(network: &MemoryNetwork, clock: &Clock, name: &'static str, seed: u8) -> Self {
+        let address = format!("memory://{name}");
+        Self::over(Arc::new(network.host(name)), clock, name, seed, &address).await
+    }
+
+    /// Starts a node on any network.
+    pub async fn over(
+        transport: Arc<dyn Transport>,
+        clock: &Clock,
+        name: &'static str,
+        seed: u8,
+        listen: &str,
+    ) -> Self {
         let root_heard = Arc::default();
         let (root, _) = Actor::spawn(None, Root, Arc::clone(&root_heard)).await.unwrap();
-        let peer = Self {
+        let mut peer = Self {
             name,
             clock: clock.clone(),
-            network: network.clone(),
             identity: identity(seed),
             manager: ConnectionManagerHandle::default(),
             board: Arc::default(),
             root_heard,
+            transport,
+            address: String::new(),
             root,
         };
         peer.start_manager().await;
-        assert_eq!(peer.manager.listen(&peer.address()).await.unwrap(), peer.address());
+        peer.address = peer.manager.listen(listen).await.unwrap();
         peer
     }
 
     pub async fn start_manager(&self) {
         let arguments = Arguments {
             clock: self.clock.clone(),
-            transport: Arc::new(self.network.host(self.name)),
+            transport: self.transport.clone(),
             identity: self.identity.clone(),
             switchboard: self.board.clone(),
         };
         self.manager.start(arguments, self.root.get_cell()).await.unwrap();
     }
 
-    pub fn address(&self) -> String {
-        format!("memory://{}", self.name)
+    /// Where others dial it.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     pub fn device(&self) -> DeviceId {
