@@ -56,12 +56,15 @@ fn place(address: &str) -> &str {
 async fn joined() -> (Stream, Stream, Box<dyn Listener>) {
     let mut listener = sockets().listen(ANY_PORT).await.unwrap();
     let address = listener.address().to_owned();
-    let dial = Clock::real().spawn(async move { sockets().dial(&address).await.unwrap() });
+    let dial = Clock::real().spawn(async move {
+        let mut dialled = sockets().dial(&address).await.unwrap();
+        dialled.writer.write_all(b"!").await.unwrap();
+        dialled.writer.flush().await.unwrap();
+        dialled
+    });
     let mut accepted = listener.accept().await.unwrap();
-    // The dialler is through once the other side reads.
-    let mut nothing = [0; 1];
-    let reading = accepted.reader.read(&mut nothing[..0]);
-    reading.await.unwrap();
+    // Whoever reads upgrades; else the dialler would wait.
+    assert_eq!(accepted.reader.read_u8().await.unwrap(), b'!');
     (dial.await.unwrap(), accepted, listener)
 }
 
@@ -235,6 +238,18 @@ async fn a_dialler_that_is_no_websocket_is_let_go() {
     .await;
 }
 
+/// A WebSocket, from here on spoken by hand.
+async fn upgraded(peer: &Peer) -> TcpStream {
+    let mut socket = TcpStream::connect(place(peer.address())).await.unwrap();
+    socket.write_all(UPGRADE.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(socket.read_u8().await.unwrap());
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", answer.escape_ascii());
+    socket
+}
+
 /// One frame of RFC 6455 §5.2, final, masked with zeros.
 fn message(opcode: u8, claimed: u64, payload: &[u8]) -> Vec<u8> {
     [&[0x80 | opcode, 0xff][..], &claimed.to_be_bytes(), &[0; 4], payload].concat()
@@ -268,8 +283,7 @@ async fn messages_that_carry_no_stream_end_it() {
         .into_iter()
         .enumerate()
         {
-            let mut socket = TcpStream::connect(place(ada.address())).await.unwrap();
-            socket.write_all(UPGRADE.as_bytes()).await.unwrap();
+            let mut socket = upgraded(ada).await;
             socket.write_all(&message(9, 0, b"")).await.unwrap(); // a ping hurts nobody
             socket.write_all(&said).await.unwrap();
             socket.shutdown().await.unwrap();
@@ -282,14 +296,12 @@ async fn messages_that_carry_no_stream_end_it() {
 #[tokio::test]
 async fn pings_of_websocket_are_answered_beside_the_stream() {
     let (ada, ben) = (start("ada", 1).await, start("ben", 2).await);
-    let mut socket = TcpStream::connect(place(ada.address())).await.unwrap();
-    socket.write_all(UPGRADE.as_bytes()).await.unwrap();
+    let mut socket = upgraded(&ada).await;
     socket.write_all(&message(9, 3, b"hey")).await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(&[0x8a, 3, b'h', b'e', b'y']) {
         assert_ne!(socket.read_buf(&mut answer).await.unwrap(), 0, "{}", answer.escape_ascii());
     }
-    assert!(answer.starts_with(b"HTTP/1.1 101"));
     ben.manager.connect(ada.address()).await.unwrap();
 }
 
