@@ -8,8 +8,9 @@ use actors::identity::Identity;
 use actors::node::group::INTENTS_TABLE;
 use actors::node::store::{Durability, SledOptions, StoreHandle};
 use actors::node::{Branch, NodeArguments, NodeHandle};
-use actors::transport::Transport;
 use actors::transport::memory::MemoryNetwork;
+use actors::transport::websocket::WebSockets;
+use actors::transport::{Transport, Transports};
 use schema::device::DeviceIdentity;
 use schema::limits::{GROUP_NAME_BYTES_MAX, GROUPS_MAX};
 use schema::{DeviceId, GroupId, UserId};
@@ -89,10 +90,11 @@ impl NodeBuilder {
         self
     }
 
-    /// Joins an in-memory network, for tests and demonstrations within one process.
+    /// Also joins an in-memory network, for tests and demonstrations within one process: `memory://…`.
     #[must_use]
     pub fn network(mut self, network: &MemoryNetwork, host: &str) -> Self {
-        self.transport = Some(Arc::new(network.host(host)));
+        let sockets = WebSockets::new(self.clock.clone());
+        self.transport = Some(Arc::new(Transports::new("ws", sockets).and("memory", network.host(host))));
         self
     }
 
@@ -115,9 +117,7 @@ impl NodeBuilder {
         };
         let device = DeviceIdentity::certify(&identity.user, identity.device, identity.agreement, &self.name);
         let device_id = device.device();
-        let transport = self
-            .transport
-            .unwrap_or_else(|| Arc::new(MemoryNetwork::seeded(self.clock.clone(), 0).host("alone")));
+        let transport = self.transport.unwrap_or_else(|| Arc::new(WebSockets::new(self.clock.clone())));
         let arguments = NodeArguments {
             clock: self.clock.clone(),
             user: identity.user,
@@ -260,7 +260,7 @@ impl Node {
         self.handle.events()
     }
 
-    /// Accepts links at an address; returns the address as others can dial it.
+    /// Accepts links at `HOST:PORT`, where port 0 takes any that is free; returns the address to dial, `ws://HOST:PORT`.
     ///
     /// # Errors
     /// [`ConnectError::Listen`].
@@ -268,7 +268,7 @@ impl Node {
         Ok(self.handle.connections().listen(address).await?)
     }
 
-    /// Dials an address, keeps the link, and dials again whenever it is lost.
+    /// Dials an address (`ws://HOST:PORT`), keeps the link, and dials again whenever it is lost.
     ///
     /// # Errors
     /// [`ConnectError::Connect`] when the first attempt fails; the address is still kept and tried again.

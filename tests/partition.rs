@@ -9,7 +9,7 @@ use std::time::Duration;
 use actors::clock::Random;
 use actors::node::store::engine::Engine;
 use peerbase::sim::{Net, Peer, faults};
-use peerbase::{Counter, ErrorKind, GroupId, GroupState, Role, Table, TableName, WriteError};
+use peerbase::{Counter, ErrorKind, GroupId, Role, Table, TableName};
 use proptest::prelude::*;
 use schema::DocumentId;
 use serde::{Deserialize, Serialize};

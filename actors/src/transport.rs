@@ -3,11 +3,13 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub mod framing;
 pub mod memory;
+pub mod websocket;
 
 /// A future in a box, so that a transport can be chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -40,6 +42,43 @@ pub struct Stream {
     pub peer: String,
 }
 
+/// Several transports at once: an address is for the one whose scheme it begins with, one without a scheme for the first.
+#[derive(Clone)]
+pub struct Transports(Vec<(&'static str, Arc<dyn Transport>)>);
+
+impl Transports {
+    /// Begins with the transport for addresses like `scheme://…`.
+    pub fn new(scheme: &'static str, transport: impl Transport) -> Self {
+        Self(vec![(scheme, Arc::new(transport))])
+    }
+
+    /// Adds another.
+    #[must_use]
+    pub fn and(mut self, scheme: &'static str, transport: impl Transport) -> Self {
+        self.0.push((scheme, Arc::new(transport)));
+        self
+    }
+
+    fn of(&self, address: &str) -> Result<&dyn Transport, TransportError> {
+        let found = match address.split_once("://") {
+            Some((scheme, _)) => self.0.iter().find(|(known, _)| *known == scheme),
+            None => self.0.first(),
+        };
+        let unknown = || TransportError::Address { address: address.to_owned() };
+        found.map(|(_, transport)| &**transport).ok_or_else(unknown)
+    }
+}
+
+impl Transport for Transports {
+    fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Stream, TransportError>> {
+        Box::pin(async move { self.of(address)?.dial(address).await })
+    }
+
+    fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Box<dyn Listener>, TransportError>> {
+        Box::pin(async move { self.of(address)?.listen(address).await })
+    }
+}
+
 /// Why there is no stream or no listener.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -55,6 +94,14 @@ pub enum TransportError {
     Unreachable {
         /// Who was dialled.
         address: String,
+    },
+    /// Somebody answers there, but not as this transport does; check the address.
+    #[error("who answers at {address} speaks no {expected}")]
+    Foreign {
+        /// Who was dialled.
+        address: String,
+        /// What was expected.
+        expected: &'static str,
     },
     /// Somebody listens there already.
     #[error("{address} is in use")]

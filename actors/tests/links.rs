@@ -4,23 +4,24 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use peerbase_actors as actors;
 
 use actors::clock::Clock;
 use actors::node::connection_manager::{ConnectError, Link, LinkClosed, LinkEnd, ListenError};
-use actors::transport::TransportError;
 use actors::transport::framing::StreamError;
 use actors::transport::memory::MemoryNetwork;
+use actors::transport::{Transport, TransportError};
 use schema::frame::{ByeReason, Hello, HelloGroup, LinkFrame};
-use schema::handshake::{HANDSHAKE_BYTES_MAX, HandshakeError, LinkRole};
+use schema::handshake::{Auth, HANDSHAKE_BYTES_MAX, Handshake, HandshakeError, LinkRole, RecordError, Terms};
 use schema::limits::{
-    FRAME_BYTES_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT, LINKS_MAX, MAILBOX_BYTES_MAX,
+    FRAME_BYTES_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT, LINK_AGE_MAX, LINKS_MAX, MAILBOX_BYTES_MAX,
     OUTBOUND_BYTES_MAX, STOP_TIMEOUT,
 };
-use support::{DEADLINE, Heard, Mallory, PANIC_CHANNEL, Peer, identity};
-use tokio::io::AsyncWriteExt;
+use support::{Authenticated, DEADLINE, Heard, Mallory, PANIC_CHANNEL, Peer, identity};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn net(seed: u64) -> (MemoryNetwork, Clock) {
     let clock = Clock::simulated(seed);
@@ -142,7 +143,7 @@ async fn ends_with(ada: &Peer, end: LinkEnd) {
 async fn a_peer_that_stalls_in_the_handshake_is_let_go() {
     beside(async |network, ada| {
         let began = ada.clock.instant();
-        let _mallory = Mallory::dial(network, "mallory", "memory://ada").await;
+        let _mallory = Mallory::dial(&network.host("mallory"), "memory://ada").await;
         ends_with(ada, LinkEnd::HandshakeTimeout).await;
         assert!(ada.clock.instant() - began < HANDSHAKE_TIMEOUT + Duration::from_secs(1));
     })
@@ -152,13 +153,25 @@ async fn a_peer_that_stalls_in_the_handshake_is_let_go() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_sends_garbage_is_let_go() {
     beside(async |network, ada| {
-        let mut mallory = Mallory::dial(network, "mallory", "memory://ada").await;
-        mallory.send(b"GET / HTTP/1.1\r\n\r\n").await;
-        let ended = ada.until_ended(|ended| matches!(ended.end, LinkEnd::Handshake(_))).await;
-        assert!(matches!(ended.end, LinkEnd::Handshake(HandshakeError::Opening(_))), "{ended:?}");
+        let host = network.host("mallory");
+        // Taken for a length: "GE", 18 245 bytes.
+        let mut mallory = Mallory::dial(&host, "memory://ada").await;
+        mallory.stream.writer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let too_long = StreamError::TooLong { got: 18_245, max: HANDSHAKE_BYTES_MAX };
+        ends_with(ada, LinkEnd::Stream(too_long)).await;
+
+        let mut mallory = Mallory::dial(&host, "memory://ada").await;
+        mallory.send(b"hello").await;
+        ends_with(ada, LinkEnd::Handshake(HandshakeError::Noise { message: 1 })).await;
         assert_eq!(mallory.receive().await, None);
 
-        let mut mallory = Mallory::meet(network, "mallory", "memory://ada", identity(9)).await;
+        let mut mallory = Mallory::dial(&host, "memory://ada").await;
+        mallory.send(&[9; 32]).await;
+        assert_eq!(mallory.receive().await.unwrap().len(), 96);
+        mallory.send(&[9; 64]).await;
+        ends_with(ada, LinkEnd::Handshake(HandshakeError::Noise { message: 3 })).await;
+
+        let mut mallory = Mallory::meet(&host, "memory://ada", identity(9)).await;
         mallory.send(&[0xff; 100]).await;
         ada.until_ended(|ended| matches!(ended.end, LinkEnd::Frame(_))).await;
         let bye = LinkFrame::Bye { reason: ByeReason::Protocol }.encode();
@@ -170,15 +183,10 @@ async fn a_peer_that_sends_garbage_is_let_go() {
 #[tokio::test(start_paused = true)]
 async fn a_gibibyte_that_is_announced_is_not_awaited() {
     beside(async |network, ada| {
-        let gibibyte = 1 << 30;
-        let mut mallory = Mallory::dial(network, "mallory", "memory://ada").await;
-        mallory.stream.writer.write_u32(gibibyte).await.unwrap();
-        let too_long = |max| LinkEnd::Stream(StreamError::TooLong { got: 1 << 30, max });
-        ends_with(ada, too_long(HANDSHAKE_BYTES_MAX)).await;
-
-        let mut mallory = Mallory::meet(network, "mallory", "memory://ada", identity(9)).await;
-        mallory.stream.writer.write_u32(gibibyte).await.unwrap();
-        ends_with(ada, too_long(FRAME_BYTES_MAX)).await;
+        let mut mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
+        mallory.send_record(&(1_u32 << 30).to_be_bytes()).await;
+        let too_long = StreamError::TooLong { got: 1 << 30, max: FRAME_BYTES_MAX };
+        ends_with(ada, LinkEnd::Stream(too_long)).await;
     })
     .await;
 }
@@ -186,24 +194,138 @@ async fn a_gibibyte_that_is_announced_is_not_awaited() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_closes_within_a_frame_is_told_from_one_that_ends() {
     beside(async |network, ada| {
-        let mut mallory = Mallory::meet(network, "mallory", "memory://ada", identity(9)).await;
-        mallory.stream.writer.write_all(b"\x00\x00\x00\x09half").await.unwrap();
+        let host = network.host("mallory");
+        let mut mallory = Mallory::meet(&host, "memory://ada", identity(9)).await;
+        mallory.send_record(b"\x00\x00\x00\x09half").await;
         drop(mallory);
         ends_with(ada, LinkEnd::Stream(StreamError::CutShort)).await;
 
-        drop(Mallory::meet(network, "mallory", "memory://ada", identity(9)).await);
+        drop(Mallory::meet(&host, "memory://ada", identity(9)).await);
         ends_with(ada, LinkEnd::Stream(StreamError::Ended)).await;
     })
     .await;
 }
 
+/// Authority 4.1, H5: on the wire of a real link.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_was_changed_repeated_or_never_sealed_ends_the_link() {
+    beside(async |network, ada| {
+        let host = network.host("mallory");
+        let ping = [&2_u32.to_be_bytes()[..], &LinkFrame::Ping { nonce: 1 }.encode()].concat();
+        let length = |record: &[u8]| u16::try_from(record.len()).unwrap().to_be_bytes();
+        let ends = async |wire: &[u8], mut mallory: Authenticated| {
+            let before = ada.manager.ends().await.unwrap().len();
+            mallory.send_raw(wire).await;
+            ada.until(|| async { ada.manager.ends().await.unwrap().len() > before }).await;
+            assert_eq!(mallory.receive().await, None, "and is not answered");
+            ada.manager.ends().await.unwrap().pop().unwrap().end
+        };
+        let tampered = LinkEnd::Stream(StreamError::Record(RecordError::Tampered));
+
+        let mut mallory = Mallory::meet(&host, "memory://ada", identity(9)).await;
+        let mut changed = mallory.seal(&ping);
+        changed[3] ^= 1;
+        assert_eq!(ends(&[&length(&changed)[..], &changed].concat(), mallory).await, tampered);
+
+        let mut mallory = Mallory::meet(&host, "memory://ada", identity(9)).await;
+        let _left_out = mallory.seal(&ping);
+        let next = mallory.seal(&ping);
+        assert_eq!(ends(&[&length(&next)[..], &next].concat(), mallory).await, tampered);
+
+        let mallory = Mallory::meet(&host, "memory://ada", identity(9)).await;
+        let plain = LinkFrame::Ping { nonce: 1 }.encode();
+        let short = LinkEnd::Stream(StreamError::Record(RecordError::Length { got: plain.len() }));
+        assert_eq!(ends(&[&length(&plain)[..], &plain].concat(), mallory).await, short);
+    })
+    .await;
+}
+
+/// Authority 4.1, H1 and scenario 23: who does not pass Auth is sent no frame, and none of its own is read.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_said_or_heard_before_auth() {
+    beside(async |network, ada| {
+        let mut mallory = Mallory::dial(&network.host("mallory"), "memory://ada").await;
+        let (mut machine, first) =
+            Handshake::initiator(identity(9), Terms { features: 1, ..Terms::default() }, [7; 32], None);
+        mallory.send(&first).await;
+        let second = mallory.receive().await.unwrap();
+        let step = machine.step(&second).unwrap();
+        mallory.send(&step.send[0]).await;
+        // The features struck out of a sealed Auth: it no longer opens.
+        let mut auth = step.send[1].clone();
+        let features = auth.len() - 16 - 64 - 1;
+        auth[features] ^= 1;
+        mallory.send(&auth).await;
+
+        ends_with(ada, LinkEnd::Handshake(HandshakeError::Record(RecordError::Tampered))).await;
+        assert_eq!(mallory.receive().await, None, "not even an Auth");
+        let up = ada.board.heard().iter().filter(|heard| matches!(heard, Heard::Up(..))).count();
+        assert_eq!(up, 1, "ben alone");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_reads_along() {
+    let clock = Clock::simulated(7);
+    let network = MemoryNetwork::seeded(clock.clone(), 7);
+    let mut listener = network.host("tap").listen("memory://tap").await.unwrap();
+    let ada = Peer::start(&network, &clock, "ada", 1).await;
+    let ben = Peer::start(&network, &clock, "ben", 2).await;
+    // Whatever ada and ben send each other passes the tap.
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (host, wire, tapped) = (network.host("tap"), seen.clone(), clock.clone());
+    clock.spawn(async move {
+        let dialled = listener.accept().await.unwrap();
+        let onward = host.dial("memory://ben").await.unwrap();
+        for (mut from, mut to) in [(dialled.reader, onward.writer), (onward.reader, dialled.writer)] {
+            let wire = wire.clone();
+            tapped.spawn(async move {
+                let mut buffer = vec![0; 65_536];
+                while let Ok(more @ 1..) = from.read(&mut buffer).await {
+                    wire.lock().unwrap().extend_from_slice(&buffer[..more]);
+                    to.write_all(&buffer[..more]).await.unwrap();
+                }
+            });
+        }
+    });
+    ada.manager.connect("memory://tap").await.unwrap();
+
+    talk(&ada, &ben, b"water the basil at noon").await;
+
+    let seen = seen.lock().unwrap().clone();
+    assert!(seen.len() > 500, "{} bytes passed", seen.len());
+    for secret in [&b"basil"[..], ada.device().as_bytes(), ben.device().as_bytes()] {
+        assert!(!seen.windows(secret.len()).any(|window| window == secret));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_day_a_link_is_made_anew_with_fresh_keys() {
+    let (_network, ada, ben) = two(7).await;
+    ada.manager.connect("memory://ben").await.unwrap();
+    let before = ada.link_to(&ben).await;
+
+    ada.clock.sleep(LINK_AGE_MAX - Duration::from_secs(60)).await;
+    assert!(!before.is_closed());
+    ada.clock.sleep(Duration::from_secs(120)).await;
+
+    let worn =
+        |end: &LinkEnd| matches!(end, LinkEnd::Worn | LinkEnd::ClosedByPeer { reason: ByeReason::Renew });
+    ada.until_ended(|ended| worn(&ended.end)).await;
+    ben.until_ended(|ended| worn(&ended.end)).await;
+    talk(&ada, &ben, b"a new day").await;
+    assert_ne!(ada.link_to(&ben).await.h(), before.h());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_auth_after_the_handshake_is_out_of_place() {
     beside(async |network, ada| {
-        let mut mallory = Mallory::meet(network, "mallory", "memory://ada", identity(9)).await;
+        let mut mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
         let signature = schema::key::Signature([0; 64]);
         let certificate = schema::signed::Envelope { payload: vec![], signature };
-        mallory.send(&LinkFrame::Auth(schema::handshake::Auth { certificate, signature }).encode()).await;
+        let auth = Auth { certificate, revocations: [0; 32], features: 0, signature };
+        mallory.send(&LinkFrame::Auth(auth).encode()).await;
         ends_with(ada, LinkEnd::OutOfPlace { kind: "auth" }).await;
     })
     .await;
@@ -213,7 +335,7 @@ async fn an_auth_after_the_handshake_is_out_of_place() {
 async fn a_peer_that_falls_silent_is_let_go_after_three_pings() {
     beside(async |network, ada| {
         let began = ada.clock.instant();
-        let _mallory = Mallory::meet(network, "mallory", "memory://ada", identity(9)).await;
+        let _mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
         ends_with(ada, LinkEnd::Silent).await;
         let lasted = (ada.clock.instant() - began).as_secs();
         assert!((45..=76).contains(&lasted), "{lasted} s");
@@ -224,7 +346,7 @@ async fn a_peer_that_falls_silent_is_let_go_after_three_pings() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_does_not_read_overflows_and_is_let_go() {
     beside(async |network, ada| {
-        let mallory = Mallory::meet(network, "mallory", "memory://ada", identity(9)).await;
+        let mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
         ada.until(|| async { ada.linked().await.len() == 2 }).await;
         let links = ada.manager.links().await.unwrap();
         let link = links.iter().find(|link| link.peer().device == identity(9).device()).unwrap();
@@ -245,13 +367,13 @@ async fn half_open_handshakes_from_one_place_are_few() {
     beside(async |network, ada| {
         let mut stalled = Vec::new();
         for _ in 0..HALF_OPEN_PER_PEER_MAX {
-            stalled.push(Mallory::dial(network, "mallory", "memory://ada").await);
+            stalled.push(Mallory::dial(&network.host("mallory"), "memory://ada").await);
         }
-        let mut one_more = Mallory::dial(network, "mallory", "memory://ada").await;
+        let mut one_more = Mallory::dial(&network.host("mallory"), "memory://ada").await;
         let began = ada.clock.instant();
         assert_eq!(one_more.receive().await, None);
         assert!(ada.clock.instant() - began < Duration::from_secs(1), "at once, not at the timeout");
-        let elsewhere = Mallory::meet(network, "cid", "memory://ada", identity(8)).await;
+        let elsewhere = Mallory::meet(&network.host("cid"), "memory://ada", identity(8)).await;
         drop(elsewhere);
     })
     .await;
@@ -264,11 +386,11 @@ async fn a_full_node_says_so_and_keeps_what_it_has() {
     let mut crowd = Vec::new();
     for seed in 0..LINKS_MAX {
         let identity = identity(100 + u8::try_from(seed).unwrap());
-        crowd.push(Mallory::meet(&network, "crowd", "memory://ada", identity).await);
+        crowd.push(Mallory::meet(&network.host("crowd"), "memory://ada", identity).await);
     }
     ada.until(|| async { ada.linked().await.len() == LINKS_MAX }).await;
 
-    let mut one_more = Mallory::meet(&network, "cid", "memory://ada", identity(3)).await;
+    let mut one_more = Mallory::meet(&network.host("cid"), "memory://ada", identity(3)).await;
 
     assert_eq!(one_more.receive().await, Some(LinkFrame::Bye { reason: ByeReason::Full }.encode()));
     assert_eq!(ada.linked().await.len(), LINKS_MAX);
@@ -342,11 +464,11 @@ async fn dials_that_cross_leave_one_link() {
 async fn a_device_that_comes_back_replaces_its_dead_link() {
     let (network, clock) = net(7);
     let ada = Peer::start(&network, &clock, "ada", 1).await;
-    let silent = Mallory::meet(&network, "mallory", "memory://ada", identity(9)).await;
+    let silent = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
     ada.until(|| async { ada.linked().await.len() == 1 }).await;
     let first = ada.manager.links().await.unwrap().remove(0);
 
-    let _again = Mallory::meet(&network, "mallory", "memory://ada", identity(9)).await;
+    let _again = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
 
     ada.until(|| async { ada.manager.links().await.unwrap().iter().any(|link| link.id() != first.id()) })
         .await;
@@ -428,7 +550,7 @@ async fn nothing_is_left_running_after_a_stop() {
     let (network, ada, ben) = two(7).await;
     ada.manager.connect("memory://ben").await.unwrap();
     ada.manager.connect("memory://nobody").await.unwrap_err();
-    let stalled = Mallory::dial(&network, "mallory", "memory://ada").await;
+    let stalled = Mallory::dial(&network.host("mallory"), "memory://ada").await;
     talk(&ada, &ben, b"hello").await;
     let began = ada.clock.instant();
 

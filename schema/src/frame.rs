@@ -1,7 +1,7 @@
 //! Every frame that crosses a link.
 //!
-//! Shape on the stream: length (u32, big endian, at most `FRAME_BYTES_MAX`) ‖ kind (one byte) ‖ body; what is encoded
-//! here is kind and body. Kinds: 0 Auth, 1 Hello, 2 Present, 3 Group, 4 Ping, 5 Pong, 6 Bye.
+//! Shape in the records of a link: length (u32, big endian, at most `FRAME_BYTES_MAX`) ‖ kind (one byte) ‖ body; what
+//! is encoded here is kind and body. Kinds: 0 Auth, 1 Hello, 2 Present, 3 Group, 4 Ping, 5 Pong, 6 Bye.
 
 use std::fmt;
 
@@ -82,6 +82,8 @@ pub enum ByeReason {
     NotAuthorized,
     /// The person at the other side took the address back.
     Disconnected,
+    /// The link's keys have lasted long enough: it is to be dialled again.
+    Renew,
 }
 
 impl LinkFrame {
@@ -150,8 +152,8 @@ mod tests {
         let twos = "02".repeat(32);
         let op = Envelope { payload: vec![1, 2], signature };
         check(
-            LinkFrame::Auth(Auth { certificate: op.clone(), signature }),
-            &format!("00 | 02 0102 | {sig} | {sig}"),
+            LinkFrame::Auth(Auth { certificate: op.clone(), revocations: [2; 32], features: 9, signature }),
+            &format!("00 | 02 0102 | {sig} | {twos} | 09 | {sig}"),
         );
         let group = HelloGroup { token: [1; 32], hash: [2; 32] };
         check(LinkFrame::Hello(Hello { groups: vec![group] }), &format!("01 | 01 | {ones} | {twos}"));
@@ -168,6 +170,7 @@ mod tests {
         check(LinkFrame::Bye { reason: ByeReason::Protocol }, "06 | 03");
         check(LinkFrame::Bye { reason: ByeReason::NotAuthorized }, "06 | 04");
         check(LinkFrame::Bye { reason: ByeReason::Disconnected }, "06 | 05");
+        check(LinkFrame::Bye { reason: ByeReason::Renew }, "06 | 06");
     }
 
     #[test]
@@ -206,10 +209,14 @@ mod tests {
             ByeReason::Protocol,
             ByeReason::NotAuthorized,
             ByeReason::Disconnected,
+            ByeReason::Renew,
         ]);
         prop_oneof![
-            (envelopes(), signatures())
-                .prop_map(|(certificate, signature)| LinkFrame::Auth(Auth { certificate, signature })),
+            (envelopes(), any::<([u8; 32], u64)>(), signatures()).prop_map(
+                |(certificate, (revocations, features), signature)| {
+                    LinkFrame::Auth(Auth { certificate, revocations, features, signature })
+                }
+            ),
             vec(groups, 0..20).prop_map(|groups| LinkFrame::Hello(Hello { groups })),
             (any::<[u8; 32]>(), vec(envelopes(), 0..5))
                 .prop_map(|(group, ops)| LinkFrame::Present { group: GroupId(group), ops }),

@@ -1,41 +1,46 @@
-//! Opening, then Auth; nothing else passes before both.
+//! Noise, then Auth; nothing else passes before both.
 //!
-//! Shape (authority 3.10 without Noise, which will take the place of the openings and of `h`): the initiator sends its
-//! opening; the responder its own and its Auth; the initiator its Auth. Bytes in, bytes out; the caller keeps time.
-//! Until Noise is inside, a link is authenticated but not private.
+//! Shape (authority 3.10), a message with its sender's Noise tokens each; payloads are empty:
+//! ```text
+//! -> e        <- e, ee, s, es        -> s, se        -> record: Auth        <- record: Auth
+//! ```
+//! Everything on a link is a length (u16, big endian) and a message; [`Records`] follow. Bytes in, bytes out; the
+//! caller keeps the length, the time and the randomness. The responder says who it is once it knows to whom.
 
-use bincode::{Decode, Encode};
+use zeroize::Zeroizing;
 
 use crate::codec::{self, DecodeError};
 use crate::device::{DeviceCert, DeviceIdentity};
 use crate::frame::LinkFrame;
-use crate::id::hash;
-use crate::key::{self, BadSignature, Signature};
-use crate::signed::{Envelope, Record, Signed, SignedError};
+use crate::key::{AgreementKey, BadSignature};
+use crate::signed::{Record, Signed, SignedError};
 use crate::{DeviceId, UserId};
 
-/// The protocol that this build speaks; there is no falling back to an older one.
-pub const PROTOCOL_VERSION: u16 = 1;
-/// Largest message of a handshake, bytes: an Auth with the longest certificate, with room for what Noise adds.
+mod auth;
+mod noise;
+mod record;
+mod resolver;
+
+pub use auth::Auth;
+use auth::Binding;
+use noise::{Mismatch, Noise, Split};
+pub use record::{RECORD_TAG_BYTES, RecordCipher, RecordError, Records};
+
+/// The protocol that this build speaks; there is no falling back to an older one. Another one fails like another
+/// network: neither side learns which it was.
+pub const PROTOCOL: &str = "peerbase/1";
+/// Largest message of a handshake, bytes: an Auth with the longest certificate, sealed.
 pub const HANDSHAKE_BYTES_MAX: usize = 1024;
-const KIND: &str = "handshake";
 
-/// The first message each way.
-#[derive(Encode, Decode)]
-struct Opening {
-    version: u16,
-    nonce: [u8; 32],
-    /// The device's X25519 public key, which its certificate must name.
-    static_key: [u8; 32],
-}
-
-/// Proves who speaks on a link: a certificate, and a live signature by the certified device.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Auth {
-    /// A signed [`DeviceCert`].
-    pub certificate: Envelope,
-    /// By the device, over role byte ‖ h ‖ device ‖ peer's static key.
-    pub signature: Signature,
+/// What both sides of a link must say alike, and what this side offers beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Devices of different networks do not understand each other. Empty: the network of those who did not choose.
+    pub network: String,
+    /// Of the device revocations that this side knows; zeros where it does not say.
+    pub revocations: [u8; 32],
+    /// What this side can do beyond version 1, a bit each. None is defined yet.
+    pub features: u64,
 }
 
 /// Which side of a link this device is.
@@ -74,6 +79,10 @@ pub struct PeerIdentity {
     pub device: DeviceId,
     /// The user's word for the device.
     pub certificate: Signed<DeviceCert>,
+    /// Of the device revocations that it knows; zeros where it does not say.
+    pub revocations: [u8; 32],
+    /// What it can do beyond version 1, a bit each; unknown ones mean nothing.
+    pub features: u64,
 }
 
 /// What a handshake yields.
@@ -88,30 +97,28 @@ pub struct Established {
 }
 
 /// What one step asks for.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Step {
     /// Messages to send, in order.
     pub send: Vec<Vec<u8>>,
-    /// Both sides' Auth has passed, or will pass at the peer once `send` arrives.
-    pub established: Option<Established>,
+    /// The peer's Auth has passed; ours has, or will once `send` arrives. What follows is under these ciphers.
+    pub established: Option<(Established, Records)>,
 }
 
 /// Why a handshake came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The opening is not one.
-    #[error("malformed opening")]
-    Opening(#[source] DecodeError),
-    /// The peer speaks another version of the protocol; one of the two needs an update.
-    #[error("peer speaks protocol version {theirs}, this device {ours}")]
-    Version {
-        /// Our version.
-        ours: u16,
-        /// The peer's version.
-        theirs: u16,
+    /// The peer speaks something else, another version or in another network; or somebody between changed a byte.
+    #[error("message {message} of 3 is none of this protocol and network")]
+    Noise {
+        /// Which message, from 1.
+        message: u8,
     },
-    /// The bytes after the opening are no frame.
+    /// What came in the place of Auth does not open.
+    #[error("auth does not open")]
+    Record(#[source] RecordError),
+    /// The bytes in the first record are no frame.
     #[error("malformed auth")]
     Auth(#[source] DecodeError),
     /// The peer sent something else where only Auth may stand.
@@ -146,119 +153,129 @@ pub enum HandshakeError {
 }
 
 enum State {
-    AwaitOpening,
-    AwaitAuth { h: [u8; 32], peer_static: [u8; 32] },
+    /// The responder, before the first message.
+    AwaitFirst(Noise),
+    /// The initiator, before the second.
+    AwaitSecond(Noise),
+    /// The responder, before the third.
+    AwaitThird(Noise),
+    /// Noise is through.
+    AwaitAuth(Split),
     Over,
 }
 
 /// One side of one handshake.
 pub struct Handshake {
     identity: DeviceIdentity,
-    nonce: [u8; 32],
+    terms: Terms,
     role: LinkRole,
     expected: Option<DeviceId>,
     state: State,
 }
 
 impl Handshake {
-    /// Starts as the side that dialled; `nonce` is fresh randomness, `expected` whom it dialled if it knows.
+    /// Starts as the side that dialled; `ephemeral` is fresh randomness, `expected` whom it dialled if it knows.
     /// Also returns the first message to send.
     pub fn initiator(
         identity: DeviceIdentity,
-        nonce: [u8; 32],
+        terms: Terms,
+        ephemeral: [u8; 32],
         expected: Option<DeviceId>,
     ) -> (Self, Vec<u8>) {
-        let machine =
-            Self { identity, nonce, role: LinkRole::Initiator, expected, state: State::AwaitOpening };
-        let opening = machine.opening();
-        (machine, opening)
+        let mut noise = Self::noise(LinkRole::Initiator, &identity.agreement, &terms, ephemeral);
+        let Ok(first) = noise.write(&[]) else { unreachable!("the first message rests on nothing") };
+        let state = State::AwaitSecond(noise);
+        (Self { identity, terms, role: LinkRole::Initiator, expected, state }, first)
     }
 
-    /// Starts as the side that was dialled; `nonce` is fresh randomness.
-    pub fn responder(identity: DeviceIdentity, nonce: [u8; 32]) -> Self {
-        Self { identity, nonce, role: LinkRole::Responder, expected: None, state: State::AwaitOpening }
+    /// Starts as the side that was dialled; `ephemeral` is fresh randomness.
+    pub fn responder(identity: DeviceIdentity, terms: Terms, ephemeral: [u8; 32]) -> Self {
+        let noise = Self::noise(LinkRole::Responder, &identity.agreement, &terms, ephemeral);
+        let state = State::AwaitFirst(noise);
+        Self { identity, terms, role: LinkRole::Responder, expected: None, state }
+    }
+
+    fn noise(role: LinkRole, agreement: &AgreementKey, terms: &Terms, ephemeral: [u8; 32]) -> Noise {
+        let prologue = [PROTOCOL, &terms.network].concat();
+        Noise::new(role, agreement, Zeroizing::new(ephemeral), prologue.as_bytes())
     }
 
     /// Takes one message of the peer.
     ///
     /// # Errors
-    /// [`HandshakeError`] names what the peer failed; the handshake is then over.
+    /// [`HandshakeError`] names what the peer failed; the handshake is then over, and nothing of ours was sent since.
     pub fn step(&mut self, message: &[u8]) -> Result<Step, HandshakeError> {
+        let failed = |message| move |Mismatch| HandshakeError::Noise { message };
+        let mut step = Step::default();
         match std::mem::replace(&mut self.state, State::Over) {
-            State::AwaitOpening => self.opened(message),
-            State::AwaitAuth { h, peer_static } => self.authenticated(message, h, peer_static),
-            State::Over => Err(HandshakeError::Over),
+            State::AwaitFirst(mut noise) => {
+                noise.read(message).map_err(failed(1))?;
+                step.send.push(noise.write(&[]).map_err(failed(1))?);
+                self.state = State::AwaitThird(noise);
+            }
+            State::AwaitSecond(mut noise) => {
+                noise.read(message).map_err(failed(2))?;
+                step.send.push(noise.write(&[]).map_err(failed(2))?);
+                let mut secured = noise.split().map_err(failed(2))?;
+                // Else the responder would notice first, and we would dial ourselves again and again.
+                if secured.peer_static == self.own_static() {
+                    return Err(HandshakeError::OwnDevice);
+                }
+                step.send.push(self.auth(&mut secured));
+                self.state = State::AwaitAuth(secured);
+            }
+            State::AwaitThird(mut noise) => {
+                noise.read(message).map_err(failed(3))?;
+                self.state = State::AwaitAuth(noise.split().map_err(failed(3))?);
+            }
+            State::AwaitAuth(mut secured) => {
+                let peer = self.check(message, &mut secured)?;
+                if self.role == LinkRole::Responder {
+                    step.send.push(self.auth(&mut secured));
+                }
+                let Split { h, records, .. } = secured;
+                step.established = Some((Established { peer, h, role: self.role }, records));
+            }
+            State::Over => return Err(HandshakeError::Over),
         }
+        Ok(step)
     }
 
-    fn opened(&mut self, message: &[u8]) -> Result<Step, HandshakeError> {
-        let peer: Opening = codec::decode(message, HANDSHAKE_BYTES_MAX).map_err(HandshakeError::Opening)?;
-        if peer.version != PROTOCOL_VERSION {
-            return Err(HandshakeError::Version { ours: PROTOCOL_VERSION, theirs: peer.version });
-        }
-        let (initiator, responder) = match self.role {
-            LinkRole::Initiator => (&self.nonce, &peer.nonce),
-            LinkRole::Responder => (&peer.nonce, &self.nonce),
-        };
-        let h = hash(KIND, &[initiator, responder, &PROTOCOL_VERSION.to_be_bytes()]);
-        let mut send = Vec::new();
-        if self.role == LinkRole::Responder {
-            send.push(self.opening());
-        }
-        send.push(self.auth(&h, &peer.static_key));
-        self.state = State::AwaitAuth { h, peer_static: peer.static_key };
-        Ok(Step { send, established: None })
+    fn own_static(&self) -> [u8; 32] {
+        self.identity.certificate.record().agreement
     }
 
-    // Authority 3.10, checks in its order; whether the peer is blocked or revoked is for those above the link.
-    fn authenticated(
-        &self,
-        message: &[u8],
-        h: [u8; 32],
-        peer_static: [u8; 32],
-    ) -> Result<Step, HandshakeError> {
-        let auth = match codec::decode(message, HANDSHAKE_BYTES_MAX).map_err(HandshakeError::Auth)? {
+    fn auth(&self, secured: &mut Split) -> Vec<u8> {
+        let binding = Binding { role: self.role, h: secured.h, reader_static: secured.peer_static };
+        let mut auth = LinkFrame::Auth(Auth::sign(&self.identity, &self.terms, binding)).encode();
+        let tag = secured.records.send.seal(&mut auth).expect("an Auth fits the first record");
+        auth.extend_from_slice(&tag);
+        auth
+    }
+
+    fn check(&self, message: &[u8], secured: &mut Split) -> Result<PeerIdentity, HandshakeError> {
+        let mut message = message.to_vec();
+        let frame = secured.records.receive.open(&mut message).map_err(HandshakeError::Record)?;
+        let auth = match codec::decode(frame, HANDSHAKE_BYTES_MAX).map_err(HandshakeError::Auth)? {
             LinkFrame::Auth(auth) => auth,
             other => return Err(HandshakeError::BeforeAuth { kind: other.kind() }),
         };
-        let certificate =
-            Signed::<DeviceCert>::verify(auth.certificate).map_err(HandshakeError::Certificate)?;
-        let DeviceCert { user, device, agreement: dh, .. } = *certificate.record();
-        if dh != peer_static {
-            return Err(HandshakeError::StaticKey);
-        }
-        let own_static = self.identity.certificate.record().agreement;
-        let proof = proof(self.role.peer(), &h, device, &own_static);
-        key::verify(KIND, &proof, device.as_bytes(), &auth.signature).map_err(HandshakeError::Signature)?;
-        if device == self.identity.device() {
+        let binding = Binding { role: self.role.peer(), h: secured.h, reader_static: self.own_static() };
+        let peer = auth.check(binding, &secured.peer_static)?;
+        if peer.device == self.identity.device() {
             return Err(HandshakeError::OwnDevice);
         }
-        if let Some(expected) = self.expected.filter(|expected| *expected != device) {
-            return Err(HandshakeError::UnexpectedDevice { expected, got: device });
+        match self.expected.filter(|expected| *expected != peer.device) {
+            Some(expected) => Err(HandshakeError::UnexpectedDevice { expected, got: peer.device }),
+            None => Ok(peer),
         }
-        let peer = PeerIdentity { user, device, certificate };
-        Ok(Step { send: Vec::new(), established: Some(Established { peer, h, role: self.role }) })
-    }
-
-    fn opening(&self) -> Vec<u8> {
-        let static_key = self.identity.certificate.record().agreement;
-        codec::encode(&Opening { version: PROTOCOL_VERSION, nonce: self.nonce, static_key })
-    }
-
-    fn auth(&self, h: &[u8; 32], peer_static: &[u8; 32]) -> Vec<u8> {
-        let proof = proof(self.role, h, self.identity.device(), peer_static);
-        let signature = self.identity.signing.sign(KIND, &proof);
-        LinkFrame::Auth(Auth { certificate: self.identity.certificate.envelope().clone(), signature })
-            .encode()
     }
 }
 
-/// What a device signs: its side of this link, with this peer. The role byte forbids reflection.
-fn proof(role: LinkRole, h: &[u8; 32], device: DeviceId, peer_static: &[u8; 32]) -> Vec<u8> {
-    [&[role.byte()][..], h, device.as_bytes(), peer_static].concat()
-}
-
-const _: () = assert!(DeviceCert::BYTES_MAX + 2 * 64 + 8 <= HANDSHAKE_BYTES_MAX, "an Auth must fit");
+const _: () = assert!(
+    DeviceCert::BYTES_MAX + 2 * 64 + 32 + 9 + 8 + RECORD_TAG_BYTES <= HANDSHAKE_BYTES_MAX,
+    "an Auth must fit"
+);
 
 #[cfg(test)]
 mod tests;

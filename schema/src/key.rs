@@ -88,7 +88,7 @@ impl AgreementKey {
         Self(seed.into())
     }
 
-    /// The secret, for the identity file alone.
+    /// The secret, for the identity file and the handshake alone.
     pub fn seed(&self) -> zeroize::Zeroizing<[u8; 32]> {
         zeroize::Zeroizing::new(self.0.to_bytes())
     }

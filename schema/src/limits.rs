@@ -17,6 +17,14 @@ pub const SYNC_MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// One frame on a link, bytes: bigger things are split over frames.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
+/// One record on a link, bytes of ciphertext: Noise's own limit.
+pub const RECORD_BYTES_MAX: usize = 65_535;
+/// Records of one direction after which its key is replaced by the next.
+pub const REKEY_RECORDS: u64 = 65_536;
+/// Bytes that one direction of a link carries before the link is made anew with fresh keys.
+pub const LINK_BYTES_MAX: u64 = 64 << 30;
+/// How long a link lasts before it is made anew with fresh keys.
+pub const LINK_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// What one peer may have waiting in our mailboxes, bytes.
 pub const MAILBOX_BYTES_MAX: usize = 8 << 20;
 /// Data that a session sends before it waits for an acknowledgement, bytes.

@@ -13,16 +13,17 @@ use actors::clock::Clock;
 use actors::node::connection_manager::{
     Arguments, ConnectionManagerHandle, Ended, Link, LinkEnd, LinkId, Switchboard,
 };
-use actors::transport::framing::{flush, read_body, read_length, write_frame};
+use actors::transport::framing::{FrameReader, read_message, write_messages};
 use actors::transport::memory::MemoryNetwork;
 use actors::transport::{Stream, Transport};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use schema::DeviceId;
 use schema::device::DeviceIdentity;
 use schema::frame::LinkFrame;
-use schema::handshake::Handshake;
+use schema::handshake::{HANDSHAKE_BYTES_MAX, Handshake, RecordCipher, Records, Terms};
 use schema::key::{AgreementKey, SigningKey};
 use schema::limits::FRAME_BYTES_MAX;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 /// No test waits longer, in virtual time.
@@ -159,46 +160,61 @@ impl Actor for Root {
 pub struct Peer {
     pub name: &'static str,
     pub clock: Clock,
-    pub network: MemoryNetwork,
     pub identity: DeviceIdentity,
     pub manager: ConnectionManagerHandle,
     pub board: Arc<Board>,
     pub root_heard: Arc<Mutex<Vec<String>>>,
+    transport: Arc<dyn Transport>,
+    address: String,
     root: ActorRef<()>,
 }
 
 impl Peer {
     /// Starts a node on the host `name` that listens at `memory://name`.
     pub async fn start(network: &MemoryNetwork, clock: &Clock, name: &'static str, seed: u8) -> Self {
+        let address = format!("memory://{name}");
+        Self::over(Arc::new(network.host(name)), clock, name, seed, &address).await
+    }
+
+    /// Starts a node on any network.
+    pub async fn over(
+        transport: Arc<dyn Transport>,
+        clock: &Clock,
+        name: &'static str,
+        seed: u8,
+        listen: &str,
+    ) -> Self {
         let root_heard = Arc::default();
         let (root, _) = Actor::spawn(None, Root, Arc::clone(&root_heard)).await.unwrap();
-        let peer = Self {
+        let mut peer = Self {
             name,
             clock: clock.clone(),
-            network: network.clone(),
             identity: identity(seed),
             manager: ConnectionManagerHandle::default(),
             board: Arc::default(),
             root_heard,
+            transport,
+            address: String::new(),
             root,
         };
         peer.start_manager().await;
-        assert_eq!(peer.manager.listen(&peer.address()).await.unwrap(), peer.address());
+        peer.address = peer.manager.listen(listen).await.unwrap();
         peer
     }
 
     pub async fn start_manager(&self) {
         let arguments = Arguments {
             clock: self.clock.clone(),
-            transport: Arc::new(self.network.host(self.name)),
+            transport: self.transport.clone(),
             identity: self.identity.clone(),
             switchboard: self.board.clone(),
         };
         self.manager.start(arguments, self.root.get_cell()).await.unwrap();
     }
 
-    pub fn address(&self) -> String {
-        format!("memory://{}", self.name)
+    /// Where others dial it.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     pub fn device(&self) -> DeviceId {
@@ -254,14 +270,14 @@ pub struct Mallory {
 
 impl Mallory {
     /// Dials as far as the stream.
-    pub async fn dial(network: &MemoryNetwork, from: &str, address: &str) -> Self {
-        Self { stream: network.host(from).dial(address).await.unwrap() }
+    pub async fn dial(transport: &impl Transport, address: &str) -> Self {
+        Self { stream: transport.dial(address).await.unwrap() }
     }
 
     /// Dials and passes the handshake.
-    pub async fn meet(network: &MemoryNetwork, from: &str, address: &str, identity: DeviceIdentity) -> Self {
-        let mut mallory = Self::dial(network, from, address).await;
-        let (mut machine, first) = Handshake::initiator(identity, [7; 32], None);
+    pub async fn meet(transport: &impl Transport, address: &str, identity: DeviceIdentity) -> Authenticated {
+        let mut mallory = Self::dial(transport, address).await;
+        let (mut machine, first) = Handshake::initiator(identity, Terms::default(), [7; 32], None);
         mallory.send(&first).await;
         loop {
             let message = mallory.receive().await.unwrap();
@@ -269,20 +285,65 @@ impl Mallory {
             for sent in &step.send {
                 mallory.send(sent).await;
             }
-            if step.established.is_some() {
-                return mallory;
+            if let Some((_, records)) = step.established {
+                let Records { send, receive } = records;
+                return Authenticated {
+                    reader: FrameReader::new(mallory.stream.reader, receive),
+                    writer: mallory.stream.writer,
+                    cipher: send,
+                };
             }
         }
     }
 
+    /// One message of a handshake, or what looks like one.
+    pub async fn send(&mut self, message: &[u8]) {
+        write_messages(&mut self.stream.writer, &[message.to_vec()]).await.unwrap();
+    }
+
+    /// The next message; none once the stream is over.
+    pub async fn receive(&mut self) -> Option<Vec<u8>> {
+        read_message(&mut self.stream.reader, HANDSHAKE_BYTES_MAX).await.ok()
+    }
+}
+
+/// A device that has proven who it is, and then says what it likes.
+pub struct Authenticated {
+    reader: FrameReader<Box<dyn AsyncRead + Send + Unpin>>,
+    writer: Box<dyn AsyncWrite + Send + Unpin>,
+    cipher: RecordCipher,
+}
+
+impl Authenticated {
+    /// A frame.
     pub async fn send(&mut self, frame: &[u8]) {
-        write_frame(&mut self.stream.writer, frame).await.unwrap();
-        flush(&mut self.stream.writer).await.unwrap();
+        let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
+        self.send_record(&[&length, frame].concat()).await;
+    }
+
+    /// A record that holds anything.
+    pub async fn send_record(&mut self, content: &[u8]) {
+        let record = self.seal(content);
+        write_messages(&mut self.writer, &[record]).await.unwrap();
+    }
+
+    /// The next record, sealed but not sent.
+    pub fn seal(&mut self, content: &[u8]) -> Vec<u8> {
+        let mut record = content.to_vec();
+        let tag = self.cipher.seal(&mut record).unwrap();
+        record.extend(tag);
+        record
+    }
+
+    /// Bytes without any seal.
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        self.writer.write_all(bytes).await.unwrap();
+        self.writer.flush().await.unwrap();
     }
 
     /// The next frame; none once the stream is over.
     pub async fn receive(&mut self) -> Option<Vec<u8>> {
-        let length = read_length(&mut self.stream.reader, FRAME_BYTES_MAX).await.ok()?;
-        read_body(&mut self.stream.reader, length, || ()).await.ok()
+        let length = self.reader.read_length(FRAME_BYTES_MAX).await.ok()?;
+        self.reader.read_body(length, || ()).await.ok()
     }
 }

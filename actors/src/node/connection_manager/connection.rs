@@ -9,7 +9,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
 use schema::device::DeviceIdentity;
 use schema::frame::{ByeReason, LinkFrame};
-use schema::limits::{FRAME_BYTES_MAX, MAILBOX_BYTES_MAX, PING_EVERY};
+use schema::limits::{FRAME_BYTES_MAX, LINK_AGE_MAX, MAILBOX_BYTES_MAX, PING_EVERY};
 use tokio::task::JoinSet;
 
 use super::ConnectionManagerHandle;
@@ -105,7 +105,7 @@ enum Phase {
     /// The manager decides whether to keep the link.
     Met { link: Link, reader: Reader },
     /// Frames flow.
-    Open { announced: Announced, mailbox: Admission, pulse: Pulse },
+    Open { announced: Announced, since: Duration, mailbox: Admission, pulse: Pulse },
     /// Nothing more to do.
     Over,
 }
@@ -157,7 +157,8 @@ impl State {
             last.say(Message::Ended(end));
         });
         let announced = Announced { link: link.clone(), switchboard: self.switchboard.clone() };
-        self.phase = Phase::Open { announced, mailbox, pulse: Pulse::default() };
+        let since = self.clock.instant();
+        self.phase = Phase::Open { announced, since, mailbox, pulse: Pulse::default() };
         self.arm(myself);
         self.switchboard.up(link);
     }
@@ -186,10 +187,15 @@ impl State {
     }
 
     fn tick(&mut self, myself: &ActorRef<Message>) {
-        let Phase::Open { announced, mailbox, pulse } = &mut self.phase else { return };
+        let Phase::Open { announced, since, mailbox, pulse } = &mut self.phase else { return };
+        let now = self.clock.instant();
+        if now.saturating_sub(*since) >= LINK_AGE_MAX {
+            announced.link.end(LinkEnd::Worn);
+            return;
+        }
         // With room for two more frames its reader cannot be waiting.
         let held_up = mailbox.free() < 2 * FRAME_BYTES_MAX;
-        match pulse.tick(self.clock.instant(), announced.link.heard(), held_up) {
+        match pulse.tick(now, announced.link.heard(), held_up) {
             Beat::Silent => announced.link.end(LinkEnd::Silent),
             Beat::Ping(nonce) => {
                 // A closed link ends by itself.
@@ -229,6 +235,7 @@ fn farewell(end: &LinkEnd) -> Option<ByeReason> {
     match end {
         LinkEnd::Closed { reason } => Some(*reason),
         LinkEnd::Frame(_) | LinkEnd::OutOfPlace { .. } => Some(ByeReason::Protocol),
+        LinkEnd::Worn => Some(ByeReason::Renew),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! How the rest of the node speaks to the connection manager, and what may go wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr};
@@ -24,7 +24,8 @@ pub struct ConnectionManagerHandle {
 /// What a restart must find again.
 #[derive(Default)]
 pub(super) struct Wanted {
-    pub(super) listen: BTreeSet<String>,
+    /// What was asked for, and what it became.
+    pub(super) listen: BTreeMap<String, String>,
     pub(super) dial: BTreeMap<String, Option<DeviceId>>,
     pub(super) links_made: u64,
 }

@@ -76,6 +76,9 @@ pub enum LinkEnd {
         /// Bytes allowed.
         max: usize,
     },
+    /// The link's keys have carried `LINK_BYTES_MAX` or lasted `LINK_AGE_MAX`; dialled again for fresh ones.
+    #[error("keys of the link are worn")]
+    Worn,
     /// This side ended it.
     #[error("closed here: {reason:?}")]
     Closed {

@@ -6,23 +6,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use schema::DeviceId;
 use schema::device::DeviceIdentity;
 use schema::frame::LinkFrame;
-use schema::handshake::{Established, HANDSHAKE_BYTES_MAX, Handshake, Step};
+use schema::handshake::{Established, HANDSHAKE_BYTES_MAX, Handshake, RecordError, Records, Step, Terms};
 use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::sync::mpsc;
 
 use super::link::{Link, LinkEnd, Outgoing};
 use crate::admission::{Admission, Permit};
 use crate::clock::Clock;
-use crate::transport::framing::{flush, read_body, read_length, write_frame};
+use crate::transport::framing::{FrameReader, FrameWriter, StreamError, read_message, write_messages};
 use crate::transport::{Stream, Transport};
 
+/// So that a record's length does not cost a look at the stream of its own.
 const BUFFER_BYTES: usize = 64 << 10;
 /// What a waiting frame costs besides its bytes; without it, a flood of tiny frames would pass the bound.
 const FRAME_OVERHEAD_BYTES: usize = 256;
 
-pub(super) type Reader = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
-pub(super) type Writer = BufWriter<Box<dyn AsyncWrite + Send + Unpin>>;
+type Incoming = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
+type Outbound = Box<dyn AsyncWrite + Send + Unpin>;
+pub(super) type Reader = FrameReader<Incoming>;
+pub(super) type Writer = FrameWriter<Outbound>;
 
 /// Where a connection gets its stream.
 pub(in crate::node::connection_manager) enum Origin {
@@ -56,43 +59,41 @@ pub(super) async fn meet(
     identity: DeviceIdentity,
     origin: Origin,
 ) -> Result<Met, LinkEnd> {
-    let nonce = clock.random_bytes();
+    let (ephemeral, terms) = (clock.random_bytes(), Terms::default());
     let (stream, mut machine, first, _half_open) = match origin {
         Origin::Dial { address, expected } => {
             let dialled = clock.timeout(DIAL_TIMEOUT, transport.dial(&address)).await;
             let stream = dialled.map_err(|_| LinkEnd::DialTimeout)?.map_err(LinkEnd::Dial)?;
-            let (machine, first) = Handshake::initiator(identity, nonce, expected);
+            let (machine, first) = Handshake::initiator(identity, terms, ephemeral, expected);
             (stream, machine, Some(first), None)
         }
         Origin::Accepted { stream, half_open } => {
-            (stream, Handshake::responder(identity, nonce), None, Some(half_open))
+            (stream, Handshake::responder(identity, terms, ephemeral), None, Some(half_open))
         }
     };
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, stream.reader);
-    let mut writer = BufWriter::with_capacity(BUFFER_BYTES, stream.writer);
+    let mut writer = stream.writer;
     let talk = shake_hands(&mut machine, first, &mut reader, &mut writer);
-    let established =
+    let (established, Records { send, receive }) =
         clock.timeout(HANDSHAKE_TIMEOUT, talk).await.map_err(|_| LinkEnd::HandshakeTimeout)??;
-    Ok(Met { established, reader, writer })
+    Ok(Met { established, reader: FrameReader::new(reader, receive), writer: FrameWriter::new(writer, send) })
 }
 
 async fn shake_hands(
     machine: &mut Handshake,
     first: Option<Vec<u8>>,
-    reader: &mut Reader,
-    writer: &mut Writer,
-) -> Result<Established, LinkEnd> {
+    reader: &mut Incoming,
+    writer: &mut Outbound,
+) -> Result<(Established, Records), LinkEnd> {
     let mut step = Step { send: first.into_iter().collect(), established: None };
     loop {
-        for message in &step.send {
-            write_frame(writer, message).await.map_err(LinkEnd::Stream)?;
+        if !step.send.is_empty() {
+            write_messages(writer, &step.send).await.map_err(LinkEnd::Stream)?;
         }
-        flush(writer).await.map_err(LinkEnd::Stream)?;
         if let Some(established) = step.established {
             return Ok(established);
         }
-        let length = read_length(reader, HANDSHAKE_BYTES_MAX).await.map_err(LinkEnd::Stream)?;
-        let message = read_body(reader, length, || ()).await.map_err(LinkEnd::Stream)?;
+        let message = read_message(reader, HANDSHAKE_BYTES_MAX).await.map_err(LinkEnd::Stream)?;
         step = machine.step(&message).map_err(LinkEnd::Handshake)?;
     }
 }
@@ -105,14 +106,14 @@ pub(super) async fn read(
     deliver: impl Fn(LinkFrame, Permit),
 ) -> LinkEnd {
     loop {
-        let length = match read_length(&mut reader, FRAME_BYTES_MAX).await {
+        let length = match reader.read_length(FRAME_BYTES_MAX).await {
             Ok(length) => length,
-            Err(error) => return LinkEnd::Stream(error),
+            Err(error) => return stream_end(error),
         };
         let permit = mailbox.admit(length + FRAME_OVERHEAD_BYTES).await;
-        let bytes = match read_body(&mut reader, length, || link.hear()).await {
+        let bytes = match reader.read_body(length, || link.hear()).await {
             Ok(bytes) => bytes,
-            Err(error) => return LinkEnd::Stream(error),
+            Err(error) => return stream_end(error),
         };
         link.hear();
         match LinkFrame::decode(&bytes) {
@@ -132,30 +133,37 @@ pub(super) async fn write(
     while let Some(outgoing) = next {
         match outgoing {
             Outgoing::Frame(bytes) => {
-                write_frame(&mut writer, &bytes).await.map_err(LinkEnd::Stream)?;
+                writer.write(&bytes).await.map_err(stream_end)?;
                 queued.fetch_sub(bytes.len(), Ordering::Relaxed);
             }
             Outgoing::While(allowed, bytes) => {
                 if allowed() {
-                    write_frame(&mut writer, &bytes).await.map_err(LinkEnd::Stream)?;
+                    writer.write(&bytes).await.map_err(stream_end)?;
                 }
                 queued.fetch_sub(bytes.len(), Ordering::Relaxed);
             }
             Outgoing::Bye(bytes) => {
-                write_frame(&mut writer, &bytes).await.map_err(LinkEnd::Stream)?;
+                writer.write(&bytes).await.map_err(stream_end)?;
                 break;
             }
         }
         next = match queue.try_recv() {
             Ok(more) => Some(more),
             Err(_) => {
-                flush(&mut writer).await.map_err(LinkEnd::Stream)?;
+                writer.flush().await.map_err(stream_end)?;
                 queue.recv().await
             }
         };
     }
-    flush(&mut writer).await.map_err(LinkEnd::Stream)?;
+    writer.flush().await.map_err(stream_end)?;
     // The peer has closed first: then it knows.
     let _ = writer.shutdown().await;
     Ok(())
+}
+
+fn stream_end(error: StreamError) -> LinkEnd {
+    match error {
+        StreamError::Record(RecordError::Worn) => LinkEnd::Worn,
+        error => LinkEnd::Stream(error),
+    }
 }

@@ -19,16 +19,18 @@ impl State {
         }
         let Arguments { clock, transport, .. } = self.arguments.clone();
         let handle = ListenerHandle::default();
+        // Others may know the port that the system chose the first time.
+        let place = self.handle.wanted().listen.get(address).cloned();
         let arguments = listener::Arguments {
             clock,
             transport,
-            address: address.to_owned(),
+            address: place.unwrap_or_else(|| address.to_owned()),
             manager: self.handle.clone(),
             half_open: self.half_open.clone(),
         };
         let (actor, bound) = handle.start(arguments, parent).await?;
         self.listeners.insert(address.to_owned(), Listening { actor, handle, bound: bound.clone() });
-        self.handle.wanted().listen.insert(address.to_owned());
+        self.handle.wanted().listen.insert(address.to_owned(), bound.clone());
         Ok(bound)
     }
 
@@ -77,7 +79,7 @@ impl State {
         myself: &ActorRef<Message>,
     ) -> Result<(), ActorProcessingErr> {
         let listen = self.handle.wanted().listen.clone();
-        for address in listen {
+        for address in listen.into_keys() {
             self.relisten(myself, address).await?;
         }
         Ok(())

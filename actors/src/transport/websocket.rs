@@ -1,0 +1,329 @@
+//! A stream in the binary messages of a WebSocket (RFC 6455), over TCP: `ws://HOST:PORT`.
+//!
+//! A message is a chunk of the stream; where one ends and the next begins means nothing. Private is the stream by what
+//! is in it (the handshake), not by this. An accepted socket is upgraded by whoever reads its stream first, so that a
+//! dialler who dawdles holds up nobody and counts as half-open.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{Sink, Stream as _, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_with_config};
+
+use crate::clock::Clock;
+use crate::transport::framing::StreamError;
+use crate::transport::{BoxFuture, Listener, Stream, Transport, TransportError};
+
+const SCHEME: &str = "ws://";
+/// What we put into one message, bytes: a full record.
+const CHUNK_BYTES_MAX: usize = 64 << 10;
+/// What a message or frame of the peer may hold, bytes; it is gathered whole before it is read.
+pub const MESSAGE_BYTES_MAX: usize = 128 << 10;
+/// What is read or written with one call, bytes: a few records.
+const BUFFER_BYTES: usize = 128 << 10;
+/// What waits when the peer does not read, bytes; then the writer waits.
+const WRITE_BUFFER_BYTES_MAX: usize = BUFFER_BYTES + 2 * CHUNK_BYTES_MAX;
+/// How long to wait when the system has no socket to give: one may become free.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// None of the library's defaults: it would take messages of 64 MiB and buffer what is written without end.
+fn limits() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX))
+        .accept_unmasked_frames(false)
+}
+
+type Socket = WebSocketStream<TcpStream>;
+type Upgrade = BoxFuture<'static, Result<Socket, Error>>;
+
+/// WebSockets over TCP. Dials `ws://HOST:PORT`; listens at that or at `HOST:PORT`, where port 0 takes any that is free.
+#[derive(Clone, Debug)]
+pub struct WebSockets {
+    clock: Clock,
+}
+
+impl WebSockets {
+    /// The system's network.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock }
+    }
+}
+
+impl Transport for WebSockets {
+    fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Stream, TransportError>> {
+        Box::pin(async move {
+            let place = place_of(address)?;
+            let unreachable = |_| TransportError::Unreachable { address: address.to_owned() };
+            let socket = TcpStream::connect(place).await.map_err(unreachable)?;
+            socket.set_nodelay(true).map_err(unreachable)?;
+            match client_async_with_config(address, socket, Some(limits())).await {
+                Ok((socket, _)) => Ok(stream(socket, address.to_owned())),
+                Err(Error::Io(error)) => Err(unreachable(error)),
+                Err(Error::Url(_) | Error::HttpFormat(_)) => Err(no_address(address)),
+                Err(_) => Err(TransportError::Foreign { address: address.to_owned(), expected: "WebSocket" }),
+            }
+        })
+    }
+
+    fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Box<dyn Listener>, TransportError>> {
+        Box::pin(async move {
+            let bare = address.strip_prefix(SCHEME).unwrap_or(address);
+            let place = place_of(&format!("{SCHEME}{bare}")).map_err(|_| no_address(address))?.to_owned();
+            let listener = TcpListener::bind(place).await.map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => TransportError::InUse { address: address.to_owned() },
+                kind => TransportError::Io { kind },
+            })?;
+            let bound = listener.local_addr().map_err(|error| TransportError::Io { kind: error.kind() })?;
+            let address = format!("{SCHEME}{bound}");
+            Ok(Box::new(WebSocketListener { clock: self.clock.clone(), listener, address })
+                as Box<dyn Listener>)
+        })
+    }
+}
+
+fn no_address(address: &str) -> TransportError {
+    TransportError::Address { address: address.to_owned() }
+}
+
+/// `ws://HOST:PORT` → `HOST:PORT`; no path, no user, no default port.
+fn place_of(address: &str) -> Result<&str, TransportError> {
+    let place = address.strip_prefix(SCHEME).map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    let is_place = |place: &&str| {
+        let (host, port) = place.rsplit_once(':').unwrap_or_default();
+        let is_ipv6 = host.starts_with('[') && host.ends_with(']');
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c) || is_ipv6 && "[:]".contains(c);
+        !host.is_empty() && host.chars().all(plain) && port.parse::<u16>().is_ok()
+    };
+    place.filter(is_place).ok_or_else(|| no_address(address))
+}
+
+struct WebSocketListener {
+    clock: Clock,
+    listener: TcpListener,
+    address: String,
+}
+
+impl Listener for WebSocketListener {
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn accept(&mut self) -> BoxFuture<'_, Result<Stream, TransportError>> {
+        Box::pin(async move {
+            loop {
+                match self.listener.accept().await {
+                    Ok((socket, from)) => {
+                        // Without it the stream is slower, not wrong.
+                        let _ = socket.set_nodelay(true);
+                        return Ok(accepted(socket, from));
+                    }
+                    Err(error) => {
+                        tracing::warn!(address = %self.address, %error, "no socket accepted");
+                        self.clock.sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        })
+    }
+}
+
+fn accepted(socket: TcpStream, from: SocketAddr) -> Stream {
+    let (give, take) = oneshot::channel();
+    let upgrade = Box::pin(accept_async_with_config(socket, Some(limits())));
+    Stream {
+        reader: Box::new(Reader::Upgrading { upgrade, writer: Some(give) }),
+        writer: Box::new(Writer::Waiting(take)),
+        peer: format!("{SCHEME}{}", from.ip().to_canonical()),
+    }
+}
+
+fn stream(socket: Socket, peer: String) -> Stream {
+    let (sink, stream) = socket.split();
+    let reader = Reader::Open { stream, rest: Bytes::new() };
+    Stream { reader: Box::new(reader), writer: Box::new(Writer::Open(sink)), peer }
+}
+
+/// The peer's messages, joined.
+enum Reader {
+    /// A dialler has yet to ask for a WebSocket; the writer waits for its half.
+    Upgrading { upgrade: Upgrade, writer: Option<oneshot::Sender<SplitSink<Socket, Message>>> },
+    /// Messages come; `rest` is what was not read yet of the last one.
+    Open { stream: SplitStream<Socket>, rest: Bytes },
+    /// None will come.
+    Ended,
+}
+
+impl Reader {
+    /// Waits until there is a byte to read; without one, the stream is over.
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<&mut Bytes>>> {
+        loop {
+            match self {
+                Self::Upgrading { upgrade, writer } => {
+                    let socket = ready!(upgrade.as_mut().poll(context)).map_err(upgrade_error)?;
+                    let (sink, stream) = socket.split();
+                    if let Some(writer) = writer.take() {
+                        // Nobody will write: then nobody needs it.
+                        let _ = writer.send(sink);
+                    }
+                    *self = Self::Open { stream, rest: Bytes::new() };
+                }
+                Self::Open { rest, .. } if !rest.is_empty() => break,
+                Self::Open { stream, rest } => match ready!(Pin::new(stream).poll_next(context)) {
+                    Some(Ok(Message::Binary(bytes))) => *rest = bytes,
+                    // The library answers pings by itself.
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(Message::Text(_) | Message::Frame(_))) => {
+                        *self = Self::Ended;
+                        let error = StreamError::Transport { expected: "binary WebSocket messages" };
+                        return Poll::Ready(Err(error.into()));
+                    }
+                    Some(Ok(Message::Close(_)))
+                    | Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)))
+                    | None => *self = Self::Ended,
+                    Some(Err(error)) => {
+                        *self = Self::Ended;
+                        return Poll::Ready(Err(io_error(error)));
+                    }
+                },
+                Self::Ended => return Poll::Ready(Ok(None)),
+            }
+        }
+        match self {
+            Self::Open { rest, .. } => Poll::Ready(Ok(Some(rest))),
+            Self::Upgrading { .. } | Self::Ended => Poll::Ready(Ok(None)),
+        }
+    }
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(rest) = ready!(self.poll_rest(context))? {
+            let taken = rest.len().min(buffer.remaining());
+            buffer.put_slice(&rest.split_to(taken));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Chunks of the stream as messages.
+enum Writer {
+    /// Until the reader has upgraded the socket.
+    Waiting(oneshot::Receiver<SplitSink<Socket, Message>>),
+    /// Messages go.
+    Open(SplitSink<Socket, Message>),
+}
+
+impl Writer {
+    fn poll_open(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Pin<&mut SplitSink<Socket, Message>>>> {
+        if let Self::Waiting(sink) = self {
+            let sink = ready!(Pin::new(sink).poll(context));
+            *self = Self::Open(sink.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?);
+        }
+        match self {
+            Self::Open(sink) => Poll::Ready(Ok(Pin::new(sink))),
+            Self::Waiting(_) => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for Writer {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut sink = ready!(self.poll_open(context))?;
+        ready!(sink.as_mut().poll_ready(context)).map_err(io_error)?;
+        let chunk = &bytes[..bytes.len().min(CHUNK_BYTES_MAX)];
+        sink.start_send(Message::Binary(Bytes::copy_from_slice(chunk))).map_err(io_error)?;
+        Poll::Ready(Ok(chunk.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_open(context))?.poll_flush(context).map_err(io_error)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            // Nothing was said yet, not even that this is a WebSocket.
+            Self::Waiting(_) => Poll::Ready(Ok(())),
+            Self::Open(sink) => Pin::new(sink).poll_close(context).map_err(io_error),
+        }
+    }
+}
+
+fn upgrade_error(error: Error) -> io::Error {
+    match error {
+        Error::Io(error) => error,
+        Error::Protocol(ProtocolError::HandshakeIncomplete) => io::ErrorKind::UnexpectedEof.into(),
+        _ => StreamError::Transport { expected: "a WebSocket, from its first line on" }.into(),
+    }
+}
+
+fn io_error(error: Error) -> io::Error {
+    match error {
+        Error::Io(error) => error,
+        Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(ProtocolError::SendAfterClosing) => {
+            io::ErrorKind::BrokenPipe.into()
+        }
+        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+            StreamError::TooLong { got: size, max: max_size }.into()
+        }
+        _ => StreamError::Transport { expected: "WebSocket frames" }.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        for (address, place) in [
+            ("ws://127.0.0.1:80", "127.0.0.1:80"),
+            ("ws://garden.example.org:4000/", "garden.example.org:4000"),
+            ("ws://[::1]:0", "[::1]:0"),
+        ] {
+            assert_eq!(place_of(address), Ok(place));
+        }
+        for wrong in [
+            "",
+            "ws://",
+            "ws://host",
+            "ws://:80",
+            "ws://host:",
+            "ws://host:65536",
+            "ws://host:80/path",
+            "ws://ada@host:80",
+            "ws://a b:80",
+            "ws://::1:80",
+            "wss://host:80",
+            "memory://ada",
+            "host:80",
+        ] {
+            assert_eq!(place_of(wrong), Err(no_address(wrong)));
+        }
+    }
+}
