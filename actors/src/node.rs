@@ -216,7 +216,6 @@ struct State {
     arguments: NodeArguments,
     routes: Routes,
     budget: CacheBudget,
-    new_incarnation: bool,
     children: BTreeMap<ActorId, Kind>,
     restarts: Restarts<Kind>,
 }
@@ -253,7 +252,6 @@ impl State {
                     membership: self.handle.membership.clone(),
                     budget: self.budget.clone(),
                     durability: self.arguments.durability,
-                    new_incarnation: self.new_incarnation,
                     personal: group == self.handle.personal,
                 };
                 let handle = self.handle.groups.get(group).ok_or_else(|| {
@@ -402,7 +400,6 @@ impl Actor for Node {
         let mut state = State {
             routes: Routes::new(handle.membership.clone(), handle.groups.clone()),
             budget: CacheBudget::new(arguments.cache_bytes),
-            new_incarnation: !arguments.store.opened_cleanly(),
             children: BTreeMap::new(),
             restarts: Restarts::default(),
             handle,
@@ -435,7 +432,8 @@ impl Actor for Node {
             Message::Restart(kind) => {
                 // A group may have been given up meanwhile.
                 let gone = matches!(kind, Kind::Group(group) if state.handle.groups.get(group).is_none());
-                if !gone {
+                let runs = state.children.values().any(|running| *running == kind);
+                if !gone && !runs {
                     state.restart(kind, &myself).await?;
                 }
             }

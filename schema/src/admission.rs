@@ -115,6 +115,9 @@ pub enum Refusal {
         /// The device that it names.
         device: DeviceId,
     },
+    /// The document is just being read again after a failure here. Offer it later.
+    #[error("not now")]
+    NotNow,
     /// The bytes are not what they claim to be.
     #[error("not readable: {what}")]
     Unreadable {
@@ -126,7 +129,10 @@ pub enum Refusal {
 impl Refusal {
     /// Whether the same change may be accepted once more is here: a tip, or another change.
     pub fn is_pending(&self) -> bool {
-        matches!(self, Self::Unvouched | Self::UnvouchedDependency { .. } | Self::MissingDependency { .. })
+        matches!(
+            self,
+            Self::Unvouched | Self::UnvouchedDependency { .. } | Self::MissingDependency { .. } | Self::NotNow
+        )
     }
 }
 

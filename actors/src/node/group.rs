@@ -76,8 +76,6 @@ pub(crate) struct Arguments {
     pub(crate) membership: MembershipHandle,
     pub(crate) budget: CacheBudget,
     pub(crate) durability: Durability,
-    /// The last stop was unclean: what was sent may be lost here, so write under a new incarnation.
-    pub(crate) new_incarnation: bool,
     /// This is the personal group, whose rows are intents.
     pub(crate) personal: bool,
 }
@@ -270,7 +268,7 @@ impl Actor for Group {
         let documents = Documents::open(
             handle.id(),
             (arguments.user, arguments.device.clone()),
-            incarnation,
+            (arguments.clock.clone(), arguments.store.crashes(), incarnation),
             space,
             roster,
             arguments.budget.clone(),
@@ -324,17 +322,19 @@ impl Actor for Group {
     }
 }
 
-/// The stored incarnation, or a new one, durable before its first use.
+/// The stored incarnation; a new one, durable before its first use, after a crash since it was drawn.
 async fn incarnation(arguments: &Arguments, space: &SpaceHandle) -> Result<u64, StoreError> {
-    if !arguments.new_incarnation
-        && let Some(bytes) = space.get(keys::INCARNATION)?
-        && let Ok(bytes) = <[u8; 8]>::try_from(bytes.as_slice())
+    let crashes = arguments.store.crashes();
+    if let Some(bytes) = space.get(keys::INCARNATION)?
+        && let Some((drawn, incarnation)) = bytes.split_first_chunk::<8>()
+        && u64::from_be_bytes(*drawn) == crashes
+        && let Ok(incarnation) = <[u8; 8]>::try_from(incarnation)
     {
-        return Ok(u64::from_be_bytes(bytes));
+        return Ok(u64::from_be_bytes(incarnation));
     }
     let incarnation = arguments.clock.random_u64();
     let mut batch = Batch::default();
-    batch.put(keys::INCARNATION.to_vec(), incarnation.to_be_bytes().to_vec());
+    batch.put(keys::INCARNATION, keys::incarnation(crashes, incarnation));
     arguments.store.write(space, batch).await?;
     Ok(incarnation)
 }

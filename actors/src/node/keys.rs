@@ -17,7 +17,8 @@ pub(crate) const CERTIFICATE: u8 = b'p';
 /// Device revocations by their users, by id.
 pub(crate) const REVOCATION: u8 = b'v';
 
-/// Single facts have keys under `m`. The incarnation under which this device writes; 8 bytes big-endian.
+/// Single facts have keys under `m`. The incarnation under which this device writes: the crashes of the store when it
+/// was drawn, then itself; 8 bytes big-endian each.
 pub(crate) const INCARNATION: &[u8] = b"mincarnation";
 
 /// The name of a group's space. Ids may begin with NUL, names of spaces may not.
@@ -28,6 +29,10 @@ pub(crate) fn space(group: GroupId) -> Vec<u8> {
 /// The group whose space has this name.
 pub(crate) fn group_of(space: &[u8]) -> Option<GroupId> {
     <[u8; 32]>::try_from(space.strip_prefix(b"g")?).map(GroupId).ok()
+}
+
+pub(crate) fn incarnation(crashes: u64, incarnation: u64) -> Vec<u8> {
+    [crashes.to_be_bytes(), incarnation.to_be_bytes()].concat()
 }
 
 pub(crate) fn author(number: u32) -> Vec<u8> {

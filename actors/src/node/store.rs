@@ -46,6 +46,8 @@ use self::writer::{Done, Request, Task};
 const OWN_SPACE: &[u8] = b"\0store";
 /// Whether the last close was clean.
 const STATE_KEY: &[u8] = b"state";
+/// How often it was not; 8 bytes big-endian.
+const CRASHES_KEY: &[u8] = b"crashes";
 const STATE_OPEN: &[u8] = b"open";
 const STATE_CLOSED: &[u8] = b"closed";
 
@@ -70,6 +72,7 @@ struct Inner {
     shared: Arc<Shared>,
     mode: Mode,
     opened_cleanly: bool,
+    crashes: u64,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -106,8 +109,16 @@ impl StoreHandle {
             Err(StoreError::Damaged { .. }) => false,
             Err(other) => return Err(other),
         };
+        let crashes = match own.get(CRASHES_KEY) {
+            Ok(count) => count.and_then(|count| count.try_into().ok()).map_or(0, u64::from_be_bytes),
+            // No telling how many: as if there had never been one, and one now.
+            Err(StoreError::Damaged { .. }) => 0,
+            Err(other) => return Err(other),
+        };
+        let crashes = if opened_cleanly { crashes } else { crashes + 1 };
         let mut batch = Batch::default();
         batch.put(STATE_KEY, STATE_OPEN);
+        batch.put(CRASHES_KEY, crashes.to_be_bytes());
         own.apply(&batch)?;
         engine.flush()?; // before the first write of anybody
 
@@ -124,12 +135,18 @@ impl StoreHandle {
                 Some(spawned.map_err(|cause| StoreError::engine("start the writer thread", cause))?)
             }
         };
-        Ok(Self { inner: Arc::new(Inner { shared, mode, opened_cleanly, thread: Mutex::new(thread) }) })
+        Ok(Self { inner: Arc::new(Inner { shared, mode, opened_cleanly, crashes, thread: Mutex::new(thread) }) })
     }
 
     /// Whether everything that was written before this open is here: the last close was clean, or there was none.
     pub fn opened_cleanly(&self) -> bool {
         self.inner.opened_cleanly
+    }
+
+    /// How often this database was opened after anything but a clean close. What was made durable under another count
+    /// may have been followed by writes that are lost.
+    pub fn crashes(&self) -> u64 {
+        self.inner.crashes
     }
 
     /// Opens a space, empty when there is none of that name.

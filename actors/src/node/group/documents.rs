@@ -24,6 +24,7 @@ use super::cache::{Cache, CacheBudget};
 use super::record::{Authors, DocumentRecord, Spilled};
 use super::replica::{Replica, Row};
 use super::rows::{self, RowRecord};
+use crate::clock::Clock;
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError};
 
@@ -45,6 +46,7 @@ pub(crate) struct Outcome {
     pub(crate) rows: Vec<RowEvent>,
     /// Documents that moved, with their marks before.
     pub(crate) moved: Vec<Wanted>,
+    moved_ids: BTreeSet<DocumentId>,
     pub(crate) refused: Vec<(DocumentId, Refusal)>,
     /// Heads of the rows written, in the order of the writes; commits only.
     pub(crate) heads: Vec<Vec<ChangeHash>>,
@@ -73,7 +75,10 @@ pub(crate) struct Documents {
     group: GroupId,
     user: UserId,
     device: SigningKey,
+    clock: Clock,
     incarnation: u64,
+    /// How often the store was not closed cleanly: what an incarnation was drawn under.
+    crashes: u64,
     space: SpaceHandle,
     roster: Arc<Roster>,
     digest: Digest,
@@ -91,7 +96,7 @@ impl Documents {
     pub(crate) fn open(
         group: GroupId,
         (user, device): (UserId, SigningKey),
-        incarnation: u64,
+        (clock, crashes, incarnation): (Clock, u64, u64),
         space: SpaceHandle,
         roster: Arc<Roster>,
         budget: CacheBudget,
@@ -100,7 +105,9 @@ impl Documents {
             group,
             user,
             device,
+            clock,
             incarnation,
+            crashes,
             space: space.clone(),
             roster,
             digest: Digest::default(),
@@ -197,7 +204,7 @@ impl Documents {
         self.cache.resize(&id, bytes);
         let marks = self.marks_of(id)?;
         self.digest.set(id, &marks);
-        if !outcome.moved.iter().any(|wanted| wanted.document == id) {
+        if outcome.moved_ids.insert(id) {
             outcome.moved.push(Wanted { document: id, have: before });
         }
         Ok(row)
@@ -232,6 +239,7 @@ impl Document {
         Self { record, replica: Replica::new(), index: Index::new() }
     }
 }
+
 fn put_author(batch: &mut Batch, number: u32, (device, grant): (DeviceId, OpId)) {
     batch.put(keys::author(number), codec::encode(&(device.0, grant.0)));
 }

@@ -1,6 +1,6 @@
 //! Judging and applying what peers send.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schema::admission::{self, Index, Refusal};
 use schema::change::ChangeHeader;
@@ -13,6 +13,7 @@ use schema::{DeviceId, DocumentId, GroupId, OpId, ReplicaId};
 use super::{Document, Documents, Outcome, put_author};
 use crate::node::group::record::{Appended, TipRecord};
 use crate::node::group::rows;
+use crate::node::keys;
 use crate::node::store::StoreError;
 
 impl Documents {
@@ -45,7 +46,7 @@ impl Documents {
             Err(refusal) => return Ok(Err(refusal)),
         };
         if self.spoiled.contains(&id) {
-            return Ok(Err(Refusal::Unreadable { what: "document is being read again".to_owned() }));
+            return Ok(Err(Refusal::NotNow));
         }
         let healing = self.quarantined.contains_key(&id);
         if healing || self.load(id)?.is_none() {
@@ -55,7 +56,10 @@ impl Documents {
         let document = self.cache.get(&id).expect("just loaded");
         let tips = match verify_tips(self.group, id, &unit.tips, authors, &headers, &document.index) {
             Ok(tips) => tips,
-            Err(refusal) => return Ok(Err(refusal)),
+            Err(refusal) => {
+                self.leave_empty(id);
+                return Ok(Err(refusal));
+            }
         };
 
         let roster = &self.roster;
@@ -65,9 +69,7 @@ impl Documents {
         });
         let refusal = verdict.refused.into_iter().next().map(|(_, refusal)| refusal);
         if verdict.accepted.is_empty() {
-            if document.index.is_empty() {
-                self.cache.remove(&id);
-            }
+            self.leave_empty(id);
             return Ok(refusal.map_or(Ok(()), Err));
         }
 
@@ -112,10 +114,25 @@ impl Documents {
             }
         }
         if healing {
-            self.quarantined.remove(&id);
+            self.heal(id, outcome);
         }
         self.finish(id, before, (row, spilled), outcome)?;
         Ok(refusal.map_or(Ok(()), Err))
+    }
+
+    /// A document that gained nothing is not kept in memory for it.
+    fn leave_empty(&mut self, id: DocumentId) {
+        if self.cache.get(&id).is_some_and(|document| document.index.is_empty()) {
+            self.cache.remove(&id);
+        }
+    }
+
+    /// A damaged document came back from a peer. What we had written last may not be in it, so we go on under a new
+    /// incarnation: no sequence number is used twice.
+    fn heal(&mut self, id: DocumentId, outcome: &mut Outcome) {
+        self.quarantined.remove(&id);
+        self.incarnation = self.clock.random_u64();
+        outcome.batch.put(keys::INCARNATION, keys::incarnation(self.crashes, self.incarnation));
     }
 }
 
@@ -141,13 +158,13 @@ fn verify_tips(
     index: &Index,
 ) -> Result<Vec<VerifiedTip>, Refusal> {
     let changes: BTreeMap<_, _> = headers.iter().map(|h| ((h.replica, h.seq), h.hash)).collect();
-    let mut verified = Vec::new();
+    let (mut verified, mut seen) = (Vec::new(), BTreeSet::new());
     for tip in tips {
         let author = usize::try_from(tip.author).ok().and_then(|number| authors.get(number));
         let Some(&(device, grant)) = author else { return Err(Refusal::Unvouched) };
         let author = Author { device, grant, incarnation: tip.incarnation };
         let replica = ReplicaId::of(group, document, device, grant, tip.incarnation);
-        if tip.seq <= index.length(&replica) {
+        if tip.seq <= index.length(&replica) || !seen.insert((replica, tip.seq)) {
             continue;
         }
         let Some(change) = changes.get(&(replica, tip.seq)) else { continue };

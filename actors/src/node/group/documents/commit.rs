@@ -19,7 +19,7 @@ pub struct RowWrite {
     pub key: String,
     /// What to change.
     pub edit: RowEdit,
-    /// Refuse unless the row still has these heads; none: unless it does not exist.
+    /// Refuse unless the row still has these heads, none of them for a row that must not exist. `None`: whatever it is.
     pub expect: Option<Vec<ChangeHash>>,
 }
 
@@ -126,8 +126,14 @@ impl Documents {
 
     fn expect(&mut self, write: &RowWrite) -> Result<(), CommitError> {
         let id = DocumentId::of(self.group, &write.table, &write.key);
-        if self.quarantined.contains_key(&id) || self.spoiled.contains(&id) {
-            let (table, key) = (write.table.clone(), write.key.clone());
+        let (table, key) = (write.table.clone(), write.key.clone());
+        // Memory is read again once the store has the newest batch: the caller tries again behind it.
+        if self.spoiled.contains(&id) {
+            return Err(CommitError::Moved { table, key });
+        }
+        // Loading may find damage, and what is damaged must not be taken for a row that was never written.
+        self.load(id)?;
+        if self.quarantined.contains_key(&id) {
             return Err(CommitError::Quarantined { table, key });
         }
         let Some(expected) = &write.expect else { return Ok(()) };
