@@ -20,7 +20,7 @@ use tokio::sync::broadcast;
 use crate::error::{ConnectError, GroupError, OpenError};
 use crate::group::Group;
 use crate::table::{Table, TableName};
-use crate::{Event, GroupInfo};
+use crate::{Event, GroupInfo, GroupState};
 
 /// Loaded documents may take this much memory unless the builder says otherwise, bytes.
 const CACHE_BYTES: usize = 64 << 20;
@@ -234,8 +234,9 @@ impl Node {
     /// # Errors
     /// [`GroupError::Unknown`] when there is none, [`GroupError::Failed`] when it is out of service.
     pub fn group(&self, id: GroupId) -> Result<Group, GroupError> {
-        if self.handle.membership().info(id).is_none() {
-            return Err(GroupError::Unknown(id));
+        let info = self.handle.membership().info(id).ok_or(GroupError::Unknown(id))?;
+        if info.state == GroupState::Failed {
+            return Err(GroupError::Failed(id));
         }
         let handle = self.handle.group(id).ok_or(GroupError::Failed(id))?;
         Ok(Group::new(self.clone(), handle))

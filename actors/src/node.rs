@@ -30,7 +30,7 @@ use self::event::Event;
 use self::gate::Routes;
 use self::group::cache::CacheBudget;
 use self::group::{GroupHandle, Groups};
-use self::membership::MembershipHandle;
+use self::membership::{GroupState, MembershipHandle};
 use self::store::{Durability, StoreHandle};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
@@ -408,7 +408,8 @@ impl Actor for Node {
         state.start(Kind::Store, &myself).await?;
         state.start(Kind::Membership, &myself).await?;
         state.want(state.handle.personal, &myself).await?;
-        for info in state.handle.membership.groups() {
+        let groups = state.handle.membership.groups();
+        for info in groups.into_iter().filter(|info| info.state != GroupState::Failed) {
             state.want(info.id, &myself).await?;
         }
         state.start(Kind::Connections, &myself).await?;

@@ -131,7 +131,10 @@ impl Refusal {
     pub fn is_pending(&self) -> bool {
         matches!(
             self,
-            Self::Unvouched | Self::UnvouchedDependency { .. } | Self::MissingDependency { .. } | Self::NotNow
+            Self::Unvouched
+                | Self::UnvouchedDependency { .. }
+                | Self::MissingDependency { .. }
+                | Self::NotNow
         )
     }
 }

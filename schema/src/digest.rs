@@ -1,4 +1,4 @@
-//! Which documents differ: one hash over a flat list, walked in pages of its key order.
+//! Which documents differ: one hash over a flat list, in two levels, walked in pages of its key order.
 //!
 //! A leaf is the hash of a document's sorted (replica, seq, change), never of signatures, so that two devices that
 //! accepted the same changes have the same leaf. A document without an accepted change has none.
@@ -38,16 +38,26 @@ pub fn leaf(marks: &[Mark]) -> Leaf {
 }
 
 /// The leaves of one group's documents.
-#[derive(Clone, Debug, Default)]
+///
+/// The root is the hash of 256 bucket hashes, a bucket for each first byte of a document id: a change costs the hash of
+/// its bucket, not of everything.
+#[derive(Clone, Debug)]
 pub struct Digest {
     leaves: BTreeMap<DocumentId, Leaf>,
-    root: Option<[u8; 32]>,
+    /// None where a leaf has changed since.
+    buckets: Vec<Option<[u8; 32]>>,
+}
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self { leaves: BTreeMap::new(), buckets: vec![None; 256] }
+    }
 }
 
 impl Digest {
     /// Puts what is now accepted of a document in the place of what was.
     pub fn set(&mut self, document: DocumentId, marks: &[Mark]) {
-        self.root = None;
+        self.buckets[usize::from(document.0[0])] = None;
         if marks.is_empty() {
             self.leaves.remove(&document);
         } else {
@@ -57,15 +67,21 @@ impl Digest {
 
     /// One hash over all leaves.
     pub fn root(&mut self) -> [u8; 32] {
-        if let Some(root) = self.root {
-            return root;
+        let mut all = Vec::with_capacity(256 * 32);
+        for (first, bucket) in (0..=u8::MAX).zip(&mut self.buckets) {
+            let hash = *bucket.get_or_insert_with(|| {
+                let (mut low, mut high) = ([0; 32], [0xff; 32]);
+                (low[0], high[0]) = (first, first);
+                let mut bytes = Vec::new();
+                for (document, leaf) in self.leaves.range(DocumentId(low)..=DocumentId(high)) {
+                    bytes.extend(document.0);
+                    bytes.extend(leaf);
+                }
+                hash("bucket", &[&bytes])
+            });
+            all.extend(hash);
         }
-        let mut bytes = Vec::with_capacity(self.leaves.len() * 64);
-        for (document, leaf) in &self.leaves {
-            bytes.extend(document.0);
-            bytes.extend(leaf);
-        }
-        *self.root.insert(hash("root", &[&bytes]))
+        hash("root", &[&all])
     }
 
     /// Documents with an accepted change.

@@ -10,16 +10,16 @@ pub mod frame;
 pub mod ledger;
 mod port;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 pub use self::port::{Documents, Effect, Input, SessionFault, StepError, Supply, Wanted};
 
-use self::frame::{RootWhy, SessionFrame, Units};
+use self::frame::{RootWhy, SessionFrame, Unit, Units};
 use crate::DocumentId;
 use crate::admission::Refusal;
 use crate::digest::Mark;
-use crate::limits::WINDOW_BYTES;
+use crate::limits::{SYNC_MESSAGE_BYTES_MAX, WINDOW_BYTES};
 use crate::time::Timestamp;
 
 /// Leaves of one page: 64 bytes each, half a frame.
@@ -30,6 +30,8 @@ const FRAME_MARKS: usize = 6_000;
 const FRAME_DOCUMENTS: usize = 2_048;
 /// Changes of one Units frame, bytes: small enough to be fair, large enough to be cheap.
 const FRAME_UNITS_BYTES: usize = 512 << 10;
+/// The largest unit with its tips, bytes.
+const UNITS_BYTES_MAX: usize = SYNC_MESSAGE_BYTES_MAX + (1 << 20);
 /// How soon after a change the peer hears of the new root.
 const ROOT_DELAY: Duration = Duration::from_millis(250);
 /// How long a peer may owe an answer.
@@ -62,7 +64,8 @@ pub struct Session {
     have: BTreeMap<DocumentId, Vec<Mark>>,
     number: u64,
     in_flight: VecDeque<(u64, usize)>,
-    applying: BTreeSet<u64>,
+    /// What the peer has sent and we have not acknowledged, bytes by number.
+    applying: BTreeMap<u64, usize>,
     received: u64,
     asked: BTreeMap<DocumentId, u32>,
     synced: bool,
@@ -113,7 +116,7 @@ impl Session {
             have: BTreeMap::new(),
             number: 0,
             in_flight: VecDeque::new(),
-            applying: BTreeSet::new(),
+            applying: BTreeMap::new(),
             received: 0,
             asked: BTreeMap::new(),
             synced: false,
@@ -262,7 +265,11 @@ impl Session {
                     return Err(SessionFault::Unexpected { what: "units out of order" }.into());
                 }
                 self.received = units.number;
-                self.applying.insert(units.number);
+                self.applying.insert(units.number, bytes(&units.units));
+                // An honest peer has at most a window and one unit under way.
+                if self.applying.values().sum::<usize>() > WINDOW_BYTES + UNITS_BYTES_MAX {
+                    return Err(SessionFault::Unexpected { what: "units beyond the window" }.into());
+                }
                 effects.push(Effect::Apply(units));
             }
             SessionFrame::Ack { number, refused } => {
@@ -287,7 +294,7 @@ impl Session {
         documents: &mut D,
         effects: &mut Vec<Effect>,
     ) -> Result<(), StepError<D::Error>> {
-        if !self.applying.remove(&number) {
+        if self.applying.remove(&number).is_none() {
             return Ok(());
         }
         let mut request = Vec::new();
@@ -342,8 +349,7 @@ impl Session {
                 self.progress = now;
             }
             self.number += 1;
-            let bytes = supply.units.iter().map(|unit| unit.message.len() + 100 * unit.tips.len()).sum();
-            self.in_flight.push_back((self.number, bytes));
+            self.in_flight.push_back((self.number, bytes(&supply.units)));
             let units = Units { number: self.number, authors: supply.authors, units: supply.units };
             effects.push(Effect::Send(SessionFrame::Units(units)));
         }
@@ -441,6 +447,11 @@ impl Session {
     fn is_quiet(&self) -> bool {
         self.ready && !self.is_owed() && self.outbox.is_empty() && self.applying.is_empty()
     }
+}
+
+/// What units count for in a window.
+fn bytes(units: &[Unit]) -> usize {
+    units.iter().map(|unit| unit.message.len() + 100 * unit.tips.len()).sum()
 }
 
 /// Whether `there` has a change that `here` has not.

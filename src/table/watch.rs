@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use actors::node::group::RowNews;
 use actors::node::group::documents::RowEvent;
 use futures_core::Stream;
 use serde::Serialize;
@@ -32,12 +33,12 @@ pub enum RowChange<T> {
 /// A stream of changes of one table. It ends when the node is closed.
 pub struct Watch<T> {
     table: Table<T>,
-    events: BroadcastStream<Arc<Vec<RowEvent>>>,
+    events: BroadcastStream<Arc<RowNews>>,
     queue: VecDeque<RowChange<T>>,
 }
 
 impl<T: Serialize + DeserializeOwned> Watch<T> {
-    pub(crate) fn new(table: Table<T>, events: broadcast::Receiver<Arc<Vec<RowEvent>>>) -> Self {
+    pub(crate) fn new(table: Table<T>, events: broadcast::Receiver<Arc<RowNews>>) -> Self {
         Self { table, events: BroadcastStream::new(events), queue: VecDeque::new() }
     }
 
@@ -68,9 +69,14 @@ impl<T: Serialize + DeserializeOwned> Stream for Watch<T> {
             if let Some(change) = self.queue.pop_front() {
                 return Poll::Ready(Some(change));
             }
-            match ready!(Pin::new(&mut self.events).poll_next(context)) {
-                Some(Ok(events)) => self.take(&events),
-                Some(Err(BroadcastStreamRecvError::Lagged(_))) => {
+            let news = match ready!(Pin::new(&mut self.events).poll_next(context)) {
+                Some(Ok(news)) => news,
+                Some(Err(BroadcastStreamRecvError::Lagged(_))) => Arc::new(RowNews::Reset),
+                None => return Poll::Ready(None),
+            };
+            match &*news {
+                RowNews::Rows(events) => self.take(events),
+                RowNews::Reset => {
                     // What is still queued is older than the answer, and may be as much again.
                     self.events = BroadcastStream::new(self.table.group.rows());
                     match self.table.list() {
@@ -79,7 +85,6 @@ impl<T: Serialize + DeserializeOwned> Stream for Watch<T> {
                         Err(_) => return Poll::Ready(None),
                     }
                 }
-                None => return Poll::Ready(None),
             }
         }
     }

@@ -190,7 +190,14 @@ impl Switchboard for Routes {
     }
 
     fn down(&self, link: LinkId, reason: &LinkEnd) {
-        self.lock().remove(&link);
+        let routes = self.lock().remove(&link);
+        // Membership tells the groups; one that was restarted meanwhile does not know the link.
+        for (group, gate) in routes.iter().flat_map(|routes| routes.groups.values()) {
+            gate.close();
+            if let Some(handle) = self.groups.get(*group) {
+                handle.close(link);
+            }
+        }
         self.membership.link_down(link, reason.to_string());
     }
 }

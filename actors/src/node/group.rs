@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 use self::cache::CacheBudget;
 use self::documents::{CommitError, Documents, Outcome, Revision, RowEvent, RowWrite};
 pub(crate) use self::handle::Groups;
-pub use self::handle::{GroupHandle, GroupStatus, PeerStatus};
+pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
 pub use self::turns::Turn;
 use crate::call::answer;
 use crate::clock::Clock;
@@ -290,6 +290,11 @@ impl Actor for Group {
     }
 
     async fn post_start(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        // What became durable as a predecessor failed was told to nobody.
+        state.handle.publish_reset();
+        if state.arguments.personal {
+            state.arguments.membership.intents_anew();
+        }
         state.arguments.membership.group_started(state.handle.id());
         Ok(())
     }

@@ -42,6 +42,8 @@ enum Message {
     SetRole { group: GroupId, user: UserId, role: Role, reply: RpcReplyPort<Result<OpId, ChangeError>> },
     /// The user wants in, or out.
     Intend { group: GroupId, wanted: bool, reply: Option<RpcReplyPort<()>> },
+    /// Read the intents again.
+    IntentsAnew,
     /// A group's actor is ready for sessions, perhaps again.
     GroupStarted(GroupId),
     /// A link passed its handshake.
@@ -93,7 +95,9 @@ impl State {
         let mut state = Self { handle, arguments, entries: BTreeMap::new(), links };
         for name in state.arguments.store.spaces()? {
             let Some(group) = keys::group_of(&name) else { continue };
-            state.entry(group)?;
+            if group != state.arguments.personal {
+                state.entry_or_failed(group)?;
+            }
         }
         let personal = state.arguments.personal;
         if state.entry(personal)?.ledger.is_empty() {
@@ -108,13 +112,36 @@ impl State {
             state.arguments.store.write(&state.entries[&personal].space, batch).await?;
         }
         for group in intents(&state.entries[&personal].space)? {
-            state.entry(group)?.wanted = true;
+            match state.entry_or_failed(group)? {
+                Some(entry) => entry.wanted = true,
+                None => state.publish_failed(group),
+            }
         }
         state.entry(personal)?.wanted = true;
         for group in state.entries.keys().copied().collect::<Vec<_>>() {
             state.publish(group);
         }
         Ok(state)
+    }
+
+    /// A group whose ledger is damaged is out of service; the others are not.
+    fn entry_or_failed(&mut self, group: GroupId) -> Result<Option<&mut Entry>, ActorProcessingErr> {
+        if let Err(error) = self.entry(group) {
+            if matches!(error.downcast_ref(), Some(StoreError::Closed | StoreError::Failed { .. })) {
+                return Err(error);
+            }
+            tracing::error!(group = %group.short(), %error, "ledger is damaged");
+            // Nobody may be listening.
+            let reason = error.to_string();
+            let _ = self.arguments.events.send(Event::GroupFailed { group, reason });
+        }
+        Ok(self.entries.get_mut(&group))
+    }
+
+    /// Lists a group that is out of service.
+    fn publish_failed(&self, group: GroupId) {
+        let info = GroupInfo { id: group, name: String::new(), state: GroupState::Failed, role: Role::None };
+        self.handle.publish().insert(group, (info, Ledger::new(group).roster().clone()));
     }
 
     fn entry(&mut self, group: GroupId) -> Result<&mut Entry, ActorProcessingErr> {
@@ -239,6 +266,13 @@ impl State {
         }
     }
 
+    fn intents_anew(&mut self) -> Result<(), ActorProcessingErr> {
+        for group in intents(&self.entries[&self.arguments.personal].space)? {
+            self.intend(group, true)?;
+        }
+        Ok(())
+    }
+
     /// What was told while the group was starting went nowhere.
     fn group_started(&mut self, group: GroupId) {
         self.publish(group);
@@ -246,7 +280,10 @@ impl State {
     }
 
     fn intend(&mut self, group: GroupId, wanted: bool) -> Result<(), ActorProcessingErr> {
-        let entry = self.entry(group)?;
+        let Some(entry) = self.entry_or_failed(group)? else {
+            self.publish_failed(group);
+            return Ok(());
+        };
         if std::mem::replace(&mut entry.wanted, wanted) == wanted {
             return Ok(());
         }
@@ -263,8 +300,9 @@ impl State {
     }
 
     async fn present(&mut self, link: LinkId, group: GroupId, ops: Vec<Envelope>) -> Result<(), StoreError> {
-        // Only who knows the group's id can present, and only valid ops are admitted.
-        if self.entries.get(&group).is_some_and(|entry| entry.wanted) {
+        // Only who knows the group's id can present, and only valid ops are admitted; who was removed is not read.
+        let Some(entry) = self.entries.get(&group).filter(|entry| entry.wanted) else { return Ok(()) };
+        if self.links.may_present(link, group, entry) {
             self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
         }
         Ok(())
@@ -308,6 +346,19 @@ struct Verdict {
     refused: Option<Refusal>,
 }
 
+/// Answers; a failed store fails the actor, whose ledgers in memory ran ahead of it.
+fn report<T: Send>(
+    reply: RpcReplyPort<Result<T, ChangeError>>,
+    result: Result<T, ChangeError>,
+) -> Result<(), ActorProcessingErr> {
+    let failure = match &result {
+        Err(ChangeError::Store(error)) => Some(error.clone()),
+        _ => None,
+    };
+    answer(reply, result);
+    failure.map_or(Ok(()), |error| Err(error.into()))
+}
+
 struct Membership;
 
 impl Actor for Membership {
@@ -330,9 +381,9 @@ impl Actor for Membership {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Create { name, reply } => answer(reply, state.create(name).await),
+            Message::Create { name, reply } => report(reply, state.create(name).await)?,
             Message::SetRole { group, user, role, reply } => {
-                answer(reply, state.set_role(group, user, role).await);
+                report(reply, state.set_role(group, user, role).await)?;
             }
             Message::Intend { group, wanted, reply } => {
                 state.intend(group, wanted)?;
@@ -340,6 +391,7 @@ impl Actor for Membership {
                     answer(reply, ());
                 }
             }
+            Message::IntentsAnew => state.intents_anew()?,
             Message::GroupStarted(group) => state.group_started(group),
             Message::LinkUp(link) => state.links.up(link, &state.entries),
             Message::LinkDown { link, reason } => state.links.down(link, &reason),
@@ -379,14 +431,18 @@ fn put_side(batch: &mut Batch, tag: u8, envelope: &Envelope) {
 /// The groups that the user takes part in, from the rows of the personal group.
 fn intents(personal: &SpaceHandle) -> Result<Vec<GroupId>, ActorProcessingErr> {
     let mut wanted = Vec::new();
-    let rows: Result<Vec<_>, StoreError> =
+    let rows: Vec<Result<_, StoreError>> =
         personal.read(|view| view.prefix(&rows::table_prefix(INTENTS_TABLE)).collect())?;
-    for (key, value) in rows? {
-        let key = rows::decode_key(INTENTS_TABLE, &key)?;
-        if !RowRecord::decode(&value)?.removed
-            && let Ok(group) = key.parse()
-        {
-            wanted.push(group);
+    for row in rows {
+        // An intent that cannot be read is one group that is not asked for, not a node that does not open.
+        let intent = row.ok().and_then(|(key, value)| {
+            let group = rows::decode_key(INTENTS_TABLE, &key).ok()?.parse().ok()?;
+            Some((group, RowRecord::decode(&value).ok()?))
+        });
+        match intent {
+            Some((group, row)) if !row.removed => wanted.push(group),
+            Some(_) => {}
+            None => tracing::error!("an intent is damaged"),
         }
     }
     Ok(wanted)

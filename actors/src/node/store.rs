@@ -135,7 +135,9 @@ impl StoreHandle {
                 Some(spawned.map_err(|cause| StoreError::engine("start the writer thread", cause))?)
             }
         };
-        Ok(Self { inner: Arc::new(Inner { shared, mode, opened_cleanly, crashes, thread: Mutex::new(thread) }) })
+        Ok(Self {
+            inner: Arc::new(Inner { shared, mode, opened_cleanly, crashes, thread: Mutex::new(thread) }),
+        })
     }
 
     /// Whether everything that was written before this open is here: the last close was clean, or there was none.

@@ -14,6 +14,8 @@ use crate::signed::Envelope;
 
 /// Envelopes of one Push frame, bytes: half a frame.
 const PUSH_BYTES: usize = 512 << 10;
+/// Certificates or revocations of one Push frame, some 300 bytes each: half a frame.
+const PUSH_SIDE: usize = 1_500;
 
 /// What one side says to the other.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -156,10 +158,19 @@ fn answer(have: &BTreeSet<OpId>, ledger: &Ledger) -> Vec<LedgerEffect> {
             effects.push(LedgerSession::grown(std::mem::take(&mut ops), Vec::new(), Vec::new()));
         }
     }
+    effects.push(LedgerSession::grown(ops, Vec::new(), Vec::new()));
+    let (certificates, revocations): (Vec<_>, Vec<_>) =
+        (ledger.certificates().cloned().collect(), ledger.revocations().cloned().collect());
+    for some in certificates.chunks(PUSH_SIDE) {
+        effects.push(LedgerSession::grown(Vec::new(), some.to_vec(), Vec::new()));
+    }
+    for some in revocations.chunks(PUSH_SIDE) {
+        effects.push(LedgerSession::grown(Vec::new(), Vec::new(), some.to_vec()));
+    }
     effects.push(LedgerEffect::Send(LedgerFrame::Push {
-        ops,
-        certificates: ledger.certificates().cloned().collect(),
-        revocations: ledger.revocations().cloned().collect(),
+        ops: Vec::new(),
+        certificates: Vec::new(),
+        revocations: Vec::new(),
         last: true,
     }));
     effects

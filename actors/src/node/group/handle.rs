@@ -55,18 +55,27 @@ pub struct GroupHandle {
     published: Arc<Published>,
 }
 
+/// What those who follow a group's rows hear.
+#[derive(Clone, Debug)]
+pub enum RowNews {
+    /// Rows of one batch that became durable.
+    Rows(Vec<RowEvent>),
+    /// The group was started anew: read the rows, some may have been missed.
+    Reset,
+}
+
 /// What a group tells everyone without being asked.
 pub(super) struct Published {
     root: Mutex<[u8; 32]>,
     /// None once the group has ended for good: then there is nothing left to follow.
-    rows: Mutex<Option<broadcast::Sender<Arc<Vec<RowEvent>>>>>,
+    rows: Mutex<Option<broadcast::Sender<Arc<RowNews>>>>,
     /// Local writers of one row come one after another.
     turns: Turns,
     peers: watch::Sender<Vec<PeerStatus>>,
 }
 
 impl Published {
-    fn rows(&self) -> MutexGuard<'_, Option<broadcast::Sender<Arc<Vec<RowEvent>>>>> {
+    fn rows(&self) -> MutexGuard<'_, Option<broadcast::Sender<Arc<RowNews>>>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -159,7 +168,7 @@ impl GroupHandle {
     }
 
     /// Every batch of rows that becomes durable from now on; ends with the group.
-    pub fn rows(&self) -> broadcast::Receiver<Arc<Vec<RowEvent>>> {
+    pub fn rows(&self) -> broadcast::Receiver<Arc<RowNews>> {
         match &*self.published.rows() {
             Some(rows) => rows.subscribe(),
             None => broadcast::Sender::new(1).subscribe(),
@@ -169,7 +178,14 @@ impl GroupHandle {
     /// Tells those who follow the rows; nobody may be.
     pub(super) fn publish_rows(&self, rows: Vec<RowEvent>) {
         if let Some(watchers) = &*self.published.rows() {
-            let _ = watchers.send(Arc::new(rows));
+            let _ = watchers.send(Arc::new(RowNews::Rows(rows)));
+        }
+    }
+
+    /// Tells those who follow the rows that they may have missed some.
+    pub(super) fn publish_reset(&self) {
+        if let Some(watchers) = &*self.published.rows() {
+            let _ = watchers.send(Arc::new(RowNews::Reset));
         }
     }
 

@@ -15,6 +15,8 @@ use crate::node::gate::{Assembly, Channel, Part};
 
 /// Parts of frames that may wait for their session: a peer says its root before it hears from us, no more.
 const EARLY_PARTS_MAX: usize = 4;
+/// A root and the words around it, bytes; nothing else may come early.
+const EARLY_BYTES_MAX: usize = 256;
 
 impl State {
     pub(super) fn open(
@@ -44,7 +46,7 @@ impl State {
     ) -> Result<(), ActorProcessingErr> {
         let Some(peer) = self.sessions.get_mut(&link) else {
             let early = self.early.entry(link).or_default();
-            if early.len() < EARLY_PARTS_MAX {
+            if early.len() < EARLY_PARTS_MAX && part.bytes.len() <= EARLY_BYTES_MAX {
                 early.push(part);
             }
             return Ok(());

@@ -25,6 +25,8 @@ pub enum GroupState {
     Pending,
     /// The ledger says that this user is no longer a member.
     Removed,
+    /// What is stored of it is damaged: it is out of service.
+    Failed,
 }
 
 /// A group as this device knows it.
@@ -123,6 +125,11 @@ impl MembershipHandle {
     /// The user's intent changed: a row of the personal group became durable.
     pub(crate) fn intend(&self, group: GroupId, wanted: bool) {
         self.tell(Message::Intend { group, wanted, reply: None });
+    }
+
+    /// The personal group was started: its rows may say what was told to nobody.
+    pub(crate) fn intents_anew(&self) {
+        self.tell(Message::IntentsAnew);
     }
 
     pub(crate) fn group_started(&self, group: GroupId) {

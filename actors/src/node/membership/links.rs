@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use schema::frame::{Hello, HelloGroup, LinkFrame};
+use schema::frame::{ByeReason, Hello, HelloGroup, LinkFrame};
 use schema::ledger::Role;
+use schema::limits::GROUPS_MAX;
 use schema::session::ledger::{LedgerEffect, LedgerFrame, LedgerSession};
 use schema::{GroupId, hello};
 
@@ -20,6 +21,10 @@ type Entries = BTreeMap<GroupId, Entry>;
 
 /// Bytes of ops that a Present carries: the rest follows once the session is open.
 const PRESENT_BYTES_MAX: usize = 512 << 10;
+/// Announcements that one side of a link may make: every group, and each again a few times after it was closed.
+const ANNOUNCED_MAX: usize = 4 * GROUPS_MAX;
+/// Times that a peer may present itself on one link.
+const PRESENTED_MAX: usize = GROUPS_MAX;
 
 /// The links of the node, as far as groups are concerned.
 pub(super) struct Links {
@@ -34,6 +39,8 @@ struct LinkState {
     /// What the peer announced, by its number.
     theirs: Vec<HelloGroup>,
     greeted: bool,
+    /// How often the peer presented itself.
+    presented: usize,
     open: BTreeMap<GroupId, Open>,
 }
 
@@ -65,8 +72,14 @@ impl Links {
         let id = link.id();
         let peer = link.peer();
         let _ = self.arguments.events.send(Event::PeerUp { user: peer.user, device: peer.device });
-        let state =
-            LinkState { link, ours: Vec::new(), theirs: Vec::new(), greeted: false, open: BTreeMap::new() };
+        let state = LinkState {
+            link,
+            ours: Vec::new(),
+            theirs: Vec::new(),
+            greeted: false,
+            presented: 0,
+            open: BTreeMap::new(),
+        };
         self.links.insert(id, state);
         let groups: Vec<_> = entries.keys().copied().collect();
         self.announce(id, &groups, entries, true);
@@ -77,8 +90,9 @@ impl Links {
         for announced in &state.ours {
             announced.gate.close();
         }
-        for group in state.open.keys() {
-            self.close_session(*group, link);
+        // Announced is enough for frames to have reached the group.
+        for announced in &state.ours {
+            self.close_session(announced.group, link);
         }
         let (device, reason) = (state.link.peer().device, reason.to_owned());
         let _ = self.arguments.events.send(Event::PeerDown { device, reason });
@@ -88,6 +102,11 @@ impl Links {
         let groups: Vec<_> = entries.keys().copied().collect();
         self.reopen(link, &hello);
         let Some(state) = self.links.get_mut(&link) else { return };
+        if state.theirs.len() + hello.groups.len() > ANNOUNCED_MAX || state.ours.len() > ANNOUNCED_MAX {
+            tracing::warn!(announced = state.theirs.len(), "peer announces without end");
+            state.link.close(ByeReason::Protocol);
+            return;
+        }
         state.theirs.extend(hello.groups);
         state.greeted = true;
         self.announce(link, &groups, entries, false);
@@ -110,6 +129,19 @@ impl Links {
         for group in reopened {
             self.close_session(group, link);
         }
+    }
+
+    /// Whether what a peer shows for itself is read: not from who was removed, and not without end.
+    pub(super) fn may_present(&mut self, link: LinkId, group: GroupId, entry: &Entry) -> bool {
+        let Some(state) = self.links.get_mut(&link) else { return false };
+        state.presented += 1;
+        let roster = entry.ledger.roster();
+        let user = state.link.peer().user;
+        let removed = roster.grant(user).is_some() && roster.role(user) == Role::None;
+        if removed {
+            tracing::debug!(group = %group.short(), "a removed member presents itself");
+        }
+        !removed && state.presented <= PRESENTED_MAX
     }
 
     /// A group may now be announced, opened or presented where it was not before.
@@ -298,9 +330,8 @@ impl Links {
             announced.gate.close();
             announced.group = GroupId([0; 32]);
         }
-        if state.open.remove(&group).is_some() {
-            self.close_session(group, link);
-        }
+        state.open.remove(&group);
+        self.close_session(group, link);
     }
 
     fn close_session(&self, group: GroupId, link: LinkId) {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::change;
+use schema::change::{self, ChangeHeader};
 use schema::digest::{Mark, Page};
 use schema::session::frame::{Unit, UnitTip};
 use schema::session::{self, Supply, Wanted};
 use schema::sync_message::SyncMessage;
-use schema::{ChangeHash, DeviceId, DocumentId, OpId, ReplicaId};
+use schema::{DeviceId, DocumentId, OpId, ReplicaId};
 
 use super::Documents;
 use crate::node::keys;
@@ -47,11 +47,12 @@ impl Documents {
         }
 
         let replicas: BTreeMap<_, _> = ids.iter().zip(&record.replicas).collect();
-        let mut changes = Vec::new();
-        let mut bytes = 0;
-        let mut newest: BTreeMap<ReplicaId, (u64, ChangeHash)> = BTreeMap::new();
-        let mut untipped = BTreeSet::new();
-        let mut cut = false;
+        let tipped = |header: &ChangeHeader| {
+            let record = replicas.get(&header.replica);
+            record.is_some_and(|record| record.tips.iter().any(|tip| tip.seq == header.seq))
+        };
+        let mut changes: Vec<(ChangeHeader, Vec<u8>)> = Vec::new();
+        let (mut bytes, mut untipped, mut cut, mut tried) = (0, BTreeSet::new(), false, 0);
         'runs: for run in &runs {
             for change in change::split(run) {
                 let Ok((header, chunk)) = change else {
@@ -65,22 +66,28 @@ impl Documents {
                     cut = true;
                     break 'runs;
                 }
+                // Chains that were written in turns may never end in tips at one time.
+                if bytes >= tried + 2 * UNIT_BYTES {
+                    tried = bytes;
+                    let vouched = vouched_part(&changes, tipped);
+                    if !vouched.is_empty() {
+                        (changes, cut) = (vouched, true);
+                        break 'runs;
+                    }
+                }
                 bytes += chunk.len();
-                changes.push(chunk.to_vec());
-                let tipped = replicas
-                    .get(&header.replica)
-                    .is_some_and(|r| r.tips.iter().any(|tip| tip.seq == header.seq));
-                if tipped {
+                if tipped(&header) {
                     untipped.remove(&header.replica);
                 } else {
                     untipped.insert(header.replica);
                 }
-                newest.insert(header.replica, (header.seq, header.hash));
+                changes.push((header, chunk.to_vec()));
             }
         }
         if changes.is_empty() {
             return Ok(None);
         }
+        let newest: BTreeMap<_, _> = changes.iter().map(|(h, _)| (h.replica, (h.seq, h.hash))).collect();
 
         let mut tips = Vec::new();
         for (replica, (through, _)) in &newest {
@@ -105,6 +112,7 @@ impl Documents {
             Wanted { document: id, have: have.into_values().collect() }
         });
         let heads = record.heads().collect();
+        let changes = changes.into_iter().map(|(_, chunk)| chunk).collect();
         let message = SyncMessage { heads, need: Vec::new(), changes }.encode();
         let unit = Unit { document: id, table: record.table, key: record.key, tips, message };
         Ok(Some((unit, rest)))
@@ -149,5 +157,58 @@ impl session::Documents for Documents {
             }
         }
         Ok(supply)
+    }
+}
+
+/// Of a stretch of changes what can be sent by itself: each chain up to its newest tip, without what depends on more.
+fn vouched_part(
+    changes: &[(ChangeHeader, Vec<u8>)],
+    tipped: impl Fn(&ChangeHeader) -> bool,
+) -> Vec<(ChangeHeader, Vec<u8>)> {
+    let mut part: Vec<_> = changes.iter().collect();
+    loop {
+        let ends: BTreeMap<_, _> =
+            part.iter().filter(|(h, _)| tipped(h)).map(|(h, _)| (h.replica, h.seq)).collect();
+        let (before, mut gone) = (part.len(), BTreeSet::new());
+        part.retain(|(header, _)| {
+            let vouched = ends.get(&header.replica).is_some_and(|end| header.seq <= *end);
+            let keep = vouched && header.deps.iter().all(|dep| !gone.contains(dep));
+            if !keep {
+                gone.insert(header.hash);
+            }
+            keep
+        });
+        if part.len() == before {
+            return part.into_iter().cloned().collect();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(replica: u8, seq: u64, deps: &[ChangeHash]) -> (ChangeHeader, Vec<u8>) {
+        let hash = ChangeHash(schema::id::hash("test", &[&[replica], &seq.to_be_bytes()]));
+        let replica = ReplicaId([replica; 32]);
+        (ChangeHeader { hash, replica, seq, start_op: 1, ops: 1, deps: deps.to_vec(), time: 0 }, Vec::new())
+    }
+
+    #[test]
+    fn chains_written_in_turns_are_cut_where_tips_vouch_for_them() {
+        // ada and ben take turns; ada's tips are at even, ben's at every third of their changes.
+        let mut changes: Vec<(ChangeHeader, Vec<u8>)> = Vec::new();
+        for turn in 0..11 {
+            let deps: Vec<_> = changes.iter().rev().take(2).map(|(header, _)| header.hash).collect();
+            changes.push(change(turn % 2, u64::from(turn / 2) + 1, &deps));
+        }
+        let tipped = |header: &ChangeHeader| header.seq % if header.replica.0[0] == 0 { 2 } else { 3 } == 0;
+
+        let part = vouched_part(&changes, tipped);
+
+        let ends: BTreeMap<_, _> = part.iter().map(|(h, _)| (h.replica.0[0], h.seq)).collect();
+        assert_eq!(ends, BTreeMap::from([(0, 4), (1, 3)]));
+        let known: BTreeSet<_> = part.iter().map(|(h, _)| h.hash).collect();
+        assert!(part.iter().all(|(h, _)| h.deps.iter().all(|dep| known.contains(dep))));
     }
 }
