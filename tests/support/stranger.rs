@@ -1,0 +1,304 @@
+//! A peer made by hand from the published rules alone: no actors, no store, and whatever it likes to say.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses its part; a test that cannot go on fails"
+)]
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use actors::clock::Clock;
+use actors::transport::framing::{flush, read_body, read_length, write_frame};
+use actors::transport::memory::MemoryNetwork;
+use actors::transport::{Stream, Transport};
+use bincode::{Decode, Encode};
+use schema::change::ChangeHeader;
+use schema::device::DeviceIdentity;
+use schema::digest::{Digest, Mark, Page};
+use schema::frame::{Hello, HelloGroup, LinkFrame};
+use schema::handshake::{Established, HANDSHAKE_BYTES_MAX, Handshake, LinkRole};
+use schema::key::{AgreementKey, SigningKey};
+use schema::ledger::Ledger;
+use schema::limits::{FRAME_BYTES_MAX, SYNC_MESSAGE_BYTES_MAX};
+use schema::session::frame::{SessionFrame, Unit, Units};
+use schema::session::ledger::{LedgerEffect, LedgerFrame, LedgerSession};
+use schema::session::{Documents, Effect, Input, Session, Supply, Wanted};
+use schema::sync_message::SyncMessage;
+use schema::{DeviceId, DocumentId, GroupId, OpId, codec, hello};
+
+/// What a Group frame carries, as `actors/src/node/gate.rs` has it.
+#[derive(Encode, Decode)]
+pub(crate) enum GroupFrame {
+    Ledger(LedgerFrame),
+    Part { more: bool, bytes: Vec<u8> },
+}
+
+pub(crate) fn identity(seed: u8) -> DeviceIdentity {
+    let key = |what| SigningKey::from_seed(schema::id::hash(what, &[&[seed]]));
+    let agreement = AgreementKey::from_seed(schema::id::hash("agreement", &[&[seed]]));
+    DeviceIdentity::certify(&key("user"), key("device"), agreement, "made by hand")
+}
+
+/// A link with a node, past the handshake.
+pub(crate) struct Stranger {
+    pub(crate) identity: DeviceIdentity,
+    pub(crate) established: Established,
+    clock: Clock,
+    stream: Stream,
+}
+
+impl Stranger {
+    pub(crate) async fn dial(
+        network: &MemoryNetwork,
+        clock: &Clock,
+        identity: DeviceIdentity,
+        to: &str,
+    ) -> Self {
+        let mut stream = network.host("stranger").dial(to).await.unwrap();
+        let (mut machine, opening) = Handshake::initiator(identity.clone(), clock.random_bytes(), None);
+        write_frame(&mut stream.writer, &opening).await.unwrap();
+        let established = loop {
+            flush(&mut stream.writer).await.unwrap();
+            let length = read_length(&mut stream.reader, HANDSHAKE_BYTES_MAX).await.unwrap();
+            let message = read_body(&mut stream.reader, length, || ()).await.unwrap();
+            let step = machine.step(&message).unwrap();
+            for message in step.send {
+                write_frame(&mut stream.writer, &message).await.unwrap();
+            }
+            if let Some(established) = step.established {
+                break established;
+            }
+        };
+        Self { identity, established, clock: clock.clone(), stream }
+    }
+
+    pub(crate) async fn send(&mut self, frame: &LinkFrame) {
+        // The node may have ended the link: then nothing more is heard of it either.
+        let _ = write_frame(&mut self.stream.writer, &frame.encode()).await;
+        let _ = flush(&mut self.stream.writer).await;
+    }
+
+    /// The next frame, other than pings; none when the link has ended or says nothing else for a minute.
+    pub(crate) async fn hear(&mut self) -> Option<LinkFrame> {
+        let clock = self.clock.clone();
+        let next = async {
+            loop {
+                let length = read_length(&mut self.stream.reader, FRAME_BYTES_MAX).await.ok()?;
+                let bytes = read_body(&mut self.stream.reader, length, || ()).await.ok()?;
+                match LinkFrame::decode(&bytes).unwrap() {
+                    LinkFrame::Ping { nonce } => self.send(&LinkFrame::Pong { nonce }).await,
+                    frame => return Some(frame),
+                }
+            }
+        };
+        // Nothing is lost by giving up: frames come whole or not at all, and never when nothing is said.
+        clock.timeout(Duration::from_secs(60), next).await.ok()?
+    }
+
+    /// Announces a group, whether it may or not.
+    pub(crate) async fn announce(&mut self, group: GroupId) {
+        let token = hello::token(group, &self.established.h, LinkRole::Initiator);
+        self.send(&LinkFrame::Hello(Hello { groups: vec![HelloGroup { token, hash: [0; 32] }] })).await;
+    }
+}
+
+/// Changes as they came, and those that this peer has to give; judged by nobody.
+#[derive(Default)]
+pub(crate) struct Shelf {
+    digest: Digest,
+    marks: BTreeMap<DocumentId, Vec<Mark>>,
+    pub(crate) own: BTreeMap<DocumentId, Unit>,
+    pub(crate) authors: Vec<(DeviceId, OpId)>,
+    /// What came, in order.
+    pub(crate) units: Vec<Unit>,
+}
+
+impl Shelf {
+    /// Puts a unit of this peer's own on the shelf.
+    pub(crate) fn offer(&mut self, unit: Unit) {
+        self.note(&unit);
+        self.own.insert(unit.document, unit);
+    }
+
+    fn note(&mut self, unit: &Unit) {
+        let marks = self.marks.entry(unit.document).or_default();
+        for change in SyncMessage::decode(&unit.message).unwrap().changes {
+            let ChangeHeader { replica, seq, hash: change, .. } = ChangeHeader::read(&change).unwrap();
+            marks.retain(|mark| mark.replica != replica);
+            marks.push(Mark { replica, seq, change });
+            marks.sort_unstable();
+        }
+        self.digest.set(unit.document, marks);
+    }
+}
+
+impl Documents for Shelf {
+    type Error = Infallible;
+
+    fn root(&mut self) -> Result<[u8; 32], Infallible> {
+        Ok(self.digest.root())
+    }
+
+    fn state(&mut self) -> [u8; 32] {
+        [0; 32]
+    }
+
+    fn page(&mut self, after: Option<DocumentId>, count: usize) -> Result<Page, Infallible> {
+        Ok(self.digest.page(after, count))
+    }
+
+    fn differing(&mut self, page: &Page) -> Result<Vec<DocumentId>, Infallible> {
+        Ok(self.digest.differing(page))
+    }
+
+    fn marks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Infallible> {
+        Ok(self.marks.get(&document).cloned().unwrap_or_default())
+    }
+
+    fn supply(&mut self, wanted: Vec<Wanted>, _: usize) -> Result<Supply, Infallible> {
+        let units = wanted.iter().filter_map(|wanted| self.own.get(&wanted.document).cloned()).collect();
+        Ok(Supply { authors: self.authors.clone(), units, later: Vec::new() })
+    }
+}
+
+/// A stranger that has become a member: it keeps the ledger and speaks the session.
+pub(crate) struct Member {
+    pub(crate) stranger: Stranger,
+    pub(crate) ledger: Ledger,
+    pub(crate) shelf: Shelf,
+    /// What the node refused of ours.
+    pub(crate) refused: Vec<(DocumentId, schema::admission::Refusal)>,
+    talk: LedgerSession,
+    session: Option<Session>,
+    channel: u32,
+    parts: Vec<u8>,
+}
+
+impl Member {
+    /// Greets a node that knows us as a member of the group, and vouches for this device.
+    pub(crate) async fn greet(mut stranger: Stranger, group: GroupId) -> Self {
+        stranger.announce(group).await;
+        let token = hello::token(group, &stranger.established.h, LinkRole::Responder);
+        let mut announced = Vec::new();
+        let channel = loop {
+            if let Some(channel) = announced.iter().position(|theirs: &HelloGroup| theirs.token == token) {
+                break u32::try_from(channel).unwrap();
+            }
+            match stranger.hear().await.unwrap() {
+                LinkFrame::Hello(hello) => announced.extend(hello.groups),
+                LinkFrame::Present { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        let ledger = Ledger::new(group);
+        let (talk, effects) = LedgerSession::open(false, &ledger);
+        let mut member = Self {
+            stranger,
+            ledger,
+            shelf: Shelf::default(),
+            refused: Vec::new(),
+            talk,
+            session: None,
+            channel,
+            parts: Vec::new(),
+        };
+        let certificates = vec![member.stranger.identity.certificate.envelope().clone()];
+        let introduction = LedgerSession::grown(Vec::new(), certificates, Vec::new());
+        member.follow([effects, vec![introduction]].concat()).await;
+        member
+    }
+
+    /// Listens and answers until the node is silent.
+    pub(crate) async fn talk(&mut self) {
+        while let Some(frame) = self.stranger.hear().await {
+            if let LinkFrame::Group { body, .. } = frame {
+                match codec::decode(&body, FRAME_BYTES_MAX).unwrap() {
+                    GroupFrame::Ledger(frame) => {
+                        let effects = self.talk.frame(frame, &self.ledger);
+                        self.follow(effects).await;
+                    }
+                    GroupFrame::Part { more, bytes } => {
+                        self.parts.extend(bytes);
+                        if !more {
+                            let whole = std::mem::take(&mut self.parts);
+                            let frame = codec::decode(&whole, 2 * SYNC_MESSAGE_BYTES_MAX).unwrap();
+                            self.step(Input::Frame(frame)).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn follow(&mut self, effects: Vec<LedgerEffect>) {
+        let mut effects = std::collections::VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                LedgerEffect::Send(frame) => self.say(GroupFrame::Ledger(frame)).await,
+                LedgerEffect::Admit { ops, certificates, revocations, last } => {
+                    for op in ops {
+                        self.ledger.admit(op).unwrap();
+                    }
+                    for certificate in certificates {
+                        self.ledger.admit_certificate(certificate).unwrap();
+                    }
+                    assert!(revocations.is_empty());
+                    effects.extend(self.talk.admitted(last, false, &self.ledger));
+                }
+                LedgerEffect::Agreed { in_sync } => {
+                    let (now, era) = (self.stranger.clock.now(), self.stranger.clock.random_u64());
+                    let (session, effects) =
+                        Session::open(now, (true, era), in_sync, &mut self.shelf).unwrap();
+                    self.session = Some(session);
+                    self.perform(effects).await;
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let now = self.stranger.clock.now();
+            let session = self.session.as_mut().unwrap();
+            let effects = session.step(now, input, &mut self.shelf).unwrap();
+            inputs.extend(Box::pin(self.perform(effects)).await);
+        }
+    }
+
+    /// What was applied must be told.
+    async fn perform(&mut self, effects: Vec<Effect>) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Send(frame) => self.say_session(&frame).await,
+                Effect::Apply(Units { number, units, .. }) => {
+                    for unit in units {
+                        self.shelf.note(&unit);
+                        self.shelf.units.push(unit);
+                    }
+                    inputs.push(Input::Applied { number, refused: Vec::new() });
+                }
+                Effect::Refused(refused) => self.refused.extend(refused),
+                Effect::Synced => {}
+            }
+        }
+        inputs
+    }
+
+    async fn say_session(&mut self, frame: &SessionFrame) {
+        let bytes = codec::encode(frame);
+        let mut parts = bytes.chunks(FRAME_BYTES_MAX - 1_024).peekable();
+        while let Some(part) = parts.next() {
+            let more = parts.peek().is_some();
+            self.say(GroupFrame::Part { more, bytes: part.to_vec() }).await;
+        }
+    }
+
+    async fn say(&mut self, frame: GroupFrame) {
+        let body = codec::encode(&frame);
+        self.stranger.send(&LinkFrame::Group { channel: self.channel, body }).await;
+    }
+}
