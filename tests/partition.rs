@@ -1,5 +1,6 @@
 //! Real nodes on a virtual network: cut apart, they write; healed, they are equal.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "a test is no actor: its tasks are its own")]
 
 mod support;
 

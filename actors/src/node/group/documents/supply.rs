@@ -186,6 +186,8 @@ fn vouched_part(
 
 #[cfg(test)]
 mod tests {
+    use schema::ChangeHash;
+
     use super::*;
 
     fn change(replica: u8, seq: u64, deps: &[ChangeHash]) -> (ChangeHeader, Vec<u8>) {
@@ -202,7 +204,8 @@ mod tests {
             let deps: Vec<_> = changes.iter().rev().take(2).map(|(header, _)| header.hash).collect();
             changes.push(change(turn % 2, u64::from(turn / 2) + 1, &deps));
         }
-        let tipped = |header: &ChangeHeader| header.seq % if header.replica.0[0] == 0 { 2 } else { 3 } == 0;
+        let every = |header: &ChangeHeader| if header.replica.0[0] == 0 { 2 } else { 3 };
+        let tipped = |header: &ChangeHeader| header.seq.is_multiple_of(every(header));
 
         let part = vouched_part(&changes, tipped);
 
