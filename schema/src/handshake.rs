@@ -209,12 +209,12 @@ impl Handshake {
         let mut step = Step::default();
         match std::mem::replace(&mut self.state, State::Over) {
             State::AwaitFirst(mut noise) => {
-                noise.read(message).map_err(failed(1))?;
+                noise.read_bare(message).map_err(failed(1))?;
                 step.send.push(noise.write(&[]).map_err(failed(1))?);
                 self.state = State::AwaitThird(noise);
             }
             State::AwaitSecond(mut noise) => {
-                noise.read(message).map_err(failed(2))?;
+                noise.read_bare(message).map_err(failed(2))?;
                 step.send.push(noise.write(&[]).map_err(failed(2))?);
                 let mut secured = noise.split().map_err(failed(2))?;
                 // Else the responder would notice first, and we would dial ourselves again and again.
@@ -225,7 +225,7 @@ impl Handshake {
                 self.state = State::AwaitAuth(secured);
             }
             State::AwaitThird(mut noise) => {
-                noise.read(message).map_err(failed(3))?;
+                noise.read_bare(message).map_err(failed(3))?;
                 self.state = State::AwaitAuth(noise.split().map_err(failed(3))?);
             }
             State::AwaitAuth(mut secured) => {

@@ -67,6 +67,11 @@ impl Noise {
         Ok(payload)
     }
 
+    /// Takes the peer's next message, which must carry nothing: nobody has proven anything yet.
+    pub(super) fn read_bare(&mut self, message: &[u8]) -> Result<(), Mismatch> {
+        if self.read(message)?.is_empty() { Ok(()) } else { Err(Mismatch) }
+    }
+
     /// Noise §5.2, Split: none before the three messages are through.
     pub(super) fn split(mut self) -> Result<Split, Mismatch> {
         if !self.0.is_handshake_finished() {

@@ -135,6 +135,13 @@ fn the_steps_of_both_sides() {
 }
 
 #[test]
+fn messages_carry_no_payload() {
+    let mut noise = Noise::new(LinkRole::Initiator, &ada().agreement, [7; 32].into(), b"peerbase/1garden");
+    let loaded = noise.write(b"hello").ok().unwrap();
+    assert_eq!(listen(ben()).step(&loaded).err(), Some(HandshakeError::Noise { message: 1 }));
+}
+
+#[test]
 fn a_failed_handshake_is_over() {
     let mut responder = listen(ben());
     let first = dial(ada()).1;
