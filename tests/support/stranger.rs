@@ -10,15 +10,15 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use actors::clock::Clock;
-use actors::transport::framing::{flush, read_body, read_length, write_frame};
+use actors::transport::Transport;
+use actors::transport::framing::{FrameReader, FrameWriter, read_message, write_messages};
 use actors::transport::memory::MemoryNetwork;
-use actors::transport::{Stream, Transport};
 use bincode::{Decode, Encode};
 use schema::change::ChangeHeader;
 use schema::device::DeviceIdentity;
 use schema::digest::{Digest, Mark, Page};
 use schema::frame::{Hello, HelloGroup, LinkFrame};
-use schema::handshake::{Established, HANDSHAKE_BYTES_MAX, Handshake, LinkRole};
+use schema::handshake::{Established, HANDSHAKE_BYTES_MAX, Handshake, LinkRole, Records, Step, Terms};
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::Ledger;
 use schema::limits::{FRAME_BYTES_MAX, SYNC_MESSAGE_BYTES_MAX};
@@ -27,6 +27,7 @@ use schema::session::ledger::{LedgerEffect, LedgerFrame, LedgerSession};
 use schema::session::{Documents, Effect, Input, Session, Supply, Wanted};
 use schema::sync_message::SyncMessage;
 use schema::{DeviceId, DocumentId, GroupId, OpId, codec, hello};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What a Group frame carries, as `actors/src/node/gate.rs` has it.
 #[derive(Encode, Decode)]
@@ -46,7 +47,8 @@ pub(crate) struct Stranger {
     pub(crate) identity: DeviceIdentity,
     pub(crate) established: Established,
     clock: Clock,
-    stream: Stream,
+    reader: FrameReader<Box<dyn AsyncRead + Send + Unpin>>,
+    writer: FrameWriter<Box<dyn AsyncWrite + Send + Unpin>>,
 }
 
 impl Stranger {
@@ -57,27 +59,28 @@ impl Stranger {
         to: &str,
     ) -> Self {
         let mut stream = network.host("stranger").dial(to).await.unwrap();
-        let (mut machine, opening) = Handshake::initiator(identity.clone(), clock.random_bytes(), None);
-        write_frame(&mut stream.writer, &opening).await.unwrap();
-        let established = loop {
-            flush(&mut stream.writer).await.unwrap();
-            let length = read_length(&mut stream.reader, HANDSHAKE_BYTES_MAX).await.unwrap();
-            let message = read_body(&mut stream.reader, length, || ()).await.unwrap();
-            let step = machine.step(&message).unwrap();
-            for message in step.send {
-                write_frame(&mut stream.writer, &message).await.unwrap();
+        let (mut machine, first) =
+            Handshake::initiator(identity.clone(), Terms::default(), clock.random_bytes(), None);
+        let mut step = Step { send: vec![first], established: None };
+        let (established, Records { send, receive }) = loop {
+            if !step.send.is_empty() {
+                write_messages(&mut stream.writer, &step.send).await.unwrap();
             }
             if let Some(established) = step.established {
                 break established;
             }
+            let message = read_message(&mut stream.reader, HANDSHAKE_BYTES_MAX).await.unwrap();
+            step = machine.step(&message).unwrap();
         };
-        Self { identity, established, clock: clock.clone(), stream }
+        let (reader, writer) =
+            (FrameReader::new(stream.reader, receive), FrameWriter::new(stream.writer, send));
+        Self { identity, established, clock: clock.clone(), reader, writer }
     }
 
     pub(crate) async fn send(&mut self, frame: &LinkFrame) {
         // The node may have ended the link: then nothing more is heard of it either.
-        let _ = write_frame(&mut self.stream.writer, &frame.encode()).await;
-        let _ = flush(&mut self.stream.writer).await;
+        let _ = self.writer.write(&frame.encode()).await;
+        let _ = self.writer.flush().await;
     }
 
     /// The next frame, other than pings; none when the link has ended or says nothing else for a minute.
@@ -85,8 +88,8 @@ impl Stranger {
         let clock = self.clock.clone();
         let next = async {
             loop {
-                let length = read_length(&mut self.stream.reader, FRAME_BYTES_MAX).await.ok()?;
-                let bytes = read_body(&mut self.stream.reader, length, || ()).await.ok()?;
+                let length = self.reader.read_length(FRAME_BYTES_MAX).await.ok()?;
+                let bytes = self.reader.read_body(length, || ()).await.ok()?;
                 match LinkFrame::decode(&bytes).unwrap() {
                     LinkFrame::Ping { nonce } => self.send(&LinkFrame::Pong { nonce }).await,
                     frame => return Some(frame),
