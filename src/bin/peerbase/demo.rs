@@ -47,7 +47,7 @@ struct Begun {
 
 /// Runs the demo; fails when a promise was not held.
 pub(crate) fn main(options: &Options) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_time().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: no threads to run on: {error}");
@@ -81,7 +81,8 @@ async fn run(seed: u64) -> Promises {
              row.",
         ],
     );
-    let world = match World::open(clock.clone(), seed).await {
+    let opened = clock.timeout(STORY_MAX, World::open(clock.clone(), seed)).await;
+    let world = match opened.unwrap_or_else(|late| Err(late.into())) {
         Ok(world) => world,
         Err(error) => {
             promises.break_unchecked(&all, &format!("the nodes did not open: {}", chain(&*error)));
