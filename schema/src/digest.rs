@@ -39,25 +39,21 @@ pub fn leaf(marks: &[Mark]) -> Leaf {
 
 /// The leaves of one group's documents.
 ///
-/// The root is the hash of 256 bucket hashes, a bucket for each first byte of a document id: a change costs the hash of
+/// The root is the hash of the bucket hashes, a bucket for each first byte of a document id: a change costs the hash of
 /// its bucket, not of everything.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Digest {
     leaves: BTreeMap<DocumentId, Leaf>,
-    /// None where a leaf has changed since.
-    buckets: Vec<Option<[u8; 32]>>,
-}
-
-impl Default for Digest {
-    fn default() -> Self {
-        Self { leaves: BTreeMap::new(), buckets: vec![None; 256] }
-    }
+    /// None where a leaf has changed since; no entry where there is no leaf.
+    buckets: BTreeMap<u8, Option<[u8; 32]>>,
+    root: Option<[u8; 32]>,
 }
 
 impl Digest {
     /// Puts what is now accepted of a document in the place of what was.
     pub fn set(&mut self, document: DocumentId, marks: &[Mark]) {
-        self.buckets[usize::from(document.0[0])] = None;
+        self.root = None;
+        self.buckets.insert(document.0[0], None);
         if marks.is_empty() {
             self.leaves.remove(&document);
         } else {
@@ -67,21 +63,22 @@ impl Digest {
 
     /// One hash over all leaves.
     pub fn root(&mut self) -> [u8; 32] {
-        let mut all = Vec::with_capacity(256 * 32);
-        for (first, bucket) in (0..=u8::MAX).zip(&mut self.buckets) {
-            let hash = *bucket.get_or_insert_with(|| {
-                let (mut low, mut high) = ([0; 32], [0xff; 32]);
-                (low[0], high[0]) = (first, first);
-                let mut bytes = Vec::new();
-                for (document, leaf) in self.leaves.range(DocumentId(low)..=DocumentId(high)) {
-                    bytes.extend(document.0);
-                    bytes.extend(leaf);
-                }
-                hash("bucket", &[&bytes])
-            });
-            all.extend(hash);
+        if let Some(root) = self.root {
+            return root;
         }
-        hash("root", &[&all])
+        let leaves = &self.leaves;
+        self.buckets.retain(|first, bucket| {
+            if bucket.is_none() {
+                *bucket = bucket_hash(leaves, *first);
+            }
+            bucket.is_some()
+        });
+        let mut all = Vec::with_capacity(self.buckets.len() * 33);
+        for (first, bucket) in &self.buckets {
+            all.push(*first);
+            all.extend(bucket.iter().flatten());
+        }
+        *self.root.insert(hash("root", &[&all]))
     }
 
     /// Documents with an accepted change.
@@ -138,6 +135,18 @@ impl Digest {
         );
         self.leaves.range(bounds).take(if empty { 0 } else { usize::MAX })
     }
+}
+
+/// Hashes the leaves of one bucket; `None` when it has none.
+fn bucket_hash(leaves: &BTreeMap<DocumentId, Leaf>, first: u8) -> Option<[u8; 32]> {
+    let (mut low, mut high) = ([0; 32], [0xff; 32]);
+    (low[0], high[0]) = (first, first);
+    let mut bytes = Vec::new();
+    for (document, leaf) in leaves.range(DocumentId(low)..=DocumentId(high)) {
+        bytes.extend(document.0);
+        bytes.extend(leaf);
+    }
+    (!bytes.is_empty()).then(|| hash("bucket", &[&bytes]))
 }
 
 /// A stretch of a digest: all leaves behind `after` up to `through`.
