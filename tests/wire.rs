@@ -92,7 +92,7 @@ async fn an_unmodified_automerge_peer_takes_what_we_send_and_reaches_the_same_he
     let removed = documents.get_mut(&at("tasks", "a")).unwrap();
     assert_eq!(heads(removed), ours(&home.table(TASKS).history("a").await.unwrap().last().unwrap().heads));
     let (mark, _) = removed.0.get(ROOT, "$removed").unwrap().unwrap();
-    assert_eq!(mark.to_bool(), Some(true));
+    assert_eq!(mark.as_bool(), Some(true));
 }
 
 /// A change that plain Automerge makes under the replica id of a device, and what vouches for it.
