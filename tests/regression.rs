@@ -5,7 +5,7 @@
 mod support;
 
 use peerbase::sim::Net;
-use peerbase::{RowChange, TableName};
+use peerbase::{ErrorKind, GroupError, GroupState, RowChange, TableName};
 use support::{TASKS, group, home, task, tasks, titles};
 
 /// `list` and `unreadable` showed removed rows: only `iter` left them out, and the tests asked `iter` alone.
@@ -147,4 +147,58 @@ fn whoever_is_admitted_last_is_spoken_to_by_everybody() {
             net.assert_converged();
         });
     }
+}
+
+/// `remove` never read the document: where its changes were damaged, it wrote a first change over a history of many,
+/// under a number that peers had seen before. Every commit now finds the damage first, and who gets a document back
+/// from a peer goes on under a new incarnation.
+#[tokio::test(start_paused = true)]
+async fn a_damaged_history_is_not_written_over() {
+    let mut net = Net::seeded(4);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    for step in 0..30 {
+        tasks(&ada, home).put("a", &task(&format!("step {step}"))).await.unwrap();
+    }
+    net.settle().await;
+    net.partition(&[&[&ada], &[&ben]]);
+    net.crash(&ada).await;
+    let document = schema::DocumentId::of(home, "tasks", "a");
+    let run = [b"c", &document.0[..], &0_u32.to_be_bytes()].concat();
+    assert!(ada.disk().damage(&[b"g", &home.0[..]].concat(), &run));
+    net.restart(&ada).await;
+
+    let refused = tasks(&ada, home).remove("a").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Busy, "{refused:?}");
+    net.heal();
+    net.settle().await;
+    tasks(&ada, home).update("a", |task| task.done = true).await.unwrap();
+    net.settle().await;
+
+    net.assert_converged();
+    assert!(tasks(&ben, home).get("a").unwrap().unwrap().done);
+    assert!(group(&ben, home).status().await.unwrap().refusals.is_empty());
+    assert_eq!(tasks(&ben, home).history("a").await.unwrap().len(), 31);
+    net.close().await;
+}
+
+/// One damaged op in one group's ledger kept the whole node from opening. The group is now shown as failed, and the
+/// others go on.
+#[tokio::test(start_paused = true)]
+async fn a_damaged_ledger_fails_its_group_alone() {
+    let mut net = Net::seeded(5);
+    let [ada] = net.nodes(["ada"]).await;
+    let home = net.group("home", &[&ada]).await;
+    let work = net.group("work", &[&ada]).await;
+    tasks(&ada, work).put("a", &task("report")).await.unwrap();
+
+    net.crash(&ada).await;
+    assert!(ada.disk().damage(&[b"g", &home.0[..]].concat(), &[b"o", &0_u64.to_be_bytes()[..]].concat()));
+    net.restart(&ada).await;
+
+    assert_eq!(titles(&tasks(&ada, work)), ["report"]);
+    assert!(matches!(ada.node().group(home), Err(GroupError::Failed(id)) if id == home));
+    let failed: Vec<_> = ada.node().groups().into_iter().filter(|g| g.state == GroupState::Failed).collect();
+    assert_eq!(failed.iter().map(|info| info.id).collect::<Vec<_>>(), [home]);
+    net.close().await;
 }

@@ -317,7 +317,7 @@ impl Actor for Group {
             Message::Wake => state.wake(&myself)?,
             Message::Fail => return Err("failed on request".into()),
         }
-        Ok(())
+        state.look_after_damage(&myself)
     }
 
     async fn post_stop(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {

@@ -89,6 +89,8 @@ pub(crate) struct Documents {
     /// Documents whose memory cannot be trusted while the store does not have their newest batch yet.
     spoiled: BTreeSet<DocumentId>,
     quarantined: BTreeMap<DocumentId, String>,
+    /// A document was set aside since the last look.
+    alarm: bool,
 }
 
 impl Documents {
@@ -116,6 +118,7 @@ impl Documents {
             unstored: BTreeMap::new(),
             spoiled: BTreeSet::new(),
             quarantined: BTreeMap::new(),
+            alarm: false,
         };
         for (key, value) in keys::entries(&space, keys::AUTHOR)? {
             let (device, grant) = codec::decode_stored(&value).map_err(|_| keys::damaged(&space, &key))?;
@@ -151,6 +154,11 @@ impl Documents {
 
     pub(crate) fn loaded(&self) -> usize {
         self.cache.len()
+    }
+
+    /// Whether a document was set aside since the last call: peers have it, and must be compared with again.
+    pub(crate) fn take_alarm(&mut self) -> bool {
+        std::mem::take(&mut self.alarm)
     }
 
     pub(crate) fn quarantined(&self) -> &BTreeMap<DocumentId, String> {

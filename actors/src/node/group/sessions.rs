@@ -152,6 +152,15 @@ impl State {
         self.wake = Some((at, timer));
     }
 
+    /// What was set aside is fetched again from whoever has it.
+    pub(super) fn look_after_damage(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        if self.documents.take_alarm() {
+            self.publish_root();
+            self.compare_again(myself)?;
+        }
+        Ok(())
+    }
+
     /// What was refused may be accepted now: every session compares again.
     pub(super) fn rejudge(
         &mut self,
@@ -159,6 +168,10 @@ impl State {
         roster: Arc<Roster>,
     ) -> Result<(), ActorProcessingErr> {
         self.documents.set_roster(roster);
+        self.compare_again(myself)
+    }
+
+    fn compare_again(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         for link in self.sessions.keys().copied().collect::<Vec<_>>() {
             self.step(myself, link, Input::Rejudged)?;
         }

@@ -120,6 +120,7 @@ impl Documents {
     pub(super) fn quarantine(&mut self, id: DocumentId, what: &str) {
         tracing::warn!(group = %self.group.short(), document = %id.short(), what, "document quarantined");
         self.digest.set(id, &[]);
+        self.alarm = true;
         self.quarantined.insert(id, what.to_owned());
     }
 }
