@@ -179,7 +179,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     /// [`ReadError`] when the store fails; a row that does not decode is no error here.
     pub fn list(&self) -> Result<Vec<(String, T)>, ReadError> {
         let rows = self.page(Bound::Unbounded, Bound::Unbounded, usize::MAX)?;
-        let present = rows.into_iter().filter_map(|row| row.ok().filter(|row| !row.is_removed()));
+        let present = rows.into_iter().filter_map(|(_, row)| row.ok().filter(|row| !row.is_removed()));
         Ok(present.filter_map(|row| Some((row.key().to_owned(), row.value().ok()?))).collect())
     }
 
@@ -189,7 +189,10 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     /// [`ReadError`] when the store fails.
     pub fn unreadable(&self) -> Result<Vec<ReadError>, ReadError> {
         let rows = self.page(Bound::Unbounded, Bound::Unbounded, usize::MAX)?;
-        let present = rows.into_iter().filter(|row| row.as_ref().map_or(true, |row| !row.is_removed()));
+        let present = rows
+            .into_iter()
+            .map(|(_, row)| row)
+            .filter(|row| row.as_ref().map_or(true, |row| !row.is_removed()));
         Ok(present.filter_map(|row| row.and_then(|row| row.value().map(drop)).err()).collect())
     }
 
@@ -348,36 +351,29 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     }
 
     /// Up to `count` rows between two keys, as of one moment, removed ones included.
-    fn page(
-        &self,
-        from: Bound<&str>,
-        to: Bound<&str>,
-        count: usize,
-    ) -> Result<Vec<Result<Row<T>, ReadError>>, ReadError> {
+    fn page(&self, from: Bound<&str>, to: Bound<&str>, count: usize) -> Result<Page<T>, ReadError> {
         let (from, to) = rows::key_bounds(self.name(), from, to);
         let (from, to) = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
         let entries = self.group.space().read(|view| view.scan(from, to).take(count).collect::<Vec<_>>())?;
         let mut page = Vec::new();
         for entry in entries {
-            let (key, value) = match entry {
-                Ok(entry) => entry,
-                // One damaged row is an error of that row alone.
-                Err(error @ StoreError::Damaged { .. }) => {
-                    page.push(Err(error.into()));
-                    continue;
+            // One damaged row is an error of that row alone.
+            let (at, row) = match entry {
+                Ok((at, value)) => (at, RowRecord::decode(&value).map_err(ReadError::Damaged)),
+                Err(StoreError::Damaged { space, key }) => {
+                    (key.clone(), Err(StoreError::Damaged { space, key }.into()))
                 }
                 Err(error) => return Err(error.into()),
             };
-            let key = rows::decode_key(self.name(), &key).map_err(ReadError::Damaged)?;
-            page.push(
-                RowRecord::decode(&value)
-                    .map_err(ReadError::Damaged)
-                    .map(|record| Row::new(self.name(), key, record)),
-            );
+            let key = rows::decode_key(self.name(), &at).map_err(ReadError::Damaged)?;
+            page.push((key.clone(), row.map(|record| Row::new(self.name(), key, record))));
         }
         Ok(page)
     }
 }
+
+/// Rows by key, each readable or not.
+type Page<T> = Vec<(String, Result<Row<T>, ReadError>)>;
 
 /// A row as it is stored; decoding it may fail, since rows are remote input.
 #[derive(Clone, Debug)]
@@ -425,7 +421,7 @@ pub struct Rows<T> {
     table: Table<T>,
     from: Bound<String>,
     to: Bound<String>,
-    page: VecDeque<Result<Row<T>, ReadError>>,
+    page: VecDeque<(String, Result<Row<T>, ReadError>)>,
     done: bool,
 }
 
@@ -446,8 +442,8 @@ impl<T: Serialize + DeserializeOwned> Iterator for Rows<T> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match self.page.pop_front() {
-                Some(Ok(row)) if row.is_removed() => {}
-                Some(row) => return Some(row),
+                Some((_, Ok(row))) if row.is_removed() => {}
+                Some((_, row)) => return Some(row),
                 None if self.done => return None,
                 None => {
                     let (from, to) =
@@ -455,10 +451,8 @@ impl<T: Serialize + DeserializeOwned> Iterator for Rows<T> {
                     match self.table.page(from, to, PAGE_ROWS) {
                         Ok(page) => {
                             self.done = page.len() < PAGE_ROWS;
-                            let last = page.iter().rev().find_map(|row| row.as_ref().ok());
-                            match last {
-                                Some(last) => self.from = Bound::Excluded(last.key().to_owned()),
-                                None => self.done = true,
+                            if let Some((last, _)) = page.last() {
+                                self.from = Bound::Excluded(last.clone());
                             }
                             self.page = page.into();
                         }
