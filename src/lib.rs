@@ -16,7 +16,9 @@ pub use actors::node::store::Durability;
 pub use schema::ledger::Role;
 pub use schema::{ChangeHash, DeviceId, GroupId, UserId};
 
-pub use crate::error::{Error, ErrorKind, GroupError, OpenError, ReadError, SyncError, WriteError};
+pub use crate::error::{
+    ConnectError, Error, ErrorKind, GroupError, OpenError, ReadError, SyncError, WriteError,
+};
 pub use crate::group::{Group, Synced};
 pub use crate::node::{Node, NodeBuilder};
 pub use crate::table::counter::Counter;

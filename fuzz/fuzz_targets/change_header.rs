@@ -1,6 +1,8 @@
 //! Reading never panics; what it accepts `Change::from_bytes` reads alike, in time bounded by the ops it was told.
 #![no_main]
 
+extern crate schema as peerbase_schema; // as the tests call it
+
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../schema/tests/support/raw.rs"]
 mod raw;

@@ -63,7 +63,7 @@ pub enum Input {
     },
     /// The membership changed: what was refused before may be accepted now.
     Rejudged,
-    /// The time that [`Session::wake_at`] named has come.
+    /// The time that [`Session::wake_at`](super::Session::wake_at) named has come.
     Wake,
 }
 

@@ -1,7 +1,7 @@
 //! The documents of one group: judges, applies, commits and serves their changes (pure but for reads).
 //!
-//! This is the one path by which a change enters the database: local or remote it passes [`Documents::commit`] or
-//! [`Documents::apply`], which leave a batch for the store and the news for watchers and sessions. Memory runs ahead
+//! This is the one path by which a change enters the database: local or remote it passes `Documents::commit` or
+//! `Documents::apply`, which leave a batch for the store and the news for watchers and sessions. Memory runs ahead
 //! of the store until the batch is durable; such documents are pinned in the cache and not served yet.
 
 mod admit;
