@@ -1,16 +1,17 @@
 //! A link as those above it hold it, why it ends, and what they must offer it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use schema::codec::DecodeError;
 use schema::frame::{ByeReason, LinkFrame};
 use schema::handshake::{Established, HandshakeError, LinkRole, PeerIdentity};
-use schema::limits::{FRAME_BYTES_MAX, OUTBOUND_BYTES_MAX, OUTBOUND_FRAMES_MAX};
-use tokio::sync::mpsc;
+use schema::limits::FRAME_BYTES_MAX;
+use tokio::sync::Notify;
 
+use super::outbound::{Condition, Lane, Next, Outbound, Overflow, Waiting};
 use crate::admission::Permit;
 use crate::transport::TransportError;
 use crate::transport::framing::StreamError;
@@ -104,13 +105,32 @@ pub struct LinkClosed;
 /// Why a link is over, written once, by whoever ends it first.
 pub(in crate::node::connection_manager) type Fate = Arc<OnceLock<LinkEnd>>;
 
-/// What waits to be written.
-pub(super) enum Outgoing {
-    Frame(Vec<u8>),
-    /// Written only if the condition still holds when its turn comes.
-    While(Box<dyn Fn() -> bool + Send + Sync>, Vec<u8>),
-    /// The last one.
-    Bye(Vec<u8>),
+/// What waits to be written: filled from anywhere, emptied by the link's writer.
+#[derive(Default)]
+pub(super) struct Queue {
+    outbound: Mutex<Outbound>,
+    news: Notify,
+}
+
+impl Queue {
+    /// Takes the next frame, if one waits; the one before has been written.
+    pub(super) fn try_next(&self) -> Option<Next> {
+        self.lock().next()
+    }
+
+    /// Waits for the next frame; the one before has been written. For the writer alone.
+    pub(super) async fn next(&self) -> Next {
+        loop {
+            if let Some(next) = self.try_next() {
+                return next;
+            }
+            self.news.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Outbound> {
+        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One device, reached. Cheap to clone; outlives what it stands for.
@@ -123,8 +143,7 @@ struct Inner {
     id: LinkId,
     established: Established,
     fate: Fate,
-    outbound: mpsc::Sender<Outgoing>,
-    queued: Arc<AtomicUsize>,
+    queue: Arc<Queue>,
     heard: AtomicU64,
     latency: Mutex<Option<Duration>>,
     /// Tells the connection to look at the link's fate.
@@ -132,26 +151,24 @@ struct Inner {
 }
 
 impl Link {
-    /// A link and the queue that its writer empties, counting down the second.
+    /// A link and the queue that its writer empties.
     pub(super) fn new(
         id: LinkId,
         established: Established,
         fate: Fate,
         ended: impl Fn() + Send + Sync + 'static,
-    ) -> (Self, mpsc::Receiver<Outgoing>, Arc<AtomicUsize>) {
-        let (outbound, queue) = mpsc::channel(OUTBOUND_FRAMES_MAX);
-        let queued = Arc::new(AtomicUsize::new(0));
+    ) -> (Self, Arc<Queue>) {
+        let queue = Arc::<Queue>::default();
         let inner = Inner {
             id,
             established,
             fate,
-            outbound,
-            queued: queued.clone(),
+            queue: queue.clone(),
             heard: AtomicU64::new(0),
             latency: Mutex::new(None),
             ended: Box::new(ended),
         };
-        (Self { inner: Arc::new(inner) }, queue, queued)
+        (Self { inner: Arc::new(inner) }, queue)
     }
 
     /// Which link this is.
@@ -174,12 +191,13 @@ impl Link {
         self.inner.established.role
     }
 
-    /// Queues a frame for the peer. Never waits.
+    /// Queues a frame for the peer, behind what its group has queued before and whatever Hello was queued before.
+    /// Never waits.
     ///
     /// # Errors
     /// [`LinkClosed`], also when this frame has filled the queue and so ended the link.
     pub fn send(&self, frame: LinkFrame) -> Result<(), LinkClosed> {
-        self.enqueue(frame.encode(), Outgoing::Frame)
+        self.enqueue(&frame, None)
     }
 
     /// Queues a frame that is dropped, queued as it is, once `allowed` no longer holds. Never waits.
@@ -191,30 +209,35 @@ impl Link {
         allowed: impl Fn() -> bool + Send + Sync + 'static,
         frame: LinkFrame,
     ) -> Result<(), LinkClosed> {
-        self.enqueue(frame.encode(), |bytes| Outgoing::While(Box::new(allowed), bytes))
+        self.enqueue(&frame, Some(Box::new(allowed)))
     }
 
-    fn enqueue(&self, bytes: Vec<u8>, outgoing: impl FnOnce(Vec<u8>) -> Outgoing) -> Result<(), LinkClosed> {
+    fn enqueue(&self, frame: &LinkFrame, allowed: Option<Condition>) -> Result<(), LinkClosed> {
         if self.is_closed() {
             return Err(LinkClosed);
         }
+        let (lane, bytes) = (Lane::of(frame), frame.encode());
         let got = bytes.len();
         if got > FRAME_BYTES_MAX {
             self.end(LinkEnd::Oversized { got, max: FRAME_BYTES_MAX });
             return Err(LinkClosed);
         }
-        let queued = self.inner.queued.fetch_add(got, Ordering::Relaxed) + got;
-        if queued > OUTBOUND_BYTES_MAX || self.inner.outbound.try_send(outgoing(bytes)).is_err() {
-            self.inner.queued.fetch_sub(got, Ordering::Relaxed);
-            self.end(LinkEnd::Overflow { queued: queued - got });
-            return Err(LinkClosed);
+        let pushed = self.inner.queue.lock().push(lane, Waiting { bytes, allowed });
+        match pushed {
+            Ok(()) => {
+                self.inner.queue.news.notify_one();
+                Ok(())
+            }
+            Err(Overflow { queued }) => {
+                self.end(LinkEnd::Overflow { queued });
+                Err(LinkClosed)
+            }
         }
-        Ok(())
     }
 
     /// Bytes that wait to be written.
     pub fn queued_bytes(&self) -> usize {
-        self.inner.queued.load(Ordering::Relaxed)
+        self.inner.queue.lock().bytes()
     }
 
     /// The median of the last ten round trips; none before the first.
@@ -238,10 +261,10 @@ impl Link {
         }
     }
 
-    /// Queues the last frame, however full the queue is in bytes.
-    pub(super) fn say_bye(&self, reason: ByeReason) -> Result<(), LinkClosed> {
-        let bye = Outgoing::Bye(LinkFrame::Bye { reason }.encode());
-        self.inner.outbound.try_send(bye).map_err(|_| LinkClosed)
+    /// Queues the last frame, however full the queue is.
+    pub(super) fn say_bye(&self, reason: ByeReason) {
+        self.inner.queue.lock().say_bye(LinkFrame::Bye { reason }.encode());
+        self.inner.queue.news.notify_one();
     }
 
     pub(super) fn fate(&self) -> &Fate {
