@@ -254,6 +254,46 @@ async fn a_node_has_many_groups_and_keeps_them_apart() {
     net.close().await;
 }
 
+/// A link that carries half a mebibyte a second: a pipe of 256 KiB, half a second long.
+#[tokio::test(start_paused = true)]
+async fn a_small_write_does_not_wait_for_another_groups_bulk() {
+    let mut net = Net::seeded(11).latency_ms(500..501);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let library = net.group("library", &[&ada, &ben]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    // All of it within the window of the session: it is queued at once.
+    let books: Vec<_> = (0..48).map(|book: u32| task(&noise(book, 64 << 10))).collect();
+    tasks(&ada, library).insert_many(&books).await.unwrap();
+    net.sleep(Duration::from_secs(1)).await;
+
+    tasks(&ada, home).put("a", &task("basil")).await.unwrap();
+    let mut waited = Duration::ZERO;
+    while tasks(&ben, home).get("a").unwrap().is_none() {
+        net.sleep(Duration::from_millis(50)).await;
+        waited += Duration::from_millis(50);
+        assert!(waited < A_WHILE, "the write never arrived");
+    }
+
+    let arrived = tasks(&ben, library).list().unwrap().len();
+    assert!(arrived < books.len() * 3 / 4, "{arrived} of {} books came before, {waited:?}", books.len());
+    net.settle().await;
+    net.assert_converged();
+    assert_eq!(tasks(&ben, library).list().unwrap().len(), books.len());
+    net.close().await;
+}
+
+/// Text that does not get shorter by being packed.
+fn noise(seed: u32, length: usize) -> String {
+    let mut state = seed.wrapping_add(1);
+    let mut letter = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        char::from(b'0' + u8::try_from(state % 75).unwrap())
+    };
+    (0..length).map(|_| letter()).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn requesting_twice_is_requesting_once() {
     let (node, home) = home().await;
