@@ -114,7 +114,10 @@ async fn a_port_in_use_and_wrong_addresses_are_named() {
         );
     }
     let refused = ben.manager.connect("ws://nobody").await;
-    assert!(matches!(refused, Err(ConnectError::Link(LinkEnd::Dial(TransportError::Address { .. })))));
+    assert!(matches!(
+        refused,
+        Err(ConnectError::Link { end: LinkEnd::Dial(TransportError::Address { .. }), .. })
+    ));
 }
 
 #[tokio::test]
@@ -123,7 +126,10 @@ async fn an_address_without_anybody_is_unreachable() {
     let free = TcpListener::bind(ANY_PORT).await.unwrap().local_addr().unwrap();
     let refused = ada.manager.connect(&format!("ws://{free}")).await;
     assert!(
-        matches!(refused, Err(ConnectError::Link(LinkEnd::Dial(TransportError::Unreachable { .. })))),
+        matches!(
+            refused,
+            Err(ConnectError::Link { end: LinkEnd::Dial(TransportError::Unreachable { .. }), .. })
+        ),
         "{refused:?}"
     );
 }
@@ -141,7 +147,7 @@ async fn somebody_who_speaks_no_websocket_is_named() {
     let refused = ada.manager.connect(&address).await;
     let foreign = TransportError::Foreign { address, expected: "WebSocket" };
     assert!(
-        matches!(&refused, Err(ConnectError::Link(LinkEnd::Dial(error))) if *error == foreign),
+        matches!(&refused, Err(ConnectError::Link { end: LinkEnd::Dial(error), .. }) if *error == foreign),
         "{refused:?}"
     );
 }
@@ -161,7 +167,10 @@ async fn schemes_choose_the_transport() {
     talk(&ada, &ben, b"over a socket").await;
     talk(&ada, &cid, b"through memory").await;
     let refused = ada.manager.connect("pigeon://dan").await;
-    assert!(matches!(refused, Err(ConnectError::Link(LinkEnd::Dial(TransportError::Address { .. })))));
+    assert!(matches!(
+        refused,
+        Err(ConnectError::Link { end: LinkEnd::Dial(TransportError::Address { .. }), .. })
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

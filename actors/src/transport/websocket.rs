@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{Sink, Stream as _, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -69,7 +69,12 @@ impl Transport for WebSockets {
         Box::pin(async move {
             let place = place_of(address)?;
             let unreachable = |_| TransportError::Unreachable { address: address.to_owned() };
-            let socket = TcpStream::connect(place).await.map_err(unreachable)?;
+            let unknown = || TransportError::UnknownHost { address: address.to_owned() };
+            let hosts: Vec<SocketAddr> = lookup_host(place).await.map_err(|_| unknown())?.collect();
+            if hosts.is_empty() {
+                return Err(unknown());
+            }
+            let socket = TcpStream::connect(&hosts[..]).await.map_err(unreachable)?;
             socket.set_nodelay(true).map_err(unreachable)?;
             match client_async_with_config(address, socket, Some(limits())).await {
                 Ok((socket, _)) => Ok(stream(socket, address.to_owned())),
@@ -86,9 +91,11 @@ impl Transport for WebSockets {
             let place = place_of(&format!("{SCHEME}{bare}")).map_err(|_| no_address(address))?.to_owned();
             let listener = TcpListener::bind(place).await.map_err(|error| match error.kind() {
                 io::ErrorKind::AddrInUse => TransportError::InUse { address: address.to_owned() },
-                kind => TransportError::Io { kind },
+                kind => TransportError::Io { address: address.to_owned(), kind },
             })?;
-            let bound = listener.local_addr().map_err(|error| TransportError::Io { kind: error.kind() })?;
+            let refused =
+                |error: io::Error| TransportError::Io { address: address.to_owned(), kind: error.kind() };
+            let bound = listener.local_addr().map_err(refused)?;
             let address = format!("{SCHEME}{bound}");
             Ok(Box::new(WebSocketListener { clock: self.clock.clone(), listener, address })
                 as Box<dyn Listener>)

@@ -133,11 +133,16 @@ impl State {
             let _ = actor.send_message(Message::Sealed);
         });
         let last = LastWord::new(myself.clone(), Message::Ended(LinkEnd::Crashed));
+        let clock = self.clock.clone();
         self.clock.spawn_in(&mut self.writer, async move {
             match wire::write(writer, &queue).await {
                 // With its Bye: the fate was sealed before.
                 Ok(()) => last.say(Message::Sealed),
-                Err(end) => last.say(Message::Ended(end)),
+                Err(end) => {
+                    // A peer that reads no more may have said why: its Bye is on the way to the reader.
+                    clock.sleep(BYE_TIMEOUT).await;
+                    last.say(Message::Ended(end));
+                }
             }
         });
         self.phase = Phase::Met { link: link.clone(), reader };
@@ -157,6 +162,7 @@ impl State {
             let end = reading.await;
             last.say(Message::Ended(end));
         });
+        self.clock.spawn_in(&mut self.tasks, link::let_strangers_go(self.clock.clone(), link.clone()));
         let announced = Announced { link: link.clone(), switchboard: self.switchboard.clone() };
         let since = self.clock.instant();
         self.phase = Phase::Open { announced, since, mailbox, pulse: Pulse::default() };
@@ -237,6 +243,7 @@ fn farewell(end: &LinkEnd) -> Option<ByeReason> {
         LinkEnd::Closed { reason } => Some(*reason),
         LinkEnd::Frame(_) | LinkEnd::OutOfPlace { .. } => Some(ByeReason::Protocol),
         LinkEnd::Worn => Some(ByeReason::Renew),
+        LinkEnd::Stranger => Some(ByeReason::NotAuthorized),
         _ => None,
     }
 }

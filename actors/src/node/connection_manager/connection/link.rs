@@ -8,11 +8,12 @@ use std::time::Duration;
 use schema::codec::DecodeError;
 use schema::frame::{ByeReason, LinkFrame};
 use schema::handshake::{Established, HandshakeError, LinkRole, PeerIdentity};
-use schema::limits::FRAME_BYTES_MAX;
-use tokio::sync::Notify;
+use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, STRANGER_TIMEOUT};
+use tokio::sync::{Notify, watch};
 
 use super::outbound::{Condition, Lane, Next, Outbound, Overflow, Waiting};
 use crate::admission::Permit;
+use crate::clock::Clock;
 use crate::transport::TransportError;
 use crate::transport::framing::StreamError;
 
@@ -40,31 +41,38 @@ pub enum LinkEnd {
     #[error("peer was not reached")]
     Dial(#[source] TransportError),
     /// The peer was not reached within `DIAL_TIMEOUT`; dialled again later.
-    #[error("dialling took too long")]
+    #[error("nobody answered within {DIAL_TIMEOUT:?}; is a node there, and does a firewall let it through?")]
     DialTimeout,
     /// The peer did not prove who it is.
-    #[error("handshake failed")]
+    #[error("peer did not prove who it is")]
     Handshake(#[source] HandshakeError),
     /// The peer did not prove who it is within `HANDSHAKE_TIMEOUT`.
-    #[error("handshake took too long")]
+    #[error(
+        "peer did not prove who it is within {HANDSHAKE_TIMEOUT:?}; is it a node, and the line fast enough?"
+    )]
     HandshakeTimeout,
     /// The stream ended or broke, or carried what is no frame.
-    #[error("stream failed")]
+    #[error("stream from the peer failed")]
     Stream(#[source] StreamError),
     /// The peer sent a malformed frame.
-    #[error("malformed frame")]
+    #[error("peer sent a malformed frame; do both sides run the same version?")]
     Frame(#[source] DecodeError),
     /// The peer sent a frame that has no place after the handshake.
-    #[error("{kind} frame out of place")]
+    #[error("peer sent {kind} out of place; do both sides run the same version?")]
     OutOfPlace {
         /// Which.
         kind: &'static str,
     },
-    /// The peer has missed three pings.
-    #[error("peer is silent")]
+    /// The peer has missed three pings; dialled again later.
+    #[error("peer is silent: it missed three pings")]
     Silent,
+    /// No group was shared with the peer for `STRANGER_TIMEOUT` (authority 3.9).
+    #[error(
+        "no group in common for {STRANGER_TIMEOUT:?}; an Admin of the group must add the other side first"
+    )]
+    Stranger,
     /// The peer reads too slowly for what is sent to it; sync repairs that over the next link.
-    #[error("outbound queue is full at {queued} bytes")]
+    #[error("peer reads too slowly: {queued} bytes waited for it")]
     Overflow {
         /// Bytes that were waiting.
         queued: usize,
@@ -78,23 +86,36 @@ pub enum LinkEnd {
         max: usize,
     },
     /// The link's keys have carried `LINK_BYTES_MAX` or lasted `LINK_AGE_MAX`; dialled again for fresh ones.
-    #[error("keys of the link are worn")]
+    #[error("keys of the link are worn; it is made anew")]
     Worn,
     /// This side ended it.
-    #[error("closed here: {reason:?}")]
+    #[error("closed here: {}", words(*reason))]
     Closed {
         /// Why.
         reason: ByeReason,
     },
     /// The peer ended it.
-    #[error("closed by the peer: {reason:?}")]
+    #[error("closed by the peer: {}", words(*reason))]
     ClosedByPeer {
         /// Why.
         reason: ByeReason,
     },
     /// Something here failed while dealing with this link: a fault of ours, shown in the log.
-    #[error("connection crashed")]
+    #[error("connection crashed; the log says where")]
     Crashed,
+}
+
+/// A farewell in words, and what to do about it.
+fn words(reason: ByeReason) -> &'static str {
+    match reason {
+        ByeReason::Duplicate => "another link to the same device is kept",
+        ByeReason::Shutdown => "the node stops",
+        ByeReason::Full => "the node has as many links as it may; try again later",
+        ByeReason::Protocol => "the other side broke the protocol; do both run the same version?",
+        ByeReason::NotAuthorized => "no group in common; an Admin of the group must add the other side first",
+        ByeReason::Disconnected => "its address was taken back",
+        ByeReason::Renew => "its keys have lasted long enough; it is made anew",
+    }
 }
 
 /// The link has ended: nothing can be sent.
@@ -146,6 +167,7 @@ struct Inner {
     queue: Arc<Queue>,
     heard: AtomicU64,
     latency: Mutex<Option<Duration>>,
+    acquainted: watch::Sender<bool>,
     /// Tells the connection to look at the link's fate.
     ended: Box<dyn Fn() + Send + Sync>,
 }
@@ -166,6 +188,7 @@ impl Link {
             queue: queue.clone(),
             heard: AtomicU64::new(0),
             latency: Mutex::new(None),
+            acquainted: watch::Sender::new(true),
             ended: Box::new(ended),
         };
         (Self { inner: Arc::new(inner) }, queue)
@@ -245,6 +268,12 @@ impl Link {
         *self.inner.latency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Says whether this node has any business with the peer: without any for `STRANGER_TIMEOUT`, the link ends as
+    /// [`LinkEnd::Stranger`]. Until this is first said, it has. Never waits; saying the same again changes nothing.
+    pub fn acquainted(&self, acquainted: bool) {
+        self.inner.acquainted.send_if_modified(|before| std::mem::replace(before, acquainted) != acquainted);
+    }
+
     /// Ends the link and tells the peer why. The first reason counts.
     pub fn close(&self, reason: ByeReason) {
         self.end(LinkEnd::Closed { reason });
@@ -281,6 +310,19 @@ impl Link {
 
     pub(super) fn set_latency(&self, latency: Option<Duration>) {
         *self.inner.latency.lock().unwrap_or_else(PoisonError::into_inner) = latency;
+    }
+}
+
+/// Ends the link of a peer with whom nothing is shared for too long.
+pub(super) async fn let_strangers_go(clock: Clock, link: Link) {
+    let mut acquainted = link.inner.acquainted.subscribe();
+    // The link, which is held here, keeps the sender.
+    while acquainted.wait_for(|acquainted| !acquainted).await.is_ok() {
+        let met = acquainted.wait_for(|acquainted| *acquainted);
+        if clock.timeout(STRANGER_TIMEOUT, met).await.is_err() {
+            link.end(LinkEnd::Stranger);
+            return;
+        }
     }
 }
 
