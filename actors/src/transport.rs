@@ -101,6 +101,12 @@ pub enum TransportError {
         /// Who was dialled.
         address: String,
     },
+    /// Somebody takes the call there and hangs up; may be different later.
+    #[error("who answers at {address} hangs up at once; try again later, or check host and port")]
+    HungUp {
+        /// Who was dialled.
+        address: String,
+    },
     /// Somebody answers there, but not as this transport does; check the address.
     #[error("who answers at {address} speaks no {expected}; check host and port")]
     Foreign {
