@@ -18,7 +18,7 @@ use schema::frame::{ByeReason, Hello, HelloGroup, LinkFrame};
 use schema::handshake::{Auth, HANDSHAKE_BYTES_MAX, Handshake, HandshakeError, LinkRole, RecordError, Terms};
 use schema::limits::{
     FRAME_BYTES_MAX, HALF_OPEN_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT, LINK_AGE_MAX, LINKS_MAX,
-    MAILBOX_BYTES_MAX, OUTBOUND_BYTES_MAX, PING_EVERY, STOP_TIMEOUT, STRANGER_TIMEOUT,
+    MAILBOX_BYTES_MAX, OUTBOUND_BYTES_MAX, OUTBOUND_FRAMES_MAX, PING_EVERY, STOP_TIMEOUT, STRANGER_TIMEOUT,
 };
 use support::{Authenticated, DEADLINE, Heard, Mallory, PANIC_CHANNEL, Peer, identity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -483,6 +483,25 @@ async fn a_peer_that_does_not_read_overflows_and_is_let_go() {
         assert!(link.queued_bytes() <= OUTBOUND_BYTES_MAX);
         ada.until_ended(|ended| matches!(ended.end, LinkEnd::Overflow { .. })).await;
         drop(mallory);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_pings_without_end_and_reads_no_answer_is_let_go() {
+    beside(async |network, ada| {
+        let mut mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
+        let ping = LinkFrame::Ping { nonce: 7 }.encode();
+        let ping = [&u32::try_from(ping.len()).unwrap().to_be_bytes()[..], &ping].concat();
+        // Until the pipe is full of answers, and the queue behind it.
+        let most = 3 * (OUTBOUND_FRAMES_MAX + (256 << 10) / ping.len());
+        let mut sent = 0;
+        while ada.linked().await.len() == 2 && sent < most {
+            mallory.send_record(&ping.repeat(1_000)).await;
+            ada.clock.sleep(Duration::from_millis(100)).await;
+            sent += 1_000;
+        }
+        ada.until_ended(|ended| matches!(ended.end, LinkEnd::Overflow { .. })).await;
     })
     .await;
 }
