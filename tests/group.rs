@@ -254,6 +254,131 @@ async fn a_node_has_many_groups_and_keeps_them_apart() {
     net.close().await;
 }
 
+/// How many links each of the two has seen come up, while a minute goes by again and again.
+async fn links_in(net: &Net, events: &mut Receiver<Event>, minutes: u64) -> usize {
+    let _before = heard(events);
+    net.sleep(Duration::from_secs(60 * minutes)).await;
+    heard(events).iter().filter(|event| matches!(event, Event::PeerUp { .. })).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn devices_that_share_no_group_part_and_dial_each_other_seldom() {
+    let mut net = Net::seeded(12).latency_ms(5..40);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let mut events = ada.node().events();
+
+    links_in(&net, &mut events, 5).await;
+    let later = links_in(&net, &mut events, 10).await;
+
+    // 10 s a link, and 30 to 60 s between two.
+    assert!((8..=16).contains(&later), "{later} links in ten minutes");
+    let mut of_ben = ben.node().events();
+    let home = net.group("home", &[&ada, &ben]).await;
+    net.sleep(Duration::from_secs(600)).await;
+    assert!(!heard(&mut of_ben).iter().any(|event| matches!(event, Event::PeerDown { .. })), "now it stays");
+    assert_eq!(group(&ada, home).synced(A_WHILE).await.unwrap().with, [ben.node().device_id()]);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asked_for_a_group_keeps_trying_and_comes_in_within_a_minute_of_being_added() {
+    let mut net = Net::seeded(13).latency_ms(5..40);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let home = found(&ada).await;
+    ben.node().request_group(home).await.unwrap();
+    let mut events = ben.node().events();
+    let tried = links_in(&net, &mut events, 20).await;
+    assert!(tried >= 16, "{tried} links in twenty minutes");
+
+    // It is ben who dials.
+    group(&ada, home).add_member(ben.node().user_id(), Role::Writer).await.unwrap();
+    net.sleep(Duration::from_secs(62)).await;
+
+    assert_eq!(titles(&tasks(&ben, home)), ["basil"]);
+    net.sleep(Duration::from_secs(600)).await;
+    let _before = heard(&mut events);
+    assert_eq!(links_in(&net, &mut events, 10).await, 0, "the link stays");
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_or_adds_dials_at_once() {
+    let mut net = Net::seeded(14).latency_ms(5..40);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    net.sleep(Duration::from_secs(600)).await;
+    let home = found(&ada).await;
+    group(&ada, home).add_member(ben.node().user_id(), Role::Writer).await.unwrap();
+
+    ben.node().request_group(home).await.unwrap();
+    net.sleep(Duration::from_secs(2)).await;
+
+    assert_eq!(titles(&tasks(&ben, home)), ["basil"], "strangers until now");
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_members_link_ends_unless_another_group_is_shared() {
+    for shared in [true, false] {
+        let mut net = Net::seeded(15).latency_ms(5..40);
+        let [ada, ben] = net.nodes(["ada", "ben"]).await;
+        let home = found(&ada).await;
+        group(&ada, home).add_member(ben.node().user_id(), Role::Reader).await.unwrap();
+        ben.node().request_group(home).await.unwrap();
+        if shared {
+            net.group("work", &[&ada, &ben]).await;
+        }
+        net.settle().await;
+        let mut events = ada.node().events();
+
+        group(&ada, home).add_member(ben.node().user_id(), Role::None).await.unwrap();
+        net.sleep(Duration::from_secs(30)).await;
+
+        let gone = heard(&mut events).iter().any(|event| matches!(event, Event::PeerDown { .. }));
+        assert_eq!(gone, !shared, "another group: {shared}");
+        net.close().await;
+    }
+}
+
+/// A link that carries half a mebibyte a second: a pipe of 256 KiB, half a second long.
+#[tokio::test(start_paused = true)]
+async fn a_small_write_does_not_wait_for_another_groups_bulk() {
+    let mut net = Net::seeded(11).latency_ms(500..501);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let library = net.group("library", &[&ada, &ben]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    // All of it within the window of the session: it is queued at once.
+    let books: Vec<_> = (0..48).map(|book: u32| task(&noise(book, 64 << 10))).collect();
+    tasks(&ada, library).insert_many(&books).await.unwrap();
+    net.sleep(Duration::from_secs(1)).await;
+
+    tasks(&ada, home).put("a", &task("basil")).await.unwrap();
+    let mut waited = Duration::ZERO;
+    while tasks(&ben, home).get("a").unwrap().is_none() {
+        net.sleep(Duration::from_millis(50)).await;
+        waited += Duration::from_millis(50);
+        assert!(waited < A_WHILE, "the write never arrived");
+    }
+
+    let arrived = tasks(&ben, library).list().unwrap().len();
+    assert!(arrived < books.len() * 3 / 4, "{arrived} of {} books came before, {waited:?}", books.len());
+    net.settle().await;
+    net.assert_converged();
+    assert_eq!(tasks(&ben, library).list().unwrap().len(), books.len());
+    net.close().await;
+}
+
+/// Text that does not get shorter by being packed.
+fn noise(seed: u32, length: usize) -> String {
+    let mut state = seed.wrapping_add(1);
+    let mut letter = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        char::from(b'0' + u8::try_from(state % 75).unwrap())
+    };
+    (0..length).map(|_| letter()).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn requesting_twice_is_requesting_once() {
     let (node, home) = home().await;
@@ -283,7 +408,7 @@ async fn what_is_no_group_is_refused() {
 async fn a_node_tells_who_comes_and_goes() {
     let mut net = Net::seeded(9).latency_ms(5..40);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
-    net.settle().await;
+    net.group("home", &[&ada, &ben]).await;
     let mut events = ada.node().events();
     let (user, device) = (ben.node().user_id(), ben.node().device_id());
 

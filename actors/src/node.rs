@@ -76,6 +76,7 @@ pub struct NodeHandle {
 #[derive(Clone)]
 pub(crate) struct NodeNews {
     slot: Slot<Message>,
+    connections: ConnectionManagerHandle,
 }
 
 impl NodeNews {
@@ -86,6 +87,12 @@ impl NodeNews {
 
     pub(crate) fn drop_group(&self, group: GroupId) {
         let _ = self.slot.tell(Message::Unwant(group));
+    }
+
+    /// Who was a stranger may be none now: addresses are not left alone any longer.
+    pub(crate) fn meet(&self) {
+        // While it starts or closes there is nobody to dial.
+        let _ = self.connections.network_changed();
     }
 }
 
@@ -236,7 +243,10 @@ impl State {
                     groups: self.handle.groups.clone(),
                     connections: self.handle.connections.clone(),
                     routes: self.routes.clone(),
-                    node: NodeNews { slot: self.handle.slot.clone() },
+                    node: NodeNews {
+                        slot: self.handle.slot.clone(),
+                        connections: self.handle.connections.clone(),
+                    },
                     events: self.handle.events.clone(),
                 };
                 let id = self.handle.membership.start(arguments, parent).await?;
