@@ -32,6 +32,12 @@ pub enum Reply {
     Revision(RevisionLine),
     /// Rows are durable.
     Written(Written),
+    /// What the node has, whom it is linked with, what is wrong.
+    Status(Status),
+    /// Where a row stands with every device.
+    Explanation(Explanation),
+    /// A copy of the database.
+    Backup(Backup),
     /// It is done and there is nothing to tell.
     Done(Done),
     /// What is going on meanwhile; for people.
@@ -205,3 +211,27 @@ pub struct Done {
     /// What, for people.
     pub done: String,
 }
+
+/// What the node has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The devices that it is linked with.
+    pub links: Vec<DeviceId>,
+}
+impl From<crate::NodeStatus> for Status { fn from(s: crate::NodeStatus) -> Self { Self { links: s.links } } }
+
+/// Where a row stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Text.
+    pub what: String,
+}
+impl From<crate::Explanation> for Explanation { fn from(s: crate::Explanation) -> Self { Self { what: s.what } } }
+
+/// A copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// Rows.
+    pub rows: usize,
+}
+impl From<crate::Backup> for Backup { fn from(s: crate::Backup) -> Self { Self { rows: s.rows } } }

@@ -100,7 +100,7 @@ pub(crate) async fn group(data: &Data, command: Group, output: &mut Output) -> R
         Group::Members { group } => Request::Members { group },
         Group::Add { mut who, role } => {
             let user = who.pop().unwrap_or_default();
-            let user: UserId = user.parse().map_err(|error: peerbase::ParseIdError| Trouble::Usage(error.to_string()))?;
+            let user: UserId = user.parse().map_err(|error: schema::id::ParseIdError| Trouble::Usage(error.to_string()))?;
             Request::AddMember { group: who.pop(), user, role }
         }
         Group::Leave { group } => Request::Leave { group: Some(group) },

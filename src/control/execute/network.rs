@@ -62,7 +62,6 @@ async fn synced(group: &Group, timeout: Duration) -> Result<Synced, Failure> {
             let error = SyncError::Behind { with, connected };
             Err(Failure::from(error).advise(&format!("not yet equal: {}", devices.join(", "))))
         }
-        Err(error) => Err(error.into()),
     }
 }
 
