@@ -167,6 +167,11 @@ impl Process {
         }
     }
 
+    /// A line that it has printed already.
+    pub(crate) fn try_line(&self) -> Option<String> {
+        self.out.try_recv().ok()
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn end(mut self) -> Said {

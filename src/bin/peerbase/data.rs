@@ -72,8 +72,8 @@ impl Data {
 
 /// Dials what the configuration names, each by itself; a node dials again by itself what it did not reach.
 pub(crate) fn dial(node: &Node, addresses: &[String]) {
-    for address in addresses.iter().cloned() {
-        let node = node.clone();
+    for address in addresses {
+        let (node, address) = (node.clone(), address.clone());
         Clock::real().spawn(async move {
             if let Err(error) = node.connect(&address).await {
                 let error = &error as &dyn std::error::Error;
