@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use ractor::{ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
-use schema::DeviceId;
 use schema::frame::ByeReason;
 use schema::handshake::HandshakeError;
 use schema::limits::{HALF_OPEN_MAX, HALF_OPEN_PER_PEER_MAX, LINKS_MAX, STOP_TIMEOUT};
+use schema::{DeviceId, Timestamp};
 use tokio::task::JoinSet;
 
 use super::candidates::Candidates;
 use super::connection::{self, ConnectionHandle, Fate, Link, LinkEnd, LinkId, Origin};
-use super::handle::{ConnectError, ConnectionManagerHandle, Ended};
+use super::handle::{ConnectError, ConnectionManagerHandle, Ended, LinkStatus};
 use super::listener::ListenerHandle;
 use super::rivals::{Rival, keeps_the_new};
 use super::{Arguments, Message};
@@ -329,6 +329,23 @@ impl State {
     pub(super) fn links(&self) -> Vec<Link> {
         let kept = self.devices.values().filter_map(|id| self.connections.get(id)?.met.as_ref());
         kept.map(|(link, _)| link).filter(|link| !link.is_closed()).cloned().collect()
+    }
+
+    pub(super) fn status(&self) -> Vec<LinkStatus> {
+        let (now, instant) = (self.arguments.clock.now(), self.arguments.clock.instant());
+        let before = |met| u64::try_from(instant.saturating_sub(met).as_millis()).unwrap_or(u64::MAX);
+        let kept = self.devices.values().filter_map(|id| self.connections.get(id));
+        kept.filter_map(|connection| {
+            let (link, met) = connection.met.as_ref().filter(|(link, _)| !link.is_closed())?;
+            Some(LinkStatus {
+                device: link.peer().device,
+                user: link.peer().user,
+                address: connection.dialled.clone(),
+                latency: link.latency(),
+                since: Timestamp(now.as_millis().saturating_sub(before(*met))),
+            })
+        })
+        .collect()
     }
 
     /// Ends what it has started: in order, and by hand, since ractor would kill its children in any order, and their

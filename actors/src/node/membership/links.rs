@@ -209,10 +209,15 @@ impl Links {
         }
     }
 
-    /// The user wants out.
+    /// The user wants out. A peer cannot be told so on a link that goes on, and would wait for us to catch up: what had
+    /// the group open is ended, and begins anew without it.
     pub(super) fn close_all(&mut self, group: GroupId) {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
+            let was_open = self.links[&link].open.contains_key(&group);
             self.close(link, group);
+            if was_open {
+                self.links[&link].link.close(ByeReason::Renew);
+            }
         }
     }
 
