@@ -34,7 +34,10 @@ fn every_command_that_reads(home: &Home) {
     assert_eq!(home.run(&["list", "nothing"]).ok(), "");
 
     let export = home.run(&["export"]).ok();
-    assert!(export.starts_with(r#"{"table":"tasks","key":"basil","row":{"done":false,"what":"water"#), "{export}");
+    assert!(
+        export.starts_with(r#"{"table":"tasks","key":"basil","row":{"done":false,"what":"water"#),
+        "{export}"
+    );
     assert_eq!(home.run(&["export", "tasks"]).ok(), export);
     let file = home.file("export.jsonl");
     home.run(&["export", "tasks", file.to_str().unwrap()]).ok();
@@ -42,7 +45,10 @@ fn every_command_that_reads(home: &Home) {
 
     let who = home.run(&["--json", "whoami"]).json();
     let members = home.run(&["--json", "group", "members"]).json();
-    assert_eq!((&members["user"], &members["role"], &members["me"]), (&who["user"], &json!("founder"), &json!(true)));
+    assert_eq!(
+        (&members["user"], &members["role"], &members["me"]),
+        (&who["user"], &json!("founder"), &json!(true))
+    );
     let history = home.run(&["--json", "history", "tasks", "basil"]).json();
     assert_eq!((&history["author"], &history["device"]), (&who["user"], &who["device"]));
     let group = home.run(&["--json", "group", "list"]).json();
@@ -50,7 +56,13 @@ fn every_command_that_reads(home: &Home) {
     let status = home.run(&["--json", "status"]).json();
     assert_eq!((&status["device"], &status["groups"][0]["name"]), (&who["device"], &json!("Garden club")));
     assert_eq!(home.run(&["--json", "explain", "tasks", "basil"]).json()["row"], "present");
-    for human in [&["whoami"][..], &["group", "list"], &["status"], &["history", "tasks", "basil"], &["explain", "tasks", "x"]] {
+    for human in [
+        &["whoami"][..],
+        &["group", "list"],
+        &["status"],
+        &["history", "tasks", "basil"],
+        &["explain", "tasks", "x"],
+    ] {
         assert!(!home.run(human).ok().is_empty(), "{human:?}");
     }
 
@@ -113,7 +125,10 @@ fn what_cannot_be_is_said_and_changes_nothing() {
             let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
             let error = &told["error"];
             assert!(kind.is_empty() || error["kind"] == kind, "{arguments:?}: {told}");
-            assert!(told.to_string().contains(&json!(says).to_string().trim_matches('"').to_owned()), "{told}");
+            assert!(
+                told.to_string().contains(&json!(says).to_string().trim_matches('"').to_owned()),
+                "{told}"
+            );
         }
         let long = "k".repeat(513);
         assert!(home.run(&["put", "tasks", &long, "{}"]).failed(1).contains("row key of 513 bytes"));
@@ -156,7 +171,9 @@ fn arguments_that_make_no_sense_are_a_usage_error() {
 #[test]
 fn without_a_database_reading_says_so_and_makes_none() {
     let home = Home::empty();
-    for arguments in [&["whoami"][..], &["list"], &["status"], &["put", "t", "k", "{}"], &["sync"], &["export"]] {
+    for arguments in
+        [&["whoami"][..], &["list"], &["status"], &["put", "t", "k", "{}"], &["sync"], &["export"]]
+    {
         let told = home.run(arguments).failed(1);
         assert!(told.contains("no database in") && told.contains("`peerbase init` makes one"), "{told}");
     }
@@ -198,13 +215,20 @@ fn a_ticket_lets_another_device_in_and_its_rows_follow() {
     assert!(invited.error.contains("no address"), "{}", invited.error);
     let (_node, address) = ada.serve(&[]);
     let invited = ada.run(&["group", "invite", "Garden club", "--uses", "2", "--expires", "1h"]);
-    assert!(invited.error.contains(&address) && invited.error.contains("another machine"), "{}", invited.error);
+    assert!(
+        invited.error.contains(&address) && invited.error.contains("another machine"),
+        "{}",
+        invited.error
+    );
     let ticket = invited.ok();
     assert_eq!(ticket.lines().count(), 1, "the ticket stands alone");
 
     let joined = ben.run(&["--json", "join", ticket.trim(), "--wait"]).json();
 
-    assert_eq!((&joined["name"], &joined["state"], &joined["role"]), (&json!("Garden club"), &json!("active"), &json!("writer")));
+    assert_eq!(
+        (&joined["name"], &joined["state"], &joined["role"]),
+        (&json!("Garden club"), &json!("active"), &json!("writer"))
+    );
     assert_eq!(ben.export(), ada.export());
 }
 
@@ -246,7 +270,8 @@ fn the_ticket_of_a_node_that_begins_to_serve_is_printed_when_it_is_up() {
 
     assert!(ticket.starts_with("pb"), "{ticket}");
     assert!(node.stop().error.contains(&address));
-    let told = Process::start(home.command(&["serve", "--listen", "127.0.0.1:0", "--invite", "nothing"])).end();
+    let told =
+        Process::start(home.command(&["serve", "--listen", "127.0.0.1:0", "--invite", "nothing"])).end();
     assert!(told.failed(1).contains("no group \"nothing\""));
 }
 
@@ -256,7 +281,10 @@ fn connect_remembers_who_answered_and_forgets_who_did_not() {
     let (_ada, address) = ada.serve(&[]);
     let device = ada.run(&["--json", "whoami"]).json()["device"].clone();
 
-    assert_eq!(ben.run(&["--json", "connect", &address]).json(), json!({"device": device, "address": address}));
+    assert_eq!(
+        ben.run(&["--json", "connect", &address]).json(),
+        json!({"device": device, "address": address})
+    );
     let config = std::fs::read_to_string(ben.file("config.toml")).unwrap();
     assert!(config.contains(&format!("connect = [\"{address}\"]")), "{config}");
 
@@ -264,7 +292,11 @@ fn connect_remembers_who_answered_and_forgets_who_did_not() {
     until("ben dials by himself", || ben.run(&["--json", "status"]).json()["links"][0]["device"] == device);
     ben.run(&["connect", &address]).ok();
     ben.run(&["connect", &format!("ws://{}", free_place())]).failed(1);
-    assert_eq!(std::fs::read_to_string(ben.file("config.toml")).unwrap(), config, "said once, and nobody else");
+    assert_eq!(
+        std::fs::read_to_string(ben.file("config.toml")).unwrap(),
+        config,
+        "said once, and nobody else"
+    );
     assert_eq!(ben.run(&["--json", "status"]).json()["dialled"], json!([address]));
 }
 
@@ -391,7 +423,9 @@ fn a_client_that_stalls_or_talks_nonsense_harms_nobody() {
     let home = garden();
     let (_node, _) = home.serve(&[]);
     let mut clients: Vec<UnixStream> = Vec::new();
-    for words in [&b""[..], b"\xff\xff\xff\xff", b"\0\0\0\x02{]", b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\x09{\"x\":"] {
+    for words in
+        [&b""[..], b"\xff\xff\xff\xff", b"\0\0\0\x02{]", b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\x09{\"x\":"]
+    {
         let mut client = UnixStream::connect(home.file("control.sock")).unwrap();
         client.write_all(words).unwrap();
         clients.push(client);
@@ -446,7 +480,10 @@ fn the_configuration_says_where_to_listen_and_flags_add_to_it() {
     assert!(node.line().starts_with("listening on ws://127.0.0.1:"));
     assert_eq!(home.run(&["--json", "status"]).json()["name"], "Ada's laptop");
     let log = node.stop().error;
-    assert!(log.lines().count() >= 3 && log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{log}");
+    assert!(
+        log.lines().count() >= 3 && log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()),
+        "{log}"
+    );
 }
 
 #[test]
@@ -464,7 +501,8 @@ fn watch_tells_what_happens_until_it_is_interrupted() {
 
     until("the last change comes", || {
         let line = watch.line();
-        serde_json::from_str::<Value>(&line).unwrap() == json!({"change": "put", "key": "last", "row": {"n": 1}})
+        serde_json::from_str::<Value>(&line).unwrap()
+            == json!({"change": "put", "key": "last", "row": {"n": 1}})
     });
     until("people read it", || human.line() == "last\t{\"n\":1}");
     human.signal("INT");
@@ -480,7 +518,8 @@ fn nonce() -> u128 {
 #[test]
 fn a_reader_that_has_read_enough_is_no_failure() {
     let home = garden();
-    let rows: String = (0..3_000).map(|id| format!("{{\"id\":{id},\"text\":\"{}\"}}\n", "x".repeat(90))).collect();
+    let rows: String =
+        (0..3_000).map(|id| format!("{{\"id\":{id},\"text\":\"{}\"}}\n", "x".repeat(90))).collect();
     home.feed(&["import", "rows", "-", "--format", "jsonl", "--key", "id"], rows.as_bytes()).ok();
     let first = |home: &Home, command: &str| {
         let mut child = home.command(&[command, "rows"]).spawn().unwrap();

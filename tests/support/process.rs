@@ -163,7 +163,9 @@ impl Process {
     pub(crate) fn line(&self) -> String {
         match self.out.recv_timeout(DEADLINE) {
             Ok(line) => line,
-            Err(error) => panic!("no line ({error}): {}", self.error.try_iter().collect::<Vec<_>>().join("\n")),
+            Err(error) => {
+                panic!("no line ({error}): {}", self.error.try_iter().collect::<Vec<_>>().join("\n"))
+            }
         }
     }
 
