@@ -204,7 +204,10 @@ impl State {
         let gained = Gained { ops: vec![op.envelope().clone()], ..Gained::default() };
         match self.admit(group, gained, None).await? {
             Verdict { refused: Some(refusal), .. } => Err(refusal.into()),
-            _ => Ok(id),
+            _ => {
+                self.arguments.node.meet();
+                Ok(id)
+            }
         }
     }
 
@@ -339,6 +342,7 @@ impl State {
         if wanted {
             self.publish(group);
             self.arguments.node.want_group(group);
+            self.arguments.node.meet();
             self.links.consider(group, &self.entries);
         } else {
             self.links.close_all(group);
@@ -454,6 +458,7 @@ impl Actor for Membership {
             Message::Ledger { link, group, frame, _permit } => state.ledger(link, group, frame).await?,
             Message::Fail => return Err("failed on request".into()),
         }
+        state.links.acquaint(&state.entries);
         Ok(())
     }
 }

@@ -53,15 +53,24 @@ pub enum ConnectError {
     /// The node closes, or is overloaded.
     #[error("connection manager did not answer")]
     Call(#[from] CallError),
-    /// The peer was not reached, or did not prove who it is.
-    #[error("no link")]
-    Link(#[source] LinkEnd),
-    /// This node has as many links as it may.
-    #[error("{LINKS_MAX} links are all that a node may have")]
+    /// The peer was not reached, or did not prove who it is, or let us go at once.
+    #[error("no link to {address}")]
+    Link {
+        /// Who was dialled.
+        address: String,
+        /// Why, and what to do about it.
+        #[source]
+        end: LinkEnd,
+    },
+    /// This node has as many links as it may; disconnect another address first.
+    #[error("{LINKS_MAX} links are all that a node may have; disconnect another address first")]
     Full,
     /// The address was taken back meanwhile.
-    #[error("disconnected")]
-    Disconnected,
+    #[error("{address} was taken back before it was reached")]
+    Disconnected {
+        /// Which.
+        address: String,
+    },
 }
 
 /// A link as people see it.

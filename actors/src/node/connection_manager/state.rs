@@ -145,7 +145,7 @@ impl State {
     pub(super) fn disconnect(&mut self, address: &str) {
         self.handle.wanted().dial.remove(address);
         self.candidates.forget(address);
-        self.resolve(address, || Err(ConnectError::Disconnected));
+        self.resolve(address, || Err(ConnectError::Disconnected { address: address.to_owned() }));
         for connection in self.connections.values().filter(|c| c.dialled.as_deref() == Some(address)) {
             match &connection.met {
                 Some((link, _)) => link.close(ByeReason::Disconnected),
@@ -298,7 +298,9 @@ impl State {
                 let device = device.expect("known with the link");
                 if self.devices.get(&device) == Some(&id) {
                     self.devices.remove(&device);
-                    self.candidates.lost(device, now.saturating_sub(since), now, random);
+                    // A stranger stays one for longer than its link lasted: others are dialled before it.
+                    let lasted = if is_stranger(&end) { Duration::ZERO } else { now.saturating_sub(since) };
+                    self.candidates.lost(device, lasted, now, random);
                 } else if !self.devices.contains_key(&device) {
                     // Closed for lack of room: as good as not reached.
                     dialled.iter().for_each(|address| self.candidates.failed(address, now, random));
@@ -315,7 +317,7 @@ impl State {
                 self.handle.wanted().dial.remove(&address);
                 self.candidates.forget(&address);
             }
-            self.resolve(&address, || Err(ConnectError::Link(end.clone())));
+            self.resolve(&address, || Err(ConnectError::Link { address: address.clone(), end: end.clone() }));
         }
     }
 
@@ -384,6 +386,11 @@ impl State {
             });
         }
     }
+}
+
+/// One side let the other go, having nothing to share with it.
+fn is_stranger(end: &LinkEnd) -> bool {
+    matches!(end, LinkEnd::Stranger | LinkEnd::ClosedByPeer { reason: ByeReason::NotAuthorized })
 }
 
 /// Dialling this address again can only fail again.
