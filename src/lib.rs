@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "cli")]
+#[doc(hidden)] // for the program, its tests and its fuzz target
+pub mod control;
 mod error;
 mod group;
 mod invite;
