@@ -37,7 +37,7 @@ pub(crate) struct Door<'d> {
 
 enum Reached {
     Serving(Client),
-    Own(Node),
+    Own(Box<Node>),
 }
 
 /// Asks one thing and prints what comes.
@@ -90,7 +90,7 @@ impl<'d> Door<'d> {
 
     async fn reach(&mut self, patience: &Patience) -> Result<Reached, Trouble> {
         if let Some(node) = &self.own {
-            return Ok(Reached::Own(node.clone()));
+            return Ok(Reached::Own(Box::new(node.clone())));
         }
         loop {
             match Client::connect(self.data.folder()).await {
@@ -109,7 +109,7 @@ impl<'d> Door<'d> {
                     dial(&node, &config.connect);
                 }
                 self.own = Some(node.clone());
-                return Ok(Reached::Own(node));
+                return Ok(Reached::Own(Box::new(node)));
             }
             if !patience.wait().await {
                 return Err(self.data.locked());
