@@ -2,8 +2,9 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use peerbase::{Node, TableName};
 use serde_json::Value;
@@ -75,6 +76,31 @@ fn a_folder_with_something_in_it_is_refused_and_left_alone() {
         assert_eq!(left, ["letter"]);
         assert_eq!(std::fs::read_to_string(folder.path().join("letter")).unwrap(), "dear ben");
     }
+}
+
+/// Ctrl-C is no reason to leave folders behind.
+#[test]
+fn a_demo_that_is_interrupted_says_so_and_clears_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_peerbase"))
+        .arg("demo")
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(run.stdout.take().unwrap());
+    let mut told = String::new();
+    while !told.contains("One list in three places") {
+        assert_ne!(out.read_line(&mut told).unwrap(), 0, "{told}");
+    }
+
+    let id = run.id().to_string();
+    assert!(Command::new("sh").args(["-c", "kill -INT \"$0\"", &id]).status().unwrap().success());
+
+    out.read_to_string(&mut told).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(1));
+    assert!(told.contains("interrupted"), "{told}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "the temporary folder is gone");
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod acts;
 mod child;
 mod device;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -36,9 +36,7 @@ struct Scale {
     cid: Device,
     /// How many rows the killed server had acknowledged.
     acknowledged: usize,
-    /// The file that is imported.
-    airports: PathBuf,
-    /// Goes away with the file and the servers' logs.
+    /// Goes away with the file that is imported, and with what commands said beside their output.
     _scratch: TempDir,
 }
 
@@ -78,14 +76,16 @@ impl Scale {
     /// Three devices and a folder with the file that is imported.
     fn prepare(folder: &Path) -> Result<([Device; 3], TempDir), Trouble> {
         let program = std::env::current_exe()?;
+        // Commands run elsewhere, beside the file.
+        let folder = std::path::absolute(folder)?;
         let scratch = tempfile::Builder::new().prefix("peerbase-demo-scratch-").tempdir()?;
         std::fs::write(scratch.path().join(FILE), AIRPORTS)?;
-        let device = |name| Device::new(&program, name, folder, scratch.path());
+        let device = |name| Device::new(&program, name, &folder, scratch.path());
         Ok((["ada", "ben", "cid"].map(device), scratch))
     }
 
     fn new(stage: Stage, ([ada, ben, cid], scratch): ([Device; 3], TempDir)) -> Self {
-        Self { stage, ada, ben, cid, acknowledged: 0, airports: scratch.path().join(FILE), _scratch: scratch }
+        Self { stage, ada, ben, cid, acknowledged: 0, _scratch: scratch }
     }
 
     async fn tell(&mut self) {

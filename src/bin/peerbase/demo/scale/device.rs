@@ -31,7 +31,7 @@ impl Device {
     /// Starts a command on this device's database.
     pub(super) fn start(&self, arguments: &[&str]) -> Result<Child, ChildError> {
         let mut command = Command::new(&self.program);
-        command.arg("--data").arg(&self.folder).arg("--json").args(arguments);
+        command.current_dir(&self.scratch).arg("--data").arg(&self.folder).arg("--json").args(arguments);
         let verb = arguments.first().copied().unwrap_or_default();
         let log = self.scratch.join(format!("{}-{verb}.log", self.name));
         Child::start(command, format!("{} {}", self.name, told(arguments)), &log)
