@@ -1,11 +1,13 @@
 //! Every public error and what the caller can do about it.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use actors::call::CallError;
 use actors::node::group::documents::CommitError;
 use actors::node::membership::ChangeError;
 use actors::node::store::StoreError;
+use schema::frame::DeclineReason;
 use schema::{DeviceId, GroupId};
 
 use crate::table::row::RowError;
@@ -26,6 +28,9 @@ pub enum Error {
     /// A group or its membership was not changed.
     #[error(transparent)]
     Group(#[from] GroupError),
+    /// A group was not joined.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// A group is not in sync.
     #[error(transparent)]
     Sync(#[from] SyncError),
@@ -59,6 +64,7 @@ impl Error {
             Self::Read(error) => error.kind(),
             Self::Write(error) => error.kind(),
             Self::Group(error) => error.kind(),
+            Self::Join(error) => error.kind(),
             Self::Sync(_) => ErrorKind::Busy,
         }
     }
@@ -233,6 +239,9 @@ pub enum GroupError {
     /// The group failed too often and is out of service until the node is opened again.
     #[error("group {0} failed and is out of service")]
     Failed(GroupId),
+    /// The invitation would let nobody in: it has no uses, or a role below Reader.
+    #[error("invitation that lets nobody in")]
+    Invitation,
     /// The rules say no, or the change could not be made.
     #[error("membership was not changed")]
     Change(#[source] Box<ChangeError>),
@@ -249,7 +258,7 @@ impl GroupError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Unknown(_) => ErrorKind::NotFound,
-            Self::Name { .. } | Self::Full { .. } => ErrorKind::Invalid,
+            Self::Name { .. } | Self::Full { .. } | Self::Invitation => ErrorKind::Invalid,
             Self::Failed(_) => ErrorKind::Failed,
             Self::Change(error) => match &**error {
                 ChangeError::UnknownGroup(_) => ErrorKind::NotFound,
@@ -273,6 +282,69 @@ impl From<ChangeError> for GroupError {
 impl From<WriteError> for GroupError {
     fn from(error: WriteError) -> Self {
         Self::Intent(Box::new(error))
+    }
+}
+
+/// Why a group was not joined.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// Nobody has let this user in yet. The wish and the ticket are kept, and every Admin's device that is met is asked,
+    /// also after the next open: wait for [`Event::Joined`](crate::Event::Joined), or leave the group.
+    #[error("not yet let into group {group}: {why}; it is tried again whenever the node is open")]
+    Pending {
+        /// The group.
+        group: GroupId,
+        /// What is missing.
+        why: Waiting,
+    },
+    /// The ticket came too late: ask for another.
+    #[error("not let into group {group}: {reason}")]
+    Declined {
+        /// The group.
+        group: GroupId,
+        /// Why.
+        reason: DeclineReason,
+    },
+    /// The group was not asked for.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// The node was closed.
+    #[error("node is closed")]
+    Closed,
+}
+
+/// What a pending group waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Waiting {
+    /// Nobody answers at the ticket's addresses.
+    NotReached,
+    /// The inviter's device was reached and has not answered.
+    Unanswered,
+    /// Somebody let this user in whose ledger is older than the ticket: a newer one must come first.
+    OldLedger,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotReached => "the inviter's device was not reached",
+            Self::Unanswered => "the inviter's device has not answered",
+            Self::OldLedger => "whoever answered has an old list of members",
+        })
+    }
+}
+
+impl JoinError {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Pending { .. } => ErrorKind::Busy,
+            Self::Declined { .. } => ErrorKind::NotAllowed,
+            Self::Group(error) => error.kind(),
+            Self::Closed => ErrorKind::Closed,
+        }
     }
 }
 

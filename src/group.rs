@@ -40,6 +40,10 @@ impl Group {
         Self { node, handle }
     }
 
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
     /// The group's id: the hash of its founding record.
     pub fn id(&self) -> GroupId {
         self.handle.id()

@@ -2,6 +2,7 @@
 
 mod error;
 mod group;
+mod invite;
 mod node;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -13,13 +14,17 @@ pub use actors::node::event::Event;
 pub use actors::node::group::PeerStatus;
 pub use actors::node::membership::{GroupInfo, GroupState};
 pub use actors::node::store::Durability;
+pub use schema::frame::DeclineReason;
 pub use schema::ledger::Role;
+pub use schema::ticket::{Ticket, TicketError};
 pub use schema::{ChangeHash, DeviceId, GroupId, UserId};
 
 pub use crate::error::{
-    ConnectError, Error, ErrorKind, GroupError, OpenError, ReadError, SyncError, WriteError,
+    ConnectError, Error, ErrorKind, GroupError, JoinError, OpenError, ReadError, SyncError, Waiting,
+    WriteError,
 };
 pub use crate::group::{Group, Synced};
+pub use crate::invite::InviteOptions;
 pub use crate::node::{Node, NodeBuilder};
 pub use crate::table::counter::Counter;
 pub use crate::table::history::Revision;

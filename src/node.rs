@@ -32,6 +32,7 @@ const CACHE_BYTES: usize = 64 << 20;
 pub struct Node {
     handle: NodeHandle,
     device: DeviceId,
+    advertised: Arc<[String]>,
     clock: Clock,
 }
 
@@ -53,6 +54,7 @@ pub struct NodeBuilder {
     cache_bytes: usize,
     clock: Clock,
     transport: Option<Arc<dyn Transport>>,
+    advertised: Vec<String>,
     parts: Option<(StoreHandle, Identity)>,
 }
 
@@ -65,6 +67,7 @@ impl NodeBuilder {
             cache_bytes: CACHE_BYTES,
             clock: Clock::real(),
             transport: None,
+            advertised: Vec::new(),
             parts: None,
         }
     }
@@ -87,6 +90,13 @@ impl NodeBuilder {
     #[must_use]
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
+        self
+    }
+
+    /// Puts an address into tickets, before those at which the node listens: one that a router forwards, say.
+    #[must_use]
+    pub fn advertise(mut self, address: impl Into<String>) -> Self {
+        self.advertised.push(address.into());
         self
     }
 
@@ -127,8 +137,11 @@ impl NodeBuilder {
             durability: self.durability,
             cache_bytes: self.cache_bytes,
         };
-        match NodeHandle::start(arguments).await {
-            Ok(handle) => Ok(Node { handle, device: device_id, clock: self.clock }),
+        match Box::pin(NodeHandle::start(arguments)).await {
+            Ok(handle) => {
+                let advertised = self.advertised.into();
+                Ok(Node { handle, device: device_id, advertised, clock: self.clock })
+            }
             Err(error) => {
                 // What failed to start is worth more than what failed to stop.
                 let _ = store.close(schema::limits::STOP_TIMEOUT).await;
@@ -208,7 +221,7 @@ impl Node {
         self.intend(id, "").await
     }
 
-    fn check_room(&self) -> Result<(), GroupError> {
+    pub(crate) fn check_room(&self) -> Result<(), GroupError> {
         if self.handle.membership().groups().len() > GROUPS_MAX {
             return Err(GroupError::Full { max: GROUPS_MAX });
         }
@@ -216,13 +229,19 @@ impl Node {
     }
 
     /// Writes the intent, which starts the group on every device of this user.
-    async fn intend(&self, id: GroupId, name: &str) -> Result<Group, GroupError> {
+    pub(crate) async fn intend(&self, id: GroupId, name: &str) -> Result<Group, GroupError> {
         let intent = Intent { name: name.to_owned(), joined_ms: self.clock.now().as_millis() };
         let intents = self.personal_table()?;
         intents.put(&id.to_string(), &intent).await?;
         self.handle.membership().want(id).await?;
         let handle = self.handle.start_group(id).await?;
         Ok(Group::new(self.clone(), handle))
+    }
+
+    /// Takes the intent back, on every device of this user.
+    pub(crate) async fn intend_no_more(&self, id: GroupId) -> Result<(), GroupError> {
+        self.personal_table()?.remove(&id.to_string()).await?;
+        Ok(())
     }
 
     fn personal_table(&self) -> Result<Table<Intent>, GroupError> {
@@ -292,6 +311,10 @@ impl Node {
 
     pub(crate) fn handle(&self) -> &NodeHandle {
         &self.handle
+    }
+
+    pub(crate) fn advertised(&self) -> &[String] {
+        &self.advertised
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -97,15 +97,24 @@ impl Net {
     /// Starts nodes; each dials those before it, and all before.
     pub async fn nodes<const N: usize>(&mut self, names: [&str; N]) -> [Peer; N] {
         for name in names {
-            self.node(name).await;
+            self.node(name, true).await;
         }
         names.map(|name| self.peers[name].clone())
     }
 
-    async fn node(&mut self, name: &str) {
+    /// Starts nodes that dial nobody: they meet by ticket or not at all, and [`settle`](Self::settle) does not wait for
+    /// them.
+    pub async fn nodes_apart<const N: usize>(&mut self, names: [&str; N]) -> [Peer; N] {
+        for name in names {
+            self.node(name, false).await;
+        }
+        names.map(|name| self.peers[name].clone())
+    }
+
+    async fn node(&mut self, name: &str, dials: bool) {
         let inner = Inner { name: name.to_owned(), disk: MemoryDisk::default(), state: Mutex::default() };
         let peer = Peer { inner: Arc::new(inner) };
-        for other in self.peers.keys() {
+        for other in self.peers.keys().filter(|_| dials) {
             self.pairs.insert((name.to_owned(), other.clone()));
         }
         self.peers.insert(name.to_owned(), peer.clone());

@@ -234,6 +234,7 @@ impl State {
                     personal: self.handle.personal,
                     store,
                     groups: self.handle.groups.clone(),
+                    connections: self.handle.connections.clone(),
                     routes: self.routes.clone(),
                     node: NodeNews { slot: self.handle.slot.clone() },
                     events: self.handle.events.clone(),

@@ -1,7 +1,7 @@
 //! Every frame that crosses a link.
 //!
 //! Shape in the records of a link: length (u32, big endian, at most `FRAME_BYTES_MAX`) ‖ kind (one byte) ‖ body; what
-//! is encoded here is kind and body. Kinds: 0 Auth, 1 Hello, 2 Present, 3 Group, 4 Ping, 5 Pong, 6 Bye.
+//! is encoded here is kind and body. Kinds: 0 Auth, 1 Hello, 2 Present, 3 Group, 4 Ping, 5 Pong, 6 Bye, 7 Join, 8 Declined.
 
 use std::fmt;
 
@@ -10,6 +10,7 @@ use bincode::{Decode, Encode};
 use crate::GroupId;
 use crate::codec::{self, DecodeError};
 use crate::handshake::Auth;
+use crate::ledger::InviteProof;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::signed::Envelope;
 
@@ -49,6 +50,48 @@ pub enum LinkFrame {
         /// Why.
         reason: ByeReason,
     },
+    /// Redeems a ticket. Who may let the sender in answers with a Hello.
+    Join(Join),
+    /// Answers a Join whose proof holds and that comes too late. Nobody else is told anything.
+    Declined {
+        /// `H("token", group ‖ h ‖ role byte of the sender)`.
+        token: [u8; 32],
+        /// Why.
+        reason: DeclineReason,
+    },
+}
+
+/// The holder of a ticket asks to be let in (authority 3.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Join {
+    /// `H("token", group ‖ h ‖ role byte of the sender)`: who does not know the group learns nothing.
+    pub token: [u8; 32],
+    /// Names the sender's user and device.
+    pub proof: InviteProof,
+}
+
+/// Why a ticket lets nobody in any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum DeclineReason {
+    /// An Admin closed the invitation, or it is void.
+    Closed,
+    /// As many as it is for have come.
+    UsedUp,
+    /// It is older than it may be, by the clock of who was asked.
+    Expired,
+    /// An Admin removed this user before: a person has to decide.
+    Removed,
+}
+
+impl fmt::Display for DeclineReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "the invitation was closed",
+            Self::UsedUp => "the ticket is used up",
+            Self::Expired => "the ticket has expired",
+            Self::Removed => "this user was removed from the group before",
+        })
+    }
 }
 
 /// Groups to talk about, none of them named. May be sent again; then it appends.
@@ -97,6 +140,8 @@ impl LinkFrame {
             Self::Ping { .. } => "ping",
             Self::Pong { .. } => "pong",
             Self::Bye { .. } => "bye",
+            Self::Join(_) => "join",
+            Self::Declined { .. } => "declined",
         }
     }
 
@@ -125,6 +170,8 @@ impl fmt::Debug for LinkFrame {
             Self::Ping { nonce } => write!(f, "Ping({nonce})"),
             Self::Pong { nonce } => write!(f, "Pong({nonce})"),
             Self::Bye { reason } => write!(f, "Bye({reason:?})"),
+            Self::Join(_) => write!(f, "Join"),
+            Self::Declined { reason, .. } => write!(f, "Declined({reason:?})"),
         }
     }
 }
@@ -137,6 +184,10 @@ mod tests {
 
     use super::*;
     use crate::key::Signature;
+    use crate::{DeviceId, OpId};
+
+    const DECLINE_REASONS: [DeclineReason; 4] =
+        [DeclineReason::Closed, DeclineReason::UsedUp, DeclineReason::Expired, DeclineReason::Removed];
 
     fn check(frame: LinkFrame, golden: &str) {
         let golden = golden.replace([' ', '|'], "");
@@ -171,6 +222,14 @@ mod tests {
         check(LinkFrame::Bye { reason: ByeReason::NotAuthorized }, "06 | 04");
         check(LinkFrame::Bye { reason: ByeReason::Disconnected }, "06 | 05");
         check(LinkFrame::Bye { reason: ByeReason::Renew }, "06 | 06");
+        let proof = InviteProof { invite: OpId([1; 32]), device: DeviceId([2; 32]), signature };
+        check(
+            LinkFrame::Join(Join { token: [2; 32], proof }),
+            &format!("07 | {twos} | {ones} | {twos} | {sig}"),
+        );
+        for (number, reason) in DECLINE_REASONS.into_iter().enumerate() {
+            check(LinkFrame::Declined { token: [1; 32], reason }, &format!("08 | {ones} | 0{number}"));
+        }
     }
 
     #[test]
@@ -181,7 +240,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_refused() {
-        assert!(matches!(LinkFrame::decode(&[7]), Err(DecodeError::Malformed { .. })));
+        assert!(matches!(LinkFrame::decode(&[9]), Err(DecodeError::Malformed { .. })));
     }
 
     #[test]
@@ -225,6 +284,12 @@ mod tests {
             any::<u64>().prop_map(|nonce| LinkFrame::Ping { nonce }),
             any::<u64>().prop_map(|nonce| LinkFrame::Pong { nonce }),
             reasons.prop_map(|reason| LinkFrame::Bye { reason }),
+            (any::<[[u8; 32]; 3]>(), signatures()).prop_map(|([token, invite, device], signature)| {
+                let proof = InviteProof { invite: OpId(invite), device: DeviceId(device), signature };
+                LinkFrame::Join(Join { token, proof })
+            }),
+            (any::<[u8; 32]>(), prop::sample::select(DECLINE_REASONS.to_vec()))
+                .prop_map(|(token, reason)| LinkFrame::Declined { token, reason }),
         ]
     }
 

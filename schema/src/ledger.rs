@@ -19,6 +19,7 @@ mod validity;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
+pub use body::{Invite, InviteStanding};
 pub use cut::ManifestRef;
 pub use draft::MERGE;
 pub use facts::{Act, Class, Facts, Proposal, Strength};

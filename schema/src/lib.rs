@@ -18,6 +18,7 @@ pub mod limits;
 pub mod session;
 pub mod signed;
 pub mod sync_message;
+pub mod ticket;
 pub mod time;
 pub mod tip;
 pub mod value;

@@ -63,6 +63,11 @@ pub const GROUP_NAME_BYTES_MAX: usize = 256;
 /// Nesting of a value; what lies deeper reads as `Value::TooDeep`.
 pub const VALUE_DEPTH_MAX: usize = 64;
 
+/// Address of a node, bytes of UTF-8: a host name has at most 253.
+pub const ADDRESS_BYTES_MAX: usize = 300;
+/// Addresses in a ticket: two families on a few networks, and a text that still fits a message.
+pub const TICKET_ADDRESSES_MAX: usize = 8;
+
 /// Groups of a node.
 pub const GROUPS_MAX: usize = 1_000;
 /// Members of a group.

@@ -35,6 +35,8 @@ enum Message {
         expected: Option<DeviceId>,
         reply: RpcReplyPort<Result<DeviceId, ConnectError>>,
     },
+    /// Dial now and whenever there is no link, for nobody who waits.
+    Remember { address: String, device: DeviceId },
     /// Forget, and end what was dialled.
     Disconnect { address: String, reply: RpcReplyPort<()> },
     /// Dial everybody again.
@@ -108,6 +110,7 @@ impl Actor for ConnectionManager {
             Message::Connect { address, expected, reply } => {
                 state.connect(&myself, address, expected, reply).await?;
             }
+            Message::Remember { address, device } => state.remember(&myself, &address, device).await?,
             Message::Disconnect { address, reply } => {
                 state.disconnect(&address);
                 answer(reply, ());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schema::frame::DeclineReason;
 use schema::ledger::{Role, Roster};
 use schema::{DeviceId, GroupId, UserId};
 
@@ -26,6 +27,13 @@ pub enum Event {
         user: UserId,
         /// To what.
         role: Role,
+    },
+    /// A device that could let this user in will not: their ticket came too late.
+    JoinDeclined {
+        /// To which group.
+        group: GroupId,
+        /// Why.
+        reason: DeclineReason,
     },
     /// A link to a device is up.
     PeerUp {

@@ -184,6 +184,10 @@ impl Switchboard for Routes {
                     }
                 }
             }
+            LinkFrame::Join(join) => self.membership.redeem(link.id(), join, permit),
+            LinkFrame::Declined { token, reason } => {
+                self.membership.declined(link.id(), token, reason, permit);
+            }
             // The connection passes on nothing else.
             _ => link.close(ByeReason::Protocol),
         }

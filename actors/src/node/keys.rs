@@ -20,6 +20,8 @@ pub(crate) const REVOCATION: u8 = b'v';
 /// Single facts have keys under `m`. The incarnation under which this device writes: the crashes of the store when it
 /// was drawn, then itself; 8 bytes big-endian each.
 pub(crate) const INCARNATION: &[u8] = b"mincarnation";
+/// What is kept of the ticket with which this device came, or wants to come.
+pub(crate) const TICKET: &[u8] = b"mticket";
 
 /// The name of a group's space. Ids may begin with NUL, names of spaces may not.
 pub(crate) fn space(group: GroupId) -> Vec<u8> {

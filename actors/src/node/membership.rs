@@ -8,26 +8,30 @@
 
 mod handle;
 mod links;
+mod tickets;
 
 use std::collections::BTreeMap;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::device::DeviceIdentity;
-use schema::frame::Hello;
+use schema::frame::{DeclineReason, Hello, Join};
 use schema::id::hash;
 use schema::key::SigningKey;
 use schema::ledger::{Admitted, Body, By, Ledger, Refusal, Role};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
+use schema::ticket::Ticket;
 use schema::{GroupId, OpId, UserId, codec};
 use tokio::sync::broadcast;
 
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
 use self::links::Links;
+use self::tickets::Kept;
+pub use self::tickets::{Opened, Terms};
 use crate::admission::Permit;
 use crate::call::answer;
 use crate::clock::Clock;
-use crate::node::connection_manager::{Link, LinkId};
+use crate::node::connection_manager::{ConnectionManagerHandle, Link, LinkId};
 use crate::node::event::Event;
 use crate::node::gate::Routes;
 use crate::node::group::rows::RowRecord;
@@ -40,6 +44,12 @@ enum Message {
     Create { name: String, reply: RpcReplyPort<Result<GroupId, ChangeError>> },
     /// Give a user a role.
     SetRole { group: GroupId, user: UserId, role: Role, reply: RpcReplyPort<Result<OpId, ChangeError>> },
+    /// Open an invitation.
+    Invite { group: GroupId, terms: Terms, reply: RpcReplyPort<Result<Opened, ChangeError>> },
+    /// Keep a ticket and show it to whoever is met.
+    Keep { ticket: Ticket, reply: RpcReplyPort<Result<(), ChangeError>> },
+    /// Show a kept ticket once more.
+    AskAgain(GroupId),
     /// The user wants in, or out.
     Intend { group: GroupId, wanted: bool, reply: Option<RpcReplyPort<()>> },
     /// Read the intents again.
@@ -54,6 +64,10 @@ enum Message {
     Hello { link: LinkId, hello: Hello, _permit: Permit },
     /// A peer shows why it is a member.
     Present { link: LinkId, group: GroupId, ops: Vec<Envelope>, _permit: Permit },
+    /// A peer shows a ticket.
+    Redeem { link: LinkId, join: Join, _permit: Permit },
+    /// A peer to whom we showed a ticket will not let us in.
+    Declined { link: LinkId, token: [u8; 32], reason: DeclineReason, _permit: Permit },
     /// A frame of a ledger session.
     Ledger { link: LinkId, group: GroupId, frame: LedgerFrame, _permit: Permit },
     /// Fail, for tests.
@@ -69,6 +83,7 @@ pub(crate) struct Arguments {
     pub(crate) personal: GroupId,
     pub(crate) store: StoreHandle,
     pub(crate) groups: Groups,
+    pub(crate) connections: ConnectionManagerHandle,
     pub(crate) routes: Routes,
     pub(crate) node: NodeNews,
     pub(crate) events: broadcast::Sender<Event>,
@@ -78,13 +93,16 @@ pub(crate) struct Arguments {
 pub(crate) struct Entry {
     pub(crate) ledger: Ledger,
     pub(crate) wanted: bool,
+    ticket: Option<Kept>,
     space: SpaceHandle,
 }
+
+pub(crate) type Entries = BTreeMap<GroupId, Entry>;
 
 struct State {
     handle: MembershipHandle,
     arguments: Arguments,
-    entries: BTreeMap<GroupId, Entry>,
+    entries: Entries,
     links: Links,
 }
 
@@ -120,6 +138,9 @@ impl State {
         state.entry(personal)?.wanted = true;
         for group in state.entries.keys().copied().collect::<Vec<_>>() {
             state.publish(group);
+            if state.entries[&group].wanted {
+                state.remember(group);
+            }
         }
         Ok(state)
     }
@@ -148,7 +169,8 @@ impl State {
         if !self.entries.contains_key(&group) {
             let space = self.arguments.store.space(&keys::space(group))?;
             let ledger = replay_ledger(group, &space)?;
-            self.entries.insert(group, Entry { ledger, wanted: false, space });
+            let ticket = Kept::read(&space)?;
+            self.entries.insert(group, Entry { ledger, wanted: false, ticket, space });
         }
         Ok(self.entries.get_mut(&group).expect("just inserted"))
     }
@@ -163,15 +185,20 @@ impl State {
         let mut batch = Batch::default();
         put_op(&mut batch, 0, create.envelope());
         self.arguments.store.write(&space, batch).await?;
-        self.entries.insert(group, Entry { ledger, wanted: false, space });
+        self.entries.insert(group, Entry { ledger, wanted: false, ticket: None, space });
         self.publish(group);
         Ok(group)
     }
 
     async fn set_role(&mut self, group: GroupId, user: UserId, role: Role) -> Result<OpId, ChangeError> {
+        self.author(group, Body::SetRole { user, role, cut: None, via: None }).await
+    }
+
+    /// Signs an op of this user and takes it in.
+    async fn author(&mut self, group: GroupId, body: Body) -> Result<OpId, ChangeError> {
         let (author, by) = (self.user(), self.by());
         let entry = self.entries.get_mut(&group).ok_or(ChangeError::UnknownGroup(group))?;
-        let op = entry.ledger.draft(author, by, Body::SetRole { user, role, cut: None, via: None })?;
+        let op = entry.ledger.draft(author, by, body)?;
         let op = Signed::sign(op, &self.arguments.device.signing);
         let id = OpId(op.id());
         let gained = Gained { ops: vec![op.envelope().clone()], ..Gained::default() };
@@ -188,7 +215,9 @@ impl State {
         came: Gained,
         source: Option<LinkId>,
     ) -> Result<Verdict, StoreError> {
+        let user = self.user();
         let Some(entry) = self.entries.get_mut(&group) else { return Ok(Verdict::default()) };
+        let was_pending = entry.is_pending(user);
         let (mut batch, mut gained, mut verdict) = (Batch::default(), Gained::default(), Verdict::default());
         for envelope in came.ops {
             let position = entry.ledger.len();
@@ -230,6 +259,10 @@ impl State {
                 introduction.certificates.push(certificate.clone());
             }
         }
+        let has_come_in = was_pending && !entry.is_pending(user);
+        if has_come_in {
+            entry.ticket_is_spent(&mut batch);
+        }
         if !gained.is_empty() {
             self.links.close_gates(group, &self.entries[&group]);
             self.arguments.store.write(&self.entries[&group].space, batch).await?;
@@ -237,6 +270,9 @@ impl State {
             self.links.push(group, &gained, source);
             self.links.push(group, &introduction, None);
             self.links.consider(group, &self.entries);
+            if has_come_in {
+                self.links.restart(group, &self.entries);
+            }
         }
         Ok(verdict)
     }
@@ -244,15 +280,18 @@ impl State {
     /// Makes the newest roster visible and tells the group.
     fn publish(&mut self, group: GroupId) {
         let Some(entry) = self.entries.get(&group) else { return };
-        let roster = entry.ledger.roster().clone();
-        let role = roster.role(self.user());
+        let name = entry.ledger.roster().name().to_owned();
+        let role = entry.ledger.roster().role(self.user());
         let state = match role {
-            _ if entry.ledger.is_empty() => GroupState::Pending,
-            Role::None if roster.grant(self.user()).is_some() => GroupState::Removed,
-            Role::None => GroupState::Pending,
+            _ if entry.is_pending(self.user()) => GroupState::Pending,
+            Role::None => GroupState::Removed,
             _ => GroupState::Active,
         };
-        let name = roster.name().to_owned();
+        // Nobody is a member by a ledger that does not count.
+        let roster = match state {
+            GroupState::Pending => Ledger::new(group).roster().clone(),
+            _ => entry.ledger.roster().clone(),
+        };
         let info = GroupInfo { id: group, name, state, role };
         if entry.wanted {
             let before = self.handle.publish().insert(group, (info.clone(), roster.clone()));
@@ -385,6 +424,9 @@ impl Actor for Membership {
             Message::SetRole { group, user, role, reply } => {
                 report(reply, state.set_role(group, user, role).await)?;
             }
+            Message::Invite { group, terms, reply } => report(reply, state.invite(group, terms).await)?,
+            Message::Keep { ticket, reply } => report(reply, state.keep(&ticket).await?)?,
+            Message::AskAgain(group) => state.links.ask_again(group, &state.entries),
             Message::Intend { group, wanted, reply } => {
                 state.intend(group, wanted)?;
                 if let Some(reply) = reply {
@@ -397,6 +439,8 @@ impl Actor for Membership {
             Message::LinkDown { link, reason } => state.links.down(link, &reason),
             Message::Hello { link, hello, _permit } => state.links.hello(link, hello, &state.entries),
             Message::Present { link, group, ops, _permit } => state.present(link, group, ops).await?,
+            Message::Redeem { link, join, _permit } => state.redeem(link, join).await?,
+            Message::Declined { link, token, reason, _permit } => state.declined(link, &token, reason),
             Message::Ledger { link, group, frame, _permit } => state.ledger(link, group, frame).await?,
             Message::Fail => return Err("failed on request".into()),
         }

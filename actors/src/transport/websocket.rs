@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -110,6 +110,32 @@ fn place_of(address: &str) -> Result<&str, TransportError> {
         !host.is_empty() && host.chars().all(plain) && port.parse::<u16>().is_ok()
     };
     place.filter(is_place).ok_or_else(|| no_address(address))
+}
+
+/// The addresses at which others may dial a listener's: itself, or, where it listens at every address of this machine,
+/// the one from which the machine reaches others (its loopback when it reaches nobody). Others pass unchanged.
+pub fn dialable(bound: &str) -> Vec<String> {
+    let place = bound.strip_prefix(SCHEME).and_then(|place| place.parse::<SocketAddr>().ok());
+    let Some(place) = place.filter(|place| place.ip().is_unspecified()) else {
+        return vec![bound.to_owned()];
+    };
+    let v4 = outward((Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv4Addr::new(192, 0, 2, 1), 9).into());
+    // Listening at every IPv6 address is listening at every IPv4 address too, as systems are set up.
+    let v6 = place.is_ipv6().then(|| {
+        let documentation = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        outward((Ipv6Addr::UNSPECIFIED, 0).into(), (documentation, 9).into())
+    });
+    let found: Vec<IpAddr> = [v4, v6.flatten()].into_iter().flatten().collect();
+    let found = if found.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { found };
+    found.into_iter().map(|ip| format!("{SCHEME}{}", SocketAddr::new(ip, place.port()))).collect()
+}
+
+/// Our address on the way to `target`, which is asked of the system; nothing is sent.
+fn outward(any: SocketAddr, target: SocketAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(target).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified()).then_some(ip)
 }
 
 struct WebSocketListener {
@@ -298,6 +324,21 @@ fn io_error(error: Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_listens_everywhere_is_dialled_somewhere() {
+        for bound in ["ws://0.0.0.0:7654", "ws://[::]:7654"] {
+            let found = dialable(bound);
+            assert!(!found.is_empty());
+            for address in found {
+                let place: SocketAddr = place_of(&address).unwrap().parse().unwrap();
+                assert!(!place.ip().is_unspecified() && place.port() == 7654, "{address}");
+            }
+        }
+        for bound in ["ws://127.0.0.1:7654", "ws://garden.example.org:80", "memory://ada"] {
+            assert_eq!(dialable(bound), [bound]);
+        }
+    }
 
     #[test]
     fn an_address_is_a_host_and_a_port() {

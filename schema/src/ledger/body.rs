@@ -6,6 +6,33 @@ use crate::ledger::op::Body::{Amnesty, CloseInvite, Create, OpenInvite, RevokeDe
 use crate::ledger::resolve::State;
 use crate::ledger::{Invalid, Ledger, Op, Role};
 
+/// An OpenInvite and how it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invite {
+    /// Verifying key of the invitation.
+    pub key: [u8; 32],
+    /// What it grants.
+    pub max_role: Role,
+    /// When an Admin's device should stop accepting it, ms since the Unix epoch.
+    pub hint_expiry: u64,
+    /// Whether it lets anybody in.
+    pub standing: InviteStanding,
+}
+
+/// Whether an invitation lets anybody in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InviteStanding {
+    /// It does.
+    Open {
+        /// How many still.
+        left: u16,
+    },
+    /// It was closed, or is void.
+    Closed,
+    /// As many as it is for have come.
+    UsedUp,
+}
+
 impl Ledger {
     /// Clause 5, and what clauses 3 and 4 say about cuts.
     pub(super) fn check_body(&self, op: &Op, node: &Node, state: &State) -> Result<(), Invalid> {
@@ -30,10 +57,10 @@ impl Ledger {
                     return Err(Invalid::InviteRole { role: *role, max: *max_role });
                 }
                 proof.verify(key, self.group, *user).map_err(Invalid::InviteProof)?;
-                if !self.is_open(proof.invite, *uses, state) {
-                    return Err(Invalid::InviteSpent { invite: proof.invite });
+                match self.standing(proof.invite, *uses, state) {
+                    InviteStanding::Open { .. } => Ok(()),
+                    _ => Err(Invalid::InviteSpent { invite: proof.invite }),
                 }
-                Ok(())
             }
             RevokeDevice { user, cut, .. } => {
                 let own = *user == op.author;
@@ -70,13 +97,28 @@ impl Ledger {
         }
     }
 
+    /// An invitation and how it stands now; `None` when there is no such OpenInvite.
+    pub fn invite(&self, invite: OpId) -> Option<Invite> {
+        match self.op(invite)?.record().body {
+            OpenInvite { key, max_role, uses, hint_expiry } => {
+                let standing = self.standing(invite, uses, self.graph.state());
+                Some(Invite { key, max_role, hint_expiry, standing })
+            }
+            _ => None,
+        }
+    }
+
     /// Whether an invitation lives, was not closed and has uses left, by `state`.
-    fn is_open(&self, invite: OpId, uses: u16, state: &State) -> bool {
+    fn standing(&self, invite: OpId, uses: u16, state: &State) -> InviteStanding {
         let naming = self.naming.get(&invite).into_iter().flatten();
         let living: Vec<usize> = naming.copied().filter(|number| state.alive.contains(*number)).collect();
-        let closed = |number: &usize| matches!(self.ops[*number].record().body, CloseInvite { .. });
-        self.graph.number(invite).is_some_and(|number| state.alive.contains(number))
-            && !living.iter().any(closed)
-            && living.len() < usize::from(uses)
+        let closes = |number: &usize| matches!(self.ops[*number].record().body, CloseInvite { .. });
+        let is_void = !self.graph.number(invite).is_some_and(|number| state.alive.contains(number));
+        let left = usize::from(uses).saturating_sub(living.len());
+        match u16::try_from(left) {
+            _ if is_void || living.iter().any(closes) => InviteStanding::Closed,
+            Ok(0) => InviteStanding::UsedUp,
+            left => InviteStanding::Open { left: left.unwrap_or(uses) },
+        }
     }
 }

@@ -170,7 +170,11 @@ impl State {
             return;
         }
         match frame {
-            LinkFrame::Hello(_) | LinkFrame::Present { .. } | LinkFrame::Group { .. } => {
+            LinkFrame::Hello(_)
+            | LinkFrame::Present { .. }
+            | LinkFrame::Join(_)
+            | LinkFrame::Declined { .. }
+            | LinkFrame::Group { .. } => {
                 self.switchboard.frame(link, frame, permit);
             }
             LinkFrame::Ping { nonce } => {

@@ -113,6 +113,18 @@ impl ConnectionManagerHandle {
         self.dial(address, Some(device)).await
     }
 
+    /// Dials a device whenever there is no link to it, from the next start on if not from now on.
+    pub(in crate::node) fn remember(&self, address: &str, device: DeviceId) {
+        self.wanted().dial.insert(address.to_owned(), Some(device));
+        // Before the first start and between two, whoever starts reads what is wanted.
+        let _ = self.slot.tell(Message::Remember { address: address.to_owned(), device });
+    }
+
+    /// The addresses that are listened on.
+    pub fn listening(&self) -> Vec<String> {
+        self.wanted().listen.values().cloned().collect()
+    }
+
     async fn dial(&self, address: &str, expected: Option<DeviceId>) -> Result<DeviceId, ConnectError> {
         let address = address.to_owned();
         let within = DIAL_TIMEOUT + HANDSHAKE_TIMEOUT + CALL_TIMEOUT;

@@ -131,6 +131,17 @@ impl State {
         Ok(())
     }
 
+    /// Dials an address now and whenever there is no link to its device.
+    pub(super) async fn remember(
+        &mut self,
+        myself: &ActorRef<Message>,
+        address: &str,
+        device: DeviceId,
+    ) -> Result<(), ActorProcessingErr> {
+        self.candidates.want(address, Some(device), self.arguments.clock.instant());
+        self.dial(myself).await
+    }
+
     pub(super) fn disconnect(&mut self, address: &str) {
         self.handle.wanted().dial.remove(address);
         self.candidates.forget(address);

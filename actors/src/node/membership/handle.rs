@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
-use schema::frame::Hello;
+use schema::frame::{DeclineReason, Hello, Join};
 use schema::ledger::{Refusal, Role, Roster};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::Envelope;
+use schema::ticket::Ticket;
 use schema::{GroupId, OpId, UserId};
 
+use super::tickets::{Opened, Terms};
 use super::{Arguments, Membership, Message};
 use crate::admission::Permit;
 use crate::call::{CallError, Slot};
@@ -34,11 +36,11 @@ pub enum GroupState {
 pub struct GroupInfo {
     /// Which group.
     pub id: GroupId,
-    /// Its name; empty while pending.
+    /// Its name; empty while no ledger is here.
     pub name: String,
     /// Whether this user is in it.
     pub state: GroupState,
-    /// This user's role.
+    /// This user's role; while pending, what a ledger says that is older than their ticket.
     pub role: Role,
 }
 
@@ -101,6 +103,27 @@ impl MembershipHandle {
         self.slot.ask(|reply| Message::SetRole { group, user, role, reply }).await?
     }
 
+    /// Opens an invitation; it is durable when it returns.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] names the rule that forbids it.
+    pub async fn invite(&self, group: GroupId, terms: Terms) -> Result<Opened, ChangeError> {
+        self.slot.ask(|reply| Message::Invite { group, terms, reply }).await?
+    }
+
+    /// Keeps a ticket and shows it to whoever is met while its group is wanted and this user not in it.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn keep(&self, ticket: Ticket) -> Result<(), ChangeError> {
+        self.slot.ask(|reply| Message::Keep { ticket, reply }).await?
+    }
+
+    /// Shows a kept ticket again, to those too who have seen it.
+    pub fn ask_again(&self, group: GroupId) {
+        self.tell(Message::AskAgain(group));
+    }
+
     /// The members of a group as this device knows them.
     pub fn roster(&self, group: GroupId) -> Option<Arc<Roster>> {
         self.read().get(&group).map(|(_, roster)| roster.clone())
@@ -150,6 +173,14 @@ impl MembershipHandle {
 
     pub(crate) fn present(&self, link: LinkId, group: GroupId, ops: Vec<Envelope>, permit: Permit) {
         self.tell(Message::Present { link, group, ops, _permit: permit });
+    }
+
+    pub(crate) fn redeem(&self, link: LinkId, join: Join, permit: Permit) {
+        self.tell(Message::Redeem { link, join, _permit: permit });
+    }
+
+    pub(crate) fn declined(&self, link: LinkId, token: [u8; 32], reason: DeclineReason, permit: Permit) {
+        self.tell(Message::Declined { link, token, reason, _permit: permit });
     }
 
     pub(crate) fn ledger(&self, link: LinkId, group: GroupId, frame: LedgerFrame, permit: Permit) {

@@ -4,20 +4,18 @@
 //! here. It is open once both sides announced it; of each side the newest announcement counts, since closing voids the
 //! ones before without a word. A member whom the peer does not know presents its grant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schema::frame::{ByeReason, Hello, HelloGroup, LinkFrame};
 use schema::ledger::Role;
 use schema::limits::GROUPS_MAX;
 use schema::session::ledger::{LedgerEffect, LedgerFrame, LedgerSession};
-use schema::{GroupId, hello};
+use schema::{DeviceId, GroupId, UserId, hello};
 
-use super::{Arguments, Entry, Gained};
+use super::{Arguments, Entries, Entry, Gained};
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::event::Event;
 use crate::node::gate::{Channel, Gate};
-
-type Entries = BTreeMap<GroupId, Entry>;
 
 /// Bytes of ops that a Present carries: the rest follows once the session is open.
 const PRESENT_BYTES_MAX: usize = 512 << 10;
@@ -25,15 +23,17 @@ const PRESENT_BYTES_MAX: usize = 512 << 10;
 const ANNOUNCED_MAX: usize = 4 * GROUPS_MAX;
 /// Times that a peer may present itself on one link.
 const PRESENTED_MAX: usize = GROUPS_MAX;
+/// Times that a peer may show a ticket on one link.
+const REDEEMED_MAX: usize = 64;
 
 /// The links of the node, as far as groups are concerned.
 pub(super) struct Links {
-    arguments: Arguments,
-    links: BTreeMap<LinkId, LinkState>,
+    pub(super) arguments: Arguments,
+    pub(super) links: BTreeMap<LinkId, LinkState>,
 }
 
-struct LinkState {
-    link: Link,
+pub(super) struct LinkState {
+    pub(super) link: Link,
     /// What we announced, by our number.
     ours: Vec<Announced>,
     /// What the peer announced, by its number.
@@ -41,6 +41,10 @@ struct LinkState {
     greeted: bool,
     /// How often the peer presented itself.
     presented: usize,
+    /// How often the peer showed a ticket.
+    redeemed: usize,
+    /// The groups for which it was shown ours.
+    pub(super) asked: BTreeSet<GroupId>,
     open: BTreeMap<GroupId, Open>,
 }
 
@@ -55,6 +59,13 @@ struct Announced {
 struct Open {
     channel: Channel,
     session: LedgerSession,
+}
+
+/// Who shows a ticket.
+pub(super) struct Redeemer {
+    pub(super) group: GroupId,
+    pub(super) user: UserId,
+    pub(super) device: DeviceId,
 }
 
 /// What a ledger frame brought.
@@ -78,11 +89,16 @@ impl Links {
             theirs: Vec::new(),
             greeted: false,
             presented: 0,
+            redeemed: 0,
+            asked: BTreeSet::new(),
             open: BTreeMap::new(),
         };
         self.links.insert(id, state);
         let groups: Vec<_> = entries.keys().copied().collect();
         self.announce(id, &groups, entries, true);
+        for group in groups {
+            self.ask(id, group, entries);
+        }
     }
 
     pub(super) fn down(&mut self, link: LinkId, reason: &str) {
@@ -144,12 +160,28 @@ impl Links {
         !removed && state.presented <= PRESENTED_MAX
     }
 
+    /// Who shows a ticket, and for which group; not without end.
+    pub(super) fn redeemer(&mut self, link: LinkId, token: &[u8; 32], entries: &Entries) -> Option<Redeemer> {
+        let state = self.links.get_mut(&link).filter(|state| state.redeemed < REDEEMED_MAX)?;
+        state.redeemed += 1;
+        let is_it =
+            |group: &GroupId| hello::token(*group, state.link.h(), state.link.role().peer()) == *token;
+        let (group, _) = entries.iter().find(|(group, entry)| entry.wanted && is_it(group))?;
+        let peer = state.link.peer();
+        Some(Redeemer { group: *group, user: peer.user, device: peer.device })
+    }
+
+    pub(super) fn user(&self) -> UserId {
+        self.arguments.device.user()
+    }
+
     /// A group may now be announced, opened or presented where it was not before.
     pub(super) fn consider(&mut self, group: GroupId, entries: &Entries) {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             self.announce(link, &[group], entries, false);
             self.open(link, group, entries);
             self.present(link, group, entries);
+            self.ask(link, group, entries);
         }
     }
 
@@ -171,7 +203,7 @@ impl Links {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             let peer = self.links[&link].link.peer().clone();
             let admitted = we_are_in && roster.may_read(peer.user, peer.device);
-            if !admitted && !entry.is_pending(&self.arguments) {
+            if !admitted && !entry.is_pending(self.user()) {
                 self.close(link, group);
             }
         }
@@ -207,7 +239,7 @@ impl Links {
     ) -> Option<Came> {
         let open = self.links.get_mut(&link)?.open.get_mut(&group)?;
         let effects = open.session.frame(frame, &entries.get(&group)?.ledger);
-        self.follow(link, group, effects)
+        self.follow(link, group, effects, entries)
     }
 
     pub(super) fn admitted(
@@ -223,11 +255,17 @@ impl Links {
             return;
         };
         let effects = open.session.admitted(last, missing, &entry.ledger);
-        self.follow(link, group, effects);
+        self.follow(link, group, effects, entries);
     }
 
     /// Sends; opens the document session once both ledgers agree.
-    fn follow(&mut self, link: LinkId, group: GroupId, effects: Vec<LedgerEffect>) -> Option<Came> {
+    fn follow(
+        &mut self,
+        link: LinkId,
+        group: GroupId,
+        effects: Vec<LedgerEffect>,
+        entries: &Entries,
+    ) -> Option<Came> {
         let open = self.links.get(&link)?.open.get(&group)?;
         for effect in effects {
             match effect {
@@ -236,7 +274,9 @@ impl Links {
                     return Some(Came { gained: Gained { ops, certificates, revocations }, last });
                 }
                 LedgerEffect::Agreed { in_sync } => {
-                    if let Some(handle) = self.arguments.groups.get(group) {
+                    // Rows wait for a ledger that is the group's; who has come in opens again.
+                    let is_pending = entries.get(&group).is_none_or(|entry| entry.is_pending(self.user()));
+                    if let Some(handle) = self.arguments.groups.get(group).filter(|_| !is_pending) {
                         handle.open(open.channel.clone(), in_sync);
                     }
                 }
@@ -247,6 +287,7 @@ impl Links {
 
     /// Announces the groups that may be and are not yet; the first Hello goes out even when empty.
     fn announce(&mut self, link: LinkId, groups: &[GroupId], entries: &Entries, first: bool) {
+        let user = self.user();
         let Some(state) = self.links.get_mut(&link) else { return };
         let (peer, h, role) = (state.link.peer().clone(), *state.link.h(), state.link.role());
         let mut hello = Hello::default();
@@ -260,7 +301,7 @@ impl Links {
                 let token = hello::token(*group, &h, role.peer());
                 state.theirs.iter().any(|theirs| theirs.token == token)
             };
-            let asked_for = || entry.is_pending(&self.arguments) && recognised();
+            let asked_for = || entry.is_pending(user) && recognised();
             if !admitted && !asked_for() {
                 continue;
             }
@@ -279,6 +320,7 @@ impl Links {
 
     /// Opens a group on a link when both sides have announced it.
     fn open(&mut self, link: LinkId, group: GroupId, entries: &Entries) {
+        let user = self.user();
         let Some(state) = self.links.get_mut(&link) else { return };
         if state.open.contains_key(&group) {
             return;
@@ -292,17 +334,18 @@ impl Links {
         let summary = self.arguments.summary(group, entry, &h);
         let in_sync = state.theirs[theirs].hash == summary
             && state.ours[ours].hash == summary
-            && !entry.is_pending(&self.arguments);
+            && !entry.is_pending(user);
         let gate = state.ours[ours].gate.clone();
         let number = u32::try_from(theirs).unwrap_or(u32::MAX);
         let channel = Channel { link: state.link.clone(), gate, number };
         let (session, effects) = LedgerSession::open(in_sync, &entry.ledger);
         state.open.insert(group, Open { channel, session });
-        self.follow(link, group, effects);
+        self.follow(link, group, effects, entries);
     }
 
     /// Shows a peer, who does not know us as a member, why we are one.
     fn present(&mut self, link: LinkId, group: GroupId, entries: &Entries) {
+        let user = self.user();
         let Some(state) = self.links.get_mut(&link).filter(|state| state.greeted) else { return };
         if state.open.contains_key(&group) {
             return;
@@ -311,7 +354,7 @@ impl Links {
         let Some(announced) = state.ours.iter_mut().find(|announced| announced.group == group) else {
             return;
         };
-        if entry.is_pending(&self.arguments) || std::mem::replace(&mut announced.presented, true) {
+        if entry.is_pending(user) || std::mem::replace(&mut announced.presented, true) {
             return;
         }
         let mut bytes = 0;
@@ -346,13 +389,6 @@ fn perform(channel: &Channel, effects: Vec<LedgerEffect>) {
         if let LedgerEffect::Send(frame) = effect {
             channel.send_ledger(frame);
         }
-    }
-}
-
-impl Entry {
-    /// The user wants in, and no ledger here says that they are.
-    fn is_pending(&self, arguments: &Arguments) -> bool {
-        self.wanted && self.ledger.roster().grant(arguments.device.user()).is_none()
     }
 }
 

@@ -1,0 +1,146 @@
+//! `config.toml` in the data folder: what this device is called, where it listens, whom it dials.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The file's name in the data folder.
+const FILE: &str = "config.toml";
+/// A file that is larger is not ours, bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// What the file begins with.
+const HEAD: &str = "\
+# What `peerbase serve` does with this folder; its flags add to it.
+#   name       what people call this device
+#   listen     where it takes links: [\"0.0.0.0:7654\"]
+#   connect    whom it dials: [\"ws://HOST:PORT\"]
+#   advertise  where others reach it, for tickets, when a router forwards a port: [\"ws://HOST:PORT\"]
+# `peerbase init` and `peerbase connect` write this file anew: comments of yours are not kept.
+
+";
+
+/// What the file says. A key that is left out is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) name: String,
+    pub(crate) listen: Vec<String>,
+    pub(crate) connect: Vec<String>,
+    pub(crate) advertise: Vec<String>,
+}
+
+/// Why the file was not read or written; it is as it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// Correct the line.
+    #[error("{} line {line}: {what}", .path.display())]
+    Damaged { path: PathBuf, line: usize, what: String },
+    /// It is something else.
+    #[error("{} is larger than 1 MiB: no configuration of ours", .path.display())]
+    TooLarge { path: PathBuf },
+    /// The system refused.
+    #[error("could not read {}", .path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    /// The system refused.
+    #[error("could not write {}", .path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+}
+
+impl Config {
+    /// Reads the file; what is not there is empty.
+    pub(crate) fn read(folder: &Path) -> Result<Self, ConfigError> {
+        let path = folder.join(FILE);
+        let refused = |cause| ConfigError::Read { path: path.clone(), cause };
+        match std::fs::metadata(&path) {
+            Ok(about) if about.len() > FILE_BYTES_MAX => return Err(ConfigError::TooLarge { path }),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(refused(error)),
+        }
+        let bytes = std::fs::read(&path).map_err(refused)?;
+        let text = match std::str::from_utf8(&bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                let line = line_of(&bytes, error.valid_up_to());
+                return Err(ConfigError::Damaged { path, line, what: "not UTF-8".to_owned() });
+            }
+        };
+        toml::from_str(text).map_err(|error| {
+            let line = line_of(&bytes, error.span().map_or(0, |span| span.start));
+            ConfigError::Damaged { path, line, what: error.message().replace('\n', " ") }
+        })
+    }
+
+    /// Writes the file, whole or not at all.
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), ConfigError> {
+        let path = folder.join(FILE);
+        let text = toml::to_string(self).expect("text and lists of text can be written");
+        let write = || {
+            let mut new = tempfile::NamedTempFile::new_in(folder)?;
+            new.write_all(HEAD.as_bytes())?;
+            new.write_all(text.as_bytes())?;
+            new.as_file().sync_all()?;
+            new.persist(&path).map_err(|error| error.error)?;
+            File::open(folder)?.sync_all()
+        };
+        write().map_err(|cause| ConfigError::Write { path: path.clone(), cause })
+    }
+}
+
+/// Which line a byte is in, from 1.
+fn line_of(bytes: &[u8], at: usize) -> usize {
+    1 + bytes.iter().take(at).filter(|byte| **byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+    use super::*;
+
+    fn with(text: &[u8]) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), text).unwrap();
+        Config::read(folder.path())
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Config::read(folder.path()).unwrap(), Config::default());
+        let config = Config {
+            name: "Ada's \"laptop\"\n".into(),
+            listen: vec!["0.0.0.0:7654".into(), "[::]:1".into()],
+            connect: vec!["ws://ben.example:7654".into()],
+            advertise: vec![],
+        };
+        config.write(folder.path()).unwrap();
+        assert_eq!(Config::read(folder.path()).unwrap(), config);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_that_names_the_line() {
+        for (text, line, says) in [
+            (&b"name = \"ada\"\n\ncolour = \"red\"\n"[..], 3, "colour"),
+            (b"name = \"ada\"\nlisten = [\"a\", 7]\n", 2, "string"),
+            (b"name = \"ada\n", 1, ""),
+            (b"name = \"ada\"\nname = \"ben\"", 2, "duplicate"),
+            (b"# fine\nname = \"\xff\"", 2, "UTF-8"),
+        ] {
+            let error = with(text).unwrap_err();
+            let ConfigError::Damaged { line: found, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(*found, line, "{error}");
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+}

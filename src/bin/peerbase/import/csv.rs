@@ -1,0 +1,252 @@
+//! Rows of a CSV file (RFC 4180) with a header row; cells are text unless their column is said to be of numbers.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
+use peerbase::control::Fields;
+use serde_json::{Number, Value};
+
+use super::{ImportError, Item, Items, ROW_BYTES_MAX};
+
+/// The rows of a file.
+pub(super) fn items(file: Box<dyn Read>, key: &str, numbers: &[String]) -> Result<Items, ImportError> {
+    let quotes = Quotes::default();
+    let counted = Counted { file, at: 0, since_record: 0, quotes: quotes.clone() };
+    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(counted);
+    let mut header = ByteRecord::new();
+    if !read(&mut reader, &mut header)? {
+        return Err(ImportError::NoHeader);
+    }
+    let columns = columns(&header)?;
+    let find = |column: &str| {
+        columns.iter().position(|known| known == column).ok_or_else(|| ImportError::NoColumn {
+            column: column.to_owned(),
+            known: columns.clone(),
+        })
+    };
+    let key = find(key)?;
+    let numbers = numbers.iter().map(|column| find(column)).collect::<Result<_, _>>()?;
+    Ok(Box::new(Records { reader, quotes, columns, key, numbers, done: false }))
+}
+
+/// The header's names, each once.
+fn columns(header: &ByteRecord) -> Result<Vec<String>, ImportError> {
+    let mut columns: Vec<String> = Vec::new();
+    for (at, name) in header.iter().enumerate() {
+        let name = std::str::from_utf8(name)
+            .map_err(|_| ImportError::Utf8 { line: 1, column: format!("number {}", at + 1) })?
+            .to_owned();
+        if name.starts_with('$') {
+            return Err(ImportError::ColumnReserved { column: name });
+        }
+        if columns.contains(&name) {
+            return Err(ImportError::ColumnTwice { column: name });
+        }
+        columns.push(name);
+    }
+    Ok(columns)
+}
+
+struct Records {
+    reader: Reader<Counted>,
+    quotes: Quotes,
+    columns: Vec<String>,
+    key: usize,
+    numbers: BTreeSet<usize>,
+    done: bool,
+}
+
+impl Iterator for Records {
+    type Item = Result<Item, ImportError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let item = self.record().transpose();
+        self.done = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+impl Records {
+    fn record(&mut self) -> Result<Option<Item>, ImportError> {
+        let mut record = ByteRecord::new();
+        let start = self.reader.position().byte();
+        if !read(&mut self.reader, &mut record)? {
+            return Ok(None);
+        }
+        let (line, end) = (record.position().map_or(0, |at| at.line()), self.reader.position().byte());
+        // A quote that is never closed takes in the rest of the file, which then looks like one cell.
+        if self.reader.is_done() && self.quotes.are_odd(start, end) {
+            let column = self.columns.get(record.len().saturating_sub(1)).cloned().unwrap_or_default();
+            return Err(ImportError::Quote { line, column });
+        }
+        self.quotes.forget(end);
+        let (got, expected) = (record.len() as u64, self.columns.len() as u64);
+        if got != expected {
+            return Err(ImportError::Cells { line, got, expected });
+        }
+        let mut row = Fields::new();
+        let mut key = String::new();
+        for (at, (cell, column)) in record.iter().zip(&self.columns).enumerate() {
+            let cell = std::str::from_utf8(cell)
+                .map_err(|_| ImportError::Utf8 { line, column: column.clone() })?;
+            if at == self.key {
+                cell.clone_into(&mut key);
+            }
+            let value = if self.numbers.contains(&at) {
+                let no_number =
+                    || ImportError::Number { line, column: column.clone(), cell: cell.chars().take(80).collect() };
+                number(cell).ok_or_else(no_number)?
+            } else {
+                Value::String(cell.to_owned())
+            };
+            row.insert(column.clone(), value);
+        }
+        let bytes = record.as_slice().len() + self.columns.iter().map(String::len).sum::<usize>();
+        Ok(Some(Item { line, key, row, read: end, bytes }))
+    }
+}
+
+/// A number as JSON has them; an empty cell is null.
+fn number(cell: &str) -> Option<Value> {
+    let cell = cell.trim();
+    if cell.is_empty() {
+        return Some(Value::Null);
+    }
+    if let Ok(number) = cell.parse::<i64>() {
+        return Some(number.into());
+    }
+    if let Ok(number) = cell.parse::<u64>() {
+        return Some(number.into());
+    }
+    Number::from_f64(cell.parse().ok()?).map(Value::Number)
+}
+
+fn read(reader: &mut Reader<Counted>, record: &mut ByteRecord) -> Result<bool, ImportError> {
+    let line = reader.position().line();
+    reader.get_mut().since_record = 0;
+    reader.read_byte_record(record).map_err(|error| {
+        let what = error.to_string();
+        match error.into_kind() {
+            ErrorKind::Io(cause) if cause.kind() == io::ErrorKind::FileTooLarge => ImportError::TooLarge { line },
+            ErrorKind::Io(cause) => ImportError::Read(cause),
+            _ => ImportError::Csv { line, what },
+        }
+    })
+}
+
+/// Where the quotes are that the reader has not passed yet.
+#[derive(Clone, Default)]
+struct Quotes(Arc<Mutex<Vec<u64>>>);
+
+impl Quotes {
+    fn note(&self, at: u64, bytes: &[u8]) {
+        let quotes = bytes.iter().zip(at..).filter(|(byte, _)| **byte == b'"').map(|(_, at)| at);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(quotes);
+    }
+
+    fn are_odd(&self, start: u64, end: u64) -> bool {
+        let quotes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        quotes.iter().filter(|at| (start..end).contains(*at)).count() % 2 == 1
+    }
+
+    fn forget(&self, before: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|at| *at >= before);
+    }
+}
+
+/// The file as it is read: notes quotes, and stops where one record takes too much of it.
+struct Counted {
+    file: Box<dyn Read>,
+    at: u64,
+    since_record: usize,
+    quotes: Quotes,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.since_record > ROW_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let got = self.file.read(buffer)?;
+        self.quotes.note(self.at, &buffer[..got]);
+        self.at += got as u64;
+        self.since_record += got;
+        Ok(got)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(text: &[u8], key: &str, numbers: &[&str]) -> Result<Vec<Item>, ImportError> {
+        let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        items(Box::new(io::Cursor::new(text.to_vec())), key, &numbers)?.collect()
+    }
+
+    fn error(text: &[u8]) -> String {
+        read(text, "id", &["n"]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_row_is_text_and_the_numbers_that_were_named() {
+        let text = "\u{feff}id,name,n\r\nSEA,\"Tacoma \"\"Intl\"\",\r\nWA\",47.44\r\nX,,\r\n";
+        let items = read(text.as_bytes(), "id", &["n"]).unwrap();
+        assert_eq!(items.len(), 2);
+        assert_eq!((items[0].key.as_str(), items[0].line), ("SEA", 2));
+        assert_eq!(json!(items[0].row), json!({"id": "SEA", "name": "Tacoma \"Intl\",\r\nWA", "n": 47.44}));
+        assert_eq!((items[1].key.as_str(), items[1].line), ("X", 4));
+        assert_eq!(json!(items[1].row), json!({"id": "X", "name": "", "n": null}));
+    }
+
+    #[test]
+    fn numbers_are_whole_where_they_can_be() {
+        assert_eq!(number("-7"), Some(json!(-7)));
+        assert_eq!(number("18446744073709551615"), Some(json!(u64::MAX)));
+        assert_eq!(number(" 1e3 "), Some(json!(1000.0)));
+        assert_eq!([number("NaN"), number("inf"), number("1e999"), number("7,5"), number("x")], [const { None }; 5]);
+    }
+
+    #[test]
+    fn a_bad_file_is_an_error_that_names_line_and_column() {
+        for (text, says) in [
+            (&b""[..], "no header row"),
+            (b"a,b\n1,2\n", "no column \"id\"; there are a, b"),
+            (b"id,a\n1,2\n", "no column \"n\"; there are id, a"),
+            (b"id,n,n\n", "line 1: column \"n\" appears twice"),
+            (b"id,$n,n\n", "line 1: column \"$n\""),
+            (b"id,n\n1,2\n3\n", "line 3: 1 cells where the header has 2"),
+            (b"id,n\n1,2,3\n", "line 2: 3 cells where the header has 2"),
+            (b"id,n\n1,x\n", "line 2, column \"n\": \"x\" is no number"),
+            (b"id,m,n\n1,\xff,1\n", "line 2, column \"m\": not UTF-8"),
+            (b"id,n,m\n1,2,a\n2,3,\"b\n3,4,c\n", "line 3, column \"m\": a quote is opened and never closed"),
+            (b"id,n,m\n1,2,\"a", "line 2, column \"m\": a quote is opened and never closed"),
+        ] {
+            let told = error(text);
+            assert!(told.contains(says), "{told}");
+        }
+    }
+
+    #[test]
+    fn rows_before_a_bad_line_are_read() {
+        let file = Box::new(&b"id,n\n1,2\n3,4\n5\n6,7\n"[..]);
+        let items: Vec<_> = items(file, "id", &[]).unwrap().collect();
+        assert_eq!(items.len(), 3, "{items:?}");
+        assert!(items[0].is_ok() && items[1].is_ok() && items[2].is_err());
+    }
+
+    #[test]
+    fn a_record_that_takes_in_everything_is_stopped() {
+        let mut text = b"id,n\n1,\"".to_vec();
+        text.resize(ROW_BYTES_MAX + (1 << 20), b'x');
+        assert!(error(&text).contains("line 2: more than"), "{}", error(&text));
+    }
+}

@@ -1,0 +1,140 @@
+//! `init`, `whoami` and `group`: who this is, which groups there are, who is in them.
+
+use std::time::Duration;
+
+use peerbase::control::{Reply, Request};
+use peerbase::{GroupId, Role, UserId};
+
+use super::data::Data;
+use super::door::{self, Need};
+use super::output::Output;
+use super::trouble::Trouble;
+use super::words::{place, role, span};
+
+#[derive(clap::Args)]
+pub(crate) struct Init {
+    /// What people call this device
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Where `serve` takes links; may be repeated
+    #[arg(long, value_name = "HOST:PORT", value_parser = place)]
+    listen: Vec<String>,
+}
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Group {
+    /// Founds a group
+    Create { name: String },
+    /// Shows every group: id, state, role, name
+    List,
+    /// Shows the members and their roles
+    Members { group: Option<String> },
+    /// Prints a ticket: whoever holds it gets in, so pass it on in private
+    Invite {
+        group: Option<String>,
+        /// reader or writer
+        #[arg(long, value_parser = role, default_value = "writer")]
+        role: Role,
+        /// How many people may use it
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), default_value_t = 1)]
+        uses: u16,
+        /// How long it is good for
+        #[arg(long, value_name = "TIME", value_parser = span, default_value = "7d")]
+        expires: Duration,
+    },
+    /// Admits a user by id: `peerbase group add [GROUP] USER`
+    Add {
+        /// The group, unless there is one only; then the user's id
+        #[arg(required = true, num_args = 1..=2, value_names = ["GROUP", "USER"])]
+        who: Vec<String>,
+        /// reader, writer, admin or owner
+        #[arg(long, value_parser = role, default_value = "writer")]
+        role: Role,
+    },
+    /// Asks for a group by id; it is pending until a member admits this user and is met
+    Request { id: GroupId },
+    /// Leaves a group, on all devices of this user
+    Leave { group: String },
+}
+
+/// Makes a database and its configuration. Where there is a database it stays, and what is said here is changed.
+pub(crate) async fn init(data: &Data, options: Init, output: &mut Output) -> Result<(), Trouble> {
+    let mut config = data.config()?;
+    let is_new = !data.has_database();
+    let before = config.clone();
+    if let Some(name) = options.name {
+        config.name = name;
+    }
+    for address in options.listen {
+        if !config.listen.contains(&address) {
+            config.listen.push(address);
+        }
+    }
+    std::fs::create_dir_all(data.folder())
+        .map_err(|cause| Trouble::io(format!("could not make {}", data.folder().display()), &cause))?;
+    if is_new || config != before {
+        config.write(data.folder())?;
+    }
+    let folder = data.folder().display();
+    output.note(&if is_new {
+        format!("a new database in {folder}")
+    } else {
+        format!("there is a database in {folder} already; it stays as it is")
+    });
+    door::ask(data, Need::Any, Request::Whoami, output).await
+}
+
+pub(crate) async fn whoami(data: &Data, output: &mut Output) -> Result<(), Trouble> {
+    door::ask(data, Need::Existing, Request::Whoami, output).await
+}
+
+pub(crate) async fn group(data: &Data, command: Group, output: &mut Output) -> Result<(), Trouble> {
+    let request = match command {
+        Group::Create { name } => return door::ask(data, Need::Any, Request::CreateGroup { name }, output).await,
+        Group::Request { id } => return door::ask(data, Need::Any, Request::RequestGroup { id }, output).await,
+        Group::Invite { group, role, uses, expires } => {
+            let request = Request::Invite { group, role, uses, valid_for_s: expires.as_secs() };
+            return invite(data, request, output).await;
+        }
+        Group::List => Request::Groups,
+        Group::Members { group } => Request::Members { group },
+        Group::Add { mut who, role } => {
+            let user = who.pop().unwrap_or_default();
+            let user: UserId = user.parse().map_err(|error: schema::id::ParseIdError| Trouble::Usage(error.to_string()))?;
+            Request::AddMember { group: who.pop(), user, role }
+        }
+        Group::Leave { group } => Request::Leave { group: Some(group) },
+    };
+    door::ask(data, Need::Existing, request, output).await
+}
+
+/// Prints the ticket alone on standard output, so that it can be piped; what is in it goes beside.
+pub(crate) async fn invite(data: &Data, request: Request, output: &mut Output) -> Result<(), Trouble> {
+    let mut invitations = Vec::new();
+    door::ask_with(data, Need::Existing, request, |reply| {
+        invitations.push(reply);
+        Ok(())
+    })
+    .await?;
+    for invitation in invitations {
+        tell_invitation(&invitation, output)?;
+    }
+    Ok(())
+}
+
+/// A ticket, its addresses, and a warning when nobody elsewhere can dial them.
+pub(crate) fn tell_invitation(reply: &Reply, output: &mut Output) -> Result<(), Trouble> {
+    let Reply::Invitation(invitation) = reply else { return output.reply(reply) };
+    for address in &invitation.addresses {
+        output.note(&format!("the ticket says: {address}"));
+    }
+    if !invitation.reachable {
+        output.note(if invitation.addresses.is_empty() {
+            "warning: the ticket names no address, since no node listens here; run `peerbase serve` first"
+        } else {
+            "warning: nobody on another machine can dial these; listen on another address, or set `advertise` in \
+             config.toml"
+        });
+    }
+    output.reply(reply)
+}

@@ -1,0 +1,237 @@
+//! Everything that a node answers to a request, as it crosses the socket and as `--json` prints it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Fields;
+use crate::{ChangeHash, DeviceId, GroupId, GroupInfo, GroupState, Role, UserId};
+
+/// One reply; most requests have one, some have many.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// Which user and device this is.
+    Identity(Identity),
+    /// A group with its state.
+    Group(GroupLine),
+    /// A member of a group.
+    Member(MemberLine),
+    /// A ticket.
+    Invitation(Invitation),
+    /// A link is up.
+    Connected(Connected),
+    /// Devices have the same rows.
+    Synced(Synced),
+    /// A row.
+    Row(RowLine),
+    /// A table.
+    Table(TableLine),
+    /// Something happened to a table.
+    Change(ChangeLine),
+    /// One change of a row.
+    Revision(RevisionLine),
+    /// Rows are durable.
+    Written(Written),
+    /// What the node has, whom it is linked with, what is wrong.
+    Status(Status),
+    /// Where a row stands with every device.
+    Explanation(Explanation),
+    /// A copy of the database.
+    Backup(Backup),
+    /// It is done and there is nothing to tell.
+    Done(Done),
+    /// What is going on meanwhile; for people.
+    Progress(String),
+}
+
+impl Reply {
+    /// What `--json` prints: the reply without its kind. None for what is for people alone.
+    pub fn document(&self) -> Option<Value> {
+        if matches!(self, Self::Progress(_)) {
+            return None;
+        }
+        let Ok(Value::Object(tagged)) = serde_json::to_value(self) else { return None };
+        tagged.into_iter().next().map(|(_, document)| document)
+    }
+}
+
+/// Which user and device this is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The user.
+    pub user: UserId,
+    /// The device.
+    pub device: DeviceId,
+}
+
+/// A group with its state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupLine {
+    /// Which group.
+    pub id: GroupId,
+    /// Its name; empty while pending.
+    pub name: String,
+    /// `active`, `pending`, `removed` or `failed`.
+    pub state: String,
+    /// This user's role, in lower case.
+    pub role: String,
+}
+
+impl From<GroupInfo> for GroupLine {
+    fn from(info: GroupInfo) -> Self {
+        let state = match info.state {
+            GroupState::Active => "active",
+            GroupState::Pending => "pending",
+            GroupState::Removed => "removed",
+            GroupState::Failed => "failed",
+        };
+        Self { id: info.id, name: info.name, state: state.to_owned(), role: role_name(info.role) }
+    }
+}
+
+/// A role as people write it.
+pub fn role_name(role: Role) -> String {
+    format!("{role:?}").to_lowercase()
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberLine {
+    /// Who.
+    pub user: UserId,
+    /// With which role, in lower case.
+    pub role: String,
+    /// Whether it is this user.
+    pub me: bool,
+}
+
+/// A ticket and what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invitation {
+    /// Its text.
+    pub ticket: String,
+    /// To which group.
+    pub group: GroupId,
+    /// Where the joiner will dial.
+    pub addresses: Vec<String>,
+    /// Whether one of them can be reached from another machine.
+    pub reachable: bool,
+}
+
+/// A link is up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connected {
+    /// With which device.
+    pub device: DeviceId,
+    /// At which address.
+    pub address: String,
+}
+
+/// Devices have the same rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Synced {
+    /// Of which group.
+    pub group: GroupId,
+    /// Which devices, at least one.
+    pub with: Vec<DeviceId>,
+}
+
+/// A row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RowLine {
+    /// Of which table.
+    pub table: String,
+    /// Under which key.
+    pub key: String,
+    /// Its fields.
+    pub row: Fields,
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableLine {
+    /// Its name.
+    pub table: String,
+    /// How many rows it has.
+    pub rows: usize,
+}
+
+/// Something happened to a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum ChangeLine {
+    /// A row is new or has changed.
+    Put {
+        /// Its key.
+        key: String,
+        /// Its fields.
+        row: Fields,
+    },
+    /// A row has changed and cannot be read.
+    Unreadable {
+        /// Its key.
+        key: String,
+        /// Why.
+        why: String,
+    },
+    /// A row was removed.
+    Removed {
+        /// Its key.
+        key: String,
+    },
+    /// Changes were missed: forget what was seen, all rows follow as `put`.
+    Reset,
+}
+
+/// One change of a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionLine {
+    /// Who wrote it, when that is known.
+    pub author: Option<UserId>,
+    /// On which device, when that is known.
+    pub device: Option<DeviceId>,
+    /// By that device's clock, milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// The row's heads after it.
+    pub heads: Vec<ChangeHash>,
+}
+
+/// Rows are durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Rows that are new or changed.
+    pub written: usize,
+    /// Rows that were equal already.
+    pub unchanged: usize,
+}
+
+/// It is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// What, for people.
+    pub done: String,
+}
+
+/// What the node has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The devices that it is linked with.
+    pub links: Vec<DeviceId>,
+}
+impl From<crate::NodeStatus> for Status { fn from(s: crate::NodeStatus) -> Self { Self { links: s.links } } }
+
+/// Where a row stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Text.
+    pub what: String,
+}
+impl From<crate::Explanation> for Explanation { fn from(s: crate::Explanation) -> Self { Self { what: s.what } } }
+
+/// A copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// Rows.
+    pub rows: usize,
+}
+impl From<crate::Backup> for Backup { fn from(s: crate::Backup) -> Self { Self { rows: s.rows } } }
