@@ -1,16 +1,89 @@
 //! The program's demo holds every promise that it makes, and says so.
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "processes run in real time")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use peerbase::{Node, TableName};
+use peerbase::Node;
 use serde_json::Value;
 
+/// The demo tells how long things take and promises some of it: one at a time.
+static STAGE: Mutex<()> = Mutex::new(());
+/// Nothing that is waited for takes longer.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn stage() -> MutexGuard<'static, ()> {
+    STAGE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn peerbase() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_peerbase"))
+}
+
 fn demo(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_peerbase")).arg("demo").args(arguments).output().unwrap()
+    let _stage = stage();
+    peerbase().arg("demo").args(arguments).output().unwrap()
+}
+
+/// A program that runs, killed with the test that started it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = (self.0.kill(), self.0.wait());
+    }
+}
+
+impl Running {
+    fn start(command: &mut Command) -> (Self, BufReader<ChildStdout>) {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        (Self(child), out)
+    }
+
+    /// As a terminal does on Ctrl-C; gives the exit status.
+    fn interrupt(&mut self) -> Option<i32> {
+        let id = self.0.id().to_string();
+        assert!(Command::new("sh").args(["-c", "kill -INT \"$0\"", &id]).status().unwrap().success());
+        self.0.wait().unwrap().code()
+    }
+}
+
+/// Reads on until a line holds `what`; gives everything up to there.
+fn read_until(out: &mut impl BufRead, what: &str) -> String {
+    let mut told = String::new();
+    while !told.contains(what) {
+        assert_ne!(out.read_line(&mut told).unwrap(), 0, "{told}");
+    }
+    told
+}
+
+/// The commands that end a demo whose databases are kept.
+fn pasted(told: &str) -> Vec<String> {
+    let last: Vec<&str> = told.lines().rev().take(3).collect();
+    last.into_iter().rev().map(|line| line.trim().to_owned()).collect()
+}
+
+/// Runs a command as it is pasted into a shell.
+fn paste(command: &str) -> String {
+    let run = Command::new("sh").args(["-c", command]).output().unwrap();
+    assert!(run.status.success(), "{command}: {}", String::from_utf8_lossy(&run.stderr));
+    String::from_utf8(run.stdout).unwrap()
+}
+
+/// Runs the pasted `serve`, and a command beside it.
+fn serve_and_get(serve: &str, folder: &Path, place: [&str; 2]) -> Value {
+    let (mut server, mut out) = Running::start(Command::new("sh").args(["-c", &format!("exec {serve}")]));
+    read_until(&mut out, "listening");
+    let get = peerbase().arg("--data").arg(folder).arg("get").args(place).output().unwrap();
+    assert!(get.status.success(), "{}", String::from_utf8_lossy(&get.stderr));
+    assert_eq!(server.interrupt(), Some(0));
+    serde_json::from_slice(&get.stdout).unwrap()
 }
 
 /// What was told, once it is known to end well: every promise held, in 100 columns, without colours.
@@ -33,29 +106,33 @@ fn the_story_holds_every_promise() {
     assert!(told.lines().last().unwrap().contains("promises held"), "{told}");
 }
 
-#[tokio::test]
-async fn kept_databases_open_with_every_row() {
+#[test]
+fn scale_holds_every_promise_and_what_it_keeps_is_worked_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("airfields");
+
+    let told = told(&demo(&["scale", "--keep", kept.to_str().unwrap()]));
+
+    assert!(told.contains("3 379 rows, 12 of them edited or new"), "{told}");
+    let [get, history, serve] = &pasted(&told)[..] else { panic!("{told}") };
+    let seattle: Value = serde_json::from_str(&paste(get)).unwrap();
+    assert_eq!((&seattle["city"], &seattle["visited_by"]), (&"Seattle".into(), &"ada".into()));
+    assert_eq!(paste(history).lines().count(), 2, "imported, and visited");
+    assert_eq!(serve_and_get(serve, &kept.join("cid"), ["airports", "SEA"]), seattle);
+}
+
+#[test]
+fn a_kept_story_is_worked_with() {
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("my club");
 
     let told = told(&demo(&["--keep", kept.to_str().unwrap()]));
 
-    let last: Vec<&str> = told.lines().rev().take(3).collect();
-    for (who, command) in ["cid", "ben", "ada"].into_iter().zip(last) {
-        let data = format!(" --data '{}' ", kept.join(who).display());
-        assert!(command.contains(&data), "{command}");
-        assert_eq!(task(&kept.join(who), "basil").await["what"], "water all herbs", "{who}");
-    }
-}
-
-/// A task in a kept database of the story.
-async fn task(folder: &Path, key: &str) -> Value {
-    const TASKS: TableName<Value> = TableName::new("tasks");
-    let node = Node::builder(folder).open().await.unwrap();
-    let club = node.group(node.groups()[0].id).unwrap();
-    let task = club.table(TASKS).get(key).unwrap().unwrap();
-    node.close().await;
-    task
+    let [list, history, serve] = &pasted(&told)[..] else { panic!("{told}") };
+    let tasks = paste(list);
+    assert!(tasks.contains("water all herbs") && tasks.contains("mend the hose"), "{tasks}");
+    assert!(paste(history).lines().count() >= 3, "bought by nobody, then taken by ada and by ben");
+    assert_eq!(serve_and_get(serve, &kept.join("cid"), ["tasks", "basil"])["what"], "water all herbs");
 }
 
 #[test]
@@ -80,32 +157,51 @@ fn a_folder_with_something_in_it_is_refused_and_left_alone() {
 
 /// Ctrl-C is no reason to leave folders behind.
 #[test]
-fn a_demo_that_is_interrupted_says_so_and_clears_away() {
+fn a_story_that_is_interrupted_says_so_and_clears_away() {
+    let _stage = stage();
     let folder = tempfile::tempdir().unwrap();
-    let mut run = Command::new(env!("CARGO_BIN_EXE_peerbase"))
-        .arg("demo")
-        .env("TMPDIR", folder.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut out = BufReader::new(run.stdout.take().unwrap());
+    let (mut run, mut out) = Running::start(peerbase().arg("demo").env("TMPDIR", folder.path()));
+    read_until(&mut out, "One list in three places");
+
+    assert_eq!(run.interrupt(), Some(1));
+
     let mut told = String::new();
-    while !told.contains("One list in three places") {
-        assert_ne!(out.read_line(&mut told).unwrap(), 0, "{told}");
-    }
-
-    let id = run.id().to_string();
-    assert!(Command::new("sh").args(["-c", "kill -INT \"$0\"", &id]).status().unwrap().success());
-
     out.read_to_string(&mut told).unwrap();
-    assert_eq!(run.wait().unwrap().code(), Some(1));
     assert!(told.contains("interrupted"), "{told}");
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "the temporary folder is gone");
 }
 
+/// A process that lived on would keep the database locked.
+#[tokio::test]
+async fn a_scale_that_is_interrupted_leaves_no_process_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (kept, scratch) = (folder.path().join("kept"), folder.path().join("scratch"));
+    std::fs::create_dir(&scratch).unwrap();
+    let keep = kept.to_str().unwrap();
+    {
+        let _stage = stage();
+        let (mut run, mut out) =
+            Running::start(peerbase().args(["demo", "scale", "--keep", keep]).env("TMPDIR", &scratch));
+        read_until(&mut out, "serving again");
+
+        assert_eq!(run.interrupt(), Some(1));
+    }
+
+    let deadline = Instant::now() + DEADLINE;
+    let node = loop {
+        match Node::builder(kept.join("ada")).open().await {
+            Ok(node) => break node,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    };
+    assert_eq!(node.groups().len(), 1);
+    node.close().await;
+    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0, "the temporary folder is gone");
+}
+
 #[test]
 fn without_a_command_the_program_helps_and_fails() {
-    let run = Command::new(env!("CARGO_BIN_EXE_peerbase")).output().unwrap();
+    let run = peerbase().output().unwrap();
 
     assert_eq!(run.status.code(), Some(2));
     assert!(String::from_utf8(run.stderr).unwrap().contains("demo"));

@@ -198,8 +198,15 @@ impl Scale {
             ));
             exports.push(export);
         }
-        let row = self.cid.run(&["get", TABLE, "SEA"]).await?.concat();
-        self.step(&format!("cid's SEA: {row}"));
+        let seattle: Value = serde_json::from_str(&self.cid.run(&["get", TABLE, "SEA"]).await?.concat())?;
+        let field = |name: &str| seattle[name].as_str().unwrap_or("?");
+        let step = format!(
+            "cid's SEA is {} in {}, visited by {}",
+            field("name"),
+            field("city"),
+            field("visited_by")
+        );
+        self.step(&step);
         let rows = exports[0].lines().count();
         let edits = exports[0].lines().filter(|line| line.contains(VISITED)).count();
         let mut ends = Vec::new();

@@ -13,7 +13,7 @@ use super::{Act, Story, Trouble};
 use crate::command::demo::screen::millis;
 
 /// A row that takes longer is no news; a busy machine is no broken promise.
-const LIVE_MAX: Duration = Duration::from_millis(500);
+const LIVE_MAX: Duration = Duration::from_secs(1);
 
 pub(super) const ACTS: [&Act; 7] =
     [&FOUNDING, &TRAVELLING, &PARTING, &HEALING, &PASSING_ON, &SLEEPING, &EXPORTING];
