@@ -1,5 +1,6 @@
 //! Every public error and what the caller can do about it.
 
+use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -7,6 +8,7 @@ use actors::call::CallError;
 use actors::node::group::documents::CommitError;
 use actors::node::membership::ChangeError;
 use actors::node::store::StoreError;
+use actors::transport::TransportError;
 use schema::frame::DeclineReason;
 use schema::{DeviceId, GroupId};
 
@@ -34,6 +36,12 @@ pub enum Error {
     /// A group is not in sync.
     #[error(transparent)]
     Sync(#[from] SyncError),
+    /// An address was not listened on or dialled.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// No backup was made.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
 }
 
 /// What kind of trouble an [`Error`] is.
@@ -66,6 +74,8 @@ impl Error {
             Self::Group(error) => error.kind(),
             Self::Join(error) => error.kind(),
             Self::Sync(_) => ErrorKind::Busy,
+            Self::Connect(error) => error.kind(),
+            Self::Backup(error) => error.kind(),
         }
     }
 
@@ -95,11 +105,8 @@ pub enum OpenError {
         cause: std::io::Error,
     },
     /// A branch of the node did not start.
-    #[error("node did not start: {what}")]
-    Start {
-        /// What went wrong.
-        what: String,
-    },
+    #[error("node did not start")]
+    Start(#[source] actors::node::StartError),
 }
 
 impl OpenError {
@@ -110,7 +117,7 @@ impl OpenError {
             Self::Store(Store::Locked { .. }) => ErrorKind::Busy,
             Self::Store(_) | Self::Identity(_) => ErrorKind::Damaged,
             Self::Folder { .. } => ErrorKind::Invalid,
-            Self::Start { .. } => ErrorKind::Failed,
+            Self::Start(_) => ErrorKind::Failed,
         }
     }
 }
@@ -239,6 +246,9 @@ pub enum GroupError {
     /// The group failed too often and is out of service until the node is opened again.
     #[error("group {0} failed and is out of service")]
     Failed(GroupId),
+    /// The personal group is this user's own: nobody leaves it.
+    #[error("the personal group cannot be left")]
+    Personal,
     /// The invitation would let nobody in: it has no uses, or a role below Reader.
     #[error("invitation that lets nobody in")]
     Invitation,
@@ -258,7 +268,7 @@ impl GroupError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Unknown(_) => ErrorKind::NotFound,
-            Self::Name { .. } | Self::Full { .. } | Self::Invitation => ErrorKind::Invalid,
+            Self::Name { .. } | Self::Full { .. } | Self::Invitation | Self::Personal => ErrorKind::Invalid,
             Self::Failed(_) => ErrorKind::Failed,
             Self::Change(error) => match &**error {
                 ChangeError::UnknownGroup(_) => ErrorKind::NotFound,
@@ -377,6 +387,69 @@ pub enum ConnectError {
     Listen(#[from] actors::node::connection_manager::ListenError),
 }
 
+impl ConnectError {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        use actors::node::connection_manager::{ConnectError as Connect, LinkEnd, ListenError};
+        match self {
+            Self::Connect(Connect::Call(error)) | Self::Listen(ListenError::Call(error)) => call_kind(error),
+            // Nobody is there, or has no time: somebody may be later.
+            Self::Connect(error) => match error.source().and_then(|cause| cause.downcast_ref()) {
+                Some(LinkEnd::Dial(error)) => transport_kind(error, ErrorKind::Busy),
+                _ => ErrorKind::Busy,
+            },
+            Self::Listen(ListenError::Transport(error)) => transport_kind(error, ErrorKind::Failed),
+            Self::Listen(_) => ErrorKind::Busy,
+        }
+    }
+}
+
+/// Why there is no backup. Nothing that looks like one was left behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// The folder holds something already: name a new one.
+    #[error("folder {} is not empty; a backup wants a new one", .path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder cannot be made or written: see the cause.
+    #[error("folder {} is not usable", .path.display())]
+    Folder {
+        /// The folder, or what beside it was in the way.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The identity was not written: see the cause.
+    #[error(transparent)]
+    Identity(#[from] actors::identity::IdentityError),
+    /// The database was not copied: see the cause.
+    #[error("database was not copied")]
+    Copy(#[from] actors::node::store::CopyError),
+}
+
+impl BackupError {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        use actors::node::store::CopyError;
+        match self {
+            Self::NotEmpty { .. } | Self::Folder { .. } => ErrorKind::Invalid,
+            Self::Copy(CopyError::Read(error) | CopyError::Write(error)) => store_kind(error),
+            Self::Identity(_) | Self::Copy(_) => ErrorKind::Failed,
+        }
+    }
+}
+
+fn transport_kind(error: &TransportError, otherwise: ErrorKind) -> ErrorKind {
+    match error {
+        TransportError::Address { .. } => ErrorKind::Invalid,
+        _ => otherwise,
+    }
+}
+
 fn store_kind(error: &StoreError) -> ErrorKind {
     match error {
         StoreError::Closed => ErrorKind::Closed,
@@ -387,7 +460,7 @@ fn store_kind(error: &StoreError) -> ErrorKind {
 
 fn call_kind(error: &CallError) -> ErrorKind {
     match error {
-        CallError::TimedOut => ErrorKind::Busy,
+        CallError::TimedOut | CallError::Restarting => ErrorKind::Busy,
         _ => ErrorKind::Closed,
     }
 }

@@ -1,16 +1,25 @@
 //! One group: its tables, its members, whether it is in sync.
 
+mod explain;
+
+use std::ops::Bound;
 use std::time::Duration;
 
+use actors::node::group::rows::{self, RowRecord};
 use actors::node::group::{GroupHandle, GroupStatus};
 use actors::node::membership::GroupState;
+use actors::node::store::{StoreError, View};
 use schema::ledger::Role;
 use schema::{DeviceId, GroupId, UserId};
 
+pub use self::explain::{Explanation, RowState};
 use crate::GroupInfo;
-use crate::error::{GroupError, SyncError};
+use crate::error::{GroupError, ReadError, SyncError};
 use crate::node::Node;
 use crate::table::{Table, TableName};
+
+/// Rows that a page of a count reads under the store's lock.
+const PAGE_ROWS: usize = 256;
 
 /// A database with members. Cheap to clone.
 #[derive(Clone)]
@@ -61,7 +70,83 @@ impl Group {
 
     /// A named set of rows.
     pub fn table<T>(&self, name: TableName<T>) -> Table<T> {
-        Table::new(self.node.clone(), self.handle.clone(), name)
+        Table::new(self.node.clone(), self.handle.clone(), name.name())
+    }
+
+    /// A named set of rows whose name is known at run time: 1 to 64 bytes without NUL, not beginning with `$`.
+    ///
+    /// Rows of any shape are maps of JSON values:
+    /// ```
+    /// # use std::collections::BTreeMap;
+    /// # use peerbase::Node;
+    /// # use serde_json::{Value, json};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let group = Node::in_memory().await?.create_group("Travellers").await?;
+    /// let airports = group.table_named::<BTreeMap<String, Value>>("airports")?;
+    /// let row = [("city".to_owned(), json!("Seattle")), ("runways".to_owned(), json!([16, 34]))];
+    /// airports.put("SEA", &row.into()).await?;
+    ///
+    /// assert_eq!(group.tables()?, [("airports".to_owned(), 1)]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ReadError::Place`] for a name that cannot be one.
+    pub fn table_named<T>(&self, name: &str) -> Result<Table<T>, ReadError> {
+        rows::check_open_table(name)?;
+        Ok(Table::new(self.node.clone(), self.handle.clone(), name))
+    }
+
+    /// The tables that have rows, by name, and how many each has; the database's own are left out.
+    ///
+    /// Counting reads every row, in pages: rows that are written meanwhile may be counted or not.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the store fails.
+    pub fn tables(&self) -> Result<Vec<(String, usize)>, ReadError> {
+        let mut tables: Vec<(String, usize)> = Vec::new();
+        let (mut from, to) = rows::tables_behind(None);
+        loop {
+            let bounds = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+            let page = |view: &View<'_>| view.scan(bounds.0, bounds.1).take(PAGE_ROWS).collect::<Vec<_>>();
+            let page = self.handle.space().read(page)?;
+            let Some(last) = page.len().checked_sub(1) else { return Ok(tables) };
+            for (at, entry) in page.into_iter().enumerate() {
+                let (key, present) = match entry {
+                    // Rows that cannot be read are there: whoever reads them hears why not.
+                    Ok((key, row)) => (key, RowRecord::decode(&row).map_or(true, |row| !row.removed)),
+                    Err(StoreError::Damaged { key, .. }) => (key, true),
+                    Err(error) => return Err(error.into()),
+                };
+                let table = rows::decode_table(&key).map_err(ReadError::Damaged)?;
+                if rows::is_reserved(&table) {
+                    from = rows::tables_behind(Some(&table)).0;
+                    break;
+                }
+                match tables.last_mut().filter(|(last, _)| *last == table) {
+                    Some((_, count)) => *count += usize::from(present),
+                    None if present => tables.push((table, 1)),
+                    None => {}
+                }
+                if at == last {
+                    from = Bound::Excluded(key);
+                }
+            }
+        }
+    }
+
+    /// Stops taking part, on all devices of this user: nothing of the group is sent or received any more, and
+    /// [`Node::group`] knows it no longer. Handles of the group go on reading what is there, and write nothing.
+    ///
+    /// What was received stays on the disk; the other members are told nothing, and still count this user as one of
+    /// them: an Admin may remove it. [`Node::request_group`] or a ticket takes the user back in, to all that was there.
+    ///
+    /// # Errors
+    /// [`GroupError::Personal`] for the personal group, [`GroupError::Unknown`] when it was left before.
+    pub async fn leave(&self) -> Result<(), GroupError> {
+        self.node.leave(self.id()).await
     }
 
     pub(crate) fn table_reserved<T>(&self, name: TableName<T>) -> Table<T> {

@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "cli")]
+#[doc(hidden)] // for the program, its tests and its fuzz target
+pub mod control;
 mod error;
 mod group;
 mod invite;
@@ -10,25 +13,27 @@ pub mod table;
 
 pub use actors::edit::RowEdit;
 pub use actors::node::Branch;
+pub use actors::node::connection_manager::{LinkEnd, LinkStatus};
 pub use actors::node::event::Event;
-pub use actors::node::group::PeerStatus;
+pub use actors::node::group::{GroupStatus, PeerStatus};
 pub use actors::node::membership::{GroupInfo, GroupState};
 pub use actors::node::store::Durability;
+pub use schema::admission::Refusal;
 pub use schema::frame::DeclineReason;
 pub use schema::ledger::Role;
 pub use schema::ticket::{Ticket, TicketError};
-pub use schema::{ChangeHash, DeviceId, GroupId, UserId};
+pub use schema::{ChangeHash, DeviceId, DocumentId, GroupId, Timestamp, UserId};
 
 pub use crate::error::{
-    ConnectError, Error, ErrorKind, GroupError, JoinError, OpenError, ReadError, SyncError, Waiting,
-    WriteError,
+    BackupError, ConnectError, Error, ErrorKind, GroupError, JoinError, OpenError, ReadError, SyncError,
+    Waiting, WriteError,
 };
-pub use crate::group::{Group, Synced};
+pub use crate::group::{Explanation, Group, RowState, Synced};
 pub use crate::invite::InviteOptions;
-pub use crate::node::{Node, NodeBuilder};
+pub use crate::node::{Backup, EndedLink, GroupReport, Node, NodeBuilder, NodeStatus};
 pub use crate::table::counter::Counter;
 pub use crate::table::history::Revision;
 pub use crate::table::row::RowError;
 pub use crate::table::text::Text;
 pub use crate::table::watch::{RowChange, Watch};
-pub use crate::table::{Row, Rows, Table, TableName};
+pub use crate::table::{PutMany, Row, Rows, Table, TableName};

@@ -1,5 +1,8 @@
 //! Opens, describes and closes this device's database.
 
+mod backup;
+mod status;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +20,8 @@ use schema::{DeviceId, GroupId, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+pub use self::backup::Backup;
+pub use self::status::{EndedLink, GroupReport, NodeStatus};
 use crate::error::{ConnectError, GroupError, OpenError};
 use crate::group::Group;
 use crate::table::{Table, TableName};
@@ -24,6 +29,11 @@ use crate::{Event, GroupInfo, GroupState};
 
 /// Loaded documents may take this much memory unless the builder says otherwise, bytes.
 const CACHE_BYTES: usize = 64 << 20;
+
+/// Where the database lies in a node's folder.
+const DATABASE_FOLDER: &str = "db";
+/// Where the device's secrets lie in it.
+const IDENTITY_FILE: &str = "identity.key";
 
 /// One device's database: identity, groups, connections. Cheap to clone.
 ///
@@ -33,6 +43,8 @@ pub struct Node {
     handle: NodeHandle,
     device: DeviceId,
     advertised: Arc<[String]>,
+    name: Arc<str>,
+    identity: Arc<Identity>,
     clock: Clock,
 }
 
@@ -125,6 +137,7 @@ impl NodeBuilder {
             Some(parts) => parts,
             None => open_parts(self.path.as_deref(), &self.clock)?,
         };
+        let kept = Arc::new(identity.clone());
         let device = DeviceIdentity::certify(&identity.user, identity.device, identity.agreement, &self.name);
         let device_id = device.device();
         let transport = self.transport.unwrap_or_else(|| Arc::new(WebSockets::new(self.clock.clone())));
@@ -140,12 +153,13 @@ impl NodeBuilder {
         match Box::pin(NodeHandle::start(arguments)).await {
             Ok(handle) => {
                 let advertised = self.advertised.into();
-                Ok(Node { handle, device: device_id, advertised, clock: self.clock })
+                let name = self.name.into();
+                Ok(Node { handle, device: device_id, advertised, name, identity: kept, clock: self.clock })
             }
             Err(error) => {
                 // What failed to start is worth more than what failed to stop.
                 let _ = store.close(schema::limits::STOP_TIMEOUT).await;
-                Err(OpenError::Start { what: error.to_string() })
+                Err(OpenError::Start(error))
             }
         }
     }
@@ -157,10 +171,10 @@ fn open_parts(path: Option<&Path>, clock: &Clock) -> Result<(StoreHandle, Identi
         return Ok((StoreHandle::in_memory(), Identity::generate(&mut |bytes: &mut [u8]| clock.fill(bytes))));
     };
     std::fs::create_dir_all(path).map_err(|cause| OpenError::Folder { path: path.into(), cause })?;
-    let database = path.join("db");
+    let database = path.join(DATABASE_FOLDER);
     // The identity first: a crash between the two must not leave a database that misses its owner.
     let known = StoreHandle::exists(&database);
-    let file = path.join("identity.key");
+    let file = path.join(IDENTITY_FILE);
     let identity = Identity::open(&file, known, &mut |bytes: &mut [u8]| clock.fill(bytes))?;
     let store = StoreHandle::open(&database, &SledOptions::default())?;
     Ok((store, identity))
@@ -233,7 +247,7 @@ impl Node {
         let intent = Intent { name: name.to_owned(), joined_ms: self.clock.now().as_millis() };
         let intents = self.personal_table()?;
         intents.put(&id.to_string(), &intent).await?;
-        self.handle.membership().want(id).await?;
+        self.handle.membership().heed(id).await?;
         let handle = self.handle.start_group(id).await?;
         Ok(Group::new(self.clone(), handle))
     }
@@ -241,7 +255,16 @@ impl Node {
     /// Takes the intent back, on every device of this user.
     pub(crate) async fn intend_no_more(&self, id: GroupId) -> Result<(), GroupError> {
         self.personal_table()?.remove(&id.to_string()).await?;
-        Ok(())
+        self.handle.membership().heed(id).await?;
+        Ok(self.handle.stop_group(id).await?)
+    }
+
+    pub(crate) async fn leave(&self, id: GroupId) -> Result<(), GroupError> {
+        if id == self.handle.personal() {
+            return Err(GroupError::Personal);
+        }
+        self.handle.membership().info(id).ok_or(GroupError::Unknown(id))?;
+        self.intend_no_more(id).await
     }
 
     fn personal_table(&self) -> Result<Table<Intent>, GroupError> {
@@ -294,6 +317,15 @@ impl Node {
     /// [`ConnectError::Connect`] when the first attempt fails; the address is still kept and tried again.
     pub async fn connect(&self, address: &str) -> Result<DeviceId, ConnectError> {
         Ok(self.handle.connections().connect(address).await?)
+    }
+
+    /// Forgets an address, and ends the link that was dialled there; one that is not known is no error.
+    ///
+    /// # Errors
+    /// [`ConnectError::Connect`] when the node is closed.
+    pub async fn disconnect(&self, address: &str) -> Result<(), ConnectError> {
+        let forgotten = self.handle.connections().disconnect(address).await;
+        Ok(forgotten.map_err(actors::node::connection_manager::ConnectError::from)?)
     }
 
     /// The running actors, for tests and people.

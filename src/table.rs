@@ -7,9 +7,10 @@ pub mod row;
 pub mod text;
 pub mod watch;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 use actors::edit::RowEdit;
 use actors::node::group::GroupHandle;
@@ -55,6 +56,11 @@ impl<T> TableName<T> {
         Self { name, rows: PhantomData }
     }
 
+    /// The name as text.
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+
     pub(crate) const fn reserved(name: &'static str) -> Self {
         Self { name, rows: PhantomData }
     }
@@ -75,12 +81,18 @@ impl<T> Copy for TableName<T> {}
 pub struct Table<T> {
     node: Node,
     group: GroupHandle,
-    name: TableName<T>,
+    name: Arc<str>,
+    rows: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for Table<T> {
     fn clone(&self) -> Self {
-        Self { node: self.node.clone(), group: self.group.clone(), name: self.name }
+        Self {
+            node: self.node.clone(),
+            group: self.group.clone(),
+            name: self.name.clone(),
+            rows: PhantomData,
+        }
     }
 }
 
@@ -91,13 +103,13 @@ impl<T> std::fmt::Debug for Table<T> {
 }
 
 impl<T> Table<T> {
-    pub(crate) fn new(node: Node, group: GroupHandle, name: TableName<T>) -> Self {
-        Self { node, group, name }
+    pub(crate) fn new(node: Node, group: GroupHandle, name: &str) -> Self {
+        Self { node, group, name: name.into(), rows: PhantomData }
     }
 
     /// The table's name.
-    pub fn name(&self) -> &'static str {
-        self.name.name
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     fn stored(&self, key: &str) -> Result<Option<RowRecord>, ReadError> {
@@ -148,7 +160,9 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     /// [`ReadError::Row`] when it does not decode into the row type.
     pub fn get(&self, key: &str) -> Result<Option<T>, ReadError> {
         match self.stored(key)? {
-            Some(row) if !row.removed => Row::<T>::new(self.name(), key.to_owned(), row).value().map(Some),
+            Some(row) if !row.removed => {
+                Row::<T>::new(self.name.clone(), key.to_owned(), row).value().map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -159,7 +173,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     /// [`ReadError`].
     pub fn get_row(&self, key: &str) -> Result<Option<Row<T>>, ReadError> {
         let row = self.stored(key)?.filter(|row| !row.removed);
-        Ok(row.map(|row| Row::new(self.name(), key.to_owned(), row)))
+        Ok(row.map(|row| Row::new(self.name.clone(), key.to_owned(), row)))
     }
 
     /// All rows in key order, read in pages: rows that change meanwhile may be seen as they were or as they are.
@@ -234,6 +248,62 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         })
         .await
         .map(drop)
+    }
+
+    /// Writes rows, new or not, in one commit: all or none on this device. As with [`put`](Self::put) only what differs
+    /// is written, and rows that are equal already cost nothing: the same import may be repeated. Of a key that
+    /// occurs twice the later row counts.
+    ///
+    /// The rows lie in memory together, and others who write to the group wait meanwhile: bring thousands in parts of
+    /// some hundreds.
+    ///
+    /// ```
+    /// # use peerbase::{Node, PutMany, TableName};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let garden = Node::in_memory().await?.create_group("Garden club").await?;
+    /// let plants = garden.table(TableName::<String>::new("plants"));
+    /// let rows = [("a".to_owned(), "basil".to_owned()), ("b".to_owned(), "thyme".to_owned())];
+    ///
+    /// assert_eq!(plants.put_many(&rows).await?, PutMany { written: 2, unchanged: 0 });
+    /// assert_eq!(plants.put_many(&rows).await?, PutMany { written: 0, unchanged: 2 });
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was written unless it is [`WriteError::Call`].
+    pub async fn put_many(&self, rows: &[(String, T)]) -> Result<PutMany, WriteError> {
+        let rows: BTreeMap<&str, &T> = rows.iter().map(|(key, row)| (key.as_str(), row)).collect();
+        let mut turns = Vec::with_capacity(rows.len());
+        // In the order of the keys: two who write the same rows must not wait for each other.
+        for key in rows.keys() {
+            rows::check_place(self.name(), key).map_err(ReadError::from)?;
+            turns.push(self.group.turn(self.name(), key).await);
+        }
+        let mut retries = 0..RETRIES_MAX;
+        loop {
+            let mut writes = Vec::with_capacity(rows.len());
+            for (key, row) in &rows {
+                let stored = self.stored(key)?;
+                let (value, removed) =
+                    stored.as_ref().map_or((None, false), |row| (Some(&row.value), row.removed));
+                let edit = row::put(value, removed, *row).map_err(|cause| self.value_error(key, cause))?;
+                if !edit.is_empty() {
+                    let heads = stored.map(|row| row.heads).unwrap_or_default();
+                    writes.push(self.write(key, edit, Some(heads)));
+                }
+            }
+            let done = PutMany { written: writes.len(), unchanged: rows.len() - writes.len() };
+            if writes.is_empty() {
+                return Ok(done);
+            }
+            match self.commit(writes).await {
+                Ok(_) => return Ok(done),
+                Err(WriteError::Moved { .. }) if retries.next().is_some() => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Writes a row unless there is one; `false` when there is.
@@ -366,10 +436,19 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
                 Err(error) => return Err(error.into()),
             };
             let key = rows::decode_key(self.name(), &at).map_err(ReadError::Damaged)?;
-            page.push((key.clone(), row.map(|record| Row::new(self.name(), key, record))));
+            page.push((key.clone(), row.map(|record| Row::new(self.name.clone(), key, record))));
         }
         Ok(page)
     }
+}
+
+/// What [`Table::put_many`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PutMany {
+    /// Rows that are new or have changed.
+    pub written: usize,
+    /// Rows that were equal already.
+    pub unchanged: usize,
 }
 
 /// Rows by key, each readable or not.
@@ -378,14 +457,14 @@ type Page<T> = Vec<(String, Result<Row<T>, ReadError>)>;
 /// A row as it is stored; decoding it may fail, since rows are remote input.
 #[derive(Clone, Debug)]
 pub struct Row<T> {
-    table: &'static str,
+    table: Arc<str>,
     key: String,
     record: RowRecord,
     rows: PhantomData<fn() -> T>,
 }
 
 impl<T: DeserializeOwned> Row<T> {
-    pub(crate) fn new(table: &'static str, key: String, record: RowRecord) -> Self {
+    pub(crate) fn new(table: Arc<str>, key: String, record: RowRecord) -> Self {
         Self { table, key, record, rows: PhantomData }
     }
 
@@ -405,7 +484,7 @@ impl<T: DeserializeOwned> Row<T> {
     /// [`ReadError::Row`] when it does not decode into the row type.
     pub fn value(&self) -> Result<T, ReadError> {
         row::read(&self.record.value).map_err(|cause| ReadError::Row {
-            table: self.table.to_owned(),
+            table: self.table.as_ref().to_owned(),
             key: self.key.clone(),
             cause: Box::new(cause),
         })

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use actors::identity::IdentityError;
-use actors::node::store::OpenError as StoreOpenError;
+use actors::node::store::{Batch, OpenError as StoreOpenError, SledOptions, StoreHandle};
 use peerbase::sim::{Net, faults};
 use peerbase::{Branch, ErrorKind, Event, GroupError, Node, OpenError, Role};
 use support::{TASKS, group, task, tasks, titles};
@@ -248,6 +248,27 @@ async fn a_damaged_database_says_so_and_never_shows_something_else() {
     }
 
     assert!(refused > 6, "{refused} of 24 refused");
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_start_names_the_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = open(folder.path()).await.unwrap();
+    let personal = node.personal().unwrap().id();
+    node.close().await;
+    let store = StoreHandle::open(&folder.path().join("db"), &SledOptions::default()).unwrap();
+    let space = store.space(&[b"g", &personal.0[..]].concat()).unwrap();
+    let mut batch = Batch::default();
+    batch.put([b"o", &0_u64.to_be_bytes()[..]].concat(), *b"no op");
+    store.write(&space, batch).await.unwrap();
+    store.close(A_WHILE).await.unwrap();
+
+    let error = open(folder.path()).await.unwrap_err();
+
+    assert!(matches!(error, OpenError::Start(_)), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Failed);
+    let mut causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+    assert!(causes.any(|cause| cause.is::<schema::codec::DecodeError>()), "{error:?}");
 }
 
 #[tokio::test]
@@ -516,4 +537,122 @@ async fn the_folders_are_the_supervision_tree() {
     let groups = tree.children.iter().filter(|branch| branch.name == "group").count();
     assert_eq!(groups, 2, "home and the personal group");
     net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_says_what_it_is_doing() {
+    let mut net = Net::seeded(8).latency_ms(5..20);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    tasks(&ada, home).put("a", &task("basil")).await.unwrap();
+    net.settle().await;
+    let wished = ben.node().create_group("work").await.unwrap().id();
+    ada.node().request_group(wished).await.unwrap();
+    net.sleep(A_WHILE).await;
+
+    let status = ada.node().status().await.unwrap();
+    let of_ben = ben.node().status().await.unwrap();
+
+    let (ben_id, device) = (ben.node().user_id(), ben.node().device_id());
+    assert_eq!((status.user, status.device), (ada.node().user_id(), ada.node().device_id()));
+    assert_eq!((status.label.as_str(), &status.listening[..]), ("ada", &["memory://ada".to_owned()][..]));
+    let [link] = &status.links[..] else { panic!("{:?}", status.links) };
+    assert_eq!((link.user, link.device), (ben_id, device));
+    assert!(link.latency.is_some_and(|latency| latency >= Duration::from_millis(10)), "{link:?}");
+    // The nodes of a simulation are started in order, and the later one dials.
+    assert_eq!((link.address.as_deref(), status.dialled.len()), (None, 0));
+    assert_eq!(of_ben.links[0].address.as_deref(), Some("memory://ada"));
+    assert_eq!(of_ben.dialled, ["memory://ada"]);
+    assert!(link.since < of_ben.links[0].since + A_WHILE && link.since.as_millis() > 0);
+    let mut groups = status.groups.iter().map(|group| (group.info.name.as_str(), group)).collect::<Vec<_>>();
+    groups.sort_by_key(|(name, _)| *name);
+    let [("", pending), ("home", shared)] = &groups[..] else { panic!("{groups:?}") };
+    assert_eq!((pending.members, pending.peers.len()), (0, 0));
+    assert_eq!(shared.members, 2);
+    assert_eq!(shared.peers, [peerbase::PeerStatus { device, synced: true }]);
+    assert_eq!(shared.status.as_ref().unwrap().documents, 1);
+
+    net.crash(&ben).await;
+    net.sleep(A_WHILE).await;
+    let alone = ada.node().status().await.unwrap();
+    assert_eq!(alone.links, []);
+    assert_eq!(alone.ended.last().unwrap().device, Some(device));
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_group_is_part_of_the_status() {
+    let mut net = Net::seeded(9);
+    let [ada] = net.nodes(["ada"]).await;
+    let home = net.group("home", &[&ada]).await;
+    net.group("work", &[&ada]).await;
+    for _ in 0..5 {
+        faults::fail_group(&ada.node(), home);
+        net.sleep(Duration::from_secs(5)).await;
+    }
+
+    let status = ada.node().status().await.unwrap();
+
+    let answers = status.groups.iter().map(|group| (group.info.id == home, group.status.is_some()));
+    assert_eq!(answers.collect::<BTreeSet<_>>(), [(true, false), (false, true)].into());
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disconnected_address_is_dialled_no_more() {
+    let mut net = Net::seeded(10).latency_ms(5..20);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    net.group("home", &[&ada, &ben]).await;
+
+    ben.node().disconnect("memory://nobody").await.unwrap();
+    assert_eq!(ben.node().status().await.unwrap().links.len(), 1);
+    ben.node().disconnect("memory://ada").await.unwrap();
+    net.sleep(A_WHILE).await;
+
+    let status = ben.node().status().await.unwrap();
+    assert_eq!((status.links.len(), status.dialled.len()), (0, 0));
+    ben.node().connect("memory://ada").await.unwrap();
+    assert_eq!(ben.node().status().await.unwrap().links.len(), 1);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_being_started_again_is_busy_and_not_closed() {
+    let mut net = Net::seeded(11);
+    let [ada] = net.nodes(["ada"]).await;
+    let home = net.group("home", &[&ada]).await;
+    let tasks = tasks(&ada, home);
+    tasks.put("a", &task("basil")).await.unwrap();
+
+    // The second failure in a while is followed by a pause.
+    for _ in 0..2 {
+        faults::fail_group(&ada.node(), home);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let busy = [
+        tasks.put("a", &task("rope")).await.unwrap_err().kind(),
+        tasks.history("a").await.unwrap_err().kind(),
+        group(&ada, home).status().await.unwrap_err().kind(),
+    ];
+    net.sleep(Duration::from_secs(5)).await;
+
+    assert_eq!(busy, [ErrorKind::Busy; 3]);
+    tasks.put("a", &task("rope")).await.unwrap();
+    ada.node().close().await;
+    assert_eq!(tasks.put("a", &task("soap")).await.unwrap_err().kind(), ErrorKind::Closed);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connecting_says_what_kind_of_trouble_it_is() {
+    let node = Node::in_memory().await.unwrap();
+
+    let wrong = node.connect("garden").await.unwrap_err();
+    let nobody = node.connect("ws://127.0.0.1:1").await.unwrap_err();
+    let elsewhere = node.listen("garden").await.unwrap_err();
+
+    let kinds = [wrong, nobody, elsewhere].map(|error| peerbase::Error::from(error).kind());
+    assert_eq!(kinds, [ErrorKind::Invalid, ErrorKind::Busy, ErrorKind::Invalid]);
+    node.close().await;
+    assert_eq!(node.connect("ws://127.0.0.1:1").await.unwrap_err().kind(), ErrorKind::Closed);
 }

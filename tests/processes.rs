@@ -42,7 +42,8 @@ fn first_keys(count: usize) -> BTreeSet<String> {
 
 /// Feeds an import until rows were acknowledged; it then waits for more input.
 fn import_begun(home: &Home) -> (Process, usize) {
-    let arguments = ["--json", "import", "airports", "-", "--format", "csv", "--key", "iata", "--number", "latitude"];
+    let arguments =
+        ["--json", "import", "airports", "-", "--format", "csv", "--key", "iata", "--number", "latitude"];
     let mut import = Process::start_fed(home.command(&arguments));
     import.input().write_all(airports(ROWS_FED).as_bytes()).unwrap();
     import.input().flush().unwrap();

@@ -7,7 +7,9 @@ mod support;
 use std::collections::BTreeMap;
 
 use peerbase::sim::Net;
-use peerbase::{Counter, ErrorKind, Group, Node, RowChange, Table, TableName, Text, Watch, WriteError};
+use peerbase::{
+    Counter, ErrorKind, Group, Node, PutMany, RowChange, Table, TableName, Text, Watch, WriteError,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use support::{TASKS, Task, home, task, tasks, titles};
@@ -172,6 +174,134 @@ async fn insert_many_is_all_or_nothing() {
     let after = group.status().await.unwrap();
     assert_eq!((after.documents, after.root), (before.documents, before.root));
     assert_eq!(tasks.insert_many(&[]).await.unwrap(), Vec::<String>::new());
+}
+
+fn rows(titles: &[(&str, &str)]) -> Vec<(String, Task)> {
+    titles.iter().map(|(key, title)| ((*key).to_owned(), task(title))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn put_many_writes_what_differs_and_of_a_key_that_comes_twice_the_later_row() {
+    let (_node, tasks) = table().await;
+    tasks.put("a", &task("basil")).await.unwrap();
+    tasks.put("gone", &task("soap")).await.unwrap();
+    tasks.remove("gone").await.unwrap();
+    let batch = rows(&[("b", "first"), ("a", "basil"), ("b", "rope"), ("gone", "soap")]);
+
+    let first = tasks.put_many(&batch).await.unwrap();
+    let mut watch = tasks.watch();
+    let again = tasks.put_many(&batch).await.unwrap();
+
+    assert_eq!((first.written, first.unchanged), (2, 1));
+    assert_eq!((again.written, again.unchanged), (0, 3));
+    assert_eq!(titles(&tasks), ["basil", "rope", "soap"]);
+    assert_eq!(tasks.history("a").await.unwrap().len(), 1, "what is equal is not written");
+    assert_eq!(tasks.history("b").await.unwrap().len(), 1, "a row is written once");
+    assert_eq!(tasks.put_many(&[]).await.unwrap(), PutMany::default());
+    tasks.put("c", &task("tea")).await.unwrap();
+    assert_eq!(follow(&mut watch, 1).await, ["c=tea"], "what is equal is not told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn put_many_is_all_or_nothing() {
+    let (_node, tasks) = table().await;
+    tasks.put("a", &task("basil")).await.unwrap();
+
+    let long = tasks.put_many(&rows(&[("a", "rope"), (&"k".repeat(513), "soap")])).await.unwrap_err();
+    let large = tasks.put_many(&rows(&[("a", "rope"), ("b", &"x".repeat(5 << 20))])).await.unwrap_err();
+
+    assert_eq!([long.kind(), large.kind()], [ErrorKind::Invalid; 2]);
+    assert_eq!(titles(&tasks), ["basil"]);
+    assert_eq!(tasks.put_many(&rows(&[("b", "rope"), ("a", "soap")])).await.unwrap().written, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_put_the_same_rows_in_other_orders_all_get_through() {
+    let (_node, tasks) = table().await;
+
+    let writers = (0..16).map(|writer| {
+        let tasks = tasks.clone();
+        let row = |number| (format!("{number:02}"), task(&format!("writer {writer}")));
+        let mut batch: Vec<_> = (0..20).map(row).collect();
+        if writer % 2 == 0 {
+            batch.reverse();
+        }
+        tokio::spawn(async move {
+            for _ in 0..5 {
+                tasks.put_many(&batch).await.unwrap();
+                tasks.put("07", &task("alone")).await.unwrap();
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        tokio::time::timeout(std::time::Duration::from_secs(60), writer).await.unwrap().unwrap();
+    }
+
+    // Commits are whole: whoever came last wrote every row, but for the one that was put by itself behind it.
+    let mut titles = titles(&tasks);
+    assert_eq!(titles.remove(7), "alone");
+    assert_eq!(titles, vec![titles[0].clone(); 19]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn put_many_goes_on_when_a_peer_moves_its_rows() {
+    let mut net = Net::seeded(11).latency_ms(1..4);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    let numbers = |start: usize| -> Vec<(String, Task)> {
+        (0..30).map(|at| (format!("{at:02}"), task(&format!("{}", start + at)))).collect()
+    };
+
+    for round in 0..20 {
+        let (of_ada, of_ben) = (numbers(round), numbers(round + 1000));
+        let (table_of_ada, table_of_ben) = (tasks(&ada, home), tasks(&ben, home));
+        let (one, other) = tokio::join!(table_of_ada.put_many(&of_ada), table_of_ben.put_many(&of_ben));
+        one.unwrap();
+        other.unwrap();
+    }
+    net.settle().await;
+
+    net.assert_converged();
+    assert_eq!(titles(&tasks(&ada, home)).len(), 30);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_named_at_run_time_is_the_one_of_that_name() {
+    let (_node, group) = home().await;
+    group.table(TASKS).put("a", &task("basil")).await.unwrap();
+
+    let named = group.table_named::<Task>(&["ta", "sks"].concat()).unwrap();
+
+    assert_eq!(named.name(), "tasks");
+    assert_eq!(titles(&named), ["basil"]);
+    let mut watch = named.watch();
+    group.table(TASKS).put("b", &task("rope")).await.unwrap();
+    assert_eq!(follow(&mut watch, 1).await, ["b=rope"]);
+    for wrong in ["", "$groups", "a\0b", &"t".repeat(65)] {
+        let refused = group.table_named::<Task>(wrong).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{wrong:?}");
+    }
+    group.table_named::<Task>(&"t".repeat(64)).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn tables_are_listed_with_the_rows_that_are_there() {
+    let (node, group) = home().await;
+    let many: Vec<(String, Task)> = (0..700).map(|at| (format!("{at}"), task("tea"))).collect();
+    group.table(TASKS).put_many(&many).await.unwrap();
+    group.table_named("a\u{10ffff}").unwrap().put("k", &task("rope")).await.unwrap();
+    group.table_named("tasks2").unwrap().put_many(&many[..256]).await.unwrap();
+    let emptied = group.table_named::<Task>("emptied").unwrap();
+    emptied.put("k", &task("soap")).await.unwrap();
+    emptied.remove("k").await.unwrap();
+    group.table(TASKS).remove("0").await.unwrap();
+
+    let tables = group.tables().unwrap();
+
+    let expected = [("a\u{10ffff}", 1), ("tasks", 699), ("tasks2", 256)];
+    assert_eq!(tables, expected.map(|(name, rows)| (name.to_owned(), rows)));
+    assert_eq!(node.personal().unwrap().tables().unwrap(), [], "its own tables are left out");
 }
 
 #[tokio::test(start_paused = true)]

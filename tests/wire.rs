@@ -17,7 +17,7 @@ use peerbase::{Group, Node, Role, TableName, Text};
 use schema::admission::Refusal;
 use schema::change::ChangeHeader;
 use schema::device::DeviceIdentity;
-use schema::frame::{Hello, LinkFrame};
+use schema::frame::{ByeReason, Hello, LinkFrame};
 use schema::key::SigningKey;
 use schema::session::frame::{Unit, UnitTip};
 use schema::sync_message::SyncMessage;
@@ -200,7 +200,9 @@ async fn a_stranger_who_knows_the_id_and_says_everything_hears_nothing() {
     while let Some(frame) = mallory.hear().await {
         heard.push(frame);
     }
-    assert_eq!(heard, [LinkFrame::Hello(Hello::default())]);
+    // Neither a group nor a reason; the link does not outlive the time that a stranger has.
+    let bye = LinkFrame::Bye { reason: ByeReason::NotAuthorized };
+    assert_eq!(heard, [LinkFrame::Hello(Hello::default()), bye]);
     assert_eq!(home.members().len(), 1);
     assert_eq!(ada.groups().len(), 1);
 }

@@ -1,5 +1,6 @@
 //! Asking and telling with a deadline, through slots that outlive restarts.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ pub enum CallError {
     /// The actor is not running, or ended before it answered. What was asked may or may not have happened.
     #[error("actor is stopped")]
     Stopped,
+    /// The actor failed and is started again; ask again. What was asked may or may not have happened.
+    #[error("actor failed and is being started again")]
+    Restarting,
     /// No answer came in time. What was asked may or may not have happened.
     #[error("actor did not answer in time")]
     TimedOut,
@@ -25,21 +29,41 @@ pub enum CallError {
 /// The newest incarnation of an actor; a restart replaces it under every clone.
 pub(crate) struct Slot<M> {
     current: Arc<RwLock<Option<ActorRef<M>>>>,
+    /// Somebody starts the actor again whenever it has failed.
+    revives: Arc<AtomicBool>,
 }
 
 impl<M> Clone for Slot<M> {
     fn clone(&self) -> Self {
-        Self { current: self.current.clone() }
+        Self { current: self.current.clone(), revives: self.revives.clone() }
     }
 }
 
 impl<M> Default for Slot<M> {
     fn default() -> Self {
-        Self { current: Arc::default() }
+        Self { current: Arc::default(), revives: Arc::default() }
     }
 }
 
 impl<M: ractor::Message> Slot<M> {
+    /// A slot whose actor is started again whenever it has failed, until [`end`](Self::end).
+    pub(crate) fn reviving() -> Self {
+        Self { current: Arc::default(), revives: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// From now on an actor that has ended stays so.
+    pub(crate) fn end(&self) {
+        self.revives.store(false, Ordering::SeqCst);
+    }
+
+    /// Why nobody answers: it is over, or only between two lives.
+    fn absence(&self) -> CallError {
+        match self.revives.load(Ordering::SeqCst) {
+            true => CallError::Restarting,
+            false => CallError::Stopped,
+        }
+    }
+
     /// Points every clone at `actor`.
     pub(crate) fn put(&self, actor: ActorRef<M>) -> ActorId {
         let id = actor.get_id();
@@ -64,7 +88,7 @@ impl<M: ractor::Message> Slot<M> {
         match self.current()?.call(request, Some(deadline)).await {
             Ok(CallResult::Success(reply)) => Ok(reply),
             Ok(CallResult::Timeout) => Err(CallError::TimedOut),
-            Ok(CallResult::SenderError) | Err(_) => Err(CallError::Stopped),
+            Ok(CallResult::SenderError) | Err(_) => Err(self.absence()),
         }
     }
 
@@ -72,7 +96,7 @@ impl<M: ractor::Message> Slot<M> {
     pub(crate) fn tell(&self, message: M) -> Result<(), CallError> {
         self.current()?.send_message(message).map_err(|_| {
             tracing::debug!(message = std::any::type_name::<M>(), "told an actor that has ended");
-            CallError::Stopped
+            self.absence()
         })
     }
 
@@ -101,7 +125,7 @@ impl<M: ractor::Message> Slot<M> {
     }
 
     fn current(&self) -> Result<ActorRef<M>, CallError> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(CallError::Stopped)
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(|| self.absence())
     }
 }
 
@@ -192,6 +216,18 @@ mod tests {
         assert_eq!(slot.ask(Message::KeepSilent).await, Err(CallError::TimedOut));
         assert_eq!(slot.ask(Message::Forget).await, Err(CallError::Stopped));
         slot.stop_within(CALL_TIMEOUT).await;
+        assert_eq!(slot.ask(|reply| Message::Say(1, reply)).await, Err(CallError::Stopped));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn between_two_lives_is_not_the_end() {
+        let slot = Slot::reviving();
+        assert_eq!(slot.ask(|reply| Message::Say(1, reply)).await, Err(CallError::Restarting));
+        echo(&slot).await.stop_and_wait(None, Some(CALL_TIMEOUT)).await.unwrap();
+        assert_eq!(slot.ask(|reply| Message::Say(1, reply)).await, Err(CallError::Restarting));
+
+        slot.clone().end();
+
         assert_eq!(slot.ask(|reply| Message::Say(1, reply)).await, Err(CallError::Stopped));
     }
 

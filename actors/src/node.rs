@@ -12,7 +12,8 @@ pub(crate) mod keys;
 pub mod membership;
 pub mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use ractor::{
@@ -29,9 +30,9 @@ use self::connection_manager::ConnectionManagerHandle;
 use self::event::Event;
 use self::gate::Routes;
 use self::group::cache::CacheBudget;
-use self::group::{GroupHandle, Groups};
+use self::group::{GroupHandle, Groups, rows};
 use self::membership::{GroupState, MembershipHandle};
-use self::store::{Durability, StoreHandle};
+use self::store::{Copied, CopyError, Durability, StoreHandle};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
 use crate::restart::{Restarts, Verdict};
@@ -85,7 +86,36 @@ impl NodeNews {
     }
 
     pub(crate) fn drop_group(&self, group: GroupId) {
-        let _ = self.slot.tell(Message::Unwant(group));
+        let _ = self.slot.tell(Message::Unwant { group, reply: None });
+    }
+}
+
+/// What a copy of a node's database holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Bytes and damage.
+    pub copied: Copied,
+    /// Groups, without the personal one; those that were left too.
+    pub groups: usize,
+    /// Their rows, removed ones included.
+    pub rows: u64,
+}
+
+/// A branch of the node that did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("branch did not start")]
+pub struct StartError(#[source] ActorProcessingErr);
+
+impl StartError {
+    fn of(error: SpawnErr) -> Self {
+        Self(match error {
+            SpawnErr::StartupFailed(cause) => match cause.downcast::<SpawnErr>() {
+                // A branch of the root: its own words.
+                Ok(branch) => return Self::of(*branch),
+                Err(cause) => cause,
+            },
+            other => other.into(),
+        })
     }
 }
 
@@ -102,8 +132,8 @@ impl NodeHandle {
     /// Starts the tree.
     ///
     /// # Errors
-    /// [`SpawnErr`] when a branch cannot start; what had started is stopped again.
-    pub async fn start(arguments: NodeArguments) -> Result<Self, SpawnErr> {
+    /// [`StartError`] when a branch cannot start; what had started is stopped again.
+    pub async fn start(arguments: NodeArguments) -> Result<Self, StartError> {
         let slot = Slot::default();
         let membership = MembershipHandle::default();
         let groups = Groups::default();
@@ -118,7 +148,8 @@ impl NodeHandle {
             personal: Ledger::personal(&arguments.user).0.group(),
             user,
         };
-        let (actor, _) = Actor::spawn(None, Node, (handle.clone(), arguments)).await?;
+        let (actor, _) =
+            Actor::spawn(None, Node, (handle.clone(), arguments)).await.map_err(StartError::of)?;
         slot.put(actor);
         Ok(handle)
     }
@@ -162,9 +193,39 @@ impl NodeHandle {
         self.groups.get(group).ok_or(CallError::Stopped)
     }
 
+    /// Ends a group unless it is wanted; nothing of it runs when this returns.
+    ///
+    /// # Errors
+    /// [`CallError`] when the node is closed.
+    pub async fn stop_group(&self, group: GroupId) -> Result<(), CallError> {
+        // A second leave must not end what was asked for again in between.
+        match self.membership.info(group) {
+            Some(_) => Ok(()),
+            None => self.slot.ask(|reply| Message::Unwant { group, reply: Some(reply) }).await,
+        }
+    }
+
     /// Everything that happens from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    /// Copies everything that is stored into a new database in `path`, which starts an incarnation of its own when it
+    /// is opened: two that write under one would contradict each other. Blocks: call it off the runtime.
+    ///
+    /// # Errors
+    /// [`CopyError`]; what there is of the copy is of no use then.
+    pub fn copy_to(&self, path: &Path) -> Result<Contents, CopyError> {
+        let personal = keys::space(self.personal);
+        let (mut rows, mut groups) = (0, BTreeSet::new());
+        let copied = self.store.copy_to(path, &personal, |space, key| {
+            if space != personal {
+                rows += u64::from(rows::is_row(key));
+                groups.extend(keys::group_of(space));
+            }
+            key != keys::INCARNATION
+        })?;
+        Ok(Contents { copied, groups: groups.len(), rows })
     }
 
     /// The running actors.
@@ -193,7 +254,7 @@ enum Message {
     /// There should be such a group.
     Want { group: GroupId, reply: Option<RpcReplyPort<()>> },
     /// There should be no such group.
-    Unwant(GroupId),
+    Unwant { group: GroupId, reply: Option<RpcReplyPort<()>> },
     /// A branch has rested.
     Restart(Kind),
     /// Draw the tree.
@@ -294,6 +355,7 @@ impl State {
     async fn unwant(&mut self, group: GroupId, myself: &ActorRef<Message>) {
         self.handle.groups.remove(group);
         self.stop(|kind| kind == Kind::Group(group), myself).await;
+        self.restarts.forget(&Kind::Group(group));
     }
 
     /// Stops the children of a kind, kills what does not stop in time.
@@ -382,6 +444,7 @@ impl State {
 impl Drop for State {
     fn drop(&mut self) {
         self.handle.groups.end();
+        self.handle.membership.end();
     }
 }
 
@@ -430,7 +493,12 @@ impl Actor for Node {
                     answer(reply, ());
                 }
             }
-            Message::Unwant(group) => state.unwant(group, &myself).await,
+            Message::Unwant { group, reply } => {
+                state.unwant(group, &myself).await;
+                if let Some(reply) = reply {
+                    answer(reply, ());
+                }
+            }
             Message::Restart(kind) => {
                 // A group may have been given up meanwhile.
                 let gone = matches!(kind, Kind::Group(group) if state.handle.groups.get(group).is_none());
@@ -443,6 +511,7 @@ impl Actor for Node {
             Message::Close(reply) => {
                 state.close(&myself).await;
                 state.handle.groups.end();
+                state.handle.membership.end();
                 answer(reply, ());
                 myself.stop(None);
             }

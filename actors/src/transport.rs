@@ -84,27 +84,39 @@ impl Transport for Transports {
 #[non_exhaustive]
 pub enum TransportError {
     /// The text is no address of this transport; check its spelling.
-    #[error("{address:?} is no address of this transport")]
+    #[error("{address:?} is no address; write it as ws://HOST:PORT")]
     Address {
         /// The text.
         address: String,
     },
     /// Nobody listens there, or no way leads there; may be different later.
-    #[error("{address} is not reachable")]
+    #[error("nobody answers at {address}; does a node listen there, and does a firewall let it through?")]
     Unreachable {
         /// Who was dialled.
         address: String,
     },
+    /// The host has no address; check its spelling, and that this device is online.
+    #[error("the host of {address} is not known; check its spelling, and that this device is online")]
+    UnknownHost {
+        /// Who was dialled.
+        address: String,
+    },
+    /// Somebody takes the call there and hangs up; may be different later.
+    #[error("who answers at {address} hangs up at once; try again later, or check host and port")]
+    HungUp {
+        /// Who was dialled.
+        address: String,
+    },
     /// Somebody answers there, but not as this transport does; check the address.
-    #[error("who answers at {address} speaks no {expected}")]
+    #[error("who answers at {address} speaks no {expected}; check host and port")]
     Foreign {
         /// Who was dialled.
         address: String,
         /// What was expected.
         expected: &'static str,
     },
-    /// Somebody listens there already.
-    #[error("{address} is in use")]
+    /// Somebody listens there already; choose another port.
+    #[error("{address} is in use; choose another port, or 0 for any that is free")]
     InUse {
         /// The address.
         address: String,
@@ -112,9 +124,11 @@ pub enum TransportError {
     /// The listener has ended.
     #[error("listener is closed")]
     Closed,
-    /// The system refuses.
-    #[error("transport failed: {kind}")]
+    /// The system refuses the address.
+    #[error("{address} cannot be listened on: {kind}")]
     Io {
+        /// The address.
+        address: String,
         /// What the system said.
         kind: io::ErrorKind,
     },

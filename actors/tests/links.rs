@@ -17,8 +17,8 @@ use actors::transport::{Transport, TransportError};
 use schema::frame::{ByeReason, Hello, HelloGroup, LinkFrame};
 use schema::handshake::{Auth, HANDSHAKE_BYTES_MAX, Handshake, HandshakeError, LinkRole, RecordError, Terms};
 use schema::limits::{
-    FRAME_BYTES_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT, LINK_AGE_MAX, LINKS_MAX, MAILBOX_BYTES_MAX,
-    OUTBOUND_BYTES_MAX, STOP_TIMEOUT,
+    FRAME_BYTES_MAX, HALF_OPEN_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT, LINK_AGE_MAX, LINKS_MAX,
+    MAILBOX_BYTES_MAX, OUTBOUND_BYTES_MAX, OUTBOUND_FRAMES_MAX, PING_EVERY, STOP_TIMEOUT, STRANGER_TIMEOUT,
 };
 use support::{Authenticated, DEADLINE, Heard, Mallory, PANIC_CHANNEL, Peer, identity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -97,7 +97,10 @@ async fn a_changed_network_is_tried_at_once() {
     let (network, ada, ben) = two(7).await;
     network.cut("ada", "ben");
     let refused = ada.manager.connect("memory://ben").await;
-    assert!(matches!(refused, Err(ConnectError::Link(LinkEnd::Dial(TransportError::Unreachable { .. })))));
+    assert!(matches!(
+        refused,
+        Err(ConnectError::Link { end: LinkEnd::Dial(TransportError::Unreachable { .. }), .. })
+    ));
     ada.clock.sleep(Duration::from_secs(300)).await;
     network.heal();
     let healed = ada.clock.instant();
@@ -343,6 +346,128 @@ async fn a_peer_that_falls_silent_is_let_go_after_three_pings() {
     .await;
 }
 
+/// Authority 3.9: whoever decides about groups says whether there is one.
+#[tokio::test(start_paused = true)]
+async fn a_link_without_business_ends_in_time_and_one_with_some_stays() {
+    let (_network, ada, ben) = two(7).await;
+    ada.manager.connect("memory://ben").await.unwrap();
+    let link = ada.link_to(&ben).await;
+    // Nobody has said anything.
+    ada.clock.sleep(4 * STRANGER_TIMEOUT).await;
+    for _ in 0..10 {
+        link.acquainted(false);
+        ada.clock.sleep(STRANGER_TIMEOUT * 9 / 10).await;
+        link.acquainted(true);
+        ada.clock.sleep(STRANGER_TIMEOUT).await;
+    }
+    assert!(!link.is_closed());
+
+    let began = ada.clock.instant();
+    link.acquainted(false);
+    ada.clock.sleep(STRANGER_TIMEOUT / 2).await;
+    link.acquainted(false);
+    ada.until_ended(|ended| ended.end == LinkEnd::Stranger).await;
+
+    let lasted = ada.clock.instant() - began;
+    assert!((STRANGER_TIMEOUT..STRANGER_TIMEOUT + Duration::from_secs(1)).contains(&lasted), "{lasted:?}");
+    let told = LinkEnd::ClosedByPeer { reason: ByeReason::NotAuthorized };
+    ben.until_ended(|ended| ended.end == told).await;
+}
+
+/// However long the link had held: the next is tried after 1 s, then ever more seldom, up to once a minute.
+#[tokio::test(start_paused = true)]
+async fn strangers_are_dialled_ever_more_seldom_at_either_side() {
+    for ada_decides in [true, false] {
+        let (_network, ada, ben) = two(7).await;
+        ada.manager.connect("memory://ben").await.unwrap();
+        let (host, guest) = if ada_decides { (&ada, &ben) } else { (&ben, &ada) };
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            let link = host.link_to(guest).await;
+            host.clock.sleep(Duration::from_secs(120)).await;
+            link.acquainted(false);
+            host.until(|| async { link.is_closed() }).await;
+            let began = host.clock.instant();
+            host.until_linked(&[guest]).await;
+            pauses.push((host.clock.instant() - began).as_secs());
+        }
+        assert!(pauses[0] <= 1, "{pauses:?}");
+        assert!(pauses[7..].iter().all(|pause| (29..=62).contains(pause)), "{pauses:?}");
+    }
+}
+
+/// Frames of one group that wait hold up those of another for no longer than a turn, nor a ping at all.
+#[tokio::test(start_paused = true)]
+async fn a_groups_bulk_holds_up_neither_another_group_nor_a_ping() {
+    let clock = Clock::simulated(7);
+    let network = MemoryNetwork::seeded(clock.clone(), 7).latency_ms(1_000..1_001);
+    let ada = Peer::start(&network, &clock, "ada", 1).await;
+    let ben = Peer::start(&network, &clock, "ben", 2).await;
+    ada.manager.connect("memory://ben").await.unwrap();
+    let link = ada.link_to(&ben).await;
+
+    let bulk = 40;
+    for _ in 0..bulk {
+        link.send(group(1, vec![b'b'; 512 << 10])).unwrap();
+    }
+    for number in 0..100_u8 {
+        link.send(group(2, [number])).unwrap();
+    }
+    ben.board.wait(&ben.clock, |_| ben.board.bodies().contains(&vec![99])).await;
+
+    let small: Vec<u8> = ben.board.bodies().iter().filter(|body| body.len() == 1).map(|b| b[0]).collect();
+    assert!(small.into_iter().eq(0..100), "in order");
+    let before = ben.board.bodies().iter().filter(|body| body.len() > 1).count();
+    assert!(before <= 2, "{before} of {bulk} frames of the other group came before");
+    // The bulk takes more than a minute; pings and pongs pass it.
+    ben.board.wait(&ben.clock, |_| ben.board.bodies().len() == bulk + 100).await;
+    assert!(link.latency().unwrap() < Duration::from_secs(15), "{:?}", link.latency());
+    assert!(!link.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_are_jittered_around_their_interval() {
+    let (network, ada, _ben) = two(7).await;
+    let mut mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
+    let mut gaps = Vec::new();
+    let mut before = ada.clock.instant();
+    while gaps.len() < 20 {
+        let frame = LinkFrame::decode(&mallory.receive().await.unwrap()).unwrap();
+        let LinkFrame::Ping { nonce } = frame else { continue };
+        mallory.send(&LinkFrame::Pong { nonce }.encode()).await;
+        gaps.push(ada.clock.instant() - before);
+        before = ada.clock.instant();
+    }
+    let (least, most) = (gaps.iter().min().unwrap(), gaps.iter().max().unwrap());
+    assert!(*least >= PING_EVERY * 3 / 4 - Duration::from_millis(200), "{least:?}");
+    assert!(*most <= PING_EVERY * 5 / 4 + Duration::from_millis(200), "{most:?}");
+    assert!(*most - *least > PING_EVERY / 5, "in step: {gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_open_handshakes_are_bounded_in_all_and_the_next_waits_for_room() {
+    let clock = Clock::simulated(7);
+    let network = MemoryNetwork::seeded(clock.clone(), 7);
+    let ada = Peer::start(&network, &clock, "ada", 1).await;
+    let hosts: Vec<String> = (0..HALF_OPEN_MAX).map(|number| format!("host {number}")).collect();
+    let began = ada.clock.instant();
+    let mut stalled = Vec::new();
+    for host in &hosts {
+        stalled.push(Mallory::dial(&network.host(host), "memory://ada").await);
+    }
+    let half_open = ada.clock.instant() - began;
+    assert!(half_open < HANDSHAKE_TIMEOUT, "all at once: {half_open:?}");
+
+    let late = network.host("late");
+    let met = Mallory::meet(&late, "memory://ada", identity(9)).await;
+
+    let waited = ada.clock.instant() - began;
+    assert!(waited >= HANDSHAKE_TIMEOUT, "{waited:?}: it found room too early");
+    let timed_out = ada.manager.ends().await.unwrap();
+    assert!(timed_out.iter().any(|ended| ended.end == LinkEnd::HandshakeTimeout));
+    drop(met);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_does_not_read_overflows_and_is_let_go() {
     beside(async |network, ada| {
@@ -358,6 +483,25 @@ async fn a_peer_that_does_not_read_overflows_and_is_let_go() {
         assert!(link.queued_bytes() <= OUTBOUND_BYTES_MAX);
         ada.until_ended(|ended| matches!(ended.end, LinkEnd::Overflow { .. })).await;
         drop(mallory);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_pings_without_end_and_reads_no_answer_is_let_go() {
+    beside(async |network, ada| {
+        let mut mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
+        let ping = LinkFrame::Ping { nonce: 7 }.encode();
+        let ping = [&u32::try_from(ping.len()).unwrap().to_be_bytes()[..], &ping].concat();
+        // Until the pipe is full of answers, and the queue behind it.
+        let most = 3 * (OUTBOUND_FRAMES_MAX + (256 << 10) / ping.len());
+        let mut sent = 0;
+        while ada.linked().await.len() == 2 && sent < most {
+            mallory.send_record(&ping.repeat(1_000)).await;
+            ada.clock.sleep(Duration::from_millis(100)).await;
+            sent += 1_000;
+        }
+        ada.until_ended(|ended| matches!(ended.end, LinkEnd::Overflow { .. })).await;
     })
     .await;
 }
@@ -482,11 +626,14 @@ async fn wrong_addresses_are_named_and_not_dialled_again() {
     let (_network, ada, _ben) = two(7).await;
     let refused = ada.manager.connect("memory://ada").await;
     assert!(
-        matches!(refused, Err(ConnectError::Link(LinkEnd::Handshake(HandshakeError::OwnDevice)))),
+        matches!(refused, Err(ConnectError::Link { end: LinkEnd::Handshake(HandshakeError::OwnDevice), .. })),
         "{refused:?}"
     );
     let refused = ada.manager.connect("pigeon://ben").await;
-    assert!(matches!(refused, Err(ConnectError::Link(LinkEnd::Dial(TransportError::Address { .. })))));
+    assert!(matches!(
+        refused,
+        Err(ConnectError::Link { end: LinkEnd::Dial(TransportError::Address { .. }), .. })
+    ));
     let refused = ada.manager.listen("memory://ben").await;
     assert!(matches!(refused, Err(ListenError::Transport(TransportError::Address { .. }))));
 
@@ -503,7 +650,7 @@ async fn only_the_device_that_was_asked_for_will_do() {
     let refused = ada.manager.connect_to("memory://ben", cid).await;
     let unexpected = HandshakeError::UnexpectedDevice { expected: cid, got: ben.device() };
     assert!(
-        matches!(&refused, Err(ConnectError::Link(LinkEnd::Handshake(error))) if *error == unexpected),
+        matches!(&refused, Err(ConnectError::Link { end: LinkEnd::Handshake(error), .. }) if *error == unexpected),
         "{refused:?}"
     );
     assert_eq!(ada.manager.connect_to("memory://ben", ben.device()).await.unwrap(), ben.device());

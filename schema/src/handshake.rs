@@ -110,7 +110,9 @@ pub struct Step {
 #[non_exhaustive]
 pub enum HandshakeError {
     /// The peer speaks something else, another version or in another network; or somebody between changed a byte.
-    #[error("message {message} of 3 is none of this protocol and network")]
+    #[error(
+        "message {message} of 3 is none of this protocol and network; do both sides run the same version?"
+    )]
     Noise {
         /// Which message, from 1.
         message: u8,
@@ -137,7 +139,7 @@ pub enum HandshakeError {
     #[error("peer's proof does not hold")]
     Signature(#[source] BadSignature),
     /// We reached ourselves.
-    #[error("the peer is this device")]
+    #[error("this device answers there itself; name the address of another")]
     OwnDevice,
     /// Another device answers where one was dialled by id.
     #[error("expected {expected:?}, got {got:?}")]

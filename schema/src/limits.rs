@@ -91,5 +91,7 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long dialling may take before the handshake begins.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a link may last over which no group is shared: time to present oneself, or to redeem a ticket.
+pub const STRANGER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a link is pinged; three missed pings end it.
 pub const PING_EVERY: Duration = Duration::from_secs(15);

@@ -57,7 +57,10 @@ impl Client {
         });
         let greeting = greeted.await.map_err(|_| ControlError::Silent)??;
         if greeting.peerbase_control != super::VERSION {
-            return Err(ControlError::Version { found: greeting.peerbase_control, program: greeting.program });
+            return Err(ControlError::Version {
+                found: greeting.peerbase_control,
+                program: greeting.program,
+            });
         }
         Ok(Self { stream })
     }

@@ -4,7 +4,9 @@ use std::error::Error;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{ConnectError, ErrorKind, GroupError, OpenError, ReadError, SyncError, WriteError};
+use crate::error::{
+    BackupError, ConnectError, ErrorKind, GroupError, JoinError, OpenError, ReadError, SyncError, WriteError,
+};
 
 /// Why a request was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,5 +102,7 @@ failures! {
     WriteError => |error| error.kind().into();
     GroupError => |error| error.kind().into();
     SyncError => |_| FailureKind::Busy;
-    ConnectError => |_| FailureKind::Busy;
+    ConnectError => |error| error.kind().into();
+    JoinError => |error| error.kind().into();
+    BackupError => |error| error.kind().into();
 }

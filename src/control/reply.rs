@@ -1,7 +1,13 @@
 //! Everything that a node answers to a request, as it crosses the socket and as `--json` prints it.
 
+mod state;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use self::state::{
+    Backup, DocumentLine, EndedLine, Explanation, GroupStatus, LinkLine, PeerLine, Status,
+};
 
 use super::Fields;
 use crate::{ChangeHash, DeviceId, GroupId, GroupInfo, GroupState, Role, UserId};
@@ -196,6 +202,13 @@ pub struct RevisionLine {
     pub heads: Vec<ChangeHash>,
 }
 
+impl From<crate::Revision> for RevisionLine {
+    fn from(revision: crate::Revision) -> Self {
+        let crate::Revision { author, device, time_ms, heads } = revision;
+        Self { author, device, time_ms, heads }
+    }
+}
+
 /// Rows are durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
@@ -211,27 +224,3 @@ pub struct Done {
     /// What, for people.
     pub done: String,
 }
-
-/// What the node has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// The devices that it is linked with.
-    pub links: Vec<DeviceId>,
-}
-impl From<crate::NodeStatus> for Status { fn from(s: crate::NodeStatus) -> Self { Self { links: s.links } } }
-
-/// Where a row stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// Text.
-    pub what: String,
-}
-impl From<crate::Explanation> for Explanation { fn from(s: crate::Explanation) -> Self { Self { what: s.what } } }
-
-/// A copy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Backup {
-    /// Rows.
-    pub rows: usize,
-}
-impl From<crate::Backup> for Backup { fn from(s: crate::Backup) -> Self { Self { rows: s.rows } } }

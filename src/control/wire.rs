@@ -39,7 +39,10 @@ pub enum ControlError {
     #[error("the other side does not answer")]
     Silent,
     /// The other side is another version of the program: use that one, or start the server again with this one.
-    #[error("the node that serves is peerbase {program} and speaks control version {found}, this program {}", super::VERSION)]
+    #[error(
+        "the node that serves is peerbase {program} and speaks control version {found}, this program {}",
+        super::VERSION
+    )]
     Version {
         /// What it speaks.
         found: u32,

@@ -48,12 +48,12 @@ impl<T: Serialize + DeserializeOwned> Watch<T> {
     }
 
     fn take(&mut self, events: &[RowEvent]) {
-        let name = self.table.name();
-        for event in events.iter().filter(|event| event.table == name) {
+        let name = &self.table.name;
+        for event in events.iter().filter(|event| *event.table == **name) {
             self.queue.push_back(if event.row.removed {
                 RowChange::Removed { key: event.key.clone() }
             } else {
-                RowChange::Put(Row::new(name, event.key.clone(), (*event.row).clone()))
+                RowChange::Put(Row::new(name.clone(), event.key.clone(), (*event.row).clone()))
             });
         }
     }

@@ -163,8 +163,15 @@ impl Process {
     pub(crate) fn line(&self) -> String {
         match self.out.recv_timeout(DEADLINE) {
             Ok(line) => line,
-            Err(error) => panic!("no line ({error}): {}", self.error.try_iter().collect::<Vec<_>>().join("\n")),
+            Err(error) => {
+                panic!("no line ({error}): {}", self.error.try_iter().collect::<Vec<_>>().join("\n"))
+            }
         }
+    }
+
+    /// A line that it has printed already.
+    pub(crate) fn try_line(&self) -> Option<String> {
+        self.out.try_recv().ok()
     }
 
     /// Waits for its end.

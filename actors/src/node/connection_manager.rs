@@ -23,7 +23,7 @@ mod rivals;
 mod state;
 
 pub use connection::{Link, LinkClosed, LinkEnd, LinkId, Switchboard};
-pub use handle::{ConnectError, ConnectionManagerHandle, Ended, ListenError};
+pub use handle::{ConnectError, ConnectionManagerHandle, Ended, LinkStatus, ListenError};
 use state::State;
 
 enum Message {
@@ -43,6 +43,8 @@ enum Message {
     NetworkChanged,
     /// List the links.
     Links(RpcReplyPort<Vec<Link>>),
+    /// Describe the links.
+    Status(RpcReplyPort<Vec<LinkStatus>>),
     /// Name the children.
     Tree(RpcReplyPort<Vec<&'static str>>),
     /// List the last ends.
@@ -117,6 +119,7 @@ impl Actor for ConnectionManager {
             }
             Message::NetworkChanged => state.network_changed(),
             Message::Links(reply) => answer(reply, state.links()),
+            Message::Status(reply) => answer(reply, state.status()),
             Message::Tree(reply) => answer(reply, state.tree()),
             Message::Ends(reply) => answer(reply, state.ends()),
             Message::Accepted { stream, half_open } => state.accepted(&myself, stream, half_open).await?,

@@ -212,7 +212,7 @@ impl State {
     fn tell_intents(&self, rows: &[RowEvent]) {
         for event in rows.iter().filter(|event| event.table == INTENTS_TABLE) {
             if let Ok(group) = event.key.parse() {
-                self.arguments.membership.intend(group, !event.row.removed);
+                self.arguments.membership.intent_moved(group);
             }
         }
     }

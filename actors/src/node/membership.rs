@@ -50,8 +50,8 @@ enum Message {
     Keep { ticket: Ticket, reply: RpcReplyPort<Result<(), ChangeError>> },
     /// Show a kept ticket once more.
     AskAgain(GroupId),
-    /// The user wants in, or out.
-    Intend { group: GroupId, wanted: bool, reply: Option<RpcReplyPort<()>> },
+    /// The row that says whether the user wants in has moved.
+    Intent { group: GroupId, reply: Option<RpcReplyPort<()>> },
     /// Read the intents again.
     IntentsAnew,
     /// A group's actor is ready for sessions, perhaps again.
@@ -197,14 +197,17 @@ impl State {
     /// Signs an op of this user and takes it in.
     async fn author(&mut self, group: GroupId, body: Body) -> Result<OpId, ChangeError> {
         let (author, by) = (self.user(), self.by());
-        let entry = self.entries.get_mut(&group).ok_or(ChangeError::UnknownGroup(group))?;
-        let op = entry.ledger.draft(author, by, body)?;
+        let entry = self.entries.get_mut(&group).filter(|entry| entry.wanted);
+        let op = entry.ok_or(ChangeError::UnknownGroup(group))?.ledger.draft(author, by, body)?;
         let op = Signed::sign(op, &self.arguments.device.signing);
         let id = OpId(op.id());
         let gained = Gained { ops: vec![op.envelope().clone()], ..Gained::default() };
         match self.admit(group, gained, None).await? {
             Verdict { refused: Some(refusal), .. } => Err(refusal.into()),
-            _ => Ok(id),
+            _ => {
+                self.meet();
+                Ok(id)
+            }
         }
     }
 
@@ -306,10 +309,9 @@ impl State {
     }
 
     fn intents_anew(&mut self) -> Result<(), ActorProcessingErr> {
-        for group in intents(&self.entries[&self.arguments.personal].space)? {
-            self.intend(group, true)?;
-        }
-        Ok(())
+        let mut groups = intents(&self.entries[&self.arguments.personal].space)?;
+        groups.extend(self.entries.iter().filter(|(_, entry)| entry.wanted).map(|(group, _)| *group));
+        groups.into_iter().try_for_each(|group| self.heed(group))
     }
 
     /// What was told while the group was starting went nowhere.
@@ -318,7 +320,18 @@ impl State {
         self.links.restart(group, &self.entries);
     }
 
-    fn intend(&mut self, group: GroupId, wanted: bool) -> Result<(), ActorProcessingErr> {
+    /// Does as the intent says that is stored now: what tells of it may come late, and one that was written and taken
+    /// back is told of twice.
+    fn heed(&mut self, group: GroupId) -> Result<(), ActorProcessingErr> {
+        let personal = self.arguments.personal;
+        if group == personal {
+            return Ok(());
+        }
+        let Some(wanted) = intent(&self.entries[&personal].space, group)? else { return Ok(()) };
+        if !wanted && !self.entries.contains_key(&group) {
+            self.handle.publish().remove(&group);
+            return Ok(());
+        }
         let Some(entry) = self.entry_or_failed(group)? else {
             self.publish_failed(group);
             return Ok(());
@@ -329,6 +342,7 @@ impl State {
         if wanted {
             self.publish(group);
             self.arguments.node.want_group(group);
+            self.meet();
             self.links.consider(group, &self.entries);
         } else {
             self.links.close_all(group);
@@ -353,6 +367,12 @@ impl State {
         let verdict = self.admit(group, came.gained, Some(link)).await?;
         self.links.admitted(link, group, last, verdict.missing, &self.entries);
         Ok(())
+    }
+
+    /// Who was a stranger may be none now: addresses are not left alone any longer.
+    fn meet(&self) {
+        // While the node starts or closes there is nobody to dial.
+        let _ = self.arguments.connections.network_changed();
     }
 
     fn user(&self) -> UserId {
@@ -427,8 +447,8 @@ impl Actor for Membership {
             Message::Invite { group, terms, reply } => report(reply, state.invite(group, terms).await)?,
             Message::Keep { ticket, reply } => report(reply, state.keep(&ticket).await?)?,
             Message::AskAgain(group) => state.links.ask_again(group, &state.entries),
-            Message::Intend { group, wanted, reply } => {
-                state.intend(group, wanted)?;
+            Message::Intent { group, reply } => {
+                state.heed(group)?;
                 if let Some(reply) = reply {
                     answer(reply, ());
                 }
@@ -444,6 +464,7 @@ impl Actor for Membership {
             Message::Ledger { link, group, frame, _permit } => state.ledger(link, group, frame).await?,
             Message::Fail => return Err("failed on request".into()),
         }
+        state.links.acquaint(&state.entries);
         Ok(())
     }
 }
@@ -470,6 +491,16 @@ fn put_op(batch: &mut Batch, position: usize, envelope: &Envelope) {
 fn put_side(batch: &mut Batch, tag: u8, envelope: &Envelope) {
     let id = hash("side", &[&envelope.payload]);
     batch.put(keys::tagged(tag, &id), codec::encode(envelope));
+}
+
+/// Whether the user takes part in a group, from the rows of the personal group; unknown where the row is damaged.
+fn intent(personal: &SpaceHandle, group: GroupId) -> Result<Option<bool>, StoreError> {
+    let row = match personal.get(&rows::row_key(INTENTS_TABLE, &group.to_string())) {
+        Ok(row) => row.map(|row| RowRecord::decode(&row)).transpose(),
+        Err(StoreError::Damaged { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(row.ok().map(|row| row.is_some_and(|row| !row.removed)))
 }
 
 /// The groups that the user takes part in, from the rows of the personal group.

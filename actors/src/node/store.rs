@@ -10,6 +10,7 @@ pub mod faulty;
 pub mod memory;
 pub mod sled;
 
+mod copy;
 mod error;
 mod queue;
 mod space;
@@ -30,6 +31,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use schema::limits::STOP_TIMEOUT;
 use tokio::sync::oneshot;
 
+pub use self::copy::{Copied, CopyError};
 pub use self::engine::Batch;
 pub use self::error::{OpenError, StoreError};
 pub use self::sled::SledOptions;

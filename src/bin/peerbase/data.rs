@@ -24,7 +24,9 @@ impl Data {
             .or_else(|| of("PEERBASE_DATA").map(PathBuf::from))
             .or_else(|| of("XDG_DATA_HOME").map(|home| Path::new(&home).join("peerbase")))
             .or_else(|| of("HOME").map(|home| Path::new(&home).join(".local/share/peerbase")))
-            .ok_or_else(|| Trouble::Usage("`--data DIR` says where the database is: there is no $HOME".into()))?;
+            .ok_or_else(|| {
+                Trouble::Usage("`--data DIR` says where the database is: there is no $HOME".into())
+            })?;
         let folder = std::path::absolute(&folder)
             .map_err(|cause| Trouble::io(format!("{folder:?} is no folder"), &cause))?;
         Ok(Self { folder })
@@ -65,15 +67,16 @@ impl Data {
     /// What to say when it stays locked.
     pub(crate) fn locked(&self) -> Trouble {
         let folder = self.folder.display();
-        let message = format!("the database in {folder} is in use by another command; wait for it, or stop it");
+        let message =
+            format!("the database in {folder} is in use by another command; wait for it, or stop it");
         Trouble::new(FailureKind::Busy, message)
     }
 }
 
 /// Dials what the configuration names, each by itself; a node dials again by itself what it did not reach.
 pub(crate) fn dial(node: &Node, addresses: &[String]) {
-    for address in addresses.iter().cloned() {
-        let node = node.clone();
+    for address in addresses {
+        let (node, address) = (node.clone(), address.clone());
         Clock::real().spawn(async move {
             if let Err(error) = node.connect(&address).await {
                 let error = &error as &dyn std::error::Error;

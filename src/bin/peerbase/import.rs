@@ -99,7 +99,9 @@ enum ImportError {
     NoField { line: u64, field: String, known: Vec<String> },
     #[error("line {line}, field {field:?}: a key is text or a whole number")]
     Key { line: u64, field: String },
-    #[error("line {line}: not of the form {{\"key\":…,\"row\":{{…}}}} that `export` writes; `--key FIELD` says which field is the key")]
+    #[error(
+        "line {line}: not of the form {{\"key\":…,\"row\":{{…}}}} that `export` writes; `--key FIELD` says which field is the key"
+    )]
     NoExport { line: u64 },
     #[error("line {line}: a row of table {found:?}, not of {table:?}")]
     Table { line: u64, found: String, table: String },
@@ -123,7 +125,9 @@ pub(crate) async fn run(data: &Data, options: Options, output: &mut Output) -> R
     };
     let items = match (format, key) {
         (Format::Csv, Some(key)) => csv::items(file, &key, &number),
-        (Format::Csv, None) => return Err(Trouble::Usage("`--key COLUMN` says which column is the key".into())),
+        (Format::Csv, None) => {
+            return Err(Trouble::Usage("`--key COLUMN` says which column is the key".into()));
+        }
         (Format::Jsonl, key) => Ok(lines::items(file, key, table.clone())),
     };
     let mut import = Import {

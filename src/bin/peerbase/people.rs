@@ -90,8 +90,12 @@ pub(crate) async fn whoami(data: &Data, output: &mut Output) -> Result<(), Troub
 
 pub(crate) async fn group(data: &Data, command: Group, output: &mut Output) -> Result<(), Trouble> {
     let request = match command {
-        Group::Create { name } => return door::ask(data, Need::Any, Request::CreateGroup { name }, output).await,
-        Group::Request { id } => return door::ask(data, Need::Any, Request::RequestGroup { id }, output).await,
+        Group::Create { name } => {
+            return door::ask(data, Need::Any, Request::CreateGroup { name }, output).await;
+        }
+        Group::Request { id } => {
+            return door::ask(data, Need::Any, Request::RequestGroup { id }, output).await;
+        }
         Group::Invite { group, role, uses, expires } => {
             let request = Request::Invite { group, role, uses, valid_for_s: expires.as_secs() };
             return invite(data, request, output).await;
@@ -100,7 +104,8 @@ pub(crate) async fn group(data: &Data, command: Group, output: &mut Output) -> R
         Group::Members { group } => Request::Members { group },
         Group::Add { mut who, role } => {
             let user = who.pop().unwrap_or_default();
-            let user: UserId = user.parse().map_err(|error: schema::id::ParseIdError| Trouble::Usage(error.to_string()))?;
+            let user: UserId =
+                user.parse().map_err(|error: schema::id::ParseIdError| Trouble::Usage(error.to_string()))?;
             Request::AddMember { group: who.pop(), user, role }
         }
         Group::Leave { group } => Request::Leave { group: Some(group) },

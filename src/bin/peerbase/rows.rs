@@ -86,7 +86,8 @@ enum RowError {
 pub(crate) async fn put(data: &Data, options: Put, output: &mut Output) -> Result<(), Trouble> {
     let Put { table, key, row, group } = options;
     let row = if row == "-" { standard_input()? } else { row.into_bytes() };
-    let row: Fields = serde_json::from_slice(&row).map_err(|error| Trouble::invalid(&RowError::Json(error)))?;
+    let row: Fields =
+        serde_json::from_slice(&row).map_err(|error| Trouble::invalid(&RowError::Json(error)))?;
     let request = Request::Put { group: group.wanted(), table, key, row };
     door::ask(data, Need::Existing, request, output).await
 }

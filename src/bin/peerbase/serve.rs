@@ -164,13 +164,17 @@ async fn serve(
 
 fn tell(event: &Event) {
     match event {
-        Event::PeerUp { user, device } => tracing::info!(user = user.short(), device = device.short(), "connected"),
+        Event::PeerUp { user, device } => {
+            tracing::info!(user = user.short(), device = device.short(), "connected")
+        }
         Event::PeerDown { device, reason } => tracing::info!(device = device.short(), reason, "disconnected"),
         Event::Joined { group, role } => tracing::info!(group = group.short(), ?role, "joined"),
         Event::RoleChanged { group, user, role } => {
             tracing::info!(group = group.short(), user = user.short(), ?role, "role changed");
         }
-        Event::GroupFailed { group, reason } => tracing::error!(group = group.short(), reason, "group failed"),
+        Event::GroupFailed { group, reason } => {
+            tracing::error!(group = group.short(), reason, "group failed")
+        }
         other => tracing::info!(event = ?other, "event"),
     }
 }

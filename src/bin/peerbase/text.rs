@@ -44,7 +44,9 @@ pub(crate) fn safe(text: &str) -> Cow<'_, str> {
     if text.chars().any(char::is_control) {
         let escaped = text.chars().flat_map(|letter| {
             let harmless = (!letter.is_control()).then_some(letter);
-            harmless.into_iter().chain((letter.is_control()).then(|| letter.escape_default()).into_iter().flatten())
+            harmless
+                .into_iter()
+                .chain((letter.is_control()).then(|| letter.escape_default()).into_iter().flatten())
         });
         Cow::Owned(escaped.collect())
     } else {

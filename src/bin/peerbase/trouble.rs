@@ -49,7 +49,8 @@ impl Trouble {
         let text = if json {
             serde_json::json!({ "error": failure }).to_string()
         } else {
-            let causes = failure.causes.iter().map(|cause| format!("\n  because {}", super::text::safe(cause)));
+            let causes =
+                failure.causes.iter().map(|cause| format!("\n  because {}", super::text::safe(cause)));
             format!("error: {}{}", super::text::safe(&failure.message), causes.collect::<String>())
         };
         // Nobody may read this either.

@@ -25,7 +25,7 @@ pub(super) async fn join(
             let kept = "the wish is kept: it is tried again while `peerbase serve` runs";
             return Err(Failure::of(FailureKind::Pending, &error).advise(kept));
         }
-        Err(error) => return Err(Failure::of(error.kind().into(), &error)),
+        Err(error) => return Err(error.into()),
     };
     let info = group.info();
     if wait {
@@ -92,6 +92,5 @@ pub(super) async fn status(node: &Node, replies: &Replies) -> Result<(), Failure
 
 pub(super) async fn backup(node: &Node, folder: &Path, replies: &Replies) -> Result<(), Failure> {
     replies.progress(format!("copying into {}", folder.display())).await?;
-    let backup = node.backup(folder).await.map_err(|error| Failure::of(error.kind().into(), &error))?;
-    replies.send(Reply::Backup(backup.into())).await
+    replies.send(Reply::Backup(node.backup(folder).await?.into())).await
 }

@@ -94,11 +94,13 @@ fn changed(row: &Row<Fields>) -> ChangeLine {
 pub(super) async fn history(group: &Group, table: &str, key: &str, replies: &Replies) -> Result<(), Failure> {
     let revisions = named(group, table)?.history(key).await?;
     if revisions.is_empty() {
-        return Err(Failure::new(FailureKind::NotFound, format!("no row {key:?} in {table:?}, nor was there")));
+        return Err(Failure::new(
+            FailureKind::NotFound,
+            format!("no row {key:?} in {table:?}, nor was there"),
+        ));
     }
     for revision in revisions {
-        let crate::Revision { author, device, time_ms, heads } = revision;
-        replies.send(Reply::Revision(RevisionLine { author, device, time_ms, heads })).await?;
+        replies.send(Reply::Revision(RevisionLine::from(revision))).await?;
     }
     Ok(())
 }

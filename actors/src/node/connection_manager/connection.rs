@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::transport::Transport;
 
 mod link;
+mod outbound;
 mod pulse;
 mod wire;
 
@@ -127,16 +128,21 @@ impl State {
     fn met(&mut self, myself: &ActorRef<Message>, met: Met) {
         let Met { established, reader, writer } = met;
         let actor = myself.clone();
-        let (link, queue, queued) = Link::new(self.id, established, self.fate.clone(), move || {
+        let (link, queue) = Link::new(self.id, established, self.fate.clone(), move || {
             // The actor has ended before: then it has nothing to look at.
             let _ = actor.send_message(Message::Sealed);
         });
         let last = LastWord::new(myself.clone(), Message::Ended(LinkEnd::Crashed));
+        let clock = self.clock.clone();
         self.clock.spawn_in(&mut self.writer, async move {
-            match wire::write(writer, queue, queued).await {
+            match wire::write(writer, &queue).await {
                 // With its Bye: the fate was sealed before.
                 Ok(()) => last.say(Message::Sealed),
-                Err(end) => last.say(Message::Ended(end)),
+                Err(end) => {
+                    // A peer that reads no more may have said why: its Bye is on the way to the reader.
+                    clock.sleep(BYE_TIMEOUT).await;
+                    last.say(Message::Ended(end));
+                }
             }
         });
         self.phase = Phase::Met { link: link.clone(), reader };
@@ -156,6 +162,7 @@ impl State {
             let end = reading.await;
             last.say(Message::Ended(end));
         });
+        self.clock.spawn_in(&mut self.tasks, link::let_strangers_go(self.clock.clone(), link.clone()));
         let announced = Announced { link: link.clone(), switchboard: self.switchboard.clone() };
         let since = self.clock.instant();
         self.phase = Phase::Open { announced, since, mailbox, pulse: Pulse::default() };
@@ -240,6 +247,7 @@ fn farewell(end: &LinkEnd) -> Option<ByeReason> {
         LinkEnd::Closed { reason } => Some(*reason),
         LinkEnd::Frame(_) | LinkEnd::OutOfPlace { .. } => Some(ByeReason::Protocol),
         LinkEnd::Worn => Some(ByeReason::Renew),
+        LinkEnd::Stranger => Some(ByeReason::NotAuthorized),
         _ => None,
     }
 }
@@ -294,7 +302,7 @@ impl Actor for Connection {
         state.tasks.shutdown().await;
         let end = state.fate.get_or_init(|| LinkEnd::Closed { reason: ByeReason::Shutdown }).clone();
         let bye = state.link().zip(farewell(&end)).map(|(link, reason)| link.say_bye(reason));
-        if bye == Some(Ok(())) {
+        if bye.is_some() {
             // A peer that does not read does not hold us up.
             let _ = state.clock.timeout(BYE_TIMEOUT, state.writer.join_next()).await;
         }

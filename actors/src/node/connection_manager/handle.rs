@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr};
 use schema::limits::{CALL_TIMEOUT, DIAL_TIMEOUT, HANDSHAKE_TIMEOUT, LINKS_MAX, STOP_TIMEOUT};
-use schema::{DeviceId, Timestamp};
+use schema::{DeviceId, Timestamp, UserId};
 
 use super::connection::{Link, LinkEnd};
 use super::listener::StartError;
@@ -52,15 +53,39 @@ pub enum ConnectError {
     /// The node closes, or is overloaded.
     #[error("connection manager did not answer")]
     Call(#[from] CallError),
-    /// The peer was not reached, or did not prove who it is.
-    #[error("no link")]
-    Link(#[source] LinkEnd),
-    /// This node has as many links as it may.
-    #[error("{LINKS_MAX} links are all that a node may have")]
+    /// The peer was not reached, or did not prove who it is, or let us go at once.
+    #[error("no link to {address}")]
+    Link {
+        /// Who was dialled.
+        address: String,
+        /// Why, and what to do about it.
+        #[source]
+        end: LinkEnd,
+    },
+    /// This node has as many links as it may; disconnect another address first.
+    #[error("{LINKS_MAX} links are all that a node may have; disconnect another address first")]
     Full,
     /// The address was taken back meanwhile.
-    #[error("disconnected")]
-    Disconnected,
+    #[error("{address} was taken back before it was reached")]
+    Disconnected {
+        /// Which.
+        address: String,
+    },
+}
+
+/// A link as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// The device at the other end.
+    pub device: DeviceId,
+    /// Whose it is.
+    pub user: UserId,
+    /// Where it was dialled; none where it was accepted.
+    pub address: Option<String>,
+    /// How long a frame takes there and back; none before the first answer.
+    pub latency: Option<Duration>,
+    /// When the handshake passed, by this device's clock.
+    pub since: Timestamp,
 }
 
 /// A link that is over, or never was.
@@ -154,6 +179,19 @@ impl ConnectionManagerHandle {
     /// [`CallError`].
     pub async fn links(&self) -> Result<Vec<Link>, CallError> {
         self.slot.ask(Message::Links).await
+    }
+
+    /// Every link, described, in order of the devices.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn status(&self) -> Result<Vec<LinkStatus>, CallError> {
+        self.slot.ask(Message::Status).await
+    }
+
+    /// The addresses that are dialled whenever there is no link.
+    pub fn dialled(&self) -> Vec<String> {
+        self.wanted().dial.keys().cloned().collect()
     }
 
     /// The last 64 links that ended or never came about, oldest first.

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use ractor::{ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
-use schema::DeviceId;
 use schema::frame::ByeReason;
 use schema::handshake::HandshakeError;
 use schema::limits::{HALF_OPEN_MAX, HALF_OPEN_PER_PEER_MAX, LINKS_MAX, STOP_TIMEOUT};
+use schema::{DeviceId, Timestamp};
 use tokio::task::JoinSet;
 
 use super::candidates::Candidates;
 use super::connection::{self, ConnectionHandle, Fate, Link, LinkEnd, LinkId, Origin};
-use super::handle::{ConnectError, ConnectionManagerHandle, Ended};
+use super::handle::{ConnectError, ConnectionManagerHandle, Ended, LinkStatus};
 use super::listener::ListenerHandle;
 use super::rivals::{Rival, keeps_the_new};
 use super::{Arguments, Message};
@@ -145,7 +145,7 @@ impl State {
     pub(super) fn disconnect(&mut self, address: &str) {
         self.handle.wanted().dial.remove(address);
         self.candidates.forget(address);
-        self.resolve(address, || Err(ConnectError::Disconnected));
+        self.resolve(address, || Err(ConnectError::Disconnected { address: address.to_owned() }));
         for connection in self.connections.values().filter(|c| c.dialled.as_deref() == Some(address)) {
             match &connection.met {
                 Some((link, _)) => link.close(ByeReason::Disconnected),
@@ -298,7 +298,9 @@ impl State {
                 let device = device.expect("known with the link");
                 if self.devices.get(&device) == Some(&id) {
                     self.devices.remove(&device);
-                    self.candidates.lost(device, now.saturating_sub(since), now, random);
+                    // A stranger stays one for longer than its link lasted: others are dialled before it.
+                    let lasted = if is_stranger(&end) { Duration::ZERO } else { now.saturating_sub(since) };
+                    self.candidates.lost(device, lasted, now, random);
                 } else if !self.devices.contains_key(&device) {
                     // Closed for lack of room: as good as not reached.
                     dialled.iter().for_each(|address| self.candidates.failed(address, now, random));
@@ -315,7 +317,7 @@ impl State {
                 self.handle.wanted().dial.remove(&address);
                 self.candidates.forget(&address);
             }
-            self.resolve(&address, || Err(ConnectError::Link(end.clone())));
+            self.resolve(&address, || Err(ConnectError::Link { address: address.clone(), end: end.clone() }));
         }
     }
 
@@ -329,6 +331,23 @@ impl State {
     pub(super) fn links(&self) -> Vec<Link> {
         let kept = self.devices.values().filter_map(|id| self.connections.get(id)?.met.as_ref());
         kept.map(|(link, _)| link).filter(|link| !link.is_closed()).cloned().collect()
+    }
+
+    pub(super) fn status(&self) -> Vec<LinkStatus> {
+        let (now, instant) = (self.arguments.clock.now(), self.arguments.clock.instant());
+        let before = |met| u64::try_from(instant.saturating_sub(met).as_millis()).unwrap_or(u64::MAX);
+        let kept = self.devices.values().filter_map(|id| self.connections.get(id));
+        kept.filter_map(|connection| {
+            let (link, met) = connection.met.as_ref().filter(|(link, _)| !link.is_closed())?;
+            Some(LinkStatus {
+                device: link.peer().device,
+                user: link.peer().user,
+                address: connection.dialled.clone(),
+                latency: link.latency(),
+                since: Timestamp(now.as_millis().saturating_sub(before(*met))),
+            })
+        })
+        .collect()
     }
 
     /// Ends what it has started: in order, and by hand, since ractor would kill its children in any order, and their
@@ -367,6 +386,11 @@ impl State {
             });
         }
     }
+}
+
+/// One side let the other go, having nothing to share with it.
+fn is_stranger(end: &LinkEnd) -> bool {
+    matches!(end, LinkEnd::Stranger | LinkEnd::ClosedByPeer { reason: ByeReason::NotAuthorized })
 }
 
 /// Dialling this address again can only fail again.

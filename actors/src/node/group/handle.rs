@@ -112,7 +112,7 @@ impl GroupHandle {
             turns: Turns::default(),
             peers: watch::Sender::new(Vec::new()),
         };
-        Self { id, slot: Slot::default(), space, published: Arc::new(published) }
+        Self { id, slot: Slot::reviving(), space, published: Arc::new(published) }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.
@@ -199,6 +199,7 @@ impl GroupHandle {
 
     /// The group will not be started again: whoever follows it hears so.
     fn end(&self) {
+        self.slot.end();
         self.published.rows().take();
     }
 

@@ -27,6 +27,9 @@ pub enum PlaceError {
     /// Table names have no NUL.
     #[error("table name with a NUL")]
     TableNul,
+    /// Names that begin with `$` are the database's own.
+    #[error("table names that begin with $ are reserved")]
+    Reserved,
     /// Row keys have 1 to 512 bytes of UTF-8.
     #[error("row key of {bytes} bytes, 1 to {ROW_KEY_BYTES_MAX} are allowed")]
     Key {
@@ -98,6 +101,25 @@ pub fn check_table(table: &str) -> Result<(), PlaceError> {
     }
 }
 
+/// Checks that a table can be one of a program's own.
+///
+/// # Errors
+/// [`PlaceError`].
+pub fn check_open_table(table: &str) -> Result<(), PlaceError> {
+    check_table(table)?;
+    if is_reserved(table) { Err(PlaceError::Reserved) } else { Ok(()) }
+}
+
+/// Whether a table is the database's own.
+pub fn is_reserved(table: &str) -> bool {
+    table.starts_with('$')
+}
+
+/// Whether a row lies under this store key.
+pub(crate) fn is_row(key: &[u8]) -> bool {
+    key.first() == Some(&TAG)
+}
+
 /// Where a row lies in the store.
 pub fn row_key(table: &str, key: &str) -> Vec<u8> {
     let mut bytes = table_prefix(table);
@@ -133,28 +155,60 @@ pub fn key_bounds(table: &str, from: Bound<&str>, to: Bound<&str>) -> (Bound<Vec
     (from, to)
 }
 
+/// The stretch of the store that holds the rows of all tables behind this one, of all tables without one.
+pub fn tables_behind(table: Option<&str>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let from = match table {
+        None => Bound::Included(vec![TAG]),
+        // Nothing lies at the end of a table itself.
+        Some(table) => key_bounds(table, Bound::Unbounded, Bound::Unbounded).1,
+    };
+    (from, Bound::Excluded(vec![TAG + 1]))
+}
+
+/// The table of a store key of a row.
+///
+/// # Errors
+/// [`RowRecordError`] when it is none.
+pub fn decode_table(bytes: &[u8]) -> Result<String, RowRecordError> {
+    pop(bytes.strip_prefix(&[TAG]).ok_or_else(|| wrong("no row"))?).map(|(table, _)| table)
+}
+
 /// The row key of a store key of `table`.
 ///
 /// # Errors
 /// [`RowRecordError`] when it is none.
 pub fn decode_key(table: &str, bytes: &[u8]) -> Result<String, RowRecordError> {
-    let wrong = |what: &str| RowRecordError { what: what.to_owned() };
-    let mut rest = bytes.strip_prefix(table_prefix(table).as_slice()).ok_or_else(|| wrong("other table"))?;
-    let mut key = Vec::with_capacity(rest.len());
+    let rest = bytes.strip_prefix(table_prefix(table).as_slice()).ok_or_else(|| wrong("other table"))?;
+    match pop(rest)? {
+        (key, []) => Ok(key),
+        _ => Err(wrong("key goes on")),
+    }
+}
+
+/// A part and what follows it.
+fn pop(mut rest: &[u8]) -> Result<(String, &[u8]), RowRecordError> {
+    let mut part = Vec::with_capacity(rest.len());
     loop {
         match rest {
-            [0, 0] => return String::from_utf8(key).map_err(|_| wrong("key is not UTF-8")),
+            [0, 0, rest @ ..] => {
+                let part = String::from_utf8(part).map_err(|_| wrong("part is not UTF-8"))?;
+                return Ok((part, rest));
+            }
             [0, 0xff, tail @ ..] => {
-                key.push(0);
+                part.push(0);
                 rest = tail;
             }
             [byte, tail @ ..] if *byte != 0 => {
-                key.push(*byte);
+                part.push(*byte);
                 rest = tail;
             }
-            _ => return Err(wrong("key does not end")),
+            _ => return Err(wrong("part does not end")),
         }
     }
+}
+
+fn wrong(what: &str) -> RowRecordError {
+    RowRecordError { what: what.to_owned() }
 }
 
 fn push(bytes: &mut Vec<u8>, part: &str) {
@@ -177,7 +231,8 @@ mod tests {
         #[test]
         fn the_store_keeps_the_order_of_keys(one in "\\PC{0,8}\0?[a-c\0]{0,4}", other in "\\PC{0,8}\0?[a-c\0]{0,4}") {
             prop_assert_eq!(row_key("t", &one).cmp(&row_key("t", &other)), one.cmp(&other));
-            prop_assert_eq!(decode_key("t", &row_key("t", &one)), Ok(one));
+            prop_assert_eq!(decode_table(&row_key(&one, &other)), Ok(one.clone()));
+            prop_assert_eq!(decode_key(&other, &row_key(&other, &one)), Ok(one));
         }
     }
 

@@ -63,7 +63,7 @@ pub enum ChangeError {
 }
 
 /// Asks and changes who is in which group. Cheap to clone, valid across restarts.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct MembershipHandle {
     slot: Slot<Message>,
     published: Arc<RwLock<Published>>,
@@ -71,6 +71,12 @@ pub struct MembershipHandle {
 
 /// What everybody may read without asking: the groups that the user wants, and who is in them.
 pub(super) type Published = BTreeMap<GroupId, (GroupInfo, Arc<Roster>)>;
+
+impl Default for MembershipHandle {
+    fn default() -> Self {
+        Self { slot: Slot::reviving(), published: Arc::default() }
+    }
+}
 
 impl MembershipHandle {
     /// Starts the actor under `parent` and points every clone of this handle at it.
@@ -87,12 +93,12 @@ impl MembershipHandle {
         self.slot.ask(|reply| Message::Create { name, reply }).await?
     }
 
-    /// Takes note that the user wants into a group: it is listed when this returns.
+    /// Takes note of an intent that was written, or taken back: the group is listed, or no longer, when this returns.
     ///
     /// # Errors
     /// [`CallError`] when nobody answers.
-    pub async fn want(&self, group: GroupId) -> Result<(), CallError> {
-        self.slot.ask(|reply| Message::Intend { group, wanted: true, reply: Some(reply) }).await
+    pub async fn heed(&self, group: GroupId) -> Result<(), CallError> {
+        self.slot.ask(|reply| Message::Intent { group, reply: Some(reply) }).await
     }
 
     /// Signs an op that gives `user` a role; `Role::None` removes.
@@ -146,8 +152,13 @@ impl MembershipHandle {
     }
 
     /// The user's intent changed: a row of the personal group became durable.
-    pub(crate) fn intend(&self, group: GroupId, wanted: bool) {
-        self.tell(Message::Intend { group, wanted, reply: None });
+    pub(crate) fn intent_moved(&self, group: GroupId) {
+        self.tell(Message::Intent { group, reply: None });
+    }
+
+    /// The node has ended: nobody is started again.
+    pub(crate) fn end(&self) {
+        self.slot.end();
     }
 
     /// The personal group was started: its rows may say what was told to nobody.

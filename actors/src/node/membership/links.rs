@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schema::frame::{ByeReason, Hello, HelloGroup, LinkFrame};
+use schema::handshake::LinkRole;
 use schema::ledger::Role;
 use schema::limits::GROUPS_MAX;
 use schema::session::ledger::{LedgerEffect, LedgerFrame, LedgerSession};
@@ -209,10 +210,15 @@ impl Links {
         }
     }
 
-    /// The user wants out.
+    /// The user wants out. A peer cannot be told so on a link that goes on, and would wait for us to catch up: what had
+    /// the group open is ended, and begins anew without it.
     pub(super) fn close_all(&mut self, group: GroupId) {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
+            let was_open = self.links[&link].open.contains_key(&group);
             self.close(link, group);
+            if was_open {
+                self.links[&link].link.close(ByeReason::Renew);
+            }
         }
     }
 
@@ -283,6 +289,19 @@ impl Links {
             }
         }
         None
+    }
+
+    /// Tells each link whether anything is shared over it: who shares nothing is let go (authority 3.9). Where we asked
+    /// to join a group, it is for those whom we dialled to say that they know nothing of it.
+    pub(super) fn acquaint(&self, entries: &Entries) {
+        for state in self.links.values() {
+            let is_ours = state.link.peer().user == self.arguments.device.user();
+            let is_asked = || {
+                state.link.role() == LinkRole::Initiator
+                    && entries.values().any(|entry| entry.is_pending(self.user()))
+            };
+            state.link.acquainted(is_ours || !state.open.is_empty() || is_asked());
+        }
     }
 
     /// Announces the groups that may be and are not yet; the first Hello goes out even when empty.

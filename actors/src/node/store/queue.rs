@@ -119,6 +119,10 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    pub(super) fn is_closing(&self) -> bool {
+        lock(&self.queue).closing
+    }
+
     /// Tells `listener`, and nobody else, when the store as a whole fails; at once when it has.
     pub(super) fn on_failure(&self, listener: Box<dyn FnOnce(StoreError) + Send>) {
         let mut failure = lock(&self.failure);

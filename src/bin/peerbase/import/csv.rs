@@ -21,10 +21,10 @@ pub(super) fn items(file: Box<dyn Read>, key: &str, numbers: &[String]) -> Resul
     }
     let columns = columns(&header)?;
     let find = |column: &str| {
-        columns.iter().position(|known| known == column).ok_or_else(|| ImportError::NoColumn {
-            column: column.to_owned(),
-            known: columns.clone(),
-        })
+        columns
+            .iter()
+            .position(|known| known == column)
+            .ok_or_else(|| ImportError::NoColumn { column: column.to_owned(), known: columns.clone() })
     };
     let key = find(key)?;
     let numbers = numbers.iter().map(|column| find(column)).collect::<Result<_, _>>()?;
@@ -92,14 +92,17 @@ impl Records {
         let mut row = Fields::new();
         let mut key = String::new();
         for (at, (cell, column)) in record.iter().zip(&self.columns).enumerate() {
-            let cell = std::str::from_utf8(cell)
-                .map_err(|_| ImportError::Utf8 { line, column: column.clone() })?;
+            let cell =
+                std::str::from_utf8(cell).map_err(|_| ImportError::Utf8 { line, column: column.clone() })?;
             if at == self.key {
                 cell.clone_into(&mut key);
             }
             let value = if self.numbers.contains(&at) {
-                let no_number =
-                    || ImportError::Number { line, column: column.clone(), cell: cell.chars().take(80).collect() };
+                let no_number = || ImportError::Number {
+                    line,
+                    column: column.clone(),
+                    cell: cell.chars().take(80).collect(),
+                };
                 number(cell).ok_or_else(no_number)?
             } else {
                 Value::String(cell.to_owned())
@@ -132,7 +135,9 @@ fn read(reader: &mut Reader<Counted>, record: &mut ByteRecord) -> Result<bool, I
     reader.read_byte_record(record).map_err(|error| {
         let what = error.to_string();
         match error.into_kind() {
-            ErrorKind::Io(cause) if cause.kind() == io::ErrorKind::FileTooLarge => ImportError::TooLarge { line },
+            ErrorKind::Io(cause) if cause.kind() == io::ErrorKind::FileTooLarge => {
+                ImportError::TooLarge { line }
+            }
             ErrorKind::Io(cause) => ImportError::Read(cause),
             _ => ImportError::Csv { line, what },
         }
@@ -212,7 +217,10 @@ mod tests {
         assert_eq!(number("-7"), Some(json!(-7)));
         assert_eq!(number("18446744073709551615"), Some(json!(u64::MAX)));
         assert_eq!(number(" 1e3 "), Some(json!(1000.0)));
-        assert_eq!([number("NaN"), number("inf"), number("1e999"), number("7,5"), number("x")], [const { None }; 5]);
+        assert_eq!(
+            [number("NaN"), number("inf"), number("1e999"), number("7,5"), number("x")],
+            [const { None }; 5]
+        );
     }
 
     #[test]

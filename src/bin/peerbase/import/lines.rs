@@ -101,7 +101,9 @@ impl<R: Read> Lines<R> {
             Some(_) => return Err(ImportError::NoExport { line }),
         }
         match (object.remove("key"), object.remove("row"), object.is_empty()) {
-            (Some(Value::String(key)), Some(Value::Object(row)), true) => Ok((key, row.into_iter().collect())),
+            (Some(Value::String(key)), Some(Value::Object(row)), true) => {
+                Ok((key, row.into_iter().collect()))
+            }
             _ => Err(ImportError::NoExport { line }),
         }
     }

@@ -1,15 +1,109 @@
 //! Whole nodes and single rows, explained to people.
 
-use peerbase::control::reply::{Backup, Explanation, Status};
+use std::fmt::Write;
+
+use peerbase::control::reply::{Backup, EndedLine, Explanation, GroupStatus, LinkLine, PeerLine, Status};
+
+use super::{line_of_revision, safe, time};
+
+/// Ends of links that are shown; `--json` has them all.
+const ENDED_MAX: usize = 5;
+/// Damages and refusals of a group that are shown.
+const TROUBLES_MAX: usize = 10;
 
 pub(super) fn of(status: &Status) -> String {
-    format!("{} links", status.links.len())
+    let Status { user, device, name, listening, dialled, links, ended, groups } = status;
+    let mut text = format!("device    {device} {}\nuser      {user}\n", safe(name));
+    let _ = writeln!(text, "listening {}", list(listening, "nowhere"));
+    let _ = writeln!(text, "dialled   {}", list(dialled, "nobody"));
+    for LinkLine { device, user, address, latency_ms, since_ms } in links {
+        let way = address.as_ref().map_or("it dialled".to_owned(), |address| safe(address).into_owned());
+        let latency = latency_ms.map_or(String::new(), |ms| format!(", {ms} ms"));
+        let since = time(i64::try_from(*since_ms).unwrap_or(i64::MAX));
+        let _ = writeln!(
+            text,
+            "link      {} of user {}, {way}, since {since}{latency}",
+            device.short(),
+            user.short()
+        );
+    }
+    for EndedLine { at_ms, address, device, why } in ended.iter().skip(ended.len().saturating_sub(ENDED_MAX))
+    {
+        let who = device.map_or(String::new(), |device| format!(" ({})", device.short()));
+        let at = time(i64::try_from(*at_ms).unwrap_or(i64::MAX));
+        let _ = writeln!(text, "ended     {}{who} at {at}: {}", safe(address), safe(why));
+    }
+    for group in groups {
+        of_group(&mut text, group);
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn of_group(text: &mut String, state: &GroupStatus) {
+    let GroupStatus { group, members, rows, peers, damaged, refused } = state;
+    let rows = rows.map_or("no answer".to_owned(), |rows| format!("{rows} rows"));
+    let (id, name) = (group.id.short(), safe(&group.name));
+    let _ =
+        writeln!(text, "group     {id} {name}: {}, {}, {members} members, {rows}", group.state, group.role);
+    for peer in peers {
+        let _ = writeln!(text, "  with    {}", of_peer(peer));
+    }
+    for line in damaged.iter().take(TROUBLES_MAX) {
+        let _ = writeln!(text, "  damaged {}: {}", line.document, safe(&line.why));
+    }
+    for line in refused.iter().rev().take(TROUBLES_MAX) {
+        let _ = writeln!(text, "  refused {}: {}", line.document, safe(&line.why));
+    }
+}
+
+fn of_peer(peer: &PeerLine) -> String {
+    format!("{}: {}", peer.device.short(), if peer.synced { "in sync" } else { "behind" })
+}
+
+fn list(items: &[String], none: &str) -> String {
+    if items.is_empty() { none.to_owned() } else { safe(&items.join(", ")).into_owned() }
 }
 
 pub(super) fn of_explanation(explanation: &Explanation) -> String {
-    explanation.what.clone()
+    let Explanation { table, key, document, row, too_deep, group, .. } = explanation;
+    let mut text = format!("row       {} of {}: {row}\n", safe(key), safe(table));
+    let _ = writeln!(text, "document  {document}");
+    let _ = writeln!(
+        text,
+        "group     {} {}: {}, {}",
+        group.id.short(),
+        safe(&group.name),
+        group.state,
+        group.role
+    );
+    let _ = writeln!(text, "changes   {}", explanation.revisions);
+    if let Some(last) = &explanation.last {
+        let _ = writeln!(text, "last      {}", line_of_revision(last));
+    }
+    let heads: Vec<String> = explanation.heads.iter().map(|head| head.short()).collect();
+    let _ = writeln!(text, "heads     {}", list(&heads, "none"));
+    if *too_deep {
+        let _ = writeln!(text, "too deep  something in it is nested too deeply to be read");
+    }
+    if let Some(why) = &explanation.quarantined {
+        let _ = writeln!(text, "set aside {}; the next device that has it hands it back", safe(why));
+    }
+    for why in &explanation.refused {
+        let _ = writeln!(text, "refused   {}", safe(why));
+    }
+    for peer in &explanation.peers {
+        let _ = writeln!(text, "with      {}", of_peer(peer));
+    }
+    if explanation.peers.is_empty() {
+        let _ = writeln!(text, "with      nobody is connected");
+    }
+    text.truncate(text.trim_end().len());
+    text
 }
 
 pub(super) fn of_backup(backup: &Backup) -> String {
-    format!("{} rows", backup.rows)
+    let Backup { groups, rows, bytes, damaged } = backup;
+    let damaged = if *damaged == 0 { String::new() } else { format!(", {damaged} damaged entries") };
+    format!("{groups} groups, {rows} rows, {bytes} bytes{damaged}")
 }

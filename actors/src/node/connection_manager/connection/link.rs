@@ -1,17 +1,19 @@
 //! A link as those above it hold it, why it ends, and what they must offer it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use schema::codec::DecodeError;
 use schema::frame::{ByeReason, LinkFrame};
 use schema::handshake::{Established, HandshakeError, LinkRole, PeerIdentity};
-use schema::limits::{FRAME_BYTES_MAX, OUTBOUND_BYTES_MAX, OUTBOUND_FRAMES_MAX};
-use tokio::sync::mpsc;
+use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, STRANGER_TIMEOUT};
+use tokio::sync::{Notify, watch};
 
+use super::outbound::{Condition, Lane, Next, Outbound, Overflow, Waiting};
 use crate::admission::Permit;
+use crate::clock::Clock;
 use crate::transport::TransportError;
 use crate::transport::framing::StreamError;
 
@@ -39,31 +41,38 @@ pub enum LinkEnd {
     #[error("peer was not reached")]
     Dial(#[source] TransportError),
     /// The peer was not reached within `DIAL_TIMEOUT`; dialled again later.
-    #[error("dialling took too long")]
+    #[error("nobody answered within {DIAL_TIMEOUT:?}; is a node there, and does a firewall let it through?")]
     DialTimeout,
     /// The peer did not prove who it is.
-    #[error("handshake failed")]
+    #[error("peer did not prove who it is")]
     Handshake(#[source] HandshakeError),
     /// The peer did not prove who it is within `HANDSHAKE_TIMEOUT`.
-    #[error("handshake took too long")]
+    #[error(
+        "peer did not prove who it is within {HANDSHAKE_TIMEOUT:?}; is it a node, and the line fast enough?"
+    )]
     HandshakeTimeout,
     /// The stream ended or broke, or carried what is no frame.
-    #[error("stream failed")]
+    #[error("stream from the peer failed")]
     Stream(#[source] StreamError),
     /// The peer sent a malformed frame.
-    #[error("malformed frame")]
+    #[error("peer sent a malformed frame; do both sides run the same version?")]
     Frame(#[source] DecodeError),
     /// The peer sent a frame that has no place after the handshake.
-    #[error("{kind} frame out of place")]
+    #[error("peer sent {kind} out of place; do both sides run the same version?")]
     OutOfPlace {
         /// Which.
         kind: &'static str,
     },
-    /// The peer has missed three pings.
-    #[error("peer is silent")]
+    /// The peer has missed three pings; dialled again later.
+    #[error("peer is silent: it missed three pings")]
     Silent,
+    /// No group was shared with the peer for `STRANGER_TIMEOUT` (authority 3.9).
+    #[error(
+        "no group in common for {STRANGER_TIMEOUT:?}; an Admin of the group must add the other side first"
+    )]
+    Stranger,
     /// The peer reads too slowly for what is sent to it; sync repairs that over the next link.
-    #[error("outbound queue is full at {queued} bytes")]
+    #[error("peer reads too slowly: {queued} bytes waited for it")]
     Overflow {
         /// Bytes that were waiting.
         queued: usize,
@@ -77,23 +86,36 @@ pub enum LinkEnd {
         max: usize,
     },
     /// The link's keys have carried `LINK_BYTES_MAX` or lasted `LINK_AGE_MAX`; dialled again for fresh ones.
-    #[error("keys of the link are worn")]
+    #[error("keys of the link are worn; it is made anew")]
     Worn,
     /// This side ended it.
-    #[error("closed here: {reason:?}")]
+    #[error("closed here: {}", words(*reason))]
     Closed {
         /// Why.
         reason: ByeReason,
     },
     /// The peer ended it.
-    #[error("closed by the peer: {reason:?}")]
+    #[error("closed by the peer: {}", words(*reason))]
     ClosedByPeer {
         /// Why.
         reason: ByeReason,
     },
     /// Something here failed while dealing with this link: a fault of ours, shown in the log.
-    #[error("connection crashed")]
+    #[error("connection crashed; the log says where")]
     Crashed,
+}
+
+/// A farewell in words, and what to do about it.
+fn words(reason: ByeReason) -> &'static str {
+    match reason {
+        ByeReason::Duplicate => "another link to the same device is kept",
+        ByeReason::Shutdown => "the node stops",
+        ByeReason::Full => "the node has as many links as it may; try again later",
+        ByeReason::Protocol => "the other side broke the protocol; do both run the same version?",
+        ByeReason::NotAuthorized => "no group in common; an Admin of the group must add the other side first",
+        ByeReason::Disconnected => "its address was taken back",
+        ByeReason::Renew => "its keys have lasted long enough; it is made anew",
+    }
 }
 
 /// The link has ended: nothing can be sent.
@@ -104,13 +126,32 @@ pub struct LinkClosed;
 /// Why a link is over, written once, by whoever ends it first.
 pub(in crate::node::connection_manager) type Fate = Arc<OnceLock<LinkEnd>>;
 
-/// What waits to be written.
-pub(super) enum Outgoing {
-    Frame(Vec<u8>),
-    /// Written only if the condition still holds when its turn comes.
-    While(Box<dyn Fn() -> bool + Send + Sync>, Vec<u8>),
-    /// The last one.
-    Bye(Vec<u8>),
+/// What waits to be written: filled from anywhere, emptied by the link's writer.
+#[derive(Default)]
+pub(super) struct Queue {
+    outbound: Mutex<Outbound>,
+    news: Notify,
+}
+
+impl Queue {
+    /// Takes the next frame, if one waits; the one before has been written.
+    pub(super) fn try_next(&self) -> Option<Next> {
+        self.lock().next()
+    }
+
+    /// Waits for the next frame; the one before has been written. For the writer alone.
+    pub(super) async fn next(&self) -> Next {
+        loop {
+            if let Some(next) = self.try_next() {
+                return next;
+            }
+            self.news.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Outbound> {
+        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One device, reached. Cheap to clone; outlives what it stands for.
@@ -123,35 +164,34 @@ struct Inner {
     id: LinkId,
     established: Established,
     fate: Fate,
-    outbound: mpsc::Sender<Outgoing>,
-    queued: Arc<AtomicUsize>,
+    queue: Arc<Queue>,
     heard: AtomicU64,
     latency: Mutex<Option<Duration>>,
+    acquainted: watch::Sender<bool>,
     /// Tells the connection to look at the link's fate.
     ended: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Link {
-    /// A link and the queue that its writer empties, counting down the second.
+    /// A link and the queue that its writer empties.
     pub(super) fn new(
         id: LinkId,
         established: Established,
         fate: Fate,
         ended: impl Fn() + Send + Sync + 'static,
-    ) -> (Self, mpsc::Receiver<Outgoing>, Arc<AtomicUsize>) {
-        let (outbound, queue) = mpsc::channel(OUTBOUND_FRAMES_MAX);
-        let queued = Arc::new(AtomicUsize::new(0));
+    ) -> (Self, Arc<Queue>) {
+        let queue = Arc::<Queue>::default();
         let inner = Inner {
             id,
             established,
             fate,
-            outbound,
-            queued: queued.clone(),
+            queue: queue.clone(),
             heard: AtomicU64::new(0),
             latency: Mutex::new(None),
+            acquainted: watch::Sender::new(true),
             ended: Box::new(ended),
         };
-        (Self { inner: Arc::new(inner) }, queue, queued)
+        (Self { inner: Arc::new(inner) }, queue)
     }
 
     /// Which link this is.
@@ -174,12 +214,13 @@ impl Link {
         self.inner.established.role
     }
 
-    /// Queues a frame for the peer. Never waits.
+    /// Queues a frame for the peer, behind what its group has queued before and whatever Hello was queued before.
+    /// Never waits.
     ///
     /// # Errors
     /// [`LinkClosed`], also when this frame has filled the queue and so ended the link.
     pub fn send(&self, frame: LinkFrame) -> Result<(), LinkClosed> {
-        self.enqueue(frame.encode(), Outgoing::Frame)
+        self.enqueue(&frame, None)
     }
 
     /// Queues a frame that is dropped, queued as it is, once `allowed` no longer holds. Never waits.
@@ -191,35 +232,46 @@ impl Link {
         allowed: impl Fn() -> bool + Send + Sync + 'static,
         frame: LinkFrame,
     ) -> Result<(), LinkClosed> {
-        self.enqueue(frame.encode(), |bytes| Outgoing::While(Box::new(allowed), bytes))
+        self.enqueue(&frame, Some(Box::new(allowed)))
     }
 
-    fn enqueue(&self, bytes: Vec<u8>, outgoing: impl FnOnce(Vec<u8>) -> Outgoing) -> Result<(), LinkClosed> {
+    fn enqueue(&self, frame: &LinkFrame, allowed: Option<Condition>) -> Result<(), LinkClosed> {
         if self.is_closed() {
             return Err(LinkClosed);
         }
+        let (lane, bytes) = (Lane::of(frame), frame.encode());
         let got = bytes.len();
         if got > FRAME_BYTES_MAX {
             self.end(LinkEnd::Oversized { got, max: FRAME_BYTES_MAX });
             return Err(LinkClosed);
         }
-        let queued = self.inner.queued.fetch_add(got, Ordering::Relaxed) + got;
-        if queued > OUTBOUND_BYTES_MAX || self.inner.outbound.try_send(outgoing(bytes)).is_err() {
-            self.inner.queued.fetch_sub(got, Ordering::Relaxed);
-            self.end(LinkEnd::Overflow { queued: queued - got });
-            return Err(LinkClosed);
+        let pushed = self.inner.queue.lock().push(lane, Waiting { bytes, allowed });
+        match pushed {
+            Ok(()) => {
+                self.inner.queue.news.notify_one();
+                Ok(())
+            }
+            Err(Overflow { queued }) => {
+                self.end(LinkEnd::Overflow { queued });
+                Err(LinkClosed)
+            }
         }
-        Ok(())
     }
 
     /// Bytes that wait to be written.
     pub fn queued_bytes(&self) -> usize {
-        self.inner.queued.load(Ordering::Relaxed)
+        self.inner.queue.lock().bytes()
     }
 
     /// The median of the last ten round trips; none before the first.
     pub fn latency(&self) -> Option<Duration> {
         *self.inner.latency.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says whether this node has any business with the peer: without any for `STRANGER_TIMEOUT`, the link ends as
+    /// [`LinkEnd::Stranger`]. Until this is first said, it has. Never waits; saying the same again changes nothing.
+    pub fn acquainted(&self, acquainted: bool) {
+        self.inner.acquainted.send_if_modified(|before| std::mem::replace(before, acquainted) != acquainted);
     }
 
     /// Ends the link and tells the peer why. The first reason counts.
@@ -238,10 +290,10 @@ impl Link {
         }
     }
 
-    /// Queues the last frame, however full the queue is in bytes.
-    pub(super) fn say_bye(&self, reason: ByeReason) -> Result<(), LinkClosed> {
-        let bye = Outgoing::Bye(LinkFrame::Bye { reason }.encode());
-        self.inner.outbound.try_send(bye).map_err(|_| LinkClosed)
+    /// Queues the last frame, however full the queue is.
+    pub(super) fn say_bye(&self, reason: ByeReason) {
+        self.inner.queue.lock().say_bye(LinkFrame::Bye { reason }.encode());
+        self.inner.queue.news.notify_one();
     }
 
     pub(super) fn fate(&self) -> &Fate {
@@ -258,6 +310,19 @@ impl Link {
 
     pub(super) fn set_latency(&self, latency: Option<Duration>) {
         *self.inner.latency.lock().unwrap_or_else(PoisonError::into_inner) = latency;
+    }
+}
+
+/// Ends the link of a peer with whom nothing is shared for too long.
+pub(super) async fn let_strangers_go(clock: Clock, link: Link) {
+    let mut acquainted = link.inner.acquainted.subscribe();
+    // The link, which is held here, keeps the sender.
+    while acquainted.wait_for(|acquainted| !acquainted).await.is_ok() {
+        let met = acquainted.wait_for(|acquainted| *acquainted);
+        if clock.timeout(STRANGER_TIMEOUT, met).await.is_err() {
+            link.end(LinkEnd::Stranger);
+            return;
+        }
     }
 }
 

@@ -1,17 +1,14 @@
 //! The tasks of a connection: meeting the peer, reading from it, writing to it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use schema::DeviceId;
 use schema::device::DeviceIdentity;
 use schema::frame::LinkFrame;
 use schema::handshake::{Established, HANDSHAKE_BYTES_MAX, Handshake, RecordError, Records, Step, Terms};
 use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
-use tokio::sync::mpsc;
 
-use super::link::{Link, LinkEnd, Outgoing};
+use super::link::{Link, LinkEnd, Queue};
+use super::outbound::{Next, Waiting};
 use crate::admission::{Admission, Permit};
 use crate::clock::Clock;
 use crate::transport::framing::{FrameReader, FrameWriter, StreamError, read_message, write_messages};
@@ -124,36 +121,26 @@ pub(super) async fn read(
 }
 
 /// Writes what is queued, together what is queued together, up to and with a Bye.
-pub(super) async fn write(
-    mut writer: Writer,
-    mut queue: mpsc::Receiver<Outgoing>,
-    queued: Arc<AtomicUsize>,
-) -> Result<(), LinkEnd> {
-    let mut next = queue.recv().await;
-    while let Some(outgoing) = next {
-        match outgoing {
-            Outgoing::Frame(bytes) => {
-                writer.write(&bytes).await.map_err(stream_end)?;
-                queued.fetch_sub(bytes.len(), Ordering::Relaxed);
+pub(super) async fn write(mut writer: Writer, queue: &Queue) -> Result<(), LinkEnd> {
+    loop {
+        let next = match queue.try_next() {
+            Some(next) => next,
+            None => {
+                writer.flush().await.map_err(stream_end)?;
+                queue.next().await
             }
-            Outgoing::While(allowed, bytes) => {
-                if allowed() {
+        };
+        match next {
+            Next::Frame(Waiting { bytes, allowed }) => {
+                if allowed.is_none_or(|allowed| allowed()) {
                     writer.write(&bytes).await.map_err(stream_end)?;
                 }
-                queued.fetch_sub(bytes.len(), Ordering::Relaxed);
             }
-            Outgoing::Bye(bytes) => {
+            Next::Bye(bytes) => {
                 writer.write(&bytes).await.map_err(stream_end)?;
                 break;
             }
         }
-        next = match queue.try_recv() {
-            Ok(more) => Some(more),
-            Err(_) => {
-                writer.flush().await.map_err(stream_end)?;
-                queue.recv().await
-            }
-        };
     }
     writer.flush().await.map_err(stream_end)?;
     // The peer has closed first: then it knows.

@@ -62,9 +62,9 @@ impl Lists {
     /// Every row, by table and key.
     pub(super) fn shown(&self) -> Result<Vec<Shown>, ReadError> {
         let mut rows = Vec::new();
-        show(&self.tasks, &mut rows)?;
-        show(&self.seeds, &mut rows)?;
-        show(&self.diary, &mut rows)?;
+        show(TASKS.name(), &self.tasks, &mut rows)?;
+        show(SEEDS.name(), &self.seeds, &mut rows)?;
+        show(DIARY.name(), &self.diary, &mut rows)?;
         Ok(rows)
     }
 
@@ -88,13 +88,13 @@ pub(super) fn task(what: &str, who: Option<&str>) -> Task {
     Task { what: what.to_owned(), who: who.map(str::to_owned), done: false }
 }
 
-fn show<T>(table: &Table<T>, rows: &mut Vec<Shown>) -> Result<(), ReadError>
+fn show<T>(name: &'static str, table: &Table<T>, rows: &mut Vec<Shown>) -> Result<(), ReadError>
 where
     T: Serialize + for<'de> Deserialize<'de> + fmt::Display,
 {
     for row in table.iter() {
         let row = row?;
-        rows.push(Shown { table: table.name(), key: row.key().to_owned(), cell: row.value()?.to_string() });
+        rows.push(Shown { table: name, key: row.key().to_owned(), cell: row.value()?.to_string() });
     }
     Ok(())
 }

@@ -1,0 +1,227 @@
+//! What a node is like as a whole, and why a row is as it is.
+
+use schema::DocumentId;
+use serde::{Deserialize, Serialize};
+
+use super::{GroupLine, RevisionLine};
+use crate::{ChangeHash, DeviceId, RowState, UserId};
+
+/// What a node is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The user.
+    pub user: UserId,
+    /// The device.
+    pub device: DeviceId,
+    /// What people call it.
+    pub name: String,
+    /// Where it listens.
+    pub listening: Vec<String>,
+    /// Whom it dials whenever there is no link.
+    pub dialled: Vec<String>,
+    /// The devices that it is linked with.
+    pub links: Vec<LinkLine>,
+    /// Links that ended or never came about, oldest first.
+    pub ended: Vec<EndedLine>,
+    /// The groups.
+    pub groups: Vec<GroupStatus>,
+}
+
+/// A link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkLine {
+    /// With which device.
+    pub device: DeviceId,
+    /// Whose.
+    pub user: UserId,
+    /// Where it was dialled; none where it was accepted.
+    pub address: Option<String>,
+    /// How long a frame takes there and back, milliseconds.
+    pub latency_ms: Option<u64>,
+    /// Since when, milliseconds since the Unix epoch.
+    pub since_ms: u64,
+}
+
+/// A link that is over, or never was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedLine {
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Where the peer was.
+    pub address: String,
+    /// Who it was, if it proved that.
+    pub device: Option<DeviceId>,
+    /// Why.
+    pub why: String,
+}
+
+/// How one group is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Which group, and this user in it.
+    #[serde(flatten)]
+    pub group: GroupLine,
+    /// How many members it has.
+    pub members: usize,
+    /// Its rows, removed ones included; none when it does not answer.
+    pub rows: Option<usize>,
+    /// Its connected devices.
+    pub peers: Vec<PeerLine>,
+    /// Documents that are damaged on the disk, and how.
+    pub damaged: Vec<DocumentLine>,
+    /// What was refused lately, here or by a peer.
+    pub refused: Vec<DocumentLine>,
+}
+
+/// A device of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerLine {
+    /// Which device.
+    pub device: DeviceId,
+    /// Whether it has the same rows.
+    pub synced: bool,
+}
+
+/// Something about a document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentLine {
+    /// Which.
+    pub document: String,
+    /// What.
+    pub why: String,
+}
+
+/// What is known of a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The row's table.
+    pub table: String,
+    /// The row's key.
+    pub key: String,
+    /// Its document.
+    pub document: String,
+    /// `present`, `removed`, `absent` or `damaged`.
+    pub row: String,
+    /// Something in it is nested too deeply to be read.
+    pub too_deep: bool,
+    /// The group.
+    pub group: GroupLine,
+    /// The heads of its document.
+    pub heads: Vec<ChangeHash>,
+    /// How many changes made it.
+    pub revisions: usize,
+    /// The newest of them.
+    pub last: Option<RevisionLine>,
+    /// Why its document is set aside.
+    pub quarantined: Option<String>,
+    /// Changes of it that were refused lately, and why.
+    pub refused: Vec<String>,
+    /// The connected devices of the group.
+    pub peers: Vec<PeerLine>,
+}
+
+/// What a copy of the database holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// Groups.
+    pub groups: usize,
+    /// Rows, removed ones included.
+    pub rows: u64,
+    /// What is stored of them, bytes.
+    pub bytes: u64,
+    /// Entries that are damaged, in the database as in its copy.
+    pub damaged: u64,
+}
+
+impl From<crate::NodeStatus> for Status {
+    fn from(status: crate::NodeStatus) -> Self {
+        let links = status.links.into_iter().map(|link| LinkLine {
+            device: link.device,
+            user: link.user,
+            address: link.address,
+            latency_ms: link.latency.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            since_ms: link.since.as_millis(),
+        });
+        let ended = status.ended.into_iter().map(|ended| EndedLine {
+            at_ms: ended.at.as_millis(),
+            address: ended.address,
+            device: ended.device,
+            why: whole(&ended.end),
+        });
+        Self {
+            user: status.user,
+            device: status.device,
+            name: status.label,
+            listening: status.listening,
+            dialled: status.dialled,
+            links: links.collect(),
+            ended: ended.collect(),
+            groups: status.groups.into_iter().map(GroupStatus::from).collect(),
+        }
+    }
+}
+
+impl From<crate::GroupReport> for GroupStatus {
+    fn from(report: crate::GroupReport) -> Self {
+        let rows = report.status.as_ref().map(|status| status.documents);
+        let status = report.status.unwrap_or_default();
+        let damaged = status.quarantined.into_iter().map(|(document, why)| line(document, why));
+        let refused = status.refusals.into_iter().map(|(document, why)| line(document, whole(&why)));
+        Self {
+            group: report.info.into(),
+            members: report.members,
+            rows,
+            peers: report.peers.into_iter().map(PeerLine::from).collect(),
+            damaged: damaged.collect(),
+            refused: refused.collect(),
+        }
+    }
+}
+
+impl From<crate::PeerStatus> for PeerLine {
+    fn from(peer: crate::PeerStatus) -> Self {
+        Self { device: peer.device, synced: peer.synced }
+    }
+}
+
+impl From<crate::Explanation> for Explanation {
+    fn from(explanation: crate::Explanation) -> Self {
+        let row = match explanation.row {
+            RowState::Present => "present",
+            RowState::Removed => "removed",
+            RowState::Absent => "absent",
+            RowState::Damaged => "damaged",
+        };
+        Self {
+            table: explanation.table,
+            key: explanation.key,
+            document: explanation.document.to_string(),
+            row: row.to_owned(),
+            too_deep: explanation.too_deep,
+            group: explanation.group.into(),
+            heads: explanation.heads,
+            revisions: explanation.revisions,
+            last: explanation.last.map(RevisionLine::from),
+            quarantined: explanation.quarantined,
+            refused: explanation.refusals.iter().map(|refusal| whole(refusal)).collect(),
+            peers: explanation.peers.into_iter().map(PeerLine::from).collect(),
+        }
+    }
+}
+
+impl From<crate::Backup> for Backup {
+    fn from(backup: crate::Backup) -> Self {
+        let crate::Backup { groups, rows, bytes, damaged } = backup;
+        Self { groups, rows, bytes, damaged }
+    }
+}
+
+fn line(document: DocumentId, why: String) -> DocumentLine {
+    DocumentLine { document: document.to_string(), why }
+}
+
+/// An error and its causes in one line.
+fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
+}

@@ -1,0 +1,117 @@
+//! What a node is doing: where it listens, to whom it is linked, how its groups are.
+
+use actors::node::connection_manager::{Ended, LinkEnd, LinkStatus};
+use actors::node::group::{GroupStatus, PeerStatus};
+use schema::{DeviceId, Timestamp, UserId};
+
+use super::Node;
+use crate::GroupInfo;
+use crate::error::GroupError;
+
+/// What a node is doing.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// The user whose device this is.
+    pub user: UserId,
+    /// This device.
+    pub device: DeviceId,
+    /// What people call this device.
+    pub label: String,
+    /// The addresses at which it listens.
+    pub listening: Vec<String>,
+    /// The addresses that it dials whenever there is no link.
+    pub dialled: Vec<String>,
+    /// The links, one a device.
+    pub links: Vec<LinkStatus>,
+    /// The last 64 links that ended or never came about, oldest first.
+    pub ended: Vec<EndedLink>,
+    /// The groups that this user takes part in or asked to, by id; without the personal group.
+    pub groups: Vec<GroupReport>,
+}
+
+/// A link that is over, or never was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedLink {
+    /// When, by this device's clock.
+    pub at: Timestamp,
+    /// Where the peer was.
+    pub address: String,
+    /// Who it was, if it proved that.
+    pub device: Option<DeviceId>,
+    /// Why.
+    pub end: LinkEnd,
+}
+
+impl From<Ended> for EndedLink {
+    fn from(Ended { at, address, device, end }: Ended) -> Self {
+        Self { at, address, device, end }
+    }
+}
+
+/// How one group is.
+#[derive(Clone, Debug)]
+pub struct GroupReport {
+    /// Name, state and this user's role.
+    pub info: GroupInfo,
+    /// How many members it has.
+    pub members: usize,
+    /// Its connected devices, and whether each has what this one has.
+    pub peers: Vec<PeerStatus>,
+    /// Its rows, what of it is damaged, and what was refused lately; none when it is out of service or does not answer.
+    pub status: Option<GroupStatus>,
+}
+
+impl Node {
+    /// What this node is doing, for people and programs that watch over it.
+    ///
+    /// ```
+    /// # use peerbase::Node;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let node = Node::in_memory().await?;
+    /// # node.create_group("Garden club").await?;
+    /// let status = node.status().await?;
+    /// for group in &status.groups {
+    ///     let rows = group.status.as_ref().map(|status| status.documents);
+    ///     println!("{}: {} members, {rows:?} rows", group.info.name, group.members);
+    /// }
+    /// # assert_eq!(status.groups.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`GroupError::Call`] when the node is closed or does not answer.
+    pub async fn status(&self) -> Result<NodeStatus, GroupError> {
+        let (connections, membership) = (self.handle.connections(), self.handle.membership());
+        let links = connections.status().await?;
+        let ended = connections.ends().await?;
+        // Together: of many groups some may be slow to answer.
+        let asked = self.groups().into_iter().map(|info| {
+            let handle = self.handle.group(info.id);
+            let members = membership.roster(info.id).map_or(0, |roster| roster.members().count());
+            self.clock.spawn(async move {
+                let peers = handle.as_ref().map(|handle| handle.peers().borrow().clone()).unwrap_or_default();
+                let status = match handle {
+                    Some(handle) => handle.status().await.ok(),
+                    None => None,
+                };
+                GroupReport { info, members, peers, status }
+            })
+        });
+        let mut groups = Vec::new();
+        for group in asked.collect::<Vec<_>>() {
+            groups.extend(group.await.ok());
+        }
+        Ok(NodeStatus {
+            user: self.user_id(),
+            device: self.device,
+            label: self.name.as_ref().to_owned(),
+            listening: connections.listening(),
+            dialled: connections.dialled(),
+            links,
+            ended: ended.into_iter().map(EndedLink::from).collect(),
+            groups,
+        })
+    }
+}
