@@ -65,14 +65,16 @@ impl Client {
         Ok(Self { stream })
     }
 
-    /// Says what is wanted.
+    /// Says what is wanted. Of a node that hung up meanwhile [`Client::next`] tells what it said last.
     ///
     /// # Errors
     /// [`ControlError`]; unless it is [`ControlError::TooLong`] it may have been heard.
     pub async fn ask(&mut self, request: &Request) -> Result<(), ControlError> {
-        tokio::time::timeout(SILENCE_MAX, wire::write(&mut self.stream, request))
-            .await
-            .map_err(|_| ControlError::Silent)?
+        let asking = tokio::time::timeout(SILENCE_MAX, wire::write(&mut self.stream, request));
+        match asking.await.map_err(|_| ControlError::Silent)? {
+            Err(ControlError::HungUp) => Ok(()),
+            asked => asked,
+        }
     }
 
     /// Waits for the next answer.
