@@ -295,14 +295,8 @@ async fn whoever_was_removed_is_told_to_ask_a_person() {
     let token = hello::token(id, &h, LinkRole::Responder);
     let declined = LinkFrame::Declined { token, reason: DeclineReason::Removed };
     let heard = everything_heard(&mut ben).await;
-    assert_eq!(heard.last(), Some(&declined), "{heard:?}");
+    assert!(heard.ends_with(&[declined, FAREWELL]), "{heard:?}");
     assert!(home.members().iter().all(|member| member.user != user));
-    home.add_member(user, Role::Reader).await.unwrap();
-    let heard = everything_heard(&mut ben).await;
-    assert!(
-        matches!(&heard[..], [LinkFrame::Hello(hello), ..] if hello.groups[0].token == token),
-        "{heard:?}"
-    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -77,7 +77,6 @@ pub struct NodeHandle {
 #[derive(Clone)]
 pub(crate) struct NodeNews {
     slot: Slot<Message>,
-    connections: ConnectionManagerHandle,
 }
 
 impl NodeNews {
@@ -117,12 +116,6 @@ impl StartError {
             },
             other => other.into(),
         })
-    }
-
-    /// Who was a stranger may be none now: addresses are not left alone any longer.
-    pub(crate) fn meet(&self) {
-        // While it starts or closes there is nobody to dial.
-        let _ = self.connections.network_changed();
     }
 }
 
@@ -304,10 +297,7 @@ impl State {
                     groups: self.handle.groups.clone(),
                     connections: self.handle.connections.clone(),
                     routes: self.routes.clone(),
-                    node: NodeNews {
-                        slot: self.handle.slot.clone(),
-                        connections: self.handle.connections.clone(),
-                    },
+                    node: NodeNews { slot: self.handle.slot.clone() },
                     events: self.handle.events.clone(),
                 };
                 let id = self.handle.membership.start(arguments, parent).await?;

@@ -205,7 +205,7 @@ impl State {
         match self.admit(group, gained, None).await? {
             Verdict { refused: Some(refusal), .. } => Err(refusal.into()),
             _ => {
-                self.arguments.node.meet();
+                self.meet();
                 Ok(id)
             }
         }
@@ -342,7 +342,7 @@ impl State {
         if wanted {
             self.publish(group);
             self.arguments.node.want_group(group);
-            self.arguments.node.meet();
+            self.meet();
             self.links.consider(group, &self.entries);
         } else {
             self.links.close_all(group);
@@ -367,6 +367,12 @@ impl State {
         let verdict = self.admit(group, came.gained, Some(link)).await?;
         self.links.admitted(link, group, last, verdict.missing, &self.entries);
         Ok(())
+    }
+
+    /// Who was a stranger may be none now: addresses are not left alone any longer.
+    fn meet(&self) {
+        // While the node starts or closes there is nobody to dial.
+        let _ = self.arguments.connections.network_changed();
     }
 
     fn user(&self) -> UserId {

@@ -162,11 +162,8 @@ proptest! {
             prop_assert_eq!((number, frame.bytes.len()), (first, length), "the lane's order");
             prop_assert!(waiting[0].iter().all(|(hello, _)| *hello > number), "overtook a Hello");
             overtaken.retain(|(waits, _), _| *waits != lane);
-            for waits in 2..LANES.len() {
-                if waits == lane || lane < 2 {
-                    continue;
-                }
-                let Some((_, length)) = waiting[waits].first() else { continue };
+            for (waits, frames) in waiting.iter().enumerate().skip(2) {
+                let Some((_, length)) = frames.first().filter(|_| waits != lane && lane >= 2) else { continue };
                 let written = overtaken.entry((waits, lane)).or_default();
                 *written += frame.bytes.len();
                 let turns = length.div_ceil(QUANTUM_BYTES);
