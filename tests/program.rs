@@ -312,7 +312,7 @@ fn stranger(mut with: impl FnMut(std::net::TcpStream) + Send + 'static) -> Strin
 #[allow(clippy::disallowed_methods, reason = "how long it takes is what is tested")]
 fn an_address_where_no_peer_answers_is_an_error_within_seconds() {
     let home = Home::new();
-    let silent = stranger(|stream| std::mem::forget(stream));
+    let silent = stranger(std::mem::forget);
     let http = stranger(|mut stream| {
         let _ = stream.read(&mut [0; 4096]);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");

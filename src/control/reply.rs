@@ -39,9 +39,9 @@ pub enum Reply {
     /// Rows are durable.
     Written(Written),
     /// What the node has, whom it is linked with, what is wrong.
-    Status(Status),
+    Status(Box<Status>),
     /// Where a row stands with every device.
-    Explanation(Explanation),
+    Explanation(Box<Explanation>),
     /// A copy of the database.
     Backup(Backup),
     /// It is done and there is nothing to tell.

@@ -87,7 +87,7 @@ pub(super) async fn connect(
 }
 
 pub(super) async fn status(node: &Node, replies: &Replies) -> Result<(), Failure> {
-    replies.send(Reply::Status(node.status().await?.into())).await
+    replies.send(Reply::Status(Box::new(node.status().await?.into()))).await
 }
 
 pub(super) async fn backup(node: &Node, folder: &Path, replies: &Replies) -> Result<(), Failure> {

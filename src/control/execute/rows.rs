@@ -122,5 +122,5 @@ fn line(table: &str, key: &str, row: Fields) -> RowLine {
 /// Where a row stands with every device, and why.
 pub(super) async fn explain(group: &Group, table: &str, key: &str, replies: &Replies) -> Result<(), Failure> {
     let explanation = group.explain(table, key).await?;
-    replies.send(Reply::Explanation(explanation.into())).await
+    replies.send(Reply::Explanation(Box::new(explanation.into()))).await
 }
