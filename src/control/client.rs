@@ -52,7 +52,11 @@ impl Client {
             }
         };
         let greeted = tokio::time::timeout(GREETING_TIMEOUT, async {
-            wire::write(&mut stream, &Greeting::ours()).await?;
+            // Who hangs up at once may have said why: so what was not heard is no error yet.
+            match wire::write(&mut stream, &Greeting::ours()).await {
+                Err(ControlError::HungUp) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
             wire::read::<Greeting>(&mut stream).await
         });
         let greeting = greeted.await.map_err(|_| ControlError::Silent)??;
