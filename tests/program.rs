@@ -435,8 +435,10 @@ fn a_client_that_stalls_or_talks_nonsense_harms_nobody() {
     for client in &mut clients {
         client.set_read_timeout(Some(process::DEADLINE)).unwrap();
         let mut told = Vec::new();
-        client.read_to_end(&mut told).unwrap();
-        assert!(told.len() < 1_000, "each is let go");
+        if let Err(error) = client.read_to_end(&mut told) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "each is let go");
+        }
+        assert!(told.len() < 1_000);
     }
 }
 

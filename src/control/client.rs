@@ -52,7 +52,11 @@ impl Client {
             }
         };
         let greeted = tokio::time::timeout(GREETING_TIMEOUT, async {
-            wire::write(&mut stream, &Greeting::ours()).await?;
+            // Who hangs up at once may have said why: so what was not heard is no error yet.
+            match wire::write(&mut stream, &Greeting::ours()).await {
+                Err(ControlError::HungUp) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
             wire::read::<Greeting>(&mut stream).await
         });
         let greeting = greeted.await.map_err(|_| ControlError::Silent)??;
@@ -65,14 +69,16 @@ impl Client {
         Ok(Self { stream })
     }
 
-    /// Says what is wanted.
+    /// Says what is wanted. Of a node that hung up meanwhile [`Client::next`] tells what it said last.
     ///
     /// # Errors
     /// [`ControlError`]; unless it is [`ControlError::TooLong`] it may have been heard.
     pub async fn ask(&mut self, request: &Request) -> Result<(), ControlError> {
-        tokio::time::timeout(SILENCE_MAX, wire::write(&mut self.stream, request))
-            .await
-            .map_err(|_| ControlError::Silent)?
+        let asking = tokio::time::timeout(SILENCE_MAX, wire::write(&mut self.stream, request));
+        match asking.await.map_err(|_| ControlError::Silent)? {
+            Err(ControlError::HungUp) => Ok(()),
+            asked => asked,
+        }
     }
 
     /// Waits for the next answer.

@@ -35,11 +35,6 @@ pub(crate) struct Door<'d> {
     own: Option<Node>,
 }
 
-enum Reached {
-    Serving(Client),
-    Own(Box<Node>),
-}
-
 /// Asks one thing and prints what comes.
 pub(crate) async fn ask(
     data: &Data,
@@ -76,25 +71,24 @@ impl<'d> Door<'d> {
     ) -> Result<(), Trouble> {
         let patience = Patience::new();
         loop {
-            match self.reach(&patience).await? {
-                Reached::Own(node) => return ask_own(&node, request, &mut take).await,
-                Reached::Serving(client) => match ask_serving(client, &request, &mut take).await {
-                    Err(Asked::NotBegun) if patience.wait().await => {}
-                    Err(Asked::NotBegun) => return Err(self.data.locked()),
-                    Err(Asked::Trouble(trouble)) => return Err(trouble),
-                    Ok(()) => return Ok(()),
-                },
+            if let Some(node) = &self.own {
+                return ask_own(node, request, &mut take).await;
+            }
+            let Some(client) = self.reach(&patience).await? else { continue };
+            match ask_serving(client, &request, &mut take).await {
+                Err(Asked::NotBegun) if patience.wait().await => {}
+                Err(Asked::NotBegun) => return Err(self.data.locked()),
+                Err(Asked::Trouble(trouble)) => return Err(trouble),
+                Ok(()) => return Ok(()),
             }
         }
     }
 
-    async fn reach(&mut self, patience: &Patience) -> Result<Reached, Trouble> {
-        if let Some(node) = &self.own {
-            return Ok(Reached::Own(Box::new(node.clone())));
-        }
+    /// The node that serves; none: the database is open, and is this command's own.
+    async fn reach(&mut self, patience: &Patience) -> Result<Option<Client>, Trouble> {
         loop {
             match Client::connect(self.data.folder()).await {
-                Ok(client) => return Ok(Reached::Serving(client)),
+                Ok(client) => return Ok(Some(client)),
                 // There is none, or it is just stopping: then the database is free, or will be.
                 Err(ControlError::NoServer | ControlError::HungUp) => {}
                 Err(error) => return Err(error.into()),
@@ -108,8 +102,8 @@ impl<'d> Door<'d> {
                 if matches!(self.need, Need::Linked | Need::AnyLinked) {
                     dial(&node, &config.connect);
                 }
-                self.own = Some(node.clone());
-                return Ok(Reached::Own(Box::new(node)));
+                self.own = Some(node);
+                return Ok(None);
             }
             if !patience.wait().await {
                 return Err(self.data.locked());

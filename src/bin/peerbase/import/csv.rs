@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 use peerbase::control::Fields;
@@ -12,9 +11,8 @@ use super::{ImportError, Item, Items, ROW_BYTES_MAX};
 
 /// The rows of a file.
 pub(super) fn items(file: Box<dyn Read>, key: &str, numbers: &[String]) -> Result<Items, ImportError> {
-    let quotes = Quotes::default();
-    let counted = Counted { file, at: 0, since_record: 0, quotes: quotes.clone() };
-    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(counted);
+    let source = Source { file, passed: 0, raw: Vec::new(), ended: false };
+    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(source);
     let mut header = ByteRecord::new();
     if !read(&mut reader, &mut header)? {
         return Err(ImportError::NoHeader);
@@ -28,7 +26,7 @@ pub(super) fn items(file: Box<dyn Read>, key: &str, numbers: &[String]) -> Resul
     };
     let key = find(key)?;
     let numbers = numbers.iter().map(|column| find(column)).collect::<Result<_, _>>()?;
-    Ok(Box::new(Records { reader, quotes, columns, key, numbers, done: false }))
+    Ok(Box::new(Records { reader, columns, key, numbers, done: false }))
 }
 
 /// The header's names, each once.
@@ -50,8 +48,7 @@ fn columns(header: &ByteRecord) -> Result<Vec<String>, ImportError> {
 }
 
 struct Records {
-    reader: Reader<Counted>,
-    quotes: Quotes,
+    reader: Reader<Source>,
     columns: Vec<String>,
     key: usize,
     numbers: BTreeSet<usize>,
@@ -74,17 +71,20 @@ impl Iterator for Records {
 impl Records {
     fn record(&mut self) -> Result<Option<Item>, ImportError> {
         let mut record = ByteRecord::new();
-        let start = self.reader.position().byte();
+        let start = self.reader.position().line();
         if !read(&mut self.reader, &mut record)? {
             return Ok(None);
         }
-        let (line, end) = (record.position().map_or(0, |at| at.line()), self.reader.position().byte());
+        let end = self.reader.position().byte();
+        let raw = self.reader.get_ref().record(end);
+        // Empty lines, and half of the line break before, count as the record's own.
+        let breaks = raw.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+        let line = start + breaks.filter(|byte| **byte == b'\n').count() as u64;
         // A quote that is never closed takes in the rest of the file, which then looks like one cell.
-        if self.reader.is_done() && self.quotes.are_odd(start, end) {
+        if self.reader.get_ref().ended && raw.iter().filter(|byte| **byte == b'"').count() % 2 == 1 {
             let column = self.columns.get(record.len().saturating_sub(1)).cloned().unwrap_or_default();
             return Err(ImportError::Quote { line, column });
         }
-        self.quotes.forget(end);
         let (got, expected) = (record.len() as u64, self.columns.len() as u64);
         if got != expected {
             return Err(ImportError::Cells { line, got, expected });
@@ -129,10 +129,11 @@ fn number(cell: &str) -> Option<Value> {
     Number::from_f64(cell.parse().ok()?).map(Value::Number)
 }
 
-fn read(reader: &mut Reader<Counted>, record: &mut ByteRecord) -> Result<bool, ImportError> {
-    let line = reader.position().line();
-    reader.get_mut().since_record = 0;
+fn read(reader: &mut Reader<Source>, record: &mut ByteRecord) -> Result<bool, ImportError> {
+    let start = reader.position().clone();
+    reader.get_mut().begin(start.byte());
     reader.read_byte_record(record).map_err(|error| {
+        let line = start.line();
         let what = error.to_string();
         match error.into_kind() {
             ErrorKind::Io(cause) if cause.kind() == io::ErrorKind::FileTooLarge => {
@@ -144,43 +145,38 @@ fn read(reader: &mut Reader<Counted>, record: &mut ByteRecord) -> Result<bool, I
     })
 }
 
-/// Where the quotes are that the reader has not passed yet.
-#[derive(Clone, Default)]
-struct Quotes(Arc<Mutex<Vec<u64>>>);
-
-impl Quotes {
-    fn note(&self, at: u64, bytes: &[u8]) {
-        let quotes = bytes.iter().zip(at..).filter(|(byte, _)| **byte == b'"').map(|(_, at)| at);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(quotes);
-    }
-
-    fn are_odd(&self, start: u64, end: u64) -> bool {
-        let quotes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        quotes.iter().filter(|at| (start..end).contains(*at)).count() % 2 == 1
-    }
-
-    fn forget(&self, before: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|at| *at >= before);
-    }
-}
-
-/// The file as it is read: notes quotes, and stops where one record takes too much of it.
-struct Counted {
+/// The file as it is read: keeps the bytes of the record that is being read, and stops where there are too many.
+struct Source {
     file: Box<dyn Read>,
-    at: u64,
-    since_record: usize,
-    quotes: Quotes,
+    /// Bytes of the file before `raw`.
+    passed: u64,
+    raw: Vec<u8>,
+    ended: bool,
 }
 
-impl Read for Counted {
+impl Source {
+    /// Forgets the bytes before a record.
+    fn begin(&mut self, record: u64) {
+        let before = usize::try_from(record.saturating_sub(self.passed)).unwrap_or(usize::MAX);
+        self.raw.drain(..before.min(self.raw.len()));
+        self.passed = record;
+    }
+
+    /// The bytes of the record up to here.
+    fn record(&self, end: u64) -> &[u8] {
+        let length = usize::try_from(end.saturating_sub(self.passed)).unwrap_or(usize::MAX);
+        &self.raw[..length.min(self.raw.len())]
+    }
+}
+
+impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.since_record > ROW_BYTES_MAX {
+        if self.raw.len() > ROW_BYTES_MAX {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let got = self.file.read(buffer)?;
-        self.quotes.note(self.at, &buffer[..got]);
-        self.at += got as u64;
-        self.since_record += got;
+        self.ended = got == 0 && !buffer.is_empty();
+        self.raw.extend_from_slice(&buffer[..got]);
         Ok(got)
     }
 }
