@@ -56,3 +56,26 @@ async fn two_nodes_meet_over_the_loopback_and_one_that_was_away_catches_up() {
     ada.close().await;
     ben.close().await;
 }
+
+/// On the loopback the group's actor is often started only after the peer has said its first word: that word is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_is_asked_for_over_a_link_that_is_up_gets_in_sync_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let ada = Node::builder(folder.path().join("ada")).name("ada").open().await.unwrap();
+    let ben = Node::builder(folder.path().join("ben")).name("ben").open().await.unwrap();
+    let address = ada.listen("127.0.0.1:0").await.unwrap();
+    ben.connect(&address).await.unwrap();
+
+    for round in 0..10 {
+        let here = ada.create_group("Garden club").await.unwrap();
+        here.add_member(ben.user_id(), Role::Writer).await.unwrap();
+        let there = ben.request_group(here.id()).await.unwrap();
+        here.table(TASKS).put("basil", &"water the basil".to_owned()).await.unwrap();
+        until_read(&ben, here.id(), "basil", "water the basil").await;
+        for group in [&here, &there] {
+            group.synced(DEADLINE).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+    }
+    ada.close().await;
+    ben.close().await;
+}

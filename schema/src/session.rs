@@ -47,6 +47,8 @@ pub struct Session {
     era: u64,
     /// The peer has answered our opening: what it says from then on is meant for this session.
     ready: bool,
+    /// Of the peer's opening that was heard last; one that is repeated begins nothing anew.
+    their_era: Option<u64>,
     their_root: Option<[u8; 32]>,
     /// Their root came after the last walk began, so it is worth walking.
     fresh: bool,
@@ -103,6 +105,7 @@ impl Session {
             initiator,
             era,
             ready: false,
+            their_era: None,
             their_root: None,
             fresh: false,
             answer_due: false,
@@ -189,12 +192,18 @@ impl Session {
         match frame {
             SessionFrame::Root { root, why, .. } => {
                 if let RootWhy::Opening { era } = why {
-                    if self.ready {
+                    let anew = self.their_era != Some(era);
+                    if self.ready && anew {
                         // The peer begins anew, and so do we; what it owed is void.
                         *self = Self { ready: true, ..Self::new(now, self.initiator, self.era, root) };
                     }
+                    self.their_era = Some(era);
                     let ours = documents.root().map_err(StepError::Local)?;
                     self.announce(ours, RootWhy::Answer { era }, documents, effects);
+                    if !self.ready && anew {
+                        // Ours may have come when nobody was there yet: then it is owed an answer for ever.
+                        self.announce(ours, RootWhy::Opening { era: self.era }, documents, effects);
+                    }
                 }
                 self.ready |= why == RootWhy::Answer { era: self.era };
                 self.their_root = Some(root);

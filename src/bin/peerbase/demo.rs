@@ -1,151 +1,123 @@
-//! Three devices of a garden club, cut apart and merged before your eyes.
+//! The demo: a story on three nodes, and the program itself at a real size. Both check what they promise.
 
-mod acts;
-mod lists;
+mod place;
 mod promises;
+mod scale;
 mod screen;
-mod world;
+mod stage;
+mod story;
 
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use actors::clock::Clock;
+use clap::ValueEnum;
 
-use self::acts::{ACTS, Act};
-use self::promises::{Promises, chain};
-use self::screen::Screen;
-use self::world::{LATENCY_MS, Trouble, World};
+use self::place::Place;
+use self::promises::chain;
 
-/// How long the whole story may take: it takes a few seconds, and a viewer is not kept waiting for a broken one.
-const STORY_MAX: Duration = Duration::from_secs(25);
 /// How long nodes may take to close, and tasks that are left to end.
 const CLOSE_MAX: Duration = Duration::from_secs(3);
+
+/// Why an act could not go on; told with its causes.
+type Trouble = Box<dyn Error + Send + Sync>;
 
 /// How the demo is run.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Draws the network's latencies
-    #[arg(long, value_name = "N", default_value_t = 7)]
-    seed: u64,
+    /// What is shown
+    #[arg(value_enum, default_value_t = Show::Story)]
+    show: Show,
+    /// Makes the databases in DIR/ada, DIR/ben and DIR/cid and leaves them there; DIR is absent or empty
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
 }
 
-/// The story as it is told.
-struct Story {
-    world: World,
-    screen: Screen,
-    promises: Promises,
-    act: Begun,
-}
-
-/// Which act is on, when it began, and after how many bytes.
-#[derive(Default)]
-struct Begun {
-    promises: &'static [&'static str],
-    at: Duration,
-    bytes: u64,
+/// What is shown.
+#[derive(Clone, Copy, ValueEnum)]
+enum Show {
+    /// A garden club: a partition, a merge before your eyes, a healed world
+    Story,
+    /// 3 376 airports: an import that is killed, started again, and two devices that join
+    Scale,
 }
 
 /// Runs the demo; fails when a promise was not held.
 pub(crate) fn main(options: &Options) -> ExitCode {
+    let place = match Place::new(options.keep.as_deref()) {
+        Ok(place) => place,
+        Err(error) => return failure(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: no threads to run on: {error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return failure(&error),
     };
-    let promises = runtime.block_on(Box::pin(run(options.seed)));
-    // Nobody waits for a thread that hangs.
-    runtime.shutdown_timeout(CLOSE_MAX);
-    ExitCode::from(u8::from(!promises.broken().is_empty()))
-}
-
-async fn run(seed: u64) -> Promises {
-    let clock = Clock::real();
-    let mut promises = Promises::default();
-    for act in ACTS {
-        promises.make(act.promises);
-    }
-    let all: Vec<&str> = ACTS.iter().flat_map(|act| act.promises).copied().collect();
-    let mut screen = Screen::stdout();
-    screen.title(
-        "Peerbase · a garden club on three devices",
-        &[
-            &format!(
-                "ada, ben and cid each keep the whole club in a folder of their own (sled). There is no server. The \
-                 network is this process's memory: {} to {} ms one way, seed {seed}.",
-                LATENCY_MS.start,
-                LATENCY_MS.end - 1,
-            ),
-            "In the columns ≠ marks a row that differs, = one that has changed and is the same on all three; – is no \
-             row.",
-        ],
-    );
-    let opened = clock.timeout(STORY_MAX, World::open(clock.clone(), seed)).await;
-    let world = match opened.unwrap_or_else(|late| Err(late.into())) {
-        Ok(world) => world,
-        Err(error) => {
-            promises.break_unchecked(&all, &format!("the nodes did not open: {}", chain(&*error)));
-            screen.verdict(&promises, clock.instant());
-            return promises;
-        }
-    };
-    let mut story = Story { world, screen, promises, act: Begun::default() };
-    if clock.timeout(STORY_MAX, story.tell()).await.is_err() {
-        story.promises.break_unchecked(&all, &format!("the story did not end within {STORY_MAX:?}"));
-    }
-    let Story { mut world, mut screen, promises, .. } = story;
-    let told = clock.instant();
-    // What does not close in time is named by nobody: every promise has been judged.
-    let _ = clock.timeout(CLOSE_MAX, world.close_all()).await;
-    screen.verdict(&promises, told);
-    promises
-}
-
-impl Story {
-    async fn tell(&mut self) {
-        let end = self.founding().await;
-        self.end(end);
-        let end = self.travelling().await;
-        self.end(end);
-        let end = self.parting().await;
-        self.end(end);
-        let end = self.healing().await;
-        self.end(end);
-        let end = self.passing_on().await;
-        self.end(end);
-        let end = self.sleeping().await;
-        self.end(end);
-        let end = self.exporting().await;
-        self.end(end);
-    }
-
-    fn begin(&mut self, act: &Act) {
-        let (at, bytes) = (self.world.clock().instant(), self.world.bytes());
-        self.act = Begun { promises: act.promises, at, bytes };
-        self.screen.act(act.title, act.says);
-    }
-
-    /// Shows who reaches whom and what everybody has.
-    fn show(&mut self) -> Result<(), Trouble> {
-        self.screen.links(&self.world.links());
-        self.screen.grid(self.world.grid()?);
-        Ok(())
-    }
-
-    fn check(&mut self, promise: &'static str, held: bool, detail: impl Into<String>) {
-        let promise = self.promises.check(promise, held, detail.into());
-        self.screen.promise(promise);
-    }
-
-    /// Ends an act: what it promised and did not get to is broken.
-    fn end(&mut self, end: Result<(), Trouble>) {
-        if let Err(error) = end {
-            for promise in self.promises.break_unchecked(self.act.promises, &chain(&*error)) {
-                self.screen.promise(&promise);
+    let (mut stage, held, commands) = runtime.block_on(Box::pin(async {
+        match options.show {
+            Show::Story => {
+                let (stage, held) = story::run(place.path()).await;
+                (stage, held, story::COMMANDS)
+            }
+            Show::Scale => {
+                let (stage, held) = scale::run(place.path()).await;
+                (stage, held, scale::COMMANDS)
             }
         }
-        let time = self.world.clock().instant() - self.act.at;
-        self.screen.measure(&self.world.rows(), self.world.bytes() - self.act.bytes, time);
+    }));
+    // Nobody waits for a thread that hangs.
+    runtime.shutdown_timeout(CLOSE_MAX);
+    stage.screen.paste(&place.commands(&commands));
+    ExitCode::from(u8::from(!held))
+}
+
+fn failure(error: &(dyn Error + 'static)) -> ExitCode {
+    eprintln!("error: {}", chain(error));
+    ExitCode::FAILURE
+}
+
+/// Why something did not come to its end.
+#[derive(Debug)]
+enum Unended {
+    Late(Duration),
+    Interrupted,
+}
+
+impl fmt::Display for Unended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Late(max) => write!(f, "it did not end within {max:?}"),
+            Self::Interrupted => write!(f, "interrupted"),
+        }
     }
+}
+
+impl Error for Unended {}
+
+/// Waits for `future`, but not for ever, and not for a viewer who has seen enough: folders and children are to be
+/// cleared away, so a signal ends the telling and not the process.
+async fn within<F: Future>(clock: &Clock, max: Duration, future: F) -> Result<F::Output, Unended> {
+    tokio::select! {
+        biased;
+        () = interrupted() => Err(Unended::Interrupted),
+        told = clock.timeout(max, future) => told.map_err(|_| Unended::Late(max)),
+    }
+}
+
+/// Waits for SIGINT or SIGTERM; where there are no signals, for ever.
+async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        {
+            tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+            return;
+        }
+    }
+    std::future::pending().await
 }

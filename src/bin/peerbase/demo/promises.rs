@@ -41,6 +41,12 @@ impl Promises {
         .collect()
     }
 
+    /// Whatever has not been judged is broken, for this reason.
+    pub(super) fn break_all_unchecked(&mut self, why: &str) {
+        let names: Vec<_> = self.made.iter().map(|(name, _)| *name).collect();
+        self.break_unchecked(&names, why);
+    }
+
     /// How many were made.
     pub(super) fn len(&self) -> usize {
         self.made.len()

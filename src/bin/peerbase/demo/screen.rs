@@ -12,7 +12,7 @@ use clap::builder::styling::{AnsiColor, Style};
 
 pub(super) use self::grid::GridRow;
 pub(super) use self::links::Links;
-pub(super) use self::text::millis;
+pub(super) use self::text::{count, millis};
 use self::text::{cut, paint, size, wrapped};
 use super::promises::{Promise, Promises};
 
@@ -75,6 +75,19 @@ impl Screen {
         self.block(notes.iter().map(|note| cut(note, WIDTH - INDENT)).collect());
     }
 
+    /// What has just happened.
+    pub(super) fn step(&mut self, step: &str) {
+        for (at, line) in wrapped(step, WIDTH - INDENT - 2).iter().enumerate() {
+            self.line(&paint(DIM, &format!("    {} {line}", if at == 0 { "·" } else { " " })));
+        }
+    }
+
+    /// How long an act took.
+    pub(super) fn time(&mut self, time: Duration) {
+        self.line("");
+        self.line(&paint(DIM, &format!("    {}", millis(time))));
+    }
+
     pub(super) fn promise(&mut self, promise: &Promise) {
         let (mark, style) = if promise.held { ("✓", GOOD) } else { ("✗", BAD) };
         let left = INDENT + 2 + NAME;
@@ -108,6 +121,19 @@ impl Screen {
         let verdict = format!("{held} of {} promises held", promises.len());
         let style = if broken.is_empty() { GOOD.bold() } else { BAD };
         self.line(&format!("  {} in {}", paint(style, &verdict), millis(time)));
+    }
+
+    /// Commands to be pasted: they are not cut, however long a folder's name is.
+    pub(super) fn paste(&mut self, commands: &[String]) {
+        if commands.is_empty() {
+            return;
+        }
+        self.line("");
+        self.line("  The databases are kept. To go on with them:");
+        self.line("");
+        for command in commands {
+            self.line(&format!("  {command}"));
+        }
     }
 
     fn paragraph(&mut self, indent: usize, text: &str) {

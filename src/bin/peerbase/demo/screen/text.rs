@@ -25,6 +25,19 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
+/// `844`, `3 376`
+pub(in crate::command::demo) fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let mut count = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            count.push(' ');
+        }
+        count.push(digit);
+    }
+    count
+}
+
 /// At most `width` columns; what is missing shows as `…`.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
@@ -64,6 +77,7 @@ mod tests {
     fn numbers_have_the_unit_that_fits() {
         let times = [8_340, 83_400, 1_240_000].map(|micros| millis(Duration::from_micros(micros)));
         assert_eq!(times, ["8.3 ms", "83 ms", "1.24 s"]);
+        assert_eq!([844, 3_376, 12_345_678].map(count), ["844", "3 376", "12 345 678"]);
         assert_eq!([size(830), size(8_370)], ["830 bytes", "8.3 kB"]);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use peerbase::{DeviceId, Node, RowChange, SyncError};
 
 use super::{Trouble, Who, World};
-use crate::command::demo::lists::Task;
+use crate::command::demo::story::lists::Task;
 
 /// How long anything may take before it counts as never.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -14,16 +14,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(1);
 
 /// How long a row took from its writer's call on.
-pub(in crate::command::demo) struct Journey {
+pub(in crate::command::demo::story) struct Journey {
     /// Until it was durable where it was written.
-    pub(in crate::command::demo) written: Duration,
+    pub(in crate::command::demo::story) written: Duration,
     /// Until it was durable at the other end.
-    pub(in crate::command::demo) arrived: Duration,
+    pub(in crate::command::demo::story) arrived: Duration,
 }
 
 impl World {
     /// Waits until everybody who can reach each other is linked and in sync, and nobody else is.
-    pub(in crate::command::demo) async fn settle(&self) -> Result<(), Trouble> {
+    pub(in crate::command::demo::story) async fn settle(&self) -> Result<(), Trouble> {
         let deadline = self.clock.instant() + PATIENCE;
         while let Some(amiss) = self.amiss().await? {
             if self.clock.instant() >= deadline {
@@ -35,7 +35,7 @@ impl World {
     }
 
     /// Waits until all three have the same rows.
-    pub(in crate::command::demo) async fn agree(&self) -> Result<(), Trouble> {
+    pub(in crate::command::demo::story) async fn agree(&self) -> Result<(), Trouble> {
         let deadline = self.clock.instant() + PATIENCE;
         while !self.is_equal()? {
             if self.clock.instant() >= deadline {
@@ -66,12 +66,12 @@ impl World {
     }
 
     /// Whom a node's group has a session with, once all of them are in sync.
-    pub(in crate::command::demo) async fn peers_of(&self, who: Who) -> Result<Vec<DeviceId>, Trouble> {
+    pub(in crate::command::demo::story) async fn peers_of(&self, who: Who) -> Result<Vec<DeviceId>, Trouble> {
         Ok(self.at(who)?.group.synced(PATIENCE).await?.with)
     }
 
     /// Writes a task at one node and follows it to another.
-    pub(in crate::command::demo) async fn send(
+    pub(in crate::command::demo::story) async fn send(
         &self,
         from: Who,
         to: Who,

@@ -1,26 +1,18 @@
-//! Three nodes in folders of their own, on one network in memory.
+//! Three nodes in folders of their own, on real sockets, with a cable between each two.
 
 mod waits;
 
-use std::error::Error;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use actors::clock::Clock;
-use actors::transport::memory::MemoryNetwork;
 use peerbase::{Group, GroupId, Node, OpenError};
-use tempfile::TempDir;
 
+use super::Trouble;
+use super::cable::Cable;
 use super::lists::{Lists, Shown};
-use super::screen::{GridRow, Links};
+use crate::command::demo::screen::{GridRow, Links};
 
 pub(super) use self::waits::Journey;
-
-/// How long a chunk of bytes takes one way, milliseconds.
-pub(super) const LATENCY_MS: Range<u64> = 1..4;
-
-/// Why an act could not go on; told with its causes.
-pub(super) type Trouble = Box<dyn Error + Send + Sync>;
 
 /// A member of the club.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,39 +34,40 @@ impl Who {
             Cid => "cid",
         }
     }
-
-    fn address(self) -> String {
-        format!("memory://{}", self.name())
-    }
 }
 
-/// The club's nodes, their folders and their network.
+/// The club's nodes, their folders and what joins them.
 pub(super) struct World {
     clock: Clock,
-    network: MemoryNetwork,
-    folder: TempDir,
+    folder: PathBuf,
     nodes: [Option<Node>; 3],
+    /// Of ada and ben, ada and cid, ben and cid: each leads to who is named first.
+    cables: [Cable; 3],
     club: Option<GroupId>,
 }
 
 impl World {
     /// Opens three nodes in new folders; all are linked when it returns.
-    pub(super) async fn open(clock: Clock, seed: u64) -> Result<Self, Trouble> {
-        let network = MemoryNetwork::seeded(clock.clone(), seed).latency_ms(LATENCY_MS);
-        let folder = tempfile::Builder::new().prefix("peerbase-demo-").tempdir()?;
-        let mut world = Self { clock, network, folder, nodes: [None, None, None], club: None };
+    pub(super) async fn open(clock: Clock, folder: &Path) -> Result<Self, Trouble> {
+        let (ada, ada_at) = open(folder, Ada).await?;
+        let (ben, ben_at) = open(folder, Ben).await?;
+        let (cid, _) = open(folder, Cid).await?;
+        let cables = [
+            Cable::lay(&clock, &ada_at).await?,
+            Cable::lay(&clock, &ada_at).await?,
+            Cable::lay(&clock, &ben_at).await?,
+        ];
+        let nodes = [Some(ada), Some(ben), Some(cid)];
+        let world = Self { clock, folder: folder.to_owned(), nodes, cables, club: None };
         for who in Who::ALL {
-            world.wake(who).await?;
             world.dial(who).await?;
         }
         Ok(world)
     }
 
-    /// Opens a node from its folder; it listens, and dials nobody yet.
+    /// Opens a node from its folder; it dials nobody yet.
     pub(super) async fn wake(&mut self, who: Who) -> Result<(), Trouble> {
-        let node = Node::builder(self.folder_of(who)).name(who.name()).network(&self.network, who.name());
-        let node = node.open().await?;
-        node.listen(&who.address()).await?;
+        let (node, _) = open(&self.folder, who).await?;
         self.nodes[who as usize] = Some(node);
         Ok(())
     }
@@ -83,7 +76,7 @@ impl World {
     pub(super) async fn dial(&self, who: Who) -> Result<(), Trouble> {
         for other in Who::ALL.into_iter().take_while(|other| *other != who) {
             if self.reaches(who, other) {
-                self.node(who)?.connect(&other.address()).await?;
+                self.node(who)?.connect(self.cable(who, other).address()).await?;
             }
         }
         Ok(())
@@ -103,19 +96,25 @@ impl World {
         }
     }
 
+    /// The cable between two who are not the same.
+    fn cable(&self, one: Who, other: Who) -> &Cable {
+        &self.cables[one as usize + other as usize - 1]
+    }
+
     /// Parts ada from ben and cid.
     pub(super) fn part(&self) {
-        self.network.partition(&[&[Ada.name()], &[Ben.name(), Cid.name()]]);
+        self.cut(Ada, Ben);
+        self.cut(Ada, Cid);
     }
 
-    /// Takes the way between two of them.
+    /// Pulls the cable between two of them.
     pub(super) fn cut(&self, one: Who, other: Who) {
-        self.network.cut(one.name(), other.name());
+        self.cable(one, other).pull();
     }
 
-    /// Gives every way back, and lets everybody dial at once instead of after a pause.
+    /// Plugs every cable in, and lets everybody dial at once instead of after a pause.
     pub(super) async fn heal(&self) {
-        self.network.heal();
+        self.cables.iter().for_each(Cable::plug_in);
         for who in Who::ALL {
             // What fails is dialled again; whoever waits for what should come that way will say so.
             let _ = self.dial(who).await;
@@ -126,9 +125,9 @@ impl World {
         &self.clock
     }
 
-    /// Bytes that have arrived so far, all nodes together.
+    /// Bytes that the cables have carried so far.
     pub(super) fn bytes(&self) -> u64 {
-        self.network.bytes_delivered()
+        self.cables.iter().map(Cable::bytes).sum()
     }
 
     pub(super) fn links(&self) -> Links {
@@ -141,7 +140,7 @@ impl World {
     }
 
     fn reaches(&self, one: Who, other: Who) -> bool {
-        self.network.reaches(one.name(), other.name())
+        self.cable(one, other).is_plugged_in()
     }
 
     pub(super) fn node(&self, who: Who) -> Result<&Node, Trouble> {
@@ -195,7 +194,7 @@ impl World {
     }
 
     pub(super) fn folder_of(&self, who: Who) -> PathBuf {
-        self.folder.path().join(who.name())
+        self.folder.join(who.name())
     }
 
     /// Tries to open a folder once more.
@@ -207,14 +206,21 @@ impl World {
     /// Copies a running node's folder as it lies there and opens the copy: what a crash at this moment would leave.
     /// Gives the copy's export.
     pub(super) async fn export_of_copy(&self, who: Who) -> Result<String, Trouble> {
-        let (from, to) = (self.folder_of(who), self.folder.path().join("copy"));
-        let copy = to.clone();
-        self.clock.offload(move || copy_folder(&from, &copy)).await?;
-        let node = Node::builder(to).open().await?;
+        let copy = tempfile::Builder::new().prefix("peerbase-demo-copy-").tempdir()?;
+        let (from, to) = (self.folder_of(who), copy.path().to_owned());
+        self.clock.offload(move || copy_folder(&from, &to)).await?;
+        let node = Node::builder(copy.path()).open().await?;
         let export = lists(&node, self.club).and_then(|lists| Ok(lists.export()?));
         node.close().await;
         export
     }
+}
+
+/// Opens a node that listens; gives its address too.
+async fn open(folder: &Path, who: Who) -> Result<(Node, String), Trouble> {
+    let node = Node::builder(folder.join(who.name())).name(who.name()).open().await?;
+    let address = node.listen("127.0.0.1:0").await?;
+    Ok((node, address))
 }
 
 fn lists(node: &Node, club: Option<GroupId>) -> Result<Lists, Trouble> {

@@ -6,21 +6,14 @@ use std::time::Duration;
 use peerbase::{ErrorKind, Role};
 use sha2::{Digest, Sha256};
 
-use super::Story;
 use super::lists::{Lists, Task, task};
-use super::screen::millis;
+use super::world::Journey;
 use super::world::Who::{self, Ada, Ben, Cid};
-use super::world::{Journey, Trouble};
+use super::{Act, Story, Trouble};
+use crate::command::demo::screen::millis;
 
 /// A row that takes longer is no news; a busy machine is no broken promise.
-const LIVE_MAX: Duration = Duration::from_millis(500);
-
-/// An act: what happens, in a sentence, and what it promises.
-pub(super) struct Act {
-    pub(super) title: &'static str,
-    pub(super) says: &'static str,
-    pub(super) promises: &'static [&'static str],
-}
+const LIVE_MAX: Duration = Duration::from_secs(1);
 
 pub(super) const ACTS: [&Act; 7] =
     [&FOUNDING, &TRAVELLING, &PARTING, &HEALING, &PASSING_ON, &SLEEPING, &EXPORTING];
@@ -44,7 +37,7 @@ const LIVE: &str = "a row arrives while it is news";
 
 const PARTING: Act = Act {
     title: "3  Cut apart",
-    says: "The network parts ada from ben and cid. Both sides edit the same task, the same text and the same counter, \
+    says: "ada's two cables are pulled. Both sides edit the same task, the same text and the same counter, \
            and both take the rope; ada does the shed, which ben removes; each adds a task.",
     promises: &[OFFLINE, CUT],
 };
@@ -53,7 +46,7 @@ const CUT: &str = "nothing crosses the cut";
 
 const HEALING: Act = Act {
     title: "4  Merged",
-    says: "The network heals. Nobody is asked which side is right.",
+    says: "The cables are plugged in again. Nobody is asked which side is right.",
     promises: &[FIELDS, TEXTS, COUNTERS, REMOVAL, WINNER, ADDED, HEALED],
 };
 const FIELDS: &str = "fields edited apart merge";
@@ -66,7 +59,7 @@ const HEALED: &str = "healed, all three lists are equal";
 
 const PASSING_ON: Act = Act {
     title: "5  Through ben alone",
-    says: "ada and cid lose each other and keep only ben between them. ada writes.",
+    says: "The cable between ada and cid is pulled; they keep only ben between them. ada writes.",
     promises: &[APART, RELAYED],
 };
 const APART: &str = "ada and cid have no link";
@@ -107,12 +100,12 @@ impl Story {
             .world
             .each(|lists| Ok::<_, Trouble>((lists.group.info().role, lists.group.members().len())))?;
         let expected = [(Role::Founder, 3), (Role::Writer, 3), (Role::Writer, 3)];
-        self.check(MEMBERS, roles == expected, "ada is founder, ben and cid are writers");
+        self.stage.check(MEMBERS, roles == expected, "ada is founder, ben and cid are writers");
         let (held, rows) = (self.world.is_equal()?, self.world.at(Ada)?.shown()?.len());
-        self.check(LIST, held, format!("{rows} rows"));
-        let copy = self.world.export_of_copy(Ben).await?;
-        let held = copy == self.world.at(Ben)?.export()?;
-        self.check(DISK, held, "a copy of ben's open folder opens with every row");
+        self.stage.check(LIST, held, format!("{rows} rows"));
+        let copy = self.world.export_of_copy(Ada).await?;
+        let held = copy == self.world.at(Ada)?.export()?;
+        self.stage.check(DISK, held, "a copy of ada's open folder opens with every row");
         Ok(())
     }
 
@@ -149,9 +142,9 @@ impl Story {
 
         let has = |lists: &Lists, key| Ok::<_, Trouble>(lists.tasks.get(key)?.is_some());
         let held = has(&ada, "tea")? && has(&ben, "cake")? && ben.export()? == cid.export()?;
-        self.check(OFFLINE, held, format!("12 writes in {}; ben and cid agree", millis(written)));
+        self.stage.check(OFFLINE, held, format!("12 writes in {}; ben and cid agree", millis(written)));
         let held = !has(&ada, "cake")? && !has(&ben, "tea")? && !has(&cid, "tea")?;
-        self.check(CUT, held, "ada has no cake, ben and cid have no tea");
+        self.stage.check(CUT, held, "ada has no cake, ben and cid have no tea");
         Ok(())
     }
 
@@ -170,11 +163,11 @@ impl Story {
         let held = pages
             .iter()
             .all(|page| page.as_ref().is_some_and(|page| page.body == "sow peas, row 2 – water!"));
-        self.check(TEXTS, held, said("monday", &pages));
+        self.stage.check(TEXTS, held, said("monday", &pages));
         let seeds = self.world.each(|lists| lists.seeds.get("tomato"))?;
         let held =
             seeds.iter().all(|seed| seed.as_ref().is_some_and(|seed| seed.packets.value() == 12 + 5 - 3));
-        self.check(COUNTERS, held, format!("{} (12 + 5 - 3)", said("tomato", &seeds)));
+        self.stage.check(COUNTERS, held, format!("{} (12 + 5 - 3)", said("tomato", &seeds)));
         self.check_task(REMOVAL, "shed", Option::is_none)?;
         let first = self.world.at(Ada)?.tasks.get("rope")?;
         let taken = first.as_ref().and_then(|rope| rope.who.as_deref());
@@ -183,9 +176,9 @@ impl Story {
         let added =
             self.world.each(|lists| Ok::<_, Trouble>((lists.tasks.get("tea")?, lists.tasks.get("cake")?)))?;
         let held = added.iter().all(|(tea, cake)| tea.is_some() && cake.is_some());
-        self.check(ADDED, held, "tea and cake");
+        self.stage.check(ADDED, held, "tea and cake");
         let held = self.world.is_equal()?;
-        self.check(HEALED, held, format!("{} after the network healed", millis(agreed)));
+        self.stage.check(HEALED, held, format!("{} after the cables were back", millis(agreed)));
         Ok(())
     }
 
@@ -199,7 +192,7 @@ impl Story {
 
         let ben = self.world.node(Ben)?.device_id();
         let (of_ada, of_cid) = (self.world.peers_of(Ada).await?, self.world.peers_of(Cid).await?);
-        self.check(APART, of_ada == [ben] && of_cid == [ben], "both are linked to ben and nobody else");
+        self.stage.check(APART, of_ada == [ben] && of_cid == [ben], "both are linked to ben and nobody else");
         self.check_journey(RELAYED, "cid", &journey);
         Ok(())
     }
@@ -212,7 +205,7 @@ impl Story {
         self.world.close(Cid).await;
         self.world.at(Ada)?.tasks.put("hose", &task("mend the hose", Some("ben"))).await?;
         self.world.settle().await?;
-        self.screen.links(&self.world.links());
+        self.stage.screen.links(&self.world.links());
         let start = self.world.clock().instant();
         self.world.wake(Cid).await?;
         let opened = self.world.clock().instant() - start;
@@ -223,7 +216,7 @@ impl Story {
         self.world.settle().await?;
         self.show()?;
 
-        self.check(KEPT, after == before, format!("{rows} rows, {} to open", millis(opened)));
+        self.stage.check(KEPT, after == before, format!("{rows} rows, {} to open", millis(opened)));
         let folder = self.world.folder_of(Cid).display().to_string();
         let (held, detail) = match again {
             Ok(()) => (false, "it opened twice".to_owned()),
@@ -232,7 +225,7 @@ impl Story {
                 (error.kind() == ErrorKind::Busy && told.contains(&folder), told)
             }
         };
-        self.check(LOCKED, held, detail);
+        self.stage.check(LOCKED, held, detail);
         self.check_task(CAUGHT_UP, "hose", Option::is_some)
     }
 
@@ -240,17 +233,17 @@ impl Story {
         self.begin(&EXPORTING);
         self.world.settle().await?;
         let exports = self.world.each(|lists| lists.export())?;
-        self.screen.links(&self.world.links());
+        self.stage.screen.links(&self.world.links());
         let mut notes = vec![format!("{} lines, such as", exports[0].lines().count())];
         notes.extend(exports[0].lines().next().map(str::to_owned));
         for (who, export) in Who::ALL.into_iter().zip(&exports) {
             let hash: String = Sha256::digest(export).iter().map(|byte| format!("{byte:02x}")).collect();
             notes.push(format!("{}  {} bytes  sha-256 {hash}", who.name(), export.len()));
         }
-        self.screen.notes(&notes);
+        self.stage.screen.notes(&notes);
 
         let held = self.world.is_equal()?;
-        self.check(EXPORTS, held, format!("{} bytes each", exports[0].len()));
+        self.stage.check(EXPORTS, held, format!("{} bytes each", exports[0].len()));
         let mut roots = Vec::new();
         let mut amiss = 0;
         for who in Who::ALL {
@@ -260,7 +253,7 @@ impl Story {
             roots.push((status.documents, status.root));
         }
         let held = amiss == 0 && roots.iter().all(|root| *root == roots[0]);
-        self.check(HEALTHY, held, format!("{} documents, {amiss} amiss, equal digests", roots[0].0));
+        self.stage.check(HEALTHY, held, format!("{} documents, {amiss} amiss, equal digests", roots[0].0));
         Ok(())
     }
 
@@ -272,14 +265,14 @@ impl Story {
         held: impl Fn(&Option<Task>) -> bool,
     ) -> Result<(), Trouble> {
         let tasks = self.world.each(|lists| lists.tasks.get(key))?;
-        self.check(promise, tasks.iter().all(held), said(key, &tasks));
+        self.stage.check(promise, tasks.iter().all(held), said(key, &tasks));
         Ok(())
     }
 
     fn check_journey(&mut self, promise: &'static str, to: &str, journey: &Journey) {
         let Journey { written, arrived } = journey;
         let detail = format!("durable at ada after {}, at {to} after {}", millis(*written), millis(*arrived));
-        self.check(promise, *arrived < LIVE_MAX, detail);
+        self.stage.check(promise, *arrived < LIVE_MAX, detail);
     }
 }
 
