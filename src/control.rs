@@ -24,7 +24,9 @@ pub use self::reply::Reply;
 pub use self::request::Request;
 
 #[cfg(not(unix))]
-compile_error!("the program talks to itself over a Unix socket: leave feature `cli` out on this system");
+compile_error!(
+    "the program talks to itself over a Unix socket: leave features `cli` and `control` out on this system"
+);
 
 /// The version of requests, replies and framing; a server answers clients of its own version alone.
 pub const VERSION: u32 = 1;

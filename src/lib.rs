@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "control")]
 #[doc(hidden)] // for the program, its tests and its fuzz target
 pub mod control;
 mod error;

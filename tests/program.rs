@@ -95,6 +95,13 @@ fn a_write_says_what_it_did_and_an_equal_one_does_nothing() {
         let fed = home.feed(&["--json", "put", "tasks", key, "-"], b"{\"n\":1}\n").json();
         assert_eq!(fed, json!({"written": 1, "unchanged": 0}));
         assert_eq!(home.run(&["get", "tasks", key]).ok(), "{\"n\":1}\n", "fields that it lacks are gone");
+        assert_eq!(
+            home.run(&["--json", "remove", "tasks", key]).json(),
+            json!({"written": 1, "unchanged": 0})
+        );
+        assert!(home.run(&["get", "tasks", key]).failed(1).contains("no row"));
+        assert!(home.run(&["remove", "tasks", key]).failed(1).contains("no row"));
+        assert_eq!(home.run(&["history", "tasks", key]).ok().lines().count(), 3, "it stays in the history");
     };
     served(&home, "a");
     let (_node, _) = home.serve(&[]);

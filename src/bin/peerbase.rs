@@ -62,6 +62,8 @@ enum Command {
     Connect(network::Connect),
     /// Writes a row
     Put(rows::Put),
+    /// Removes a row; it stays in the history
+    Remove(rows::Place),
     /// Prints a row as JSON
     Get(rows::Place),
     /// Prints all rows of a table, or the tables
@@ -119,6 +121,7 @@ async fn dispatch(data: &Data, command: Command, output: &mut Output) -> Result<
         Command::Serve(options) => Box::pin(serve::run(data, options, output)).await,
         Command::Connect(options) => network::connect(data, options, output).await,
         Command::Put(options) => rows::put(data, options, output).await,
+        Command::Remove(place) => rows::remove(data, place, output).await,
         Command::Get(place) => rows::get(data, place, output).await,
         Command::List(options) => rows::list(data, options, output).await,
         Command::Watch(options) => rows::watch(data, options, output).await,

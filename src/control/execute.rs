@@ -67,6 +67,9 @@ pub async fn execute(node: &Node, request: Request, replies: mpsc::Sender<Reply>
         Request::PutMany { group, table, rows } => {
             rows::put(&find(node, group)?, &table, rows, &replies).await
         }
+        Request::Remove { group, table, key } => {
+            rows::remove(&find(node, group)?, &table, &key, &replies).await
+        }
         Request::Get { group, table, key } => rows::get(&find(node, group)?, &table, &key, &replies).await,
         Request::Tables { group } => rows::tables(node, &find(node, group)?, &replies).await,
         Request::Rows { group, table } => rows::rows(node, &find(node, group)?, table, &replies).await,

@@ -106,6 +106,15 @@ pub enum Request {
         /// Keys and fields.
         rows: Vec<(String, Fields)>,
     },
+    /// Removes one row.
+    Remove {
+        /// From which group.
+        group: Option<String>,
+        /// From which table.
+        table: String,
+        /// Under which key.
+        key: String,
+    },
     /// Reads one row.
     Get {
         /// Of which group.

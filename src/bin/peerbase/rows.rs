@@ -1,4 +1,4 @@
-//! `put`, `get`, `list`, `watch`, `history`, `explain`, `export`: tables and rows.
+//! `put`, `remove`, `get`, `list`, `watch`, `history`, `explain`, `export`: tables and rows.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -100,6 +100,11 @@ fn standard_input() -> Result<Vec<u8>, Trouble> {
         return Err(Trouble::invalid(&RowError::TooLarge));
     }
     Ok(bytes)
+}
+
+pub(crate) async fn remove(data: &Data, place: Place, output: &mut Output) -> Result<(), Trouble> {
+    let Place { table, key, group } = place;
+    door::ask(data, Need::Existing, Request::Remove { group: group.wanted(), table, key }, output).await
 }
 
 /// Prints the row alone: the key is known.

@@ -16,11 +16,22 @@ pub(super) async fn put(
     replies.send(Reply::Written(Written { written: done.written, unchanged: done.unchanged })).await
 }
 
+pub(super) async fn remove(group: &Group, table: &str, key: &str, replies: &Replies) -> Result<(), Failure> {
+    match named(group, table)?.remove(key).await? {
+        true => replies.send(Reply::Written(Written { written: 1, unchanged: 0 })).await,
+        false => Err(no_row(table, key)),
+    }
+}
+
 pub(super) async fn get(group: &Group, table: &str, key: &str, replies: &Replies) -> Result<(), Failure> {
     match named(group, table)?.get(key)? {
         Some(row) => replies.send(Reply::Row(line(table, key, row))).await,
-        None => Err(Failure::new(FailureKind::NotFound, format!("no row {key:?} in {table:?}"))),
+        None => Err(no_row(table, key)),
     }
+}
+
+fn no_row(table: &str, key: &str) -> Failure {
+    Failure::new(FailureKind::NotFound, format!("no row {key:?} in {table:?}"))
 }
 
 pub(super) async fn tables(node: &Node, group: &Group, replies: &Replies) -> Result<(), Failure> {
