@@ -15,6 +15,7 @@ mod roster;
 mod set;
 mod side;
 mod validity;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -27,6 +28,7 @@ pub use graph::{Graph, Standing};
 pub use op::{Body, By, InviteProof, Op, Role};
 pub use roster::{Cut, Grant, Member, NotAccepted, Roster};
 pub use validity::{Invalid, Refusal};
+pub use view::{Contestable, Voided};
 
 use crate::device::{DeviceCert, UserDeviceRevocation};
 use crate::id::{DeviceId, GroupId, OpId, UserId, hash};
