@@ -249,7 +249,7 @@ pub enum GroupError {
     /// The personal group is this user's own: nobody leaves it.
     #[error("the personal group cannot be left")]
     Personal,
-    /// The invitation would let nobody in: it has no uses, or a role below Reader.
+    /// The invitation would let nobody in: it has no uses, no time, or a role below Reader.
     #[error("invitation that lets nobody in")]
     Invitation,
     /// The rules say no, or the change could not be made.
@@ -316,6 +316,12 @@ pub enum JoinError {
         /// Why.
         reason: DeclineReason,
     },
+    /// The wish was taken back meanwhile: the group was left.
+    #[error("group {group} was left before anybody let this user in")]
+    Withdrawn {
+        /// The group.
+        group: GroupId,
+    },
     /// The group was not asked for.
     #[error(transparent)]
     Group(#[from] GroupError),
@@ -352,6 +358,7 @@ impl JoinError {
         match self {
             Self::Pending { .. } => ErrorKind::Busy,
             Self::Declined { .. } => ErrorKind::NotAllowed,
+            Self::Withdrawn { .. } => ErrorKind::NotFound,
             Self::Group(error) => error.kind(),
             Self::Closed => ErrorKind::Closed,
         }
