@@ -165,10 +165,8 @@ impl Node {
                 }
                 Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
                 Ok(Err(RecvError::Closed)) => return Err(JoinError::Closed),
-                Err(_) => match membership.ask_again(id) {
-                    Err(CallError::Stopped) => return Err(JoinError::Closed),
-                    Ok(()) | Err(_) => {}
-                },
+                // What comes of it is seen above.
+                Err(_) => drop(membership.ask_again(id)),
             }
         }
     }
