@@ -418,6 +418,11 @@ async fn whoever_may_write_is_not_lowered_without_a_cut_and_hears_so() {
         }
     }
     assert_eq!(fay.remove_member(PIA).await.unwrap_err().kind(), ErrorKind::NotFound);
+    // Nor as of before ben could write, which would take everything that he wrote.
+    let before = village.group("fay").log().await.unwrap();
+    let granted = before.iter().find(|said| said.act.target() == Some(village.user("ben"))).unwrap();
+    let as_of = fay.remove_member_as_of(village.user("ben"), &[granted.op]).await.unwrap_err();
+    assert_eq!(as_of.kind(), ErrorKind::NotAllowed);
 
     village.goes("rob").await;
     fay.remove_member(village.user("rob")).await.unwrap();

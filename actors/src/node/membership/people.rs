@@ -109,7 +109,7 @@ impl State {
         match saying {
             Saying::SetRole { user, role, without } => {
                 entry.check_set_role(me, user, role)?;
-                entry.check_known(&without)?;
+                entry.check_as_of(&without, user, role)?;
                 self.author_without(group, &without, set_role(user, role)).await
             }
             Saying::Transfer { to } => {
@@ -156,10 +156,15 @@ impl Entry {
         if is_last { Err(ChangeError::NobodyInCharge) } else { Ok(()) }
     }
 
-    fn check_known(&self, ops: &BTreeSet<OpId>) -> Result<(), ChangeError> {
+    /// What is left out is here. Who writes now keeps what they wrote, though then they may have written nothing: a
+    /// removal without a cut takes it all.
+    fn check_as_of(&self, without: &BTreeSet<OpId>, user: UserId, role: Role) -> Result<(), ChangeError> {
         let create = OpId(self.ledger.group().0);
-        let unknown = ops.iter().find(|op| **op == create || !self.ledger.contains(**op));
-        unknown.map_or(Ok(()), |op| Err(ChangeError::UnknownOp(*op)))
+        if let Some(op) = without.iter().find(|op| **op == create || !self.ledger.contains(**op)) {
+            return Err(ChangeError::UnknownOp(*op));
+        }
+        let takes_all = role < Role::Writer && self.ledger.roster().role(user) >= Role::Writer;
+        if takes_all && !without.is_empty() { Err(ChangeError::NeedsCut(user)) } else { Ok(()) }
     }
 
     /// The role that is handed over. Whoever gets it has a device in the group, or nobody might be in charge.
