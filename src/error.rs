@@ -272,7 +272,17 @@ impl GroupError {
             Self::Failed(_) => ErrorKind::Failed,
             Self::Change(error) => match &**error {
                 ChangeError::UnknownGroup(_) => ErrorKind::NotFound,
-                ChangeError::Refused(_) => ErrorKind::NotAllowed,
+                ChangeError::UnknownOp(_)
+                | ChangeError::UnknownInvite(_)
+                | ChangeError::NotAMember(_)
+                | ChangeError::NotContestable(_)
+                | ChangeError::NotVoided(_) => ErrorKind::NotFound,
+                ChangeError::Refused(_)
+                | ChangeError::NeedsCut(_)
+                | ChangeError::NobodyInCharge
+                | ChangeError::NotAnOwner { .. }
+                | ChangeError::NoHeir(_)
+                | ChangeError::TooWeakToConfirm { .. } => ErrorKind::NotAllowed,
                 ChangeError::Store(error) => store_kind(error),
                 ChangeError::Call(error) => call_kind(error),
                 _ => ErrorKind::Failed,

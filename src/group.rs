@@ -1,6 +1,7 @@
 //! One group: its tables, its members, whether it is in sync.
 
 mod explain;
+pub(crate) mod people;
 
 use std::ops::Bound;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use actors::node::group::{GroupHandle, GroupStatus};
 use actors::node::membership::GroupState;
 use actors::node::store::{StoreError, View};
 use schema::ledger::Role;
-use schema::{DeviceId, GroupId, UserId};
+use schema::{DeviceId, GroupId};
 
 pub use self::explain::{Explanation, RowState};
 use crate::GroupInfo;
@@ -26,15 +27,6 @@ const PAGE_ROWS: usize = 256;
 pub struct Group {
     node: Node,
     handle: GroupHandle,
-}
-
-/// A member of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Who.
-    pub user: UserId,
-    /// With which role.
-    pub role: Role,
 }
 
 /// Who was in sync when a wait for it ended.
@@ -151,22 +143,6 @@ impl Group {
 
     pub(crate) fn table_reserved<T>(&self, name: TableName<T>) -> Table<T> {
         self.table(name)
-    }
-
-    /// The members with their roles, by user id.
-    pub fn members(&self) -> Vec<Member> {
-        let Some(roster) = self.node.handle().membership().roster(self.id()) else { return Vec::new() };
-        roster.members().map(|(user, member)| Member { user, role: member.role() }).collect()
-    }
-
-    /// Admits a user, or changes their role. It needs no connection: whoever meets the user's devices later lets
-    /// them in, once the user asked for the group ([`Node::request_group`]), in either order.
-    ///
-    /// # Errors
-    /// [`GroupError::Change`] names the rule that forbids it.
-    pub async fn add_member(&self, user: UserId, role: Role) -> Result<(), GroupError> {
-        self.node.handle().membership().set_role(self.id(), user, role).await?;
-        Ok(())
     }
 
     /// Waits until this device and every connected device of the group have equal rows.

@@ -16,18 +16,19 @@ pub use actors::node::Branch;
 pub use actors::node::connection_manager::{LinkEnd, LinkStatus};
 pub use actors::node::event::Event;
 pub use actors::node::group::{GroupStatus, PeerStatus};
-pub use actors::node::membership::{GroupInfo, GroupState};
+pub use actors::node::membership::{GroupInfo, GroupState, Invitation, MemberOp};
 pub use actors::node::store::Durability;
 pub use schema::admission::Refusal;
 pub use schema::frame::DeclineReason;
-pub use schema::ledger::Role;
+pub use schema::ledger::{Act, Contestable, InviteStanding, Role, Standing};
 pub use schema::ticket::{Ticket, TicketError};
-pub use schema::{ChangeHash, DeviceId, DocumentId, GroupId, Timestamp, UserId};
+pub use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, Timestamp, UserId};
 
 pub use crate::error::{
     BackupError, ConnectError, Error, ErrorKind, GroupError, JoinError, OpenError, ReadError, SyncError,
     Waiting, WriteError,
 };
+pub use crate::group::people::Member;
 pub use crate::group::{Explanation, Group, RowState, Synced};
 pub use crate::invite::InviteOptions;
 pub use crate::node::{Backup, EndedLink, GroupReport, Node, NodeBuilder, NodeStatus};

@@ -11,8 +11,8 @@ use actors::clock::Clock;
 use actors::transport::memory::MemoryNetwork;
 use peerbase::sim::{Net, Peer};
 use peerbase::{
-    DeclineReason, ErrorKind, Event, Group, GroupError, GroupId, GroupState, InviteOptions, JoinError, Node,
-    Role, Ticket, Waiting,
+    DeclineReason, ErrorKind, Event, Group, GroupError, GroupId, GroupState, InviteOptions, InviteStanding,
+    JoinError, Node, Role, Ticket, Waiting,
 };
 use schema::frame::{ByeReason, Hello, Join, LinkFrame};
 use schema::handshake::LinkRole;
@@ -184,6 +184,79 @@ async fn any_admin_may_redeem_what_another_has_opened() {
     net.close().await;
 }
 
+/// Ada's group with ben as a second Admin, and a ticket for one that both know.
+async fn two_admins(net: &mut Net) -> (Group, [Peer; 4], Ticket) {
+    let peers = net.nodes_apart(["ada", "ben", "cid", "dan"]).await;
+    let [ada, ben, ..] = &peers;
+    let home = found(ada).await;
+    ben.node().join(&home.invite(Role::Writer).await.unwrap()).await.unwrap();
+    home.set_role(ben.node().user_id(), Role::Admin).await.unwrap();
+    let ticket = home.invite(Role::Writer).await.unwrap();
+    net.sleep(A_WHILE).await;
+    (home, peers, ticket)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_ticket_lets_nobody_in_where_the_closing_is_known() {
+    let mut net = Net::seeded(9).latency_ms(5..40);
+    let (home, [ada, ben, cid, dan], ticket) = two_admins(&mut net).await;
+    net.partition(&[&[&ada, &cid], &[&ben, &dan]]);
+
+    home.close_invite(ticket.invite()).await.unwrap();
+    home.close_invite(ticket.invite()).await.unwrap();
+    assert_eq!(declined(&cid, &ticket).await, DeclineReason::Closed);
+    assert_eq!(state(&cid, home.id()), None);
+    // Ben's device has not heard of it and lets dan in: that stands, and is shown.
+    dan.node().connect("memory://ben").await.unwrap();
+    dan.node().join(&ticket).await.unwrap();
+    net.heal();
+    net.sleep(A_WHILE).await;
+
+    net.assert_converged();
+    assert_eq!(group(&dan, home.id()).info().role, Role::Writer);
+    for peer in [&ada, &ben, &dan] {
+        let invites = group(peer, home.id()).invites().await.unwrap();
+        let [used_up, closed] = invites[..] else { panic!("{invites:?}") };
+        assert_eq!((used_up.standing, used_up.used), (InviteStanding::UsedUp, 1));
+        assert_eq!((closed.id, closed.author), (ticket.invite(), ada.node().user_id()));
+        assert_eq!((closed.standing, closed.used, closed.uses), (InviteStanding::Closed, 1, 1));
+        assert_eq!(closed.role, Role::Writer);
+    }
+    let unknown = home.close_invite(schema::OpId([7; 32])).await.unwrap_err();
+    let by_writer = group(&dan, home.id()).close_invite(ticket.invite()).await;
+    assert_eq!(unknown.kind(), ErrorKind::NotFound);
+    assert!(by_writer.is_ok(), "it is closed: there is nothing to say");
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_admins_apart_may_both_use_up_a_ticket_and_everybody_sees_that() {
+    let mut net = Net::seeded(10).latency_ms(5..40);
+    let (home, [ada, ben, cid, dan], ticket) = two_admins(&mut net).await;
+    net.partition(&[&[&ada, &cid], &[&ben, &dan]]);
+
+    cid.node().join(&ticket).await.unwrap();
+    dan.node().connect("memory://ben").await.unwrap();
+    dan.node().join(&ticket).await.unwrap();
+    net.heal();
+    net.sleep(A_WHILE).await;
+
+    net.assert_converged();
+    for peer in [&ada, &ben, &cid, &dan] {
+        let home = group(peer, home.id());
+        assert_eq!(home.members().len(), 4, "as {} sees it", peer.name());
+        let invites = home.invites().await.unwrap();
+        let twice = invites.iter().find(|invite| invite.id == ticket.invite()).unwrap();
+        assert_eq!((twice.standing, twice.used, twice.uses), (InviteStanding::UsedUp, 2, 1));
+    }
+    tasks(&dan, home.id()).put("d", &task("rope")).await.unwrap();
+    tasks(&cid, home.id()).put("c", &task("hose")).await.unwrap();
+    net.sleep(A_WHILE).await;
+    net.assert_converged();
+    assert_eq!(titles(&tasks(&ada, home.id())), ["basil", "hose", "rope"]);
+    net.close().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_ledger_older_than_the_ticket_is_not_believed() {
     let mut net = Net::seeded(7).latency_ms(5..40);
@@ -342,6 +415,9 @@ async fn who_may_not_invite_is_told_so() {
     let for_nobody = home.invite_with(InviteOptions::new(Role::Reader).uses(0)).await.unwrap_err();
 
     assert_eq!((by_writer.kind(), to_admin.kind()), (ErrorKind::NotAllowed, ErrorKind::NotAllowed));
+    let open = home.invite(Role::Reader).await.unwrap().invite();
+    net.sleep(A_WHILE).await;
+    assert_eq!(joined.close_invite(open).await.unwrap_err().kind(), ErrorKind::NotAllowed);
     assert!(matches!((to_nothing, for_nobody), (GroupError::Invitation, GroupError::Invitation)));
     net.close().await;
 }

@@ -215,6 +215,104 @@ fn groups_are_founded_joined_by_id_and_left() {
     assert_eq!(ben.run(&["list"]).ok(), "");
 }
 
+/// Ids of people who never come.
+const EVA: &str = "e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0";
+const ROB: &str = "b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0";
+
+fn role_of(home: &Home, user: &str) -> Option<String> {
+    let members = home.run(&["--json", "group", "members"]).json_lines();
+    let member = members.into_iter().find(|member| member["user"] == user)?;
+    Some(member["role"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn members_get_roles_and_are_removed() {
+    let home = Home::with_group("Garden");
+    let checked = |home: &Home| {
+        home.run(&["group", "add", EVA, "--role", "reader"]).ok();
+        home.run(&["group", "add", ROB, "--role", "reader"]).ok();
+        home.run(&["group", "role", ROB, "admin"]).ok();
+        let said = home.run(&["group", "remove", EVA, "--group", "Garden"]).ok();
+        assert!(said.contains("is out of Garden"), "{said}");
+        assert_eq!((role_of(home, EVA), role_of(home, ROB).as_deref()), (None, Some("admin")));
+        home.run(&["group", "role", ROB, "writer"]).ok();
+
+        for (arguments, status, kind, says) in [
+            (&["group", "role", ROB, "reader"][..], 1, "not_allowed", "needs a cut"),
+            (&["group", "remove", ROB], 1, "not_allowed", "needs a cut"),
+            (&["group", "remove", EVA], 1, "not_found", "is no member"),
+            (&["group", "remove", ROB, "--as-of", EVA], 1, "not_found", "can be left out"),
+            (&["group", "transfer", ROB], 1, "not_allowed", "no other member with a device"),
+            (&["group", "confirm", ROB], 1, "not_found", "group members"),
+            (&["group", "redo", EVA], 1, "not_found", "came to nothing"),
+            (&["group", "close", EVA], 1, "not_found", "no invitation"),
+            (&["group", "role", ROB, "king"], 2, "", "a role is reader"),
+        ] {
+            let told = home.run(&[&["--json"], arguments].concat()).failed(status);
+            assert!(told.contains(says) && told.contains(kind), "{arguments:?}: {told}");
+        }
+        assert_eq!(role_of(home, ROB).as_deref(), Some("writer"), "what was refused changed nothing");
+        assert_eq!(home.run(&["group", "voided"]).ok(), "");
+        let log = home.run(&["group", "log"]).ok();
+        assert!(log.lines().all(|line| line.contains("\tcounts\t")) && log.contains(" is none"), "{log}");
+    };
+    checked(&home);
+    let home = Home::with_group("Garden");
+    let (node, _) = home.serve(&[]);
+    checked(&home);
+    node.stop().ok();
+}
+
+#[test]
+fn invitations_are_listed_and_closed() {
+    let (ada, ben) = (Home::with_group("Garden"), Home::new());
+    let (_node, _) = ada.serve(&[]);
+    let ticket = ada.run(&["group", "invite", "--role", "reader", "--uses", "2"]).ok();
+    let invite = ada.run(&["--json", "group", "invites"]).json();
+    assert_eq!(
+        (&invite["standing"], &invite["role"], &invite["uses"], &invite["used"]),
+        (&json!("open"), &json!("reader"), &json!(2), &json!(0))
+    );
+
+    ada.run(&["group", "close", invite["invite"].as_str().unwrap()]).ok();
+
+    let shown = ada.run(&["group", "invites"]).ok();
+    assert!(shown.contains("\tclosed\treader\tused 0 of 2\tuntil 20"), "{shown}");
+    let told = ben.run(&["join", ticket.trim()]).failed(1);
+    assert!(told.contains("closed"), "{told}");
+    assert_eq!(ben.run(&["group", "list"]).ok(), "");
+}
+
+#[test]
+fn what_an_admin_did_in_anger_is_undone_as_of_before_it() {
+    let (ada, ben) = (Home::with_group("Garden"), Home::new());
+    let (_node, _) = ada.serve(&[]);
+    let ticket = ada.run(&["group", "invite"]).ok();
+    ben.run(&["join", ticket.trim(), "--wait"]).ok();
+    let user = ben.run(&["--json", "whoami"]).json()["user"].as_str().unwrap().to_owned();
+    ada.run(&["group", "add", EVA, "--role", "reader"]).ok();
+    ada.run(&["group", "role", &user, "admin"]).ok();
+    ben.run(&["sync"]).ok();
+
+    ben.run(&["group", "remove", EVA]).ok();
+    ben.run(&["sync"]).ok();
+    until("ada hears of it", || role_of(&ada, EVA).is_none());
+    let log = ada.run(&["--json", "group", "log"]).json_lines();
+    let removal = log.iter().find(|said| said["author"] == user.as_str()).unwrap();
+    let op = removal["op"].as_str().unwrap();
+
+    ada.run(&["group", "role", &user, "writer", "--as-of", op]).ok();
+    assert_eq!(role_of(&ada, EVA).as_deref(), Some("reader"));
+    let voided = ada.run(&["--json", "group", "voided"]).json();
+    assert_eq!((&voided["op"], &voided["role"]), (&removal["op"], &json!("none")));
+    ben.run(&["sync"]).ok();
+    assert_eq!(role_of(&ben, EVA).as_deref(), Some("reader"), "on every device");
+    assert!(ben.run(&["group", "redo", op]).failed(1).contains("refused"), "ben is no admin any more");
+
+    ada.run(&["group", "redo", op]).ok();
+    assert_eq!(role_of(&ada, EVA), None, "ada thinks so too");
+}
+
 #[test]
 fn a_ticket_lets_another_device_in_and_its_rows_follow() {
     let (ada, ben) = (garden(), Home::empty());

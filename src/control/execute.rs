@@ -1,5 +1,6 @@
 //! Carries a request out on a node; the only way in which commands are carried out.
 
+mod members;
 mod network;
 mod people;
 mod rows;
@@ -43,10 +44,20 @@ pub async fn execute(node: &Node, request: Request, replies: mpsc::Sender<Reply>
         Request::Whoami => people::whoami(node, &replies).await,
         Request::Groups => people::groups(node, &replies).await,
         Request::CreateGroup { name } => people::create(node, &name, &replies).await,
-        Request::Members { group } => people::members(node, &find(node, group)?, &replies).await,
+        Request::Members { group } => members::list(node, &find(node, group)?, &replies).await,
         Request::AddMember { group, user, role } => {
             people::add(&find(node, group)?, user, role, &replies).await
         }
+        Request::SetRole { group, user, role, as_of } => {
+            members::set_role(&find(node, group)?, user, role, &as_of, &replies).await
+        }
+        Request::Transfer { group, to } => members::transfer(&find(node, group)?, to, &replies).await,
+        Request::Confirm { group, what } => members::confirm(&find(node, group)?, &what, &replies).await,
+        Request::Redo { group, op } => members::redo(&find(node, group)?, op, &replies).await,
+        Request::Log { group } => members::log(&find(node, group)?, &replies).await,
+        Request::Voided { group } => members::voided(&find(node, group)?, &replies).await,
+        Request::Invites { group } => members::invites(node, &find(node, group)?, &replies).await,
+        Request::CloseInvite { group, invite } => members::close(&find(node, group)?, invite, &replies).await,
         Request::RequestGroup { id } => people::request(node, id, &replies).await,
         Request::Leave { group } => people::leave(&find(node, group)?, &replies).await,
         Request::Invite { group, role, uses, valid_for_s } => {

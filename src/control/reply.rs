@@ -1,10 +1,12 @@
 //! Everything that a node answers to a request, as it crosses the socket and as `--json` prints it.
 
+mod people;
 mod state;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::people::{Invitation, InviteLine, MemberLine, MemberOpLine};
 pub use self::state::{
     Backup, DocumentLine, EndedLine, Explanation, GroupStatus, LinkLine, PeerLine, Status,
 };
@@ -22,8 +24,12 @@ pub enum Reply {
     Group(GroupLine),
     /// A member of a group.
     Member(MemberLine),
+    /// An op about a member.
+    MemberOp(MemberOpLine),
     /// A ticket.
     Invitation(Invitation),
+    /// An invitation, as its group knows it.
+    Invite(InviteLine),
     /// A link is up.
     Connected(Connected),
     /// Devices have the same rows.
@@ -98,30 +104,6 @@ impl From<GroupInfo> for GroupLine {
 /// A role as people write it.
 pub fn role_name(role: Role) -> String {
     format!("{role:?}").to_lowercase()
-}
-
-/// A member of a group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MemberLine {
-    /// Who.
-    pub user: UserId,
-    /// With which role, in lower case.
-    pub role: String,
-    /// Whether it is this user.
-    pub me: bool,
-}
-
-/// A ticket and what is in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Invitation {
-    /// Its text.
-    pub ticket: String,
-    /// To which group.
-    pub group: GroupId,
-    /// Where the joiner will dial.
-    pub addresses: Vec<String>,
-    /// Whether one of them can be reached from another machine.
-    pub reachable: bool,
 }
 
 /// A link is up.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Fields;
-use crate::{GroupId, Role, UserId};
+use crate::{GroupId, OpId, Role, UserId};
 
 /// What a command asks. A `group` is an id, the first four or more hex digits of one, or an exact name; left out, it
 /// is the only one there is.
@@ -59,6 +59,60 @@ pub enum Request {
         user: UserId,
         /// With which role.
         role: Role,
+    },
+    /// Changes a member's role.
+    SetRole {
+        /// Of which group.
+        group: Option<String>,
+        /// Whose.
+        user: UserId,
+        /// To what; none removes.
+        role: Role,
+        /// As of before these ops; now, where there are none.
+        as_of: Vec<OpId>,
+    },
+    /// Hands this user's role to another member.
+    Transfer {
+        /// Of which group.
+        group: Option<String>,
+        /// To whom.
+        to: UserId,
+    },
+    /// Ends the contest over a lowering.
+    Confirm {
+        /// Of which group.
+        group: Option<String>,
+        /// The op, or whom it lowers.
+        what: String,
+    },
+    /// Says again what came to nothing.
+    Redo {
+        /// Of which group.
+        group: Option<String>,
+        /// The op.
+        op: OpId,
+    },
+    /// Everything that was said about members.
+    Log {
+        /// Of which group.
+        group: Option<String>,
+    },
+    /// What was said about members and came to nothing.
+    Voided {
+        /// Of which group.
+        group: Option<String>,
+    },
+    /// Every invitation.
+    Invites {
+        /// Of which group.
+        group: Option<String>,
+    },
+    /// Closes an invitation.
+    CloseInvite {
+        /// Of which group.
+        group: Option<String>,
+        /// Which.
+        invite: OpId,
     },
     /// Asks for a group whose id is known.
     RequestGroup {

@@ -1,12 +1,10 @@
 //! What a node tells whoever listens: people come and go, devices come and go, branches fail.
 
-use std::sync::Arc;
-
 use schema::frame::DeclineReason;
-use schema::ledger::{Role, Roster};
+use schema::ledger::{Contestable, Role};
 use schema::{DeviceId, GroupId, OpId, UserId};
 
-use super::membership::{GroupInfo, GroupState};
+use super::membership::{GroupState, Known};
 
 /// Something that happened at this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +25,27 @@ pub enum Event {
         user: UserId,
         /// To what.
         role: Role,
+    },
+    /// A member lowered another who could have done the same to them: until somebody stronger confirms it, it may be
+    /// contested.
+    Contestable {
+        /// In which group.
+        group: GroupId,
+        /// The lowering.
+        op: OpId,
+        /// Who said it.
+        author: UserId,
+        /// Whom it lowers.
+        user: UserId,
+        /// To what.
+        role: Role,
+    },
+    /// What this user said of a member came to nothing, because of something stronger that was said meanwhile.
+    Voided {
+        /// In which group.
+        group: GroupId,
+        /// The op; it can be said again.
+        op: OpId,
     },
     /// Who made a ticket will not let this user in with it; it is kept no longer.
     JoinDeclined {
@@ -64,16 +83,16 @@ impl Event {
     /// What changed for `user` and everyone else from one roster to the next.
     pub(crate) fn of_roster(
         group: GroupId,
-        before: Option<&(GroupInfo, Arc<Roster>)>,
-        after: &(GroupInfo, Arc<Roster>),
+        before: Option<&Known>,
+        after: &Known,
         user: UserId,
     ) -> Vec<Self> {
         let mut events = Vec::new();
-        let was_active = before.is_some_and(|(info, _)| info.state == GroupState::Active);
+        let was_active = before.is_some_and(|(info, ..)| info.state == GroupState::Active);
         if after.0.state == GroupState::Active && !was_active {
             events.push(Self::Joined { group, role: after.0.role });
         }
-        let Some((_, before)) = before.filter(|(info, _)| info.state != GroupState::Pending) else {
+        let Some((_, before, people)) = before.filter(|(info, ..)| info.state != GroupState::Pending) else {
             return events;
         };
         let mut users: Vec<_> = before.members().chain(after.1.members()).map(|(user, _)| user).collect();
@@ -86,6 +105,12 @@ impl Event {
                 events.push(Self::RoleChanged { group, user: other, role });
             }
         }
+        for &Contestable { op, author, user, role } in &after.2.contestable {
+            if people.contestable.iter().all(|known| known.op != op) {
+                events.push(Self::Contestable { group, op, author, user, role });
+            }
+        }
+        events.extend(after.2.voided.difference(&people.voided).map(|op| Self::Voided { group, op: *op }));
         events
     }
 }

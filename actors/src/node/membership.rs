@@ -8,16 +8,19 @@
 
 mod handle;
 mod links;
+mod people;
 mod tickets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::device::DeviceIdentity;
 use schema::frame::{DeclineReason, Hello, Join};
 use schema::id::hash;
 use schema::key::SigningKey;
-use schema::ledger::{Admitted, Body, By, Ledger, Refusal, Role};
+pub use schema::ledger::InviteStanding;
+use schema::ledger::{Admitted, Body, By, Invalid, Ledger, Refusal, Role};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
 use schema::ticket::Ticket;
@@ -25,8 +28,10 @@ use schema::{GroupId, OpId, UserId, codec};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
+pub(crate) use self::handle::Known;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
 use self::links::Links;
+pub use self::people::{Invitation, MemberOp, People, Saying};
 use self::tickets::Tickets;
 pub use self::tickets::{Opened, Terms};
 use crate::admission::Permit;
@@ -43,8 +48,14 @@ use crate::node::{NodeNews, keys};
 enum Message {
     /// Found a group.
     Create { name: String, reply: RpcReplyPort<Result<GroupId, ChangeError>> },
-    /// Give a user a role.
-    SetRole { group: GroupId, user: UserId, role: Role, reply: RpcReplyPort<Result<OpId, ChangeError>> },
+    /// Say something about members or invitations.
+    Say { group: GroupId, saying: Saying, reply: RpcReplyPort<Result<OpId, ChangeError>> },
+    /// Every op about a member.
+    Log { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
+    /// The ops about members that came to nothing and are not so all the same.
+    Voided { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
+    /// Every invitation.
+    Invites { group: GroupId, reply: RpcReplyPort<Vec<Invitation>> },
     /// Open an invitation.
     Invite { group: GroupId, terms: Terms, reply: RpcReplyPort<Result<Opened, ChangeError>> },
     /// Keep a ticket and show it to whoever is met.
@@ -172,7 +183,8 @@ impl State {
     /// Lists a group that is out of service.
     fn publish_failed(&self, group: GroupId) {
         let info = GroupInfo { id: group, name: String::new(), state: GroupState::Failed, role: Role::None };
-        self.handle.publish().insert(group, (info, Ledger::new(group).roster().clone()));
+        let known = (info, Ledger::new(group).roster().clone(), Arc::default());
+        self.handle.publish().insert(group, known);
     }
 
     fn entry(&mut self, group: GroupId) -> Result<&mut Entry, ActorProcessingErr> {
@@ -200,15 +212,32 @@ impl State {
         Ok(group)
     }
 
-    async fn set_role(&mut self, group: GroupId, user: UserId, role: Role) -> Result<OpId, ChangeError> {
-        self.author(group, Body::SetRole { user, role, cut: None, via: None }).await
-    }
-
     /// Signs an op of this user and takes it in.
     async fn author(&mut self, group: GroupId, body: Body) -> Result<OpId, ChangeError> {
+        self.author_without(group, &BTreeSet::new(), body).await
+    }
+
+    /// Signs an op of this user as of before `rejected`, and takes it in.
+    async fn author_without(
+        &mut self,
+        group: GroupId,
+        rejected: &BTreeSet<OpId>,
+        body: Body,
+    ) -> Result<OpId, ChangeError> {
         let (author, by) = (self.user(), self.by());
         let entry = self.entries.get_mut(&group).filter(|entry| entry.wanted);
-        let op = entry.ok_or(ChangeError::UnknownGroup(group))?.ledger.draft(author, by, body)?;
+        let ledger = &entry.ok_or(ChangeError::UnknownGroup(group))?.ledger;
+        let target = match &body {
+            Body::SetRole { user, .. } | Body::RevokeDevice { user, .. } => Some(*user),
+            _ => None,
+        };
+        let op =
+            ledger.draft_without(rejected, author, by, body).map_err(|refusal| match (refusal, target) {
+                (Refusal::Invalid { why: Invalid::Cut { needed: true, .. }, .. }, Some(user)) => {
+                    ChangeError::NeedsCut(user)
+                }
+                (refusal, _) => refusal.into(),
+            })?;
         let op = Signed::sign(op, &self.arguments.device.signing);
         let id = OpId(op.id());
         let gained = Gained { ops: vec![op.envelope().clone()], ..Gained::default() };
@@ -303,10 +332,15 @@ impl State {
             GroupState::Pending => Ledger::new(group).roster().clone(),
             _ => entry.ledger.roster().clone(),
         };
+        let people = match state {
+            GroupState::Pending => People::default(),
+            _ => People::of(&entry.ledger, self.user()),
+        };
         let info = GroupInfo { id: group, name, state, role };
         if entry.wanted {
-            let before = self.handle.publish().insert(group, (info.clone(), roster.clone()));
-            for event in Event::of_roster(group, before.as_ref(), &(info, roster.clone()), self.user()) {
+            let known = (info, roster.clone(), Arc::new(people));
+            let before = self.handle.publish().insert(group, known.clone());
+            for event in Event::of_roster(group, before.as_ref(), &known, self.user()) {
                 // Nobody may be listening.
                 let _ = self.arguments.events.send(event);
             }
@@ -453,8 +487,15 @@ impl Actor for Membership {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::Create { name, reply } => report(reply, state.create(name).await)?,
-            Message::SetRole { group, user, role, reply } => {
-                report(reply, state.set_role(group, user, role).await)?;
+            Message::Say { group, saying, reply } => report(reply, state.say(group, saying).await)?,
+            Message::Log { group, reply } => {
+                answer(reply, state.entries.get(&group).map(Entry::log).unwrap_or_default());
+            }
+            Message::Voided { group, reply } => {
+                answer(reply, state.entries.get(&group).map(Entry::voided).unwrap_or_default());
+            }
+            Message::Invites { group, reply } => {
+                answer(reply, state.entries.get(&group).map(Entry::invites).unwrap_or_default());
             }
             Message::Invite { group, terms, reply } => report(reply, state.invite(group, terms).await)?,
             Message::Keep { ticket, reply } => report(reply, state.keep(&ticket).await?)?,

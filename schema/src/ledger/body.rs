@@ -4,7 +4,7 @@ use crate::id::OpId;
 use crate::ledger::graph::Node;
 use crate::ledger::op::Body::{Amnesty, CloseInvite, Create, OpenInvite, RevokeDevice, SetMeta, SetRole};
 use crate::ledger::resolve::State;
-use crate::ledger::{Invalid, Ledger, Op, Role};
+use crate::ledger::{Body, Invalid, Ledger, Op, Role};
 
 /// An OpenInvite and how it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,10 @@ pub struct Invite {
     pub key: [u8; 32],
     /// What it grants.
     pub max_role: Role,
+    /// How many it was to let in.
+    pub uses: u16,
+    /// How many it let in: more, where Admins' devices that were apart each let the last one in.
+    pub used: usize,
     /// When an Admin's device should stop accepting it, ms since the Unix epoch.
     pub hint_expiry: u64,
     /// Whether it lets anybody in.
@@ -102,7 +106,8 @@ impl Ledger {
         match self.op(invite)?.record().body {
             OpenInvite { key, max_role, uses, hint_expiry } => {
                 let standing = self.standing(invite, uses, self.graph.state());
-                Some(Invite { key, max_role, hint_expiry, standing })
+                let used = self.used(invite, self.graph.state());
+                Some(Invite { key, max_role, uses, used, hint_expiry, standing })
             }
             _ => None,
         }
@@ -110,15 +115,24 @@ impl Ledger {
 
     /// Whether an invitation lives, was not closed and has uses left, by `state`.
     fn standing(&self, invite: OpId, uses: u16, state: &State) -> InviteStanding {
-        let naming = self.naming.get(&invite).into_iter().flatten();
-        let living: Vec<usize> = naming.copied().filter(|number| state.alive.contains(*number)).collect();
-        let closes = |number: &usize| matches!(self.ops[*number].record().body, CloseInvite { .. });
         let is_void = !self.graph.number(invite).is_some_and(|number| state.alive.contains(number));
-        let left = usize::from(uses).saturating_sub(living.len());
+        let is_closed = self.naming_alive(invite, state).any(|body| matches!(body, CloseInvite { .. }));
+        let left = usize::from(uses).saturating_sub(self.used(invite, state));
         match u16::try_from(left) {
-            _ if is_void || living.iter().any(closes) => InviteStanding::Closed,
+            _ if is_void || is_closed => InviteStanding::Closed,
             Ok(0) => InviteStanding::UsedUp,
             left => InviteStanding::Open { left: left.unwrap_or(uses) },
         }
+    }
+
+    /// How many an invitation let in, by `state`.
+    fn used(&self, invite: OpId, state: &State) -> usize {
+        self.naming_alive(invite, state).filter(|body| matches!(body, SetRole { .. })).count()
+    }
+
+    /// What the living ops say that name `named`.
+    fn naming_alive<'l>(&'l self, named: OpId, state: &'l State) -> impl Iterator<Item = &'l Body> {
+        let naming = self.naming.get(&named).into_iter().flatten();
+        naming.filter(|number| state.alive.contains(**number)).map(|number| &self.ops[*number].record().body)
     }
 }

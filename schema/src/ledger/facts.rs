@@ -86,6 +86,8 @@ pub struct Facts {
     pub act: Act,
     /// The target's role before.
     pub old_role: Role,
+    /// It lowers somebody who could have lowered its author instead.
+    pub contested: bool,
     /// How far from the Create: one more than the deepest parent.
     pub depth: u32,
     /// Rank and seniority of the author.

@@ -76,6 +76,7 @@ impl Graph {
             device: None,
             act: Act::Other,
             old_role: Role::None,
+            contested: false,
             depth: 0,
             strength,
             class: Class::Rest,
@@ -232,12 +233,15 @@ impl Graph {
 
     /// How an op stands; `None` when it is not here.
     pub fn standing(&self, op: OpId) -> Option<Standing> {
-        let number = self.number(op)?;
-        Some(match self.state() {
+        self.number(op).map(|number| self.standing_of(number))
+    }
+
+    pub(crate) fn standing_of(&self, number: usize) -> Standing {
+        match self.state() {
             state if state.counting.contains(number) => Standing::Counts,
             state if state.alive.contains(number) => Standing::Superseded,
             _ => Standing::Void,
-        })
+        }
     }
 
     /// A user's role.

@@ -227,7 +227,14 @@ impl Graph {
             _ => Class::Rest,
         };
         let old_role = act.target().map_or(Role::None, |user| state.role(user));
-        Ok((Facts { id, author, device, act, old_role, depth, strength, class }, grant))
+        // Who speaks down is not contested, and who lowers themselves has nobody to contest them.
+        let contested = match act {
+            Act::SetRole { user, role } if user != author && role < old_role && rank == old_role => {
+                state.winner(user).is_some_and(|other| self.strength(old_role, other, user) < strength)
+            }
+            _ => false,
+        };
+        Ok((Facts { id, author, device, act, old_role, contested, depth, strength, class }, grant))
     }
 
     /// The strength of what `author` says in the role that op number `grant` gave.

@@ -4,7 +4,6 @@ use crate::id::{OpId, UserId};
 use crate::ledger::body::Invite;
 use crate::ledger::graph::Standing;
 use crate::ledger::op::{Body, Role};
-use crate::ledger::resolve::State;
 use crate::ledger::{Act, Ledger};
 
 /// A lowering that counts, by somebody whom its target could have lowered instead: until a stronger member
@@ -45,21 +44,17 @@ impl Ledger {
 
     /// The lowerings that may still be contested, by user.
     pub fn contestable(&self) -> Vec<Contestable> {
-        let state = self.graph.state();
-        let lowered = state.winners().filter(|(_, winner, _)| *winner != 0);
-        let contestable = lowered.filter_map(|(user, winner, role)| {
-            let node = self.graph.node(winner);
-            let facts = &node.facts;
-            // Who speaks down is not contested, and who lowers themselves has nobody to contest them.
-            if role >= facts.old_role || facts.rank() != facts.old_role || facts.author == user {
-                return None;
-            }
-            // By what the author had seen: what was said since has its own place in the order.
-            let past = State::resolve(&self.graph, node.past.clone());
-            let grant = past.winner(user)?;
-            let strength = self.graph.strength(facts.old_role, grant, user);
-            let contested = strength < facts.strength;
-            contested.then_some(Contestable { op: facts.id, author: facts.author, user, role })
+        let winners = self
+            .graph
+            .state()
+            .winners()
+            .map(|(user, winner, role)| (user, &self.graph.node(winner).facts, role));
+        let contestable = winners.filter(|(_, facts, _)| facts.contested);
+        let contestable = contestable.map(|(user, facts, role)| Contestable {
+            op: facts.id,
+            author: facts.author,
+            user,
+            role,
         });
         contestable.collect()
     }
@@ -76,10 +71,10 @@ impl Ledger {
             && self.graph.strength(rank, grant, by) < self.graph.node(winner).facts.strength
     }
 
-    /// The ops of `author` about others that came to nothing and that somebody may want to say again, the oldest first.
+    /// The ops about members that came to nothing and that somebody may want to say again, the oldest first.
     pub fn voided(&self) -> Vec<Voided> {
-        let voided = self.graph.ops().zip(&self.ops).filter_map(|(facts, op)| {
-            let standing = self.graph.standing(facts.id)?;
+        let voided = self.graph.ops().zip(&self.ops).enumerate().filter_map(|(number, (facts, op))| {
+            let standing = self.graph.standing_of(number);
             let about_somebody = matches!(facts.act, Act::SetRole { .. } | Act::RevokeDevice { .. });
             (standing != Standing::Counts && about_somebody).then(|| Voided {
                 op: facts.id,

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use peerbase::control::{Reply, Request};
-use peerbase::{GroupId, Role, UserId};
+use peerbase::{GroupId, OpId, Role, UserId};
 
 use super::data::Data;
 use super::door::{self, Need};
 use super::output::Output;
+use super::rows::InGroup;
 use super::trouble::Trouble;
 use super::words::{place, role, span};
 
@@ -27,7 +28,7 @@ pub(crate) enum Group {
     Create { name: String },
     /// Shows every group: id, state, role, name
     List,
-    /// Shows the members and their roles
+    /// Shows the members: user, role, devices, whether the op that gave it may be contested
     Members { group: Option<String> },
     /// Prints a ticket: whoever holds it gets in, so pass it on in private
     Invite {
@@ -51,10 +52,68 @@ pub(crate) enum Group {
         #[arg(long, value_parser = role, default_value = "writer")]
         role: Role,
     },
+    /// Changes a member's role
+    Role {
+        user: UserId,
+        /// reader, writer, admin or owner
+        #[arg(value_parser = role)]
+        role: Role,
+        #[command(flatten)]
+        within: InGroup,
+        #[command(flatten)]
+        as_of: AsOf,
+    },
+    /// Removes a member
+    Remove {
+        user: UserId,
+        #[command(flatten)]
+        within: InGroup,
+        #[command(flatten)]
+        as_of: AsOf,
+    },
+    /// Hands the group over to a member; this user stays as an admin
+    Transfer {
+        user: UserId,
+        #[command(flatten)]
+        within: InGroup,
+    },
+    /// Ends the contest over a removal or a lowered role, so that it holds
+    Confirm {
+        /// The op, or the user whom it lowers
+        #[arg(value_name = "USER|OP")]
+        what: String,
+        #[command(flatten)]
+        within: InGroup,
+    },
+    /// Shows everything that was said about members and what came of it: op, standing, author, user, role
+    Log { group: Option<String> },
+    /// Shows what was said about members and came to nothing, because of something stronger that was said meanwhile
+    Voided { group: Option<String> },
+    /// Says again what came to nothing
+    Redo {
+        op: OpId,
+        #[command(flatten)]
+        within: InGroup,
+    },
+    /// Shows every invitation: id, state, role, uses, when it expires, who made it
+    Invites { group: Option<String> },
+    /// Closes an invitation: its ticket lets nobody in any more
+    Close {
+        invite: OpId,
+        #[command(flatten)]
+        within: InGroup,
+    },
     /// Asks for a group by id; it is pending until a member admits this user and is met
     Request { id: GroupId },
     /// Leaves a group, on all devices of this user
     Leave { group: String },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct AsOf {
+    /// As if these ops, and what builds on them, were not there: undoes what somebody weaker did; `group log` shows them
+    #[arg(long, value_name = "OP", num_args = 1..)]
+    as_of: Vec<OpId>,
 }
 
 /// Makes a database and its configuration. Where there is a database it stays, and what is said here is changed.
@@ -108,9 +167,22 @@ pub(crate) async fn group(data: &Data, command: Group, output: &mut Output) -> R
                 user.parse().map_err(|error: schema::id::ParseIdError| Trouble::Usage(error.to_string()))?;
             Request::AddMember { group: who.pop(), user, role }
         }
+        Group::Role { user, role, within, as_of } => set_role(within, user, role, as_of),
+        Group::Remove { user, within, as_of } => set_role(within, user, Role::None, as_of),
+        Group::Transfer { user, within } => Request::Transfer { group: within.group, to: user },
+        Group::Confirm { what, within } => Request::Confirm { group: within.group, what },
+        Group::Log { group } => Request::Log { group },
+        Group::Voided { group } => Request::Voided { group },
+        Group::Redo { op, within } => Request::Redo { group: within.group, op },
+        Group::Invites { group } => Request::Invites { group },
+        Group::Close { invite, within } => Request::CloseInvite { group: within.group, invite },
         Group::Leave { group } => Request::Leave { group: Some(group) },
     };
     door::ask(data, Need::Existing, request, output).await
+}
+
+fn set_role(within: InGroup, user: UserId, role: Role, AsOf { as_of }: AsOf) -> Request {
+    Request::SetRole { group: within.group, user, role, as_of }
 }
 
 /// Prints the ticket alone on standard output, so that it can be piped; what is in it goes beside.

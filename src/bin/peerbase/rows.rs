@@ -19,7 +19,7 @@ const ROW_BYTES_MAX: u64 = 16 << 20;
 pub(crate) struct InGroup {
     /// Which group, unless there is one only: its id, the first digits of it, or its name
     #[arg(long, value_name = "GROUP")]
-    group: Option<String>,
+    pub(crate) group: Option<String>,
 }
 
 #[derive(clap::Args)]

@@ -1,18 +1,21 @@
 //! Replies as people read them.
 
+mod people;
+mod status;
+
 use std::borrow::Cow;
 
 use peerbase::control::Reply;
-use peerbase::control::reply::{ChangeLine, GroupLine, MemberLine, RevisionLine, RowLine};
+use peerbase::control::reply::{ChangeLine, GroupLine, RevisionLine, RowLine};
 
 /// A reply as a line, or as a few.
 pub(crate) fn of(reply: &Reply) -> String {
     match reply {
         Reply::Identity(identity) => format!("user   {}\ndevice {}", identity.user, identity.device),
         Reply::Group(group) => line_of_group(group),
-        Reply::Member(MemberLine { user, role, me }) => {
-            format!("{user}\t{role}{}", if *me { "\tyou" } else { "" })
-        }
+        Reply::Member(member) => people::of_member(member),
+        Reply::MemberOp(op) => people::of_op(op),
+        Reply::Invite(invite) => people::of_invite(invite),
         Reply::Invitation(invitation) => invitation.ticket.clone(),
         Reply::Connected(connected) => {
             format!("connected with {} at {}", connected.device, safe(&connected.address))
@@ -91,8 +94,6 @@ fn time(ms: i64) -> String {
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
-
-mod status;
 
 #[cfg(test)]
 mod tests {

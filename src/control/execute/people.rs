@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::reply::{GroupLine, Identity, Invitation, MemberLine, Reply, role_name};
+use super::super::reply::{GroupLine, Identity, Invitation, Reply, role_name};
 use super::super::{Failure, FailureKind};
 use super::Replies;
 use crate::{Group, GroupId, InviteOptions, Node, Role, UserId};
@@ -24,15 +24,6 @@ pub(super) async fn create(node: &Node, name: &str, replies: &Replies) -> Result
     }
     let group = node.create_group(name).await?;
     replies.send(Reply::Group(group.info().into())).await
-}
-
-pub(super) async fn members(node: &Node, group: &Group, replies: &Replies) -> Result<(), Failure> {
-    for member in group.members() {
-        let me = member.user == node.user_id();
-        let line = MemberLine { user: member.user, role: role_name(member.role), me };
-        replies.send(Reply::Member(line)).await?;
-    }
-    Ok(())
 }
 
 pub(super) async fn add(group: &Group, user: UserId, role: Role, replies: &Replies) -> Result<(), Failure> {

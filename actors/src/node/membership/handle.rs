@@ -1,6 +1,6 @@
 //! Asking and telling `membership`; reading what it last published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
@@ -11,6 +11,7 @@ use schema::signed::Envelope;
 use schema::ticket::Ticket;
 use schema::{GroupId, OpId, UserId};
 
+use super::people::{Invitation, MemberOp, People, Saying};
 use super::tickets::{Opened, Terms};
 use super::{Arguments, Membership, Message};
 use crate::admission::Permit;
@@ -54,6 +55,47 @@ pub enum ChangeError {
     /// The rules say no.
     #[error("membership change refused")]
     Refused(#[from] Refusal),
+    /// Members below Writer can be removed and Admins made Writers; the rest waits for cuts.
+    #[error(
+        "user {0} may write: ending that needs a cut of what they wrote, which this version cannot make yet; below \
+         Writer members can be removed, and Admins can be made Writers"
+    )]
+    NeedsCut(UserId),
+    /// Nobody to remove.
+    #[error("user {0} is no member")]
+    NotAMember(UserId),
+    /// Make somebody else an Admin first.
+    #[error("nobody would be in charge: make another member an Admin first")]
+    NobodyInCharge,
+    /// Only who has a group can hand it over.
+    #[error("only an Owner or Founder hands a group over, and this user is {role:?}")]
+    NotAnOwner {
+        /// This user's role.
+        role: Role,
+    },
+    /// They must have come in before, or nobody might be in charge.
+    #[error("user {0} is no other member with a device in the group")]
+    NoHeir(UserId),
+    /// The ops to be left out are not all here, or the group's founding is among them.
+    #[error("op {0} is none that can be left out here")]
+    UnknownOp(OpId),
+    /// There is no such invitation.
+    #[error("no invitation {0} here")]
+    UnknownInvite(OpId),
+    /// Nothing is to be confirmed.
+    #[error("op {0} is none that may be contested; perhaps it was confirmed, or is void by now")]
+    NotContestable(OpId),
+    /// Ask somebody who stands above who said it.
+    #[error("op {op} can be confirmed only by somebody stronger than {author}, who said it")]
+    TooWeakToConfirm {
+        /// The lowering.
+        op: OpId,
+        /// Who said it.
+        author: UserId,
+    },
+    /// It has an effect, or is not here.
+    #[error("op {0} is none that came to nothing")]
+    NotVoided(OpId),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -70,7 +112,10 @@ pub struct MembershipHandle {
 }
 
 /// What everybody may read without asking: the groups that the user wants, and who is in them.
-pub(super) type Published = BTreeMap<GroupId, (GroupInfo, Arc<Roster>)>;
+pub(super) type Published = BTreeMap<GroupId, Known>;
+
+/// A group, who is in it, and what people are shown of that.
+pub(crate) type Known = (GroupInfo, Arc<Roster>, Arc<People>);
 
 impl Default for MembershipHandle {
     fn default() -> Self {
@@ -106,7 +151,39 @@ impl MembershipHandle {
     /// # Errors
     /// [`ChangeError::Refused`] names the rule that forbids it.
     pub async fn set_role(&self, group: GroupId, user: UserId, role: Role) -> Result<OpId, ChangeError> {
-        self.slot.ask(|reply| Message::SetRole { group, user, role, reply }).await?
+        self.say(group, Saying::SetRole { user, role, without: BTreeSet::new() }).await
+    }
+
+    /// Says something about members or invitations; the op, the last where there are two, is durable when it returns.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub async fn say(&self, group: GroupId, saying: Saying) -> Result<OpId, ChangeError> {
+        self.slot.ask(|reply| Message::Say { group, saying, reply }).await?
+    }
+
+    /// Every op about a member, parents before children.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers.
+    pub async fn log(&self, group: GroupId) -> Result<Vec<MemberOp>, CallError> {
+        self.slot.ask(|reply| Message::Log { group, reply }).await
+    }
+
+    /// The ops about members that came to nothing, except where what they say is so all the same.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers.
+    pub async fn voided(&self, group: GroupId) -> Result<Vec<MemberOp>, CallError> {
+        self.slot.ask(|reply| Message::Voided { group, reply }).await
+    }
+
+    /// Every invitation, the oldest first.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers.
+    pub async fn invites(&self, group: GroupId) -> Result<Vec<Invitation>, CallError> {
+        self.slot.ask(|reply| Message::Invites { group, reply }).await
     }
 
     /// Opens an invitation; it is durable when it returns.
@@ -152,17 +229,22 @@ impl MembershipHandle {
 
     /// The members of a group as this device knows them.
     pub fn roster(&self, group: GroupId) -> Option<Arc<Roster>> {
-        self.read().get(&group).map(|(_, roster)| roster.clone())
+        self.read().get(&group).map(|(_, roster, _)| roster.clone())
+    }
+
+    /// The members of a group, and what people are shown beside them.
+    pub fn people(&self, group: GroupId) -> Option<(Arc<Roster>, Arc<People>)> {
+        self.read().get(&group).map(|(_, roster, people)| (roster.clone(), people.clone()))
     }
 
     /// One group.
     pub fn info(&self, group: GroupId) -> Option<GroupInfo> {
-        self.read().get(&group).map(|(info, _)| info.clone())
+        self.read().get(&group).map(|(info, ..)| info.clone())
     }
 
     /// Every group that this user takes part in or wants to, by id; the personal group is not among them.
     pub fn groups(&self) -> Vec<GroupInfo> {
-        self.read().values().map(|(info, _)| info.clone()).collect()
+        self.read().values().map(|(info, ..)| info.clone()).collect()
     }
 
     /// Makes the actor fail, so that tests can see it restarted.

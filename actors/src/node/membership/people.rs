@@ -1,0 +1,232 @@
+//! What an Admin says about people, and what people are shown of it (AUTHORITY 3.4).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, Role, Standing};
+use schema::{GroupId, OpId, Timestamp, UserId};
+
+use super::{ChangeError, Entry, State};
+
+/// Something to be said about members or invitations.
+#[derive(Clone, Debug)]
+pub enum Saying {
+    /// A user has this role from now on; `Role::None` removes.
+    SetRole {
+        /// Whose role.
+        user: UserId,
+        /// Which.
+        role: Role,
+        /// Said as of before these ops, so that a stronger author voids them; empty: said now.
+        without: BTreeSet<OpId>,
+    },
+    /// This user's role goes to another member, and this user stays as an Admin.
+    Transfer {
+        /// To whom.
+        to: UserId,
+    },
+    /// A lowering that may be contested holds.
+    Confirm {
+        /// The lowering.
+        op: OpId,
+    },
+    /// What an op said that came to nothing.
+    Redo {
+        /// The op.
+        op: OpId,
+    },
+    /// An invitation lets nobody in any more.
+    CloseInvite {
+        /// Its OpenInvite.
+        invite: OpId,
+    },
+}
+
+/// An op about a member, and what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberOp {
+    /// The op.
+    pub op: OpId,
+    /// Who said it.
+    pub author: UserId,
+    /// What it says.
+    pub act: Act,
+    /// Whether it has an effect.
+    pub standing: Standing,
+}
+
+/// An invitation, as its group knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invitation {
+    /// The op that opened it.
+    pub id: OpId,
+    /// Who opened it.
+    pub author: UserId,
+    /// What it grants.
+    pub role: Role,
+    /// How many users it was to let in.
+    pub uses: u16,
+    /// How many it let in: more than `uses`, where Admins' devices that were apart each let the last one in.
+    pub used: usize,
+    /// When Admins' devices stop accepting it, each by its own clock.
+    pub expires: Timestamp,
+    /// Whether it lets anybody in.
+    pub standing: InviteStanding,
+}
+
+/// What is published beside a roster, for people alone: it decides nothing.
+#[derive(Clone, Debug, Default)]
+pub struct People {
+    /// Who gave each member their role; founders have it from nobody.
+    pub granted_by: BTreeMap<UserId, UserId>,
+    /// The lowerings that may still be contested, by user.
+    pub contestable: Vec<Contestable>,
+    /// What this user said of others and that came to nothing.
+    pub(crate) voided: BTreeSet<OpId>,
+}
+
+impl People {
+    pub(super) fn of(ledger: &Ledger, user: UserId) -> Self {
+        let granted_by = |(member, grant): (UserId, OpId)| {
+            let grant = ledger.op(grant)?.record();
+            matches!(grant.body, Body::SetRole { .. }).then_some((member, grant.author))
+        };
+        let grants = ledger.roster().members().map(|(member, entry)| (member, entry.grant()));
+        let own = ledger.voided().into_iter().filter(|voided| voided.author == user);
+        Self {
+            granted_by: grants.filter_map(granted_by).collect(),
+            contestable: ledger.contestable(),
+            voided: own.map(|voided| voided.op).collect(),
+        }
+    }
+}
+
+impl State {
+    pub(super) async fn say(&mut self, group: GroupId, saying: Saying) -> Result<OpId, ChangeError> {
+        let me = self.user();
+        let entry = self.entries.get(&group).filter(|entry| entry.wanted);
+        let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
+        let set_role = |user, role| Body::SetRole { user, role, cut: None, via: None };
+        match saying {
+            Saying::SetRole { user, role, without } => {
+                entry.check_set_role(me, user, role)?;
+                entry.check_as_of(&without, user, role)?;
+                self.author_without(group, &without, set_role(user, role)).await
+            }
+            Saying::Transfer { to } => {
+                let role = entry.check_transfer(me, to)?;
+                if entry.ledger.roster().role(to) < role {
+                    self.author(group, set_role(to, role)).await?;
+                }
+                self.author(group, set_role(me, Role::Admin)).await
+            }
+            Saying::Confirm { op } => {
+                let contestable = entry.ledger.contestable();
+                let contestable = contestable.iter().find(|contestable| contestable.op == op);
+                let contestable = contestable.ok_or(ChangeError::NotContestable(op))?;
+                if !entry.ledger.confirms(contestable, me) {
+                    return Err(ChangeError::TooWeakToConfirm { op, author: contestable.author });
+                }
+                self.author(group, set_role(contestable.user, contestable.role)).await
+            }
+            Saying::Redo { op } => {
+                let body = entry.redo(op)?;
+                self.author(group, body).await
+            }
+            Saying::CloseInvite { invite } => match entry.ledger.invite(invite) {
+                None => Err(ChangeError::UnknownInvite(invite)),
+                Some(known) if known.standing == InviteStanding::Closed => Ok(invite),
+                Some(_) => self.author(group, Body::CloseInvite { invite }).await,
+            },
+        }
+    }
+}
+
+impl Entry {
+    /// What the rules would allow and nobody means.
+    fn check_set_role(&self, me: UserId, user: UserId, role: Role) -> Result<(), ChangeError> {
+        let roster = self.ledger.roster();
+        if role == Role::None && roster.role(user) == Role::None {
+            return Err(ChangeError::NotAMember(user));
+        }
+        let others = || roster.members().filter(|(other, _)| *other != me);
+        let is_last = user == me
+            && roster.role(me) >= Role::Admin
+            && role < Role::Admin
+            && others().all(|(_, member)| member.role() < Role::Admin);
+        if is_last { Err(ChangeError::NobodyInCharge) } else { Ok(()) }
+    }
+
+    /// What is left out is here. Who writes now keeps what they wrote, though then they may have written nothing: a
+    /// removal without a cut takes it all.
+    fn check_as_of(&self, without: &BTreeSet<OpId>, user: UserId, role: Role) -> Result<(), ChangeError> {
+        let create = OpId(self.ledger.group().0);
+        if let Some(op) = without.iter().find(|op| **op == create || !self.ledger.contains(**op)) {
+            return Err(ChangeError::UnknownOp(*op));
+        }
+        let takes_all = role < Role::Writer && self.ledger.roster().role(user) >= Role::Writer;
+        if takes_all && !without.is_empty() { Err(ChangeError::NeedsCut(user)) } else { Ok(()) }
+    }
+
+    /// The role that is handed over. Whoever gets it has a device in the group, or nobody might be in charge.
+    fn check_transfer(&self, me: UserId, to: UserId) -> Result<Role, ChangeError> {
+        let roster = self.ledger.roster();
+        let role = roster.role(me);
+        if role < Role::Owner {
+            return Err(ChangeError::NotAnOwner { role });
+        }
+        let is_here = to != me && roster.role(to) > Role::None && roster.devices(to).next().is_some();
+        if is_here { Ok(role) } else { Err(ChangeError::NoHeir(to)) }
+    }
+
+    /// What a voided op said, to be said now by this user.
+    fn redo(&self, op: OpId) -> Result<Body, ChangeError> {
+        let voided = self.ledger.voided().into_iter().find(|voided| voided.op == op);
+        let body = voided.ok_or(ChangeError::NotVoided(op))?.body;
+        Ok(match body {
+            // An invitation is not used twice: now this user lets them in. A cut is there only where one is needed.
+            Body::SetRole { user, role, cut, .. } => {
+                let writes = self.ledger.roster().role(user) >= Role::Writer;
+                Body::SetRole { user, role, cut: cut.filter(|_| writes && role < Role::Writer), via: None }
+            }
+            body => body,
+        })
+    }
+
+    /// Every op about a member, parents before children.
+    pub(super) fn log(&self) -> Vec<MemberOp> {
+        let graph = self.ledger.graph();
+        let about_somebody = graph.ops().filter(|facts| facts.act.target().is_some());
+        let log = about_somebody.filter_map(|facts| {
+            let standing = graph.standing(facts.id)?;
+            Some(MemberOp { op: facts.id, author: facts.author, act: facts.act, standing })
+        });
+        log.collect()
+    }
+
+    /// The ops that came to nothing, except those of which what they said is so all the same.
+    pub(super) fn voided(&self) -> Vec<MemberOp> {
+        let roster = self.ledger.roster();
+        let holds = |act: &Act| match *act {
+            Act::SetRole { user, role } => roster.role(user) == role,
+            Act::RevokeDevice { user, device } => roster.is_device_revoked(user, device),
+            Act::Other => true,
+        };
+        let mut log = self.log();
+        log.retain(|op| op.standing != Standing::Counts && !holds(&op.act));
+        log
+    }
+
+    /// Every invitation, the oldest first.
+    pub(super) fn invites(&self) -> Vec<Invitation> {
+        let invites = self.ledger.invites().map(|(id, author, invite)| Invitation {
+            id,
+            author,
+            role: invite.max_role,
+            uses: invite.uses,
+            used: invite.used,
+            expires: Timestamp(invite.hint_expiry),
+            standing: invite.standing,
+        });
+        invites.collect()
+    }
+}

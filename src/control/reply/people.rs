@@ -1,0 +1,111 @@
+//! Members, what was said about them, and invitations.
+
+use serde::{Deserialize, Serialize};
+
+use super::role_name;
+use crate::{Act, DeviceId, GroupId, InviteStanding, Member, MemberOp, OpId, Standing, UserId};
+
+/// A member of a group, or somebody whose removal may be contested.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberLine {
+    /// Who.
+    pub user: UserId,
+    /// With which role, in lower case.
+    pub role: String,
+    /// Whether it is this user.
+    pub me: bool,
+    /// Who gave it to them; nobody, where the group was founded with it.
+    pub granted_by: Option<UserId>,
+    /// Their devices, as far as they are known.
+    pub devices: Vec<DeviceId>,
+    /// The op that lowered them, while it may be contested.
+    pub contestable: Option<OpId>,
+}
+
+impl MemberLine {
+    pub(in crate::control) fn of(member: Member, me: UserId) -> Self {
+        let Member { user, role, granted_by, devices, contestable } = member;
+        let contestable = contestable.map(|lowering| lowering.op);
+        Self { user, role: role_name(role), me: user == me, granted_by, devices, contestable }
+    }
+}
+
+/// An op about a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberOpLine {
+    /// The op.
+    pub op: OpId,
+    /// Who said it.
+    pub author: UserId,
+    /// About whom.
+    pub user: Option<UserId>,
+    /// The role that it gives, in lower case; `none` removes.
+    pub role: Option<String>,
+    /// The device that it shuts out.
+    pub device: Option<DeviceId>,
+    /// `counts`, `superseded` or `void`.
+    pub standing: String,
+}
+
+impl From<MemberOp> for MemberOpLine {
+    fn from(MemberOp { op, author, act, standing }: MemberOp) -> Self {
+        let (role, device) = match act {
+            Act::SetRole { role, .. } => (Some(role_name(role)), None),
+            Act::RevokeDevice { device, .. } => (None, Some(device)),
+            Act::Other => (None, None),
+        };
+        let standing = match standing {
+            Standing::Counts => "counts",
+            Standing::Superseded => "superseded",
+            Standing::Void => "void",
+        };
+        Self { op, author, user: act.target(), role, device, standing: standing.to_owned() }
+    }
+}
+
+/// A ticket and what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invitation {
+    /// Its text.
+    pub ticket: String,
+    /// To which group.
+    pub group: GroupId,
+    /// Where the joiner will dial.
+    pub addresses: Vec<String>,
+    /// Whether one of them can be reached from another machine.
+    pub reachable: bool,
+}
+
+/// An invitation, as its group knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteLine {
+    /// The op that opened it.
+    pub invite: OpId,
+    /// Who opened it.
+    pub author: UserId,
+    /// What it grants, in lower case.
+    pub role: String,
+    /// How many it was to let in.
+    pub uses: u16,
+    /// How many it let in; more than `uses` where Admins' devices were apart.
+    pub used: usize,
+    /// When Admins' devices stop accepting it, milliseconds since the Unix epoch.
+    pub expires_ms: u64,
+    /// `open`, `expired` by this device's clock, `closed` or `used_up`.
+    pub standing: String,
+}
+
+impl InviteLine {
+    pub(in crate::control) fn of(invite: crate::Invitation, now_ms: u64) -> Self {
+        let crate::Invitation { id, author, role, uses, used, expires, standing } = invite;
+        let expires_ms = expires.as_millis();
+        let standing = match standing {
+            InviteStanding::Open { .. } if now_ms > expires_ms => "expired",
+            InviteStanding::Open { .. } => "open",
+            InviteStanding::Closed => "closed",
+            InviteStanding::UsedUp => "used_up",
+        };
+        let (role, standing) = (role_name(role), standing.to_owned());
+        Self { invite: id, author, role, uses, used, expires_ms, standing }
+    }
+}

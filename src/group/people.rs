@@ -1,0 +1,167 @@
+//! Who is in a group with which role, what was said about them, and how to change it.
+
+use std::collections::BTreeSet;
+
+use actors::node::membership::{Invitation, MemberOp, Saying};
+use schema::ledger::{Contestable, Role};
+use schema::{DeviceId, OpId, UserId};
+
+use crate::error::GroupError;
+use crate::group::Group;
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Who.
+    pub user: UserId,
+    /// With which role.
+    pub role: Role,
+    /// Who gave it to them; nobody, where the group was founded with it.
+    pub granted_by: Option<UserId>,
+    /// Their devices, as far as they are known here and were not shut out.
+    pub devices: Vec<DeviceId>,
+    /// The op that lowered them to this role, while it may be contested.
+    pub contestable: Option<Contestable>,
+}
+
+impl Group {
+    /// The members with their roles, by user id.
+    pub fn members(&self) -> Vec<Member> {
+        let known = self.node.handle().membership().people(self.id());
+        let Some((roster, people)) = known else { return Vec::new() };
+        let contestable = |user| people.contestable.iter().find(|lowering| lowering.user == user).copied();
+        let members = roster.members().map(|(user, member)| Member {
+            user,
+            role: member.role(),
+            granted_by: people.granted_by.get(&user).copied(),
+            devices: roster.devices(user).collect(),
+            contestable: contestable(user),
+        });
+        members.collect()
+    }
+
+    /// The lowerings and removals by somebody whose target could have done the same to them, by target. Until somebody
+    /// stronger [confirms](Self::confirm) one, an op that its target made without having seen it may void it.
+    pub fn contestable(&self) -> Vec<Contestable> {
+        let known = self.node.handle().membership().people(self.id());
+        known.map(|(_, people)| people.contestable.clone()).unwrap_or_default()
+    }
+
+    /// Admits a user, or changes their role. It needs no connection: whoever meets the user's devices later lets
+    /// them in, once the user asked for the group ([`Node::request_group`](crate::Node::request_group)), in either
+    /// order.
+    ///
+    /// # Errors
+    /// [`GroupError::Change`] names the rule that forbids it.
+    pub async fn add_member(&self, user: UserId, role: Role) -> Result<(), GroupError> {
+        self.set_role(user, role).await?;
+        Ok(())
+    }
+
+    /// Gives a user a role: an Admin one up to Admin, an Owner one up to Owner, to whoever has no higher one than they
+    /// themselves; everybody may lower themselves.
+    ///
+    /// # Errors
+    /// [`GroupError::Change`] names the rule that forbids it. Nobody who may write is made a Reader yet: that needs a
+    /// cut of what they wrote.
+    pub async fn set_role(&self, user: UserId, role: Role) -> Result<OpId, GroupError> {
+        self.set_role_as_of(user, role, &[]).await
+    }
+
+    /// Gives a user a role as of before `rejected`: so a stronger member undoes what an insider said after everybody
+    /// has seen it. What the user said in those ops is void, and what these ops voided is back.
+    ///
+    /// # Errors
+    /// As [`set_role`](Self::set_role), and for ops that are not here.
+    pub async fn set_role_as_of(
+        &self,
+        user: UserId,
+        role: Role,
+        rejected: &[OpId],
+    ) -> Result<OpId, GroupError> {
+        let without: BTreeSet<OpId> = rejected.iter().copied().collect();
+        self.say(Saying::SetRole { user, role, without }).await
+    }
+
+    /// Removes a member: their devices are served no more, by who hears of it.
+    ///
+    /// # Errors
+    /// As [`set_role`](Self::set_role): only Readers are removed yet.
+    pub async fn remove_member(&self, user: UserId) -> Result<OpId, GroupError> {
+        self.set_role(user, Role::None).await
+    }
+
+    /// Removes a member as of before `rejected`, as [`set_role_as_of`](Self::set_role_as_of).
+    ///
+    /// # Errors
+    /// As [`set_role_as_of`](Self::set_role_as_of).
+    pub async fn remove_member_as_of(&self, user: UserId, rejected: &[OpId]) -> Result<OpId, GroupError> {
+        self.set_role_as_of(user, Role::None, rejected).await
+    }
+
+    /// Hands the group over: `to` gets this user's role, Owner or Founder, and this user stays as an Admin.
+    ///
+    /// These are two ops. Should the node end between them there are two in charge, never none; the same call goes on
+    /// from there.
+    ///
+    /// # Errors
+    /// [`GroupError::Change`] when this user is below Owner, or `to` is no member with a device in the group.
+    pub async fn transfer_ownership(&self, to: UserId) -> Result<(), GroupError> {
+        self.say(Saying::Transfer { to }).await?;
+        Ok(())
+    }
+
+    /// Ends the contest over a [lowering](Self::contestable): it holds, whatever its target says.
+    ///
+    /// # Errors
+    /// [`GroupError::Change`] unless `op` is contestable and this user stronger than who said it.
+    pub async fn confirm(&self, op: OpId) -> Result<OpId, GroupError> {
+        self.say(Saying::Confirm { op }).await
+    }
+
+    /// Every op about a member, with what came of it; each behind those that it builds on.
+    ///
+    /// # Errors
+    /// [`GroupError::Call`] when nobody answers.
+    pub async fn log(&self) -> Result<Vec<MemberOp>, GroupError> {
+        Ok(self.node.handle().membership().log(self.id()).await?)
+    }
+
+    /// The ops about members that came to nothing and may be said [again](Self::redo); where what they say is so all
+    /// the same they are left out.
+    ///
+    /// # Errors
+    /// [`GroupError::Call`] when nobody answers.
+    pub async fn voided(&self) -> Result<Vec<MemberOp>, GroupError> {
+        Ok(self.node.handle().membership().voided(self.id()).await?)
+    }
+
+    /// Says now, in this user's name, what an op said that came to nothing.
+    ///
+    /// # Errors
+    /// [`GroupError::Change`] names the rule that forbids it, or says that the op has an effect.
+    pub async fn redo(&self, op: OpId) -> Result<OpId, GroupError> {
+        self.say(Saying::Redo { op }).await
+    }
+
+    /// Every invitation, the oldest first.
+    ///
+    /// # Errors
+    /// [`GroupError::Call`] when nobody answers.
+    pub async fn invites(&self) -> Result<Vec<Invitation>, GroupError> {
+        Ok(self.node.handle().membership().invites(self.id()).await?)
+    }
+
+    /// Closes an invitation: whoever hears of it lets nobody in with its ticket any more.
+    ///
+    /// # Errors
+    /// [`GroupError::Change`] when there is none, or this user is no Admin.
+    pub async fn close_invite(&self, invite: OpId) -> Result<(), GroupError> {
+        self.say(Saying::CloseInvite { invite }).await?;
+        Ok(())
+    }
+
+    async fn say(&self, saying: Saying) -> Result<OpId, GroupError> {
+        Ok(self.node.handle().membership().say(self.id(), saying).await?)
+    }
+}
