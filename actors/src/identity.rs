@@ -111,6 +111,24 @@ impl Identity {
         }
     }
 
+    /// Makes an identity of a user whose key is there already, for a device that is new.
+    ///
+    /// # Errors
+    /// [`IdentityError::Exists`] when there is one, of whomever, or a database that wants its own.
+    pub fn restore(
+        path: &Path,
+        database_exists: bool,
+        user: SigningKey,
+        random: &mut impl FnMut(&mut [u8]),
+    ) -> Result<Self, IdentityError> {
+        if database_exists {
+            return Err(IdentityError::Exists { path: path.to_owned() });
+        }
+        let identity = Self { user, ..Self::generate(random) };
+        identity.save(path)?;
+        Ok(identity)
+    }
+
     /// Reads the file. One that others may read too is closed to them with a warning: copying a folder loses
     /// permissions easily, and to refuse would lock people out of what they just restored.
     ///

@@ -9,8 +9,9 @@ use schema::ledger::{Refusal, Role, Roster};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::Envelope;
 use schema::ticket::Ticket;
-use schema::{GroupId, OpId, UserId};
+use schema::{DeviceId, GroupId, OpId, UserId};
 
+use super::devices::Device;
 use super::tickets::{Opened, Terms};
 use super::{Arguments, Membership, Message};
 use crate::admission::Permit;
@@ -54,6 +55,12 @@ pub enum ChangeError {
     /// The rules say no.
     #[error("membership change refused")]
     Refused(#[from] Refusal),
+    /// No certificate for such a device of this user is here.
+    #[error("device {0} is not known as one of this user")]
+    UnknownDevice(DeviceId),
+    /// A device does not take itself back: do it from another.
+    #[error("a device does not revoke itself")]
+    OwnDevice,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -85,12 +92,13 @@ impl MembershipHandle {
         Ok(self.slot.put(actor))
     }
 
-    /// Founds a group with this user as its founder; the ledger is durable when it returns.
+    /// Founds a group with this user as its founder, under a recovery user if there is one; the ledger is durable when
+    /// it returns.
     ///
     /// # Errors
     /// [`ChangeError`].
-    pub async fn create(&self, name: String) -> Result<GroupId, ChangeError> {
-        self.slot.ask(|reply| Message::Create { name, reply }).await?
+    pub async fn create(&self, name: String, recovery: Option<UserId>) -> Result<GroupId, ChangeError> {
+        self.slot.ask(|reply| Message::Create { name, recovery, reply }).await?
     }
 
     /// Takes note of an intent that was written, or taken back: the group is listed, or no longer, when this returns.
@@ -128,6 +136,22 @@ impl MembershipHandle {
     /// Shows a kept ticket again, to those too who have seen it.
     pub fn ask_again(&self, group: GroupId) {
         self.tell(Message::AskAgain(group));
+    }
+
+    /// This user's devices, as far as their certificates are known here, by id.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers.
+    pub async fn devices(&self) -> Result<Vec<Device>, CallError> {
+        self.slot.ask(Message::Devices).await
+    }
+
+    /// Takes a device of this user back, in all groups and for ever; durable in all of them when it returns.
+    ///
+    /// # Errors
+    /// [`ChangeError::UnknownDevice`], [`ChangeError::OwnDevice`].
+    pub async fn revoke_device(&self, device: DeviceId) -> Result<(), ChangeError> {
+        self.slot.ask(|reply| Message::RevokeDevice { device, reply }).await?
     }
 
     /// The members of a group as this device knows them.

@@ -155,10 +155,11 @@ impl Links {
         let roster = entry.ledger.roster();
         let user = state.link.peer().user;
         let removed = roster.grant(user).is_some() && roster.role(user) == Role::None;
-        if removed {
-            tracing::debug!(group = %group.short(), "a removed member presents itself");
+        let is_out = removed || roster.is_device_revoked(user, state.link.peer().device);
+        if is_out {
+            tracing::debug!(group = %group.short(), "a removed member or device presents itself");
         }
-        !removed && state.presented <= PRESENTED_MAX
+        !is_out && state.presented <= PRESENTED_MAX
     }
 
     /// Who shows a ticket, and for which group; not without end.
@@ -169,6 +170,9 @@ impl Links {
             |group: &GroupId| hello::token(*group, state.link.h(), state.link.role().peer()) == *token;
         let (group, _) = entries.iter().find(|(group, entry)| entry.wanted && is_it(group))?;
         let peer = state.link.peer();
+        if is_withdrawn(entries, peer.user, peer.device) {
+            return None;
+        }
         Some(Redeemer { group: *group, user: peer.user, device: peer.device })
     }
 
@@ -206,6 +210,23 @@ impl Links {
             let admitted = we_are_in && roster.may_read(peer.user, peer.device);
             if !admitted && !entry.is_pending(self.user()) {
                 self.close(link, group);
+            }
+        }
+    }
+
+    /// Closes every gate of the devices that their users took back, whichever ledger says so (authority 3.5).
+    pub(super) fn shut_out_withdrawn(&mut self, entries: &Entries) {
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            let state = &self.links[&link];
+            let peer = state.link.peer();
+            if is_withdrawn(entries, peer.user, peer.device) {
+                let spoken_of: BTreeSet<GroupId> = state
+                    .ours
+                    .iter()
+                    .map(|announced| announced.group)
+                    .filter(|group| entries.contains_key(group))
+                    .collect();
+                spoken_of.into_iter().for_each(|group| self.close(link, group));
             }
         }
     }
@@ -294,8 +315,11 @@ impl Links {
     /// Tells each link whether anything is shared over it: who shares nothing is let go (authority 3.9). Where we asked
     /// to join a group, it is for those whom we dialled to say that they know nothing of it.
     pub(super) fn acquaint(&self, entries: &Entries) {
+        let personal = entries.get(&self.arguments.personal).map(|entry| entry.ledger.roster());
         for state in self.links.values() {
-            let is_ours = state.link.peer().user == self.arguments.device.user();
+            let peer = state.link.peer();
+            let is_withdrawn = personal.is_none_or(|roster| roster.is_withdrawn(peer.user, peer.device));
+            let is_ours = peer.user == self.user() && !is_withdrawn;
             let is_asked = || {
                 state.link.role() == LinkRole::Initiator
                     && entries.values().any(|entry| entry.is_pending(self.user()))
@@ -320,7 +344,8 @@ impl Links {
                 let token = hello::token(*group, &h, role.peer());
                 state.theirs.iter().any(|theirs| theirs.token == token)
             };
-            let asked_for = || entry.is_pending(user) && recognised();
+            let asked_for =
+                || entry.is_pending(user) && recognised() && !is_withdrawn(entries, peer.user, peer.device);
             if !admitted && !asked_for() {
                 continue;
             }
@@ -401,6 +426,11 @@ impl Links {
             handle.close(link);
         }
     }
+}
+
+/// Whether a user took a device back: told to any group, it holds in all.
+fn is_withdrawn(entries: &Entries, user: UserId, device: DeviceId) -> bool {
+    entries.values().any(|entry| entry.ledger.roster().is_withdrawn(user, device))
 }
 
 fn perform(channel: &Channel, effects: Vec<LedgerEffect>) {
