@@ -234,6 +234,66 @@ async fn a_revoked_device_is_out_of_groups_that_its_user_founds_or_joins_later()
     net.close().await;
 }
 
+fn is_member(peer: &Peer, id: GroupId, other: &Peer) -> bool {
+    group(peer, id).members().iter().any(|member| member.user == other.node().user_id())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_revoked_device_said_to_the_uninformed_is_void_once_they_hear_of_it() {
+    let mut net = Net::seeded(8);
+    let ([ada, ben, phone, _], [home, _]) = household(&mut net).await;
+    let [cid, mal] = net.nodes(["cid", "mal"]).await;
+    group(&ada, home).add_member(cid.node().user_id(), Role::Writer).await.unwrap();
+    cid.node().request_group(home).await.unwrap();
+    until(&net, "cid is in", || has(&cid, home, 1)).await;
+
+    net.partition(&[&[&ada, &ben], &[&phone, &cid]]);
+    ada.node().revoke_device(phone.node().device_id()).await.unwrap();
+    group(&phone, home).add_member(mal.node().user_id(), Role::Admin).await.unwrap();
+    until(&net, "cid believes the thief", || is_member(&cid, home, &mal)).await;
+    net.heal();
+    until(&net, "cid hears of it", || !is_member(&cid, home, &mal)).await;
+    net.sleep(A_WHILE).await;
+
+    assert!(![&ada, &ben, &cid].iter().any(|peer| is_member(peer, home, &mal)));
+    net.close().await;
+}
+
+/// Authority 3.5: the op is said again when the user is let in again, or it would be void with the role before.
+#[tokio::test(start_paused = true)]
+async fn what_a_revoked_device_said_is_void_also_under_its_users_next_role() {
+    let mut net = Net::seeded(9);
+    let [ben, cid, mal, ada] = net.nodes(["ben", "cid", "mal", "ada"]).await;
+    let phone = net.device_of(&ada, "phone").await;
+    let club = ben.node().create_group("club").await.unwrap().id();
+    for (peer, role) in [(&cid, Role::Writer), (&ada, Role::Reader)] {
+        group(&ben, club).add_member(peer.node().user_id(), role).await.unwrap();
+        peer.node().request_group(club).await.unwrap();
+    }
+    write(&ben, club, "before").await;
+    for peer in [&cid, &ada, &phone] {
+        until(&net, "everybody is in", || has(peer, club, 1)).await;
+    }
+
+    // Ben hears nothing of the phone while he puts ada out and lets her in with a higher role.
+    net.partition(&[&[&ada], &[&ben, &cid, &phone]]);
+    ada.node().revoke_device(phone.node().device_id()).await.unwrap();
+    group(&ben, club).add_member(ada.node().user_id(), Role::None).await.unwrap();
+    group(&ben, club).add_member(ada.node().user_id(), Role::Admin).await.unwrap();
+    until(&net, "the phone hears of it", || group(&phone, club).info().role == Role::Admin).await;
+    net.partition(&[&[&ada, &ben], &[&cid, &phone]]);
+    group(&phone, club).add_member(mal.node().user_id(), Role::Writer).await.unwrap();
+    until(&net, "cid believes the thief", || is_member(&cid, club, &mal)).await;
+    until(&net, "ada is let in again", || group(&ada, club).info().role == Role::Admin).await;
+    net.sleep(A_WHILE).await;
+    net.heal();
+    until(&net, "cid hears of it", || !is_member(&cid, club, &mal)).await;
+    net.sleep(A_WHILE).await;
+
+    assert!(![&ada, &ben, &cid].iter().any(|peer| is_member(peer, club, &mal)));
+    net.close().await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_taken_back_is_refused_by_name() {
     let [ada, ben] = [Node::in_memory().await.unwrap(), Node::in_memory().await.unwrap()];
