@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use peerbase::sim::{Net, Peer};
-use peerbase::{Device, EndedLink, ErrorKind, GroupError, GroupId, LinkEnd, Node, Role};
+use peerbase::{Device, EndedLink, ErrorKind, GroupError, GroupId, JoinError, LinkEnd, Node, Role};
 use schema::frame::ByeReason;
 use support::{group, task, tasks, titles, until};
 
@@ -157,6 +157,48 @@ async fn a_device_that_was_away_hears_of_the_revocation_before_it_serves_the_thi
 
     assert!(has(&tablet, home, 3));
     assert_eq!(titles(&tasks(&phone, home)), ["before", "nobody has heard"]);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_device_is_gated_also_in_groups_that_the_revoker_never_heard_of() {
+    let mut net = Net::seeded(10);
+    let ([ada, ben, phone, tablet], _) = household(&mut net).await;
+    net.partition(&[&[&ada, &tablet], &[&ben, &phone]]);
+    let secret = ben.node().create_group("secret").await.unwrap().id();
+    group(&ben, secret).add_member(ada.node().user_id(), Role::Writer).await.unwrap();
+    phone.node().request_group(secret).await.unwrap();
+    write(&ben, secret, "before").await;
+    until(&net, "the phone is in", || has(&phone, secret, 1)).await;
+
+    net.partition(&[&[&ada, &tablet], &[&ben], &[&phone]]);
+    ada.node().revoke_device(phone.node().device_id()).await.unwrap();
+    net.partition(&[&[&ada, &tablet, &ben], &[&phone]]);
+    net.sleep(A_WHILE).await;
+    net.heal();
+    net.sleep(A_WHILE).await;
+    write(&ben, secret, "after").await;
+    net.sleep(A_WHILE).await;
+
+    assert!(ada.node().group(secret).is_err(), "only the phone has told of it");
+    assert_eq!(titles(&tasks(&phone, secret)), ["before"]);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_device_lets_its_user_in_by_no_ticket() {
+    let mut net = Net::seeded(11);
+    let ([ada, ben, phone, _], _) = household(&mut net).await;
+    ada.node().revoke_device(phone.node().device_id()).await.unwrap();
+    net.sleep(A_WHILE).await;
+    let secret = ben.node().create_group("secret").await.unwrap();
+    let ticket = secret.invite(Role::Writer).await.unwrap();
+
+    let joined = phone.node().join(&ticket).await;
+
+    assert!(matches!(joined, Err(JoinError::Pending { .. })), "{joined:?}");
+    assert_eq!(secret.members().len(), 1);
+    ada.node().join(&ticket).await.unwrap();
     net.close().await;
 }
 

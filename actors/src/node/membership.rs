@@ -307,9 +307,6 @@ impl State {
         }
         if !gained.is_empty() || !introduction.is_empty() {
             self.links.close_gates(group, &self.entries[&group]);
-            if verdict.withdrew {
-                self.links.shut_out_withdrawn(&self.entries);
-            }
             self.arguments.store.write(&self.entries[&group].space, batch).await?;
             self.publish(group);
             self.links.push(group, &gained, source);

@@ -170,7 +170,8 @@ impl Links {
             |group: &GroupId| hello::token(*group, state.link.h(), state.link.role().peer()) == *token;
         let (group, _) = entries.iter().find(|(group, entry)| entry.wanted && is_it(group))?;
         let peer = state.link.peer();
-        if is_withdrawn(entries, peer.user, peer.device) {
+        let is_withdrawn = |entry: &Entry| entry.ledger.roster().is_withdrawn(peer.user, peer.device);
+        if entries.values().any(is_withdrawn) {
             return None;
         }
         Some(Redeemer { group: *group, user: peer.user, device: peer.device })
@@ -210,23 +211,6 @@ impl Links {
             let admitted = we_are_in && roster.may_read(peer.user, peer.device);
             if !admitted && !entry.is_pending(self.user()) {
                 self.close(link, group);
-            }
-        }
-    }
-
-    /// Closes every gate of the devices that their users took back, whichever ledger says so (authority 3.5).
-    pub(super) fn shut_out_withdrawn(&mut self, entries: &Entries) {
-        for link in self.links.keys().copied().collect::<Vec<_>>() {
-            let state = &self.links[&link];
-            let peer = state.link.peer();
-            if is_withdrawn(entries, peer.user, peer.device) {
-                let spoken_of: BTreeSet<GroupId> = state
-                    .ours
-                    .iter()
-                    .map(|announced| announced.group)
-                    .filter(|group| entries.contains_key(group))
-                    .collect();
-                spoken_of.into_iter().for_each(|group| self.close(link, group));
             }
         }
     }
@@ -344,8 +328,7 @@ impl Links {
                 let token = hello::token(*group, &h, role.peer());
                 state.theirs.iter().any(|theirs| theirs.token == token)
             };
-            let asked_for =
-                || entry.is_pending(user) && recognised() && !is_withdrawn(entries, peer.user, peer.device);
+            let asked_for = || entry.is_pending(user) && recognised();
             if !admitted && !asked_for() {
                 continue;
             }
@@ -426,11 +409,6 @@ impl Links {
             handle.close(link);
         }
     }
-}
-
-/// Whether a user took a device back: told to any group, it holds in all.
-fn is_withdrawn(entries: &Entries, user: UserId, device: DeviceId) -> bool {
-    entries.values().any(|entry| entry.ledger.roster().is_withdrawn(user, device))
 }
 
 fn perform(channel: &Channel, effects: Vec<LedgerEffect>) {
