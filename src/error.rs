@@ -334,7 +334,7 @@ impl From<WriteError> for GroupError {
 pub enum JoinError {
     /// Nobody has let this user in yet. The wish and the ticket are kept, and every Admin's device that is met is asked,
     /// also after the next open: wait for [`Event::Joined`](crate::Event::Joined), or leave the group.
-    #[error("not yet let into group {group}: {why}; it is tried again whenever the node is open")]
+    #[error("not yet let into group {group}: {why}")]
     Pending {
         /// The group.
         group: GroupId,

@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use actors::call::CallError;
 use actors::node::membership::Terms;
 use actors::transport::websocket;
 use schema::GroupId;
@@ -106,7 +107,8 @@ impl Node {
     /// follow once this returns; [`Group::synced`] waits for them. A ticket that came too late leaves nothing behind.
     ///
     /// # Errors
-    /// [`JoinError::Pending`] when nobody has let this user in yet, [`JoinError::Declined`] when the ticket came too late.
+    /// [`JoinError::Pending`] when nobody has let this user in yet, [`JoinError::Declined`] when the inviter says that the
+    /// ticket came too late.
     pub async fn join(&self, ticket: &Ticket) -> Result<Group, JoinError> {
         self.join_within(ticket, JOIN_TIMEOUT).await
     }
@@ -129,7 +131,7 @@ impl Node {
         if is_new {
             self.intend(id, "").await?;
         }
-        match self.clock().timeout(timeout, self.let_in(id, &mut events)).await {
+        match self.clock().timeout(timeout, self.let_in(ticket, &mut events)).await {
             Ok(Err(declined @ JoinError::Declined { reason, .. })) => {
                 // Somebody who was removed may still be admitted by a person.
                 if is_new && reason != DeclineReason::Removed {
@@ -142,18 +144,25 @@ impl Node {
         }
     }
 
-    async fn let_in(&self, id: GroupId, events: &mut Receiver<Event>) -> Result<Group, JoinError> {
+    async fn let_in(&self, ticket: &Ticket, events: &mut Receiver<Event>) -> Result<Group, JoinError> {
+        let id = ticket.group();
         loop {
             if let Some(group) = self.active(id)? {
                 return Ok(group);
             }
             match self.clock().timeout(ASK_EVERY, events.recv()).await {
-                Ok(Ok(Event::JoinDeclined { group, reason })) if group == id => {
+                // Anybody else may have an old ledger or a wrong clock, and others may still say yes.
+                Ok(Ok(Event::JoinDeclined { group, device, reason }))
+                    if group == id && device == ticket.inviter() =>
+                {
                     return Err(JoinError::Declined { group, reason });
                 }
                 Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
                 Ok(Err(RecvError::Closed)) => return Err(JoinError::Closed),
-                Err(_) => self.handle().membership().ask_again(id),
+                Err(_) => match self.handle().membership().ask_again(id) {
+                    Err(CallError::Stopped) => return Err(JoinError::Closed),
+                    Ok(()) | Err(_) => {}
+                },
             }
         }
     }

@@ -216,6 +216,22 @@ async fn a_ledger_older_than_the_ticket_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_join_ends_when_its_node_is_closed() {
+    let mut net = Net::seeded(9).latency_ms(5..40);
+    let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
+    let ticket = found(&ada).await.invite(Role::Writer).await.unwrap();
+    net.crash(&ada).await;
+    let node = ben.node();
+
+    let (joined, ()) = tokio::join!(node.join_within(&ticket, A_WHILE), async {
+        net.sleep(Duration::from_secs(1)).await;
+        node.close().await;
+    });
+
+    assert!(matches!(joined, Err(JoinError::Closed)), "{joined:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_may_not_invite_is_told_so() {
     let mut net = Net::seeded(8).latency_ms(5..40);
     let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;

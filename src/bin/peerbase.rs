@@ -60,7 +60,7 @@ enum Command {
     Serve(serve::Options),
     /// Dials an address now, and whenever a node serves here
     Connect(network::Connect),
-    /// Writes a row
+    /// Writes a row; fields that it had and that are not given go
     Put(rows::Put),
     /// Removes a row; it stays in the history
     Remove(rows::Place),

@@ -97,9 +97,11 @@ fn find(node: &Node, wanted: Option<String>) -> Result<Group, Failure> {
                 FailureKind::NotFound,
                 "no group here; `peerbase group create NAME` makes one, `peerbase join TICKET` joins one",
             )),
-            (Some(_), Some(_)) => {
-                Err(Failure::new(FailureKind::Invalid, "there are several groups; `--group` says which one"))
-            }
+            (Some(_), Some(_)) => Err(Failure::new(
+                FailureKind::Invalid,
+                "there are several groups: say which one, by its name or the first digits of its id; `peerbase group \
+                 list` shows them",
+            )),
         };
     };
     if let Ok(id) = wanted.parse::<GroupId>() {
@@ -110,7 +112,10 @@ fn find(node: &Node, wanted: Option<String>) -> Result<Group, Failure> {
     let is_prefix =
         wanted.len() >= PREFIX_DIGITS_MIN && wanted.bytes().all(|digit| digit.is_ascii_hexdigit());
     let by_id = groups.iter().filter(|group| is_prefix && group.id.to_string().starts_with(&prefix));
-    let found: Vec<&GroupInfo> = if named.is_empty() { by_id.collect() } else { named };
+    // A name that looks like another group's id must not be taken for it.
+    let mut found: Vec<&GroupInfo> = by_id.chain(named).collect();
+    found.sort_by_key(|group| group.id);
+    found.dedup_by_key(|group| group.id);
     match found[..] {
         [only] => Ok(node.group(only.id)?),
         [] => Err(Failure::new(

@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +51,7 @@ impl Server {
     /// settled already: the node has the database.
     ///
     /// # Errors
-    /// [`ControlError::PathTooLong`], [`ControlError::Io`].
+    /// [`ControlError::PathTooLong`], [`ControlError::InTheWay`], [`ControlError::Io`].
     pub fn open(node: &Node, folder: &Path) -> Result<Self, ControlError> {
         let path = folder.join(SOCKET);
         let listener = bind(folder, &path)?;
@@ -93,6 +93,12 @@ fn bind(folder: &Path, path: &Path) -> Result<UnixListener, ControlError> {
     let got = longer.as_os_str().len();
     if got > PATH_BYTES_MAX {
         return Err(ControlError::PathTooLong { path: path.to_owned(), got, max: PATH_BYTES_MAX });
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(ControlError::InTheWay { path: path.to_owned() });
+        }
+        _ => {}
     }
     let listener = UnixListener::bind(&first)?;
     std::fs::set_permissions(&first, Permissions::from_mode(0o600))?;

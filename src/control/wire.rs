@@ -56,7 +56,7 @@ pub enum ControlError {
     #[error("the node that serves is stopping")]
     Stopping,
     /// Choose a shorter data folder: the system allows no longer socket names.
-    #[error("{} is too long for a socket's name: {got} bytes where at most {max} are allowed", .path.display())]
+    #[error("{} is too long for a socket's name: {got} bytes where at most {max} are allowed; choose a shorter data folder", .path.display())]
     PathTooLong {
         /// The name.
         path: std::path::PathBuf,
@@ -64,6 +64,12 @@ pub enum ControlError {
         got: usize,
         /// The limit.
         max: usize,
+    },
+    /// Something else has the socket's name: move it away.
+    #[error("{} is in the way: no socket, and not ours to replace", .path.display())]
+    InTheWay {
+        /// The name.
+        path: std::path::PathBuf,
     },
     /// The system refused.
     #[error("control socket failed")]

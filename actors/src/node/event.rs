@@ -32,6 +32,8 @@ pub enum Event {
     JoinDeclined {
         /// To which group.
         group: GroupId,
+        /// Which device says so.
+        device: DeviceId,
         /// Why.
         reason: DeclineReason,
     },

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::words::{address, place};
+
 /// The file's name in the data folder.
 const FILE: &str = "config.toml";
 /// A file that is larger is not ours, bytes.
@@ -37,6 +39,9 @@ pub(crate) enum ConfigError {
     /// Correct the line.
     #[error("{} line {line}: {what}", .path.display())]
     Damaged { path: PathBuf, line: usize, what: String },
+    /// Correct the address.
+    #[error("{}: {key}: {what}", .path.display())]
+    Address { path: PathBuf, key: &'static str, what: String },
     /// It is something else.
     #[error("{} is larger than 1 MiB: no configuration of ours", .path.display())]
     TooLarge { path: PathBuf },
@@ -75,10 +80,22 @@ impl Config {
                 return Err(ConfigError::Damaged { path, line, what: "not UTF-8".to_owned() });
             }
         };
-        toml::from_str(text).map_err(|error| {
+        let config: Self = toml::from_str(text).map_err(|error| {
             let line = line_of(&bytes, error.span().map_or(0, |span| span.start));
-            ConfigError::Damaged { path, line, what: error.message().replace('\n', " ") }
-        })
+            ConfigError::Damaged { path: path.clone(), line, what: error.message().replace('\n', " ") }
+        })?;
+        config.check().map_err(|(key, what)| ConfigError::Address { path, key, what })?;
+        Ok(config)
+    }
+
+    /// An address that can be none is said here, and not dialled for ever.
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let dialled = |key: &'static str, addresses: &[String]| {
+            addresses.iter().try_for_each(|text| address(text).map(drop).map_err(|what| (key, what)))
+        };
+        self.listen.iter().try_for_each(|text| place(text).map(drop).map_err(|what| ("listen", what)))?;
+        dialled("connect", &self.connect)?;
+        dialled("advertise", &self.advertise)
     }
 
     /// Writes the file, whole or not at all.

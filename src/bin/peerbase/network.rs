@@ -1,5 +1,6 @@
 //! `join`, `sync`, `connect`, `status`, `backup`: the others, and the node as a whole.
 
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,9 +13,12 @@ use super::output::Output;
 use super::trouble::Trouble;
 use super::words::{millis, span};
 
+/// What is longer is no ticket, bytes.
+const TICKET_BYTES_MAX: u64 = 64 << 10;
+
 #[derive(clap::Args)]
 pub(crate) struct Join {
-    /// The ticket's text
+    /// The ticket's text, or - for standard input, which nobody else on this machine can read
     ticket: String,
     /// Also waits until all rows are here
     #[arg(long)]
@@ -48,11 +52,20 @@ pub(crate) struct Backup {
 /// Joins a group; the first command of a new device.
 pub(crate) async fn join(data: &Data, options: Join, output: &mut Output) -> Result<(), Trouble> {
     // A ticket that is none makes no database.
-    let ticket = options.ticket.trim().to_owned();
+    let ticket = if options.ticket == "-" { standard_input()? } else { options.ticket };
     ticket.parse::<Ticket>().map_err(|error| Trouble::invalid(&error))?;
     let timeout_ms = millis(options.timeout);
     let request = Request::Join { ticket, timeout_ms, wait: options.wait };
     door::ask(data, Need::AnyLinked, request, output).await
+}
+
+fn standard_input() -> Result<String, Trouble> {
+    let mut ticket = String::new();
+    let mut stdin = io::stdin().lock().take(TICKET_BYTES_MAX);
+    stdin
+        .read_to_string(&mut ticket)
+        .map_err(|cause| Trouble::io("could not read standard input", &cause))?;
+    Ok(ticket)
 }
 
 pub(crate) async fn sync(data: &Data, options: Sync, output: &mut Output) -> Result<(), Trouble> {

@@ -76,10 +76,10 @@ pub(crate) async fn init(data: &Data, options: Init, output: &mut Output) -> Res
         config.write(data.folder())?;
     }
     let folder = data.folder().display();
-    output.note(&if is_new {
-        format!("a new database in {folder}")
-    } else {
-        format!("there is a database in {folder} already; it stays as it is")
+    output.note(&match (is_new, config != before) {
+        (true, _) => format!("a new database in {folder}"),
+        (false, true) => format!("there is a database in {folder} already; its configuration was changed"),
+        (false, false) => format!("there is a database in {folder} already; it stays as it is"),
     });
     door::ask(data, Need::Any, Request::Whoami, output).await
 }

@@ -60,7 +60,7 @@ pub(crate) struct Watch {
 pub(crate) struct Export {
     /// This table alone
     table: Option<String>,
-    /// Where to write; standard output unless it is named
+    /// Where to write; standard output unless it is named, or named -
     file: Option<PathBuf>,
     #[command(flatten)]
     group: InGroup,
@@ -143,36 +143,83 @@ pub(crate) async fn explain(data: &Data, place: Place, output: &mut Output) -> R
 }
 
 /// Writes `{"table","key","row"}` a line, in order of table and key and of names within a row: equal databases give
-/// equal bytes. A file is written whole or not at all.
+/// equal bytes. A file is written whole or not at all; what is none (a pipe, a device) is written into.
 pub(crate) async fn export(data: &Data, options: Export, output: &mut Output) -> Result<(), Trouble> {
     let request = Request::Rows { group: options.group.wanted(), table: options.table };
-    let Some(file) = options.file else {
+    let Some(file) = options.file.filter(|file| file.as_os_str() != "-") else {
         let mut stdout = BufWriter::new(io::stdout().lock());
         door::ask_with(data, Need::Existing, request, |reply| unread(exported(&mut stdout, &reply))).await?;
         return unread(stdout.flush());
     };
     let refused = |cause: io::Error| Trouble::io(format!("could not write {}", file.display()), &cause);
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let new = tempfile::NamedTempFile::new_in(folder).map_err(refused)?;
-    let mut writer = BufWriter::new(new);
+    let mut target = Target::open(&file).map_err(refused)?;
     let mut rows = 0_u64;
     door::ask_with(data, Need::Existing, request, |reply| {
         rows += u64::from(matches!(reply, Reply::Row(_)));
-        exported(&mut writer, &reply).map_err(refused)
+        exported(target.writer(), &reply).map_err(refused)
     })
     .await?;
-    let new = writer.into_inner().map_err(|error| refused(error.into_error()))?;
-    new.as_file().sync_all().map_err(refused)?;
-    new.persist(&file).map_err(|error| refused(error.error))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused)?;
+    target.finish().map_err(refused)?;
     if output.is_json() {
         return output.json(&serde_json::json!({ "rows": rows }));
     }
-    output.note(&format!("{rows} rows in {}", file.display()));
+    output.note(&format!("{}: rows {rows}", file.display()));
     Ok(())
 }
 
-fn exported(to: &mut impl Write, reply: &Reply) -> io::Result<()> {
+/// Where an export goes.
+enum Target {
+    /// A file, made beside its place and moved there once it is whole.
+    File { new: BufWriter<tempfile::NamedTempFile>, place: PathBuf },
+    /// Something that cannot be replaced.
+    Stream(BufWriter<File>),
+}
+
+impl Target {
+    fn open(path: &Path) -> io::Result<Self> {
+        // Through links: it is their target that is meant.
+        let (place, mode) = match std::fs::metadata(path) {
+            Ok(found) if found.is_file() => (path.canonicalize()?, Some(found.permissions())),
+            Ok(_) => return Ok(Self::Stream(BufWriter::new(File::options().write(true).open(path)?))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), None),
+            Err(error) => return Err(error),
+        };
+        if mode.is_some() {
+            // What may not be written may not be replaced either.
+            File::options().write(true).open(&place)?;
+        }
+        let new = tempfile::NamedTempFile::new_in(folder_of(&place))?;
+        if let Some(mode) = mode {
+            new.as_file().set_permissions(mode)?;
+        }
+        Ok(Self::File { new: BufWriter::new(new), place })
+    }
+
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::File { new, .. } => new,
+            Self::Stream(stream) => stream,
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::File { new, place } => {
+                let new = new.into_inner().map_err(io::IntoInnerError::into_error)?;
+                new.as_file().sync_all()?;
+                new.persist(&place).map_err(|error| error.error)?;
+                File::open(folder_of(&place))?.sync_all()
+            }
+            Self::Stream(mut stream) => stream.flush(),
+        }
+    }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn exported(mut to: impl Write, reply: &Reply) -> io::Result<()> {
     match reply {
         Reply::Row(line) => writeln!(to, "{}", text::json(line)),
         _ => Ok(()),

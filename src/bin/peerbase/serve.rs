@@ -9,7 +9,7 @@ use peerbase::{Event, Node, Role};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -17,7 +17,7 @@ use super::data::{Data, Patience, dial};
 use super::output::Output;
 use super::people::tell_invitation;
 use super::trouble::Trouble;
-use super::words::place;
+use super::words::{address, place};
 
 /// Where a node listens unless it is told: on every address of the machine.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7654);
@@ -32,17 +32,27 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HOST:PORT", value_parser = place)]
     listen: Vec<String>,
     /// Whom to dial, beside the configuration; may be repeated
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     connect: Vec<String>,
     /// Prints a ticket for this group, good for one writer and seven days
     #[arg(long, value_name = "GROUP")]
     invite: Option<String>,
     /// What to log to standard error: error, warn, info, debug, trace, or TARGET=LEVEL,…
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = targets)]
     log: Targets,
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
+}
+
+/// A word alone is a level: taken for a target, a misspelt one would silence everything.
+fn targets(text: &str) -> Result<Targets, String> {
+    let wrong = || "a log level is error, warn, info, debug, trace, or TARGET=LEVEL,…".to_owned();
+    let is_level = |word: &str| word.contains('=') || word.parse::<LevelFilter>().is_ok();
+    if !text.split(',').all(is_level) {
+        return Err(wrong());
+    }
+    text.parse().map_err(|_| wrong())
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]

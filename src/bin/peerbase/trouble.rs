@@ -68,7 +68,9 @@ impl From<Failure> for Trouble {
 impl From<ControlError> for Trouble {
     fn from(error: ControlError) -> Self {
         let kind = match error {
-            ControlError::TooLong { .. } | ControlError::PathTooLong { .. } => FailureKind::Invalid,
+            ControlError::TooLong { .. }
+            | ControlError::PathTooLong { .. }
+            | ControlError::InTheWay { .. } => FailureKind::Invalid,
             ControlError::HungUp | ControlError::Silent | ControlError::NoServer | ControlError::Stopping => {
                 FailureKind::Busy
             }

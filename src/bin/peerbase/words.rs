@@ -19,7 +19,15 @@ pub(crate) fn role(text: &str) -> Result<Role, String> {
 pub(crate) fn place(text: &str) -> Result<String, String> {
     match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
-        _ => Err("a place to listen is HOST:PORT, such as 0.0.0.0:7654".to_owned()),
+        _ => Err(format!("{text:?} is no place to listen; places are HOST:PORT, such as 0.0.0.0:7654")),
+    }
+}
+
+/// Whom to dial: a scheme, a host and a port.
+pub(crate) fn address(text: &str) -> Result<String, String> {
+    match text.strip_prefix("ws://").map(|rest| place(rest.trim_end_matches('/'))) {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err(format!("{text:?} is no address; addresses are ws://HOST:PORT")),
     }
 }
 

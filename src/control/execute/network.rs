@@ -46,8 +46,7 @@ pub(super) async fn sync(
     timeout_ms: u64,
     replies: &Replies,
 ) -> Result<(), Failure> {
-    let linked = node.status().await?.links.len();
-    replies.progress(format!("{linked} devices are connected")).await?;
+    replies.progress(format!("waiting for the devices of {}", group.info().name)).await?;
     let synced = synced(group, Duration::from_millis(timeout_ms)).await?;
     replies.send(Reply::Synced(synced)).await
 }

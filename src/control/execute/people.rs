@@ -48,7 +48,12 @@ pub(super) async fn request(node: &Node, id: GroupId, replies: &Replies) -> Resu
 pub(super) async fn leave(group: &Group, replies: &Replies) -> Result<(), Failure> {
     let name = group.info().name;
     group.leave().await?;
-    replies.done(format!("left {name}")).await
+    replies
+        .done(format!(
+            "left {name}, on all your devices; the others list you until an admin removes you, and the rows that are \
+             here stay on this disk"
+        ))
+        .await
 }
 
 pub(super) async fn invite(

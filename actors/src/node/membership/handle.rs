@@ -134,8 +134,11 @@ impl MembershipHandle {
     }
 
     /// Shows a kept ticket again, to those too who have seen it.
-    pub fn ask_again(&self, group: GroupId) {
-        self.tell(Message::AskAgain(group));
+    ///
+    /// # Errors
+    /// [`CallError`] when the node is closed, or membership is just started again.
+    pub fn ask_again(&self, group: GroupId) -> Result<(), CallError> {
+        self.slot.tell(Message::AskAgain(group))
     }
 
     /// This user's devices, as far as their certificates are known here, by id.

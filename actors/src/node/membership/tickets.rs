@@ -69,6 +69,11 @@ impl Entry {
         self.wanted && (!granted || is_old)
     }
 
+    /// The user wants in and is outside, by any ledger that counts: then a ticket is of use.
+    fn is_outside(&self, user: UserId) -> bool {
+        self.is_pending(user) || self.wanted && self.ledger.roster().role(user) == Role::None
+    }
+
     /// Has let the user in: what is secret of the ticket is over.
     pub(super) fn ticket_is_spent(&mut self, batch: &mut Batch) {
         if let Some(ticket) = &mut self.ticket
@@ -132,6 +137,9 @@ impl State {
             return Ok(());
         };
         let entry = &self.entries[&group];
+        if entry.ledger.roster().role(self.user()) < Role::Admin {
+            return Ok(()); // for others to say
+        }
         let Some(invite) = entry.ledger.invite(join.proof.invite) else { return Ok(()) };
         let proof = join.proof;
         if proof.device != device || proof.verify(&invite.key, group, user).is_err() {
@@ -159,8 +167,7 @@ impl State {
             Ok(_) => Ok(()),
             Err(ChangeError::Store(error)) => Err(error),
             Err(error) => {
-                // Not an Admin's device: another one may let them in.
-                tracing::debug!(group = %group.short(), %error, "a ticket is not ours to redeem");
+                tracing::warn!(group = %group.short(), %error, "a ticket was not redeemed");
                 Ok(())
             }
         }
@@ -168,9 +175,9 @@ impl State {
 
     /// Whoever was asked will not let us in.
     pub(super) fn declined(&self, link: LinkId, token: &[u8; 32], reason: DeclineReason) {
-        if let Some(group) = self.links.decliner(link, token, &self.entries) {
+        if let Some((group, device)) = self.links.decliner(link, token, &self.entries) {
             // Nobody may be listening.
-            let _ = self.arguments.events.send(Event::JoinDeclined { group, reason });
+            let _ = self.arguments.events.send(Event::JoinDeclined { group, device, reason });
         }
     }
 }
@@ -178,7 +185,7 @@ impl State {
 impl Links {
     /// Shows the ticket to a peer, once a link.
     pub(super) fn ask(&mut self, link: LinkId, group: GroupId, entries: &Entries) {
-        let Some(entry) = entries.get(&group).filter(|entry| entry.is_pending(self.user())) else { return };
+        let Some(entry) = entries.get(&group).filter(|entry| entry.is_outside(self.user())) else { return };
         let Some((invite, seed)) = entry.ticket.as_ref().and_then(|ticket| ticket.secret) else { return };
         let Some(state) = self.links.get_mut(&link).filter(|state| !state.asked.contains(&group)) else {
             return;
@@ -208,12 +215,13 @@ impl Links {
         let _ = state.link.send(LinkFrame::Declined { token, reason });
     }
 
-    /// The group of a peer that declines, if it was asked.
-    fn decliner(&self, link: LinkId, token: &[u8; 32], entries: &Entries) -> Option<GroupId> {
+    /// Which device declines for which group, if it was asked.
+    fn decliner(&self, link: LinkId, token: &[u8; 32], entries: &Entries) -> Option<(GroupId, DeviceId)> {
         let state = self.links.get(&link)?;
         let is_it =
             |group: &&GroupId| hello::token(**group, state.link.h(), state.link.role().peer()) == *token;
         let group = *state.asked.iter().find(is_it)?;
-        entries.get(&group)?.is_pending(self.user()).then_some(group)
+        let is_outside = entries.get(&group)?.is_outside(self.user());
+        is_outside.then(|| (group, state.link.peer().device))
     }
 }

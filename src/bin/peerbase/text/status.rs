@@ -13,7 +13,11 @@ const TROUBLES_MAX: usize = 10;
 
 pub(super) fn of(status: &Status) -> String {
     let Status { user, device, name, listening, dialled, links, ended, groups } = status;
-    let mut text = format!("device    {device} {}\nuser      {user}\n", safe(name));
+    let mut text = format!("device    {device}");
+    if !name.is_empty() {
+        let _ = write!(text, " {}", safe(name));
+    }
+    let _ = writeln!(text, "\nuser      {user}");
     let _ = writeln!(text, "listening {}", list(listening, "nowhere"));
     let _ = writeln!(text, "dialled   {}", list(dialled, "nobody"));
     for LinkLine { device, user, address, latency_ms, since_ms } in links {
@@ -42,10 +46,10 @@ pub(super) fn of(status: &Status) -> String {
 
 fn of_group(text: &mut String, state: &GroupStatus) {
     let GroupStatus { group, members, rows, peers, damaged, refused } = state;
-    let rows = rows.map_or("no answer".to_owned(), |rows| format!("{rows} rows"));
+    let rows = rows.map_or("no answer".to_owned(), |rows| format!("rows {rows}"));
     let (id, name) = (group.id.short(), safe(&group.name));
     let _ =
-        writeln!(text, "group     {id} {name}: {}, {}, {members} members, {rows}", group.state, group.role);
+        writeln!(text, "group     {id} {name}: {}, {}, members {members}, {rows}", group.state, group.role);
     for peer in peers {
         let _ = writeln!(text, "  with    {}", of_peer(peer));
     }
@@ -105,5 +109,5 @@ pub(super) fn of_explanation(explanation: &Explanation) -> String {
 pub(super) fn of_backup(backup: &Backup) -> String {
     let Backup { groups, rows, bytes, damaged } = backup;
     let damaged = if *damaged == 0 { String::new() } else { format!(", {damaged} damaged entries") };
-    format!("{groups} groups, {rows} rows, {bytes} bytes{damaged}")
+    format!("groups {groups}, rows {rows}, bytes {bytes}{damaged}")
 }

@@ -20,7 +20,7 @@ const FREE_TRIES: u32 = 5_000;
 
 /// Takes the folder, made when absent, for this engine alone.
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
-    fs::create_dir_all(path).map_err(|cause| io_error(path, cause))?;
+    make_folder(path).map_err(|cause| io_error(path, cause))?;
     let file = path.join("lock");
     let options = OpenOptions::new().create(true).truncate(false).write(true).open(&file);
     let lock = options.map_err(|cause| io_error(&file, cause))?;
@@ -29,6 +29,15 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
         Err(TryLockError::Error(cause)) => Err(io_error(&file, cause)),
     }
+}
+
+/// Makes the folder for its user alone: rows lie in it as they are, and sled's files get the system's usual mode.
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    let mut folder = fs::DirBuilder::new();
+    folder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder.create(path)
 }
 
 /// Whether the folder says that it holds a database, of our format.
