@@ -265,8 +265,9 @@ pub enum GroupError {
     /// What is remembered of the recovery key cannot be read.
     #[error("what is remembered of the recovery key was not read")]
     Recovery(#[source] Box<ReadError>),
-    /// What is remembered of the recovery key is no user: another program wrote it; replace the key.
-    #[error("recovery key is remembered as {user:?}, which is no user")]
+    /// What is remembered of the recovery key was not signed by this user: one of their devices may be in other hands.
+    /// Take it back, and [replace](crate::Node::replace_recovery) the key.
+    #[error("recovery key is remembered as {user:?}, which this user did not sign; replace the key")]
     RecoveryUser {
         /// What stands there.
         user: String,
