@@ -272,7 +272,7 @@ pub enum GroupError {
         /// What stands there.
         user: String,
     },
-    /// The invitation would let nobody in: it has no uses, or a role below Reader.
+    /// The invitation would let nobody in: it has no uses, no time, or a role below Reader.
     #[error("invitation that lets nobody in")]
     Invitation,
     /// The rules say no, or the change could not be made.
@@ -350,6 +350,12 @@ pub enum JoinError {
         /// Why.
         reason: DeclineReason,
     },
+    /// The wish was taken back meanwhile: the group was left.
+    #[error("group {group} was left before anybody let this user in")]
+    Withdrawn {
+        /// The group.
+        group: GroupId,
+    },
     /// The group was not asked for.
     #[error(transparent)]
     Group(#[from] GroupError),
@@ -386,6 +392,7 @@ impl JoinError {
         match self {
             Self::Pending { .. } => ErrorKind::Busy,
             Self::Declined { .. } => ErrorKind::NotAllowed,
+            Self::Withdrawn { .. } => ErrorKind::NotFound,
             Self::Group(error) => error.kind(),
             Self::Closed => ErrorKind::Closed,
         }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use actors::call::CallError;
 use actors::node::membership::Terms;
 use actors::transport::websocket;
-use schema::GroupId;
 use schema::frame::DeclineReason;
 use schema::ledger::Role;
 use schema::limits::{ADDRESS_BYTES_MAX, TICKET_ADDRESSES_MAX};
@@ -72,8 +71,10 @@ impl Group {
     /// As [`Group::invite`]; [`GroupError::Invitation`] when it would let nobody in.
     pub async fn invite_with(&self, options: InviteOptions) -> Result<Ticket, GroupError> {
         let InviteOptions { role, uses, valid_for } = options;
-        let uses =
-            NonZeroU16::new(uses).filter(|_| role >= Role::Reader).ok_or(GroupError::Invitation)?.get();
+        let uses = NonZeroU16::new(uses)
+            .filter(|_| role >= Role::Reader && !valid_for.is_zero())
+            .ok_or(GroupError::Invitation)?
+            .get();
         let node = self.node();
         let valid_ms = u64::try_from(valid_for.as_millis()).unwrap_or(u64::MAX);
         let expires_ms = node.clock().now().as_millis().saturating_add(valid_ms);
@@ -120,21 +121,24 @@ impl Node {
     pub async fn join_within(&self, ticket: &Ticket, timeout: Duration) -> Result<Group, JoinError> {
         let (id, membership) = (ticket.group(), self.handle().membership());
         let mut events = self.events();
-        if let Some(group) = self.active(id)? {
-            return Ok(group);
-        }
-        let is_new = membership.info(id).is_none();
+        let is_new = match membership.info(id) {
+            Some(info) if info.state == GroupState::Failed => return Err(GroupError::Failed(id).into()),
+            known => known.is_none(),
+        };
         if is_new {
             self.check_room()?;
         }
-        membership.keep(ticket.clone()).await.map_err(GroupError::from)?;
+        if membership.keep(ticket.clone()).await.map_err(GroupError::from)? {
+            return Ok(self.group(id)?);
+        }
         if is_new {
             self.intend(id, "").await?;
         }
         match self.clock().timeout(timeout, self.let_in(ticket, &mut events)).await {
             Ok(Err(declined @ JoinError::Declined { reason, .. })) => {
                 // Somebody who was removed may still be admitted by a person.
-                if is_new && reason != DeclineReason::Removed {
+                let is_last = membership.open_tickets(id).await.map_err(GroupError::from)? == 0;
+                if is_new && is_last && reason != DeclineReason::Removed {
                     self.intend_no_more(id).await?;
                 }
                 Err(declined)
@@ -145,34 +149,25 @@ impl Node {
     }
 
     async fn let_in(&self, ticket: &Ticket, events: &mut Receiver<Event>) -> Result<Group, JoinError> {
-        let id = ticket.group();
+        let (id, membership) = (ticket.group(), self.handle().membership());
         loop {
-            if let Some(group) = self.active(id)? {
-                return Ok(group);
+            match membership.is_in(id, ticket.log_head()).await {
+                Ok(true) => return Ok(self.group(id)?),
+                Err(CallError::Stopped) => return Err(JoinError::Closed),
+                Ok(false) | Err(_) => {}
+            }
+            if membership.info(id).is_none() {
+                return Err(JoinError::Withdrawn { group: id });
             }
             match self.clock().timeout(ASK_EVERY, events.recv()).await {
-                // Anybody else may have an old ledger or a wrong clock, and others may still say yes.
-                Ok(Ok(Event::JoinDeclined { group, device, reason }))
-                    if group == id && device == ticket.inviter() =>
-                {
+                Ok(Ok(Event::JoinDeclined { group, invite, reason })) if invite == ticket.invite() => {
                     return Err(JoinError::Declined { group, reason });
                 }
                 Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
                 Ok(Err(RecvError::Closed)) => return Err(JoinError::Closed),
-                Err(_) => match self.handle().membership().ask_again(id) {
-                    Err(CallError::Stopped) => return Err(JoinError::Closed),
-                    Ok(()) | Err(_) => {}
-                },
+                // What comes of it is seen above.
+                Err(_) => drop(membership.ask_again(id)),
             }
-        }
-    }
-
-    /// The group, if this user is in it.
-    fn active(&self, id: GroupId) -> Result<Option<Group>, GroupError> {
-        match self.handle().membership().info(id) {
-            Some(info) if info.state == GroupState::Active => self.group(id).map(Some),
-            Some(info) if info.state == GroupState::Failed => Err(GroupError::Failed(id)),
-            _ => Ok(None),
         }
     }
 

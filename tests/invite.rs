@@ -216,6 +216,104 @@ async fn a_ledger_older_than_the_ticket_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ticket_that_is_no_good_spoils_no_other() {
+    let mut net = Net::seeded(10).latency_ms(5..40);
+    let [ada, ben, cid] = net.nodes_apart(["ada", "ben", "cid"]).await;
+    let home = found(&ada).await;
+    let good = home.invite(Role::Writer).await.unwrap();
+    let used = home.invite(Role::Reader).await.unwrap();
+    cid.node().join(&used).await.unwrap();
+    net.crash(&ada).await;
+
+    for ticket in [&good, &used] {
+        assert!(matches!(ben.node().join(ticket).await, Err(JoinError::Pending { .. })));
+    }
+    net.restart(&ada).await;
+    net.sleep(A_WHILE).await;
+
+    assert_eq!(state(&ben, home.id()), Some((GroupState::Active, Role::Writer)));
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_that_nobody_knows_locks_nobody_out() {
+    let mut net = Net::seeded(11).latency_ms(5..40);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let home = found(&ada).await;
+    let (nobody, id) = (schema::OpId([7; 32]), home.id());
+    let bogus = Ticket::new(id, nobody, [7; 16], ada.node().device_id(), nobody, Vec::new()).unwrap();
+
+    assert!(matches!(ben.node().join(&bogus).await, Err(JoinError::Pending { .. })));
+    ben.node().group(id).unwrap().leave().await.unwrap();
+    ben.node().request_group(id).await.unwrap();
+    home.add_member(ben.node().user_id(), Role::Writer).await.unwrap();
+    net.sleep(A_WHILE).await;
+
+    assert_eq!(state(&ben, id), Some((GroupState::Active, Role::Writer)));
+    assert_eq!(titles(&tasks(&ben, id)), ["basil"]);
+    // Nor is whoever is in put out by one.
+    assert!(matches!(ben.node().join(&bogus).await, Err(JoinError::Pending { .. })));
+    assert_eq!(state(&ben, id), Some((GroupState::Active, Role::Writer)));
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_is_tried_again_while_a_link_lasts() {
+    let mut net = Net::seeded(12).latency_ms(5..40);
+    let [ada, ben, cid] = net.nodes(["ada", "ben", "cid"]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    group(&ada, home).add_member(ben.node().user_id(), Role::Admin).await.unwrap();
+    net.group("other", &[&ben, &cid]).await;
+    net.partition(&[&[&ada], &[&ben, &cid]]);
+    let ticket = group(&ada, home).invite(Role::Writer).await.unwrap();
+
+    // Ben, with whom cid is linked, does not know the invitation yet.
+    assert!(matches!(cid.node().join(&ticket).await, Err(JoinError::Pending { .. })));
+    net.partition(&[&[&ada, &ben], &[]]);
+    net.partition(&[&[&ada, &ben], &[&cid]]);
+    net.sleep(A_WHILE).await;
+    net.partition(&[&[&ada], &[&ben, &cid]]);
+    net.sleep(A_WHILE).await;
+
+    assert_eq!(state(&cid, home), Some((GroupState::Active, Role::Writer)));
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_member_who_has_not_heard_of_it_is_told_by_the_next_ticket() {
+    let mut net = Net::seeded(13).latency_ms(5..40);
+    let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
+    let home = found(&ada).await;
+    ben.node().join(&home.invite(Role::Reader).await.unwrap()).await.unwrap();
+    let user = ben.node().user_id();
+    net.crash(&ben).await;
+    home.add_member(user, Role::None).await.unwrap();
+    let ticket = home.invite(Role::Reader).await.unwrap();
+    net.restart(&ben).await;
+
+    assert_eq!(declined(&ben, &ticket).await, DeclineReason::Removed);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_ends_a_join() {
+    let mut net = Net::seeded(14).latency_ms(5..40);
+    let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
+    let ticket = found(&ada).await.invite(Role::Writer).await.unwrap();
+    net.crash(&ada).await;
+    let node = ben.node();
+
+    let (joined, ()) = tokio::join!(node.join_within(&ticket, A_WHILE), async {
+        net.sleep(Duration::from_secs(1)).await;
+        node.group(ticket.group()).unwrap().leave().await.unwrap();
+    });
+
+    assert!(matches!(joined, Err(JoinError::Withdrawn { group }) if group == ticket.group()), "{joined:?}");
+    assert_eq!(state(&ben, ticket.group()), None);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_join_ends_when_its_node_is_closed() {
     let mut net = Net::seeded(9).latency_ms(5..40);
     let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
@@ -277,18 +375,21 @@ async fn a_proof_that_was_overheard_is_worth_nothing_and_answered_by_nothing() {
     let ticket = home.invite(Role::Writer).await.unwrap();
     let (id, invite, ben, own) = (home.id(), ticket.invite(), identity(2), mallory.identity.clone());
     let key = Ticket::key_of(&ticket.seed(), id);
-    let token = hello::token(id, &mallory.established.h, LinkRole::Initiator);
     let of_ben = InviteProof::sign(&key, id, invite, ben.user(), ben.device());
     let guessed = Ticket::key_of(&[0; 16], id);
 
-    for proof in [
-        of_ben,
-        InviteProof { device: own.device(), ..of_ben },
-        InviteProof::sign(&key, id, invite, own.user(), ben.device()),
-        InviteProof::sign(&guessed, id, invite, own.user(), own.device()),
-        InviteProof { invite: schema::OpId([7; 32]), ..of_ben },
+    let good = InviteProof::sign(&key, id, invite, own.user(), own.device());
+    for (proof, group, named) in [
+        (of_ben, id, invite),
+        (InviteProof::sign(&key, id, invite, own.user(), ben.device()), id, invite),
+        (InviteProof::sign(&guessed, id, invite, own.user(), own.device()), id, invite),
+        (good, id, schema::OpId([7; 32])),
+        (good, GroupId([7; 32]), invite),
     ] {
-        mallory.send(&LinkFrame::Join(Join { token, proof })).await;
+        let h = mallory.established.h;
+        let token = hello::token(group, &h, LinkRole::Initiator);
+        let invite = hello::invite_token(named, &h);
+        mallory.send(&LinkFrame::Join(Join { token, invite, signature: proof.signature })).await;
     }
 
     assert_eq!(everything_heard(&mut mallory).await, [LinkFrame::Hello(Hello::default()), FAREWELL]);
@@ -306,10 +407,12 @@ async fn whoever_was_removed_is_told_to_ask_a_person() {
     let key = Ticket::key_of(&ticket.seed(), id);
     let proof = InviteProof::sign(&key, id, ticket.invite(), user, ben.identity.device());
 
-    ben.send(&LinkFrame::Join(Join { token: hello::token(id, &h, LinkRole::Initiator), proof })).await;
+    let (token, invite) =
+        (hello::token(id, &h, LinkRole::Initiator), hello::invite_token(ticket.invite(), &h));
+    ben.send(&LinkFrame::Join(Join { token, invite, signature: proof.signature })).await;
 
     let token = hello::token(id, &h, LinkRole::Responder);
-    let declined = LinkFrame::Declined { token, reason: DeclineReason::Removed };
+    let declined = LinkFrame::Declined { token, invite, reason: DeclineReason::Removed };
     let heard = everything_heard(&mut ben).await;
     assert!(heard.ends_with(&[declined, FAREWELL]), "{heard:?}");
     assert!(home.members().iter().all(|member| member.user != user));
@@ -324,8 +427,9 @@ async fn whoever_holds_the_ticket_may_show_it_in_any_form_of_haste() {
     let proof = InviteProof::sign(&key, home.id(), ticket.invite(), own.user(), own.device());
     let token = hello::token(home.id(), &mallory.established.h, LinkRole::Initiator);
 
+    let invite = hello::invite_token(ticket.invite(), &mallory.established.h);
     for _ in 0..200 {
-        mallory.send(&LinkFrame::Join(Join { token, proof })).await;
+        mallory.send(&LinkFrame::Join(Join { token, invite, signature: proof.signature })).await;
     }
 
     let heard = everything_heard(&mut mallory).await;

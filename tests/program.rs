@@ -210,7 +210,7 @@ fn groups_are_founded_joined_by_id_and_left() {
     let pending = ben.run(&["--json", "group", "request", &garden]).json();
     assert_eq!(pending["state"], "pending");
     ben.run(&["group", "create", "Own"]).ok();
-    assert!(ben.run(&["list"]).failed(1).contains("--group"), "of several groups one must be named");
+    assert!(ben.run(&["list"]).failed(1).contains("say which one"), "of several groups one must be named");
     ben.run(&["group", "leave", &garden]).ok();
     assert_eq!(ben.run(&["list"]).ok(), "");
 }

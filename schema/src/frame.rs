@@ -10,7 +10,7 @@ use bincode::{Decode, Encode};
 use crate::GroupId;
 use crate::codec::{self, DecodeError};
 use crate::handshake::Auth;
-use crate::ledger::InviteProof;
+use crate::key::Signature;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::signed::Envelope;
 
@@ -56,6 +56,8 @@ pub enum LinkFrame {
     Declined {
         /// `H("token", group ‖ h ‖ role byte of the sender)`.
         token: [u8; 32],
+        /// The Join's.
+        invite: [u8; 32],
         /// Why.
         reason: DeclineReason,
     },
@@ -66,8 +68,10 @@ pub enum LinkFrame {
 pub struct Join {
     /// `H("token", group ‖ h ‖ role byte of the sender)`: who does not know the group learns nothing.
     pub token: [u8; 32],
-    /// Names the sender's user and device.
-    pub proof: InviteProof,
+    /// `H("token", invite ‖ h ‖ "invite")`: nor does who does not know the invitation.
+    pub invite: [u8; 32],
+    /// Of the [`InviteProof`](crate::ledger::InviteProof) for the sender's user and device.
+    pub signature: Signature,
 }
 
 /// Why a ticket lets nobody in any more.
@@ -183,8 +187,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::key::Signature;
-    use crate::{DeviceId, OpId};
 
     const DECLINE_REASONS: [DeclineReason; 4] =
         [DeclineReason::Closed, DeclineReason::UsedUp, DeclineReason::Expired, DeclineReason::Removed];
@@ -222,13 +224,15 @@ mod tests {
         check(LinkFrame::Bye { reason: ByeReason::NotAuthorized }, "06 | 04");
         check(LinkFrame::Bye { reason: ByeReason::Disconnected }, "06 | 05");
         check(LinkFrame::Bye { reason: ByeReason::Renew }, "06 | 06");
-        let proof = InviteProof { invite: OpId([1; 32]), device: DeviceId([2; 32]), signature };
         check(
-            LinkFrame::Join(Join { token: [2; 32], proof }),
-            &format!("07 | {twos} | {ones} | {twos} | {sig}"),
+            LinkFrame::Join(Join { token: [2; 32], invite: [1; 32], signature }),
+            &format!("07 | {twos} | {ones} | {sig}"),
         );
         for (number, reason) in DECLINE_REASONS.into_iter().enumerate() {
-            check(LinkFrame::Declined { token: [1; 32], reason }, &format!("08 | {ones} | 0{number}"));
+            check(
+                LinkFrame::Declined { token: [1; 32], invite: [2; 32], reason },
+                &format!("08 | {ones} | {twos} | 0{number}"),
+            );
         }
     }
 
@@ -284,12 +288,11 @@ mod tests {
             any::<u64>().prop_map(|nonce| LinkFrame::Ping { nonce }),
             any::<u64>().prop_map(|nonce| LinkFrame::Pong { nonce }),
             reasons.prop_map(|reason| LinkFrame::Bye { reason }),
-            (any::<[[u8; 32]; 3]>(), signatures()).prop_map(|([token, invite, device], signature)| {
-                let proof = InviteProof { invite: OpId(invite), device: DeviceId(device), signature };
-                LinkFrame::Join(Join { token, proof })
+            (any::<[[u8; 32]; 2]>(), signatures()).prop_map(|([token, invite], signature)| {
+                LinkFrame::Join(Join { token, invite, signature })
             }),
-            (any::<[u8; 32]>(), prop::sample::select(DECLINE_REASONS.to_vec()))
-                .prop_map(|(token, reason)| LinkFrame::Declined { token, reason }),
+            (any::<[[u8; 32]; 2]>(), prop::sample::select(DECLINE_REASONS.to_vec()))
+                .prop_map(|([token, invite], reason)| LinkFrame::Declined { token, invite, reason }),
         ]
     }
 

@@ -3,13 +3,18 @@
 //! A token can be computed only by who knows the group's id; it changes with every link and with the side that
 //! sends it, so that it can be neither recognised nor replayed (AUTHORITY 3.9).
 
-use crate::GroupId;
 use crate::handshake::LinkRole;
 use crate::id::hash;
+use crate::{GroupId, OpId};
 
 /// The name of a group on one link, as the side with `role` announces it.
 pub fn token(group: GroupId, link: &[u8; 32], role: LinkRole) -> [u8; 32] {
     hash("token", &[&group.0, link, &[role.byte()]])
+}
+
+/// The name of an invitation on one link: says nothing to those who do not know its id.
+pub fn invite_token(invite: OpId, link: &[u8; 32]) -> [u8; 32] {
+    hash("token", &[&invite.0, link, b"invite"])
 }
 
 /// Equal on both sides exactly when ledger, certificates, state and documents are.

@@ -55,9 +55,7 @@ pub async fn execute(node: &Node, request: Request, replies: mpsc::Sender<Reply>
         Request::Join { ticket, timeout_ms, wait } => {
             network::join(node, &ticket, timeout_ms, wait, &replies).await
         }
-        Request::Sync { group, timeout_ms } => {
-            network::sync(node, &find(node, group)?, timeout_ms, &replies).await
-        }
+        Request::Sync { group, timeout_ms } => network::sync(&find(node, group)?, timeout_ms, &replies).await,
         Request::Connect { address, known } => network::connect(node, address, known, &replies).await,
         Request::Status => network::status(node, &replies).await,
         Request::Backup { folder } => network::backup(node, &folder, &replies).await,

@@ -87,7 +87,10 @@ impl Drop for Server {
 /// Binds in a folder that nobody else may enter and moves the socket from there to its place: there is no moment in
 /// which others could connect.
 fn bind(folder: &Path, path: &Path) -> Result<UnixListener, ControlError> {
-    let closed = tempfile::Builder::new().prefix(".c").tempdir_in(folder)?;
+    let closed = tempfile::Builder::new()
+        .prefix(".c")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(folder)?;
     let first = closed.path().join("s");
     let longer = [path, &first].into_iter().max_by_key(|path| path.as_os_str().len()).unwrap_or(path);
     let got = longer.as_os_str().len();

@@ -37,6 +37,8 @@ enum Message {
     },
     /// Dial now and whenever there is no link, for nobody who waits.
     Remember { address: String, device: DeviceId },
+    /// Dial no more; a link that is there may last.
+    Forget { address: String },
     /// Forget, and end what was dialled.
     Disconnect { address: String, reply: RpcReplyPort<()> },
     /// Dial everybody again.
@@ -113,6 +115,7 @@ impl Actor for ConnectionManager {
                 state.connect(&myself, address, expected, reply).await?;
             }
             Message::Remember { address, device } => state.remember(&myself, &address, device).await?,
+            Message::Forget { address } => state.forget(&address),
             Message::Disconnect { address, reply } => {
                 state.disconnect(&address);
                 answer(reply, ());

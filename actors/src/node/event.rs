@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use schema::frame::DeclineReason;
 use schema::ledger::{Role, Roster};
-use schema::{DeviceId, GroupId, UserId};
+use schema::{DeviceId, GroupId, OpId, UserId};
 
 use super::membership::{GroupInfo, GroupState};
 
@@ -28,12 +28,12 @@ pub enum Event {
         /// To what.
         role: Role,
     },
-    /// A device that could let this user in will not: their ticket came too late.
+    /// Who made a ticket will not let this user in with it; it is kept no longer.
     JoinDeclined {
         /// To which group.
         group: GroupId,
-        /// Which device says so.
-        device: DeviceId,
+        /// By which invitation.
+        invite: OpId,
         /// Why.
         reason: DeclineReason,
     },

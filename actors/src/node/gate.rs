@@ -185,8 +185,8 @@ impl Switchboard for Routes {
                 }
             }
             LinkFrame::Join(join) => self.membership.redeem(link.id(), join, permit),
-            LinkFrame::Declined { token, reason } => {
-                self.membership.declined(link.id(), token, reason, permit);
+            LinkFrame::Declined { token, invite, reason } => {
+                self.membership.declined(link.id(), (token, invite), reason, permit);
             }
             // The connection passes on nothing else.
             _ => link.close(ByeReason::Protocol),

@@ -24,11 +24,12 @@ use schema::signed::{Envelope, Signed};
 use schema::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId, codec};
 use tokio::sync::broadcast;
+use tokio::task::JoinSet;
 
 pub use self::devices::Device;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
 use self::links::Links;
-use self::tickets::Kept;
+use self::tickets::Tickets;
 pub use self::tickets::{Opened, Terms};
 use crate::admission::Permit;
 use crate::call::answer;
@@ -49,9 +50,15 @@ enum Message {
     /// Open an invitation.
     Invite { group: GroupId, terms: Terms, reply: RpcReplyPort<Result<Opened, ChangeError>> },
     /// Keep a ticket and show it to whoever is met.
-    Keep { ticket: Ticket, reply: RpcReplyPort<Result<(), ChangeError>> },
-    /// Show a kept ticket once more.
+    Keep { ticket: Ticket, reply: RpcReplyPort<Result<bool, ChangeError>> },
+    /// Is the user in, by a ledger with this op?
+    IsIn { group: GroupId, log_head: OpId, reply: RpcReplyPort<bool> },
+    /// How many tickets may still let the user in?
+    OpenTickets { group: GroupId, reply: RpcReplyPort<usize> },
+    /// Show the kept tickets of a group once more.
     AskAgain(GroupId),
+    /// Show all kept tickets once more.
+    AskAll,
     /// The row that says whether the user wants in has moved.
     Intent { group: GroupId, reply: Option<RpcReplyPort<()>> },
     /// Read the intents again.
@@ -69,7 +76,7 @@ enum Message {
     /// A peer shows a ticket.
     Redeem { link: LinkId, join: Join, _permit: Permit },
     /// A peer to whom we showed a ticket will not let us in.
-    Declined { link: LinkId, token: [u8; 32], reason: DeclineReason, _permit: Permit },
+    Declined { link: LinkId, tokens: ([u8; 32], [u8; 32]), reason: DeclineReason, _permit: Permit },
     /// A frame of a ledger session.
     Ledger { link: LinkId, group: GroupId, frame: LedgerFrame, _permit: Permit },
     /// List the devices of this user.
@@ -99,7 +106,7 @@ pub(crate) struct Arguments {
 pub(crate) struct Entry {
     pub(crate) ledger: Ledger,
     pub(crate) wanted: bool,
-    ticket: Option<Kept>,
+    tickets: Tickets,
     space: SpaceHandle,
 }
 
@@ -110,13 +117,15 @@ struct State {
     arguments: Arguments,
     entries: Entries,
     links: Links,
+    /// Until kept tickets are shown again.
+    alarm: JoinSet<()>,
 }
 
 impl State {
     /// Reads every ledger back; makes the personal group at the first start.
     async fn replay(handle: MembershipHandle, arguments: Arguments) -> Result<Self, ActorProcessingErr> {
         let links = Links::new(arguments.clone());
-        let mut state = Self { handle, arguments, entries: BTreeMap::new(), links };
+        let mut state = Self { handle, arguments, entries: BTreeMap::new(), links, alarm: JoinSet::new() };
         for name in state.arguments.store.spaces()? {
             let Some(group) = keys::group_of(&name) else { continue };
             if group != state.arguments.personal {
@@ -150,6 +159,7 @@ impl State {
                 state.remember(group);
             }
         }
+        state.arm();
         Ok(state)
     }
 
@@ -177,8 +187,8 @@ impl State {
         if !self.entries.contains_key(&group) {
             let space = self.arguments.store.space(&keys::space(group))?;
             let ledger = replay_ledger(group, &space)?;
-            let ticket = Kept::read(&space)?;
-            self.entries.insert(group, Entry { ledger, wanted: false, ticket, space });
+            let tickets = Tickets::read(&space)?;
+            self.entries.insert(group, Entry { ledger, wanted: false, tickets, space });
         }
         Ok(self.entries.get_mut(&group).expect("just inserted"))
     }
@@ -195,7 +205,7 @@ impl State {
         let mut batch = Batch::default();
         put_op(&mut batch, 0, create.envelope());
         self.arguments.store.write(&space, batch).await?;
-        self.entries.insert(group, Entry { ledger, wanted: false, ticket: None, space });
+        self.entries.insert(group, Entry { ledger, wanted: false, tickets: Tickets::default(), space });
         self.take(group, Gained::default(), None, false).await?;
         self.publish(group);
         Ok(group)
@@ -302,9 +312,7 @@ impl State {
             gained.append(std::mem::take(&mut introduction));
         }
         let has_come_in = was_pending && !entry.is_pending(user);
-        if has_come_in {
-            entry.ticket_is_spent(&mut batch);
-        }
+        entry.spend_tickets(user, &mut batch);
         if !gained.is_empty() || !introduction.is_empty() {
             self.links.close_gates(group, &self.entries[&group]);
             self.arguments.store.write(&self.entries[&group].space, batch).await?;
@@ -347,10 +355,13 @@ impl State {
         }
     }
 
-    fn intents_anew(&mut self) -> Result<(), ActorProcessingErr> {
+    async fn intents_anew(&mut self) -> Result<(), ActorProcessingErr> {
         let mut groups = intents(&self.entries[&self.arguments.personal].space)?;
         groups.extend(self.entries.iter().filter(|(_, entry)| entry.wanted).map(|(group, _)| *group));
-        groups.into_iter().try_for_each(|group| self.heed(group))
+        for group in groups {
+            self.heed(group).await?;
+        }
+        Ok(())
     }
 
     /// What was told while the group was starting went nowhere.
@@ -361,7 +372,7 @@ impl State {
 
     /// Does as the intent says that is stored now: what tells of it may come late, and one that was written and taken
     /// back is told of twice.
-    fn heed(&mut self, group: GroupId) -> Result<(), ActorProcessingErr> {
+    async fn heed(&mut self, group: GroupId) -> Result<(), ActorProcessingErr> {
         let personal = self.arguments.personal;
         if group == personal {
             return Ok(());
@@ -387,6 +398,7 @@ impl State {
             self.links.close_all(group);
             self.handle.publish().remove(&group);
             self.arguments.node.drop_group(group);
+            self.drop_tickets(group).await?;
         }
         Ok(())
     }
@@ -493,21 +505,26 @@ impl Actor for Membership {
             }
             Message::Invite { group, terms, reply } => report(reply, state.invite(group, terms).await)?,
             Message::Keep { ticket, reply } => report(reply, state.keep(&ticket).await?)?,
+            Message::IsIn { group, log_head, reply } => answer(reply, state.is_in(group, log_head)),
+            Message::OpenTickets { group, reply } => answer(reply, state.open_tickets(group)),
+            Message::AskAll => state.ask_all(),
             Message::AskAgain(group) => state.links.ask_again(group, &state.entries),
             Message::Intent { group, reply } => {
-                state.heed(group)?;
+                state.heed(group).await?;
                 if let Some(reply) = reply {
                     answer(reply, ());
                 }
             }
-            Message::IntentsAnew => state.intents_anew()?,
+            Message::IntentsAnew => state.intents_anew().await?,
             Message::GroupStarted(group) => state.group_started(group),
             Message::LinkUp(link) => state.links.up(link, &state.entries),
             Message::LinkDown { link, reason } => state.links.down(link, &reason),
             Message::Hello { link, hello, _permit } => state.links.hello(link, hello, &state.entries),
             Message::Present { link, group, ops, _permit } => state.present(link, group, ops).await?,
             Message::Redeem { link, join, _permit } => state.redeem(link, join).await?,
-            Message::Declined { link, token, reason, _permit } => state.declined(link, &token, reason),
+            Message::Declined { link, tokens, reason, _permit } => {
+                state.declined(link, tokens, reason).await?
+            }
             Message::Ledger { link, group, frame, _permit } => state.ledger(link, group, frame).await?,
             Message::Devices(reply) => answer(reply, state.devices()),
             Message::RevokeDevice { device, reply } => report(reply, state.revoke_device(device).await)?,

@@ -3,11 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::GroupId;
 use crate::frame::{ByeReason, DeclineReason, Hello, HelloGroup, Join};
 use crate::key::{Signature, SigningKey};
-use crate::ledger::InviteProof;
 use crate::signed::Envelope;
-use crate::{GroupId, OpId};
 
 fn device(seed: u8) -> DeviceIdentity {
     let user = SigningKey::from_seed([seed; 32]);
@@ -367,12 +366,8 @@ proptest! {
             3 => LinkFrame::Ping { nonce: number },
             4 => LinkFrame::Pong { nonce: number },
             5 => LinkFrame::Bye { reason: ByeReason::Full },
-            6 => {
-                let (invite, device) = (OpId(token), DeviceId(hash));
-                let proof = InviteProof { invite, device, signature };
-                LinkFrame::Join(Join { token, proof })
-            }
-            _ => LinkFrame::Declined { token, reason: DeclineReason::Closed },
+            6 => LinkFrame::Join(Join { token, invite: hash, signature }),
+            _ => LinkFrame::Declined { token, invite: hash, reason: DeclineReason::Closed },
         };
         let mallory = Mallory::meets_ben(&device(3).agreement, ephemeral);
         let refused = HandshakeError::BeforeAuth { kind: frame.kind() };

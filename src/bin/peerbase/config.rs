@@ -43,7 +43,7 @@ pub(crate) enum ConfigError {
     #[error("{}: {key}: {what}", .path.display())]
     Address { path: PathBuf, key: &'static str, what: String },
     /// It is something else.
-    #[error("{} is larger than 1 MiB: no configuration of ours", .path.display())]
+    #[error("{} is no file, or larger than 1 MiB: no configuration of ours", .path.display())]
     TooLarge { path: PathBuf },
     /// The system refused.
     #[error("could not read {}", .path.display())]
@@ -67,7 +67,9 @@ impl Config {
         let path = folder.join(FILE);
         let refused = |cause| ConfigError::Read { path: path.clone(), cause };
         match std::fs::metadata(&path) {
-            Ok(about) if about.len() > FILE_BYTES_MAX => return Err(ConfigError::TooLarge { path }),
+            Ok(about) if !about.is_file() || about.len() > FILE_BYTES_MAX => {
+                return Err(ConfigError::TooLarge { path });
+            }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(refused(error)),

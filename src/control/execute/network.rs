@@ -40,12 +40,7 @@ fn places(addresses: &[String]) -> String {
     if addresses.is_empty() { "nobody: the ticket names no address".to_owned() } else { addresses.join(", ") }
 }
 
-pub(super) async fn sync(
-    node: &Node,
-    group: &Group,
-    timeout_ms: u64,
-    replies: &Replies,
-) -> Result<(), Failure> {
+pub(super) async fn sync(group: &Group, timeout_ms: u64, replies: &Replies) -> Result<(), Failure> {
     replies.progress(format!("waiting for the devices of {}", group.info().name)).await?;
     let synced = synced(group, Duration::from_millis(timeout_ms)).await?;
     replies.send(Reply::Synced(synced)).await
@@ -72,6 +67,8 @@ pub(super) async fn connect(
     replies: &Replies,
 ) -> Result<(), Failure> {
     replies.progress(format!("dialling {address}")).await?;
+    // It may be somebody's way in: a ticket's.
+    let known = known || node.status().await?.dialled.contains(&address);
     match node.connect(&address).await {
         Ok(device) => replies.send(Reply::Connected(Connected { device, address })).await,
         Err(error) => {

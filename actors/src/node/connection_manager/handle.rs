@@ -140,9 +140,20 @@ impl ConnectionManagerHandle {
 
     /// Dials a device whenever there is no link to it, from the next start on if not from now on.
     pub(in crate::node) fn remember(&self, address: &str, device: DeviceId) {
-        self.wanted().dial.insert(address.to_owned(), Some(device));
+        // What somebody asked for by address is for whoever answers there.
+        self.wanted().dial.entry(address.to_owned()).or_insert(Some(device));
         // Before the first start and between two, whoever starts reads what is wanted.
         let _ = self.slot.tell(Message::Remember { address: address.to_owned(), device });
+    }
+
+    /// Dials a device there no longer, unless somebody asked for the address itself.
+    pub(in crate::node) fn forget(&self, address: &str, device: DeviceId) {
+        let mut wanted = self.wanted();
+        if wanted.dial.get(address) == Some(&Some(device)) {
+            wanted.dial.remove(address);
+            drop(wanted);
+            let _ = self.slot.tell(Message::Forget { address: address.to_owned() });
+        }
     }
 
     /// The addresses that are listened on.

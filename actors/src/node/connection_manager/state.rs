@@ -142,6 +142,10 @@ impl State {
         self.dial(myself).await
     }
 
+    pub(super) fn forget(&mut self, address: &str) {
+        self.candidates.forget(address);
+    }
+
     pub(super) fn disconnect(&mut self, address: &str) {
         self.handle.wanted().dial.remove(address);
         self.candidates.forget(address);

@@ -125,12 +125,29 @@ impl MembershipHandle {
         self.slot.ask(|reply| Message::Invite { group, terms, reply }).await?
     }
 
-    /// Keeps a ticket and shows it to whoever is met while its group is wanted and this user not in it.
+    /// Keeps a ticket and shows it to whoever is met while its group is wanted and this user not in it; `true` when they
+    /// are, and nothing is kept.
     ///
     /// # Errors
     /// [`ChangeError`].
-    pub async fn keep(&self, ticket: Ticket) -> Result<(), ChangeError> {
+    pub async fn keep(&self, ticket: Ticket) -> Result<bool, ChangeError> {
         self.slot.ask(|reply| Message::Keep { ticket, reply }).await?
+    }
+
+    /// Whether this user is in a group, by a ledger that has this op.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers.
+    pub async fn is_in(&self, group: GroupId, log_head: OpId) -> Result<bool, CallError> {
+        self.slot.ask(|reply| Message::IsIn { group, log_head, reply }).await
+    }
+
+    /// How many tickets are kept that may still let this user into a group.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers.
+    pub async fn open_tickets(&self, group: GroupId) -> Result<usize, CallError> {
+        self.slot.ask(|reply| Message::OpenTickets { group, reply }).await
     }
 
     /// Shows a kept ticket again, to those too who have seen it.
@@ -217,8 +234,19 @@ impl MembershipHandle {
         self.tell(Message::Redeem { link, join, _permit: permit });
     }
 
-    pub(crate) fn declined(&self, link: LinkId, token: [u8; 32], reason: DeclineReason, permit: Permit) {
-        self.tell(Message::Declined { link, token, reason, _permit: permit });
+    pub(crate) fn declined(
+        &self,
+        link: LinkId,
+        tokens: ([u8; 32], [u8; 32]),
+        reason: DeclineReason,
+        permit: Permit,
+    ) {
+        self.tell(Message::Declined { link, tokens, reason, _permit: permit });
+    }
+
+    /// Time to show kept tickets again.
+    pub(super) fn ask_all(&self) {
+        self.tell(Message::AskAll);
     }
 
     pub(crate) fn ledger(&self, link: LinkId, group: GroupId, frame: LedgerFrame, permit: Permit) {

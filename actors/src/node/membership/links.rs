@@ -5,13 +5,14 @@
 //! ones before without a word. A member whom the peer does not know presents its grant.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use schema::frame::{ByeReason, Hello, HelloGroup, LinkFrame};
 use schema::handshake::LinkRole;
 use schema::ledger::Role;
 use schema::limits::GROUPS_MAX;
 use schema::session::ledger::{LedgerEffect, LedgerFrame, LedgerSession};
-use schema::{DeviceId, GroupId, UserId, hello};
+use schema::{DeviceId, GroupId, OpId, UserId, hello};
 
 use super::{Arguments, Entries, Entry, Gained};
 use crate::node::connection_manager::{Link, LinkId};
@@ -24,8 +25,10 @@ const PRESENT_BYTES_MAX: usize = 512 << 10;
 const ANNOUNCED_MAX: usize = 4 * GROUPS_MAX;
 /// Times that a peer may present itself on one link.
 const PRESENTED_MAX: usize = GROUPS_MAX;
-/// Times that a peer may show a ticket on one link.
+/// Tickets that a peer may show on one link within [`REDEEMED_IN`].
 const REDEEMED_MAX: usize = 64;
+/// The span in which shown tickets are counted.
+const REDEEMED_IN: Duration = Duration::from_secs(60);
 
 /// The links of the node, as far as groups are concerned.
 pub(super) struct Links {
@@ -42,10 +45,10 @@ pub(super) struct LinkState {
     greeted: bool,
     /// How often the peer presented itself.
     presented: usize,
-    /// How often the peer showed a ticket.
-    redeemed: usize,
-    /// The groups for which it was shown ours.
-    pub(super) asked: BTreeSet<GroupId>,
+    /// How often the peer showed a ticket lately, and since when.
+    redeemed: (usize, Duration),
+    /// Which of ours it was shown: for which groups, by which invitations.
+    pub(super) asked: BTreeSet<(GroupId, OpId)>,
     open: BTreeMap<GroupId, Open>,
 }
 
@@ -90,7 +93,7 @@ impl Links {
             theirs: Vec::new(),
             greeted: false,
             presented: 0,
-            redeemed: 0,
+            redeemed: (0, Duration::ZERO),
             asked: BTreeSet::new(),
             open: BTreeMap::new(),
         };
@@ -164,8 +167,15 @@ impl Links {
 
     /// Who shows a ticket, and for which group; not without end.
     pub(super) fn redeemer(&mut self, link: LinkId, token: &[u8; 32], entries: &Entries) -> Option<Redeemer> {
-        let state = self.links.get_mut(&link).filter(|state| state.redeemed < REDEEMED_MAX)?;
-        state.redeemed += 1;
+        let now = self.arguments.clock.instant();
+        let state = self.links.get_mut(&link)?;
+        if now.saturating_sub(state.redeemed.1) >= REDEEMED_IN {
+            state.redeemed = (0, now);
+        }
+        state.redeemed.0 += 1;
+        if state.redeemed.0 > REDEEMED_MAX {
+            return None;
+        }
         let is_it =
             |group: &GroupId| hello::token(*group, state.link.h(), state.link.role().peer()) == *token;
         let (group, _) = entries.iter().find(|(group, entry)| entry.wanted && is_it(group))?;
@@ -209,7 +219,9 @@ impl Links {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             let peer = self.links[&link].link.peer().clone();
             let admitted = we_are_in && roster.may_read(peer.user, peer.device);
-            if !admitted && !entry.is_pending(self.user()) {
+            // A ledger that is too old to count is still good enough to shut somebody out.
+            let removed = roster.grant(peer.user).is_some() && !roster.may_read(peer.user, peer.device);
+            if removed || !admitted && !entry.is_pending(self.user()) {
                 self.close(link, group);
             }
         }
@@ -300,13 +312,14 @@ impl Links {
     /// to join a group, it is for those whom we dialled to say that they know nothing of it.
     pub(super) fn acquaint(&self, entries: &Entries) {
         let personal = entries.get(&self.arguments.personal).map(|entry| entry.ledger.roster());
+        let mut pending = None;
         for state in self.links.values() {
             let peer = state.link.peer();
             let is_withdrawn = personal.is_none_or(|roster| roster.is_withdrawn(peer.user, peer.device));
             let is_ours = peer.user == self.user() && !is_withdrawn;
-            let is_asked = || {
-                state.link.role() == LinkRole::Initiator
-                    && entries.values().any(|entry| entry.is_pending(self.user()))
+            let mut is_asked = || {
+                let any = || entries.values().any(|entry| entry.is_pending(self.user()));
+                state.link.role() == LinkRole::Initiator && *pending.get_or_insert_with(any)
             };
             state.link.acquainted(is_ours || !state.open.is_empty() || is_asked());
         }

@@ -1,48 +1,88 @@
 //! Tickets: invitations opened, redeemed, and kept until they have let their holder in (AUTHORITY 3.11).
 //!
-//! The joiner sends its proof to every device that it meets, under a token which only members of the group can read.
-//! Any Admin's device that knows the invitation signs the grant and announces the group; from there on the joiner is
-//! a member like any other. Until a ledger holds the op that the ticket pins, no ledger counts as the group's.
+//! The joiner shows its proof to every device that it meets, under tokens for group and invitation which only those can
+//! read who know them. Any Admin's device that does signs the grant and announces the group; from there on the joiner
+//! is a member like any other. Until a ledger holds the op that a ticket pins, none counts as the group's.
+
+use std::time::Duration;
 
 use bincode::{Decode, Encode};
 use ractor::ActorProcessingErr;
 use schema::frame::{DeclineReason, Join, LinkFrame};
-use schema::ledger::{Body, InviteProof, InviteStanding, Role};
+use schema::ledger::{Body, InviteProof, InviteStanding, Ledger, Role};
 use schema::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId, codec, hello};
+use tokio::task::JoinSet;
 
 use super::links::{Links, Redeemer};
-use super::{Arguments, ChangeError, Entries, Entry, State};
+use super::{ChangeError, Entries, Entry, State};
 use crate::node::connection_manager::LinkId;
 use crate::node::event::Event;
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError};
 
+/// Tickets that are kept for one group; the oldest gives way.
+const TICKETS_MAX: usize = 8;
+/// How often a ticket is shown again to those who are connected: they may have heard of the invitation by now.
+const ASK_EVERY: Duration = Duration::from_secs(60);
+
 /// What is kept of a ticket, beside the group that it is for.
 #[derive(Clone, Encode, Decode)]
-pub(super) struct Kept {
-    /// Where to dial, and whom.
-    addresses: Vec<String>,
+struct Kept {
+    invite: OpId,
+    /// What the invitation's key is made from, until it has let this user in.
+    seed: Option<[u8; 16]>,
+    /// Whom to dial, and where.
     inviter: DeviceId,
+    addresses: Vec<String>,
     /// A ledger without it is older than the ticket.
     log_head: OpId,
-    /// The invitation and its seed, until it has let this user in.
-    secret: Option<(OpId, [u8; 16])>,
+    /// The user was outside when it was kept: no older ledger lets them in.
+    pins: bool,
 }
 
-impl Kept {
-    pub(super) fn read(space: &SpaceHandle) -> Result<Option<Self>, ActorProcessingErr> {
+/// The tickets that are kept for one group.
+#[derive(Clone, Default, Encode, Decode)]
+pub(super) struct Tickets {
+    kept: Vec<Kept>,
+}
+
+impl Tickets {
+    pub(super) fn read(space: &SpaceHandle) -> Result<Self, ActorProcessingErr> {
         let record = space.get(keys::TICKET)?;
-        Ok(record.map(|record| codec::decode_stored(&record)).transpose()?)
+        Ok(record.map(|record| codec::decode_stored(&record)).transpose()?.unwrap_or_default())
     }
 
     fn put(&self, batch: &mut Batch) {
-        batch.put(keys::TICKET.to_vec(), codec::encode(self));
+        if self.kept.is_empty() {
+            batch.remove(keys::TICKET.to_vec());
+        } else {
+            batch.put(keys::TICKET.to_vec(), codec::encode(self));
+        }
+    }
+
+    fn keep(&mut self, kept: Kept) {
+        self.kept.retain(|other| other.invite != kept.invite);
+        if self.kept.len() == TICKETS_MAX {
+            self.kept.remove(0);
+        }
+        self.kept.push(kept);
+    }
+
+    /// Those whose invitation has not let the user in, with what it takes to show them.
+    fn open(&self) -> impl Iterator<Item = (&Kept, [u8; 16])> {
+        self.kept.iter().filter_map(|kept| Some((kept, kept.seed?)))
+    }
+
+    /// Whether a ledger is older than every ticket that the user came with.
+    fn are_ahead_of(&self, ledger: &Ledger) -> bool {
+        let mut pins = self.kept.iter().filter(|kept| kept.pins).peekable();
+        pins.peek().is_some() && pins.all(|kept| !ledger.contains(kept.log_head))
     }
 }
 
-/// An invitation as its author gets it.
-#[derive(Clone, Copy, Debug)]
+/// An invitation as its author gets it; it does not print its secret.
+#[derive(Clone, Copy)]
 pub struct Opened {
     /// The OpenInvite.
     pub invite: OpId,
@@ -65,21 +105,24 @@ impl Entry {
     /// The user wants in, and no ledger here says that they are; or only one that is older than their ticket.
     pub(super) fn is_pending(&self, user: UserId) -> bool {
         let granted = self.ledger.roster().grant(user).is_some();
-        let is_old = self.ticket.as_ref().is_some_and(|ticket| !self.ledger.contains(ticket.log_head));
-        self.wanted && (!granted || is_old)
+        self.wanted && (!granted || self.tickets.are_ahead_of(&self.ledger))
     }
 
-    /// The user wants in and is outside, by any ledger that counts: then a ticket is of use.
-    fn is_outside(&self, user: UserId) -> bool {
-        self.is_pending(user) || self.wanted && self.ledger.roster().role(user) == Role::None
+    /// The user is in, by a ledger that has this op.
+    fn is_in(&self, user: UserId, log_head: OpId) -> bool {
+        let member = self.ledger.roster().role(user) != Role::None;
+        self.wanted && member && !self.is_pending(user) && self.ledger.contains(log_head)
     }
 
-    /// Has let the user in: what is secret of the ticket is over.
-    pub(super) fn ticket_is_spent(&mut self, batch: &mut Batch) {
-        if let Some(ticket) = &mut self.ticket
-            && ticket.secret.take().is_some()
-        {
-            ticket.put(batch);
+    /// What has let the user in is secret no longer.
+    pub(super) fn spend_tickets(&mut self, user: UserId, batch: &mut Batch) {
+        let spent: Vec<OpId> = self.tickets.open().map(|(kept, _)| kept.log_head).collect();
+        let spent: Vec<OpId> = spent.into_iter().filter(|head| self.is_in(user, *head)).collect();
+        if !spent.is_empty() {
+            for kept in self.tickets.kept.iter_mut().filter(|kept| spent.contains(&kept.log_head)) {
+                kept.seed = None;
+            }
+            self.tickets.put(batch);
         }
     }
 }
@@ -96,38 +139,106 @@ impl State {
         Ok(Opened { invite, seed })
     }
 
-    /// Keeps a ticket: from now on everybody who is met is asked, until the user is in.
+    /// Keeps a ticket: from now on everybody who is met is asked, until the user is in. `true` when they are already,
+    /// and nothing is kept.
     pub(super) async fn keep(
         &mut self,
         ticket: &Ticket,
-    ) -> Result<Result<(), ChangeError>, ActorProcessingErr> {
-        let group = ticket.group();
+    ) -> Result<Result<bool, ChangeError>, ActorProcessingErr> {
+        let (user, group) = (self.user(), ticket.group());
         let Some(entry) = self.entry_or_failed(group)? else {
             return Ok(Err(ChangeError::UnknownGroup(group)));
         };
-        let kept = Kept {
-            addresses: ticket.addresses().to_vec(),
+        if entry.is_in(user, ticket.log_head()) {
+            return Ok(Ok(true));
+        }
+        let was_pending = entry.is_pending(user);
+        entry.tickets.keep(Kept {
+            invite: ticket.invite(),
+            seed: Some(ticket.seed()),
             inviter: ticket.inviter(),
+            addresses: ticket.addresses().to_vec(),
             log_head: ticket.log_head(),
-            secret: Some((ticket.invite(), ticket.seed())),
-        };
-        let (space, mut batch) = (entry.space.clone(), Batch::default());
-        kept.put(&mut batch);
-        entry.ticket = Some(kept);
-        self.arguments.store.write(&space, batch).await?;
+            pins: was_pending || entry.ledger.roster().role(user) == Role::None,
+        });
+        self.write_tickets(group).await?;
+        self.tickets_moved(group, was_pending);
         self.remember(group);
         self.links.ask_again(group, &self.entries);
-        Ok(Ok(()))
+        self.arm();
+        Ok(Ok(false))
     }
 
-    /// Has the inviter dialled, now and after every start.
-    pub(super) fn remember(&self, group: GroupId) {
-        let ticket = self.entries.get(&group).and_then(|entry| entry.ticket.as_ref());
-        for (address, ticket) in
-            ticket.iter().flat_map(|ticket| ticket.addresses.iter().map(move |a| (a, ticket)))
-        {
-            self.arguments.connections.remember(address, ticket.inviter);
+    /// Whether the user is in, by a ledger that has this op.
+    pub(super) fn is_in(&self, group: GroupId, log_head: OpId) -> bool {
+        self.entries.get(&group).is_some_and(|entry| entry.is_in(self.user(), log_head))
+    }
+
+    /// How many tickets may still let the user in.
+    pub(super) fn open_tickets(&self, group: GroupId) -> usize {
+        self.entries.get(&group).map_or(0, |entry| entry.tickets.open().count())
+    }
+
+    /// The user wants in no longer: nothing is left of how they would have come.
+    pub(super) async fn drop_tickets(&mut self, group: GroupId) -> Result<(), StoreError> {
+        let Some(entry) = self.entries.get_mut(&group) else { return Ok(()) };
+        for kept in std::mem::take(&mut entry.tickets).kept {
+            self.forget(&kept);
         }
+        self.write_tickets(group).await
+    }
+
+    async fn write_tickets(&self, group: GroupId) -> Result<(), StoreError> {
+        let (mut batch, entry) = (Batch::default(), &self.entries[&group]);
+        entry.tickets.put(&mut batch);
+        self.arguments.store.write(&entry.space, batch).await
+    }
+
+    /// A ticket more or less may be what the group's state hangs on.
+    fn tickets_moved(&mut self, group: GroupId, was_pending: bool) {
+        if self.entries[&group].is_pending(self.user()) != was_pending {
+            self.publish(group);
+            self.links.consider(group, &self.entries);
+            if was_pending {
+                self.links.restart(group, &self.entries);
+            }
+        }
+    }
+
+    /// Has the inviters dialled, now and after every start.
+    pub(super) fn remember(&self, group: GroupId) {
+        for kept in self.entries.get(&group).iter().flat_map(|entry| &entry.tickets.kept) {
+            for address in &kept.addresses {
+                self.arguments.connections.remember(address, kept.inviter);
+            }
+        }
+    }
+
+    fn forget(&self, kept: &Kept) {
+        for address in &kept.addresses {
+            self.arguments.connections.forget(address, kept.inviter);
+        }
+    }
+
+    /// Shows every ticket again in a while, as long as there is one to show.
+    pub(super) fn arm(&mut self) {
+        let waits = |entry: &Entry| entry.wanted && entry.tickets.open().next().is_some();
+        while self.alarm.try_join_next().is_some() {}
+        if self.alarm.is_empty() && self.entries.values().any(waits) {
+            let (clock, handle) = (self.arguments.clock.clone(), self.handle.clone());
+            self.arguments.clock.spawn_in(&mut self.alarm, async move {
+                clock.sleep(clock.jitter(ASK_EVERY)).await;
+                handle.ask_all();
+            });
+        }
+    }
+
+    pub(super) fn ask_all(&mut self) {
+        self.alarm = JoinSet::new(); // its task has said its word
+        for group in self.entries.keys().copied().collect::<Vec<_>>() {
+            self.links.ask_again(group, &self.entries);
+        }
+        self.arm();
     }
 
     /// Somebody shows a ticket. Whoever does not hold it is told nothing, not even that there is such a group.
@@ -140,9 +251,13 @@ impl State {
         if entry.ledger.roster().role(self.user()) < Role::Admin {
             return Ok(()); // for others to say
         }
-        let Some(invite) = entry.ledger.invite(join.proof.invite) else { return Ok(()) };
-        let proof = join.proof;
-        if proof.device != device || proof.verify(&invite.key, group, user).is_err() {
+        let h = *self.links.links[&link].link.h();
+        let mut invites = entry.ledger.invites();
+        let is_it = |op: OpId| hello::invite_token(op, &h) == join.invite;
+        let Some((id, _, invite)) = invites.find(|(op, ..)| is_it(*op)) else { return Ok(()) };
+        drop(invites);
+        let proof = InviteProof { invite: id, device, signature: join.signature };
+        if proof.verify(&invite.key, group, user).is_err() {
             tracing::warn!(group = %group.short(), user = %user.short(), "ticket shown by somebody else");
             return Ok(());
         }
@@ -159,7 +274,7 @@ impl State {
             InviteStanding::Open { .. } => None,
         };
         if let Some(reason) = declined {
-            self.links.decline(link, group, reason);
+            self.links.decline(link, group, join.invite, reason);
             return Ok(());
         }
         let body = Body::SetRole { user, role: invite.max_role, cut: None, via: Some(proof) };
@@ -173,55 +288,78 @@ impl State {
         }
     }
 
-    /// Whoever was asked will not let us in.
-    pub(super) fn declined(&self, link: LinkId, token: &[u8; 32], reason: DeclineReason) {
-        if let Some((group, device)) = self.links.decliner(link, token, &self.entries) {
-            // Nobody may be listening.
-            let _ = self.arguments.events.send(Event::JoinDeclined { group, device, reason });
-        }
+    /// Somebody who was asked will not let us in. The inviter's word ends the ticket: anybody else may have an old ledger
+    /// or a wrong clock, and others may still say yes.
+    pub(super) async fn declined(
+        &mut self,
+        link: LinkId,
+        (token, invite): ([u8; 32], [u8; 32]),
+        reason: DeclineReason,
+    ) -> Result<(), StoreError> {
+        let Some((group, invite, device)) = self.links.decliner(link, &token, &invite) else { return Ok(()) };
+        let user = self.user();
+        let Some(entry) = self.entries.get_mut(&group) else { return Ok(()) };
+        let was_pending = entry.is_pending(user);
+        let is_it = |kept: &Kept| kept.invite == invite && kept.inviter == device && kept.seed.is_some();
+        let Some(at) = entry.tickets.kept.iter().position(is_it) else { return Ok(()) };
+        let kept = entry.tickets.kept.remove(at);
+        self.forget(&kept);
+        self.write_tickets(group).await?;
+        self.tickets_moved(group, was_pending);
+        // Nobody may be listening.
+        let _ = self.arguments.events.send(Event::JoinDeclined { group, invite, reason });
+        Ok(())
     }
 }
 
 impl Links {
-    /// Shows the ticket to a peer, once a link.
+    /// Shows the tickets for a group to a peer, each once a link.
     pub(super) fn ask(&mut self, link: LinkId, group: GroupId, entries: &Entries) {
-        let Some(entry) = entries.get(&group).filter(|entry| entry.is_outside(self.user())) else { return };
-        let Some((invite, seed)) = entry.ticket.as_ref().and_then(|ticket| ticket.secret) else { return };
-        let Some(state) = self.links.get_mut(&link).filter(|state| !state.asked.contains(&group)) else {
-            return;
-        };
-        state.asked.insert(group);
-        let Arguments { device, .. } = &self.arguments;
-        let key = Ticket::key_of(&seed, group);
-        let proof = InviteProof::sign(&key, group, invite, device.user(), device.device());
-        let token = hello::token(group, state.link.h(), state.link.role());
-        // A closed link is told of by its connection.
-        let _ = state.link.send(LinkFrame::Join(Join { token, proof }));
+        let user = self.user();
+        let Some(entry) = entries.get(&group).filter(|entry| entry.wanted) else { return };
+        let Some(state) = self.links.get_mut(&link) else { return };
+        for (kept, seed) in entry.tickets.open().filter(|(kept, _)| !entry.is_in(user, kept.log_head)) {
+            if !state.asked.insert((group, kept.invite)) {
+                continue;
+            }
+            let (h, role) = (state.link.h(), state.link.role());
+            let device = self.arguments.device.device();
+            let proof = InviteProof::sign(&Ticket::key_of(&seed, group), group, kept.invite, user, device);
+            let (token, invite) = (hello::token(group, h, role), hello::invite_token(kept.invite, h));
+            // A closed link is told of by its connection.
+            let _ = state.link.send(LinkFrame::Join(Join { token, invite, signature: proof.signature }));
+        }
     }
 
-    /// Shows the ticket to everybody, also to those who have seen it: they may know more by now.
+    /// Shows the tickets to everybody, also to those who have seen them: they may know more by now.
     pub(super) fn ask_again(&mut self, group: GroupId, entries: &Entries) {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             if let Some(state) = self.links.get_mut(&link) {
-                state.asked.remove(&group);
+                state.asked.retain(|(asked, _)| *asked != group);
             }
             self.ask(link, group, entries);
         }
     }
 
-    fn decline(&self, link: LinkId, group: GroupId, reason: DeclineReason) {
+    fn decline(&self, link: LinkId, group: GroupId, invite: [u8; 32], reason: DeclineReason) {
         let Some(state) = self.links.get(&link) else { return };
         let token = hello::token(group, state.link.h(), state.link.role());
-        let _ = state.link.send(LinkFrame::Declined { token, reason });
+        let _ = state.link.send(LinkFrame::Declined { token, invite, reason });
     }
 
-    /// Which device declines for which group, if it was asked.
-    fn decliner(&self, link: LinkId, token: &[u8; 32], entries: &Entries) -> Option<(GroupId, DeviceId)> {
+    /// Which device declines which invitation, if it was asked.
+    fn decliner(
+        &self,
+        link: LinkId,
+        token: &[u8; 32],
+        invite: &[u8; 32],
+    ) -> Option<(GroupId, OpId, DeviceId)> {
         let state = self.links.get(&link)?;
-        let is_it =
-            |group: &&GroupId| hello::token(**group, state.link.h(), state.link.role().peer()) == *token;
-        let group = *state.asked.iter().find(is_it)?;
-        let is_outside = entries.get(&group)?.is_outside(self.user());
-        is_outside.then(|| (group, state.link.peer().device))
+        let (h, role) = (state.link.h(), state.link.role().peer());
+        let is_it = |(group, asked): &&(GroupId, OpId)| {
+            hello::token(*group, h, role) == *token && hello::invite_token(*asked, h) == *invite
+        };
+        let (group, invite) = *state.asked.iter().find(is_it)?;
+        Some((group, invite, state.link.peer().device))
     }
 }
