@@ -10,7 +10,7 @@ use actors::node::membership::ChangeError;
 use actors::node::store::StoreError;
 use actors::transport::TransportError;
 use schema::frame::DeclineReason;
-use schema::{DeviceId, GroupId};
+use schema::{DeviceId, GroupId, UserId};
 
 use crate::table::row::RowError;
 
@@ -115,6 +115,7 @@ impl OpenError {
         use actors::node::store::OpenError as Store;
         match self {
             Self::Store(Store::Locked { .. }) => ErrorKind::Busy,
+            Self::Identity(actors::identity::IdentityError::Exists { .. }) => ErrorKind::Invalid,
             Self::Store(_) | Self::Identity(_) => ErrorKind::Damaged,
             Self::Folder { .. } => ErrorKind::Invalid,
             Self::Start(_) => ErrorKind::Failed,
@@ -249,6 +250,28 @@ pub enum GroupError {
     /// The personal group is this user's own: nobody leaves it.
     #[error("the personal group cannot be left")]
     Personal,
+    /// No device of this user by that id is known here: [`Node::devices`](crate::Node::devices) lists those that are.
+    #[error("device {0} is not known as one of this user")]
+    UnknownDevice(DeviceId),
+    /// A device is not taken back by itself: open the node on another one.
+    #[error("this device cannot revoke itself; do it from another device of this user")]
+    OwnDevice,
+    /// There is a recovery key already: use its words, or [replace](crate::Node::replace_recovery) it.
+    #[error("there is a recovery key already, of user {}", .user.short())]
+    HasRecovery {
+        /// The recovery user.
+        user: UserId,
+    },
+    /// What is remembered of the recovery key cannot be read.
+    #[error("what is remembered of the recovery key was not read")]
+    Recovery(#[source] Box<ReadError>),
+    /// What is remembered of the recovery key was not signed by this user: one of their devices may be in other hands.
+    /// Take it back, and [replace](crate::Node::replace_recovery) the key.
+    #[error("recovery key is remembered as {user:?}, which this user did not sign; replace the key")]
+    RecoveryUser {
+        /// What stands there.
+        user: String,
+    },
     /// The invitation would let nobody in: it has no uses, no time, or a role below Reader.
     #[error("invitation that lets nobody in")]
     Invitation,
@@ -267,8 +290,15 @@ impl GroupError {
     /// What kind of trouble it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown(_) => ErrorKind::NotFound,
-            Self::Name { .. } | Self::Full { .. } | Self::Invitation | Self::Personal => ErrorKind::Invalid,
+            Self::Unknown(_) | Self::UnknownDevice(_) => ErrorKind::NotFound,
+            Self::Name { .. }
+            | Self::Full { .. }
+            | Self::Invitation
+            | Self::OwnDevice
+            | Self::Personal
+            | Self::HasRecovery { .. } => ErrorKind::Invalid,
+            Self::Recovery(error) => error.kind(),
+            Self::RecoveryUser { .. } => ErrorKind::Damaged,
             Self::Failed(_) => ErrorKind::Failed,
             Self::Change(error) => match &**error {
                 ChangeError::UnknownGroup(_) => ErrorKind::NotFound,
@@ -295,7 +325,11 @@ impl GroupError {
 
 impl From<ChangeError> for GroupError {
     fn from(error: ChangeError) -> Self {
-        Self::Change(Box::new(error))
+        match error {
+            ChangeError::UnknownDevice(device) => Self::UnknownDevice(device),
+            ChangeError::OwnDevice => Self::OwnDevice,
+            error => Self::Change(Box::new(error)),
+        }
     }
 }
 

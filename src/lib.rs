@@ -16,12 +16,13 @@ pub use actors::node::Branch;
 pub use actors::node::connection_manager::{LinkEnd, LinkStatus};
 pub use actors::node::event::Event;
 pub use actors::node::group::{GroupStatus, PeerStatus};
-pub use actors::node::membership::{GroupInfo, GroupState, Invitation, MemberOp};
+pub use actors::node::membership::{Device, GroupInfo, GroupState, Invitation, MemberOp};
 pub use actors::node::store::Durability;
 pub use schema::admission::Refusal;
 pub use schema::frame::DeclineReason;
 pub use schema::ledger::{Act, Contestable, InviteStanding, Role, Standing};
 pub use schema::ticket::{Ticket, TicketError};
+pub use schema::words::{Words, WordsError};
 pub use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, Timestamp, UserId};
 
 pub use crate::error::{

@@ -1,6 +1,8 @@
 //! Opens, describes and closes this device's database.
 
 mod backup;
+mod devices;
+mod recovery;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use actors::transport::memory::MemoryNetwork;
 use actors::transport::websocket::WebSockets;
 use actors::transport::{Transport, Transports};
 use schema::device::DeviceIdentity;
+use schema::key::SigningKey;
 use schema::limits::{GROUP_NAME_BYTES_MAX, GROUPS_MAX};
 use schema::{DeviceId, GroupId, UserId};
 use serde::{Deserialize, Serialize};
@@ -68,6 +71,7 @@ pub struct NodeBuilder {
     transport: Option<Arc<dyn Transport>>,
     advertised: Vec<String>,
     parts: Option<(StoreHandle, Identity)>,
+    restored: Option<SigningKey>,
 }
 
 impl NodeBuilder {
@@ -81,6 +85,7 @@ impl NodeBuilder {
             transport: None,
             advertised: Vec::new(),
             parts: None,
+            restored: None,
         }
     }
 
@@ -135,7 +140,7 @@ impl NodeBuilder {
     pub async fn open(self) -> Result<Node, OpenError> {
         let (store, identity) = match self.parts {
             Some(parts) => parts,
-            None => open_parts(self.path.as_deref(), &self.clock)?,
+            None => open_parts(self.path.as_deref(), &self.clock, self.restored)?,
         };
         let kept = Arc::new(identity.clone());
         let device = DeviceIdentity::certify(&identity.user, identity.device, identity.agreement, &self.name);
@@ -165,17 +170,27 @@ impl NodeBuilder {
     }
 }
 
-/// The store and the identity of a folder, or of memory alone.
-fn open_parts(path: Option<&Path>, clock: &Clock) -> Result<(StoreHandle, Identity), OpenError> {
+/// The store and the identity of a folder, or of memory alone; a new identity is of the user that is restored.
+fn open_parts(
+    path: Option<&Path>,
+    clock: &Clock,
+    restored: Option<SigningKey>,
+) -> Result<(StoreHandle, Identity), OpenError> {
+    let mut random = |bytes: &mut [u8]| clock.fill(bytes);
     let Some(path) = path else {
-        return Ok((StoreHandle::in_memory(), Identity::generate(&mut |bytes: &mut [u8]| clock.fill(bytes))));
+        let generated = Identity::generate(&mut random);
+        let user = restored.unwrap_or_else(|| generated.user.clone());
+        return Ok((StoreHandle::in_memory(), Identity { user, ..generated }));
     };
     std::fs::create_dir_all(path).map_err(|cause| OpenError::Folder { path: path.into(), cause })?;
     let database = path.join(DATABASE_FOLDER);
     // The identity first: a crash between the two must not leave a database that misses its owner.
     let known = StoreHandle::exists(&database);
     let file = path.join(IDENTITY_FILE);
-    let identity = Identity::open(&file, known, &mut |bytes: &mut [u8]| clock.fill(bytes))?;
+    let identity = match restored {
+        Some(user) => Identity::restore(&file, known, user, &mut random)?,
+        None => Identity::open(&file, known, &mut random)?,
+    };
     let store = StoreHandle::open(&database, &SledOptions::default())?;
     Ok((store, identity))
 }
@@ -209,7 +224,7 @@ impl Node {
         self.device
     }
 
-    /// Founds a group with this user as its founder.
+    /// Founds a group with this user as its founder, under the user's [recovery key](Self::make_recovery) if there is one.
     ///
     /// # Errors
     /// [`GroupError`].
@@ -218,7 +233,8 @@ impl Node {
             return Err(GroupError::Name { bytes: name.len(), max: GROUP_NAME_BYTES_MAX });
         }
         self.check_room()?;
-        let id = self.handle.membership().create(name.to_owned()).await?;
+        let recovery = self.recovery()?;
+        let id = self.handle.membership().create(name.to_owned(), recovery).await?;
         self.intend(id, name).await
     }
 

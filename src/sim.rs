@@ -35,7 +35,9 @@ use actors::node::store::memory::MemoryDisk;
 use actors::node::store::{Mode, StoreHandle};
 use actors::transport::memory::MemoryNetwork;
 use schema::GroupId;
+use schema::key::SigningKey;
 use schema::ledger::Role;
+use schema::words::Words;
 
 use crate::Node;
 
@@ -62,6 +64,8 @@ pub struct Peer {
 
 struct Inner {
     name: String,
+    /// Whose device it is, where the user is not its own.
+    user: Option<SigningKey>,
     disk: MemoryDisk,
     state: Mutex<State>,
 }
@@ -97,7 +101,7 @@ impl Net {
     /// Starts nodes; each dials those before it, and all before.
     pub async fn nodes<const N: usize>(&mut self, names: [&str; N]) -> [Peer; N] {
         for name in names {
-            self.node(name, true).await;
+            self.node(name, true, None).await;
         }
         names.map(|name| self.peers[name].clone())
     }
@@ -106,19 +110,47 @@ impl Net {
     /// them.
     pub async fn nodes_apart<const N: usize>(&mut self, names: [&str; N]) -> [Peer; N] {
         for name in names {
-            self.node(name, false).await;
+            self.node(name, false, None).await;
         }
         names.map(|name| self.peers[name].clone())
     }
 
-    async fn node(&mut self, name: &str, dials: bool) {
-        let inner = Inner { name: name.to_owned(), disk: MemoryDisk::default(), state: Mutex::default() };
+    /// Starts another device of a user; it dials all before it. What pairing does is done: it holds the user's key.
+    pub async fn device_of(&mut self, peer: &Peer, name: &str) -> Peer {
+        let user = self.identity(peer).user;
+        self.node(name, true, Some(user)).await
+    }
+
+    /// Starts a node of the recovery user whose words these are; it dials all before it.
+    pub async fn restored(&mut self, words: &Words, name: &str) -> Peer {
+        self.node(name, true, Some(words.key())).await
+    }
+
+    async fn node(&mut self, name: &str, dials: bool, user: Option<SigningKey>) -> Peer {
+        let (name, disk, state) = (name.to_owned(), MemoryDisk::default(), Mutex::default());
+        let inner = Inner { name, user, disk, state };
         let peer = Peer { inner: Arc::new(inner) };
         for other in self.peers.keys().filter(|_| dials) {
-            self.pairs.insert((name.to_owned(), other.clone()));
+            self.pairs.insert((peer.name().to_owned(), other.clone()));
         }
-        self.peers.insert(name.to_owned(), peer.clone());
+        self.peers.insert(peer.name().to_owned(), peer.clone());
         self.start(&peer).await;
+        peer
+    }
+
+    /// A number that follows from the world's seed.
+    fn seed_of(&self, peer: &Peer, part: u64) -> u64 {
+        let parts = [&self.seed.to_be_bytes()[..], peer.name().as_bytes(), &part.to_be_bytes()];
+        let bytes = schema::id::hash("sim", &parts);
+        u64::from_be_bytes(bytes[..8].try_into().expect("eight of 32 bytes"))
+    }
+
+    /// Its secrets, which stay the same over every start.
+    fn identity(&self, peer: &Peer) -> Identity {
+        let birth = Clock::simulated(self.seed_of(peer, 0));
+        let own = Identity::generate(&mut |bytes: &mut [u8]| birth.fill(bytes));
+        let user = peer.inner.user.clone().unwrap_or_else(|| own.user.clone());
+        Identity { user, ..own }
     }
 
     async fn start(&self, peer: &Peer) {
@@ -128,19 +160,13 @@ impl Net {
             state.starts += 1;
             state.starts
         };
-        let seed = |part: u64| {
-            let bytes =
-                schema::id::hash("sim", &[&self.seed.to_be_bytes(), name.as_bytes(), &part.to_be_bytes()]);
-            u64::from_be_bytes(bytes[..8].try_into().expect("eight of 32 bytes"))
-        };
-        let birth = Clock::simulated(seed(0));
-        let identity = Identity::generate(&mut |bytes: &mut [u8]| birth.fill(bytes));
+        let identity = self.identity(peer);
         let engine = peer.inner.disk.open().expect("the disk of a node that is down is free");
         let store = StoreHandle::over(engine, Mode::Inline).expect("memory does not fail");
         let node = Node::in_memory_builder()
             .name(name)
             .network(&self.network, name)
-            .parts(self.clock.reseeded(seed(starts)), store, identity)
+            .parts(self.clock.reseeded(self.seed_of(peer, starts)), store, identity)
             .open()
             .await
             .expect("a simulated node opens");

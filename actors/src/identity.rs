@@ -111,6 +111,24 @@ impl Identity {
         }
     }
 
+    /// Makes an identity of a user whose key is there already, for a device that is new.
+    ///
+    /// # Errors
+    /// [`IdentityError::Exists`] when there is one, of whomever; [`IdentityError::Missing`] when a database wants its own.
+    pub fn restore(
+        path: &Path,
+        database_exists: bool,
+        user: SigningKey,
+        random: &mut impl FnMut(&mut [u8]),
+    ) -> Result<Self, IdentityError> {
+        if database_exists && !path.exists() {
+            return Err(IdentityError::Missing { path: path.to_owned() });
+        }
+        let identity = Self { user, ..Self::generate(random) };
+        identity.save(path)?;
+        Ok(identity)
+    }
+
     /// Reads the file. One that others may read too is closed to them with a warning: copying a folder loses
     /// permissions easily, and to refuse would lock people out of what they just restored.
     ///
@@ -267,6 +285,24 @@ mod tests {
         assert!(matches!(ben.save(&path), Err(IdentityError::Exists { .. })));
 
         assert_eq!(publics(&Identity::load(&path).unwrap()), publics(&ada));
+    }
+
+    #[test]
+    fn a_restored_user_gets_a_device_of_its_own_and_only_where_nobody_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity.key");
+        let user = || SigningKey::from_seed([7; 32]);
+        let restore = |known| Identity::restore(&path, known, user(), &mut counting());
+
+        assert!(matches!(restore(true), Err(IdentityError::Missing { .. })), "the database is another's");
+        let restored = restore(false).unwrap();
+
+        assert_eq!(restored.user.public(), user().public());
+        assert_ne!(restored.device.public(), user().public());
+        assert_eq!(publics(&Identity::load(&path).unwrap()), publics(&restored));
+        for known in [false, true] {
+            assert!(matches!(restore(known), Err(IdentityError::Exists { .. })));
+        }
     }
 
     #[test]

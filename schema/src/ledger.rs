@@ -300,6 +300,11 @@ impl Ledger {
         self.revocations.envelopes()
     }
 
+    /// Device revocations by users, with what they say.
+    pub fn withdrawals(&self) -> impl Iterator<Item = &Signed<UserDeviceRevocation>> {
+        self.revocations.signed()
+    }
+
     /// How the ops stand, apart from what they say and who signed them.
     pub fn graph(&self) -> &Graph {
         &self.graph

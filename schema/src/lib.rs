@@ -22,6 +22,7 @@ pub mod ticket;
 pub mod time;
 pub mod tip;
 pub mod value;
+pub mod words;
 
 pub use id::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};
 pub use time::Timestamp;

@@ -55,6 +55,9 @@ pub struct GroupReport {
     pub info: GroupInfo,
     /// How many members it has.
     pub members: usize,
+    /// The recovery user that stands above all others, if whoever founded it had one: without, nobody can repair the
+    /// group once its founder's keys are lost or stolen.
+    pub recovery: Option<UserId>,
     /// Its connected devices, and whether each has what this one has.
     pub peers: Vec<PeerStatus>,
     /// Its rows, what of it is damaged, and what was refused lately; none when it is out of service or does not answer.
@@ -89,14 +92,16 @@ impl Node {
         // Together: of many groups some may be slow to answer.
         let asked = self.groups().into_iter().map(|info| {
             let handle = self.handle.group(info.id);
-            let members = membership.roster(info.id).map_or(0, |roster| roster.members().count());
+            let roster = membership.roster(info.id);
+            let members = roster.as_ref().map_or(0, |roster| roster.members().count());
+            let recovery = roster.and_then(|roster| roster.recovery());
             self.clock.spawn(async move {
                 let peers = handle.as_ref().map(|handle| handle.peers().borrow().clone()).unwrap_or_default();
                 let status = match handle {
                     Some(handle) => handle.status().await.ok(),
                     None => None,
                 };
-                GroupReport { info, members, peers, status }
+                GroupReport { info, members, recovery, peers, status }
             })
         });
         let mut groups = Vec::new();

@@ -5,7 +5,9 @@
     reason = "each test file uses its part; a test that cannot go on fails"
 )]
 
-use peerbase::sim::Peer;
+use std::time::Duration;
+
+use peerbase::sim::{Net, Peer};
 use peerbase::{Group, GroupId, Node, Table, TableName};
 use serde::{Deserialize, Serialize};
 
@@ -40,4 +42,15 @@ pub(crate) fn tasks(peer: &Peer, id: GroupId) -> Table<Task> {
 /// Titles in the order of their keys.
 pub(crate) fn titles(table: &Table<Task>) -> Vec<String> {
     table.list().unwrap().into_iter().map(|(_, task)| task.title).collect()
+}
+
+/// Lets virtual time pass until something is so, for two minutes at most.
+pub(crate) async fn until(net: &Net, what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1_200 {
+        if is_so() {
+            return;
+        }
+        net.sleep(Duration::from_millis(100)).await;
+    }
+    panic!("not within two minutes: {what}");
 }

@@ -6,6 +6,7 @@
 //! A group is spoken of on a link only while both say yes: the intent (a row of the personal group) and the ledger.
 //! An op is durable before anybody is told; gates close in the handler that admits it.
 
+mod devices;
 mod handle;
 mod links;
 mod people;
@@ -24,10 +25,11 @@ use schema::ledger::{Admitted, Body, By, Invalid, Ledger, Refusal, Role};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
 use schema::ticket::Ticket;
-use schema::{GroupId, OpId, UserId, codec};
+use schema::{DeviceId, GroupId, OpId, UserId, codec};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
+pub use self::devices::Device;
 pub(crate) use self::handle::Known;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
 use self::links::Links;
@@ -47,7 +49,7 @@ use crate::node::{NodeNews, keys};
 
 enum Message {
     /// Found a group.
-    Create { name: String, reply: RpcReplyPort<Result<GroupId, ChangeError>> },
+    Create { name: String, recovery: Option<UserId>, reply: RpcReplyPort<Result<GroupId, ChangeError>> },
     /// Say something about members or invitations.
     Say { group: GroupId, saying: Saying, reply: RpcReplyPort<Result<OpId, ChangeError>> },
     /// Every op about a member.
@@ -88,6 +90,10 @@ enum Message {
     Declined { link: LinkId, tokens: ([u8; 32], [u8; 32]), reason: DeclineReason, _permit: Permit },
     /// A frame of a ledger session.
     Ledger { link: LinkId, group: GroupId, frame: LedgerFrame, _permit: Permit },
+    /// List the devices of this user.
+    Devices(RpcReplyPort<Vec<Device>>),
+    /// Take a device of this user back.
+    RevokeDevice { device: DeviceId, reply: RpcReplyPort<Result<(), ChangeError>> },
     /// Fail, for tests.
     Fail,
 }
@@ -156,6 +162,8 @@ impl State {
             }
         }
         state.entry(personal)?.wanted = true;
+        // A device may have been taken back just before the node ended.
+        state.spread_revocations(personal, false).await?;
         for group in state.entries.keys().copied().collect::<Vec<_>>() {
             state.publish(group);
             if state.entries[&group].wanted {
@@ -197,17 +205,20 @@ impl State {
         Ok(self.entries.get_mut(&group).expect("just inserted"))
     }
 
-    async fn create(&mut self, name: String) -> Result<GroupId, ChangeError> {
+    async fn create(&mut self, name: String, recovery: Option<UserId>) -> Result<GroupId, ChangeError> {
         let mut nonce = [0; 32];
         self.arguments.clock.fill(&mut nonce);
         let (user, device) = (self.user(), &self.arguments.device);
-        let (ledger, create) = Ledger::create(nonce, vec![user], &name, user, self.by(), &device.signing)?;
+        // The recovery user stands above everybody (authority 3.4).
+        let founders = recovery.into_iter().chain([user]).collect();
+        let (ledger, create) = Ledger::create(nonce, founders, &name, user, self.by(), &device.signing)?;
         let group = ledger.group();
         let space = self.arguments.store.space(&keys::space(group))?;
         let mut batch = Batch::default();
         put_op(&mut batch, 0, create.envelope());
         self.arguments.store.write(&space, batch).await?;
         self.entries.insert(group, Entry { ledger, wanted: false, tickets: Tickets::default(), space });
+        self.take(group, Gained::default(), None, false).await?;
         self.publish(group);
         Ok(group)
     }
@@ -250,16 +261,34 @@ impl State {
         }
     }
 
-    /// Admits what came, makes it durable, closes gates, and tells everyone who must know.
+    /// Admits what came, makes it durable, closes gates, and tells everyone who must know; in all groups where it says
+    /// that a device was taken back.
     async fn admit(
         &mut self,
         group: GroupId,
         came: Gained,
         source: Option<LinkId>,
     ) -> Result<Verdict, StoreError> {
+        let verdict = self.take(group, came, source, false).await?;
+        if verdict.withdrew {
+            self.spread_revocations(group, false).await?;
+        }
+        Ok(verdict)
+    }
+
+    /// Admits what came into one group; `says` when it is to hold an op for every device that our user took back.
+    async fn take(
+        &mut self,
+        group: GroupId,
+        came: Gained,
+        source: Option<LinkId>,
+        says: bool,
+    ) -> Result<Verdict, StoreError> {
         let user = self.user();
+        let withdrawn = self.withdrawn();
         let Some(entry) = self.entries.get_mut(&group) else { return Ok(Verdict::default()) };
         let was_pending = entry.is_pending(user);
+        let grant = entry.ledger.roster().grant(user);
         let (mut batch, mut gained, mut verdict) = (Batch::default(), Gained::default(), Verdict::default());
         for envelope in came.ops {
             let position = entry.ledger.len();
@@ -301,9 +330,19 @@ impl State {
                 introduction.certificates.push(certificate.clone());
             }
         }
+        verdict.withdrew = !gained.revocations.is_empty();
+        introduction.revocations = entry.learn(&withdrawn, &mut batch);
+        // Who was let in again says again which devices are out.
+        if says || grant != entry.ledger.roster().grant(user) {
+            introduction.ops = entry.shut_out(&self.arguments, &mut batch);
+        }
+        if source.is_none() {
+            // One word: who hears that a device is out hears the op for it too.
+            gained.append(std::mem::take(&mut introduction));
+        }
         let has_come_in = was_pending && !entry.is_pending(user);
         entry.spend_tickets(user, &mut batch);
-        if !gained.is_empty() {
+        if !gained.is_empty() || !introduction.is_empty() {
             self.links.close_gates(group, &self.entries[&group]);
             self.arguments.store.write(&self.entries[&group].space, batch).await?;
             self.publish(group);
@@ -439,6 +478,12 @@ pub(crate) struct Gained {
 }
 
 impl Gained {
+    fn append(&mut self, mut other: Self) {
+        self.ops.append(&mut other.ops);
+        self.certificates.append(&mut other.certificates);
+        self.revocations.append(&mut other.revocations);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.ops.is_empty() && self.certificates.is_empty() && self.revocations.is_empty()
     }
@@ -449,6 +494,8 @@ impl Gained {
 struct Verdict {
     missing: bool,
     refused: Option<Refusal>,
+    /// It was news that a device is out.
+    withdrew: bool,
 }
 
 /// Answers; a failed store fails the actor, whose ledgers in memory ran ahead of it.
@@ -486,7 +533,7 @@ impl Actor for Membership {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Create { name, reply } => report(reply, state.create(name).await)?,
+            Message::Create { name, recovery, reply } => report(reply, state.create(name, recovery).await)?,
             Message::Say { group, saying, reply } => report(reply, state.say(group, saying).await)?,
             Message::Log { group, reply } => {
                 answer(reply, state.entries.get(&group).map(Entry::log).unwrap_or_default());
@@ -520,6 +567,8 @@ impl Actor for Membership {
                 state.declined(link, tokens, reason).await?
             }
             Message::Ledger { link, group, frame, _permit } => state.ledger(link, group, frame).await?,
+            Message::Devices(reply) => answer(reply, state.devices()),
+            Message::RevokeDevice { device, reply } => report(reply, state.revoke_device(device).await)?,
             Message::Fail => return Err("failed on request".into()),
         }
         state.links.acquaint(&state.entries);

@@ -64,6 +64,7 @@ impl Ledger {
         let mut roster = Roster {
             group: self.group,
             founders: self.graph.founders().to_vec(),
+            creator: self.ops.first().map(|create| create.record().author),
             name: self.name(),
             members: BTreeMap::new(),
             grants: BTreeMap::new(),

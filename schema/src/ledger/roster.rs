@@ -13,6 +13,8 @@ use crate::ledger::set::OpSet;
 pub struct Roster {
     pub(crate) group: GroupId,
     pub(crate) founders: Vec<UserId>,
+    /// Who signed the Create.
+    pub(crate) creator: Option<UserId>,
     pub(crate) name: String,
     /// Everybody who has or had a role.
     pub(crate) members: BTreeMap<UserId, Member>,
@@ -121,6 +123,13 @@ impl Roster {
         &self.founders
     }
 
+    /// The recovery founder: one whom whoever made the group put above themselves, and who still is a founder.
+    /// Nobody can act on it (authority 3.4).
+    pub fn recovery(&self) -> Option<UserId> {
+        let first = self.founders.first().copied();
+        first.filter(|first| Some(*first) != self.creator && self.role(*first) == Role::Founder)
+    }
+
     /// Who has a role now, in user order.
     pub fn members(&self) -> impl Iterator<Item = (UserId, &Member)> {
         let now = self.members.iter().filter(|(_, member)| member.role > Role::None);
@@ -165,7 +174,18 @@ impl Roster {
 
     /// Whether the ledger or its user shut the device out.
     pub fn is_device_revoked(&self, user: UserId, device: DeviceId) -> bool {
-        self.revoked.contains_key(&(user, device)) || self.withdrawn.contains(&(user, device))
+        self.revoked.contains_key(&(user, device)) || self.is_withdrawn(user, device)
+    }
+
+    /// Whether its user took the device back: for ever, and in all groups.
+    pub fn is_withdrawn(&self, user: UserId, device: DeviceId) -> bool {
+        self.withdrawn.contains(&(user, device))
+    }
+
+    /// The devices that `user` took back and that no counting op of this ledger shuts out.
+    pub fn withdrawn_unsaid(&self, user: UserId) -> impl Iterator<Item = DeviceId> {
+        let withdrawn = self.withdrawn.range((user, DeviceId([0; 32]))..=(user, DeviceId([0xff; 32])));
+        withdrawn.filter(|pair| !self.revoked.contains_key(pair)).map(|(_, device)| *device)
     }
 
     /// Whether that device of that user, proven by its certificate, may be served.

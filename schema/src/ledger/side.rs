@@ -42,11 +42,15 @@ impl<T: Record + Clone> SideSet<T> {
     }
 
     pub(crate) fn records(&self) -> impl Iterator<Item = &T> {
-        self.by_user.values().flat_map(BTreeMap::values).map(Signed::record)
+        self.signed().map(Signed::record)
+    }
+
+    pub(crate) fn signed(&self) -> impl Iterator<Item = &Signed<T>> {
+        self.by_user.values().flat_map(BTreeMap::values)
     }
 
     pub(crate) fn envelopes(&self) -> impl Iterator<Item = &Envelope> {
-        self.by_user.values().flat_map(BTreeMap::values).map(Signed::envelope)
+        self.signed().map(Signed::envelope)
     }
 
     /// All ids, after their number.

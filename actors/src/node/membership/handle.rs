@@ -9,8 +9,9 @@ use schema::ledger::{Refusal, Role, Roster};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::Envelope;
 use schema::ticket::Ticket;
-use schema::{GroupId, OpId, UserId};
+use schema::{DeviceId, GroupId, OpId, UserId};
 
+use super::devices::Device;
 use super::people::{Invitation, MemberOp, People, Saying};
 use super::tickets::{Opened, Terms};
 use super::{Arguments, Membership, Message};
@@ -96,6 +97,12 @@ pub enum ChangeError {
     /// It has an effect, or is not here.
     #[error("op {0} is none that came to nothing")]
     NotVoided(OpId),
+    /// No certificate for such a device of this user is here.
+    #[error("device {0} is not known as one of this user")]
+    UnknownDevice(DeviceId),
+    /// A device does not take itself back: do it from another.
+    #[error("a device does not revoke itself")]
+    OwnDevice,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -130,12 +137,13 @@ impl MembershipHandle {
         Ok(self.slot.put(actor))
     }
 
-    /// Founds a group with this user as its founder; the ledger is durable when it returns.
+    /// Founds a group with this user as its founder, under a recovery user if there is one; the ledger is durable when
+    /// it returns.
     ///
     /// # Errors
     /// [`ChangeError`].
-    pub async fn create(&self, name: String) -> Result<GroupId, ChangeError> {
-        self.slot.ask(|reply| Message::Create { name, reply }).await?
+    pub async fn create(&self, name: String, recovery: Option<UserId>) -> Result<GroupId, ChangeError> {
+        self.slot.ask(|reply| Message::Create { name, recovery, reply }).await?
     }
 
     /// Takes note of an intent that was written, or taken back: the group is listed, or no longer, when this returns.
@@ -225,6 +233,22 @@ impl MembershipHandle {
     /// [`CallError`] when the node is closed, or membership is just started again.
     pub fn ask_again(&self, group: GroupId) -> Result<(), CallError> {
         self.slot.tell(Message::AskAgain(group))
+    }
+
+    /// This user's devices, as far as their certificates are known here, by id.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers.
+    pub async fn devices(&self) -> Result<Vec<Device>, CallError> {
+        self.slot.ask(Message::Devices).await
+    }
+
+    /// Takes a device of this user back, in all groups and for ever; durable in all of them when it returns.
+    ///
+    /// # Errors
+    /// [`ChangeError::UnknownDevice`], [`ChangeError::OwnDevice`].
+    pub async fn revoke_device(&self, device: DeviceId) -> Result<(), ChangeError> {
+        self.slot.ask(|reply| Message::RevokeDevice { device, reply }).await?
     }
 
     /// The members of a group as this device knows them.

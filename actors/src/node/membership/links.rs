@@ -158,10 +158,11 @@ impl Links {
         let roster = entry.ledger.roster();
         let user = state.link.peer().user;
         let removed = roster.grant(user).is_some() && roster.role(user) == Role::None;
-        if removed {
-            tracing::debug!(group = %group.short(), "a removed member presents itself");
+        let is_out = removed || roster.is_device_revoked(user, state.link.peer().device);
+        if is_out {
+            tracing::debug!(group = %group.short(), "a removed member or device presents itself");
         }
-        !removed && state.presented <= PRESENTED_MAX
+        !is_out && state.presented <= PRESENTED_MAX
     }
 
     /// Who shows a ticket, and for which group; not without end.
@@ -179,6 +180,10 @@ impl Links {
             |group: &GroupId| hello::token(*group, state.link.h(), state.link.role().peer()) == *token;
         let (group, _) = entries.iter().find(|(group, entry)| entry.wanted && is_it(group))?;
         let peer = state.link.peer();
+        let is_withdrawn = |entry: &Entry| entry.ledger.roster().is_withdrawn(peer.user, peer.device);
+        if entries.values().any(is_withdrawn) {
+            return None;
+        }
         Some(Redeemer { group: *group, user: peer.user, device: peer.device })
     }
 
@@ -306,9 +311,12 @@ impl Links {
     /// Tells each link whether anything is shared over it: who shares nothing is let go (authority 3.9). Where we asked
     /// to join a group, it is for those whom we dialled to say that they know nothing of it.
     pub(super) fn acquaint(&self, entries: &Entries) {
+        let personal = entries.get(&self.arguments.personal).map(|entry| entry.ledger.roster());
         let mut pending = None;
         for state in self.links.values() {
-            let is_ours = state.link.peer().user == self.user();
+            let peer = state.link.peer();
+            let is_withdrawn = personal.is_none_or(|roster| roster.is_withdrawn(peer.user, peer.device));
+            let is_ours = peer.user == self.user() && !is_withdrawn;
             let mut is_asked = || {
                 let any = || entries.values().any(|entry| entry.is_pending(self.user()));
                 state.link.role() == LinkRole::Initiator && *pending.get_or_insert_with(any)

@@ -1,0 +1,128 @@
+//! The devices of a user: which there are, and which were taken back (AUTHORITY 3.5; stepped by `membership`).
+//!
+//! A user takes a device back once. The signed word for it goes into the ledger of every group that knows the user, and
+//! from each ledger that hears of it into all others; gates close where it arrives. Whoever takes a device back says the
+//! same as an op in each group, so that what the device said to nobody yet is void. Any device that holds the user key
+//! says it again after the user was removed and let in again.
+
+use std::collections::BTreeMap;
+
+use schema::device::{DeviceCert, UserDeviceRevocation};
+use schema::ledger::{Body, By};
+use schema::signed::{Envelope, Signed};
+use schema::{DeviceId, GroupId, UserId};
+
+use super::{Arguments, ChangeError, Entry, Gained, State, put_op, put_side};
+use crate::node::keys;
+use crate::node::store::{Batch, StoreError};
+
+/// A device of this user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its verifying key.
+    pub id: DeviceId,
+    /// What its user calls it; of several certificates the first label in order that is not empty.
+    pub label: String,
+    /// It was taken back.
+    pub is_revoked: bool,
+    /// It is the one that was asked.
+    pub is_this: bool,
+}
+
+/// Signed words that devices are out, with what they say.
+pub(super) type Withdrawn = Vec<(UserId, DeviceId, Envelope)>;
+
+impl State {
+    /// This user's devices, by id.
+    pub(super) fn devices(&self) -> Vec<Device> {
+        let (user, this) = (self.user(), self.arguments.device.device());
+        let mut devices: BTreeMap<DeviceId, Device> = BTreeMap::new();
+        for entry in self.entries.values() {
+            let revoked = |id| entry.ledger.roster().is_device_revoked(user, id);
+            for DeviceCert { device: id, label, .. } in entry.ledger.certificates_of(user) {
+                let new =
+                    || Device { id: *id, label: String::new(), is_revoked: false, is_this: *id == this };
+                let device = devices.entry(*id).or_insert_with(new);
+                device.is_revoked |= revoked(*id);
+                if device.label.is_empty() || !label.is_empty() && *label < device.label {
+                    device.label.clone_from(label);
+                }
+            }
+        }
+        devices.into_values().collect()
+    }
+
+    /// Takes a device back: the personal group hears of it first, and through it all others.
+    pub(super) async fn revoke_device(&mut self, device: DeviceId) -> Result<(), ChangeError> {
+        if device == self.arguments.device.device() {
+            return Err(ChangeError::OwnDevice);
+        }
+        if !self.devices().iter().any(|known| known.id == device) {
+            return Err(ChangeError::UnknownDevice(device));
+        }
+        let revocation = UserDeviceRevocation { version: 1, user: self.user(), device };
+        let revocation = Signed::sign(revocation, &self.arguments.user).envelope().clone();
+        let gained = Gained { revocations: vec![revocation], ..Gained::default() };
+        let personal = self.arguments.personal;
+        self.take(personal, gained, None, true).await?;
+        Ok(self.spread_revocations(personal, true).await?)
+    }
+
+    /// What the ledgers here know of devices that were taken back: seldom more than a few.
+    pub(super) fn withdrawn(&self) -> Withdrawn {
+        let known = self.entries.values().flat_map(|entry| entry.ledger.withdrawals());
+        let mut known: Withdrawn = known
+            .map(|signed| {
+                let UserDeviceRevocation { user, device, .. } = *signed.record();
+                (user, device, signed.envelope().clone())
+            })
+            .collect();
+        known.sort_unstable_by_key(|(user, device, _)| (*user, *device));
+        known.dedup_by_key(|(user, device, _)| (*user, *device));
+        known
+    }
+
+    /// Has all other groups hear of what `source` knows.
+    pub(super) async fn spread_revocations(&mut self, source: GroupId, says: bool) -> Result<(), StoreError> {
+        for group in self.entries.keys().copied().filter(|group| *group != source).collect::<Vec<_>>() {
+            self.take(group, Gained::default(), None, says).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    /// Hears of the devices that other ledgers know to be out; what is new here.
+    pub(super) fn learn(&mut self, withdrawn: &Withdrawn, batch: &mut Batch) -> Vec<Envelope> {
+        let mut learnt = Vec::new();
+        for (user, device, envelope) in withdrawn {
+            let roster = self.ledger.roster();
+            let is_news = roster.grant(*user).is_some() && !roster.is_withdrawn(*user, *device);
+            if is_news && matches!(self.ledger.admit_revocation(envelope.clone()), Ok(true)) {
+                put_side(batch, keys::REVOCATION, envelope);
+                learnt.push(envelope.clone());
+            }
+        }
+        learnt
+    }
+
+    /// Says as ops which devices of our user are out, where none says it yet.
+    pub(super) fn shut_out(&mut self, arguments: &Arguments, batch: &mut Batch) -> Vec<Envelope> {
+        let user = arguments.device.user();
+        let unsaid: Vec<_> = self.ledger.roster().withdrawn_unsaid(user).collect();
+        let mut ops = Vec::new();
+        for device in unsaid {
+            // No cut: what the device wrote stays, until an Admin says up to where (authority 3.5).
+            let body = Body::RevokeDevice { user, device, cut: None };
+            // Who is no member now has nothing to say, and says it when they are let in again.
+            let Ok(op) = self.ledger.draft(user, By::User, body) else { continue };
+            let op = Signed::sign(op, &arguments.user).envelope().clone();
+            let position = self.ledger.len();
+            if self.ledger.admit(op.clone()).is_ok() {
+                put_op(batch, position, &op);
+                ops.push(op);
+            }
+        }
+        ops
+    }
+}
