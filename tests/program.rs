@@ -702,3 +702,32 @@ fn a_backup_opens_as_a_database() {
         assert_eq!(Process::start(command).end().ok(), home.export());
     }
 }
+
+#[test]
+fn what_is_stored_is_for_this_user_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = garden();
+    let copy = home.file("copy");
+    home.run(&["backup", copy.to_str().unwrap()]).ok();
+
+    for folder in [home.file("db"), copy.join("db")] {
+        let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", folder.display());
+    }
+}
+
+#[test]
+fn an_export_goes_through_links_and_never_replaces_what_is_no_file() {
+    let home = garden();
+    let (file, link) = (home.file("rows.jsonl"), home.file("link"));
+    std::fs::write(&file, "old").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+
+    home.run(&["export", "tasks", link.to_str().unwrap()]).ok();
+    let piped = home.run(&["export", "tasks", "/dev/stdout"]).ok();
+
+    assert!(std::fs::symlink_metadata(&link).unwrap().file_type().is_symlink());
+    let rows = home.run(&["export", "tasks", "-"]).ok();
+    assert_eq!((std::fs::read_to_string(&file).unwrap(), piped), (rows.clone(), rows));
+    home.run(&["export", "tasks", home.path().to_str().unwrap()]).failed(1);
+}
