@@ -342,13 +342,14 @@ async fn a_wish_is_tried_again_while_a_link_lasts() {
 
     // Ben, with whom cid is linked, does not know the invitation yet.
     assert!(matches!(cid.node().join(&ticket).await, Err(JoinError::Pending { .. })));
-    net.partition(&[&[&ada, &ben], &[]]);
-    net.partition(&[&[&ada, &ben], &[&cid]]);
-    net.sleep(A_WHILE).await;
-    net.partition(&[&[&ada], &[&ben, &cid]]);
+    let since = async || cid.node().status().await.unwrap().links[0].since;
+    let linked = since().await;
+    net.heal();
+    net.cut(&ada, &cid);
     net.sleep(A_WHILE).await;
 
     assert_eq!(state(&cid, home), Some((GroupState::Active, Role::Writer)));
+    assert_eq!(since().await, linked, "over the very link that was there");
     net.close().await;
 }
 

@@ -428,6 +428,7 @@ impl State {
             self.arguments.node.want_group(group);
             self.meet();
             self.links.consider(group, &self.entries);
+            self.arm();
         } else {
             self.links.close_all(group);
             self.handle.publish().remove(&group);

@@ -114,15 +114,20 @@ impl Entry {
         self.wanted && member && !self.is_pending(user) && self.ledger.contains(log_head)
     }
 
+    /// The tickets that may still be of use.
+    fn to_show(&self, user: UserId) -> impl Iterator<Item = (&Kept, [u8; 16])> {
+        self.tickets.open().filter(move |(kept, _)| !self.is_in(user, kept.log_head))
+    }
+
     /// What has let the user in is secret no longer.
     pub(super) fn spend_tickets(&mut self, user: UserId, batch: &mut Batch) {
-        let spent: Vec<OpId> = self.tickets.open().map(|(kept, _)| kept.log_head).collect();
-        let spent: Vec<OpId> = spent.into_iter().filter(|head| self.is_in(user, *head)).collect();
+        let mut tickets = self.tickets.clone();
+        let open = tickets.kept.iter_mut().filter(|kept| kept.seed.is_some());
+        let spent: Vec<_> = open.filter(|kept| self.is_in(user, kept.log_head)).collect();
         if !spent.is_empty() {
-            for kept in self.tickets.kept.iter_mut().filter(|kept| spent.contains(&kept.log_head)) {
-                kept.seed = None;
-            }
-            self.tickets.put(batch);
+            spent.into_iter().for_each(|kept| kept.seed = None);
+            tickets.put(batch);
+            self.tickets = tickets;
         }
     }
 }
@@ -222,7 +227,8 @@ impl State {
 
     /// Shows every ticket again in a while, as long as there is one to show.
     pub(super) fn arm(&mut self) {
-        let waits = |entry: &Entry| entry.wanted && entry.tickets.open().next().is_some();
+        let user = self.user();
+        let waits = |entry: &Entry| entry.wanted && entry.to_show(user).next().is_some();
         while self.alarm.try_join_next().is_some() {}
         if self.alarm.is_empty() && self.entries.values().any(waits) {
             let (clock, handle) = (self.arguments.clock.clone(), self.handle.clone());
@@ -252,10 +258,8 @@ impl State {
             return Ok(()); // for others to say
         }
         let h = *self.links.links[&link].link.h();
-        let mut invites = entry.ledger.invites();
-        let is_it = |op: OpId| hello::invite_token(op, &h) == join.invite;
-        let Some((id, _, invite)) = invites.find(|(op, ..)| is_it(*op)) else { return Ok(()) };
-        drop(invites);
+        let named = entry.ledger.invites().find(|(op, ..)| hello::invite_token(*op, &h) == join.invite);
+        let Some((id, _, invite)) = named else { return Ok(()) };
         let proof = InviteProof { invite: id, device, signature: join.signature };
         if proof.verify(&invite.key, group, user).is_err() {
             tracing::warn!(group = %group.short(), user = %user.short(), "ticket shown by somebody else");
@@ -318,7 +322,7 @@ impl Links {
         let user = self.user();
         let Some(entry) = entries.get(&group).filter(|entry| entry.wanted) else { return };
         let Some(state) = self.links.get_mut(&link) else { return };
-        for (kept, seed) in entry.tickets.open().filter(|(kept, _)| !entry.is_in(user, kept.log_head)) {
+        for (kept, seed) in entry.to_show(user) {
             if !state.asked.insert((group, kept.invite)) {
                 continue;
             }
