@@ -1,3 +1,5 @@
+//! The public door: what the database promises, and the first running example.
+#![doc = ""]
 #![doc = include_str!("../README.md")]
 
 #[cfg(feature = "control")]

@@ -91,7 +91,7 @@ fn run_and_kill(folder: &Path, after: Duration, once_open: bool) -> Vec<String> 
         assert_eq!(said.len(), 1, "the child opens the database");
     }
     let rest = thread::spawn(move || lines.collect::<Vec<_>>());
-    thread::sleep(after);
+    thread::sleep(after); // when the kill comes is the experiment; nothing waits for anything
     child.kill().unwrap(); // SIGKILL
     child.wait().unwrap();
     said.extend(rest.join().unwrap());

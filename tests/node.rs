@@ -627,7 +627,7 @@ async fn a_group_that_is_being_started_again_is_busy_and_not_closed() {
     // The second failure in a while is followed by a pause.
     for _ in 0..2 {
         faults::fail_group(&ada.node(), home);
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        net.sleep(Duration::from_millis(20)).await;
     }
     let busy = [
         tasks.put("a", &task("rope")).await.unwrap_err().kind(),

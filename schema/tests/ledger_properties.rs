@@ -6,7 +6,7 @@ mod log;
 use std::collections::BTreeSet;
 
 use log::{CREATE, Log, drafts, logs, members, present, users};
-use peerbase_schema::ledger::{Act, Graph, Proposal, Refusal, Role, Standing};
+use peerbase_schema::ledger::{Act, Facts, Graph, Proposal, Refusal, Role, Standing};
 use peerbase_schema::{DeviceId, OpId, UserId};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -186,16 +186,19 @@ proptest! {
         }
     }
 
-    /// For whoever was never lowered: D5 lets a senior contest, and so revive, what a junior equal took.
+    /// For whoever was never lowered: a senior contests, and so revives, what a junior equal took (D5), and whoever
+    /// lowered themselves takes that back by revoking, in the past, the device that said so. And not between Founders:
+    /// [`a_founder_who_has_not_seen_a_promotion_to_founder_may_undo_it`].
     #[test]
     fn m8_old_parents_give_no_more_than_the_heads(log in logs(), pick: Index, target: Index, backdated in drafts(1..2, 0.99)) {
         let Some(author) = somebody(&log, &pick, UserId([0; 32]), Role::Admin) else { return Ok(()) };
         let now = log.graph.role(author);
-        let lowered = |op: &&peerbase_schema::ledger::Facts| matches!(op.act, Act::SetRole { user, role } if user == author && role <= now);
-        prop_assume!(log.graph.ops().filter(lowered).all(|op| Some(op.id) == log.graph.winner(author)));
+        let lowers = |op: &Facts| matches!(op.act, Act::SetRole { user, role } if user == author && role < op.old_role);
+        prop_assume!(!log.graph.ops().any(lowers));
         let all = users("abcdef");
         let user = all[target.index(all.len())];
         let before = log.graph.role(user);
+        prop_assume!(author == user || (now, before) != (Role::Founder, Role::Founder));
         let mut reachable = BTreeSet::from([before]);
         for role in Role::ALL {
             let mut honest = log.clone();
@@ -308,6 +311,28 @@ proptest! {
             prop_assert_eq!(log.graph.standing(op.id), Some(Standing::Void));
         }
     }
+}
+
+/// Only a senior Founder may lower a Founder, but of two concurrent ops by equals the lower role stands. So a junior
+/// Founder who did not see that somebody was made one, or says so, takes it back: found by M8.
+#[test]
+fn a_founder_who_has_not_seen_a_promotion_to_founder_may_undo_it() {
+    let [first, promoted, junior] = users("abd")[..] else { unreachable!() };
+    let mut log = Log::new(&[first]);
+    let to = |user, role| Act::SetRole { user, role };
+    log.say_now(first, to(promoted, Role::Writer)).unwrap();
+    let old = log.heads();
+    log.say_now(first, to(promoted, Role::Founder)).unwrap();
+    let junior_grant = Proposal { parents: old, author: first, device: None, act: to(junior, Role::Founder) };
+    let unseen = log.say(junior_grant).unwrap();
+
+    let late =
+        Proposal { parents: vec![unseen], author: junior, device: None, act: to(promoted, Role::Admin) };
+    log.say(late).unwrap();
+
+    assert_eq!(log.graph.role(promoted), Role::Admin);
+    log.say_now(first, to(promoted, Role::Founder)).unwrap();
+    assert_eq!(log.graph.role(promoted), Role::Founder, "and the senior Founder says it again");
 }
 
 /// A property over logs in which nothing happens would be none.

@@ -1,3 +1,5 @@
+//! Values survive their bytes, whatever they hold and however deep.
+
 use proptest::prelude::*;
 
 use super::*;

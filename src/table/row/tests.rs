@@ -1,3 +1,5 @@
+//! Row types there and back, what a write of one changes, and what of it merges.
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroU8;
 

@@ -1,3 +1,5 @@
+//! What a difference between two values becomes, and that playing it back gives the second.
+
 use super::*;
 use crate::edit::Part;
 

@@ -1,3 +1,5 @@
+//! One document under commits, remote changes and damage: what it accepts, keeps and gives out.
+
 use automerge::transaction::Transactable;
 use automerge::{ActorId, Automerge, ObjType, ROOT};
 use proptest::prelude::*;
