@@ -708,6 +708,10 @@ async fn who_answers_nothing_after_the_handshake_is_let_go_after_three_pings() {
             // What is ready is done before the next second: nobody is taken for silent who is not. Coming back from
             // another thread, the runtime asks the sockets; on the loopback what was written is there to be read.
             for _ in 0..20 {
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "a real thread, for real sockets under a paused clock"
+                )]
                 tokio::task::spawn_blocking(|| ()).await.unwrap();
                 tokio::task::yield_now().await;
             }

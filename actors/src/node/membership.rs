@@ -6,32 +6,35 @@
 //! A group is spoken of on a link only while both say yes: the intent (a row of the personal group) and the ledger.
 //! An op is durable before anybody is told; gates close in the handler that admits it.
 
+mod admit;
 mod devices;
 mod handle;
+mod intents;
 mod links;
 mod people;
 mod tickets;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::device::DeviceIdentity;
 use schema::frame::{DeclineReason, Hello, Join};
-use schema::id::hash;
 use schema::key::SigningKey;
 pub use schema::ledger::InviteStanding;
-use schema::ledger::{Admitted, Body, By, Invalid, Ledger, Refusal, Role};
+use schema::ledger::{Ledger, Role};
 use schema::session::ledger::LedgerFrame;
-use schema::signed::{Envelope, Signed};
+use schema::signed::Envelope;
 use schema::ticket::Ticket;
-use schema::{DeviceId, GroupId, OpId, UserId, codec};
+use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
+use self::admit::{Gained, put_op, put_side, replay_ledger};
 pub use self::devices::Device;
 pub(crate) use self::handle::Known;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
+use self::intents::intents;
 use self::links::Links;
 pub use self::people::{Invitation, MemberOp, People, Saying};
 use self::tickets::Tickets;
@@ -42,8 +45,7 @@ use crate::clock::Clock;
 use crate::node::connection_manager::{ConnectionManagerHandle, Link, LinkId};
 use crate::node::event::Event;
 use crate::node::gate::Routes;
-use crate::node::group::rows::RowRecord;
-use crate::node::group::{Groups, INTENTS_TABLE, rows};
+use crate::node::group::Groups;
 use crate::node::store::{Batch, SpaceHandle, StoreError, StoreHandle};
 use crate::node::{NodeNews, keys};
 
@@ -223,139 +225,6 @@ impl State {
         Ok(group)
     }
 
-    /// Signs an op of this user and takes it in.
-    async fn author(&mut self, group: GroupId, body: Body) -> Result<OpId, ChangeError> {
-        self.author_without(group, &BTreeSet::new(), body).await
-    }
-
-    /// Signs an op of this user as of before `rejected`, and takes it in.
-    async fn author_without(
-        &mut self,
-        group: GroupId,
-        rejected: &BTreeSet<OpId>,
-        body: Body,
-    ) -> Result<OpId, ChangeError> {
-        let (author, by) = (self.user(), self.by());
-        let entry = self.entries.get_mut(&group).filter(|entry| entry.wanted);
-        let ledger = &entry.ok_or(ChangeError::UnknownGroup(group))?.ledger;
-        let target = match &body {
-            Body::SetRole { user, .. } | Body::RevokeDevice { user, .. } => Some(*user),
-            _ => None,
-        };
-        let op =
-            ledger.draft_without(rejected, author, by, body).map_err(|refusal| match (refusal, target) {
-                (Refusal::Invalid { why: Invalid::Cut { needed: true, .. }, .. }, Some(user)) => {
-                    ChangeError::NeedsCut(user)
-                }
-                (refusal, _) => refusal.into(),
-            })?;
-        let op = Signed::sign(op, &self.arguments.device.signing);
-        let id = OpId(op.id());
-        let gained = Gained { ops: vec![op.envelope().clone()], ..Gained::default() };
-        match self.admit(group, gained, None).await? {
-            Verdict { refused: Some(refusal), .. } => Err(refusal.into()),
-            _ => {
-                self.meet();
-                Ok(id)
-            }
-        }
-    }
-
-    /// Admits what came, makes it durable, closes gates, and tells everyone who must know; in all groups where it says
-    /// that a device was taken back.
-    async fn admit(
-        &mut self,
-        group: GroupId,
-        came: Gained,
-        source: Option<LinkId>,
-    ) -> Result<Verdict, StoreError> {
-        let verdict = self.take(group, came, source, false).await?;
-        if verdict.withdrew {
-            self.spread_revocations(group, false).await?;
-        }
-        Ok(verdict)
-    }
-
-    /// Admits what came into one group; `says` when it is to hold an op for every device that our user took back.
-    async fn take(
-        &mut self,
-        group: GroupId,
-        came: Gained,
-        source: Option<LinkId>,
-        says: bool,
-    ) -> Result<Verdict, StoreError> {
-        let user = self.user();
-        let withdrawn = self.withdrawn();
-        let Some(entry) = self.entries.get_mut(&group) else { return Ok(Verdict::default()) };
-        let was_pending = entry.is_pending(user);
-        let grant = entry.ledger.roster().grant(user);
-        let (mut batch, mut gained, mut verdict) = (Batch::default(), Gained::default(), Verdict::default());
-        for envelope in came.ops {
-            let position = entry.ledger.len();
-            match entry.ledger.admit(envelope.clone()) {
-                Ok(Admitted::New(_)) => {
-                    put_op(&mut batch, position, &envelope);
-                    gained.ops.push(envelope);
-                }
-                Ok(Admitted::Known) => {}
-                Err(Refusal::MissingParents { .. }) => verdict.missing = true,
-                Err(refusal) => {
-                    tracing::warn!(group = %group.short(), %refusal, "membership op refused");
-                    verdict.refused = Some(refusal);
-                }
-            }
-        }
-        // Behind the ops: only users whom one of them names may have certificates.
-        for envelope in came.certificates {
-            // A bad certificate is not worth the link: whoever needs it will miss it.
-            if matches!(entry.ledger.admit_certificate(envelope.clone()), Ok(true)) {
-                put_side(&mut batch, keys::CERTIFICATE, &envelope);
-                gained.certificates.push(envelope);
-            }
-        }
-        for envelope in came.revocations {
-            if matches!(entry.ledger.admit_revocation(envelope.clone()), Ok(true)) {
-                put_side(&mut batch, keys::REVOCATION, &envelope);
-                gained.revocations.push(envelope);
-            }
-        }
-        // Whoever judges our changes must know that our user vouches for this device.
-        let own = &self.arguments.device;
-        let roster = entry.ledger.roster();
-        let mut introduction = Gained::default();
-        if roster.role(own.user()) != Role::None && !roster.is_certified(own.user(), own.device()) {
-            let certificate = own.certificate.envelope();
-            if matches!(entry.ledger.admit_certificate(certificate.clone()), Ok(true)) {
-                put_side(&mut batch, keys::CERTIFICATE, certificate);
-                introduction.certificates.push(certificate.clone());
-            }
-        }
-        verdict.withdrew = !gained.revocations.is_empty();
-        introduction.revocations = entry.learn(&withdrawn, &mut batch);
-        // Who was let in again says again which devices are out.
-        if says || grant != entry.ledger.roster().grant(user) {
-            introduction.ops = entry.shut_out(&self.arguments, &mut batch);
-        }
-        if source.is_none() {
-            // One word: who hears that a device is out hears the op for it too.
-            gained.append(std::mem::take(&mut introduction));
-        }
-        let has_come_in = was_pending && !entry.is_pending(user);
-        entry.spend_tickets(user, &mut batch);
-        if !gained.is_empty() || !introduction.is_empty() {
-            self.links.close_gates(group, &self.entries[&group]);
-            self.arguments.store.write(&self.entries[&group].space, batch).await?;
-            self.publish(group);
-            self.links.push(group, &gained, source);
-            self.links.push(group, &introduction, None);
-            self.links.consider(group, &self.entries);
-            if has_come_in {
-                self.links.restart(group, &self.entries);
-            }
-        }
-        Ok(verdict)
-    }
-
     /// Makes the newest roster visible and tells the group.
     fn publish(&mut self, group: GroupId) {
         let Some(entry) = self.entries.get(&group) else { return };
@@ -389,70 +258,10 @@ impl State {
         }
     }
 
-    async fn intents_anew(&mut self) -> Result<(), ActorProcessingErr> {
-        let mut groups = intents(&self.entries[&self.arguments.personal].space)?;
-        groups.extend(self.entries.iter().filter(|(_, entry)| entry.wanted).map(|(group, _)| *group));
-        for group in groups {
-            self.heed(group).await?;
-        }
-        Ok(())
-    }
-
     /// What was told while the group was starting went nowhere.
     fn group_started(&mut self, group: GroupId) {
         self.publish(group);
         self.links.restart(group, &self.entries);
-    }
-
-    /// Does as the intent says that is stored now: what tells of it may come late, and one that was written and taken
-    /// back is told of twice.
-    async fn heed(&mut self, group: GroupId) -> Result<(), ActorProcessingErr> {
-        let personal = self.arguments.personal;
-        if group == personal {
-            return Ok(());
-        }
-        let Some(wanted) = intent(&self.entries[&personal].space, group)? else { return Ok(()) };
-        if !wanted && !self.entries.contains_key(&group) {
-            self.handle.publish().remove(&group);
-            return Ok(());
-        }
-        let Some(entry) = self.entry_or_failed(group)? else {
-            self.publish_failed(group);
-            return Ok(());
-        };
-        if std::mem::replace(&mut entry.wanted, wanted) == wanted {
-            return Ok(());
-        }
-        if wanted {
-            self.publish(group);
-            self.arguments.node.want_group(group);
-            self.meet();
-            self.links.consider(group, &self.entries);
-            self.arm();
-        } else {
-            self.links.close_all(group);
-            self.handle.publish().remove(&group);
-            self.arguments.node.drop_group(group);
-            self.drop_tickets(group).await?;
-        }
-        Ok(())
-    }
-
-    async fn present(&mut self, link: LinkId, group: GroupId, ops: Vec<Envelope>) -> Result<(), StoreError> {
-        // Only who knows the group's id can present, and only valid ops are admitted; who was removed is not read.
-        let Some(entry) = self.entries.get(&group).filter(|entry| entry.wanted) else { return Ok(()) };
-        if self.links.may_present(link, group, entry) {
-            self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
-        }
-        Ok(())
-    }
-
-    async fn ledger(&mut self, link: LinkId, group: GroupId, frame: LedgerFrame) -> Result<(), StoreError> {
-        let Some(came) = self.links.ledger(link, group, frame, &self.entries) else { return Ok(()) };
-        let last = came.last;
-        let verdict = self.admit(group, came.gained, Some(link)).await?;
-        self.links.admitted(link, group, last, verdict.missing, &self.entries);
-        Ok(())
     }
 
     /// Who was a stranger may be none now: addresses are not left alone any longer.
@@ -464,39 +273,6 @@ impl State {
     fn user(&self) -> UserId {
         self.arguments.device.user()
     }
-
-    fn by(&self) -> By {
-        By::Device(self.arguments.device.certificate.envelope().clone())
-    }
-}
-
-/// Ops, certificates and revocations on their way into a ledger, or just in.
-#[derive(Clone, Default)]
-pub(crate) struct Gained {
-    pub(crate) ops: Vec<Envelope>,
-    pub(crate) certificates: Vec<Envelope>,
-    pub(crate) revocations: Vec<Envelope>,
-}
-
-impl Gained {
-    fn append(&mut self, mut other: Self) {
-        self.ops.append(&mut other.ops);
-        self.certificates.append(&mut other.certificates);
-        self.revocations.append(&mut other.revocations);
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ops.is_empty() && self.certificates.is_empty() && self.revocations.is_empty()
-    }
-}
-
-/// What became of a batch of ops.
-#[derive(Default)]
-struct Verdict {
-    missing: bool,
-    refused: Option<Refusal>,
-    /// It was news that a device is out.
-    withdrew: bool,
 }
 
 /// Answers; a failed store fails the actor, whose ledgers in memory ran ahead of it.
@@ -575,58 +351,4 @@ impl Actor for Membership {
         state.links.acquaint(&state.entries);
         Ok(())
     }
-}
-
-fn replay_ledger(group: GroupId, space: &SpaceHandle) -> Result<Ledger, ActorProcessingErr> {
-    let mut ledger = Ledger::new(group);
-    for (_, envelope) in keys::entries(space, keys::OP)? {
-        ledger.admit(codec::decode_stored(&envelope)?)?;
-    }
-    // Behind the ops: only users whom one of them names have certificates here.
-    for (_, envelope) in keys::entries(space, keys::CERTIFICATE)? {
-        ledger.admit_certificate(codec::decode_stored(&envelope)?)?;
-    }
-    for (_, envelope) in keys::entries(space, keys::REVOCATION)? {
-        ledger.admit_revocation(codec::decode_stored(&envelope)?)?;
-    }
-    Ok(ledger)
-}
-
-fn put_op(batch: &mut Batch, position: usize, envelope: &Envelope) {
-    batch.put(keys::tagged(keys::OP, &(position as u64).to_be_bytes()), codec::encode(envelope));
-}
-
-fn put_side(batch: &mut Batch, tag: u8, envelope: &Envelope) {
-    let id = hash("side", &[&envelope.payload]);
-    batch.put(keys::tagged(tag, &id), codec::encode(envelope));
-}
-
-/// Whether the user takes part in a group, from the rows of the personal group; unknown where the row is damaged.
-fn intent(personal: &SpaceHandle, group: GroupId) -> Result<Option<bool>, StoreError> {
-    let row = match personal.get(&rows::row_key(INTENTS_TABLE, &group.to_string())) {
-        Ok(row) => row.map(|row| RowRecord::decode(&row)).transpose(),
-        Err(StoreError::Damaged { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    Ok(row.ok().map(|row| row.is_some_and(|row| !row.removed)))
-}
-
-/// The groups that the user takes part in, from the rows of the personal group.
-fn intents(personal: &SpaceHandle) -> Result<Vec<GroupId>, ActorProcessingErr> {
-    let mut wanted = Vec::new();
-    let rows: Vec<Result<_, StoreError>> =
-        personal.read(|view| view.prefix(&rows::table_prefix(INTENTS_TABLE)).collect())?;
-    for row in rows {
-        // An intent that cannot be read is one group that is not asked for, not a node that does not open.
-        let intent = row.ok().and_then(|(key, value)| {
-            let group = rows::decode_key(INTENTS_TABLE, &key).ok()?.parse().ok()?;
-            Some((group, RowRecord::decode(&value).ok()?))
-        });
-        match intent {
-            Some((group, row)) if !row.removed => wanted.push(group),
-            Some(_) => {}
-            None => tracing::error!("an intent is damaged"),
-        }
-    }
-    Ok(wanted)
 }

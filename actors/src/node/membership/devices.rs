@@ -12,7 +12,8 @@ use schema::ledger::{Body, By};
 use schema::signed::{Envelope, Signed};
 use schema::{DeviceId, GroupId, UserId};
 
-use super::{Arguments, ChangeError, Entry, Gained, State, put_op, put_side};
+use super::admit::{Gained, put_op, put_side};
+use super::{Arguments, ChangeError, Entry, State};
 use crate::node::keys;
 use crate::node::store::{Batch, StoreError};
 

@@ -14,7 +14,8 @@ use schema::limits::GROUPS_MAX;
 use schema::session::ledger::{LedgerEffect, LedgerFrame, LedgerSession};
 use schema::{DeviceId, GroupId, OpId, UserId, hello};
 
-use super::{Arguments, Entries, Entry, Gained};
+use super::admit::Gained;
+use super::{Arguments, Entries, Entry};
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::event::Event;
 use crate::node::gate::{Channel, Gate};

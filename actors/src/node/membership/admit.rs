@@ -1,0 +1,234 @@
+//! The one way by which an op, a certificate or a revocation enters a ledger: admitted, durable, gates closed, told.
+
+use std::collections::BTreeSet;
+
+use ractor::ActorProcessingErr;
+use schema::id::hash;
+use schema::ledger::{Admitted, Body, By, Invalid, Ledger, Refusal, Role};
+use schema::session::ledger::LedgerFrame;
+use schema::signed::{Envelope, Signed};
+use schema::{GroupId, OpId, codec};
+
+use super::{ChangeError, State};
+use crate::node::connection_manager::LinkId;
+use crate::node::keys;
+use crate::node::store::{Batch, SpaceHandle, StoreError};
+
+/// Ops, certificates and revocations on their way into a ledger, or just in.
+#[derive(Clone, Default)]
+pub(crate) struct Gained {
+    pub(crate) ops: Vec<Envelope>,
+    pub(crate) certificates: Vec<Envelope>,
+    pub(crate) revocations: Vec<Envelope>,
+}
+
+impl Gained {
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.ops.append(&mut other.ops);
+        self.certificates.append(&mut other.certificates);
+        self.revocations.append(&mut other.revocations);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ops.is_empty() && self.certificates.is_empty() && self.revocations.is_empty()
+    }
+}
+
+/// What became of a batch of ops.
+#[derive(Default)]
+pub(super) struct Verdict {
+    missing: bool,
+    refused: Option<Refusal>,
+    /// It was news that a device is out.
+    withdrew: bool,
+}
+
+impl State {
+    /// Signs an op of this user and takes it in.
+    pub(super) async fn author(&mut self, group: GroupId, body: Body) -> Result<OpId, ChangeError> {
+        self.author_without(group, &BTreeSet::new(), body).await
+    }
+
+    /// Signs an op of this user as of before `rejected`, and takes it in.
+    pub(super) async fn author_without(
+        &mut self,
+        group: GroupId,
+        rejected: &BTreeSet<OpId>,
+        body: Body,
+    ) -> Result<OpId, ChangeError> {
+        let (author, by) = (self.user(), self.by());
+        let entry = self.entries.get_mut(&group).filter(|entry| entry.wanted);
+        let ledger = &entry.ok_or(ChangeError::UnknownGroup(group))?.ledger;
+        let target = match &body {
+            Body::SetRole { user, .. } | Body::RevokeDevice { user, .. } => Some(*user),
+            _ => None,
+        };
+        let op =
+            ledger.draft_without(rejected, author, by, body).map_err(|refusal| match (refusal, target) {
+                (Refusal::Invalid { why: Invalid::Cut { needed: true, .. }, .. }, Some(user)) => {
+                    ChangeError::NeedsCut(user)
+                }
+                (refusal, _) => refusal.into(),
+            })?;
+        let op = Signed::sign(op, &self.arguments.device.signing);
+        let id = OpId(op.id());
+        let gained = Gained { ops: vec![op.envelope().clone()], ..Gained::default() };
+        match self.admit(group, gained, None).await? {
+            Verdict { refused: Some(refusal), .. } => Err(refusal.into()),
+            _ => {
+                self.meet();
+                Ok(id)
+            }
+        }
+    }
+
+    /// Admits what came, makes it durable, closes gates, and tells everyone who must know; in all groups where it says
+    /// that a device was taken back.
+    pub(super) async fn admit(
+        &mut self,
+        group: GroupId,
+        came: Gained,
+        source: Option<LinkId>,
+    ) -> Result<Verdict, StoreError> {
+        let verdict = self.take(group, came, source, false).await?;
+        if verdict.withdrew {
+            self.spread_revocations(group, false).await?;
+        }
+        Ok(verdict)
+    }
+
+    /// Admits what came into one group; `says` when it is to hold an op for every device that our user took back.
+    pub(super) async fn take(
+        &mut self,
+        group: GroupId,
+        came: Gained,
+        source: Option<LinkId>,
+        says: bool,
+    ) -> Result<Verdict, StoreError> {
+        let user = self.user();
+        let withdrawn = self.withdrawn();
+        let Some(entry) = self.entries.get_mut(&group) else { return Ok(Verdict::default()) };
+        let was_pending = entry.is_pending(user);
+        let grant = entry.ledger.roster().grant(user);
+        let (mut batch, mut gained, mut verdict) = (Batch::default(), Gained::default(), Verdict::default());
+        for envelope in came.ops {
+            let position = entry.ledger.len();
+            match entry.ledger.admit(envelope.clone()) {
+                Ok(Admitted::New(_)) => {
+                    put_op(&mut batch, position, &envelope);
+                    gained.ops.push(envelope);
+                }
+                Ok(Admitted::Known) => {}
+                Err(Refusal::MissingParents { .. }) => verdict.missing = true,
+                Err(refusal) => {
+                    tracing::warn!(group = %group.short(), %refusal, "membership op refused");
+                    verdict.refused = Some(refusal);
+                }
+            }
+        }
+        // Behind the ops: only users whom one of them names may have certificates.
+        for envelope in came.certificates {
+            // A bad certificate is not worth the link: whoever needs it will miss it.
+            if matches!(entry.ledger.admit_certificate(envelope.clone()), Ok(true)) {
+                put_side(&mut batch, keys::CERTIFICATE, &envelope);
+                gained.certificates.push(envelope);
+            }
+        }
+        for envelope in came.revocations {
+            if matches!(entry.ledger.admit_revocation(envelope.clone()), Ok(true)) {
+                put_side(&mut batch, keys::REVOCATION, &envelope);
+                gained.revocations.push(envelope);
+            }
+        }
+        // Whoever judges our changes must know that our user vouches for this device.
+        let own = &self.arguments.device;
+        let roster = entry.ledger.roster();
+        let mut introduction = Gained::default();
+        if roster.role(own.user()) != Role::None && !roster.is_certified(own.user(), own.device()) {
+            let certificate = own.certificate.envelope();
+            if matches!(entry.ledger.admit_certificate(certificate.clone()), Ok(true)) {
+                put_side(&mut batch, keys::CERTIFICATE, certificate);
+                introduction.certificates.push(certificate.clone());
+            }
+        }
+        verdict.withdrew = !gained.revocations.is_empty();
+        introduction.revocations = entry.learn(&withdrawn, &mut batch);
+        // Who was let in again says again which devices are out.
+        if says || grant != entry.ledger.roster().grant(user) {
+            introduction.ops = entry.shut_out(&self.arguments, &mut batch);
+        }
+        if source.is_none() {
+            // One word: who hears that a device is out hears the op for it too.
+            gained.append(std::mem::take(&mut introduction));
+        }
+        let has_come_in = was_pending && !entry.is_pending(user);
+        entry.spend_tickets(user, &mut batch);
+        if !gained.is_empty() || !introduction.is_empty() {
+            self.links.close_gates(group, &self.entries[&group]);
+            self.arguments.store.write(&self.entries[&group].space, batch).await?;
+            self.publish(group);
+            self.links.push(group, &gained, source);
+            self.links.push(group, &introduction, None);
+            self.links.consider(group, &self.entries);
+            if has_come_in {
+                self.links.restart(group, &self.entries);
+            }
+        }
+        Ok(verdict)
+    }
+
+    pub(super) async fn present(
+        &mut self,
+        link: LinkId,
+        group: GroupId,
+        ops: Vec<Envelope>,
+    ) -> Result<(), StoreError> {
+        // Only who knows the group's id can present, and only valid ops are admitted; who was removed is not read.
+        let Some(entry) = self.entries.get(&group).filter(|entry| entry.wanted) else { return Ok(()) };
+        if self.links.may_present(link, group, entry) {
+            self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn ledger(
+        &mut self,
+        link: LinkId,
+        group: GroupId,
+        frame: LedgerFrame,
+    ) -> Result<(), StoreError> {
+        let Some(came) = self.links.ledger(link, group, frame, &self.entries) else { return Ok(()) };
+        let last = came.last;
+        let verdict = self.admit(group, came.gained, Some(link)).await?;
+        self.links.admitted(link, group, last, verdict.missing, &self.entries);
+        Ok(())
+    }
+
+    pub(super) fn by(&self) -> By {
+        By::Device(self.arguments.device.certificate.envelope().clone())
+    }
+}
+
+pub(super) fn replay_ledger(group: GroupId, space: &SpaceHandle) -> Result<Ledger, ActorProcessingErr> {
+    let mut ledger = Ledger::new(group);
+    for (_, envelope) in keys::entries(space, keys::OP)? {
+        ledger.admit(codec::decode_stored(&envelope)?)?;
+    }
+    // Behind the ops: only users whom one of them names have certificates here.
+    for (_, envelope) in keys::entries(space, keys::CERTIFICATE)? {
+        ledger.admit_certificate(codec::decode_stored(&envelope)?)?;
+    }
+    for (_, envelope) in keys::entries(space, keys::REVOCATION)? {
+        ledger.admit_revocation(codec::decode_stored(&envelope)?)?;
+    }
+    Ok(ledger)
+}
+
+pub(super) fn put_op(batch: &mut Batch, position: usize, envelope: &Envelope) {
+    batch.put(keys::tagged(keys::OP, &(position as u64).to_be_bytes()), codec::encode(envelope));
+}
+
+pub(super) fn put_side(batch: &mut Batch, tag: u8, envelope: &Envelope) {
+    let id = hash("side", &[&envelope.payload]);
+    batch.put(keys::tagged(tag, &id), codec::encode(envelope));
+}
