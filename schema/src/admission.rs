@@ -6,12 +6,12 @@
 mod batch;
 mod index;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bincode::{Decode, Encode};
 
 use crate::change::ChangeHeader;
-use crate::id::{ChangeHash, DeviceId, ReplicaId};
+use crate::id::{ChangeHash, DeviceId, OpId, ReplicaId};
 use crate::tip::{Author, VerifiedTip};
 
 pub use index::Index;
@@ -25,8 +25,13 @@ pub struct Verdict {
     pub duplicates: usize,
     /// Places in the batch of the refused changes, ascending by change hash, with the first check that each fails.
     pub refused: Vec<(usize, Refusal)>,
-    /// For each replica that advanced, the tip over its newest accepted change.
+    /// For each replica that advanced, the tip over its newest accepted change; none where a cut vouches for it.
     pub tips: Vec<VerifiedTip>,
+    /// The replicas that advanced, and who writes them.
+    pub advanced: Vec<(ReplicaId, Author)>,
+    /// Replicas of which the batch has the branch that a cut decided for, and the index another: the document is to be
+    /// judged anew, from all that is known of it.
+    pub decided: BTreeSet<ReplicaId>,
 }
 
 impl Verdict {
@@ -106,6 +111,16 @@ pub enum Refusal {
         /// Who wrote it.
         author: Author,
     },
+    /// C8: a removal or revocation counts, and of this replica it leaves only what its author knew.
+    #[error("device {} may write no further than change {seq} here since op {revocation}", .author.device)]
+    BeyondCut {
+        /// Who wrote it.
+        author: Author,
+        /// The op that ended it.
+        revocation: OpId,
+        /// The last change that stays; 0: nothing stays.
+        seq: u64,
+    },
     /// The document is not the hash of group, table and key, or these cannot be.
     #[error("document does not belong to its table and key")]
     Misplaced,
@@ -139,25 +154,23 @@ impl Refusal {
     }
 }
 
-/// Judges a batch for one document, `accept` (C8) once for each author.
-pub fn vet(
-    index: &Index,
-    changes: Vec<ChangeHeader>,
-    tips: &[VerifiedTip],
-    accept: impl Fn(&Author) -> Result<(), Refusal>,
-) -> Verdict {
-    let mut answers = BTreeMap::new();
-    vet_each(index, &changes, tips, |author, _| {
-        answers.entry(*author).or_insert_with(|| accept(author)).clone()
-    })
+/// What a counting cut leaves of one replica (authority 3.7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bound {
+    /// The op that cuts.
+    pub revocation: OpId,
+    /// The last change that stays, and its place in the chain; `None`: nothing stays.
+    pub end: Option<(u64, ChangeHash)>,
 }
 
-/// Judges a batch for one document, `accept` (C8) for each change: a cut ends a chain at one of them.
-pub fn vet_each(
+/// Judges a batch for one document; `accept` (C8) says once for each author whether they may write it, and within
+/// which bounds. A change that a bound names is known when it is in the index or in the batch; until then the bound
+/// holds by the change's place alone.
+pub fn vet(
     index: &Index,
     changes: &[ChangeHeader],
     tips: &[VerifiedTip],
-    accept: impl FnMut(&Author, &ChangeHeader) -> Result<(), Refusal>,
+    accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
 ) -> Verdict {
-    batch::Batch::new(index, changes, tips).judge(accept)
+    batch::Batch::new(index, changes, tips, accept).judge()
 }

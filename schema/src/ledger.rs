@@ -129,13 +129,25 @@ impl Ledger {
         Self::create([0; 32], vec![id], "", id, By::User, user).expect("one founder and an empty name fit")
     }
 
-    /// Verifies an op, judges it against its own past, and takes it in.
-    ///
-    /// The pages of its [manifest](Op::manifest) must be here before: that is the caller's to see to.
+    /// Verifies an op, judges it against its own past, and takes it in: one from our own store, whose attachments are
+    /// there.
     ///
     /// # Errors
     /// [`Refusal::MissingParents`] when it came too early, [`Refusal::Invalid`] when it never can be taken.
     pub fn admit(&mut self, envelope: Envelope) -> Result<Admitted, Refusal> {
+        self.admit_with(envelope, |_| true)
+    }
+
+    /// As [`admit`](Self::admit); an op that is valid and names a manifest is taken only if `has` says that all pages
+    /// are here (AUTHORITY 3.0: a required attachment).
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit), and [`Refusal::MissingManifest`].
+    pub fn admit_with(
+        &mut self,
+        envelope: Envelope,
+        has: impl FnOnce(&ManifestRef) -> bool,
+    ) -> Result<Admitted, Refusal> {
         let id = OpId(hash(Op::KIND, &[&envelope.payload]));
         if self.contains(id) {
             return Ok(Admitted::Known);
@@ -159,6 +171,9 @@ impl Ledger {
             let judged = self.graph.judge(id, &proposal(op))?;
             let state = self.graph.state_at(judged.place);
             self.check_body(op, &judged.node, state).map_err(invalid)?;
+            if let Some(manifest) = op.manifest().copied().filter(|manifest| !has(manifest)) {
+                return Err(Refusal::MissingManifest { op: id, manifest });
+            }
             if judged.place != Place::Current {
                 self.roster = OnceLock::new();
             }

@@ -7,18 +7,18 @@ mod support;
 use std::collections::BTreeMap;
 
 use automerge::Change;
-use peerbase_schema::ChangeHash;
-use peerbase_schema::admission::{Index, Refusal, Verdict, vet, vet_each};
+use peerbase_schema::admission::{Bound, Index, Refusal, Verdict, vet};
 use peerbase_schema::change::ChangeHeader;
 use peerbase_schema::limits::OP_COUNTER_MAX;
 use peerbase_schema::tip::{Author, VerifiedTip};
+use peerbase_schema::{ChangeHash, OpId};
 use proptest::prelude::*;
 use support::history::{document, edits, headers_and_tips, play};
 use support::raw::Raw;
 use support::{ADA, BEN, CID, author, from_automerge, quick_tip, replica, tip};
 
-fn all(_: &Author) -> Result<(), Refusal> {
-    Ok(())
+fn all(_: &Author) -> Result<Vec<Bound>, Refusal> {
+    Ok(Vec::new())
 }
 
 /// Applies a verdict: topological order is what `Index::accept` asserts.
@@ -69,7 +69,7 @@ fn an_honest_chain_is_accepted_up_to_its_tip() {
     let headers = chain(ADA, 3, 1, &[]);
     let mut index = Index::new();
 
-    let verdict = vet(&index, headers.clone(), &[tip(ADA, 2, headers[1].hash)], all);
+    let verdict = vet(&index, &headers, &[tip(ADA, 2, headers[1].hash)], all);
 
     assert_eq!(verdict.accepted, [0, 1]);
     assert_eq!(verdict.refused, [(2, Refusal::Unvouched)]);
@@ -89,7 +89,7 @@ fn a_known_change_is_counted_and_skipped() {
     index.accept(&headers[0]);
     let twice = [headers.clone(), headers.clone()].concat();
 
-    let verdict = vet(&index, twice, &[end(ADA, &headers)], all);
+    let verdict = vet(&index, &twice, &[end(ADA, &headers)], all);
 
     assert_eq!((verdict.accepted, verdict.duplicates), (vec![1], 3));
 }
@@ -100,7 +100,7 @@ fn c1_a_tip_vouches_for_its_own_chain_place_and_change_alone() {
     let last = headers[1].hash;
     let strangers = [tip(BEN, 2, last), tip(ADA, 3, last), tip(ADA, 2, ChangeHash([9; 32]))];
 
-    let verdict = vet(&Index::new(), headers, &strangers, all);
+    let verdict = vet(&Index::new(), &headers, &strangers, all);
 
     assert!(verdict.accepted.is_empty());
     assert!(verdict.refused.iter().all(|(_, refusal)| *refusal == Refusal::Unvouched));
@@ -116,7 +116,7 @@ fn c1_a_chain_falls_with_its_tip_and_takes_with_it_what_depends_on_it() {
     let batch = vec![ada[0].clone(), ada[1].clone(), ben[0].clone(), bad.clone(), cid.clone()];
     let tips = [end(ADA, &ada), tip(BEN, 2, bad.hash), tip(CID, 1, cid.hash)];
 
-    let verdict = vet(&Index::new(), batch.clone(), &tips, all);
+    let verdict = vet(&Index::new(), &batch, &tips, all);
 
     assert_eq!(hashes(&batch, &verdict), [ada[0].hash, ada[1].hash]);
     let refused = refusals(&batch, &verdict);
@@ -132,7 +132,7 @@ fn c1_a_lower_tip_holds_what_the_higher_one_loses() {
     let bad = header(&put(ADA, 2, 9, vec![ada[0].hash]));
     let batch = vec![bad.clone(), ada[0].clone()];
 
-    let verdict = vet(&Index::new(), batch, &[tip(ADA, 2, bad.hash), end(ADA, &ada)], all);
+    let verdict = vet(&Index::new(), &batch, &[tip(ADA, 2, bad.hash), end(ADA, &ada)], all);
 
     assert_eq!(verdict.accepted, [1]);
     assert_eq!(verdict.tips, [end(ADA, &ada)]);
@@ -143,7 +143,7 @@ fn c2_a_missing_dependency_is_named_through_the_whole_batch() {
     let headers = chain(ADA, 4, 1, &[]);
     let batch = headers[1..].to_vec();
 
-    let verdict = vet(&Index::new(), batch, &[end(ADA, &headers)], all);
+    let verdict = vet(&Index::new(), &batch, &[end(ADA, &headers)], all);
 
     let missing = Refusal::MissingDependency { dependency: headers[0].hash };
     assert_eq!(verdict.missing().into_iter().collect::<Vec<_>>(), [headers[0].hash]);
@@ -156,7 +156,7 @@ fn c2_what_depends_on_a_refused_change_is_refused_for_good() {
     let bad = header(&put(ADA, 1, 7, vec![]));
     let above = header(&put(ADA, 2, 8, vec![bad.hash]));
 
-    let verdict = vet(&Index::new(), vec![above.clone(), bad.clone()], &[tip(ADA, 2, above.hash)], all);
+    let verdict = vet(&Index::new(), &[above.clone(), bad.clone()], &[tip(ADA, 2, above.hash)], all);
 
     let refused = refusals(&[above.clone(), bad.clone()], &verdict);
     assert_eq!(refused[&above.hash], Refusal::RefusedDependency { dependency: bad.hash });
@@ -168,13 +168,13 @@ fn c3_chains_have_no_gaps() {
     let first = header(&put(ADA, 2, 1, vec![]));
     let mut index = Index::new();
 
-    let verdict = vet(&index, vec![first.clone()], &[tip(ADA, 2, first.hash)], all);
+    let verdict = vet(&index, &[first.clone()], &[tip(ADA, 2, first.hash)], all);
     assert_eq!(verdict.refused, [(0, Refusal::SequenceGap { expected: 1, got: 2 })]);
 
     let good = chain(ADA, 1, 1, &[]);
     index.accept(&good[0]);
     let gap = header(&put(ADA, 3, 2, vec![good[0].hash]));
-    let verdict = vet(&index, vec![gap.clone()], &[tip(ADA, 3, gap.hash)], all);
+    let verdict = vet(&index, &[gap.clone()], &[tip(ADA, 3, gap.hash)], all);
     assert_eq!(verdict.refused, [(0, Refusal::SequenceGap { expected: 2, got: 3 })]);
 }
 
@@ -187,7 +187,7 @@ fn c4_the_previous_change_is_a_direct_dependency() {
     index.accept(&ben);
     let around = header(&put(ADA, 2, 3, vec![ben.hash]));
 
-    let verdict = vet(&index, vec![around.clone()], &[tip(ADA, 2, around.hash)], all);
+    let verdict = vet(&index, &[around.clone()], &[tip(ADA, 2, around.hash)], all);
 
     assert_eq!(verdict.refused, [(0, Refusal::PreviousNotDirect)]);
 }
@@ -200,7 +200,7 @@ fn c5_ops_follow_those_of_the_dependencies() {
 
     for start_op in [1, 3, OP_COUNTER_MAX] {
         let bad = header(&put(BEN, 1, start_op, vec![ada[0].hash]));
-        let verdict = vet(&index, vec![bad.clone()], &[tip(BEN, 1, bad.hash)], all);
+        let verdict = vet(&index, &[bad.clone()], &[tip(BEN, 1, bad.hash)], all);
         assert_eq!(verdict.refused, [(0, Refusal::StartOp { expected: 2, got: start_op })]);
     }
 }
@@ -214,7 +214,7 @@ fn c6_the_first_of_two_histories_stays() {
     other.time = 1;
     let other = header(&other);
 
-    let verdict = vet(&index, vec![other.clone()], &[tip(ADA, 2, other.hash)], all);
+    let verdict = vet(&index, &[other.clone()], &[tip(ADA, 2, other.hash)], all);
 
     assert_eq!(verdict.refused, [(0, Refusal::Fork { replica: replica(ADA), seq: 2 })]);
 }
@@ -226,7 +226,7 @@ fn c6_a_change_that_nobody_signed_never_displaces_one_that_somebody_did() {
         let forged = header(&Raw { time, ..put(ADA, 1, 1, vec![]) });
         let batch = vec![forged.clone(), ada[0].clone(), ada[1].clone()];
 
-        let verdict = vet(&Index::new(), batch, &[end(ADA, &ada)], all);
+        let verdict = vet(&Index::new(), &batch, &[end(ADA, &ada)], all);
 
         assert_eq!(verdict.accepted, [1, 2]);
         assert_eq!(verdict.refused, [(0, Refusal::Unvouched)]);
@@ -239,8 +239,8 @@ fn c6_of_two_signed_histories_in_one_batch_one_is_kept() {
     let second = header(&Raw { time: 1, ..put(ADA, 1, 1, vec![]) });
     let tips = [tip(ADA, 1, first.hash), tip(ADA, 1, second.hash)];
 
-    let straight = vet(&Index::new(), vec![first.clone(), second.clone()], &tips, all);
-    let crooked = vet(&Index::new(), vec![second.clone(), first.clone()], &tips, all);
+    let straight = vet(&Index::new(), &[first.clone(), second.clone()], &tips, all);
+    let crooked = vet(&Index::new(), &[second.clone(), first.clone()], &tips, all);
 
     assert_eq!(straight.accepted.len(), 1);
     let kept = |at: usize| [&first, &second][at].hash;
@@ -257,19 +257,104 @@ fn c8_the_author_and_the_cut_are_asked_last() {
     let tips = [end(ADA, &ada), tip(ADA, 1, ada[0].hash), end(BEN, &ben)];
     let denied = Refusal::NotAllowed { author: author(ADA) };
 
-    let verdict = vet(&Index::new(), batch.clone(), &tips, |author| match author.device {
+    let verdict = vet(&Index::new(), &batch, &tips, |author| match author.device {
         device if device == support::author(ADA).device => Err(denied.clone()),
-        _ => Ok(()),
+        _ => Ok(Vec::new()),
     });
     assert_eq!(verdict.accepted, [3]);
     assert_eq!(refusals(&batch, &verdict)[&ada[0].hash], denied);
 
-    let cut = vet_each(&Index::new(), &batch, &tips, |author, change| {
-        let beyond = *author == support::author(ADA) && change.seq > 1;
-        if beyond { Err(denied.clone()) } else { Ok(()) }
-    });
+    let cut = vet(&Index::new(), &batch, &tips, cut_at(ADA, Some((1, ada[0].hash))));
     assert_eq!(cut.accepted.len(), 2);
-    assert_eq!(refusals(&batch, &cut)[&ada[1].hash], denied);
+    let beyond = Refusal::BeyondCut { author: author(ADA), revocation: REMOVAL, seq: 1 };
+    assert_eq!(refusals(&batch, &cut)[&ada[1].hash], beyond);
+}
+
+const REMOVAL: OpId = OpId([9; 32]);
+
+/// Everybody may write; `person` no further than `end`.
+fn cut_at(person: u8, end: Option<(u64, ChangeHash)>) -> impl Fn(&Author) -> Result<Vec<Bound>, Refusal> {
+    move |author| {
+        let is_cut = author.device == support::author(person).device;
+        Ok(is_cut.then_some(Bound { revocation: REMOVAL, end }).into_iter().collect())
+    }
+}
+
+#[test]
+fn a_cut_vouches_for_the_chain_that_it_ends_once_its_author_is_proven() {
+    let ada = chain(ADA, 4, 1, &[]);
+    let end_of_cut = Some((3, ada[2].hash));
+
+    // The only tip is over change 4, which is beyond the cut and may not even have come along.
+    let verdict = vet(&Index::new(), &ada[..3], &[end(ADA, &ada)], cut_at(ADA, end_of_cut));
+
+    assert_eq!(verdict.accepted, [0, 1, 2]);
+    assert_eq!(verdict.tips, []);
+    assert_eq!(verdict.advanced, [(replica(ADA), author(ADA))]);
+
+    let unproven = vet(&Index::new(), &ada[..3], &[], cut_at(ADA, end_of_cut));
+    assert_eq!(unproven.refused.iter().map(|(_, why)| why).collect::<Vec<_>>(), [&Refusal::Unvouched; 3]);
+}
+
+#[test]
+fn a_cut_whose_change_is_not_here_holds_by_its_place() {
+    let ada = chain(ADA, 4, 1, &[]);
+    let tips: Vec<_> =
+        (1..=4).map(|seq| tip(ADA, seq, ada[usize::try_from(seq).unwrap() - 1].hash)).collect();
+
+    let verdict = vet(&Index::new(), &ada, &tips, cut_at(ADA, Some((3, ChangeHash([7; 32])))));
+    assert_eq!(verdict.accepted, [0, 1, 2]);
+
+    let nothing = vet(&Index::new(), &ada, &tips, cut_at(ADA, None));
+    assert_eq!(nothing.accepted, []);
+}
+
+/// Ada signs two histories; one batch has both, and the cut names the end of the second.
+#[test]
+fn of_a_fork_the_branch_that_a_cut_names_is_taken() {
+    let trunk = chain(ADA, 1, 1, &[]);
+    let left = header(&put(ADA, 2, 2, vec![trunk[0].hash]));
+    let right = header(&put(ADA, 2, 2, vec![trunk[0].hash]).with(0x15, &[0x7f, 1, b'z']));
+    assert_ne!(left.hash, right.hash);
+    let tips = [tip(ADA, 2, left.hash), tip(ADA, 2, right.hash)];
+    for (chosen, other) in [(&left, &right), (&right, &left)] {
+        let cut = cut_at(ADA, Some((2, chosen.hash)));
+        let batch = [trunk[0].clone(), left.clone(), right.clone()];
+
+        let verdict = vet(&Index::new(), &batch, &tips, &cut);
+
+        assert_eq!(hashes(&batch, &verdict), [trunk[0].hash, chosen.hash]);
+        assert!(verdict.decided.is_empty());
+
+        // Who holds the other branch learns that it must judge the document anew.
+        let mut index = Index::new();
+        index.accept(&trunk[0]);
+        index.accept(other);
+        let late = vet(&index, std::slice::from_ref(chosen), &tips, &cut);
+        assert_eq!(late.decided.into_iter().collect::<Vec<_>>(), [replica(ADA)]);
+        let mut held = Index::new();
+        held.accept(&trunk[0]);
+        held.accept(chosen);
+        assert!(vet(&held, std::slice::from_ref(other), &tips, &cut).accepted.is_empty());
+    }
+}
+
+#[test]
+fn two_cuts_of_one_replica_intersect() {
+    let ada = chain(ADA, 4, 1, &[]);
+    let tips: Vec<_> = ada.iter().map(|change| tip(ADA, change.seq, change.hash)).collect();
+    let bounds = |ends: [usize; 2]| {
+        ends.map(|end| Bound {
+            revocation: OpId([u8::try_from(end).unwrap(); 32]),
+            end: Some((ada[end].seq, ada[end].hash)),
+        })
+        .to_vec()
+    };
+
+    for ends in [[0, 2], [2, 0]] {
+        let verdict = vet(&Index::new(), &ada, &tips, |_| Ok(bounds(ends)));
+        assert_eq!(verdict.accepted, [0]);
+    }
 }
 
 #[test]
@@ -277,7 +362,7 @@ fn headers_in_a_circle_are_refused() {
     let mut ada = chain(ADA, 2, 1, &[]);
     ada[0].deps = vec![ada[1].hash];
 
-    let verdict = vet(&Index::new(), ada.clone(), &[end(ADA, &ada)], all);
+    let verdict = vet(&Index::new(), &ada, &[end(ADA, &ada)], all);
 
     assert_eq!((verdict.accepted.len(), verdict.refused.len()), (0, 2));
 }
@@ -303,7 +388,7 @@ fn a_hundred_thousand_changes_are_judged_in_one_step() {
     let newest = headers.last().unwrap().hash;
     headers.reverse();
 
-    let verdict = vet(&Index::new(), headers.clone(), &[quick_tip(ADA, 100_000, newest)], all);
+    let verdict = vet(&Index::new(), &headers, &[quick_tip(ADA, 100_000, newest)], all);
 
     assert_eq!(verdict.accepted.len(), 100_000);
     let mut index = Index::new();
@@ -383,7 +468,7 @@ proptest! {
         let mut document = document(ADA);
         let (first, second) = batch.split_at(split.index(batch.len() + 1));
         for part in [first, second] {
-            let verdict = vet(&index, part.to_vec(), &tips, all);
+            let verdict = vet(&index, part, &tips, all);
             let tips_at: Vec<_> = verdict.tips.iter().map(|tip| tip.tip().change).collect();
             let accepted = hashes(part, &verdict);
             prop_assert_eq!(accepted.len() + verdict.refused.len() + verdict.duplicates, part.len());
@@ -406,7 +491,7 @@ proptest! {
     fn an_honest_history_is_accepted_whole(edits in edits(0..60)) {
         let (_, headers, tips) = headers_and_tips(&mut play(&edits));
 
-        let verdict = vet(&Index::new(), headers.clone(), &tips, all);
+        let verdict = vet(&Index::new(), &headers, &tips, all);
 
         prop_assert_eq!(verdict.accepted.len(), headers.len());
         prop_assert_eq!(verdict.tips.len(), tips.len());
@@ -434,8 +519,8 @@ proptest! {
         let mut turned = tips.clone();
         turned.reverse();
 
-        let one = vet(&Index::new(), straight.clone(), &tips, all);
-        let two = vet(&Index::new(), crooked.clone(), &turned, all);
+        let one = vet(&Index::new(), &straight, &tips, all);
+        let two = vet(&Index::new(), &crooked, &turned, all);
 
         prop_assert_eq!(hashes(&straight, &one), hashes(&crooked, &two));
         prop_assert_eq!(refusals(&straight, &one), refusals(&crooked, &two));
@@ -450,10 +535,10 @@ proptest! {
         prop_assume!(!headers.is_empty());
         let (raw, tip) = forge(&headers[0], &headers, forged, by);
         tips.push(tip);
-        let honest = vet(&Index::new(), headers.clone(), &tips[..tips.len() - 1], all);
+        let honest = vet(&Index::new(), &headers, &tips[..tips.len() - 1], all);
         let batch = [vec![header(&raw)], headers.clone()].concat();
 
-        let verdict = vet(&Index::new(), batch.clone(), &tips, all);
+        let verdict = vet(&Index::new(), &batch, &tips, all);
 
         // Unless the device itself signed two histories, all that was accepted still is.
         if !refusals(&batch, &verdict).values().any(|refusal| matches!(refusal, Refusal::Fork { .. })) {

@@ -1,14 +1,14 @@
 //! One batch, judged to its fixpoint in time linear in its dependencies, but for look-ups.
 //!
-//! First the verified tips mark the chains below them, so that a change which nobody signed cannot take the place of
-//! one that somebody did. Then the marked changes are judged in topological order, equal ranks by hash. Last, each
-//! chain is cut back to its highest tip still standing; what depends on what falls, falls.
+//! First the verified tips, and the cuts that name a change of the batch, mark the chains below them, so that a change
+//! which nobody signed cannot take the place of one that somebody did. Then the marked changes are judged in topological order, equal ranks by hash. Last, each
+//! chain is cut back to its highest tip or named change still standing; what depends on what falls, falls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Index, Refusal, Verdict};
+use super::{Bound, Index, Refusal, Verdict};
 use crate::change::ChangeHeader;
-use crate::id::{ChangeHash, ReplicaId};
+use crate::id::{ChangeHash, OpId, ReplicaId};
 use crate::limits::{CHANGE_DEPS_MAX, OP_COUNTER_MAX};
 use crate::tip::{Author, VerifiedTip};
 
@@ -20,11 +20,25 @@ pub(super) struct Batch<'a> {
     duplicates: usize,
     /// For each change the tip over itself.
     tips: BTreeMap<usize, &'a VerifiedTip>,
+    /// The changes at which a cut ends a chain: it vouches for them as a tip does (C1).
+    ends: BTreeSet<usize>,
+    /// What each author may write.
+    limits: BTreeMap<Author, Result<Vec<Limit>, Refusal>>,
     /// For each change its author, once a tip above it is found.
     authors: Vec<Option<Author>>,
     /// For each change what depends on it.
     dependents: Vec<Vec<usize>>,
     refusals: BTreeMap<ChangeHash, Refusal>,
+    decided: BTreeSet<ReplicaId>,
+}
+
+/// A bound, as far as what is known resolves it.
+struct Limit {
+    revocation: OpId,
+    /// The last place in the chain that stays; 0: nothing stays.
+    seq: u64,
+    /// Where the bound's change is in the batch: it and what is below it in its chain, nothing else.
+    branch: Option<BTreeSet<usize>>,
 }
 
 /// The end of a replica's chain while the batch is judged.
@@ -36,7 +50,12 @@ struct Chain {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(index: &'a Index, changes: &'a [ChangeHeader], tips: &'a [VerifiedTip]) -> Self {
+    pub(super) fn new(
+        index: &'a Index,
+        changes: &'a [ChangeHeader],
+        tips: &'a [VerifiedTip],
+        accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
+    ) -> Self {
         let mut new = BTreeMap::new();
         let mut duplicates = 0;
         for (at, change) in changes.iter().enumerate() {
@@ -52,11 +71,15 @@ impl<'a> Batch<'a> {
             new,
             duplicates,
             tips: BTreeMap::new(),
+            ends: BTreeSet::new(),
+            limits: BTreeMap::new(),
             authors: vec![None; changes.len()],
             dependents: vec![Vec::new(); changes.len()],
             refusals: BTreeMap::new(),
+            decided: BTreeSet::new(),
         };
         batch.mark(tips);
+        batch.limit(tips, accept);
         batch
     }
 
@@ -71,14 +94,60 @@ impl<'a> Batch<'a> {
             let first = self.tips.entry(at).or_insert(tip);
             *first = (*first).min(tip);
 
-            let mut next = Some(at);
-            while let Some(at) = next
-                && self.authors[at].is_none()
-            {
-                self.authors[at] = Some(tip.tip().author);
-                next = self.previous(at);
-            }
+            self.mark_below(at, tip.tip().author);
         }
+    }
+
+    fn mark_below(&mut self, at: usize, author: Author) {
+        let mut next = Some(at);
+        while let Some(at) = next
+            && self.authors[at].is_none()
+        {
+            self.authors[at] = Some(author);
+            next = self.previous(at);
+        }
+    }
+
+    /// Asks what each author may write. That an author writes a replica is proven by any tip of theirs over it.
+    fn limit(
+        &mut self,
+        tips: &[VerifiedTip],
+        mut accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
+    ) {
+        for tip in tips {
+            let (author, replica) = (tip.tip().author, tip.replica());
+            if self.limits.contains_key(&author) {
+                continue;
+            }
+            let limits = accept(&author)
+                .map(|bounds| bounds.iter().map(|bound| self.resolve(&author, replica, bound)).collect());
+            self.limits.insert(author, limits);
+        }
+    }
+
+    fn resolve(&mut self, author: &Author, replica: ReplicaId, bound: &Bound) -> Limit {
+        let limit = |seq, branch| Limit { revocation: bound.revocation, seq, branch };
+        let Some((seq, change)) = bound.end else { return limit(0, None) };
+        if let Some((of, seq)) = self.index.place(&change) {
+            return limit(if of == replica { seq } else { 0 }, None);
+        }
+        let Some(&end) = self.new.get(&change) else { return limit(seq, None) };
+        if self.changes[end].replica != replica {
+            return limit(0, None);
+        }
+        self.ends.insert(end);
+        self.mark_below(end, *author);
+        let (mut branch, mut next, mut lowest) = (BTreeSet::new(), Some(end), end);
+        while let Some(at) = next {
+            branch.insert(at);
+            lowest = at;
+            next = self.previous(at);
+        }
+        // A chain of the index that this branch does not go on from is another branch.
+        if self.changes[lowest].seq <= self.index.length(&replica) {
+            self.decided.insert(replica);
+        }
+        limit(self.changes[end].seq, Some(branch))
     }
 
     fn previous(&self, at: usize) -> Option<usize> {
@@ -90,10 +159,7 @@ impl<'a> Batch<'a> {
         inside.find(|&at| before(&self.changes[at]))
     }
 
-    pub(super) fn judge(
-        mut self,
-        mut accept: impl FnMut(&Author, &ChangeHeader) -> Result<(), Refusal>,
-    ) -> Verdict {
+    pub(super) fn judge(mut self) -> Verdict {
         let mut chains: BTreeMap<ReplicaId, Chain> = BTreeMap::new();
         let order = self.topological();
         for &at in &order {
@@ -103,7 +169,7 @@ impl<'a> Batch<'a> {
                 newest: self.index.newest(&change.replica).unwrap_or(ChangeHash([0; 32])),
                 new: Vec::new(),
             });
-            match self.check(at, chain, &mut accept) {
+            match self.check(at, chain) {
                 Ok(()) => {
                     chain.length = change.seq;
                     chain.newest = change.hash;
@@ -119,9 +185,12 @@ impl<'a> Batch<'a> {
 
         let accepted: Vec<usize> = order.into_iter().filter(|&at| self.stands(at)).collect();
         let refused = self.refusals.into_iter().map(|(hash, refusal)| (self.new[&hash], refusal)).collect();
-        let ends = chains.values().filter_map(|chain| chain.new.last());
-        let tips = ends.map(|end| *self.tips[end]).collect();
-        Verdict { accepted, duplicates: self.duplicates, refused, tips }
+        let ends = || chains.iter().filter_map(|(replica, chain)| Some((*replica, *chain.new.last()?)));
+        let tips = ends().filter_map(|(_, end)| self.tips.get(&end).copied().copied()).collect();
+        let author = |end: usize| self.authors[end].expect("what stands has an author");
+        let advanced = ends().map(|(replica, end)| (replica, author(end))).collect();
+        let (duplicates, decided) = (self.duplicates, self.decided);
+        Verdict { accepted, duplicates, refused, tips, advanced, decided }
     }
 
     fn stands(&self, at: usize) -> bool {
@@ -158,12 +227,7 @@ impl<'a> Batch<'a> {
     }
 
     /// C2 to C8, and of C1 that some tip is above.
-    fn check(
-        &self,
-        at: usize,
-        chain: &Chain,
-        accept: &mut impl FnMut(&Author, &ChangeHeader) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
+    fn check(&self, at: usize, chain: &Chain) -> Result<(), Refusal> {
         let change = &self.changes[at];
         if change.deps.len() > CHANGE_DEPS_MAX {
             let (got, max) = (change.deps.len() as u64, CHANGE_DEPS_MAX as u64);
@@ -186,7 +250,20 @@ impl<'a> Batch<'a> {
         if got != expected || change.max_op() > OP_COUNTER_MAX {
             return Err(Refusal::StartOp { expected, got }); // C5
         }
-        accept(author, change) // C8
+        self.within(at, author) // C8
+    }
+
+    fn within(&self, at: usize, author: &Author) -> Result<(), Refusal> {
+        let limits = self.limits[author].as_ref().map_err(Refusal::clone)?;
+        let seq = self.changes[at].seq;
+        let beyond = limits.iter().find(|limit| match &limit.branch {
+            Some(branch) => !branch.contains(&at),
+            None => seq > limit.seq,
+        });
+        let refusal = |limit: &Limit| {
+            Err(Refusal::BeyondCut { author: *author, revocation: limit.revocation, seq: limit.seq })
+        };
+        beyond.map_or(Ok(()), refusal)
     }
 
     /// The largest op of all dependencies, if each is accepted.
@@ -237,7 +314,7 @@ impl<'a> Batch<'a> {
             let Some(chain) = chains.get_mut(&replica) else { continue };
             while let Some(&end) = chain.new.last() {
                 let stands = self.stands(end);
-                if stands && self.tips.contains_key(&end) {
+                if stands && (self.tips.contains_key(&end) || self.ends.contains(&end)) {
                     break;
                 }
                 chain.new.pop();

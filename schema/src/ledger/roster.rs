@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{DeviceId, GroupId, OpId, UserId, hash};
+use crate::admission::Bound;
+use crate::id::{ChangeHash, DeviceId, GroupId, OpId, UserId, hash};
 use crate::ledger::cut::ManifestRef;
 use crate::ledger::facts::Strength;
 use crate::ledger::op::Role;
 use crate::ledger::set::OpSet;
+use crate::tip::Author;
 
 /// The state of a ledger, apart from it. Clone the `Arc` that it comes in.
 #[derive(Clone, Debug)]
@@ -229,6 +231,56 @@ impl Roster {
             move |cut: &&Cut| self.grants.get(&grant).is_none_or(|given| !given.past.contains(cut.number));
         let of_user = self.members.get(&user).into_iter().flat_map(|member| &member.cuts).filter(later);
         of_user.chain(self.revoked.get(&(user, device)).into_iter().flatten())
+    }
+
+    /// `accept(c)` of authority 3.7.1 for one replica: how far what `author` wrote to `document` is accepted. `entry`
+    /// looks up a replica in a manifest.
+    ///
+    /// # Errors
+    /// The inner error names the clause; the outer one is that of `entry`.
+    pub fn bounds<E>(
+        &self,
+        author: &Author,
+        mut entry: impl FnMut(&ManifestRef) -> Result<Option<(u64, ChangeHash)>, E>,
+    ) -> Result<Result<Vec<Bound>, NotAccepted>, E> {
+        let user = match self.accepts(author.device, author.grant) {
+            Ok(user) => user,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut bounds = Vec::new();
+        for cut in self.cuts(user, author.device, author.grant) {
+            let amnesties = cut.amnesties.iter().map(|(_, manifest)| manifest);
+            let mut end = None;
+            for manifest in cut.manifest.iter().chain(amnesties) {
+                end = end.max(entry(manifest)?);
+            }
+            bounds.push(Bound { revocation: cut.revocation, end });
+        }
+        Ok(Ok(bounds))
+    }
+
+    /// Whose changes are written under `grant` by `device`, accepted or not.
+    pub fn owner(&self, device: DeviceId, grant: OpId) -> Option<UserId> {
+        match self.grants.get(&grant) {
+            Some(given) => Some(given.user),
+            None => self.founders.iter().copied().find(|user| self.is_certified(*user, device)),
+        }
+    }
+
+    /// A hash over all that decides how far what `device` wrote under `grant` is accepted.
+    pub fn judgement(&self, device: DeviceId, grant: OpId) -> [u8; 32] {
+        let mut bytes = Vec::new();
+        match self.accepts(device, grant) {
+            Err(refusal) => bytes.extend(refusal.to_string().into_bytes()),
+            Ok(user) => {
+                for cut in self.cuts(user, device, grant) {
+                    bytes.extend(cut.revocation.0);
+                    bytes.extend((cut.amnesties.len() as u64).to_be_bytes());
+                    cut.amnesties.iter().for_each(|(amnesty, _)| bytes.extend(amnesty.0));
+                }
+            }
+        }
+        hash("state", &[b"author", &bytes])
     }
 
     /// `H("state", …)`: equal where roles, winners, living grants to write, cuts and revoked devices are, that is

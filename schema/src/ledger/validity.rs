@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use crate::id::{GroupId, OpId, UserId};
 use crate::key::BadSignature;
+use crate::ledger::cut::ManifestRef;
 use crate::ledger::facts::{Act, Class, Facts, Proposal, Strength};
 use crate::ledger::graph::Graph;
 use crate::ledger::op::Role;
@@ -21,6 +22,14 @@ pub enum Refusal {
         op: OpId,
         /// Those of its parents that are not here.
         missing: Vec<OpId>,
+    },
+    /// It is valid, and pages of the manifest that it names are not here: fetch them and offer it again.
+    #[error("op {op} names a manifest that is not here")]
+    MissingManifest {
+        /// The op.
+        op: OpId,
+        /// What it names.
+        manifest: ManifestRef,
     },
     /// It breaks a rule in its own past and will for ever: whoever sent it is at fault.
     #[error("op {op} is invalid by clause {}", why.clause())]
