@@ -168,13 +168,13 @@ fn c3_chains_have_no_gaps() {
     let first = header(&put(ADA, 2, 1, vec![]));
     let mut index = Index::new();
 
-    let verdict = vet(&index, &[first.clone()], &[tip(ADA, 2, first.hash)], all);
+    let verdict = vet(&index, std::slice::from_ref(&first), &[tip(ADA, 2, first.hash)], all);
     assert_eq!(verdict.refused, [(0, Refusal::SequenceGap { expected: 1, got: 2 })]);
 
     let good = chain(ADA, 1, 1, &[]);
     index.accept(&good[0]);
     let gap = header(&put(ADA, 3, 2, vec![good[0].hash]));
-    let verdict = vet(&index, &[gap.clone()], &[tip(ADA, 3, gap.hash)], all);
+    let verdict = vet(&index, std::slice::from_ref(&gap), &[tip(ADA, 3, gap.hash)], all);
     assert_eq!(verdict.refused, [(0, Refusal::SequenceGap { expected: 2, got: 3 })]);
 }
 
@@ -187,7 +187,7 @@ fn c4_the_previous_change_is_a_direct_dependency() {
     index.accept(&ben);
     let around = header(&put(ADA, 2, 3, vec![ben.hash]));
 
-    let verdict = vet(&index, &[around.clone()], &[tip(ADA, 2, around.hash)], all);
+    let verdict = vet(&index, std::slice::from_ref(&around), &[tip(ADA, 2, around.hash)], all);
 
     assert_eq!(verdict.refused, [(0, Refusal::PreviousNotDirect)]);
 }
@@ -200,7 +200,7 @@ fn c5_ops_follow_those_of_the_dependencies() {
 
     for start_op in [1, 3, OP_COUNTER_MAX] {
         let bad = header(&put(BEN, 1, start_op, vec![ada[0].hash]));
-        let verdict = vet(&index, &[bad.clone()], &[tip(BEN, 1, bad.hash)], all);
+        let verdict = vet(&index, std::slice::from_ref(&bad), &[tip(BEN, 1, bad.hash)], all);
         assert_eq!(verdict.refused, [(0, Refusal::StartOp { expected: 2, got: start_op })]);
     }
 }
@@ -214,7 +214,7 @@ fn c6_the_first_of_two_histories_stays() {
     other.time = 1;
     let other = header(&other);
 
-    let verdict = vet(&index, &[other.clone()], &[tip(ADA, 2, other.hash)], all);
+    let verdict = vet(&index, std::slice::from_ref(&other), &[tip(ADA, 2, other.hash)], all);
 
     assert_eq!(verdict.refused, [(0, Refusal::Fork { replica: replica(ADA), seq: 2 })]);
 }

@@ -383,9 +383,7 @@ mod tests {
     type Pages = std::collections::BTreeMap<[u8; 32], Vec<u8>>;
 
     /// Some thousand entries of two authors, on several pages, and the pages by hash.
-    fn written(
-        documents: u64,
-    ) -> (ManifestRef, Vec<[u8; 32]>, std::collections::BTreeMap<[u8; 32], Vec<u8>>) {
+    fn written(documents: u64) -> (ManifestRef, Vec<[u8; 32]>, Pages) {
         let (mut writer, mut pages) = (Writer::default(), Vec::new());
         for by in [1, 7] {
             for number in 0..documents {
