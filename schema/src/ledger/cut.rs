@@ -1,6 +1,7 @@
 //! What of a removed writer stays: manifests, in pages, under one root hash.
 //!
-//! A manifest lists the newest change of every replica that its author knew. Its pages are addressed by hash, so
+//! A manifest lists the newest change of every replica that its author knew, each with the writer's own signature: so
+//! an entry bounds a chain, vouches for what stays of it, and nobody can put words into the writer's mouth. Its pages are addressed by hash, so
 //! they are fetched once, in any order, and resumed; an op that names a manifest is not admitted before its pages
 //! are here (AUTHORITY 3.0).
 
@@ -10,8 +11,9 @@ use bincode::{Decode, Encode};
 
 use crate::codec::{self, DecodeError};
 use crate::id::{ChangeHash, DeviceId, DocumentId, OpId, hash};
+use crate::key::Signature;
 use crate::limits::{MANIFEST_BYTES_MAX, MANIFEST_PAGE_BYTES_MAX};
-use crate::tip::Author;
+use crate::tip::{Author, Tip};
 
 /// Names a manifest inside an op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -51,6 +53,15 @@ pub struct Entry {
     pub seq: u64,
     /// Which change that is: of a fork this picks the branch.
     pub change: ChangeHash,
+    /// The writer's, over its [`Tip`]: whoever has cut the chain there can prove the end of it.
+    pub signature: Signature,
+}
+
+impl Entry {
+    /// The tip that it is made of.
+    pub fn tip(&self, author: Author) -> Tip {
+        Tip { author, seq: self.seq, change: self.change, signature: self.signature }
+    }
 }
 
 impl Page {
@@ -94,8 +105,8 @@ impl PageGroup {
 /// Pages that a manifest may have.
 pub const PAGES_MAX: usize = MANIFEST_BYTES_MAX / MANIFEST_PAGE_BYTES_MAX;
 
-/// An entry as encoded: document, change and at most nine bytes for the place.
-const ENTRY_BYTES: usize = 32 + 32 + 9;
+/// An entry as encoded: document, change, signature and at most nine bytes for the place.
+const ENTRY_BYTES: usize = 32 + 32 + 64 + 9;
 /// A group without its entries: device, grant, incarnation and their number.
 const GROUP_BYTES: usize = 32 + 32 + 9 + 9;
 /// Entries that always fit a page, each in a group of its own.
@@ -164,11 +175,11 @@ impl Page {
     }
 
     /// What stays of one replica.
-    pub fn entry(&self, author: &Author, document: DocumentId) -> Option<(u64, ChangeHash)> {
+    pub fn entry(&self, author: &Author, document: DocumentId) -> Option<Entry> {
         let group = self.groups.binary_search_by_key(author, PageGroup::key).ok()?;
         let entries = &self.groups[group].entries;
         let at = entries.binary_search_by_key(&document, |entry| entry.document).ok()?;
-        Some((entries[at].seq, entries[at].change))
+        Some(entries[at])
     }
 }
 
@@ -195,7 +206,7 @@ impl Manifest {
         author: &Author,
         document: DocumentId,
         mut page: impl FnMut(&[u8; 32]) -> Result<std::sync::Arc<Page>, E>,
-    ) -> Result<Option<(u64, ChangeHash)>, E> {
+    ) -> Result<Option<Entry>, E> {
         let wanted = (*author, document);
         let (mut low, mut high) = (0, self.pages.len());
         // The last page that begins at or before what is wanted.
@@ -354,8 +365,12 @@ mod tests {
     use super::*;
 
     fn page(documents: &[u8]) -> Page {
-        let entry =
-            |&byte: &u8| Entry { document: DocumentId([byte; 32]), seq: 7, change: ChangeHash([byte; 32]) };
+        let entry = |&byte: &u8| Entry {
+            document: DocumentId([byte; 32]),
+            seq: 7,
+            change: ChangeHash([byte; 32]),
+            signature: Signature([byte; 64]),
+        };
         let entries = documents.iter().map(entry).collect();
         let group = PageGroup { device: DeviceId([1; 32]), grant: OpId([2; 32]), incarnation: 3, entries };
         Page { groups: vec![group] }
@@ -398,7 +413,8 @@ mod tests {
     fn entry(number: u64) -> Entry {
         let mut document = [0; 32];
         document[..8].copy_from_slice(&number.to_be_bytes());
-        Entry { document: DocumentId(document), seq: number + 1, change: ChangeHash(document) }
+        let (document, change) = (DocumentId(document), ChangeHash(document));
+        Entry { document, seq: number + 1, change, signature: Signature([7; 64]) }
     }
 
     #[test]
@@ -415,7 +431,7 @@ mod tests {
 
         for number in [0, 1, 4_999, 6_842, 9_999] {
             for by in [1, 7] {
-                assert_eq!(find(by, number), Some((number + 1, entry(number).change)), "{by} {number}");
+                assert_eq!(find(by, number), Some(entry(number)), "{by} {number}");
             }
         }
         for (by, number) in [(1, 10_000), (7, 10_000), (3, 5), (0, 0), (9, 0)] {
