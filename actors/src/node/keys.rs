@@ -10,6 +10,10 @@ pub(crate) const AUTHOR: u8 = b'a';
 pub(crate) const CHUNK: u8 = b'c';
 /// Document records by id.
 pub(crate) const DOCUMENT: u8 = b'd';
+/// Lists of a manifest's pages, by root: the encoded hashes.
+pub(crate) const MANIFEST: u8 = b'f';
+/// Pages of manifests, by hash.
+pub(crate) const PAGE: u8 = b'g';
 /// Membership ops, by position: 8 bytes big-endian, in causal order.
 pub(crate) const OP: u8 = b'o';
 /// Device certificates, by id.
@@ -49,6 +53,14 @@ pub(crate) fn chunk(document: DocumentId, number: u32) -> Vec<u8> {
 
 pub(crate) fn document(document: DocumentId) -> Vec<u8> {
     tagged(DOCUMENT, &document.0)
+}
+
+pub(crate) fn manifest(root: &[u8; 32]) -> Vec<u8> {
+    tagged(MANIFEST, root)
+}
+
+pub(crate) fn page(hash: &[u8; 32]) -> Vec<u8> {
+    tagged(PAGE, hash)
 }
 
 /// A tag and what follows it.

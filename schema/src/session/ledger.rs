@@ -276,12 +276,12 @@ impl LedgerSession {
         }
     }
 
-    /// Pushes what our ledger gained, other than from this peer.
+    /// The frames that push what our ledger gained, other than from this peer.
     pub fn grown(
         ops: Vec<Envelope>,
         certificates: Vec<Envelope>,
         revocations: Vec<Envelope>,
-    ) -> Vec<LedgerEffect> {
+    ) -> Vec<LedgerFrame> {
         pushes(ops, certificates, revocations)
     }
 
@@ -330,11 +330,10 @@ fn answer(have: &BTreeSet<OpId>, ledger: &Ledger) -> Vec<LedgerEffect> {
 }
 
 /// As many frames as it takes; one where it fits, so that what belongs together comes together.
-fn pushes(ops: Vec<Envelope>, certificates: Vec<Envelope>, revocations: Vec<Envelope>) -> Vec<LedgerEffect> {
+fn pushes(ops: Vec<Envelope>, certificates: Vec<Envelope>, revocations: Vec<Envelope>) -> Vec<LedgerFrame> {
     let bytes = |some: &[Envelope]| some.iter().map(bytes).sum::<usize>();
-    let push = |ops, certificates, revocations| {
-        LedgerEffect::Send(LedgerFrame::Push { ops, certificates, revocations, last: false })
-    };
+    let push =
+        |ops, certificates, revocations| LedgerFrame::Push { ops, certificates, revocations, last: false };
     if bytes(&ops) + bytes(&certificates) + bytes(&revocations) <= PUSH_BYTES {
         let is_empty = ops.is_empty() && certificates.is_empty() && revocations.is_empty();
         return if is_empty { Vec::new() } else { vec![push(ops, certificates, revocations)] };
