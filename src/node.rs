@@ -66,6 +66,7 @@ pub struct NodeBuilder {
     path: Option<PathBuf>,
     name: String,
     durability: Durability,
+    lenient: bool,
     cache_bytes: usize,
     clock: Clock,
     transport: Option<Arc<dyn Transport>>,
@@ -80,6 +81,7 @@ impl NodeBuilder {
             path,
             name: String::new(),
             durability: Durability::Immediate,
+            lenient: false,
             cache_bytes: CACHE_BYTES,
             clock: Clock::real(),
             transport: None,
@@ -127,6 +129,15 @@ impl NodeBuilder {
 
     /// Opens over a given clock, store and identity: the simulator's way in.
     #[cfg(feature = "sim")]
+    /// Breaks admission: whatever is well formed is taken, whoever wrote it. For the demo and the tests, which show that
+    /// they would notice.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn break_admission(mut self) -> Self {
+        self.lenient = true;
+        self
+    }
+
     pub(crate) fn parts(mut self, clock: Clock, store: StoreHandle, identity: Identity) -> Self {
         self.clock = clock;
         self.parts = Some((store, identity));
@@ -154,6 +165,7 @@ impl NodeBuilder {
             transport,
             durability: self.durability,
             cache_bytes: self.cache_bytes,
+            lenient: self.lenient,
         };
         match Box::pin(NodeHandle::start(arguments)).await {
             Ok(handle) => {

@@ -21,7 +21,7 @@ use ractor::{
 };
 use schema::device::DeviceIdentity;
 use schema::key::SigningKey;
-use schema::ledger::Ledger;
+use schema::ledger::{Ledger, ManifestRef};
 use schema::limits::STOP_TIMEOUT;
 use schema::{GroupId, UserId};
 use tokio::sync::broadcast;
@@ -30,9 +30,10 @@ use self::connection_manager::ConnectionManagerHandle;
 use self::event::Event;
 use self::gate::Routes;
 use self::group::cache::CacheBudget;
+use self::group::cut::{self, Target};
 use self::group::{GroupHandle, Groups, rows};
 use self::membership::{GroupState, MembershipHandle};
-use self::store::{Copied, CopyError, Durability, StoreHandle};
+use self::store::{Copied, CopyError, Durability, StoreError, StoreHandle};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
 use crate::restart::{Restarts, Verdict};
@@ -58,6 +59,9 @@ pub struct NodeArguments {
     pub durability: Durability,
     /// Bytes that loaded documents may take.
     pub cache_bytes: usize,
+    /// Admission takes whatever is well formed, so that a test can show what it is for.
+    #[doc(hidden)]
+    pub lenient: bool,
 }
 
 /// A running node. Cheap to clone.
@@ -136,7 +140,7 @@ impl NodeHandle {
     pub async fn start(arguments: NodeArguments) -> Result<Self, StartError> {
         let slot = Slot::default();
         let groups = Groups::default();
-        let membership = MembershipHandle::new(groups.clone());
+        let membership = MembershipHandle::new(arguments.store.clone(), groups.clone());
         let user = UserId(arguments.user.public());
         let handle = Self {
             slot: slot.clone(),
@@ -152,6 +156,23 @@ impl NodeHandle {
             Actor::spawn(None, Node, (handle.clone(), arguments)).await.map_err(StartError::of)?;
         slot.put(actor);
         Ok(handle)
+    }
+
+    /// Writes down what of `target` is accepted here in a group: the manifest of a cut, durable when it returns.
+    /// `progress` hears how many documents are done.
+    ///
+    /// # Errors
+    /// [`StoreError`], `Closed` for a group that is not here.
+    pub async fn cut(
+        &self,
+        group: GroupId,
+        target: Target,
+        progress: impl Fn(u64),
+    ) -> Result<ManifestRef, StoreError> {
+        let (Some(handle), Some(roster)) = (self.groups.get(group), self.membership.roster(group)) else {
+            return Err(StoreError::Closed);
+        };
+        cut::write(&self.store, handle.space(), &roster, target, progress).await
     }
 
     /// Who is in which group.
@@ -314,6 +335,8 @@ impl State {
                     membership: self.handle.membership.clone(),
                     budget: self.budget.clone(),
                     durability: self.arguments.durability,
+                    events: self.handle.events.clone(),
+                    lenient: self.arguments.lenient,
                     personal: group == self.handle.personal,
                 };
                 let handle = self.handle.groups.get(group).ok_or_else(|| {

@@ -25,10 +25,8 @@ pub struct Verdict {
     pub duplicates: usize,
     /// Places in the batch of the refused changes, ascending by change hash, with the first check that each fails.
     pub refused: Vec<(usize, Refusal)>,
-    /// For each replica that advanced, the tip over its newest accepted change; none where a cut vouches for it.
+    /// For each replica that advanced, the tip over its newest accepted change.
     pub tips: Vec<VerifiedTip>,
-    /// The replicas that advanced, and who writes them.
-    pub advanced: Vec<(ReplicaId, Author)>,
     /// Replicas of which the batch has the branch that a cut decided for, and the index another: the document is to be
     /// judged anew, from all that is known of it.
     pub decided: BTreeSet<ReplicaId>,

@@ -22,6 +22,19 @@ pub struct Mark {
     pub change: ChangeHash,
 }
 
+impl Mark {
+    /// The mark of a chain as far as it is here, where another branch may be the right one.
+    #[must_use]
+    pub fn undecided(self) -> Self {
+        Self { change: ChangeHash([0; 32]), ..self }
+    }
+
+    /// Whether it says nothing of which changes are there.
+    pub fn is_undecided(&self) -> bool {
+        self.change == ChangeHash([0; 32])
+    }
+}
+
 /// 32 bytes that are equal exactly when the accepted changes are.
 pub type Leaf = [u8; 32];
 

@@ -222,7 +222,7 @@ impl Session {
                 let mut answer = Vec::new();
                 let mut marks = 0;
                 for document in documents.differing(&page).map_err(StepError::Local)? {
-                    let mine = documents.marks(document).map_err(StepError::Local)?;
+                    let mine = documents.asks(document).map_err(StepError::Local)?;
                     marks += mine.len() + 1;
                     answer.push((document, mine));
                     if marks >= FRAME_MARKS {
@@ -243,7 +243,7 @@ impl Session {
                         self.queue(Wanted { document, have: have.clone() });
                     }
                     if lacks(&mine, &have) {
-                        request.push((document, mine));
+                        request.push((document, documents.asks(document).map_err(StepError::Local)?));
                     }
                 }
                 if !request.is_empty() {
@@ -314,7 +314,7 @@ impl Session {
             let asked = self.asked.entry(*document).or_default();
             if *asked < ASKS_MAX {
                 *asked += 1;
-                request.push((*document, documents.marks(*document).map_err(StepError::Local)?));
+                request.push((*document, documents.asks(*document).map_err(StepError::Local)?));
             }
         }
         effects.push(Effect::Send(SessionFrame::Ack { number, refused }));
@@ -467,6 +467,6 @@ fn bytes(units: &[Unit]) -> usize {
 fn lacks(here: &[Mark], there: &[Mark]) -> bool {
     there.iter().any(|mark| {
         here.binary_search_by_key(&mark.replica, |own| own.replica)
-            .map_or(true, |position| here[position].seq < mark.seq)
+            .map_or(true, |position| here[position].is_undecided() || here[position].seq < mark.seq)
     })
 }

@@ -281,22 +281,6 @@ fn cut_at(person: u8, end: Option<(u64, ChangeHash)>) -> impl Fn(&Author) -> Res
 }
 
 #[test]
-fn a_cut_vouches_for_the_chain_that_it_ends_once_its_author_is_proven() {
-    let ada = chain(ADA, 4, 1, &[]);
-    let end_of_cut = Some((3, ada[2].hash));
-
-    // The only tip is over change 4, which is beyond the cut and may not even have come along.
-    let verdict = vet(&Index::new(), &ada[..3], &[end(ADA, &ada)], cut_at(ADA, end_of_cut));
-
-    assert_eq!(verdict.accepted, [0, 1, 2]);
-    assert_eq!(verdict.tips, []);
-    assert_eq!(verdict.advanced, [(replica(ADA), author(ADA))]);
-
-    let unproven = vet(&Index::new(), &ada[..3], &[], cut_at(ADA, end_of_cut));
-    assert_eq!(unproven.refused.iter().map(|(_, why)| why).collect::<Vec<_>>(), [&Refusal::Unvouched; 3]);
-}
-
-#[test]
 fn a_cut_whose_change_is_not_here_holds_by_its_place() {
     let ada = chain(ADA, 4, 1, &[]);
     let tips: Vec<_> =

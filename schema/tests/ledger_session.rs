@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use peerbase_schema::id::hash;
-use peerbase_schema::key::SigningKey;
+use peerbase_schema::key::{Signature, SigningKey};
 use peerbase_schema::ledger::cut::{BadManifest, Entry, Page, PageGroup, page_hash, root};
 use peerbase_schema::ledger::{Body, By, Ledger, ManifestRef, Op, Refusal, Role};
 use peerbase_schema::limits::{FRAME_BYTES_MAX, PENDING_OPS_MAX};
@@ -58,7 +58,8 @@ impl Shelf {
     fn write(&mut self, salt: u8, pages: u8) -> ManifestRef {
         let page = |number: u8| {
             let document = DocumentId([number; 32]);
-            let entries = vec![Entry { document, seq: 1, change: ChangeHash([salt; 32]) }];
+            let (change, signature) = (ChangeHash([salt; 32]), Signature([salt; 64]));
+            let entries = vec![Entry { document, seq: 1, change, signature }];
             let device = DeviceId([number; 32]);
             let groups = vec![PageGroup { device, grant: OpId([salt; 32]), incarnation: 1, entries }];
             Page { groups }.encode()

@@ -319,7 +319,7 @@ impl Store {
             let held = self.documents.entry(document).or_default();
             held.key = unit.key;
             let tips = verified(document, &unit.tips, &units.authors, &headers);
-            let verdict = vet(&held.index, headers.clone(), &tips, |_| Ok(()));
+            let verdict = vet(&held.index, &headers, &tips, |_| Ok(Vec::new()));
             for position in &verdict.accepted {
                 held.index.accept(&headers[*position]);
                 held.headers.push(headers[*position].clone());

@@ -4,6 +4,7 @@ use schema::frame::DeclineReason;
 use schema::ledger::{Contestable, Role};
 use schema::{DeviceId, GroupId, OpId, UserId};
 
+use super::group::documents::Rejudged;
 use super::membership::{GroupState, Known};
 
 /// Something that happened at this node.
@@ -55,6 +56,14 @@ pub enum Event {
         invite: OpId,
         /// Why.
         reason: DeclineReason,
+    },
+    /// Documents of a group were judged anew after somebody was removed, lowered or let in again, or their device
+    /// revoked: what is not accepted any more is gone from the rows, and kept for a while.
+    Rejudged {
+        /// Which group.
+        group: GroupId,
+        /// How many documents were looked at, and how many of them changed.
+        rejudged: Rejudged,
     },
     /// A link to a device is up.
     PeerUp {

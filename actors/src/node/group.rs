@@ -7,8 +7,10 @@
 //! `Stored` releases the news to watchers and sessions.
 
 pub mod cache;
+pub mod cut;
 pub mod documents;
 mod handle;
+mod manifests;
 pub(crate) mod record;
 pub mod replica;
 pub mod rows;
@@ -25,6 +27,7 @@ use schema::ledger::{Ledger, Roster};
 use schema::session::{Input, Session, Wanted};
 use schema::time::Timestamp;
 use schema::{ChangeHash, DocumentId, UserId};
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
@@ -35,6 +38,7 @@ pub use self::turns::Turn;
 use crate::call::answer;
 use crate::clock::Clock;
 use crate::node::connection_manager::LinkId;
+use crate::node::event::Event;
 use crate::node::gate::{Assembly, Channel, Part};
 use crate::node::keys;
 use crate::node::membership::MembershipHandle;
@@ -76,6 +80,9 @@ pub(crate) struct Arguments {
     pub(crate) membership: MembershipHandle,
     pub(crate) budget: CacheBudget,
     pub(crate) durability: Durability,
+    pub(crate) events: broadcast::Sender<Event>,
+    /// Admission lets everything pass that is well formed, so that a test can show what it is for.
+    pub(crate) lenient: bool,
     /// This is the personal group, whose rows are intents.
     pub(crate) personal: bool,
 }
@@ -89,6 +96,8 @@ struct State {
     early: BTreeMap<LinkId, Vec<Part>>,
     next_batch: u64,
     unstored: BTreeMap<u64, Unstored>,
+    /// The batch with the documents that were judged anew last: the next ones follow when it is stored.
+    rejudging: Option<u64>,
     refusals: Vec<(DocumentId, Refusal)>,
     wake: Option<(Timestamp, JoinHandle<()>)>,
 }
@@ -124,6 +133,7 @@ impl State {
         reply: RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>>,
     ) -> Result<(), ActorProcessingErr> {
         let time_ms = i64::try_from(self.arguments.clock.now().as_millis()).unwrap_or(i64::MAX);
+        self.settle(myself, writes)?;
         let outcome = match self.documents.commit(writes, time_ms) {
             Ok(outcome) => outcome,
             Err(error @ CommitError::Moved { .. }) => {
@@ -143,6 +153,42 @@ impl State {
             answer(reply, result.map(|()| heads).map_err(CommitError::from));
         });
         Ok(())
+    }
+
+    /// Nobody writes upon what is to be taken away.
+    fn settle(&mut self, myself: &ActorRef<Message>, writes: &[RowWrite]) -> Result<(), ActorProcessingErr> {
+        if !self.documents.is_rejudging() {
+            return Ok(());
+        }
+        let mut outcome = Outcome::default();
+        for write in writes {
+            let id = DocumentId::of(self.handle.id(), &write.table, &write.key);
+            self.documents.settle(id, &mut outcome)?;
+        }
+        if !outcome.batch.is_empty() {
+            self.submit(myself, outcome, None, |_| ());
+        }
+        Ok(())
+    }
+
+    /// Judges the next documents anew; when all are, every session compares again.
+    fn rejudge_some(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        self.rejudging = None;
+        if self.documents.is_rejudging() {
+            let mut outcome = Outcome::default();
+            self.documents.rejudge_some(&mut outcome)?;
+            self.submit(myself, outcome, None, |_| ());
+            self.rejudging = Some(self.next_batch);
+            return Ok(());
+        }
+        self.tell_rejudged();
+        self.compare_again(myself)
+    }
+
+    fn tell_rejudged(&self) {
+        let (group, rejudged) = (self.handle.id(), self.documents.rejudged());
+        // Nobody may be listening.
+        let _ = self.arguments.events.send(Event::Rejudged { group, rejudged });
     }
 
     fn apply(
@@ -206,6 +252,24 @@ impl State {
         if let Some(Source { link, number, refused }) = unstored.source {
             self.step(myself, link, Input::Applied { number, refused })?;
         }
+        if self.rejudging == Some(number) {
+            self.rejudge_some(myself)?;
+        }
+        Ok(())
+    }
+
+    /// What was judged under another membership when the node ended is judged anew before anybody reads it.
+    async fn rejudge_all(&mut self) -> Result<(), ActorProcessingErr> {
+        if !self.documents.is_rejudging() {
+            return Ok(());
+        }
+        while self.documents.is_rejudging() {
+            let mut outcome = Outcome::default();
+            self.documents.rejudge_some(&mut outcome)?;
+            self.arguments.store.write(self.handle.space(), outcome.batch).await?;
+            self.documents.unpin(&[], 0);
+        }
+        self.tell_rejudged();
         Ok(())
     }
 
@@ -230,6 +294,8 @@ impl State {
             root: self.documents.root(),
             quarantined: self.documents.quarantined().iter().map(|(id, what)| (*id, what.clone())).collect(),
             refusals: self.refusals.clone(),
+            rejudging: self.documents.is_rejudging().then(|| self.documents.rejudged()),
+            snapshots: self.documents.snapshots(),
         }
     }
 
@@ -271,7 +337,7 @@ impl Actor for Group {
             (arguments.clock.clone(), arguments.store.crashes(), incarnation),
             space,
             roster,
-            arguments.budget.clone(),
+            (arguments.budget.clone(), arguments.lenient),
         )?;
         let mut state = State {
             handle,
@@ -281,9 +347,11 @@ impl Actor for Group {
             early: BTreeMap::new(),
             next_batch: 0,
             unstored: BTreeMap::new(),
+            rejudging: None,
             refusals: Vec::new(),
             wake: None,
         };
+        state.rejudge_all().await?;
         state.publish_root();
         state.publish_peers();
         Ok(state)

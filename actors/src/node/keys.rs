@@ -4,16 +4,22 @@ use schema::{DocumentId, GroupId};
 
 use super::store::{SpaceHandle, StoreError};
 
-/// (device, grant) by number; 4 bytes big-endian.
+/// (device, grant, judgement) by number; 4 bytes big-endian.
 pub(crate) const AUTHOR: u8 = b'a';
 /// A run of changes beside a document record; document id, number 4 bytes big-endian.
 pub(crate) const CHUNK: u8 = b'c';
 /// Document records by id.
 pub(crate) const DOCUMENT: u8 = b'd';
-/// Lists of a manifest's pages, by root: the encoded hashes.
+/// What a manifest is made of: the hashes of its pages, by root.
 pub(crate) const MANIFEST: u8 = b'f';
 /// Pages of manifests, by hash.
 pub(crate) const PAGE: u8 = b'g';
+/// Who wrote which documents: author number, incarnation, document; nothing under it.
+pub(crate) const WRITTEN: u8 = b'i';
+/// Changes of a document that are not accepted any more, by document.
+pub(crate) const KEPT: u8 = b'k';
+/// What is kept of which documents, and since when: by document.
+pub(crate) const SNAPSHOT: u8 = b'q';
 /// Membership ops, by position: 8 bytes big-endian, in causal order.
 pub(crate) const OP: u8 = b'o';
 /// Device certificates, by id.
@@ -55,12 +61,42 @@ pub(crate) fn document(document: DocumentId) -> Vec<u8> {
     tagged(DOCUMENT, &document.0)
 }
 
+/// The pages of a manifest.
 pub(crate) fn manifest(root: &[u8; 32]) -> Vec<u8> {
     tagged(MANIFEST, root)
 }
 
+/// A page of a manifest.
 pub(crate) fn page(hash: &[u8; 32]) -> Vec<u8> {
     tagged(PAGE, hash)
+}
+
+/// That an author wrote a document under an incarnation.
+pub(crate) fn written(author: u32, incarnation: u64, document: DocumentId) -> Vec<u8> {
+    let mut key = written_by(author);
+    key.extend(incarnation.to_be_bytes());
+    key.extend(document.0);
+    key
+}
+
+/// Where what an author wrote begins.
+pub(crate) fn written_by(author: u32) -> Vec<u8> {
+    tagged(WRITTEN, &author.to_be_bytes())
+}
+
+/// Incarnation and document of a [`written`] key.
+pub(crate) fn read_written(key: &[u8]) -> Option<(u64, DocumentId)> {
+    let rest = key.get(1 + 4..)?;
+    let (incarnation, document) = rest.split_first_chunk::<8>()?;
+    Some((u64::from_be_bytes(*incarnation), DocumentId(document.try_into().ok()?)))
+}
+
+pub(crate) fn kept(document: DocumentId) -> Vec<u8> {
+    tagged(KEPT, &document.0)
+}
+
+pub(crate) fn snapshot(document: DocumentId) -> Vec<u8> {
+    tagged(SNAPSHOT, &document.0)
 }
 
 /// A tag and what follows it.

@@ -1,8 +1,8 @@
 //! One batch, judged to its fixpoint in time linear in its dependencies, but for look-ups.
 //!
-//! First the verified tips, and the cuts that name a change of the batch, mark the chains below them, so that a change
-//! which nobody signed cannot take the place of one that somebody did. Then the marked changes are judged in topological order, equal ranks by hash. Last, each
-//! chain is cut back to its highest tip or named change still standing; what depends on what falls, falls.
+//! First the verified tips mark the chains below them, so that a change which nobody signed cannot take the place of
+//! one that somebody did. Then the marked changes are judged in topological order, equal ranks by hash. Last, each
+//! chain is cut back to its highest tip still standing; what depends on what falls, falls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +20,6 @@ pub(super) struct Batch<'a> {
     duplicates: usize,
     /// For each change the tip over itself.
     tips: BTreeMap<usize, &'a VerifiedTip>,
-    /// The changes at which a cut ends a chain: it vouches for them as a tip does (C1).
-    ends: BTreeSet<usize>,
     /// What each author may write.
     limits: BTreeMap<Author, Result<Vec<Limit>, Refusal>>,
     /// For each change its author, once a tip above it is found.
@@ -71,7 +69,6 @@ impl<'a> Batch<'a> {
             new,
             duplicates,
             tips: BTreeMap::new(),
-            ends: BTreeSet::new(),
             limits: BTreeMap::new(),
             authors: vec![None; changes.len()],
             dependents: vec![Vec::new(); changes.len()],
@@ -94,21 +91,17 @@ impl<'a> Batch<'a> {
             let first = self.tips.entry(at).or_insert(tip);
             *first = (*first).min(tip);
 
-            self.mark_below(at, tip.tip().author);
+            let mut next = Some(at);
+            while let Some(at) = next
+                && self.authors[at].is_none()
+            {
+                self.authors[at] = Some(tip.tip().author);
+                next = self.previous(at);
+            }
         }
     }
 
-    fn mark_below(&mut self, at: usize, author: Author) {
-        let mut next = Some(at);
-        while let Some(at) = next
-            && self.authors[at].is_none()
-        {
-            self.authors[at] = Some(author);
-            next = self.previous(at);
-        }
-    }
-
-    /// Asks what each author may write. That an author writes a replica is proven by any tip of theirs over it.
+    /// Asks what each author may write.
     fn limit(
         &mut self,
         tips: &[VerifiedTip],
@@ -120,12 +113,12 @@ impl<'a> Batch<'a> {
                 continue;
             }
             let limits = accept(&author)
-                .map(|bounds| bounds.iter().map(|bound| self.resolve(&author, replica, bound)).collect());
+                .map(|bounds| bounds.iter().map(|bound| self.resolve(replica, bound)).collect());
             self.limits.insert(author, limits);
         }
     }
 
-    fn resolve(&mut self, author: &Author, replica: ReplicaId, bound: &Bound) -> Limit {
+    fn resolve(&mut self, replica: ReplicaId, bound: &Bound) -> Limit {
         let limit = |seq, branch| Limit { revocation: bound.revocation, seq, branch };
         let Some((seq, change)) = bound.end else { return limit(0, None) };
         if let Some((of, seq)) = self.index.place(&change) {
@@ -135,8 +128,6 @@ impl<'a> Batch<'a> {
         if self.changes[end].replica != replica {
             return limit(0, None);
         }
-        self.ends.insert(end);
-        self.mark_below(end, *author);
         let (mut branch, mut next, mut lowest) = (BTreeSet::new(), Some(end), end);
         while let Some(at) = next {
             branch.insert(at);
@@ -185,12 +176,9 @@ impl<'a> Batch<'a> {
 
         let accepted: Vec<usize> = order.into_iter().filter(|&at| self.stands(at)).collect();
         let refused = self.refusals.into_iter().map(|(hash, refusal)| (self.new[&hash], refusal)).collect();
-        let ends = || chains.iter().filter_map(|(replica, chain)| Some((*replica, *chain.new.last()?)));
-        let tips = ends().filter_map(|(_, end)| self.tips.get(&end).copied().copied()).collect();
-        let author = |end: usize| self.authors[end].expect("what stands has an author");
-        let advanced = ends().map(|(replica, end)| (replica, author(end))).collect();
-        let (duplicates, decided) = (self.duplicates, self.decided);
-        Verdict { accepted, duplicates, refused, tips, advanced, decided }
+        let ends = chains.values().filter_map(|chain| chain.new.last());
+        let tips = ends.map(|end| *self.tips[end]).collect();
+        Verdict { accepted, duplicates: self.duplicates, refused, tips, decided: self.decided }
     }
 
     fn stands(&self, at: usize) -> bool {
@@ -314,7 +302,7 @@ impl<'a> Batch<'a> {
             let Some(chain) = chains.get_mut(&replica) else { continue };
             while let Some(&end) = chain.new.last() {
                 let stands = self.stands(end);
-                if stands && (self.tips.contains_key(&end) || self.ends.contains(&end)) {
+                if stands && self.tips.contains_key(&end) {
                     break;
                 }
                 chain.new.pop();

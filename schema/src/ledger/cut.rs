@@ -1,8 +1,9 @@
 //! What of a removed writer stays: manifests, in pages, under one root hash.
 //!
-//! A manifest lists the newest change of every replica that its author knew. Its pages are addressed by hash, so
-//! they are fetched once, in any order, and resumed; an op that names a manifest is not admitted before its pages
-//! are here (AUTHORITY 3.0).
+//! A manifest lists the newest change of every replica that its author knew, each with the writer's own signature: so
+//! an entry bounds a chain, vouches for what stays of it, and nobody can put words into the writer's mouth. Its pages
+//! are addressed by hash, so they are fetched once, in any order, and resumed; an op that names a manifest is not
+//! admitted before its pages are here (AUTHORITY 3.0).
 
 mod fetch;
 mod look_up;
@@ -12,8 +13,9 @@ use bincode::{Decode, Encode};
 
 use crate::codec::{self, DecodeError};
 use crate::id::{ChangeHash, DeviceId, DocumentId, OpId, hash};
+use crate::key::Signature;
 use crate::limits::{MANIFEST_BYTES_MAX, MANIFEST_PAGE_BYTES_MAX};
-use crate::tip::Author;
+use crate::tip::{Author, Tip};
 
 pub use fetch::{BadManifest, Fetch};
 pub use look_up::Manifest;
@@ -57,6 +59,15 @@ pub struct Entry {
     pub seq: u64,
     /// Which change that is: of a fork this picks the branch.
     pub change: ChangeHash,
+    /// The writer's, over its [`Tip`]: whoever has cut the chain there can prove the end of it.
+    pub signature: Signature,
+}
+
+impl Entry {
+    /// The tip that it is made of.
+    pub fn tip(&self, author: Author) -> Tip {
+        Tip { author, seq: self.seq, change: self.change, signature: self.signature }
+    }
 }
 
 impl Page {
@@ -115,8 +126,12 @@ mod tests {
     use super::*;
 
     pub(super) fn page(documents: &[u8]) -> Page {
-        let entry =
-            |&byte: &u8| Entry { document: DocumentId([byte; 32]), seq: 7, change: ChangeHash([byte; 32]) };
+        let entry = |&byte: &u8| Entry {
+            document: DocumentId([byte; 32]),
+            seq: 7,
+            change: ChangeHash([byte; 32]),
+            signature: Signature([byte; 64]),
+        };
         let entries = documents.iter().map(entry).collect();
         let group = PageGroup { device: DeviceId([1; 32]), grant: OpId([2; 32]), incarnation: 3, entries };
         Page { groups: vec![group] }
@@ -159,7 +174,8 @@ mod tests {
     pub(super) fn entry(number: u64) -> Entry {
         let mut document = [0; 32];
         document[..8].copy_from_slice(&number.to_be_bytes());
-        Entry { document: DocumentId(document), seq: number + 1, change: ChangeHash(document) }
+        let (document, change) = (DocumentId(document), ChangeHash(document));
+        Entry { document, seq: number + 1, change, signature: Signature([7; 64]) }
     }
 
     #[test]

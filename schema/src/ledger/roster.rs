@@ -238,15 +238,15 @@ impl Roster {
         of_user.chain(self.revoked.get(&(user, device)).into_iter().flatten())
     }
 
-    /// `accept(c)` of authority 3.7.1 for one replica: how far what `author` wrote to `document` is accepted. `entry`
-    /// looks up a replica in a manifest.
+    /// `accept(c)` of authority 3.7.1 for one replica: how far what `author` wrote to a document is accepted. `end`
+    /// looks the replica up in a manifest.
     ///
     /// # Errors
-    /// The inner error names the clause; the outer one is that of `entry`.
+    /// The inner error names the clause; the outer one is that of `end`.
     pub fn bounds<E>(
         &self,
         author: &Author,
-        mut entry: impl FnMut(&ManifestRef) -> Result<Option<(u64, ChangeHash)>, E>,
+        mut end: impl FnMut(&ManifestRef) -> Result<Option<(u64, ChangeHash)>, E>,
     ) -> Result<Result<Vec<Bound>, NotAccepted>, E> {
         let user = match self.accepts(author.device, author.grant) {
             Ok(user) => user,
@@ -255,11 +255,11 @@ impl Roster {
         let mut bounds = Vec::new();
         for cut in self.cuts(user, author.device, author.grant) {
             let amnesties = cut.amnesties.iter().map(|(_, manifest)| manifest);
-            let mut end = None;
+            let mut longest = None;
             for manifest in cut.manifest.iter().chain(amnesties) {
-                end = end.max(entry(manifest)?);
+                longest = longest.max(end(manifest)?);
             }
-            bounds.push(Bound { revocation: cut.revocation, end });
+            bounds.push(Bound { revocation: cut.revocation, end: longest });
         }
         Ok(Ok(bounds))
     }

@@ -5,7 +5,7 @@ use bincode::{Decode, Encode};
 use crate::admission::Refusal;
 use crate::digest::{Mark, Page};
 use crate::key::Signature;
-use crate::{ChangeHash, DeviceId, DocumentId, OpId};
+use crate::{DeviceId, DocumentId, OpId};
 
 /// What one side of a session says to the other.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -89,7 +89,7 @@ pub struct Unit {
     pub message: Vec<u8>,
 }
 
-/// A tip without what the receiver derives: the replica id and, mostly, the hash of the change at `seq`.
+/// A tip without what the receiver derives: the replica id, and the hash of the change at `seq`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct UnitTip {
     /// Index into [`Units::authors`].
@@ -98,9 +98,6 @@ pub struct UnitTip {
     pub incarnation: u64,
     /// The sequence number that is vouched for.
     pub seq: u64,
-    /// The change, where the unit does not have it: of a chain that a cut ended, the tip may lie beyond the end. It
-    /// proves whose chain that is.
-    pub change: Option<ChangeHash>,
     /// By the device.
     pub signature: Signature,
 }

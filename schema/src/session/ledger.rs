@@ -322,11 +322,10 @@ impl LedgerSession {
 fn answer(have: &BTreeSet<OpId>, ledger: &Ledger) -> Vec<LedgerEffect> {
     let (certificates, revocations) =
         (ledger.certificates().cloned().collect(), ledger.revocations().cloned().collect());
-    let mut effects = pushes(ledger.ops_missing_from(have), certificates, revocations);
-    let push =
-        LedgerFrame::Push { ops: Vec::new(), certificates: Vec::new(), revocations: Vec::new(), last: true };
-    effects.push(LedgerEffect::Send(push));
-    effects
+    let mut frames = pushes(ledger.ops_missing_from(have), certificates, revocations);
+    let (ops, certificates, revocations) = (Vec::new(), Vec::new(), Vec::new());
+    frames.push(LedgerFrame::Push { ops, certificates, revocations, last: true });
+    frames.into_iter().map(LedgerEffect::Send).collect()
 }
 
 /// As many frames as it takes; one where it fits, so that what belongs together comes together.

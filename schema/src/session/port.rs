@@ -24,6 +24,14 @@ pub trait Documents {
     fn differing(&mut self, page: &Page) -> Result<Vec<DocumentId>, Self::Error>;
     /// The tip vector of a document, sorted; empty when it is not here.
     fn marks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Self::Error>;
+    /// The tip vector as it is shown to a peer: a chain that a cut may yet decide otherwise, since the change that the
+    /// cut names is not here, is marked as [undecided](Mark::undecided), so that the peer sends its own.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn asks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Self::Error> {
+        self.marks(document)
+    }
     /// What the peer lacks of the wanted documents, about `bytes` in all.
     fn supply(&mut self, wanted: Vec<Wanted>, bytes: usize) -> Result<Supply, Self::Error>;
 }

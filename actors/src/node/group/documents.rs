@@ -7,6 +7,8 @@
 mod admit;
 mod commit;
 mod load;
+mod rejudge;
+mod snapshots;
 mod supply;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +22,13 @@ use schema::session::Wanted;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, UserId, codec};
 
 pub use self::commit::{CommitError, RowWrite};
+pub use self::rejudge::Rejudged;
+use self::rejudge::Rejudging;
+pub use self::snapshots::Snapshot;
+use self::snapshots::Snapshots;
 use super::cache::{Cache, CacheBudget};
-use super::record::{Authors, DocumentRecord, Spilled};
+use super::manifests::Manifests;
+use super::record::{AuthorRecord, Authors, DocumentRecord, Spilled};
 use super::replica::{Replica, Row};
 use super::rows::{self, RowRecord};
 use crate::clock::Clock;
@@ -83,6 +90,11 @@ pub(crate) struct Documents {
     roster: Arc<Roster>,
     digest: Digest,
     authors: Authors,
+    manifests: Manifests,
+    rejudging: Rejudging,
+    snapshots: Snapshots,
+    /// C8 lets everything pass: see [`Accept`](admit::Accept).
+    lenient: bool,
     cache: Cache<Document>,
     /// Documents whose newest batch is not durable yet, with its number.
     unstored: BTreeMap<DocumentId, u64>,
@@ -101,7 +113,7 @@ impl Documents {
         (clock, crashes, incarnation): (Clock, u64, u64),
         space: SpaceHandle,
         roster: Arc<Roster>,
-        budget: CacheBudget,
+        (budget, lenient): (CacheBudget, bool),
     ) -> Result<Self, StoreError> {
         let mut documents = Self {
             group,
@@ -114,6 +126,10 @@ impl Documents {
             roster,
             digest: Digest::default(),
             authors: Authors::default(),
+            manifests: Manifests::new(space.clone()),
+            rejudging: Rejudging::default(),
+            snapshots: Snapshots::read(&space)?,
+            lenient,
             cache: Cache::new(budget),
             unstored: BTreeMap::new(),
             spoiled: BTreeSet::new(),
@@ -121,8 +137,9 @@ impl Documents {
             alarm: false,
         };
         for (key, value) in keys::entries(&space, keys::AUTHOR)? {
-            let (device, grant) = codec::decode_stored(&value).map_err(|_| keys::damaged(&space, &key))?;
-            documents.authors.number((device, grant));
+            let (device, grant, judged): AuthorRecord =
+                codec::decode_stored(&value).map_err(|_| keys::damaged(&space, &key))?;
+            documents.authors.push((DeviceId(device), OpId(grant)), judged);
         }
         let ids = keys::names(&space, keys::DOCUMENT)?;
         for key in ids {
@@ -137,11 +154,15 @@ impl Documents {
                 None => documents.quarantine(id, "record is damaged"),
             }
         }
+        documents.look_who_is_judged_otherwise();
         Ok(documents)
     }
 
+    /// Judges by another roster from now on; what was judged before is judged anew by
+    /// [`rejudge_some`](Self::rejudge_some).
     pub(crate) fn set_roster(&mut self, roster: Arc<Roster>) {
         self.roster = roster;
+        self.look_who_is_judged_otherwise();
     }
 
     pub(crate) fn root(&mut self) -> [u8; 32] {
@@ -248,6 +269,17 @@ impl Document {
     }
 }
 
-fn put_author(batch: &mut Batch, number: u32, (device, grant): (DeviceId, OpId)) {
-    batch.put(keys::author(number), codec::encode(&(device.0, grant.0)));
+/// The number of an author; a new one is stored.
+fn put_author(authors: &mut Authors, roster: &Roster, author: (DeviceId, OpId), batch: &mut Batch) -> u32 {
+    authors.number(author).unwrap_or_else(|| {
+        let judgement = roster.judgement(author.0, author.1);
+        let number = authors.push(author, judgement);
+        batch.put(keys::author(number), author_record(author, judgement));
+        number
+    })
+}
+
+fn author_record((device, grant): (DeviceId, OpId), judgement: [u8; 32]) -> Vec<u8> {
+    let record: AuthorRecord = (device.0, grant.0, judgement);
+    codec::encode(&record)
 }

@@ -9,7 +9,7 @@ use schema::ledger::Roster;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
 use tokio::sync::{broadcast, watch};
 
-use super::documents::{CommitError, Revision, RowEvent, RowWrite};
+use super::documents::{CommitError, Rejudged, Revision, RowEvent, RowWrite, Snapshot};
 use super::turns::{Turn, Turns};
 use super::{Arguments, Group, Message};
 use crate::call::{CallError, Slot};
@@ -102,6 +102,10 @@ pub struct GroupStatus {
     pub quarantined: Vec<(DocumentId, String)>,
     /// The last refusals, ours and our peers', oldest first.
     pub refusals: Vec<(DocumentId, Refusal)>,
+    /// Documents are being judged anew, since the membership changed: how far that is.
+    pub rejudging: Option<Rejudged>,
+    /// Changes that were accepted once and are kept for a while.
+    pub snapshots: Vec<(DocumentId, Snapshot)>,
 }
 
 impl GroupHandle {

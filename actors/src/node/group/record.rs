@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use bincode::{Decode, Encode};
 use schema::digest::Mark;
 use schema::key::Signature;
+use schema::tip::Tip;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId};
 
 /// Changes that lie in the record itself, bytes: what every commit rewrites.
@@ -52,6 +53,12 @@ pub(crate) struct ReplicaRecord {
 pub(crate) struct TipRecord {
     pub(crate) seq: u64,
     pub(crate) signature: Signature,
+}
+
+impl TipRecord {
+    pub(crate) fn of(tip: &Tip) -> Self {
+        Self { seq: tip.seq, signature: tip.signature }
+    }
 }
 
 /// An immutable run of changes beside the record.
@@ -149,6 +156,13 @@ impl DocumentRecord {
         replica.tips.push(tip);
     }
 
+    /// The newest change of a chain, and its tip.
+    pub(crate) fn end_of(&self, author: u32, incarnation: u64) -> Option<(ChangeHash, TipRecord)> {
+        let replica = &self.replicas[self.position(author, incarnation)?];
+        let tip = replica.tips.last().copied().filter(|tip| tip.seq == replica.seq);
+        Some((replica.change, tip?))
+    }
+
     /// Marks which replicas end in a head.
     pub(crate) fn set_heads(&mut self, is_head: impl Fn(&ChangeHash) -> bool) {
         for replica in &mut self.replicas {
@@ -206,6 +220,8 @@ impl DocumentRecord {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Authors {
     list: Vec<(DeviceId, OpId)>,
+    /// Under which judgement what each wrote was last judged ([`Roster::judgement`](schema::ledger::Roster::judgement)).
+    judged: Vec<[u8; 32]>,
     numbers: BTreeMap<(DeviceId, OpId), u32>,
 }
 
@@ -218,24 +234,42 @@ impl Authors {
         self.list.len()
     }
 
+    /// Number, author and judgement of each.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, (DeviceId, OpId), [u8; 32])> {
+        (0..).zip(&self.list).zip(&self.judged).map(|((number, author), judged)| (number, *author, *judged))
+    }
+
+    pub(crate) fn set_judged(&mut self, number: u32, judgement: [u8; 32]) {
+        if let Some(judged) = usize::try_from(number).ok().and_then(|number| self.judged.get_mut(number)) {
+            *judged = judgement;
+        }
+    }
+
     /// Takes back the numbers from `len` on: they were not stored.
     pub(crate) fn truncate(&mut self, len: usize) {
+        self.judged.truncate(len);
         for author in self.list.drain(len.min(self.list.len())..) {
             self.numbers.remove(&author);
         }
     }
 
-    /// The number of an author, and whether it is new and must be stored.
-    pub(crate) fn number(&mut self, author: (DeviceId, OpId)) -> (u32, bool) {
-        if let Some(number) = self.numbers.get(&author) {
-            return (*number, false);
-        }
+    /// The number of an author who has one.
+    pub(crate) fn number(&self, author: (DeviceId, OpId)) -> Option<u32> {
+        self.numbers.get(&author).copied()
+    }
+
+    /// Numbers an author.
+    pub(crate) fn push(&mut self, author: (DeviceId, OpId), judgement: [u8; 32]) -> u32 {
         let number = u32::try_from(self.list.len()).expect("fewer authors than 2³²");
         self.list.push(author);
+        self.judged.push(judgement);
         self.numbers.insert(author, number);
-        (number, true)
+        number
     }
 }
+
+/// A stored author.
+pub(crate) type AuthorRecord = ([u8; 32], [u8; 32], [u8; 32]);
 
 #[cfg(test)]
 mod tests {

@@ -161,17 +161,19 @@ impl State {
         Ok(())
     }
 
-    /// What was refused may be accepted now: every session compares again.
+    /// What was accepted may be refused now, and the other way round: documents are judged anew, then every session
+    /// compares again.
     pub(super) fn rejudge(
         &mut self,
         myself: &ActorRef<Message>,
         roster: Arc<Roster>,
     ) -> Result<(), ActorProcessingErr> {
         self.documents.set_roster(roster);
-        self.compare_again(myself)
+        // One that is under way goes on by the new roster.
+        if self.rejudging.is_none() { self.rejudge_some(myself) } else { Ok(()) }
     }
 
-    fn compare_again(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+    pub(super) fn compare_again(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         for link in self.sessions.keys().copied().collect::<Vec<_>>() {
             self.step(myself, link, Input::Rejudged)?;
         }

@@ -7,17 +7,24 @@ use schema::ledger::{Body, By, Invalid, ManifestRef, Op, Refusal, Role};
 use schema::{DeviceId, GroupId, OpId, UserId};
 
 use super::{ChangeError, Entry, MembershipHandle, Saying};
+use crate::node::group::cut::{self, Target};
 
 impl MembershipHandle {
     /// Says something about members or invitations; the op, the last where there are two, is durable when it returns.
-    /// Ending that somebody writes takes as long as reading what they wrote.
+    /// Ending that somebody writes takes as long as going through what they wrote; `progress` hears how many documents
+    /// are done.
     ///
     /// # Errors
     /// [`ChangeError`]
-    pub async fn say(&self, group: GroupId, saying: Saying) -> Result<OpId, ChangeError> {
+    pub async fn say(
+        &self,
+        group: GroupId,
+        saying: Saying,
+        progress: impl Fn(u64),
+    ) -> Result<OpId, ChangeError> {
         match self.say_with(group, saying.clone(), None).await {
             Err(ChangeError::NeedsCut { user, device }) => {
-                let cut = self.cut(group, user, device).await?;
+                let cut = self.cut(group, user, device, progress).await?;
                 self.say_with(group, saying, Some(cut)).await
             }
             said => said,
@@ -33,7 +40,7 @@ impl MembershipHandle {
     pub async fn revoke_device(&self, device: DeviceId) -> Result<(), ChangeError> {
         let (user, groups) = self.withdraw(device).await?;
         for group in groups {
-            match self.say(group, Saying::RevokeDevice { user, device }).await {
+            match self.say(group, Saying::RevokeDevice { user, device }, |_| {}).await {
                 // A group whose rows are out of service: the device is out all the same.
                 Ok(_) | Err(ChangeError::NeedsCut { .. }) => {}
                 Err(error) => return Err(error),
@@ -48,12 +55,13 @@ impl MembershipHandle {
         group: GroupId,
         user: UserId,
         device: Option<DeviceId>,
+        progress: impl Fn(u64),
     ) -> Result<ManifestRef, ChangeError> {
-        let handle = self.group(group).ok_or(ChangeError::NeedsCut { user, device })?;
-        Ok(match device {
-            None => handle.cut(user).await?,
-            Some(device) => handle.cut_device(user, device).await?,
-        })
+        let (Some(handle), Some(roster)) = (self.groups.get(group), self.roster(group)) else {
+            return Err(ChangeError::NeedsCut { user, device });
+        };
+        let target = device.map_or(Target::User(user), Target::Device);
+        Ok(cut::write(&self.store, handle.space(), &roster, target, progress).await?)
     }
 }
 

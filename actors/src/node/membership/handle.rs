@@ -18,8 +18,8 @@ use super::{Arguments, Membership, Message};
 use crate::admission::Permit;
 use crate::call::{CallError, Slot};
 use crate::node::connection_manager::{Link, LinkId};
-use crate::node::group::{GroupHandle, Groups};
-use crate::node::store::StoreError;
+use crate::node::group::Groups;
+use crate::node::store::{StoreError, StoreHandle};
 
 /// Whether this user takes part in a group, and may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +123,8 @@ pub enum ChangeError {
 #[derive(Clone)]
 pub struct MembershipHandle {
     slot: Slot<Message>,
-    groups: Groups,
+    pub(super) store: StoreHandle,
+    pub(super) groups: Groups,
     published: Arc<RwLock<Published>>,
 }
 
@@ -134,8 +135,9 @@ pub(super) type Published = BTreeMap<GroupId, Known>;
 pub(crate) type Known = (GroupInfo, Arc<Roster>, Arc<People>);
 
 impl MembershipHandle {
-    pub(crate) fn new(groups: Groups) -> Self {
-        Self { slot: Slot::reviving(), groups, published: Arc::default() }
+    /// Has nobody to ask until it is started.
+    pub(crate) fn new(store: StoreHandle, groups: Groups) -> Self {
+        Self { slot: Slot::reviving(), store, groups, published: Arc::default() }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.
@@ -166,7 +168,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`ChangeError::Refused`] names the rule that forbids it.
     pub async fn set_role(&self, group: GroupId, user: UserId, role: Role) -> Result<OpId, ChangeError> {
-        self.say(group, Saying::SetRole { user, role, without: BTreeSet::new() }).await
+        self.say(group, Saying::SetRole { user, role, without: BTreeSet::new() }, |_| {}).await
     }
 
     /// Says it with this cut, where it needs one.
@@ -345,11 +347,6 @@ impl MembershipHandle {
     /// Time to see who owes a page for too long.
     pub(super) fn wake(&self) {
         self.tell(Message::Wake);
-    }
-
-    /// Where the rows of a group are, while it is in service.
-    pub(super) fn group(&self, group: GroupId) -> Option<GroupHandle> {
-        self.groups.get(group)
     }
 
     pub(crate) fn ledger(&self, link: LinkId, group: GroupId, frame: LedgerFrame, permit: Permit) {

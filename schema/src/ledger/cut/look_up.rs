@@ -1,7 +1,7 @@
 //! Looks up what a manifest leaves of one replica, in pages that are elsewhere.
 
-use super::{Page, PageGroup};
-use crate::id::{ChangeHash, DocumentId};
+use super::{Entry, Page, PageGroup};
+use crate::id::DocumentId;
 use crate::tip::Author;
 
 /// Where the entry of one replica is looked up.
@@ -16,11 +16,11 @@ impl Page {
     }
 
     /// What stays of one replica.
-    pub fn entry(&self, author: &Author, document: DocumentId) -> Option<(u64, ChangeHash)> {
+    pub fn entry(&self, author: &Author, document: DocumentId) -> Option<Entry> {
         let group = self.groups.binary_search_by_key(author, PageGroup::key).ok()?;
         let entries = &self.groups[group].entries;
         let at = entries.binary_search_by_key(&document, |entry| entry.document).ok()?;
-        Some((entries[at].seq, entries[at].change))
+        Some(entries[at])
     }
 }
 
@@ -47,7 +47,7 @@ impl Manifest {
         author: &Author,
         document: DocumentId,
         mut page: impl FnMut(&[u8; 32]) -> Result<std::sync::Arc<Page>, E>,
-    ) -> Result<Option<(u64, ChangeHash)>, E> {
+    ) -> Result<Option<Entry>, E> {
         let wanted = (*author, document);
         let (mut low, mut high) = (0, self.pages.len());
         // The last page that begins at or before what is wanted.
@@ -89,7 +89,7 @@ mod tests {
 
         for number in [0, 1, 4_999, 6_842, 9_999] {
             for by in [1, 7] {
-                assert_eq!(find(by, number), Some((number + 1, entry(number).change)), "{by} {number}");
+                assert_eq!(find(by, number), Some(entry(number)), "{by} {number}");
             }
         }
         for (by, number) in [(1, 10_000), (7, 10_000), (3, 5), (0, 0), (9, 0)] {

@@ -4,8 +4,8 @@ use super::{Entry, ManifestRef, Page, PageGroup, page_hash, root};
 use crate::limits::MANIFEST_PAGE_BYTES_MAX;
 use crate::tip::Author;
 
-/// An entry as encoded: document, change and at most nine bytes for the place.
-const ENTRY_BYTES: usize = 32 + 32 + 9;
+/// An entry as encoded: document, change, signature and at most nine bytes for the place.
+const ENTRY_BYTES: usize = 32 + 32 + 64 + 9;
 /// A group without its entries: device, grant, incarnation and their number.
 const GROUP_BYTES: usize = 32 + 32 + 9 + 9;
 /// Entries that always fit a page, each in a group of its own.

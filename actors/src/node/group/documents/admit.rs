@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::admission::{self, Index, Refusal};
+use schema::admission::{self, Bound, Index, Refusal, Verdict};
 use schema::change::ChangeHeader;
+use schema::ledger::Roster;
 use schema::limits::SYNC_MESSAGE_BYTES_MAX;
 use schema::session::frame::{Unit, UnitTip, Units};
 use schema::sync_message::SyncMessage;
@@ -11,7 +12,8 @@ use schema::tip::{Author, Tip, VerifiedTip};
 use schema::{DeviceId, DocumentId, GroupId, OpId, ReplicaId};
 
 use super::{Document, Documents, Outcome, put_author};
-use crate::node::group::record::{Appended, TipRecord};
+use crate::node::group::record::{Appended, Authors, Spilled, TipRecord};
+use crate::node::group::replica::Row;
 use crate::node::group::rows;
 use crate::node::keys;
 use crate::node::store::StoreError;
@@ -41,20 +43,21 @@ impl Documents {
         {
             return Ok(Err(Refusal::Misplaced));
         }
-        let (headers, bytes) = match read_message(&unit.message) {
-            Ok(read) => read,
+        let mut known = match read_message(&unit.message) {
+            Ok(known) => known,
             Err(refusal) => return Ok(Err(refusal)),
         };
         if self.spoiled.contains(&id) {
             return Ok(Err(Refusal::NotNow));
         }
+        self.settle(id, outcome)?;
         let healing = self.quarantined.contains_key(&id);
         if healing || self.load(id)?.is_none() {
             self.cache.put(id, Document::new(&unit.table, &unit.key), 0);
         }
         let before = self.marks_of(id)?;
         let document = self.cache.get(&id).expect("just loaded");
-        let tips = match verify_tips(self.group, id, &unit.tips, authors, &headers, &document.index) {
+        known.tips = match verify_tips(self.group, id, &unit.tips, authors, &known.headers, &document.index) {
             Ok(tips) => tips,
             Err(refusal) => {
                 self.leave_empty(id);
@@ -62,59 +65,33 @@ impl Documents {
             }
         };
 
-        let roster = &self.roster;
-        let verdict = admission::vet(&document.index, headers.clone(), &tips, |author| {
-            let refusal = |_| Refusal::NotAllowed { author: *author };
-            roster.accepts(author.device, author.grant).map(drop).map_err(refusal)
-        });
-        let refusal = verdict.refused.into_iter().next().map(|(_, refusal)| refusal);
+        let accepts = self.accepts(id, &mut known)?;
+        let document = self.cache.get(&id).expect("just loaded");
+        let verdict =
+            admission::vet(&document.index, &known.headers, &known.tips, |author| accepts[author].clone());
+        if !verdict.decided.is_empty() {
+            return self.rejudge(id, known, outcome);
+        }
+        let refusal = verdict.refused.first().map(|(_, refusal)| refusal.clone());
         if verdict.accepted.is_empty() {
             self.leave_empty(id);
             return Ok(refusal.map_or(Ok(()), Err));
         }
 
-        let accepted: Vec<_> = verdict.accepted.iter().map(|position| bytes[*position].clone()).collect();
-        if let Err(error) = document.replica.apply(&accepted) {
-            // What Automerge made of it is unknown: forget it, the store has the last good state.
-            self.forget(id);
-            return Ok(Err(Refusal::Unreadable { what: error.to_string() }));
-        }
-        let row = match document.replica.row() {
-            Ok(row) => row,
-            Err(error) => {
+        let taken = document.take(id, &known, &verdict, (&mut self.authors, &self.roster), outcome);
+        let (row, spilled) = match taken {
+            Ok(taken) => taken,
+            Err(what) => {
+                // What Automerge made of it is unknown: forget it, the store has the last good state.
                 self.forget(id);
-                return Ok(Err(Refusal::Unreadable { what: error.to_string() }));
+                return Ok(Err(Refusal::Unreadable { what }));
             }
         };
-        let mut owners = BTreeMap::new();
-        for tip in &verdict.tips {
-            let author = tip.tip().author;
-            let (number, is_new) = self.authors.number((author.device, author.grant));
-            if is_new {
-                put_author(&mut outcome.batch, number, (author.device, author.grant));
-            }
-            owners.insert(tip.replica(), (number, author.incarnation));
-        }
-        let mut spilled = Vec::new();
-        for position in &verdict.accepted {
-            let header = &headers[*position];
-            let (author, incarnation) = owners[&header.replica];
-            document.index.accept(header);
-            spilled.extend(document.record.append(&Appended {
-                author,
-                incarnation,
-                seq: header.seq,
-                change: header.hash,
-                bytes: &bytes[*position],
-            }));
-            // Checkpoints on the way are kept with the newest.
-            if let Some(tip) = tips.iter().find(|tip| tip.tip().change == header.hash) {
-                let tip = TipRecord { seq: header.seq, signature: tip.tip().signature };
-                document.record.keep_tip(author, incarnation, tip);
-            }
-        }
-        if healing {
-            self.heal(id, outcome);
+        let own = DeviceId(self.device.public());
+        let is_ours = |author: &Author| author.device == own && author.incarnation == self.incarnation;
+        if healing || verdict.tips.iter().any(|tip| is_ours(&tip.tip().author)) {
+            self.quarantined.remove(&id);
+            self.renew(outcome);
         }
         self.finish(id, before, (row, spilled), outcome)?;
         Ok(refusal.map_or(Ok(()), Err))
@@ -127,17 +104,92 @@ impl Documents {
         }
     }
 
-    /// A damaged document came back from a peer. What we had written last may not be in it, so we go on under a new
-    /// incarnation: no sequence number is used twice.
-    fn heal(&mut self, id: DocumentId, outcome: &mut Outcome) {
-        self.quarantined.remove(&id);
+    /// C8 for each author who vouches for some of the changes. What a cut has of the end of a chain vouches for it too.
+    pub(super) fn accepts(
+        &mut self,
+        id: DocumentId,
+        known: &mut Known,
+    ) -> Result<BTreeMap<Author, Result<Vec<Bound>, Refusal>>, StoreError> {
+        let authors: BTreeSet<Author> = known.tips.iter().map(|tip| tip.tip().author).collect();
+        let mut accepts = BTreeMap::new();
+        for author in authors {
+            if self.lenient {
+                accepts.insert(author, Ok(Vec::new()));
+                continue;
+            }
+            let (bounds, tips) = self.manifests.judge(&self.roster, &author, id)?;
+            accepts.insert(author, bounds);
+            let is_here = |tip: &&Tip| known.headers.iter().any(|header| header.hash == tip.change);
+            let verified = tips.iter().filter(is_here).filter_map(|tip| tip.verify(self.group, id).ok());
+            let verified: Vec<_> = verified.collect();
+            known.tips.extend(verified);
+        }
+        Ok(accepts)
+    }
+
+    /// Goes on under a new incarnation, so that no sequence number is used twice: a damaged document came back from a
+    /// peer, and what we had written last may not be in it; a peer has what we wrote and do not have; or what we wrote
+    /// was cut.
+    pub(super) fn renew(&mut self, outcome: &mut Outcome) {
         self.incarnation = self.clock.random_u64();
         outcome.batch.put(keys::INCARNATION, keys::incarnation(self.crashes, self.incarnation));
     }
 }
 
+impl Document {
+    /// Takes what was accepted: into Automerge, index and record. Says what Automerge made of it otherwise; then the
+    /// document must be dropped.
+    pub(super) fn take(
+        &mut self,
+        id: DocumentId,
+        known: &Known,
+        verdict: &Verdict,
+        (authors, roster): (&mut Authors, &Roster),
+        outcome: &mut Outcome,
+    ) -> Result<(Row, Vec<Spilled>), String> {
+        let accepted: Vec<_> = verdict.accepted.iter().map(|place| known.bytes[*place].clone()).collect();
+        self.replica.apply(&accepted).map_err(|error| error.to_string())?;
+        let row = self.replica.row().map_err(|error| error.to_string())?;
+        let mut owners = BTreeMap::new();
+        for tip in &verdict.tips {
+            let (replica, author) = (tip.replica(), tip.tip().author);
+            let number = put_author(authors, roster, (author.device, author.grant), &mut outcome.batch);
+            if self.index.length(&replica) == 0 {
+                outcome.batch.put(keys::written(number, author.incarnation, id), []);
+            }
+            owners.insert(replica, (number, author.incarnation));
+        }
+        let mut spilled = Vec::new();
+        for place in &verdict.accepted {
+            let header = &known.headers[*place];
+            let (author, incarnation) = owners[&header.replica];
+            self.index.accept(header);
+            spilled.extend(self.record.append(&Appended {
+                author,
+                incarnation,
+                seq: header.seq,
+                change: header.hash,
+                bytes: &known.bytes[*place],
+            }));
+            // Checkpoints on the way are kept with the newest.
+            if let Some(tip) = known.tips.iter().find(|tip| tip.tip().change == header.hash) {
+                self.record.keep_tip(author, incarnation, TipRecord::of(tip.tip()));
+            }
+        }
+        Ok((row, spilled))
+    }
+}
+
+/// Changes of one document, and what vouches for them.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) headers: Vec<ChangeHeader>,
+    pub(super) bytes: Vec<Vec<u8>>,
+    pub(super) tips: Vec<VerifiedTip>,
+}
+
 /// Reads the changes of a message without handing a byte to Automerge.
-fn read_message(message: &[u8]) -> Result<(Vec<ChangeHeader>, Vec<Vec<u8>>), Refusal> {
+fn read_message(message: &[u8]) -> Result<Known, Refusal> {
     let malformed = |what: String| Refusal::Unreadable { what };
     if message.len() > SYNC_MESSAGE_BYTES_MAX {
         return Err(malformed(format!("message of {} bytes", message.len())));
@@ -145,7 +197,8 @@ fn read_message(message: &[u8]) -> Result<(Vec<ChangeHeader>, Vec<Vec<u8>>), Ref
     let message = SyncMessage::decode(message).map_err(|error| malformed(error.to_string()))?;
     let headers: Result<Vec<_>, _> =
         message.changes.iter().map(|change| ChangeHeader::read(change)).collect();
-    Ok((headers.map_err(|error| malformed(error.to_string()))?, message.changes))
+    let headers = headers.map_err(|error| malformed(error.to_string()))?;
+    Ok(Known { headers, bytes: message.changes, tips: Vec::new() })
 }
 
 /// Rebuilds the tips that came with changes and checks each signature once.

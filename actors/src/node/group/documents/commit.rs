@@ -8,6 +8,7 @@ use super::{Document, Documents, Outcome, put_author};
 use crate::edit::{EditError, RowEdit};
 use crate::node::group::record::{Appended, TipRecord};
 use crate::node::group::replica::ReadError;
+use crate::node::keys;
 use crate::node::store::StoreError;
 
 /// What one row is to become.
@@ -183,9 +184,10 @@ impl Documents {
             }
         };
         let tip = Tip::sign(self.group, id, author, header.seq, header.hash, &self.device);
-        let (number, is_new) = self.authors.number((author.device, author.grant));
-        if is_new {
-            put_author(&mut outcome.batch, number, (author.device, author.grant));
+        let whose = (author.device, author.grant);
+        let number = put_author(&mut self.authors, &self.roster, whose, &mut outcome.batch);
+        if header.seq == 1 {
+            outcome.batch.put(keys::written(number, author.incarnation, id), []);
         }
         document.index.accept(&header);
         let spilled = document.record.append(&Appended {
@@ -195,11 +197,7 @@ impl Documents {
             change: header.hash,
             bytes: &change.bytes,
         });
-        document.record.keep_tip(
-            number,
-            author.incarnation,
-            TipRecord { seq: tip.seq, signature: tip.signature },
-        );
+        document.record.keep_tip(number, author.incarnation, TipRecord::of(&tip));
         let row = match document.replica.row() {
             Ok(row) => row,
             Err(cause) => {

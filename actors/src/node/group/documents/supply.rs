@@ -27,7 +27,8 @@ impl Documents {
         let Some(record) = self.record(id)? else { return Ok(None) };
         let Some(ids) = record.replica_ids(self.group, id, &self.authors) else { return Ok(None) };
         let have_of = |replica: &ReplicaId| {
-            wanted.have.binary_search_by_key(replica, |mark| mark.replica).map_or(0, |at| wanted.have[at].seq)
+            let at = wanted.have.binary_search_by_key(replica, |mark| mark.replica).ok();
+            at.map(|at| wanted.have[at]).filter(|have| !have.is_undecided()).map_or(0, |have| have.seq)
         };
         let have: Vec<u64> = ids.iter().map(have_of).collect();
         let (chunks, inline) = record.runs_beyond(&have);
@@ -142,11 +143,17 @@ impl session::Documents for Documents {
         self.marks_of(document)
     }
 
+    fn asks(&mut self, document: DocumentId) -> Result<Vec<Mark>, StoreError> {
+        self.undecided_as_missing(document)
+    }
+
     fn supply(&mut self, wanted: Vec<Wanted>, bytes: usize) -> Result<Supply, StoreError> {
         let mut supply = Supply::default();
         let mut used = 0;
         for wanted in wanted {
-            if used >= bytes || self.unstored.contains_key(&wanted.document) {
+            let waits =
+                self.unstored.contains_key(&wanted.document) || self.is_to_be_rejudged(wanted.document)?;
+            if used >= bytes || waits {
                 supply.later.push(wanted);
                 continue;
             }
