@@ -308,7 +308,8 @@ impl GroupError {
                 | ChangeError::NotContestable(_)
                 | ChangeError::NotVoided(_) => ErrorKind::NotFound,
                 ChangeError::Refused(_)
-                | ChangeError::NeedsCut(_)
+                | ChangeError::NeedsCut { .. }
+                | ChangeError::TakesAll(_)
                 | ChangeError::NobodyInCharge
                 | ChangeError::NotAnOwner { .. }
                 | ChangeError::NoHeir(_)

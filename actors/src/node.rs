@@ -139,8 +139,8 @@ impl NodeHandle {
     /// [`StartError`] when a branch cannot start; what had started is stopped again.
     pub async fn start(arguments: NodeArguments) -> Result<Self, StartError> {
         let slot = Slot::default();
-        let membership = MembershipHandle::default();
         let groups = Groups::default();
+        let membership = MembershipHandle::new(arguments.store.clone(), groups.clone());
         let user = UserId(arguments.user.public());
         let handle = Self {
             slot: slot.clone(),

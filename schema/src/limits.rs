@@ -35,6 +35,10 @@ const _: () = assert!(MAILBOX_BYTES_MAX >= FRAME_BYTES_MAX, "a larger frame woul
 pub const OP_BYTES_MAX: usize = 64 << 10;
 /// Parents of one op; above that its author first signs merging ops.
 pub const OP_PARENTS_MAX: usize = 256;
+/// Ops of one peer that wait for their parents or manifests; more are dropped and asked for again.
+pub const PENDING_OPS_MAX: usize = 256;
+/// The same in bytes.
+pub const PENDING_OPS_BYTES_MAX: usize = 4 << 20;
 /// Founders of a group.
 pub const FOUNDERS_MAX: usize = 4;
 /// Ids in a flat ledger comparison.

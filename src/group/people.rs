@@ -162,6 +162,6 @@ impl Group {
     }
 
     async fn say(&self, saying: Saying) -> Result<OpId, GroupError> {
-        Ok(self.node.handle().membership().say(self.id(), saying).await?)
+        Ok(self.node.handle().membership().say(self.id(), saying, |_| {}).await?)
     }
 }

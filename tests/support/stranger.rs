@@ -23,7 +23,7 @@ use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::Ledger;
 use schema::limits::{FRAME_BYTES_MAX, SYNC_MESSAGE_BYTES_MAX};
 use schema::session::frame::{SessionFrame, Unit, Units};
-use schema::session::ledger::{LedgerEffect, LedgerFrame, LedgerSession};
+use schema::session::ledger::{Attachments, LedgerEffect, LedgerFrame, LedgerSession, Taken};
 use schema::session::{Documents, Effect, Input, Session, Supply, Wanted};
 use schema::sync_message::SyncMessage;
 use schema::{DeviceId, DocumentId, GroupId, OpId, codec, hello};
@@ -166,6 +166,21 @@ impl Documents for Shelf {
     }
 }
 
+/// It has no manifests, and admits every op without.
+struct Pages;
+
+impl Attachments for Pages {
+    type Error = Infallible;
+
+    fn list(&mut self, _: &[u8; 32]) -> Result<Option<Vec<[u8; 32]>>, Infallible> {
+        Ok(None)
+    }
+
+    fn page(&mut self, _: &[u8; 32]) -> Result<Option<Vec<u8>>, Infallible> {
+        Ok(None)
+    }
+}
+
 /// A stranger that has become a member: it keeps the ledger and speaks the session.
 pub(crate) struct Member {
     pub(crate) stranger: Stranger,
@@ -209,7 +224,8 @@ impl Member {
         };
         let certificates = vec![member.stranger.identity.certificate.envelope().clone()];
         let introduction = LedgerSession::grown(Vec::new(), certificates, Vec::new());
-        member.follow([effects, vec![introduction]].concat()).await;
+        let introduction = introduction.into_iter().map(LedgerEffect::Send).collect();
+        member.follow([effects, introduction].concat()).await;
         member
     }
 
@@ -219,8 +235,9 @@ impl Member {
             if let LinkFrame::Group { body, .. } = frame {
                 match codec::decode(&body, FRAME_BYTES_MAX).unwrap() {
                     GroupFrame::Ledger(frame) => {
-                        let effects = self.talk.frame(frame, &self.ledger);
-                        self.follow(effects).await;
+                        let (now, mut none) = (self.stranger.clock.now(), Pages);
+                        let effects = self.talk.frame(now, frame, &self.ledger, &mut none);
+                        self.follow(effects.unwrap()).await;
                     }
                     GroupFrame::Part { more, bytes } => {
                         self.parts.extend(bytes);
@@ -248,8 +265,13 @@ impl Member {
                         self.ledger.admit_certificate(certificate).unwrap();
                     }
                     assert!(revocations.is_empty());
-                    effects.extend(self.talk.admitted(last, false, &self.ledger));
+                    let (now, taken) = (self.stranger.clock.now(), Taken { last, held: Vec::new() });
+                    effects.extend(self.talk.admitted(now, taken, &self.ledger, &mut Pages).unwrap());
                 }
+                other @ (LedgerEffect::KeepList { .. }
+                | LedgerEffect::KeepPage { .. }
+                | LedgerEffect::Attached { .. }
+                | LedgerEffect::Later) => panic!("{other:?}"),
                 LedgerEffect::Agreed { in_sync } => {
                     let (now, era) = (self.stranger.clock.now(), self.stranger.clock.random_u64());
                     let (session, effects) =

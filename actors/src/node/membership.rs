@@ -7,6 +7,8 @@
 //! An op is durable before anybody is told; gates close in the handler that admits it.
 
 mod admit;
+mod attachments;
+mod cut;
 mod devices;
 mod handle;
 mod intents;
@@ -14,7 +16,7 @@ mod links;
 mod people;
 mod tickets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -22,7 +24,7 @@ use schema::device::DeviceIdentity;
 use schema::frame::{DeclineReason, Hello, Join};
 use schema::key::SigningKey;
 pub use schema::ledger::InviteStanding;
-use schema::ledger::{Ledger, Role};
+use schema::ledger::{Ledger, ManifestRef, Role};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::Envelope;
 use schema::ticket::Ticket;
@@ -53,7 +55,13 @@ enum Message {
     /// Found a group.
     Create { name: String, recovery: Option<UserId>, reply: RpcReplyPort<Result<GroupId, ChangeError>> },
     /// Say something about members or invitations.
-    Say { group: GroupId, saying: Saying, reply: RpcReplyPort<Result<OpId, ChangeError>> },
+    Say {
+        group: GroupId,
+        saying: Saying,
+        /// Where it needs one.
+        cut: Option<ManifestRef>,
+        reply: RpcReplyPort<Result<OpId, ChangeError>>,
+    },
     /// Every op about a member.
     Log { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
     /// The ops about members that came to nothing and are not so all the same.
@@ -92,10 +100,14 @@ enum Message {
     Declined { link: LinkId, tokens: ([u8; 32], [u8; 32]), reason: DeclineReason, _permit: Permit },
     /// A frame of a ledger session.
     Ledger { link: LinkId, group: GroupId, frame: LedgerFrame, _permit: Permit },
+    /// A ledger session was to be stepped again.
+    Resume { link: LinkId, group: GroupId },
+    /// A peer may have owed a page for too long.
+    Wake,
     /// List the devices of this user.
     Devices(RpcReplyPort<Vec<Device>>),
-    /// Take a device of this user back.
-    RevokeDevice { device: DeviceId, reply: RpcReplyPort<Result<(), ChangeError>> },
+    /// Take a device of this user back; answered with where its changes are to be cut.
+    RevokeDevice { device: DeviceId, reply: RpcReplyPort<Result<(UserId, Vec<GroupId>), ChangeError>> },
     /// Fail, for tests.
     Fail,
 }
@@ -120,7 +132,15 @@ pub(crate) struct Entry {
     pub(crate) ledger: Ledger,
     pub(crate) wanted: bool,
     tickets: Tickets,
+    /// Manifests that were checked since the node started. Ops that were taken before may name others.
+    attached: BTreeSet<ManifestRef>,
     space: SpaceHandle,
+}
+
+impl Entry {
+    fn new(ledger: Ledger, tickets: Tickets, space: SpaceHandle) -> Self {
+        Self { ledger, wanted: false, tickets, attached: BTreeSet::new(), space }
+    }
 }
 
 pub(crate) type Entries = BTreeMap<GroupId, Entry>;
@@ -132,13 +152,16 @@ struct State {
     links: Links,
     /// Until kept tickets are shown again.
     alarm: JoinSet<()>,
+    /// Until a peer has owed a page for too long.
+    watch: JoinSet<()>,
 }
 
 impl State {
     /// Reads every ledger back; makes the personal group at the first start.
     async fn replay(handle: MembershipHandle, arguments: Arguments) -> Result<Self, ActorProcessingErr> {
         let links = Links::new(arguments.clone());
-        let mut state = Self { handle, arguments, entries: BTreeMap::new(), links, alarm: JoinSet::new() };
+        let (entries, alarm, watch) = (BTreeMap::new(), JoinSet::new(), JoinSet::new());
+        let mut state = Self { handle, arguments, entries, links, alarm, watch };
         for name in state.arguments.store.spaces()? {
             let Some(group) = keys::group_of(&name) else { continue };
             if group != state.arguments.personal {
@@ -202,7 +225,7 @@ impl State {
             let space = self.arguments.store.space(&keys::space(group))?;
             let ledger = replay_ledger(group, &space)?;
             let tickets = Tickets::read(&space)?;
-            self.entries.insert(group, Entry { ledger, wanted: false, tickets, space });
+            self.entries.insert(group, Entry::new(ledger, tickets, space));
         }
         Ok(self.entries.get_mut(&group).expect("just inserted"))
     }
@@ -219,7 +242,7 @@ impl State {
         let mut batch = Batch::default();
         put_op(&mut batch, 0, create.envelope());
         self.arguments.store.write(&space, batch).await?;
-        self.entries.insert(group, Entry { ledger, wanted: false, tickets: Tickets::default(), space });
+        self.entries.insert(group, Entry::new(ledger, Tickets::default(), space));
         self.take(group, Gained::default(), None, false).await?;
         self.publish(group);
         Ok(group)
@@ -311,7 +334,9 @@ impl Actor for Membership {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::Create { name, recovery, reply } => report(reply, state.create(name, recovery).await)?,
-            Message::Say { group, saying, reply } => report(reply, state.say(group, saying).await)?,
+            Message::Say { group, saying, cut, reply } => {
+                report(reply, state.say(group, saying, cut).await)?;
+            }
             Message::Log { group, reply } => {
                 answer(reply, state.entries.get(&group).map(Entry::log).unwrap_or_default());
             }
@@ -344,6 +369,8 @@ impl Actor for Membership {
                 state.declined(link, tokens, reason).await?
             }
             Message::Ledger { link, group, frame, _permit } => state.ledger(link, group, frame).await?,
+            Message::Resume { link, group } => state.resume(link, group).await?,
+            Message::Wake => state.wake(),
             Message::Devices(reply) => answer(reply, state.devices()),
             Message::RevokeDevice { device, reply } => report(reply, state.revoke_device(device).await)?,
             Message::Fail => return Err("failed on request".into()),

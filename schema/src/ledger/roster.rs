@@ -179,6 +179,11 @@ impl Roster {
         self.revoked.contains_key(&(user, device)) || self.is_withdrawn(user, device)
     }
 
+    /// Whether a counting op says up to where the device's changes stay.
+    pub fn is_cut(&self, user: UserId, device: DeviceId) -> bool {
+        self.revoked.get(&(user, device)).is_some_and(|cuts| !cuts.is_empty())
+    }
+
     /// Whether its user took the device back: for ever, and in all groups.
     pub fn is_withdrawn(&self, user: UserId, device: DeviceId) -> bool {
         self.withdrawn.contains(&(user, device))

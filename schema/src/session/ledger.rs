@@ -1,21 +1,26 @@
 //! Brings two ledgers of one group together, before its documents.
 //!
 //! Each side names its heads. Where the hashes differ each pulls what it lacks, naming what it has; new ops are
-//! pushed as they come. A side that is not (yet) a member has nothing to give and only pulls.
+//! pushed as they come. A side that is not (yet) a member has nothing to give and only pulls. An op that names a
+//! manifest waits for its pages, which whoever pushed it is asked for.
+
+mod attach;
 
 use std::collections::BTreeSet;
 
 use bincode::{Decode, Encode};
 
+use self::attach::Attach;
+pub use self::attach::Held;
+use super::{SessionFault, StepError};
 use crate::OpId;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, ManifestRef};
 use crate::limits::LEDGER_IDS_MAX;
 use crate::signed::Envelope;
+use crate::time::Timestamp;
 
-/// Envelopes of one Push frame, bytes: half a frame.
+/// Envelopes of one Push frame, bytes: half a frame; one op is at most 64 KiB.
 const PUSH_BYTES: usize = 512 << 10;
-/// Certificates or revocations of one Push frame, some 300 bytes each: half a frame.
-const PUSH_SIDE: usize = 1_500;
 
 /// What one side says to the other.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -41,6 +46,49 @@ pub enum LedgerFrame {
         /// Nothing of the answer follows.
         last: bool,
     },
+    /// Send me the list of a manifest's pages.
+    WantPages {
+        /// The manifest's.
+        root: [u8; 32],
+    },
+    /// Here it is.
+    Pages {
+        /// The manifest's.
+        root: [u8; 32],
+        /// The hashes of its pages, in order; at most [`PAGES_MAX`](crate::ledger::cut::PAGES_MAX).
+        pages: Vec<[u8; 32]>,
+    },
+    /// Send me a page of a manifest.
+    WantPage {
+        /// Its hash.
+        page: [u8; 32],
+    },
+    /// Here it is.
+    Page {
+        /// At most [`MANIFEST_PAGE_BYTES_MAX`](crate::limits::MANIFEST_PAGE_BYTES_MAX).
+        bytes: Vec<u8>,
+    },
+    /// I do not have what you want: ask others.
+    Lacking {
+        /// The root or hash that was named.
+        name: [u8; 32],
+    },
+}
+
+/// The pages of manifests that are here, some perhaps of a list that is not whole yet; every call is short.
+pub trait Attachments {
+    /// Why a read may fail: a disk, in life.
+    type Error;
+    /// The hashes of a manifest's pages; none when they are not here, or damaged.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn list(&mut self, root: &[u8; 32]) -> Result<Option<Vec<[u8; 32]>>, Self::Error>;
+    /// A page; none when it is not here, or damaged.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn page(&mut self, page: &[u8; 32]) -> Result<Option<Vec<u8>>, Self::Error>;
 }
 
 /// What a ledger session wants done, in order.
@@ -59,11 +107,41 @@ pub enum LedgerEffect {
         /// The pull is answered.
         last: bool,
     },
+    /// Make the list of a manifest's pages durable: should the link end, it goes on from there.
+    KeepList {
+        /// The manifest's.
+        root: [u8; 32],
+        /// The hashes of its pages, in order.
+        pages: Vec<[u8; 32]>,
+    },
+    /// Make a page durable.
+    KeepPage {
+        /// Its hash.
+        page: [u8; 32],
+        /// The page.
+        bytes: Vec<u8>,
+    },
+    /// A manifest is here, every page of it, and it is what it is called: ops that name it may be admitted.
+    Attached {
+        /// Which.
+        manifest: ManifestRef,
+    },
+    /// Call [`LedgerSession::resume`] after whatever else is to be done: pages of ours are still to be read.
+    Later,
     /// Everything that the peer had is here: the documents may follow.
     Agreed {
         /// The documents are equal too.
         in_sync: bool,
     },
+}
+
+/// What became of an [`LedgerEffect::Admit`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// The effect's.
+    pub last: bool,
+    /// The ops that wait for others or for a manifest, in the order in which they came.
+    pub held: Vec<Held>,
 }
 
 /// One group's ledger conversation over one link.
@@ -72,13 +150,20 @@ pub struct LedgerSession {
     /// The peer knows our hash: from a Summary, or from the Hello of two that were in sync.
     said: bool,
     pulling: bool,
+    /// All that the peer has was named to us.
+    answered: bool,
     agreed: bool,
+    attach: Attach,
+    /// The last push brought certificates or revocations, which may have come before the ops that they need.
+    sides: bool,
+    /// Something was dropped while ops waited: the peer is to be asked once more.
+    again: bool,
 }
 
 impl LedgerSession {
     /// Opens the conversation; `in_sync` when both Hellos carried the same hash.
     pub fn open(in_sync: bool, ledger: &Ledger) -> (Self, Vec<LedgerEffect>) {
-        let session = Self { said: !in_sync, pulling: false, agreed: in_sync };
+        let session = Self { said: !in_sync, answered: in_sync, agreed: in_sync, ..Self::default() };
         let effect = if in_sync {
             LedgerEffect::Agreed { in_sync }
         } else {
@@ -88,40 +173,116 @@ impl LedgerSession {
     }
 
     /// Takes a frame of the peer.
-    pub fn frame(&mut self, frame: LedgerFrame, ledger: &Ledger) -> Vec<LedgerEffect> {
+    ///
+    /// # Errors
+    /// [`StepError::Fault`] ends the link.
+    pub fn frame<S: Attachments>(
+        &mut self,
+        now: Timestamp,
+        frame: LedgerFrame,
+        ledger: &Ledger,
+        store: &mut S,
+    ) -> Result<Vec<LedgerEffect>, StepError<S::Error>> {
+        let mut effects = Vec::new();
         match frame {
             LedgerFrame::Summary { hash } => {
-                let mut effects = Vec::new();
                 // We thought that both were in sync; the peer knew better, and waits for our word.
                 if !std::mem::replace(&mut self.said, true) {
                     effects.push(LedgerEffect::Send(LedgerFrame::Summary { hash: ledger.hash() }));
                 }
-                effects.extend(if hash == ledger.hash() { self.agree() } else { self.pull(ledger) });
-                effects
+                if hash == ledger.hash() {
+                    self.answered = true;
+                } else {
+                    self.pull(ledger, &mut effects);
+                }
             }
-            LedgerFrame::Pull { have } => answer(&have.into_iter().collect(), ledger),
+            LedgerFrame::Pull { have } => effects = answer(&have.into_iter().collect(), ledger),
             LedgerFrame::Push { ops, certificates, revocations, last } => {
-                vec![LedgerEffect::Admit { ops, certificates, revocations, last: last && self.pulling }]
+                self.sides = !certificates.is_empty() || !revocations.is_empty();
+                let last = last && self.pulling;
+                return Ok(vec![LedgerEffect::Admit { ops, certificates, revocations, last }]);
             }
+            LedgerFrame::WantPages { root } => {
+                let pages = store.list(&root).map_err(StepError::Local)?;
+                effects.push(LedgerEffect::Send(match pages {
+                    Some(pages) => LedgerFrame::Pages { root, pages },
+                    None => LedgerFrame::Lacking { name: root },
+                }));
+            }
+            LedgerFrame::WantPage { page } => {
+                let bytes = store.page(&page).map_err(StepError::Local)?;
+                effects.push(LedgerEffect::Send(match bytes {
+                    Some(bytes) => LedgerFrame::Page { bytes },
+                    None => LedgerFrame::Lacking { name: page },
+                }));
+            }
+            LedgerFrame::Pages { root, pages } => self.attach.listed(now, root, pages, &mut effects)?,
+            LedgerFrame::Page { bytes } => self.attach.page(now, bytes, &mut effects)?,
+            LedgerFrame::Lacking { name } => self.attach.lacks(now, name)?,
+        }
+        self.go_on(now, ledger, store, effects)
+    }
+
+    /// After an [`LedgerEffect::Admit`].
+    ///
+    /// # Errors
+    /// As [`frame`](Self::frame).
+    pub fn admitted<S: Attachments>(
+        &mut self,
+        now: Timestamp,
+        Taken { last, held }: Taken,
+        ledger: &Ledger,
+        store: &mut S,
+    ) -> Result<Vec<LedgerEffect>, StepError<S::Error>> {
+        let mut effects = Vec::new();
+        let sides = std::mem::take(&mut self.sides);
+        let all = self.attach.hold(held);
+        self.pulling &= !last;
+        self.answered |= last;
+        self.again |= self.attach.is_waiting() && (sides || !all);
+        if !all && !last && !self.attach.is_waiting() {
+            self.pull(ledger, &mut effects);
+        }
+        self.go_on(now, ledger, store, effects)
+    }
+
+    /// After an [`LedgerEffect::Later`].
+    ///
+    /// # Errors
+    /// As [`frame`](Self::frame).
+    pub fn resume<S: Attachments>(
+        &mut self,
+        now: Timestamp,
+        ledger: &Ledger,
+        store: &mut S,
+    ) -> Result<Vec<LedgerEffect>, StepError<S::Error>> {
+        self.attach.resume();
+        self.go_on(now, ledger, store, Vec::new())
+    }
+
+    /// When the session wants to be [woken](Self::wake).
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        self.attach.wake_at()
+    }
+
+    /// The time has come.
+    ///
+    /// # Errors
+    /// [`SessionFault::Stalled`] when the peer has owed a list or page for too long.
+    pub fn wake(&self, now: Timestamp) -> Result<(), SessionFault> {
+        match self.wake_at() {
+            Some(at) if at <= now => Err(SessionFault::Stalled),
+            _ => Ok(()),
         }
     }
 
-    /// After an [`LedgerEffect::Admit`]: `missing` when parents of an op are unknown here.
-    pub fn admitted(&mut self, last: bool, missing: bool, ledger: &Ledger) -> Vec<LedgerEffect> {
-        if last {
-            self.pulling = false;
-            return self.agree();
-        }
-        if missing { self.pull(ledger) } else { Vec::new() }
-    }
-
-    /// Pushes what our ledger gained, other than from this peer.
+    /// The frames that push what our ledger gained, other than from this peer.
     pub fn grown(
         ops: Vec<Envelope>,
         certificates: Vec<Envelope>,
         revocations: Vec<Envelope>,
-    ) -> LedgerEffect {
-        LedgerEffect::Send(LedgerFrame::Push { ops, certificates, revocations, last: false })
+    ) -> Vec<LedgerFrame> {
+        pushes(ops, certificates, revocations)
     }
 
     /// The documents may be spoken of.
@@ -129,49 +290,75 @@ impl LedgerSession {
         self.agreed
     }
 
-    fn pull(&mut self, ledger: &Ledger) -> Vec<LedgerEffect> {
-        if std::mem::replace(&mut self.pulling, true) {
-            return Vec::new();
+    fn pull(&mut self, ledger: &Ledger, effects: &mut Vec<LedgerEffect>) {
+        if !std::mem::replace(&mut self.pulling, true) {
+            let have = ledger.ids().take(LEDGER_IDS_MAX).collect();
+            effects.push(LedgerEffect::Send(LedgerFrame::Pull { have }));
         }
-        let have = ledger.ids().take(LEDGER_IDS_MAX).collect();
-        vec![LedgerEffect::Send(LedgerFrame::Pull { have })]
     }
 
-    fn agree(&mut self) -> Vec<LedgerEffect> {
-        if std::mem::replace(&mut self.agreed, true) {
-            Vec::new()
-        } else {
-            vec![LedgerEffect::Agreed { in_sync: false }]
+    /// Goes on with what is fetched; once nothing waits, asks again for what was dropped, or agrees.
+    fn go_on<S: Attachments>(
+        &mut self,
+        now: Timestamp,
+        ledger: &Ledger,
+        store: &mut S,
+        mut effects: Vec<LedgerEffect>,
+    ) -> Result<Vec<LedgerEffect>, StepError<S::Error>> {
+        let was_waiting = self.attach.is_waiting();
+        self.attach.pump(now, store, &mut effects)?;
+        if was_waiting || self.pulling {
+            return Ok(effects);
         }
+        if std::mem::take(&mut self.again) {
+            self.pull(ledger, &mut effects);
+        } else if self.answered && !std::mem::replace(&mut self.agreed, true) {
+            effects.push(LedgerEffect::Agreed { in_sync: false });
+        }
+        Ok(effects)
     }
 }
 
 fn answer(have: &BTreeSet<OpId>, ledger: &Ledger) -> Vec<LedgerEffect> {
-    let mut effects = Vec::new();
-    let mut ops = Vec::new();
-    let mut bytes = 0;
-    for envelope in ledger.ops_missing_from(have) {
-        bytes += envelope.payload.len() + 80;
-        ops.push(envelope);
-        if bytes >= PUSH_BYTES {
-            bytes = 0;
-            effects.push(LedgerSession::grown(std::mem::take(&mut ops), Vec::new(), Vec::new()));
-        }
-    }
-    effects.push(LedgerSession::grown(ops, Vec::new(), Vec::new()));
-    let (certificates, revocations): (Vec<_>, Vec<_>) =
+    let (certificates, revocations) =
         (ledger.certificates().cloned().collect(), ledger.revocations().cloned().collect());
-    for some in certificates.chunks(PUSH_SIDE) {
-        effects.push(LedgerSession::grown(Vec::new(), some.to_vec(), Vec::new()));
+    let mut frames = pushes(ledger.ops_missing_from(have), certificates, revocations);
+    let (ops, certificates, revocations) = (Vec::new(), Vec::new(), Vec::new());
+    frames.push(LedgerFrame::Push { ops, certificates, revocations, last: true });
+    frames.into_iter().map(LedgerEffect::Send).collect()
+}
+
+/// As many frames as it takes; one where it fits, so that what belongs together comes together.
+fn pushes(ops: Vec<Envelope>, certificates: Vec<Envelope>, revocations: Vec<Envelope>) -> Vec<LedgerFrame> {
+    let bytes = |some: &[Envelope]| some.iter().map(bytes).sum::<usize>();
+    let push =
+        |ops, certificates, revocations| LedgerFrame::Push { ops, certificates, revocations, last: false };
+    if bytes(&ops) + bytes(&certificates) + bytes(&revocations) <= PUSH_BYTES {
+        let is_empty = ops.is_empty() && certificates.is_empty() && revocations.is_empty();
+        return if is_empty { Vec::new() } else { vec![push(ops, certificates, revocations)] };
     }
-    for some in revocations.chunks(PUSH_SIDE) {
-        effects.push(LedgerSession::grown(Vec::new(), Vec::new(), some.to_vec()));
-    }
-    effects.push(LedgerEffect::Send(LedgerFrame::Push {
-        ops: Vec::new(),
-        certificates: Vec::new(),
-        revocations: Vec::new(),
-        last: true,
-    }));
-    effects
+    let none = Vec::new;
+    let ops = portions(ops).map(|ops| push(ops, none(), none()));
+    let certificates = portions(certificates).map(|some| push(none(), some, none()));
+    let revocations = portions(revocations).map(|some| push(none(), none(), some));
+    ops.chain(certificates).chain(revocations).collect()
+}
+
+/// Each fits half a frame.
+fn portions(envelopes: Vec<Envelope>) -> impl Iterator<Item = Vec<Envelope>> {
+    let mut envelopes = envelopes.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let mut portion = vec![envelopes.next()?];
+        let mut sum = bytes(&portion[0]);
+        while let Some(next) = envelopes.next_if(|next| sum + bytes(next) <= PUSH_BYTES) {
+            sum += bytes(&next);
+            portion.push(next);
+        }
+        Some(portion)
+    })
+}
+
+/// What an envelope takes in a frame: payload, signature and their lengths.
+fn bytes(envelope: &Envelope) -> usize {
+    envelope.payload.len() + 80
 }

@@ -4,6 +4,7 @@ use super::ANSWER_TIMEOUT;
 use super::frame::{SessionFrame, Unit, Units};
 use crate::admission::Refusal;
 use crate::digest::{Mark, Page};
+use crate::ledger::cut::BadManifest;
 use crate::{DeviceId, DocumentId, OpId};
 
 /// What a session reads from its group; every call is short.
@@ -97,6 +98,15 @@ pub enum SessionFault {
     Unexpected {
         /// Which one, and why not.
         what: &'static str,
+    },
+    /// A manifest is not what the op that names it promises: the op can never be taken.
+    #[error("op {op} names a manifest that is none")]
+    BadManifest {
+        /// The op.
+        op: OpId,
+        /// What is wrong with it.
+        #[source]
+        cause: BadManifest,
     },
     /// Nothing was answered in time.
     #[error("peer owed an answer for {} s", ANSWER_TIMEOUT.as_secs())]

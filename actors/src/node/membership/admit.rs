@@ -1,15 +1,17 @@
 //! The one way by which an op, a certificate or a revocation enters a ledger: admitted, durable, gates closed, told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use ractor::ActorProcessingErr;
 use schema::id::hash;
-use schema::ledger::{Admitted, Body, By, Invalid, Ledger, Refusal, Role};
-use schema::session::ledger::LedgerFrame;
+use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Refusal, Role};
+use schema::session::StepError;
+use schema::session::ledger::{Held, LedgerEffect, LedgerFrame, LedgerSession, Taken};
 use schema::signed::{Envelope, Signed};
-use schema::{GroupId, OpId, codec};
+use schema::{GroupId, OpId, Timestamp, codec};
+use tokio::task::JoinSet;
 
-use super::{ChangeError, State};
+use super::{ChangeError, Entry, State};
 use crate::node::connection_manager::LinkId;
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError};
@@ -37,7 +39,8 @@ impl Gained {
 /// What became of a batch of ops.
 #[derive(Default)]
 pub(super) struct Verdict {
-    missing: bool,
+    /// Ops that wait for others or for a manifest.
+    held: Vec<Held>,
     refused: Option<Refusal>,
     /// It was news that a device is out.
     withdrew: bool,
@@ -46,31 +49,27 @@ pub(super) struct Verdict {
 impl State {
     /// Signs an op of this user and takes it in.
     pub(super) async fn author(&mut self, group: GroupId, body: Body) -> Result<OpId, ChangeError> {
-        self.author_without(group, &BTreeSet::new(), body).await
+        self.author_with(group, &BTreeSet::new(), body, None).await
     }
 
-    /// Signs an op of this user as of before `rejected`, and takes it in.
-    pub(super) async fn author_without(
+    /// Signs an op of this user as of before `rejected`, with the cut where it needs one, and takes it in.
+    pub(super) async fn author_with(
         &mut self,
         group: GroupId,
         rejected: &BTreeSet<OpId>,
         body: Body,
+        cut: Option<ManifestRef>,
     ) -> Result<OpId, ChangeError> {
-        let (author, by) = (self.user(), self.by());
-        let entry = self.entries.get_mut(&group).filter(|entry| entry.wanted);
-        let ledger = &entry.ok_or(ChangeError::UnknownGroup(group))?.ledger;
-        let target = match &body {
-            Body::SetRole { user, .. } | Body::RevokeDevice { user, .. } => Some(*user),
-            _ => None,
+        let author = self.user();
+        // A device that was stolen does not shut the others out.
+        let is_own_device = matches!(body, Body::RevokeDevice { user, .. } if user == author);
+        let (by, key) = match is_own_device {
+            true => (By::User, &self.arguments.user),
+            false => (self.by(), &self.arguments.device.signing),
         };
-        let op =
-            ledger.draft_without(rejected, author, by, body).map_err(|refusal| match (refusal, target) {
-                (Refusal::Invalid { why: Invalid::Cut { needed: true, .. }, .. }, Some(user)) => {
-                    ChangeError::NeedsCut(user)
-                }
-                (refusal, _) => refusal.into(),
-            })?;
-        let op = Signed::sign(op, &self.arguments.device.signing);
+        let entry = self.entries.get(&group).filter(|entry| entry.wanted);
+        let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
+        let op = Signed::sign(entry.draft(rejected, (author, by), body, cut)?, key);
         let id = OpId(op.id());
         let gained = Gained { ops: vec![op.envelope().clone()], ..Gained::default() };
         match self.admit(group, gained, None).await? {
@@ -113,13 +112,17 @@ impl State {
         let (mut batch, mut gained, mut verdict) = (Batch::default(), Gained::default(), Verdict::default());
         for envelope in came.ops {
             let position = entry.ledger.len();
-            match entry.ledger.admit(envelope.clone()) {
+            let has = |manifest: &ManifestRef| entry.attached.contains(manifest);
+            match entry.ledger.admit_with(envelope.clone(), has) {
                 Ok(Admitted::New(_)) => {
                     put_op(&mut batch, position, &envelope);
                     gained.ops.push(envelope);
                 }
                 Ok(Admitted::Known) => {}
-                Err(Refusal::MissingParents { .. }) => verdict.missing = true,
+                Err(Refusal::MissingParents { .. }) => verdict.held.push(Held { envelope, manifest: None }),
+                Err(Refusal::MissingManifest { manifest, .. }) => {
+                    verdict.held.push(Held { envelope, manifest: Some(manifest) });
+                }
                 Err(refusal) => {
                     tracing::warn!(group = %group.short(), %refusal, "membership op refused");
                     verdict.refused = Some(refusal);
@@ -183,7 +186,8 @@ impl State {
         group: GroupId,
         ops: Vec<Envelope>,
     ) -> Result<(), StoreError> {
-        // Only who knows the group's id can present, and only valid ops are admitted; who was removed is not read.
+        // Only who knows the group's id can present, and only valid ops are admitted; who was removed is not read. Nobody
+        // is asked for a manifest before the group is open.
         let Some(entry) = self.entries.get(&group).filter(|entry| entry.wanted) else { return Ok(()) };
         if self.links.may_present(link, group, entry) {
             self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
@@ -197,11 +201,83 @@ impl State {
         group: GroupId,
         frame: LedgerFrame,
     ) -> Result<(), StoreError> {
-        let Some(came) = self.links.ledger(link, group, frame, &self.entries) else { return Ok(()) };
-        let last = came.last;
-        let verdict = self.admit(group, came.gained, Some(link)).await?;
-        self.links.admitted(link, group, last, verdict.missing, &self.entries);
+        let step = |session: &mut LedgerSession, now, entry: &Entry| {
+            session.frame(now, frame, &entry.ledger, &mut entry.shelf())
+        };
+        self.step(link, group, step).await
+    }
+
+    /// A session has left something to do.
+    pub(super) async fn resume(&mut self, link: LinkId, group: GroupId) -> Result<(), StoreError> {
+        let step = |session: &mut LedgerSession, now, entry: &Entry| {
+            session.resume(now, &entry.ledger, &mut entry.shelf())
+        };
+        self.step(link, group, step).await
+    }
+
+    /// Steps a ledger session and does what it wants.
+    async fn step(
+        &mut self,
+        link: LinkId,
+        group: GroupId,
+        step: impl FnOnce(
+            &mut LedgerSession,
+            Timestamp,
+            &Entry,
+        ) -> Result<Vec<LedgerEffect>, StepError<StoreError>>,
+    ) -> Result<(), StoreError> {
+        let mut effects = VecDeque::from(self.links.step(link, group, &self.entries, step)?);
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                LedgerEffect::Admit { ops, certificates, revocations, last } => {
+                    let gained = Gained { ops, certificates, revocations };
+                    let held = self.admit(group, gained, Some(link)).await?.held;
+                    let step = |session: &mut LedgerSession, now, entry: &Entry| {
+                        session.admitted(now, Taken { last, held }, &entry.ledger, &mut entry.shelf())
+                    };
+                    effects.extend(self.links.step(link, group, &self.entries, step)?);
+                }
+                LedgerEffect::KeepList { root, pages } => {
+                    self.keep_record(group, keys::manifest(&root), codec::encode(&pages)).await?;
+                }
+                LedgerEffect::KeepPage { page, bytes } => {
+                    self.keep_record(group, keys::page(&page), bytes).await?;
+                }
+                LedgerEffect::Attached { manifest } => {
+                    self.entries.get_mut(&group).into_iter().for_each(|entry| entry.attach(manifest));
+                }
+                LedgerEffect::Later => self.handle.resume(link, group),
+                LedgerEffect::Send(_) | LedgerEffect::Agreed { .. } => {
+                    self.links.perform(link, group, effect, &self.entries);
+                }
+            }
+        }
+        self.watch();
         Ok(())
+    }
+
+    async fn keep_record(&self, group: GroupId, key: Vec<u8>, value: Vec<u8>) -> Result<(), StoreError> {
+        let Some(entry) = self.entries.get(&group) else { return Ok(()) };
+        let mut batch = Batch::default();
+        batch.put(key, value);
+        self.arguments.store.write(&entry.space, batch).await
+    }
+
+    /// Lets those go who owe a page for too long.
+    pub(super) fn wake(&mut self) {
+        self.watch = JoinSet::new(); // its task has said its word
+        self.links.wake();
+        self.watch();
+    }
+
+    /// One pending wake-up at most. It may come early, and then the next is set.
+    fn watch(&mut self) {
+        let Some(at) = self.links.wake_at().filter(|_| self.watch.is_empty()) else { return };
+        let (clock, handle) = (self.arguments.clock.clone(), self.handle.clone());
+        self.arguments.clock.spawn_in(&mut self.watch, async move {
+            clock.sleep(at.since(clock.now())).await;
+            handle.wake();
+        });
     }
 
     pub(super) fn by(&self) -> By {

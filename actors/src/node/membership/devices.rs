@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use schema::device::{DeviceCert, UserDeviceRevocation};
-use schema::ledger::{Body, By};
+use schema::ledger::{Body, By, Role};
 use schema::signed::{Envelope, Signed};
 use schema::{DeviceId, GroupId, UserId};
 
@@ -53,8 +53,12 @@ impl State {
         devices.into_values().collect()
     }
 
-    /// Takes a device back: the personal group hears of it first, and through it all others.
-    pub(super) async fn revoke_device(&mut self, device: DeviceId) -> Result<(), ChangeError> {
+    /// Takes a device back: the personal group hears of it first, and through it all others. Where our user may say up
+    /// to where its changes stay, and has not, that is still to be said.
+    pub(super) async fn revoke_device(
+        &mut self,
+        device: DeviceId,
+    ) -> Result<(UserId, Vec<GroupId>), ChangeError> {
         if device == self.arguments.device.device() {
             return Err(ChangeError::OwnDevice);
         }
@@ -66,7 +70,15 @@ impl State {
         let gained = Gained { revocations: vec![revocation], ..Gained::default() };
         let personal = self.arguments.personal;
         self.take(personal, gained, None, true).await?;
-        Ok(self.spread_revocations(personal, true).await?)
+        self.spread_revocations(personal, true).await?;
+        let user = self.user();
+        let is_uncut = |entry: &Entry| {
+            let roster = entry.ledger.roster();
+            let may_cut = roster.role(user) >= Role::Admin && roster.is_certified(user, device);
+            entry.wanted && may_cut && !entry.is_pending(user) && !roster.is_cut(user, device)
+        };
+        let uncut = self.entries.iter().filter(|(_, entry)| is_uncut(entry)).map(|(group, _)| *group);
+        Ok((user, uncut.collect()))
     }
 
     /// What the ledgers here know of devices that were taken back: seldom more than a few.
@@ -113,7 +125,7 @@ impl Entry {
         let unsaid: Vec<_> = self.ledger.roster().withdrawn_unsaid(user).collect();
         let mut ops = Vec::new();
         for device in unsaid {
-            // No cut: what the device wrote stays, until an Admin says up to where (authority 3.5).
+            // No cut: what the device wrote stays, until an Admin, perhaps our user, says up to where (authority 3.5).
             let body = Body::RevokeDevice { user, device, cut: None };
             // Who is no member now has nothing to say, and says it when they are let in again.
             let Ok(op) = self.ledger.draft(user, By::User, body) else { continue };

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::frame::{DeclineReason, Hello, Join};
-use schema::ledger::{Refusal, Role, Roster};
+use schema::ledger::{ManifestRef, Refusal, Role, Roster};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::Envelope;
 use schema::ticket::Ticket;
@@ -18,7 +18,8 @@ use super::{Arguments, Membership, Message};
 use crate::admission::Permit;
 use crate::call::{CallError, Slot};
 use crate::node::connection_manager::{Link, LinkId};
-use crate::node::store::StoreError;
+use crate::node::group::Groups;
+use crate::node::store::{StoreError, StoreHandle};
 
 /// Whether this user takes part in a group, and may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +57,19 @@ pub enum ChangeError {
     /// The rules say no.
     #[error("membership change refused")]
     Refused(#[from] Refusal),
-    /// Members below Writer can be removed and Admins made Writers; the rest waits for cuts.
+    /// Say it again with a cut; where the group's rows are out of service there is none.
     #[error(
-        "user {0} may write: ending that needs a cut of what they wrote, which this version cannot make yet; below \
-         Writer members can be removed, and Admins can be made Writers"
+        "ending what user {user} writes needs a cut, and the rows here that it is made from are out of service"
     )]
-    NeedsCut(UserId),
+    NeedsCut {
+        /// Who writes.
+        user: UserId,
+        /// One device of theirs; `None`: all of them.
+        device: Option<DeviceId>,
+    },
+    /// Leave out fewer ops, or none.
+    #[error("as of then user {0} had written nothing, and all that they wrote since would be lost")]
+    TakesAll(UserId),
     /// Nobody to remove.
     #[error("user {0} is no member")]
     NotAMember(UserId),
@@ -115,6 +123,8 @@ pub enum ChangeError {
 #[derive(Clone)]
 pub struct MembershipHandle {
     slot: Slot<Message>,
+    pub(super) store: StoreHandle,
+    pub(super) groups: Groups,
     published: Arc<RwLock<Published>>,
 }
 
@@ -124,13 +134,12 @@ pub(super) type Published = BTreeMap<GroupId, Known>;
 /// A group, who is in it, and what people are shown of that.
 pub(crate) type Known = (GroupInfo, Arc<Roster>, Arc<People>);
 
-impl Default for MembershipHandle {
-    fn default() -> Self {
-        Self { slot: Slot::reviving(), published: Arc::default() }
-    }
-}
-
 impl MembershipHandle {
+    /// Has nobody to ask until it is started.
+    pub(crate) fn new(store: StoreHandle, groups: Groups) -> Self {
+        Self { slot: Slot::reviving(), store, groups, published: Arc::default() }
+    }
+
     /// Starts the actor under `parent` and points every clone of this handle at it.
     pub(crate) async fn start(&self, arguments: Arguments, parent: ActorCell) -> Result<ActorId, SpawnErr> {
         let (actor, _) = Actor::spawn_linked(None, Membership, (self.clone(), arguments), parent).await?;
@@ -159,15 +168,17 @@ impl MembershipHandle {
     /// # Errors
     /// [`ChangeError::Refused`] names the rule that forbids it.
     pub async fn set_role(&self, group: GroupId, user: UserId, role: Role) -> Result<OpId, ChangeError> {
-        self.say(group, Saying::SetRole { user, role, without: BTreeSet::new() }).await
+        self.say(group, Saying::SetRole { user, role, without: BTreeSet::new() }, |_| {}).await
     }
 
-    /// Says something about members or invitations; the op, the last where there are two, is durable when it returns.
-    ///
-    /// # Errors
-    /// [`ChangeError`]
-    pub async fn say(&self, group: GroupId, saying: Saying) -> Result<OpId, ChangeError> {
-        self.slot.ask(|reply| Message::Say { group, saying, reply }).await?
+    /// Says it with this cut, where it needs one.
+    pub(super) async fn say_with(
+        &self,
+        group: GroupId,
+        saying: Saying,
+        cut: Option<ManifestRef>,
+    ) -> Result<OpId, ChangeError> {
+        self.slot.ask(|reply| Message::Say { group, saying, cut, reply }).await?
     }
 
     /// Every op about a member, parents before children.
@@ -243,11 +254,8 @@ impl MembershipHandle {
         self.slot.ask(Message::Devices).await
     }
 
-    /// Takes a device of this user back, in all groups and for ever; durable in all of them when it returns.
-    ///
-    /// # Errors
-    /// [`ChangeError::UnknownDevice`], [`ChangeError::OwnDevice`].
-    pub async fn revoke_device(&self, device: DeviceId) -> Result<(), ChangeError> {
+    /// Takes a device of this user back; in which groups its changes are still to be cut.
+    pub(super) async fn withdraw(&self, device: DeviceId) -> Result<(UserId, Vec<GroupId>), ChangeError> {
         self.slot.ask(|reply| Message::RevokeDevice { device, reply }).await?
     }
 
@@ -329,6 +337,16 @@ impl MembershipHandle {
     /// Time to show kept tickets again.
     pub(super) fn ask_all(&self) {
         self.tell(Message::AskAll);
+    }
+
+    /// Time for a ledger session to go on.
+    pub(super) fn resume(&self, link: LinkId, group: GroupId) {
+        self.tell(Message::Resume { link, group });
+    }
+
+    /// Time to see who owes a page for too long.
+    pub(super) fn wake(&self) {
+        self.tell(Message::Wake);
     }
 
     pub(crate) fn ledger(&self, link: LinkId, group: GroupId, frame: LedgerFrame, permit: Permit) {

@@ -5,20 +5,23 @@
 //! ones before without a word. A member whom the peer does not know presents its grant.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::time::Duration;
 
 use schema::frame::{ByeReason, Hello, HelloGroup, LinkFrame};
 use schema::handshake::LinkRole;
 use schema::ledger::Role;
 use schema::limits::GROUPS_MAX;
-use schema::session::ledger::{LedgerEffect, LedgerFrame, LedgerSession};
-use schema::{DeviceId, GroupId, OpId, UserId, hello};
+use schema::session::ledger::{LedgerEffect, LedgerSession};
+use schema::session::{SessionFault, StepError};
+use schema::{DeviceId, GroupId, OpId, Timestamp, UserId, hello};
 
 use super::admit::Gained;
 use super::{Arguments, Entries, Entry};
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::event::Event;
 use crate::node::gate::{Channel, Gate};
+use crate::node::store::StoreError;
 
 /// Bytes of ops that a Present carries: the rest follows once the session is open.
 const PRESENT_BYTES_MAX: usize = 512 << 10;
@@ -71,12 +74,6 @@ pub(super) struct Redeemer {
     pub(super) group: GroupId,
     pub(super) user: UserId,
     pub(super) device: DeviceId,
-}
-
-/// What a ledger frame brought.
-pub(super) struct Came {
-    pub(super) gained: Gained,
-    pub(super) last: bool,
 }
 
 impl Links {
@@ -248,65 +245,78 @@ impl Links {
             }
             if let Some(open) = state.open.get(&group) {
                 let Gained { ops, certificates, revocations } = gained.clone();
-                perform(&open.channel, vec![LedgerSession::grown(ops, certificates, revocations)]);
+                for frame in LedgerSession::grown(ops, certificates, revocations) {
+                    open.channel.send_ledger(frame);
+                }
             }
         }
     }
 
-    /// Steps a ledger session; what it brought must be admitted.
-    pub(super) fn ledger(
+    /// Steps a ledger session; a peer at fault is let go.
+    pub(super) fn step(
         &mut self,
         link: LinkId,
         group: GroupId,
-        frame: LedgerFrame,
         entries: &Entries,
-    ) -> Option<Came> {
-        let open = self.links.get_mut(&link)?.open.get_mut(&group)?;
-        let effects = open.session.frame(frame, &entries.get(&group)?.ledger);
-        self.follow(link, group, effects, entries)
+        step: impl FnOnce(
+            &mut LedgerSession,
+            Timestamp,
+            &Entry,
+        ) -> Result<Vec<LedgerEffect>, StepError<StoreError>>,
+    ) -> Result<Vec<LedgerEffect>, StoreError> {
+        let open = self.links.get_mut(&link).and_then(|state| state.open.get_mut(&group));
+        let (Some(open), Some(entry)) = (open, entries.get(&group)) else { return Ok(Vec::new()) };
+        match step(&mut open.session, self.arguments.clock.now(), entry) {
+            Ok(effects) => Ok(effects),
+            Err(StepError::Local(error)) => Err(error),
+            Err(StepError::Fault(fault)) => {
+                self.fault(link, group, &fault);
+                Ok(Vec::new())
+            }
+        }
     }
 
-    pub(super) fn admitted(
-        &mut self,
-        link: LinkId,
-        group: GroupId,
-        last: bool,
-        missing: bool,
-        entries: &Entries,
-    ) {
-        let Some(entry) = entries.get(&group) else { return };
-        let Some(open) = self.links.get_mut(&link).and_then(|state| state.open.get_mut(&group)) else {
-            return;
-        };
-        let effects = open.session.admitted(last, missing, &entry.ledger);
-        self.follow(link, group, effects, entries);
+    /// When somebody will have owed a page for too long.
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        let open = self.links.values().flat_map(|state| state.open.values());
+        open.filter_map(|open| open.session.wake_at()).min()
+    }
+
+    /// Lets those go who have.
+    pub(super) fn wake(&mut self) {
+        let now = self.arguments.clock.now();
+        let stalled = self.links.iter().flat_map(|(link, state)| {
+            let stalled =
+                |(group, open): (&GroupId, &Open)| Some((*link, *group, open.session.wake(now).err()?));
+            state.open.iter().filter_map(stalled)
+        });
+        for (link, group, fault) in stalled.collect::<Vec<_>>() {
+            self.fault(link, group, &fault);
+        }
+    }
+
+    fn fault(&mut self, link: LinkId, group: GroupId, fault: &SessionFault) {
+        let Some(state) = self.links.get(&link) else { return };
+        let cause = fault.source();
+        tracing::warn!(group = %group.short(), %fault, cause, "ledger session ends");
+        state.link.close(ByeReason::Protocol);
+        self.close(link, group);
     }
 
     /// Sends; opens the document session once both ledgers agree.
-    fn follow(
-        &mut self,
-        link: LinkId,
-        group: GroupId,
-        effects: Vec<LedgerEffect>,
-        entries: &Entries,
-    ) -> Option<Came> {
-        let open = self.links.get(&link)?.open.get(&group)?;
-        for effect in effects {
-            match effect {
-                LedgerEffect::Send(frame) => open.channel.send_ledger(frame),
-                LedgerEffect::Admit { ops, certificates, revocations, last } => {
-                    return Some(Came { gained: Gained { ops, certificates, revocations }, last });
-                }
-                LedgerEffect::Agreed { in_sync } => {
-                    // Rows wait for a ledger that is the group's; who has come in opens again.
-                    let is_pending = entries.get(&group).is_none_or(|entry| entry.is_pending(self.user()));
-                    if let Some(handle) = self.arguments.groups.get(group).filter(|_| !is_pending) {
-                        handle.open(open.channel.clone(), in_sync);
-                    }
+    pub(super) fn perform(&self, link: LinkId, group: GroupId, effect: LedgerEffect, entries: &Entries) {
+        let Some(open) = self.links.get(&link).and_then(|state| state.open.get(&group)) else { return };
+        match effect {
+            LedgerEffect::Send(frame) => open.channel.send_ledger(frame),
+            LedgerEffect::Agreed { in_sync } => {
+                // Rows wait for a ledger that is the group's; who has come in opens again.
+                let is_pending = entries.get(&group).is_none_or(|entry| entry.is_pending(self.user()));
+                if let Some(handle) = self.arguments.groups.get(group).filter(|_| !is_pending) {
+                    handle.open(open.channel.clone(), in_sync);
                 }
             }
+            _ => unreachable!("the rest is not for links"),
         }
-        None
     }
 
     /// Tells each link whether anything is shared over it: who shares nothing is let go (authority 3.9). Where we asked
@@ -381,7 +391,7 @@ impl Links {
         let channel = Channel { link: state.link.clone(), gate, number };
         let (session, effects) = LedgerSession::open(in_sync, &entry.ledger);
         state.open.insert(group, Open { channel, session });
-        self.follow(link, group, effects, entries);
+        effects.into_iter().for_each(|effect| self.perform(link, group, effect, entries));
     }
 
     /// Shows a peer, who does not know us as a member, why we are one.
@@ -421,14 +431,6 @@ impl Links {
     fn close_session(&self, group: GroupId, link: LinkId) {
         if let Some(handle) = self.arguments.groups.get(group) {
             handle.close(link);
-        }
-    }
-}
-
-fn perform(channel: &Channel, effects: Vec<LedgerEffect>) {
-    for effect in effects {
-        if let LedgerEffect::Send(frame) = effect {
-            channel.send_ledger(frame);
         }
     }
 }

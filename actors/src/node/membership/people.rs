@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, Role, Standing};
-use schema::{GroupId, OpId, Timestamp, UserId};
+use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, ManifestRef, Role, Standing};
+use schema::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
 use super::{ChangeError, Entry, State};
 
@@ -18,6 +18,13 @@ pub enum Saying {
         role: Role,
         /// Said as of before these ops, so that a stronger author voids them; empty: said now.
         without: BTreeSet<OpId>,
+    },
+    /// A device of a user is out; up to where what it wrote stays is what is known here.
+    RevokeDevice {
+        /// Whose device.
+        user: UserId,
+        /// Which.
+        device: DeviceId,
     },
     /// This user's role goes to another member, and this user stays as an Admin.
     Transfer {
@@ -101,16 +108,31 @@ impl People {
 }
 
 impl State {
-    pub(super) async fn say(&mut self, group: GroupId, saying: Saying) -> Result<OpId, ChangeError> {
+    pub(super) async fn say(
+        &mut self,
+        group: GroupId,
+        saying: Saying,
+        cut: Option<ManifestRef>,
+    ) -> Result<OpId, ChangeError> {
         let me = self.user();
-        let entry = self.entries.get(&group).filter(|entry| entry.wanted);
+        let entry = self.entries.get_mut(&group).filter(|entry| entry.wanted);
         let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
+        // The group has just made it from what it has.
+        cut.into_iter().for_each(|cut| entry.attach(cut));
         let set_role = |user, role| Body::SetRole { user, role, cut: None, via: None };
         match saying {
             Saying::SetRole { user, role, without } => {
                 entry.check_set_role(me, user, role)?;
-                entry.check_as_of(&without, user, role)?;
-                self.author_without(group, &without, set_role(user, role)).await
+                entry.check_as_of(&without)?;
+                self.author_with(group, &without, set_role(user, role), cut).await
+            }
+            Saying::RevokeDevice { user, device } => {
+                entry.check_device(user, device)?;
+                if device == self.arguments.device.device() {
+                    return Err(ChangeError::OwnDevice);
+                }
+                let body = Body::RevokeDevice { user, device, cut: None };
+                self.author_with(group, &BTreeSet::new(), body, cut).await
             }
             Saying::Transfer { to } => {
                 let role = entry.check_transfer(me, to)?;
@@ -130,7 +152,7 @@ impl State {
             }
             Saying::Redo { op } => {
                 let body = entry.redo(op)?;
-                self.author(group, body).await
+                self.author_with(group, &BTreeSet::new(), body, cut).await
             }
             Saying::CloseInvite { invite } => match entry.ledger.invite(invite) {
                 None => Err(ChangeError::UnknownInvite(invite)),
@@ -156,15 +178,18 @@ impl Entry {
         if is_last { Err(ChangeError::NobodyInCharge) } else { Ok(()) }
     }
 
-    /// What is left out is here. Who writes now keeps what they wrote, though then they may have written nothing: a
-    /// removal without a cut takes it all.
-    fn check_as_of(&self, without: &BTreeSet<OpId>, user: UserId, role: Role) -> Result<(), ChangeError> {
+    /// What is left out is here.
+    fn check_as_of(&self, without: &BTreeSet<OpId>) -> Result<(), ChangeError> {
         let create = OpId(self.ledger.group().0);
-        if let Some(op) = without.iter().find(|op| **op == create || !self.ledger.contains(**op)) {
-            return Err(ChangeError::UnknownOp(*op));
+        match without.iter().find(|op| **op == create || !self.ledger.contains(**op)) {
+            Some(op) => Err(ChangeError::UnknownOp(*op)),
+            None => Ok(()),
         }
-        let takes_all = role < Role::Writer && self.ledger.roster().role(user) >= Role::Writer;
-        if takes_all && !without.is_empty() { Err(ChangeError::NeedsCut(user)) } else { Ok(()) }
+    }
+
+    fn check_device(&self, user: UserId, device: DeviceId) -> Result<(), ChangeError> {
+        let is_known = self.ledger.roster().is_certified(user, device);
+        if is_known { Ok(()) } else { Err(ChangeError::UnknownDevice(device)) }
     }
 
     /// The role that is handed over. Whoever gets it has a device in the group, or nobody might be in charge.
@@ -183,11 +208,9 @@ impl Entry {
         let voided = self.ledger.voided().into_iter().find(|voided| voided.op == op);
         let body = voided.ok_or(ChangeError::NotVoided(op))?.body;
         Ok(match body {
-            // An invitation is not used twice: now this user lets them in. A cut is there only where one is needed.
-            Body::SetRole { user, role, cut, .. } => {
-                let writes = self.ledger.roster().role(user) >= Role::Writer;
-                Body::SetRole { user, role, cut: cut.filter(|_| writes && role < Role::Writer), via: None }
-            }
+            // An invitation is not used twice: now this user lets them in. What is cut is what is known now.
+            Body::SetRole { user, role, .. } => Body::SetRole { user, role, cut: None, via: None },
+            Body::RevokeDevice { user, device, .. } => Body::RevokeDevice { user, device, cut: None },
             body => body,
         })
     }
