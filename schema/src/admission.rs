@@ -103,9 +103,15 @@ pub enum Refusal {
         /// How many are allowed.
         max: u64,
     },
-    /// C8: its author may not write, or not this far.
+    /// C8: its author may not write.
     #[error("device {} may not write this under grant {}", .author.device, .author.grant)]
     NotAllowed {
+        /// Who wrote it.
+        author: Author,
+    },
+    /// C8: the grant, or the certificate of the device, is not known here. It may come.
+    #[error("device {} under grant {} is not known", .author.device, .author.grant)]
+    UnknownAuthor {
         /// Who wrote it.
         author: Author,
     },
@@ -118,6 +124,8 @@ pub enum Refusal {
         revocation: OpId,
         /// The last change that stays; 0: nothing stays.
         seq: u64,
+        /// Which change it is: one of another branch, where it is no later.
+        got: u64,
     },
     /// The document is not the hash of group, table and key, or these cannot be.
     #[error("document does not belong to its table and key")]
@@ -140,11 +148,27 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether a peer that judges by the same membership must have refused it too, whatever else it knows.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::NotAllowed { .. }
+            | Self::PreviousNotDirect
+            | Self::StartOp { .. }
+            | Self::Dependencies { .. }
+            | Self::Misplaced
+            | Self::BadTip { .. }
+            | Self::Unreadable { .. } => true,
+            Self::BeyondCut { seq, got, .. } => got > seq,
+            _ => false,
+        }
+    }
+
     /// Whether the same change may be accepted once more is here: a tip, or another change.
     pub fn is_pending(&self) -> bool {
         matches!(
             self,
             Self::Unvouched
+                | Self::UnknownAuthor { .. }
                 | Self::UnvouchedDependency { .. }
                 | Self::MissingDependency { .. }
                 | Self::NotNow

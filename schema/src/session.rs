@@ -50,6 +50,8 @@ pub struct Session {
     /// Of the peer's opening that was heard last; one that is repeated begins nothing anew.
     their_era: Option<u64>,
     their_root: Option<[u8; 32]>,
+    /// The membership under which the peer judged when it last said its root.
+    their_state: Option<[u8; 32]>,
     /// Their root came after the last walk began, so it is worth walking.
     fresh: bool,
     /// Responder: an unequal root waits for ours.
@@ -90,6 +92,7 @@ impl Session {
         let mut session = Self::new(now, initiator, era, root);
         session.ready = in_sync;
         session.their_root = in_sync.then_some(root);
+        session.their_state = in_sync.then(|| documents.state());
         session.synced = in_sync;
         let effects = if in_sync {
             vec![Effect::Synced]
@@ -107,6 +110,7 @@ impl Session {
             ready: false,
             their_era: None,
             their_root: None,
+            their_state: None,
             fresh: false,
             answer_due: false,
             rejudged: false,
@@ -130,6 +134,11 @@ impl Session {
     /// Both sides had equal documents when they last compared, and nothing has moved since.
     pub fn is_synced(&self) -> bool {
         self.synced
+    }
+
+    /// Whether the peer judges by this membership, as far as it said so: then it refuses what we refuse.
+    pub fn judges_by(&self, state: &[u8; 32]) -> bool {
+        self.their_state.as_ref() == Some(state)
     }
 
     /// When the session wants an [`Input::Wake`].
@@ -190,7 +199,8 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) -> Result<(), StepError<D::Error>> {
         match frame {
-            SessionFrame::Root { root, why, .. } => {
+            SessionFrame::Root { root, state, why } => {
+                self.their_state = Some(state);
                 if let RootWhy::Opening { era } = why {
                     let anew = self.their_era != Some(era);
                     if self.ready && anew {

@@ -266,7 +266,7 @@ fn c8_the_author_and_the_cut_are_asked_last() {
 
     let cut = vet(&Index::new(), &batch, &tips, cut_at(ADA, Some((1, ada[0].hash))));
     assert_eq!(cut.accepted.len(), 2);
-    let beyond = Refusal::BeyondCut { author: author(ADA), revocation: REMOVAL, seq: 1 };
+    let beyond = Refusal::BeyondCut { author: author(ADA), revocation: REMOVAL, seq: 1, got: 2 };
     assert_eq!(refusals(&batch, &cut)[&ada[1].hash], beyond);
 }
 

@@ -9,6 +9,7 @@
 pub mod cache;
 pub mod cut;
 pub mod documents;
+mod faults;
 mod handle;
 mod manifests;
 pub(crate) mod record;
@@ -32,6 +33,7 @@ use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
 use self::documents::{CommitError, Documents, Outcome, Revision, RowEvent, RowWrite};
+use self::faults::Faults;
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
 pub use self::turns::Turn;
@@ -99,6 +101,7 @@ struct State {
     /// The batch with the documents that were judged anew last: the next ones follow when it is stored.
     rejudging: Option<u64>,
     refusals: Vec<(DocumentId, Refusal)>,
+    faults: Faults,
     wake: Option<(Timestamp, JoinHandle<()>)>,
 }
 
@@ -201,7 +204,11 @@ impl State {
         let mut outcome = self.documents.apply(units)?;
         let refused = std::mem::take(&mut outcome.refused);
         self.remember(&refused);
+        let is_at_fault = refused.iter().any(|(_, refusal)| refusal.is_fault());
         self.submit(myself, outcome, Some(Source { link, number, refused }), |_| ());
+        if is_at_fault {
+            self.fault(link);
+        }
         Ok(())
     }
 
@@ -349,6 +356,7 @@ impl Actor for Group {
             unstored: BTreeMap::new(),
             rejudging: None,
             refusals: Vec::new(),
+            faults: Faults::default(),
             wake: None,
         };
         state.rejudge_all().await?;

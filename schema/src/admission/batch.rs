@@ -249,7 +249,12 @@ impl<'a> Batch<'a> {
             None => seq > limit.seq,
         });
         let refusal = |limit: &Limit| {
-            Err(Refusal::BeyondCut { author: *author, revocation: limit.revocation, seq: limit.seq })
+            Err(Refusal::BeyondCut {
+                author: *author,
+                revocation: limit.revocation,
+                seq: limit.seq,
+                got: seq,
+            })
         };
         beyond.map_or(Ok(()), refusal)
     }

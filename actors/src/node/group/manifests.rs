@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use schema::admission::{Bound, Refusal};
 use schema::ledger::cut::{Entry, Manifest, Page};
-use schema::ledger::{ManifestRef, Roster};
+use schema::ledger::{ManifestRef, NotAccepted, Roster};
 use schema::tip::{Author, Tip};
 use schema::{DocumentId, codec};
 
@@ -42,7 +42,13 @@ impl Manifests {
             tips.extend(entry.map(|entry| entry.tip(*author)));
             Ok(entry.map(|entry| (entry.seq, entry.change)))
         })?;
-        Ok((bounds.map_err(|_| Refusal::NotAllowed { author: *author }), tips))
+        let refusal = |cause| match cause {
+            NotAccepted::UnknownGrant { .. } | NotAccepted::NotCertified { .. } => {
+                Refusal::UnknownAuthor { author: *author }
+            }
+            _ => Refusal::NotAllowed { author: *author },
+        };
+        Ok((bounds.map_err(refusal), tips))
     }
 
     fn entry(

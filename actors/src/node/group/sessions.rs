@@ -27,6 +27,10 @@ impl State {
     ) -> Result<(), ActorProcessingErr> {
         let now = self.arguments.clock.now();
         let link = channel.link.id();
+        if self.faults.is_out(channel.link.peer().device, self.arguments.clock.instant()) {
+            channel.link.close(ByeReason::Protocol);
+            return Ok(());
+        }
         let side = (channel.link.role() == LinkRole::Initiator, self.arguments.clock.random_u64());
         let (session, effects) = Session::open(now, side, in_sync, &mut self.documents)?;
         self.sessions.insert(link, Peer { channel, session, assembly: Assembly::default() });
@@ -178,6 +182,21 @@ impl State {
             self.step(myself, link, Input::Rejudged)?;
         }
         Ok(())
+    }
+
+    /// A peer sent what is refused. Where it judges by the same membership it had refused that itself: who does so again
+    /// and again is let go.
+    pub(super) fn fault(&mut self, link: LinkId) {
+        let state = schema::session::Documents::state(&mut self.documents);
+        let Some(peer) = self.sessions.get(&link) else { return };
+        if !peer.session.judges_by(&state) || self.documents.is_rejudging() {
+            return;
+        }
+        let device = peer.channel.link.peer().device;
+        if self.faults.note(device, self.arguments.clock.instant()) {
+            tracing::warn!(device = %device.short(), "peer keeps sending what it must refuse itself");
+            peer.channel.link.close(ByeReason::Protocol);
+        }
     }
 
     pub(super) fn close(&mut self, link: LinkId) {
