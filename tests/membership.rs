@@ -405,30 +405,50 @@ async fn w11b_as_of_before_it_vandalism_is_undone_on_every_device() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_may_write_is_not_lowered_without_a_cut_and_hears_so() {
+async fn whoever_may_write_is_lowered_and_removed_and_what_they_wrote_stays() {
     let mut village = village([("ada", Admin), ("ben", Writer), ("rob", Reader)]).await;
+    tasks(&village.people["ben"], village.home).put("a", &task("basil")).await.unwrap();
+    village.meet().await;
     let fay = village.group("fay");
-    for name in ["ada", "ben"] {
-        let user = village.user(name);
-        for refused in [fay.remove_member(user).await, fay.set_role(user, Reader).await] {
-            let refused = refused.unwrap_err();
-            assert_eq!(refused.kind(), ErrorKind::NotAllowed);
-            let GroupError::Change(cause) = refused else { panic!("{refused:?}") };
-            assert!(cause.to_string().contains("needs a cut"), "{cause}");
-        }
-    }
-    assert_eq!(fay.remove_member(PIA).await.unwrap_err().kind(), ErrorKind::NotFound);
-    // Nor as of before ben could write, which would take everything that he wrote.
-    let before = village.group("fay").log().await.unwrap();
-    let granted = before.iter().find(|said| said.act.target() == Some(village.user("ben"))).unwrap();
+
+    // Not as of before ben could write, which would take everything that he wrote.
+    let log = fay.log().await.unwrap();
+    let granted = log.iter().find(|said| said.act.target() == Some(village.user("ben"))).unwrap();
     let as_of = fay.remove_member_as_of(village.user("ben"), &[granted.op]).await.unwrap_err();
     assert_eq!(as_of.kind(), ErrorKind::NotAllowed);
+    assert_eq!(fay.remove_member(PIA).await.unwrap_err().kind(), ErrorKind::NotFound);
 
-    village.goes("rob").await;
-    fay.remove_member(village.user("rob")).await.unwrap();
-    village.says("fay", "ada", Writer).await;
+    for (ada, ben) in [(Admin, Reader), (Admin, Writer), (Reader, Reader), (Writer, Writer)] {
+        for (name, role) in [("ada", ada), ("ben", ben)] {
+            if village.roles("fay", [name]) != [role] {
+                village.says("fay", name, role).await;
+            }
+        }
+        village.meet().await;
+        assert_eq!(village.roles("rob", ["ada", "ben"]), [ada, ben]);
+        assert_eq!(titles(&tasks(&village.people["rob"], village.home)), ["basil"]);
+    }
+    village.goes("ben").await;
+    fay.remove_member(village.user("ben")).await.unwrap();
     village.meet().await;
-    assert_eq!(village.roles("ben", ["ada", "ben", "rob"]), [Writer, Writer, Out]);
+    assert_eq!(village.roles("rob", ["ben"]), [Out]);
+    assert_eq!(titles(&tasks(&village.people["rob"], village.home)), ["basil"]);
+    village.ends().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_member_wrote_who_was_made_a_reader_stays_when_they_are_removed() {
+    let mut village = village([("ben", Writer), ("rob", Reader)]).await;
+    tasks(&village.people["ben"], village.home).put("a", &task("basil")).await.unwrap();
+    village.meet().await;
+    village.says("fay", "ben", Reader).await;
+    village.meet().await;
+    village.goes("ben").await;
+
+    village.says("fay", "ben", Out).await;
+    village.meet().await;
+
+    assert_eq!(titles(&tasks(&village.people["rob"], village.home)), ["basil"]);
     village.ends().await;
 }
 

@@ -59,11 +59,11 @@ impl Group {
     }
 
     /// Gives a user a role: an Admin one up to Admin, an Owner one up to Owner, to whoever has no higher one than they
-    /// themselves; everybody may lower themselves.
+    /// themselves; everybody may lower themselves. What somebody wrote until they may write no more stays as far as it
+    /// is known here; what others have of it beyond that goes. That takes as long as going through what they wrote.
     ///
     /// # Errors
-    /// [`GroupError::Change`] names the rule that forbids it. Nobody who may write is made a Reader yet: that needs a
-    /// cut of what they wrote.
+    /// [`GroupError::Change`] names the rule that forbids it.
     pub async fn set_role(&self, user: UserId, role: Role) -> Result<OpId, GroupError> {
         self.set_role_as_of(user, role, &[]).await
     }
@@ -83,10 +83,11 @@ impl Group {
         self.say(Saying::SetRole { user, role, without }).await
     }
 
-    /// Removes a member: their devices are served no more, by who hears of it.
+    /// Removes a member: their devices are served no more, by who hears of it, and what they write from now on is taken
+    /// by nobody, as in [`set_role`](Self::set_role).
     ///
     /// # Errors
-    /// As [`set_role`](Self::set_role): only Readers are removed yet.
+    /// As [`set_role`](Self::set_role).
     pub async fn remove_member(&self, user: UserId) -> Result<OpId, GroupError> {
         self.set_role(user, Role::None).await
     }
@@ -150,6 +151,15 @@ impl Group {
     /// [`GroupError::Call`] when nobody answers.
     pub async fn invites(&self) -> Result<Vec<Invitation>, GroupError> {
         Ok(self.node.handle().membership().invites(self.id()).await?)
+    }
+
+    /// Shuts one device of a member out, as an Admin: what it wrote stays as far as it is known here. A user takes their
+    /// own devices back in all groups, with [`Node::revoke_device`](crate::Node::revoke_device).
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownDevice`], [`GroupError::OwnDevice`]; [`GroupError::Change`] names the rule that forbids it.
+    pub async fn revoke_device(&self, user: UserId, device: DeviceId) -> Result<OpId, GroupError> {
+        self.say(Saying::RevokeDevice { user, device }).await
     }
 
     /// Closes an invitation: whoever hears of it lets nobody in with its ticket any more.

@@ -7,13 +7,13 @@
 //! An op is durable before anybody is told; gates close in the handler that admits it.
 
 mod admit;
-mod attachments;
 mod cut;
 mod devices;
 mod handle;
 mod intents;
 mod links;
 mod people;
+mod sessions;
 mod tickets;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,17 +1,15 @@
 //! The one way by which an op, a certificate or a revocation enters a ledger: admitted, durable, gates closed, told.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use ractor::ActorProcessingErr;
 use schema::id::hash;
 use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Refusal, Role};
-use schema::session::StepError;
-use schema::session::ledger::{Held, LedgerEffect, LedgerFrame, LedgerSession, Taken};
+use schema::session::ledger::Held;
 use schema::signed::{Envelope, Signed};
-use schema::{GroupId, OpId, Timestamp, codec};
-use tokio::task::JoinSet;
+use schema::{GroupId, OpId, codec};
 
-use super::{ChangeError, Entry, State};
+use super::{ChangeError, State};
 use crate::node::connection_manager::LinkId;
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError};
@@ -40,7 +38,7 @@ impl Gained {
 #[derive(Default)]
 pub(super) struct Verdict {
     /// Ops that wait for others or for a manifest.
-    held: Vec<Held>,
+    pub(super) held: Vec<Held>,
     refused: Option<Refusal>,
     /// It was news that a device is out.
     withdrew: bool,
@@ -193,91 +191,6 @@ impl State {
             self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
         }
         Ok(())
-    }
-
-    pub(super) async fn ledger(
-        &mut self,
-        link: LinkId,
-        group: GroupId,
-        frame: LedgerFrame,
-    ) -> Result<(), StoreError> {
-        let step = |session: &mut LedgerSession, now, entry: &Entry| {
-            session.frame(now, frame, &entry.ledger, &mut entry.shelf())
-        };
-        self.step(link, group, step).await
-    }
-
-    /// A session has left something to do.
-    pub(super) async fn resume(&mut self, link: LinkId, group: GroupId) -> Result<(), StoreError> {
-        let step = |session: &mut LedgerSession, now, entry: &Entry| {
-            session.resume(now, &entry.ledger, &mut entry.shelf())
-        };
-        self.step(link, group, step).await
-    }
-
-    /// Steps a ledger session and does what it wants.
-    async fn step(
-        &mut self,
-        link: LinkId,
-        group: GroupId,
-        step: impl FnOnce(
-            &mut LedgerSession,
-            Timestamp,
-            &Entry,
-        ) -> Result<Vec<LedgerEffect>, StepError<StoreError>>,
-    ) -> Result<(), StoreError> {
-        let mut effects = VecDeque::from(self.links.step(link, group, &self.entries, step)?);
-        while let Some(effect) = effects.pop_front() {
-            match effect {
-                LedgerEffect::Admit { ops, certificates, revocations, last } => {
-                    let gained = Gained { ops, certificates, revocations };
-                    let held = self.admit(group, gained, Some(link)).await?.held;
-                    let step = |session: &mut LedgerSession, now, entry: &Entry| {
-                        session.admitted(now, Taken { last, held }, &entry.ledger, &mut entry.shelf())
-                    };
-                    effects.extend(self.links.step(link, group, &self.entries, step)?);
-                }
-                LedgerEffect::KeepList { root, pages } => {
-                    self.keep_record(group, keys::manifest(&root), codec::encode(&pages)).await?;
-                }
-                LedgerEffect::KeepPage { page, bytes } => {
-                    self.keep_record(group, keys::page(&page), bytes).await?;
-                }
-                LedgerEffect::Attached { manifest } => {
-                    self.entries.get_mut(&group).into_iter().for_each(|entry| entry.attach(manifest));
-                }
-                LedgerEffect::Later => self.handle.resume(link, group),
-                LedgerEffect::Send(_) | LedgerEffect::Agreed { .. } => {
-                    self.links.perform(link, group, effect, &self.entries);
-                }
-            }
-        }
-        self.watch();
-        Ok(())
-    }
-
-    async fn keep_record(&self, group: GroupId, key: Vec<u8>, value: Vec<u8>) -> Result<(), StoreError> {
-        let Some(entry) = self.entries.get(&group) else { return Ok(()) };
-        let mut batch = Batch::default();
-        batch.put(key, value);
-        self.arguments.store.write(&entry.space, batch).await
-    }
-
-    /// Lets those go who owe a page for too long.
-    pub(super) fn wake(&mut self) {
-        self.watch = JoinSet::new(); // its task has said its word
-        self.links.wake();
-        self.watch();
-    }
-
-    /// One pending wake-up at most. It may come early, and then the next is set.
-    fn watch(&mut self) {
-        let Some(at) = self.links.wake_at().filter(|_| self.watch.is_empty()) else { return };
-        let (clock, handle) = (self.arguments.clock.clone(), self.handle.clone());
-        self.arguments.clock.spawn_in(&mut self.watch, async move {
-            clock.sleep(at.since(clock.now())).await;
-            handle.wake();
-        });
     }
 
     pub(super) fn by(&self) -> By {
