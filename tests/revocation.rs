@@ -10,7 +10,7 @@ mod support;
 #[path = "support/village.rs"]
 mod village;
 
-use peerbase::Role::{Admin, Reader, Writer};
+use peerbase::Role::{Admin, None as Out, Reader, Writer};
 use village::Village;
 
 #[tokio::test(start_paused = true)]
@@ -138,6 +138,21 @@ async fn p8_who_is_let_in_again_writes_anew_and_nothing_old_comes_back() {
     village.meet().await;
     village.have(&["ada", "ben", "cid", "mia"], [("basil", "water it twice"), ("soap", "make it")]);
     assert_eq!((village.kept("cid").await, village.kept("mia").await), (2, 2));
+    village.ends().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p8_who_is_lowered_further_or_let_in_as_a_reader_loses_nothing_more() {
+    let mut village = Village::of(81, [("ben", Admin), ("mia", Writer)]).await;
+    village.writes("mia", "basil", "water it").await;
+    village.meet().await;
+
+    for role in [Reader, Out, Reader, Writer, Out, Reader] {
+        village.says("ben", "mia", role).await;
+        village.meet().await;
+        village.have(&["ada", "ben"], [("basil", "water it")]);
+    }
+    assert_eq!(village.kept("ada").await, 0);
     village.ends().await;
 }
 

@@ -86,7 +86,7 @@ impl Ledger {
         for &number in self.targets.get(&user).into_iter().flatten() {
             let node = graph.node(number);
             let (role, alive) = (node.facts.role().unwrap_or_default(), state.alive.contains(number));
-            roster.grants.insert(node.facts.id, Grant { user, role, alive, past: node.past.clone() });
+            roster.grants.insert(node.facts.id, Grant { user, role, alive, past: node.past.clone(), number });
         }
         let Some(winner) = state.winner(user) else { return };
         let node = graph.node(winner);

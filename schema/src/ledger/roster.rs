@@ -61,6 +61,7 @@ pub struct Grant {
     /// Whether it stands; what was written under a void grant is refused.
     pub alive: bool,
     pub(crate) past: OpSet,
+    pub(crate) number: usize,
 }
 
 /// A counting revocation and what of its target's changes stays.
@@ -234,8 +235,24 @@ impl Roster {
         // The Create has no past: every cut of a founder bounds what was written under it.
         let later =
             move |cut: &&Cut| self.grants.get(&grant).is_none_or(|given| !given.past.contains(cut.number));
-        let of_user = self.members.get(&user).into_iter().flat_map(|member| &member.cuts).filter(later);
+        let of_user = self.members.get(&user).map(|member| &member.cuts[..]).unwrap_or_default();
+        let of_user = of_user.iter().filter(later).filter(move |cut| !self.adds_nothing(cut, of_user, grant));
         of_user.chain(self.revoked.get(&(user, device)).into_iter().flatten())
+    }
+
+    /// Whether a revocation without a manifest has another with one in its past, which bounds what was written under
+    /// `grant` already. Without this whoever lets a removed Writer in as a Reader, or removes a Reader who once wrote,
+    /// would take everything that the first cut had left. Should that one turn out void, this one takes all.
+    fn adds_nothing(&self, cut: &Cut, cuts: &[Cut], grant: OpId) -> bool {
+        let (None, Some(revocation)) = (cut.manifest, self.grants.get(&cut.revocation)) else { return false };
+        let has_seen_grant = |other: &Cut| match (self.grants.get(&other.revocation), self.grants.get(&grant)) {
+            (Some(other), Some(grant)) => other.past.contains(grant.number),
+            // The Create is in everybody's past.
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        let mut before = cuts.iter().filter(|other| revocation.past.contains(other.number));
+        before.any(|other| other.manifest.is_some() && has_seen_grant(other))
     }
 
     /// `accept(c)` of authority 3.7.1 for one replica: how far what `author` wrote to a document is accepted. `end`
