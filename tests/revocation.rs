@@ -4,6 +4,8 @@
 //! `SEED=7 cargo test --test revocation` tells the same stories in other worlds.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "revocation/interrupted.rs"]
+mod interrupted;
 #[path = "revocation/scenarios.rs"]
 mod scenarios;
 mod support;
