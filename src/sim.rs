@@ -263,7 +263,10 @@ impl Net {
                 for (group, state) in here.states() {
                     let shared = there.states().get(&group) == Some(&GroupState::Active);
                     let expected = match state {
-                        GroupState::Active => shared,
+                        // Nobody tells the removed that they are.
+                        GroupState::Active => {
+                            shared && !here.shuts_out(group, there) && !there.shuts_out(group, here)
+                        }
                         // Somebody who is reached knows us as a member: the ledger is on its way.
                         GroupState::Pending => shared && there.admits(group, here),
                         GroupState::Removed | GroupState::Failed => false,
@@ -284,7 +287,7 @@ impl Net {
         amiss
     }
 
-    /// Every member of every group has the same ledger, roster, documents and rows.
+    /// Every member of every group, as far as nobody knows them to be removed, has the same ledger, roster, documents and rows.
     ///
     /// # Panics
     /// With the seed and what differs, unless that is so.
@@ -293,7 +296,9 @@ impl Net {
         for (name, peer) in &self.peers {
             let Some(node) = peer.up() else { continue };
             for (group, state) in node.states() {
-                if state == GroupState::Active {
+                let peers = || self.peers.values().filter_map(Peer::up);
+                let is_out = || peers().any(|other| other.shuts_out(group, &node));
+                if state == GroupState::Active && !is_out() {
                     groups.entry(group).or_default().push((
                         name.as_str(),
                         node.digests(group),
@@ -371,6 +376,14 @@ impl Node {
     fn admits(&self, group: GroupId, other: &Self) -> bool {
         let roster = self.handle().membership().roster(group);
         roster.is_some_and(|roster| roster.may_read(other.user_id(), other.device_id()))
+    }
+
+    /// Whether the other was a member, or a device of one, and is not any more.
+    fn shuts_out(&self, group: GroupId, other: &Self) -> bool {
+        let roster = self.handle().membership().roster(group);
+        roster.is_some_and(|roster| {
+            roster.grant(other.user_id()).is_some() && !roster.may_read(other.user_id(), other.device_id())
+        })
     }
 
     fn is_synced_with(&self, group: GroupId, other: &Self) -> bool {
