@@ -8,21 +8,24 @@ use std::collections::BTreeSet;
 use bincode::{Decode, Encode};
 
 use crate::OpId;
+use crate::device::DeviceRecord;
 use crate::ledger::Ledger;
 use crate::limits::LEDGER_IDS_MAX;
-use crate::signed::Envelope;
+use crate::signed::{Envelope, Record, Signed};
 
 /// Envelopes of one Push frame, bytes: half a frame.
 const PUSH_BYTES: usize = 512 << 10;
 /// Certificates or revocations of one Push frame, some 300 bytes each: half a frame.
 const PUSH_SIDE: usize = 1_500;
+/// Device records of one Push frame: half a frame of the longest.
+const PUSH_RECORDS: usize = PUSH_BYTES / (DeviceRecord::BYTES_MAX + 80);
 
 /// What one side says to the other.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum LedgerFrame {
     /// My ledger has this hash.
     Summary {
-        /// Over ops, certificates and revocations.
+        /// Over ops, certificates, revocations and device records.
         hash: [u8; 32],
     },
     /// Send me what I lack.
@@ -38,6 +41,8 @@ pub enum LedgerFrame {
         certificates: Vec<Envelope>,
         /// Device revocations by their users.
         revocations: Vec<Envelope>,
+        /// Where devices are reached, by their own word.
+        records: Vec<Envelope>,
         /// Nothing of the answer follows.
         last: bool,
     },
@@ -56,6 +61,8 @@ pub enum LedgerEffect {
         certificates: Vec<Envelope>,
         /// Device revocations.
         revocations: Vec<Envelope>,
+        /// Device records.
+        records: Vec<Envelope>,
         /// The pull is answered.
         last: bool,
     },
@@ -100,8 +107,9 @@ impl LedgerSession {
                 effects
             }
             LedgerFrame::Pull { have } => answer(&have.into_iter().collect(), ledger),
-            LedgerFrame::Push { ops, certificates, revocations, last } => {
-                vec![LedgerEffect::Admit { ops, certificates, revocations, last: last && self.pulling }]
+            LedgerFrame::Push { ops, certificates, revocations, records, last } => {
+                let last = last && self.pulling;
+                vec![LedgerEffect::Admit { ops, certificates, revocations, records, last }]
             }
         }
     }
@@ -120,8 +128,9 @@ impl LedgerSession {
         ops: Vec<Envelope>,
         certificates: Vec<Envelope>,
         revocations: Vec<Envelope>,
+        records: Vec<Envelope>,
     ) -> LedgerEffect {
-        LedgerEffect::Send(LedgerFrame::Push { ops, certificates, revocations, last: false })
+        LedgerEffect::Send(LedgerFrame::Push { ops, certificates, revocations, records, last: false })
     }
 
     /// The documents may be spoken of.
@@ -147,6 +156,7 @@ impl LedgerSession {
 }
 
 fn answer(have: &BTreeSet<OpId>, ledger: &Ledger) -> Vec<LedgerEffect> {
+    let none = Vec::new;
     let mut effects = Vec::new();
     let mut ops = Vec::new();
     let mut bytes = 0;
@@ -155,22 +165,28 @@ fn answer(have: &BTreeSet<OpId>, ledger: &Ledger) -> Vec<LedgerEffect> {
         ops.push(envelope);
         if bytes >= PUSH_BYTES {
             bytes = 0;
-            effects.push(LedgerSession::grown(std::mem::take(&mut ops), Vec::new(), Vec::new()));
+            effects.push(LedgerSession::grown(std::mem::take(&mut ops), none(), none(), none()));
         }
     }
-    effects.push(LedgerSession::grown(ops, Vec::new(), Vec::new()));
-    let (certificates, revocations): (Vec<_>, Vec<_>) =
-        (ledger.certificates().cloned().collect(), ledger.revocations().cloned().collect());
+    effects.push(LedgerSession::grown(ops, none(), none(), none()));
+    // Behind what lets them in.
+    let certificates: Vec<_> = ledger.certificates().cloned().collect();
     for some in certificates.chunks(PUSH_SIDE) {
-        effects.push(LedgerSession::grown(Vec::new(), some.to_vec(), Vec::new()));
+        effects.push(LedgerSession::grown(none(), some.to_vec(), none(), none()));
     }
+    let revocations: Vec<_> = ledger.revocations().cloned().collect();
     for some in revocations.chunks(PUSH_SIDE) {
-        effects.push(LedgerSession::grown(Vec::new(), Vec::new(), some.to_vec()));
+        effects.push(LedgerSession::grown(none(), none(), some.to_vec(), none()));
+    }
+    let records: Vec<_> = ledger.records().map(Signed::envelope).cloned().collect();
+    for some in records.chunks(PUSH_RECORDS) {
+        effects.push(LedgerSession::grown(none(), none(), none(), some.to_vec()));
     }
     effects.push(LedgerEffect::Send(LedgerFrame::Push {
-        ops: Vec::new(),
-        certificates: Vec::new(),
-        revocations: Vec::new(),
+        ops: none(),
+        certificates: none(),
+        revocations: none(),
+        records: none(),
         last: true,
     }));
     effects
