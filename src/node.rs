@@ -45,7 +45,6 @@ const IDENTITY_FILE: &str = "identity.key";
 pub struct Node {
     handle: NodeHandle,
     device: DeviceId,
-    advertised: Arc<[String]>,
     name: Arc<str>,
     identity: Arc<Identity>,
     clock: Clock,
@@ -70,6 +69,7 @@ pub struct NodeBuilder {
     clock: Clock,
     transport: Option<Arc<dyn Transport>>,
     advertised: Vec<String>,
+    is_listed: bool,
     parts: Option<(StoreHandle, Identity)>,
     restored: Option<SigningKey>,
 }
@@ -84,6 +84,7 @@ impl NodeBuilder {
             clock: Clock::real(),
             transport: None,
             advertised: Vec::new(),
+            is_listed: true,
             parts: None,
             restored: None,
         }
@@ -110,10 +111,19 @@ impl NodeBuilder {
         self
     }
 
-    /// Puts an address into tickets, before those at which the node listens: one that a router forwards, say.
+    /// Puts an address into tickets and device records, before those at which the node listens: one that a router
+    /// forwards, say.
     #[must_use]
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
         self.advertised.push(address.into());
+        self
+    }
+
+    /// Tells no group where this device is reached, and dials nobody who tells it: it meets whom it is told to meet, and
+    /// whoever dials it.
+    #[must_use]
+    pub fn unlisted(mut self) -> Self {
+        self.is_listed = false;
         self
     }
 
@@ -154,12 +164,13 @@ impl NodeBuilder {
             transport,
             durability: self.durability,
             cache_bytes: self.cache_bytes,
+            advertised: self.advertised,
+            is_listed: self.is_listed,
         };
         match Box::pin(NodeHandle::start(arguments)).await {
             Ok(handle) => {
-                let advertised = self.advertised.into();
                 let name = self.name.into();
-                Ok(Node { handle, device: device_id, advertised, name, identity: kept, clock: self.clock })
+                Ok(Node { handle, device: device_id, name, identity: kept, clock: self.clock })
             }
             Err(error) => {
                 // What failed to start is worth more than what failed to stop.
@@ -324,7 +335,7 @@ impl Node {
     /// # Errors
     /// [`ConnectError::Listen`].
     pub async fn listen(&self, address: &str) -> Result<String, ConnectError> {
-        Ok(self.handle.connections().listen(address).await?)
+        Ok(self.handle.listen(address).await?)
     }
 
     /// Dials an address (`ws://HOST:PORT`), keeps the link, and dials again whenever it is lost.
@@ -359,10 +370,6 @@ impl Node {
 
     pub(crate) fn handle(&self) -> &NodeHandle {
         &self.handle
-    }
-
-    pub(crate) fn advertised(&self) -> &[String] {
-        &self.advertised
     }
 
     pub(crate) fn clock(&self) -> &Clock {

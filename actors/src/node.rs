@@ -58,6 +58,10 @@ pub struct NodeArguments {
     pub durability: Durability,
     /// Bytes that loaded documents may take.
     pub cache_bytes: usize,
+    /// Where others reach this device, beside where it listens.
+    pub advertised: Vec<String>,
+    /// Whether it tells its groups where it is reached, and dials members who tell it.
+    pub is_listed: bool,
 }
 
 /// A running node. Cheap to clone.
@@ -142,7 +146,7 @@ impl NodeHandle {
             slot: slot.clone(),
             store: arguments.store.clone(),
             membership: membership.clone(),
-            connections: ConnectionManagerHandle::default(),
+            connections: ConnectionManagerHandle::new(arguments.advertised.clone(), arguments.is_listed),
             groups: groups.clone(),
             events: broadcast::Sender::new(EVENTS_MAX),
             personal: Ledger::personal(&arguments.user).0.group(),
@@ -162,6 +166,16 @@ impl NodeHandle {
     /// Whom this node talks to.
     pub fn connections(&self) -> &ConnectionManagerHandle {
         &self.connections
+    }
+
+    /// Listens, also after a restart, and tells the groups of it; returns the address to dial.
+    ///
+    /// # Errors
+    /// [`ListenError`](connection_manager::ListenError)
+    pub async fn listen(&self, address: &str) -> Result<String, connection_manager::ListenError> {
+        let bound = self.connections.listen(address).await?;
+        self.membership.addresses_moved();
+        Ok(bound)
     }
 
     /// The store.

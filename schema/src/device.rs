@@ -207,12 +207,16 @@ mod tests {
         assert!(Signed::<DeviceRecord>::verify(longest.envelope().clone()).is_ok());
 
         let newer = DeviceRecord { version: 2, ..record(vec![]) };
-        let odd = [vec!["x".into(); 9], vec!["x".repeat(301)], vec!["".into()], vec!["ws://\u{1b}[31m".into()]];
+        let odd =
+            [vec!["x".into(); 9], vec!["x".repeat(301)], vec!["".into()], vec!["ws://\u{1b}[31m".into()]];
         for odd in odd.map(record).into_iter().chain([newer]) {
             let payload = crate::codec::encode(&odd);
             let signature = phone.sign(DeviceRecord::KIND, &payload);
             let refused = Signed::<DeviceRecord>::verify(crate::signed::Envelope { payload, signature });
-            assert!(matches!(refused, Err(SignedError::Payload { kind: "device-record", .. })), "{refused:?}");
+            assert!(
+                matches!(refused, Err(SignedError::Payload { kind: "device-record", .. })),
+                "{refused:?}"
+            );
         }
     }
 

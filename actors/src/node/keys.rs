@@ -17,6 +17,9 @@ pub(crate) const CERTIFICATE: u8 = b'p';
 /// Device revocations by their users, by id.
 pub(crate) const REVOCATION: u8 = b'v';
 
+/// Device records, by device.
+pub(crate) const RECORD: u8 = b'w';
+
 /// Single facts have keys under `m`. The incarnation under which this device writes: the crashes of the store when it
 /// was drawn, then itself; 8 bytes big-endian each.
 pub(crate) const INCARNATION: &[u8] = b"mincarnation";

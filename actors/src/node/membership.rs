@@ -12,6 +12,7 @@ mod handle;
 mod intents;
 mod links;
 mod people;
+mod reach;
 mod tickets;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
 use self::intents::intents;
 use self::links::Links;
 pub use self::people::{Invitation, MemberOp, People, Saying};
+pub use self::reach::MemberDevice;
 use self::tickets::Tickets;
 pub use self::tickets::{Opened, Terms};
 use crate::admission::Permit;
@@ -72,6 +74,8 @@ enum Message {
     AskAgain(GroupId),
     /// Show all kept tickets once more.
     AskAll,
+    /// This device is reached at other addresses than before.
+    AddressesMoved,
     /// The row that says whether the user wants in has moved.
     Intent { group: GroupId, reply: Option<RpcReplyPort<()>> },
     /// Read the intents again.
@@ -130,6 +134,8 @@ struct State {
     arguments: Arguments,
     entries: Entries,
     links: Links,
+    /// Where this device is reached; nothing while it does not listen.
+    addresses: Vec<String>,
     /// Until kept tickets are shown again.
     alarm: JoinSet<()>,
 }
@@ -138,7 +144,9 @@ impl State {
     /// Reads every ledger back; makes the personal group at the first start.
     async fn replay(handle: MembershipHandle, arguments: Arguments) -> Result<Self, ActorProcessingErr> {
         let links = Links::new(arguments.clone());
-        let mut state = Self { handle, arguments, entries: BTreeMap::new(), links, alarm: JoinSet::new() };
+        let addresses = arguments.connections.published();
+        let (entries, alarm) = (BTreeMap::new(), JoinSet::new());
+        let mut state = Self { handle, arguments, entries, links, addresses, alarm };
         for name in state.arguments.store.spaces()? {
             let Some(group) = keys::group_of(&name) else { continue };
             if group != state.arguments.personal {
@@ -172,6 +180,7 @@ impl State {
                 state.remember(group);
             }
         }
+        state.say_where().await?;
         state.arm();
         Ok(state)
     }
@@ -244,6 +253,7 @@ impl State {
             GroupState::Pending => People::default(),
             _ => People::of(&entry.ledger, self.user()),
         };
+        self.arguments.connections.recorded(group, self.reachable(group, state));
         let info = GroupInfo { id: group, name, state, role };
         if entry.wanted {
             let known = (info, roster.clone(), Arc::new(people));
@@ -327,6 +337,7 @@ impl Actor for Membership {
             Message::OpenTickets { group, reply } => answer(reply, state.open_tickets(group)),
             Message::AskAll => state.ask_all(),
             Message::AskAgain(group) => state.links.ask_again(group, &state.entries),
+            Message::AddressesMoved => state.addresses_moved().await?,
             Message::Intent { group, reply } => {
                 state.heed(group).await?;
                 if let Some(reply) = reply {

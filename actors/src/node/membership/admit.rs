@@ -1,12 +1,14 @@
-//! The one way by which an op, a certificate or a revocation enters a ledger: admitted, durable, gates closed, told.
+//! The one way by which an op, a certificate, a revocation or a device record enters a ledger: admitted, durable, gates
+//! closed, told.
 
 use std::collections::BTreeSet;
 
 use ractor::ActorProcessingErr;
+use schema::device::DeviceRecord;
 use schema::id::hash;
 use schema::ledger::{Admitted, Body, By, Invalid, Ledger, Refusal, Role};
 use schema::session::ledger::LedgerFrame;
-use schema::signed::{Envelope, Signed};
+use schema::signed::{Envelope, Record, Signed};
 use schema::{GroupId, OpId, codec};
 
 use super::{ChangeError, State};
@@ -14,12 +16,13 @@ use crate::node::connection_manager::LinkId;
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError};
 
-/// Ops, certificates and revocations on their way into a ledger, or just in.
+/// Ops, certificates, revocations and device records on their way into a ledger, or just in.
 #[derive(Clone, Default)]
 pub(crate) struct Gained {
     pub(crate) ops: Vec<Envelope>,
     pub(crate) certificates: Vec<Envelope>,
     pub(crate) revocations: Vec<Envelope>,
+    pub(crate) records: Vec<Envelope>,
 }
 
 impl Gained {
@@ -27,10 +30,12 @@ impl Gained {
         self.ops.append(&mut other.ops);
         self.certificates.append(&mut other.certificates);
         self.revocations.append(&mut other.revocations);
+        self.records.append(&mut other.records);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.ops.is_empty() && self.certificates.is_empty() && self.revocations.is_empty()
+        let Self { ops, certificates, revocations, records } = self;
+        [ops, certificates, revocations, records].into_iter().all(Vec::is_empty)
     }
 }
 
@@ -140,6 +145,13 @@ impl State {
                 gained.revocations.push(envelope);
             }
         }
+        for envelope in came.records {
+            // Nor is a bad record: it is a hint. Whose devices are let in later, their records come with a comparison.
+            if matches!(entry.ledger.admit_record(envelope.clone()), Ok(true)) {
+                put_record(&mut batch, &envelope);
+                gained.records.push(envelope);
+            }
+        }
         // Whoever judges our changes must know that our user vouches for this device.
         let own = &self.arguments.device;
         let roster = entry.ledger.roster();
@@ -156,6 +168,11 @@ impl State {
         // Who was let in again says again which devices are out.
         if says || grant != entry.ledger.roster().grant(user) {
             introduction.ops = entry.shut_out(&self.arguments, &mut batch);
+        }
+        let now = self.arguments.clock.now();
+        introduction.records.extend(entry.say_where(own, &self.addresses, now, &mut batch));
+        for device in entry.ledger.drop_records() {
+            batch.remove(keys::tagged(keys::RECORD, &device.0));
         }
         if source.is_none() {
             // One word: who hears that a device is out hears the op for it too.
@@ -221,6 +238,9 @@ pub(super) fn replay_ledger(group: GroupId, space: &SpaceHandle) -> Result<Ledge
     for (_, envelope) in keys::entries(space, keys::REVOCATION)? {
         ledger.admit_revocation(codec::decode_stored(&envelope)?)?;
     }
+    for (_, envelope) in keys::entries(space, keys::RECORD)? {
+        ledger.admit_record(codec::decode_stored(&envelope)?)?;
+    }
     Ok(ledger)
 }
 
@@ -231,4 +251,11 @@ pub(super) fn put_op(batch: &mut Batch, position: usize, envelope: &Envelope) {
 pub(super) fn put_side(batch: &mut Batch, tag: u8, envelope: &Envelope) {
     let id = hash("side", &[&envelope.payload]);
     batch.put(keys::tagged(tag, &id), codec::encode(envelope));
+}
+
+/// A device has one record: the newer lies where the older did.
+pub(super) fn put_record(batch: &mut Batch, envelope: &Envelope) {
+    let record = codec::decode::<DeviceRecord>(&envelope.payload, DeviceRecord::BYTES_MAX);
+    let device = record.expect("it was admitted").device;
+    batch.put(keys::tagged(keys::RECORD, &device.0), codec::encode(envelope));
 }

@@ -277,6 +277,11 @@ impl MembershipHandle {
         self.tell(Message::Fail);
     }
 
+    /// This device is reached at other addresses than before: the groups are told.
+    pub(crate) fn addresses_moved(&self) {
+        self.tell(Message::AddressesMoved);
+    }
+
     /// The user's intent changed: a row of the personal group became durable.
     pub(crate) fn intent_moved(&self, group: GroupId) {
         self.tell(Message::Intent { group, reply: None });

@@ -1,9 +1,12 @@
 //! What this user wants: which groups to take part in, from the rows of the personal group.
 
+use std::collections::BTreeMap;
+
 use ractor::ActorProcessingErr;
 use schema::GroupId;
 
 use super::State;
+use super::admit::Gained;
 use crate::node::group::rows::RowRecord;
 use crate::node::group::{INTENTS_TABLE, rows};
 use crate::node::store::{SpaceHandle, StoreError};
@@ -42,10 +45,12 @@ impl State {
             self.arguments.node.want_group(group);
             self.meet();
             self.links.consider(group, &self.entries);
+            self.take(group, Gained::default(), None, false).await?; // says where this device is
             self.arm();
         } else {
             self.links.close_all(group);
             self.handle.publish().remove(&group);
+            self.arguments.connections.recorded(group, BTreeMap::new());
             self.arguments.node.drop_group(group);
             self.drop_tickets(group).await?;
         }

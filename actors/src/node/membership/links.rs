@@ -247,8 +247,8 @@ impl Links {
                 continue;
             }
             if let Some(open) = state.open.get(&group) {
-                let Gained { ops, certificates, revocations } = gained.clone();
-                perform(&open.channel, vec![LedgerSession::grown(ops, certificates, revocations)]);
+                let Gained { ops, certificates, revocations, records } = gained.clone();
+                perform(&open.channel, vec![LedgerSession::grown(ops, certificates, revocations, records)]);
             }
         }
     }
@@ -294,8 +294,8 @@ impl Links {
         for effect in effects {
             match effect {
                 LedgerEffect::Send(frame) => open.channel.send_ledger(frame),
-                LedgerEffect::Admit { ops, certificates, revocations, last } => {
-                    return Some(Came { gained: Gained { ops, certificates, revocations }, last });
+                LedgerEffect::Admit { ops, certificates, revocations, records, last } => {
+                    return Some(Came { gained: Gained { ops, certificates, revocations, records }, last });
                 }
                 LedgerEffect::Agreed { in_sync } => {
                     // Rows wait for a ledger that is the group's; who has come in opens again.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, Role, Standing};
 use schema::{GroupId, OpId, Timestamp, UserId};
 
+use super::reach::{MemberDevice, member_devices};
 use super::{ChangeError, Entry, State};
 
 /// Something to be said about members or invitations.
@@ -80,6 +81,8 @@ pub struct People {
     pub granted_by: BTreeMap<UserId, UserId>,
     /// The lowerings that may still be contested, by user.
     pub contestable: Vec<Contestable>,
+    /// The devices of the members, and where they are reached.
+    pub devices: Vec<MemberDevice>,
     /// What this user said of others and that came to nothing.
     pub(crate) voided: BTreeSet<OpId>,
 }
@@ -95,6 +98,7 @@ impl People {
         Self {
             granted_by: grants.filter_map(granted_by).collect(),
             contestable: ledger.contestable(),
+            devices: member_devices(ledger),
             voided: own.map(|voided| voided.op).collect(),
         }
     }
