@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use actors::node::membership::{Invitation, MemberOp, Saying};
+use actors::node::membership::{Invitation, MemberDevice, MemberOp, Saying};
 use schema::ledger::{Contestable, Role};
 use schema::{DeviceId, OpId, UserId};
 
@@ -38,6 +38,13 @@ impl Group {
             contestable: contestable(user),
         });
         members.collect()
+    }
+
+    /// The members' devices that are not shut out, by user and device, and where each said last that it is reached: of
+    /// those that this node knows but has no link to it dials some.
+    pub fn devices(&self) -> Vec<MemberDevice> {
+        let known = self.node.handle().membership().people(self.id());
+        known.map(|(_, people)| people.devices.clone()).unwrap_or_default()
     }
 
     /// The lowerings and removals by somebody whose target could have done the same to them, by target. Until somebody

@@ -208,7 +208,7 @@ impl Member {
             parts: Vec::new(),
         };
         let certificates = vec![member.stranger.identity.certificate.envelope().clone()];
-        let introduction = LedgerSession::grown(Vec::new(), certificates, Vec::new());
+        let introduction = LedgerSession::grown(Vec::new(), certificates, Vec::new(), Vec::new());
         member.follow([effects, vec![introduction]].concat()).await;
         member
     }
@@ -240,12 +240,15 @@ impl Member {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 LedgerEffect::Send(frame) => self.say(GroupFrame::Ledger(frame)).await,
-                LedgerEffect::Admit { ops, certificates, revocations, last } => {
+                LedgerEffect::Admit { ops, certificates, revocations, records, last } => {
                     for op in ops {
                         self.ledger.admit(op).unwrap();
                     }
                     for certificate in certificates {
                         self.ledger.admit_certificate(certificate).unwrap();
+                    }
+                    for record in records {
+                        self.ledger.admit_record(record).unwrap();
                     }
                     assert!(revocations.is_empty());
                     effects.extend(self.talk.admitted(last, false, &self.ledger));
