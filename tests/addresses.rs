@@ -153,7 +153,8 @@ async fn soon(what: &str, is_so: impl Fn() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_says_where_it_is_and_others_dial_it() {
     let folder = tempfile::tempdir().unwrap();
-    let [ada, ben, cid] = [open(&folder, "ada").await, open(&folder, "ben").await, open(&folder, "cid").await];
+    let [ada, ben, cid] =
+        [open(&folder, "ada").await, open(&folder, "ben").await, open(&folder, "cid").await];
     ada.listen("127.0.0.1:0").await.unwrap();
     let at_ben = ben.listen("127.0.0.1:0").await.unwrap();
     let home = ada.create_group("home").await.unwrap();

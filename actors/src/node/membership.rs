@@ -269,9 +269,11 @@ impl State {
     }
 
     /// What was told while the group was starting went nowhere.
-    fn group_started(&mut self, group: GroupId) {
+    async fn group_started(&mut self, group: GroupId) -> Result<(), StoreError> {
         self.publish(group);
         self.links.restart(group, &self.entries);
+        // Not before: a group that starts refuses what was written to its space meanwhile.
+        self.say_where_in(group).await
     }
 
     /// Who was a stranger may be none now: addresses are not left alone any longer.
@@ -345,7 +347,7 @@ impl Actor for Membership {
                 }
             }
             Message::IntentsAnew => state.intents_anew().await?,
-            Message::GroupStarted(group) => state.group_started(group),
+            Message::GroupStarted(group) => state.group_started(group).await?,
             Message::LinkUp(link) => state.links.up(link, &state.entries),
             Message::LinkDown { link, reason } => state.links.down(link, &reason),
             Message::Hello { link, hello, _permit } => state.links.hello(link, hello, &state.entries),

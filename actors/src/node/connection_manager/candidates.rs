@@ -44,7 +44,7 @@ struct Recorded {
     candidate: Candidate,
     /// The counters of the records that say so, one for each group.
     counters: Vec<u64>,
-    /// Not to be dialled until a new record says it: somebody else is there.
+    /// Not to be dialled until a new record says it: somebody else is there, or one of both ends wants no link.
     is_aside: bool,
 }
 
@@ -97,9 +97,9 @@ impl Candidates {
         }
     }
 
-    /// Nobody is dialled at `address` because a record says so, until a new one does.
-    pub(super) fn set_aside(&mut self, address: &str) {
-        let there = self.recorded.iter_mut().filter(|((_, place), _)| place == address);
+    /// Nobody is dialled at such a place because a record says so, until a new one does.
+    pub(super) fn set_aside(&mut self, which: impl Fn(&Place) -> bool) {
+        let there = self.recorded.iter_mut().filter(|(place, _)| which(place));
         there.for_each(|(_, recorded)| recorded.is_aside = true);
     }
 
@@ -497,7 +497,7 @@ mod tests {
         candidates.forget("home");
         candidates.failed(&asked("barn"), at(1), 0);
         assert_eq!(addresses(&candidates.due(at(1), 9)), ["home"]);
-        candidates.set_aside("home");
+        candidates.set_aside(|(_, address)| address == "home");
         candidates.failed(&recorded(ADA, "home"), at(1), 0);
         assert_eq!(addresses(&candidates.due(at(99), 9)), ["barn"], "the one that was asked for");
     }

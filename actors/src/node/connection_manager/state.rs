@@ -163,12 +163,15 @@ impl State {
     pub(super) fn disconnect(&mut self, address: &str) {
         self.handle.wanted().dial.remove(address);
         self.candidates.forget(address);
-        self.candidates.set_aside(address);
+        self.candidates.set_aside(|(_, place)| place == address);
         self.resolve(address, || Err(ConnectError::Disconnected { address: address.to_owned() }));
         let dialled = |c: &&Connection| c.dialled.as_ref().is_some_and(|dial| dial.address == address);
         for connection in self.connections.values().filter(dialled) {
             match &connection.met {
-                Some((link, _)) => link.close(ByeReason::Disconnected),
+                Some((link, _)) => {
+                    self.candidates.set_aside(|(device, _)| *device == link.peer().device);
+                    link.close(ByeReason::Disconnected);
+                }
                 None => connection.handle.stop(),
             }
         }
@@ -316,6 +319,10 @@ impl State {
         match met {
             Some((_, since)) => {
                 let device = device.expect("known with the link");
+                if matches!(end, LinkEnd::ClosedByPeer { reason: ByeReason::Disconnected }) {
+                    // Somebody there wants no link: what a record says is no reason to come again.
+                    self.candidates.set_aside(|(said_by, _)| *said_by == device);
+                }
                 if self.devices.get(&device) == Some(&id) {
                     self.devices.remove(&device);
                     // A stranger stays one for longer than its link lasted: others are dialled before it.

@@ -6,7 +6,6 @@ use ractor::ActorProcessingErr;
 use schema::GroupId;
 
 use super::State;
-use super::admit::Gained;
 use crate::node::group::rows::RowRecord;
 use crate::node::group::{INTENTS_TABLE, rows};
 use crate::node::store::{SpaceHandle, StoreError};
@@ -45,7 +44,6 @@ impl State {
             self.arguments.node.want_group(group);
             self.meet();
             self.links.consider(group, &self.entries);
-            self.take(group, Gained::default(), None, false).await?; // says where this device is
             self.arm();
         } else {
             self.links.close_all(group);

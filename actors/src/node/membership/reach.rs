@@ -37,13 +37,18 @@ impl State {
 
     /// Says where this device is reached in every group that has not heard it.
     pub(super) async fn say_where(&mut self) -> Result<(), StoreError> {
-        if self.addresses.is_empty() {
+        for group in self.entries.keys().copied().collect::<Vec<_>>() {
+            self.say_where_in(group).await?;
+        }
+        Ok(())
+    }
+
+    /// Says where this device is reached in a group, unless it has heard it.
+    pub(super) async fn say_where_in(&mut self, group: GroupId) -> Result<(), StoreError> {
+        if self.addresses.is_empty() || !self.entries.get(&group).is_some_and(|entry| entry.wanted) {
             return Ok(());
         }
-        let wanted = self.entries.iter().filter(|(_, entry)| entry.wanted);
-        for group in wanted.map(|(group, _)| *group).collect::<Vec<_>>() {
-            self.take(group, Gained::default(), None, false).await?;
-        }
+        self.take(group, Gained::default(), None, false).await?;
         Ok(())
     }
 
