@@ -203,3 +203,38 @@ async fn who_has_moved_says_so_and_who_does_not_want_to_be_found_says_nothing() 
     moved.close().await;
     cid.close().await;
 }
+
+/// Ben says that he is where cid is: whoever looks for him there finds cid, once, and him at his other address.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_somebody_else_answers_nobody_is_looked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let [ada, cid, dan] =
+        [open(&folder, "ada").await, open(&folder, "cid").await, open(&folder, "dan").await];
+    ada.listen("127.0.0.1:0").await.unwrap();
+    let wrong = cid.listen("127.0.0.1:0").await.unwrap();
+    let ben = Node::builder(folder.path().join("ben")).advertise(&wrong).open().await.unwrap();
+    let right = ben.listen("127.0.0.1:0").await.unwrap();
+    let home = ada.create_group("home").await.unwrap();
+    let ticket = home.invite_with(InviteOptions::new(Role::Writer).uses(2)).await.unwrap();
+    ben.join(&ticket).await.unwrap();
+    let of_dan = dan.join(&ticket).await.unwrap();
+    soon("dan knows where ben says he is", || places_of(&of_dan, &ben).len() == 2).await;
+
+    // From here on dan looks for ben at both addresses.
+    ben.close().await;
+    let ends = async |address: &str| {
+        let ended = dan.status().await.unwrap().ended;
+        ended.iter().filter(|end| end.address == address && end.device.is_none()).count()
+    };
+    let looking = async {
+        while ends(&right).await < 3 || ends(&wrong).await < 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, looking).await.is_ok(), "ben is looked for");
+
+    assert_eq!(ends(&wrong).await, 1);
+    for node in [ada, cid, dan] {
+        node.close().await;
+    }
+}
