@@ -113,3 +113,64 @@ pub(super) fn member_devices(ledger: &Ledger) -> Vec<MemberDevice> {
     }
     devices.into_values().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use schema::key::{AgreementKey, SigningKey};
+
+    use super::super::tickets::Tickets;
+    use super::*;
+    use crate::node::store::StoreHandle;
+
+    fn phone() -> (SigningKey, DeviceIdentity) {
+        let [user, signing] = [1, 2].map(|seed| SigningKey::from_seed([seed; 32]));
+        let phone = DeviceIdentity::certify(&user, signing, AgreementKey::from_seed([3; 32]), "phone");
+        (user, phone)
+    }
+
+    /// The personal group of whoever has the phone, with its space.
+    fn personal() -> (StoreHandle, DeviceIdentity, Entry) {
+        let (user, phone) = phone();
+        let (mut ledger, _) = Ledger::personal(&user);
+        ledger.admit_certificate(phone.certificate.envelope().clone()).unwrap();
+        let store = StoreHandle::in_memory();
+        let space = store.space(b"personal").unwrap();
+        (store, phone, Entry { ledger, wanted: true, tickets: Tickets::default(), space })
+    }
+
+    fn say(entry: &mut Entry, phone: &DeviceIdentity, address: &str, now: u64) -> Option<u64> {
+        entry.say_where(phone, &[address.to_owned()], Timestamp(now), &mut Batch::default())?;
+        entry.ledger.record(phone.device()).map(|record| record.counter)
+    }
+
+    #[test]
+    fn a_device_says_where_it_is_only_when_that_is_news() {
+        let (_store, phone, mut entry) = personal();
+        assert_eq!(say(&mut entry, &phone, "ws://barn:1", 0), Some(1));
+        assert_eq!(say(&mut entry, &phone, "ws://barn:1", 9), None);
+        assert_eq!(say(&mut entry, &phone, "ws://mill:1", 0), Some(2), "whatever the clock says");
+        assert_eq!(say(&mut entry, &phone, "ws://barn:1", 9), Some(9));
+        assert_eq!(entry.say_where(&phone, &[], Timestamp(0), &mut Batch::default()), None);
+
+        entry.wanted = false;
+        assert_eq!(say(&mut entry, &phone, "ws://mill:1", 0), None);
+    }
+
+    #[test]
+    fn an_own_record_that_comes_back_from_elsewhere_is_answered() {
+        let (_store, phone, mut entry) = personal();
+        say(&mut entry, &phone, "ws://barn:1", 0).unwrap();
+        let (group, device) = (entry.ledger.group(), phone.device());
+        let of = |counter| {
+            let addresses = vec!["ws://old:1".to_owned()];
+            let record = DeviceRecord { version: 1, group, device, counter, addresses };
+            Signed::sign(record, &phone.signing).envelope().clone()
+        };
+
+        assert_eq!(entry.ledger.admit_record(of(7)), Ok(true));
+        assert_eq!(say(&mut entry, &phone, "ws://barn:1", 0), Some(8));
+
+        assert_eq!(entry.ledger.admit_record(of(u64::MAX)), Ok(true));
+        assert_eq!(say(&mut entry, &phone, "ws://barn:1", 0), None, "nothing is greater");
+    }
+}
