@@ -239,7 +239,8 @@ pub(super) fn replay_ledger(group: GroupId, space: &SpaceHandle) -> Result<Ledge
         ledger.admit_revocation(codec::decode_stored(&envelope)?)?;
     }
     for (_, envelope) in keys::entries(space, keys::RECORD)? {
-        ledger.admit_record(codec::decode_stored(&envelope)?)?;
+        // A hint that is refused is not worth the group: whoever is met has it, or a newer one.
+        let _ = ledger.admit_record(codec::decode_stored(&envelope)?);
     }
     Ok(ledger)
 }
