@@ -1,6 +1,7 @@
 //! One group: its tables, its members, whether it is in sync.
 
 mod explain;
+pub(crate) mod members;
 pub(crate) mod people;
 
 use std::ops::Bound;

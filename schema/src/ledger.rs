@@ -289,6 +289,11 @@ impl Ledger {
         self.certificates.envelopes()
     }
 
+    /// Every certificate of everybody, carried by ops or not.
+    pub fn device_certificates(&self) -> impl Iterator<Item = &DeviceCert> {
+        self.carried.values().chain(self.certificates.records())
+    }
+
     /// Every certificate that `user` signed, carried by ops or not.
     pub fn certificates_of(&self, user: UserId) -> impl Iterator<Item = &DeviceCert> {
         let carried = self.carried.values().filter(move |certificate| certificate.user == user);

@@ -25,7 +25,11 @@ pub struct NodeStatus {
     pub links: Vec<LinkStatus>,
     /// The last 64 links that ended or never came about, oldest first.
     pub ended: Vec<EndedLink>,
-    /// The groups that this user takes part in or asked to, by id; without the personal group.
+    /// This user's recovery key; none also where what is remembered of it cannot be read, as [`Node::recovery`] tells.
+    pub recovery: Option<UserId>,
+    /// The users who are blocked, by id.
+    pub blocked: Vec<UserId>,
+    /// The groups as [`Node::groups`] lists them.
     pub groups: Vec<GroupReport>,
 }
 
@@ -116,6 +120,8 @@ impl Node {
             dialled: connections.dialled(),
             links,
             ended: ended.into_iter().map(EndedLink::from).collect(),
+            recovery: self.recovery().ok().flatten(),
+            blocked: self.blocked().unwrap_or_default(),
             groups,
         })
     }

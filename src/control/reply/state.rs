@@ -23,6 +23,10 @@ pub struct Status {
     pub links: Vec<LinkLine>,
     /// Links that ended or never came about, oldest first.
     pub ended: Vec<EndedLine>,
+    /// The recovery user; none where no key was made.
+    pub recovery: Option<UserId>,
+    /// The users who are blocked.
+    pub blocked: Vec<UserId>,
     /// The groups.
     pub groups: Vec<GroupStatus>,
 }
@@ -63,6 +67,8 @@ pub struct GroupStatus {
     pub group: GroupLine,
     /// How many members it has.
     pub members: usize,
+    /// The recovery user that stands above all of them, if its founder had one.
+    pub recovery: Option<UserId>,
     /// Its rows, removed ones included; none when it does not answer.
     pub rows: Option<usize>,
     /// Its connected devices.
@@ -156,6 +162,8 @@ impl From<crate::NodeStatus> for Status {
             dialled: status.dialled,
             links: links.collect(),
             ended: ended.collect(),
+            recovery: status.recovery,
+            blocked: status.blocked,
             groups: status.groups.into_iter().map(GroupStatus::from).collect(),
         }
     }
@@ -170,6 +178,7 @@ impl From<crate::GroupReport> for GroupStatus {
         Self {
             group: report.info.into(),
             members: report.members,
+            recovery: report.recovery,
             rows,
             peers: report.peers.into_iter().map(PeerLine::from).collect(),
             damaged: damaged.collect(),

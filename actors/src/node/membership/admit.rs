@@ -1,15 +1,15 @@
 //! The one way by which an op, a certificate or a revocation enters a ledger: admitted, durable, gates closed, told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ractor::ActorProcessingErr;
 use schema::id::hash;
 use schema::ledger::{Admitted, Body, By, Invalid, Ledger, Refusal, Role};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
-use schema::{GroupId, OpId, codec};
+use schema::{GroupId, OpId, Timestamp, codec};
 
-use super::{ChangeError, State};
+use super::{ChangeError, Entry, State};
 use crate::node::connection_manager::LinkId;
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError};
@@ -106,18 +106,14 @@ impl State {
         says: bool,
     ) -> Result<Verdict, StoreError> {
         let user = self.user();
-        let withdrawn = self.withdrawn();
+        let (withdrawn, now) = (self.withdrawn(), self.arguments.clock.now());
         let Some(entry) = self.entries.get_mut(&group) else { return Ok(Verdict::default()) };
         let was_pending = entry.is_pending(user);
         let grant = entry.ledger.roster().grant(user);
         let (mut batch, mut gained, mut verdict) = (Batch::default(), Gained::default(), Verdict::default());
         for envelope in came.ops {
-            let position = entry.ledger.len();
-            match entry.ledger.admit(envelope.clone()) {
-                Ok(Admitted::New(_)) => {
-                    put_op(&mut batch, position, &envelope);
-                    gained.ops.push(envelope);
-                }
+            match entry.take_op(&envelope, now, &mut batch) {
+                Ok(Admitted::New(_)) => gained.ops.push(envelope),
                 Ok(Admitted::Known) => {}
                 Err(Refusal::MissingParents { .. }) => verdict.missing = true,
                 Err(refusal) => {
@@ -155,7 +151,7 @@ impl State {
         introduction.revocations = entry.learn(&withdrawn, &mut batch);
         // Who was let in again says again which devices are out.
         if says || grant != entry.ledger.roster().grant(user) {
-            introduction.ops = entry.shut_out(&self.arguments, &mut batch);
+            introduction.ops = entry.shut_out(&self.arguments, now, &mut batch);
         }
         if source.is_none() {
             // One word: who hears that a device is out hears the op for it too.
@@ -184,8 +180,11 @@ impl State {
         ops: Vec<Envelope>,
     ) -> Result<(), StoreError> {
         // Only who knows the group's id can present, and only valid ops are admitted; who was removed is not read.
-        let Some(entry) = self.entries.get(&group).filter(|entry| entry.wanted) else { return Ok(()) };
-        if self.links.may_present(link, group, entry) {
+        let Some(entry) = self.entries.get(&group) else {
+            self.offered(link, group, ops);
+            return Ok(());
+        };
+        if entry.wanted && self.links.may_present(link, group, entry) {
             self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
         }
         Ok(())
@@ -209,10 +208,37 @@ impl State {
     }
 }
 
-pub(super) fn replay_ledger(group: GroupId, space: &SpaceHandle) -> Result<Ledger, ActorProcessingErr> {
-    let mut ledger = Ledger::new(group);
-    for (_, envelope) in keys::entries(space, keys::OP)? {
-        ledger.admit(codec::decode_stored(&envelope)?)?;
+impl Entry {
+    /// Admits an op and notes when.
+    pub(super) fn take_op(
+        &mut self,
+        envelope: &Envelope,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) -> Result<Admitted, Refusal> {
+        let position = self.ledger.len();
+        let admitted = self.ledger.admit(envelope.clone())?;
+        if let Admitted::New(op) = admitted {
+            put_op(batch, position, envelope, now);
+            self.taken.insert(op, now);
+        }
+        Ok(admitted)
+    }
+}
+
+/// When this device took each op of a ledger in, by its own clock: an op carries no time. It decides nothing.
+pub(super) type Taken = BTreeMap<OpId, Timestamp>;
+
+pub(super) fn replay_ledger(
+    group: GroupId,
+    space: &SpaceHandle,
+) -> Result<(Ledger, Taken), ActorProcessingErr> {
+    let (mut ledger, mut taken) = (Ledger::new(group), Taken::new());
+    for (_, record) in keys::entries(space, keys::OP)? {
+        let (envelope, taken_ms): (Envelope, u64) = codec::decode_stored(&record)?;
+        if let Admitted::New(op) = ledger.admit(envelope)? {
+            taken.insert(op, Timestamp(taken_ms));
+        }
     }
     // Behind the ops: only users whom one of them names have certificates here.
     for (_, envelope) in keys::entries(space, keys::CERTIFICATE)? {
@@ -221,11 +247,12 @@ pub(super) fn replay_ledger(group: GroupId, space: &SpaceHandle) -> Result<Ledge
     for (_, envelope) in keys::entries(space, keys::REVOCATION)? {
         ledger.admit_revocation(codec::decode_stored(&envelope)?)?;
     }
-    Ok(ledger)
+    Ok((ledger, taken))
 }
 
-pub(super) fn put_op(batch: &mut Batch, position: usize, envelope: &Envelope) {
-    batch.put(keys::tagged(keys::OP, &(position as u64).to_be_bytes()), codec::encode(envelope));
+pub(super) fn put_op(batch: &mut Batch, position: usize, envelope: &Envelope, taken: Timestamp) {
+    let record = codec::encode(&(envelope, taken.as_millis()));
+    batch.put(keys::tagged(keys::OP, &(position as u64).to_be_bytes()), record);
 }
 
 pub(super) fn put_side(batch: &mut Batch, tag: u8, envelope: &Envelope) {

@@ -28,6 +28,7 @@ impl State {
         let Some(wanted) = intent(&self.entries[&personal].space, group)? else { return Ok(()) };
         if !wanted && !self.entries.contains_key(&group) {
             self.handle.publish().remove(&group);
+            self.handle.roster_moved(group);
             return Ok(());
         }
         let Some(entry) = self.entry_or_failed(group)? else {
@@ -38,6 +39,7 @@ impl State {
             return Ok(());
         }
         if wanted {
+            self.handle.offers().remove(&group);
             self.publish(group);
             self.arguments.node.want_group(group);
             self.meet();
@@ -46,6 +48,7 @@ impl State {
         } else {
             self.links.close_all(group);
             self.handle.publish().remove(&group);
+            self.handle.roster_moved(group);
             self.arguments.node.drop_group(group);
             self.drop_tickets(group).await?;
         }

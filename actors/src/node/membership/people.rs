@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schema::device::DeviceCert;
 use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, Role, Standing};
-use schema::{GroupId, OpId, Timestamp, UserId};
+use schema::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
+use super::admit::Taken;
 use super::{ChangeError, Entry, State};
 
 /// Something to be said about members or invitations.
@@ -73,11 +75,24 @@ pub struct Invitation {
     pub standing: InviteStanding,
 }
 
+/// A device of a member.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MemberDevice {
+    /// Its verifying key.
+    pub device: DeviceId,
+    /// What its user calls it, perhaps nothing; of several certificates the first label in order that is not empty.
+    pub label: String,
+}
+
 /// What is published beside a roster, for people alone: it decides nothing.
 #[derive(Clone, Debug, Default)]
 pub struct People {
     /// Who gave each member their role; founders have it from nobody.
     pub granted_by: BTreeMap<UserId, UserId>,
+    /// When this device took the op in that gave each member their role, by its own clock.
+    pub since: BTreeMap<UserId, Timestamp>,
+    /// The devices of each member that were not shut out, by id.
+    pub devices: BTreeMap<UserId, Vec<MemberDevice>>,
     /// The lowerings that may still be contested, by user.
     pub contestable: Vec<Contestable>,
     /// What this user said of others and that came to nothing.
@@ -85,19 +100,40 @@ pub struct People {
 }
 
 impl People {
-    pub(super) fn of(ledger: &Ledger, user: UserId) -> Self {
+    pub(super) fn of(ledger: &Ledger, taken: &Taken, user: UserId) -> Self {
         let granted_by = |(member, grant): (UserId, OpId)| {
             let grant = ledger.op(grant)?.record();
             matches!(grant.body, Body::SetRole { .. }).then_some((member, grant.author))
         };
-        let grants = ledger.roster().members().map(|(member, entry)| (member, entry.grant()));
+        let grants = || ledger.roster().members().map(|(member, entry)| (member, entry.grant()));
+        let since = |(member, grant): (UserId, OpId)| Some((member, *taken.get(&grant)?));
         let own = ledger.voided().into_iter().filter(|voided| voided.author == user);
         Self {
-            granted_by: grants.filter_map(granted_by).collect(),
+            granted_by: grants().filter_map(granted_by).collect(),
+            since: grants().filter_map(since).collect(),
+            devices: devices(ledger),
             contestable: ledger.contestable(),
             voided: own.map(|voided| voided.op).collect(),
         }
     }
+}
+
+/// The devices of every member. In one pass: a group may have thousands.
+fn devices(ledger: &Ledger) -> BTreeMap<UserId, Vec<MemberDevice>> {
+    let mut labels: BTreeMap<(UserId, DeviceId), &str> = BTreeMap::new();
+    for DeviceCert { user, device, label, .. } in ledger.device_certificates() {
+        let known = labels.entry((*user, *device)).or_default();
+        if known.is_empty() || !label.is_empty() && label.as_str() < *known {
+            *known = label;
+        }
+    }
+    let labelled = |user, device| {
+        let label = labels.get(&(user, device)).copied().unwrap_or_default().to_owned();
+        MemberDevice { device, label }
+    };
+    let roster = ledger.roster();
+    let devices = |user| roster.devices(user).map(|device| labelled(user, device)).collect();
+    roster.members().map(|(user, _)| (user, devices(user))).collect()
 }
 
 impl State {
