@@ -18,7 +18,9 @@ pub use actors::node::Branch;
 pub use actors::node::connection_manager::{LinkEnd, LinkStatus};
 pub use actors::node::event::Event;
 pub use actors::node::group::{GroupStatus, PeerStatus};
-pub use actors::node::membership::{Device, GroupInfo, GroupState, Invitation, MemberDevice, MemberOp};
+pub use actors::node::membership::{
+    Declined, Device, GroupInfo, GroupState, Invitation, MemberDevice, MemberOp,
+};
 pub use actors::node::store::Durability;
 pub use schema::admission::Refusal;
 pub use schema::frame::DeclineReason;

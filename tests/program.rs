@@ -284,6 +284,28 @@ fn invitations_are_listed_and_closed() {
 }
 
 #[test]
+fn a_wish_that_was_declined_while_nobody_looked_is_part_of_the_status() {
+    let (ada, ben) = (Home::with_group("Garden"), Home::new());
+    let place = free_place();
+    let node = serve_at(&ada, &place);
+    let ticket = ada.run(&["group", "invite"]).ok();
+    node.stop().ok();
+    ben.run(&["join", ticket.trim(), "--timeout", "1s"]).failed(1);
+    let invite = ada.run(&["--json", "group", "invites"]).json();
+    ada.run(&["group", "close", invite["invite"].as_str().unwrap()]).ok();
+
+    let _node = serve_at(&ada, &place);
+    let (node, _) = ben.serve(&[]);
+    until("ben hears no", || ben.run(&["status"]).ok().contains("declined the invitation was closed, at 20"));
+    node.stop().ok();
+    let group = ben.run(&["--json", "status"]).json()["groups"][0].clone();
+    assert_eq!(
+        (&group["state"], &group["declined"]["why"]),
+        (&json!("pending"), &json!("the invitation was closed"))
+    );
+}
+
+#[test]
 fn what_an_admin_did_in_anger_is_undone_as_of_before_it() {
     let (ada, ben) = (Home::with_group("Garden"), Home::new());
     let (_node, _) = ada.serve(&[]);

@@ -10,7 +10,7 @@ pub use self::people::{
     DeviceLine, Invitation, InviteLine, MemberDevice, MemberLine, MemberOpLine, RecoveryLine,
 };
 pub use self::state::{
-    Backup, DocumentLine, EndedLine, Explanation, GroupStatus, LinkLine, PeerLine, Status,
+    Backup, DeclinedLine, DocumentLine, EndedLine, Explanation, GroupStatus, LinkLine, PeerLine, Status,
 };
 
 use super::Fields;

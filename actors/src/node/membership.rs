@@ -40,7 +40,7 @@ use self::intents::intents;
 use self::links::Links;
 pub use self::people::{Invitation, MemberDevice, MemberOp, People, Saying};
 use self::tickets::Tickets;
-pub use self::tickets::{Opened, Terms};
+pub use self::tickets::{Declined, Opened, Terms};
 use crate::admission::Permit;
 use crate::call::answer;
 use crate::clock::Clock;
@@ -251,10 +251,13 @@ impl State {
             GroupState::Pending => Ledger::new(group).roster().clone(),
             _ => entry.ledger.roster().clone(),
         };
-        let people = match state {
+        let mut people = match state {
             GroupState::Pending => People::default(),
             _ => People::of(&entry.ledger, &entry.taken, self.user()),
         };
+        if state != GroupState::Active {
+            people.declined = entry.tickets.declined;
+        }
         let info = GroupInfo { id: group, name, state, role };
         if entry.wanted {
             let known = (info, roster.clone(), Arc::new(people));

@@ -1,5 +1,6 @@
 //! `init`, `whoami` and `group`: who this is, which groups there are, who is in them.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use peerbase::control::{Reply, Request};
@@ -131,7 +132,7 @@ pub(crate) struct AsOf {
 /// Makes a database and its configuration. Where there is a database it stays, and what is said here is changed.
 pub(crate) async fn init(data: &Data, options: Init, output: &mut Output) -> Result<(), Trouble> {
     let mut config = data.config()?;
-    let words = if options.restore { Some(words(data)?) } else { None };
+    let words = if options.restore { Some(words(data, output)?) } else { None };
     let is_new = !data.has_database();
     let before = config.clone();
     if let Some(name) = options.name {
@@ -160,9 +161,12 @@ pub(crate) async fn init(data: &Data, options: Init, output: &mut Output) -> Res
 }
 
 /// The words on standard input, where nobody else on this machine reads them. Nothing is made before they are right.
-fn words(data: &Data) -> Result<Words, Trouble> {
+fn words(data: &Data, output: &Output) -> Result<Words, Trouble> {
     if data.has_database() {
         return Err(data.taken());
+    }
+    if std::io::stdin().is_terminal() {
+        output.note("type the 24 words, then Enter and Ctrl-D");
     }
     standard_input(WORDS_BYTES_MAX)?.parse().map_err(|error: WordsError| Trouble::invalid(&error))
 }

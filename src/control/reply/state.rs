@@ -69,6 +69,8 @@ pub struct GroupStatus {
     pub members: usize,
     /// The recovery user that stands above all of them, if its founder had one.
     pub recovery: Option<UserId>,
+    /// What came last of a ticket to it, where this user is not in.
+    pub declined: Option<DeclinedLine>,
     /// Its rows, removed ones included; none when it does not answer.
     pub rows: Option<usize>,
     /// Its connected devices.
@@ -77,6 +79,15 @@ pub struct GroupStatus {
     pub damaged: Vec<DocumentLine>,
     /// What was refused lately, here or by a peer.
     pub refused: Vec<DocumentLine>,
+}
+
+/// A ticket that let nobody in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclinedLine {
+    /// When that was heard, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Why.
+    pub why: String,
 }
 
 /// A device of a group.
@@ -179,6 +190,10 @@ impl From<crate::GroupReport> for GroupStatus {
             group: report.info.into(),
             members: report.members,
             recovery: report.recovery,
+            declined: report.declined.map(|declined| DeclinedLine {
+                at_ms: declined.at.as_millis(),
+                why: declined.reason.to_string(),
+            }),
             rows,
             peers: report.peers.into_iter().map(PeerLine::from).collect(),
             damaged: damaged.collect(),

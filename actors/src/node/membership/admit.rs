@@ -180,7 +180,8 @@ impl State {
         ops: Vec<Envelope>,
     ) -> Result<(), StoreError> {
         // Only who knows the group's id can present, and only valid ops are admitted; who was removed is not read.
-        let Some(entry) = self.entries.get(&group) else {
+        let is_known = |entry: &&Entry| entry.wanted || !entry.ledger.is_empty();
+        let Some(entry) = self.entries.get(&group).filter(is_known) else {
             self.offered(link, group, ops);
             return Ok(());
         };

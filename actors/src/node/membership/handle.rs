@@ -284,7 +284,9 @@ impl MembershipHandle {
 
     /// The groups that were offered to this user, by id: a member presented each, and the user has not asked.
     pub fn offered(&self) -> Vec<GroupInfo> {
-        self.offers().values().cloned().collect()
+        // Asked for while membership was down, it was told to nobody.
+        let known = self.read();
+        self.offers().values().filter(|info| !known.contains_key(&info.id)).cloned().collect()
     }
 
     /// Follows the rosters: which group's was replaced. It ends with the node.

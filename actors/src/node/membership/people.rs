@@ -7,6 +7,7 @@ use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, Role, Stand
 use schema::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
 use super::admit::Taken;
+use super::tickets::Declined;
 use super::{ChangeError, Entry, State};
 
 /// Something to be said about members or invitations.
@@ -95,6 +96,8 @@ pub struct People {
     pub devices: BTreeMap<UserId, Vec<MemberDevice>>,
     /// The lowerings that may still be contested, by user.
     pub contestable: Vec<Contestable>,
+    /// What came last of this user's ticket, where they are not in.
+    pub declined: Option<Declined>,
     /// What this user said of others and that came to nothing.
     pub(crate) voided: BTreeSet<OpId>,
 }
@@ -113,6 +116,7 @@ impl People {
             since: grants().filter_map(since).collect(),
             devices: devices(ledger),
             contestable: ledger.contestable(),
+            declined: None,
             voided: own.map(|voided| voided.op).collect(),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use peerbase::control::reply::{Backup, EndedLine, Explanation, GroupStatus, LinkLine, PeerLine, Status};
+use peerbase::control::reply::{
+    Backup, DeclinedLine, EndedLine, Explanation, GroupStatus, LinkLine, PeerLine, Status,
+};
 
 use super::{line_of_revision, safe, time};
 
@@ -51,7 +53,7 @@ pub(super) fn of(status: &Status) -> String {
 }
 
 fn of_group(text: &mut String, state: &GroupStatus) {
-    let GroupStatus { group, members, recovery, rows, peers, damaged, refused } = state;
+    let GroupStatus { group, members, recovery, declined, rows, peers, damaged, refused } = state;
     if group.state == "offered" {
         let (id, name) = (group.id, safe(&group.name));
         let _ = writeln!(text, "offered   {id} {name}: {}; `peerbase group request ID` accepts", group.role);
@@ -61,6 +63,10 @@ fn of_group(text: &mut String, state: &GroupStatus) {
     let (id, name) = (group.id.short(), safe(&group.name));
     let _ =
         writeln!(text, "group     {id} {name}: {}, {}, members {members}, {rows}", group.state, group.role);
+    if let Some(DeclinedLine { at_ms, why }) = declined {
+        let at = time(i64::try_from(*at_ms).unwrap_or(i64::MAX));
+        let _ = writeln!(text, "  declined {why}, at {at}: a new ticket or an admin lets you in");
+    }
     if group.state == "active" && recovery.is_none() {
         let _ = writeln!(
             text,
