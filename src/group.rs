@@ -58,6 +58,7 @@ impl Group {
             name: String::new(),
             state: GroupState::Removed,
             role: Role::None,
+            offered_by: None,
         })
     }
 

@@ -2,16 +2,24 @@
 //! blocked.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/stranger.rs"]
+mod stranger;
 mod support;
 
 use std::time::Duration;
 
+use actors::clock::Clock;
+use actors::transport::memory::MemoryNetwork;
 use peerbase::sim::{Net, Peer};
 use peerbase::{
     ErrorKind, Event, GroupError, GroupId, GroupState, LinkEnd, Member, MemberChange, MembersTable, Node,
-    Role,
+    Role, UserId,
 };
-use schema::frame::ByeReason;
+use schema::device::DeviceIdentity;
+use schema::frame::{ByeReason, LinkFrame};
+use schema::ledger::{Body, By, Ledger};
+use schema::signed::{Envelope, Signed};
+use stranger::{Stranger, identity};
 use support::{group, home, task, tasks, titles, until};
 use tokio::sync::broadcast::Receiver;
 
@@ -36,7 +44,7 @@ async fn write(peer: &Peer, id: GroupId, key: &str) {
     tasks(peer, id).put(key, &task(key)).await.unwrap();
 }
 
-fn role_in(change: Option<MemberChange>) -> (peerbase::UserId, Role) {
+fn role_in(change: Option<MemberChange>) -> (UserId, Role) {
     match change {
         Some(MemberChange::Put(member)) => (member.user, member.role),
         other => panic!("{other:?}"),
@@ -196,6 +204,92 @@ async fn strangers_offer_no_end_of_groups_in_vain() {
     second.add_member(user, Role::Reader).await.unwrap();
     until(&net, "ada's offer comes", || state(&ben, second.id()).is_some()).await;
     net.close().await;
+}
+
+/// What somebody would present: their own group, in which all of these are Writers.
+fn ledger(founder: &DeviceIdentity, users: &[UserId]) -> (GroupId, Vec<Envelope>) {
+    let by = || By::Device(founder.certificate.envelope().clone());
+    let author = founder.user();
+    let created = Ledger::create([7; 32], vec![author], "trap", author, by(), &founder.signing);
+    let mut ledger = created.unwrap().0;
+    for user in users {
+        let body = Body::SetRole { user: *user, role: Role::Writer, cut: None, via: None };
+        let op = Signed::sign(ledger.draft(author, by(), body).unwrap(), &founder.signing);
+        ledger.admit(op.envelope().clone()).unwrap();
+    }
+    (ledger.group(), ledger.envelopes().cloned().collect())
+}
+
+/// Ben's node, and a way to it for somebody made by hand.
+async fn listening() -> (Node, impl AsyncFn() -> Stranger) {
+    let clock = Clock::simulated(1);
+    let network = MemoryNetwork::seeded(clock.clone(), 1).latency_ms(1..20);
+    let ben = Node::in_memory_builder().network(&network, "ben").open().await.unwrap();
+    ben.listen("memory://ben").await.unwrap();
+    (ben, async move || Stranger::dial(&network, &clock, identity(4), "memory://ben").await)
+}
+
+async fn everything_heard(stranger: &mut Stranger) -> Vec<LinkFrame> {
+    let mut heard = Vec::new();
+    while let Some(frame) = stranger.hear().await {
+        heard.push(frame);
+    }
+    heard
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_offers_a_group_in_which_they_have_no_part_or_by_ops_that_are_none() {
+    let (ben, dial) = listening().await;
+    let mut stranger = dial().await;
+    let (own, other) = (stranger.identity.clone(), identity(5));
+    let (anothers, ops_of_another) = ledger(&other, &[ben.user_id()]);
+    let (without, ops_without) = ledger(&own, &[other.user()]);
+    let (id, ops) = ledger(&own, &[ben.user_id()]);
+    let mut forged = ops.clone();
+    forged[1].payload[10] ^= 1;
+    let orphan = vec![ops[1].clone()];
+    for (group, ops) in [
+        (anothers, ops_of_another),
+        (without, ops_without),
+        (id, forged),
+        (id, orphan),
+        (anothers, ops.clone()),
+        (id, Vec::new()),
+    ] {
+        stranger.send(&LinkFrame::Present { group, ops }).await;
+    }
+    let mut events = ben.events();
+    stranger.send(&LinkFrame::Present { group: id, ops }).await;
+    let offered = Event::Offered { group: id, role: Role::Writer, by: own.user() };
+    while events.recv().await.unwrap() != offered {}
+    let info: Vec<_> = ben.groups().into_iter().map(|info| (info.id, info.name, info.offered_by)).collect();
+    assert_eq!(info, [(id, "trap".to_owned(), Some(own.user()))], "the good one alone");
+
+    ben.block(own.user()).await.unwrap();
+    assert_eq!(ben.groups(), [], "who is blocked offers nothing");
+    ben.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_device_hears_nothing_but_a_farewell() {
+    let (ben, dial) = listening().await;
+    let mut before = dial().await;
+    let user = before.identity.user();
+    let home = ben.create_group("home").await.unwrap();
+    home.add_member(user, Role::Writer).await.unwrap();
+    let is_announced = |frame| matches!(frame, LinkFrame::Hello(hello) if hello.groups.len() == 1);
+    while !is_announced(before.hear().await.unwrap()) {}
+    let farewell = LinkFrame::Bye { reason: ByeReason::NotAuthorized };
+
+    ben.block(user).await.unwrap();
+    assert_eq!(everything_heard(&mut before).await.last(), Some(&farewell), "on the link that was up");
+    let mut again = dial().await;
+    again.announce(home.id()).await;
+    assert_eq!(everything_heard(&mut again).await, [farewell], "and on the next, though they are a member");
+
+    ben.unblock(user).await.unwrap();
+    assert!(is_announced(dial().await.hear().await.unwrap()));
+    ben.close().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -804,7 +804,9 @@ fn a_group_that_is_offered_is_listed_and_accepted_by_asking_for_it() {
     let (_ben, _) = ben.serve(&["--connect", &address]);
 
     until("ben hears of it", || ben.run(&["group", "list"]).ok().contains("\toffered\twriter\tGarden club"));
-    assert_eq!(ben.run(&["--json", "group", "list"]).json()["id"], garden.as_str());
+    let offered = ben.run(&["--json", "group", "list"]).json();
+    let ada_user = ada.run(&["--json", "whoami"]).json()["user"].clone();
+    assert_eq!((&offered["id"], &offered["offered_by"]), (&json!(garden), &ada_user));
     assert!(ben.run(&["status"]).ok().contains("offered   "));
     let told = ben.run(&["list", "--group", "Garden club"]).failed(1);
     assert!(told.contains(&format!("`peerbase group request {garden}` accepts")), "{told}");

@@ -93,6 +93,9 @@ pub struct GroupLine {
     pub state: String,
     /// This user's role, in lower case.
     pub role: String,
+    /// Who offers it, while it is offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered_by: Option<UserId>,
 }
 
 impl From<GroupInfo> for GroupLine {
@@ -104,7 +107,8 @@ impl From<GroupInfo> for GroupLine {
             GroupState::Failed => "failed",
             GroupState::Offered => "offered",
         };
-        Self { id: info.id, name: info.name, state: state.to_owned(), role: role_name(info.role) }
+        let GroupInfo { id, name, role, offered_by, .. } = info;
+        Self { id, name, state: state.to_owned(), role: role_name(role), offered_by }
     }
 }
 

@@ -201,7 +201,8 @@ impl State {
 
     /// Lists a group that is out of service.
     fn publish_failed(&self, group: GroupId) {
-        let info = GroupInfo { id: group, name: String::new(), state: GroupState::Failed, role: Role::None };
+        let (name, state, role) = (String::new(), GroupState::Failed, Role::None);
+        let info = GroupInfo { id: group, name, state, role, offered_by: None };
         let known = (info, Ledger::new(group).roster().clone(), Arc::default());
         self.handle.publish().insert(group, known);
     }
@@ -258,7 +259,7 @@ impl State {
         if state != GroupState::Active {
             people.declined = entry.tickets.declined;
         }
-        let info = GroupInfo { id: group, name, state, role };
+        let info = GroupInfo { id: group, name, state, role, offered_by: None };
         if entry.wanted {
             let known = (info, roster.clone(), Arc::new(people));
             let before = self.handle.publish().insert(group, known.clone());

@@ -60,8 +60,9 @@ pub(crate) fn safe(text: &str) -> Cow<'_, str> {
 }
 
 fn line_of_group(group: &GroupLine) -> String {
-    let GroupLine { id, name, state, role } = group;
-    format!("{id}\t{state}\t{role}\t{}", safe(name))
+    let GroupLine { id, name, state, role, offered_by } = group;
+    let by = offered_by.map(|user| format!("\tby {user}")).unwrap_or_default();
+    format!("{id}\t{state}\t{role}\t{}{by}", safe(name))
 }
 
 fn line_of_change(change: &ChangeLine) -> String {

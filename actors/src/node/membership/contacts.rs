@@ -45,6 +45,7 @@ impl State {
         }
         if is_blocked && self.links.blocked.insert(user) {
             self.links.let_go(user);
+            self.forget_offers(user);
         } else if !is_blocked && self.links.blocked.remove(&user) {
             self.meet();
         }

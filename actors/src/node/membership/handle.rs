@@ -51,6 +51,8 @@ pub struct GroupInfo {
     pub state: GroupState,
     /// This user's role; while pending, what a ledger says that is older than their ticket.
     pub role: Role,
+    /// Who presented it, while it is offered.
+    pub offered_by: Option<UserId>,
 }
 
 /// Why a membership op was not made.

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use schema::GroupId;
 use schema::ledger::{Ledger, Role};
 use schema::signed::Envelope;
+use schema::{GroupId, UserId};
 
 use super::links::PRESENT_BYTES_MAX;
 use super::{GroupInfo, GroupState, State};
@@ -25,6 +25,11 @@ const OFFERED_MAX: usize = 8;
 pub(super) type Offers = BTreeMap<GroupId, GroupInfo>;
 
 impl State {
+    /// Whoever is blocked offers nothing.
+    pub(super) fn forget_offers(&self, by: UserId) {
+        self.handle.offers().retain(|_, info| info.offered_by != Some(by));
+    }
+
     /// A peer presents a group that is not known here.
     pub(super) fn offered(&mut self, link: LinkId, group: GroupId, ops: Vec<Envelope>) {
         let user = self.user();
@@ -59,7 +64,8 @@ impl State {
             return;
         }
         let name = roster.name().to_owned();
-        self.handle.offers().insert(group, GroupInfo { id: group, name, state: GroupState::Offered, role });
+        let (state, offered_by) = (GroupState::Offered, Some(by));
+        self.handle.offers().insert(group, GroupInfo { id: group, name, state, role, offered_by });
         // Nobody may be listening.
         let _ = self.arguments.events.send(Event::Offered { group, role, by });
     }

@@ -54,9 +54,12 @@ pub(super) fn of(status: &Status) -> String {
 
 fn of_group(text: &mut String, state: &GroupStatus) {
     let GroupStatus { group, members, recovery, declined, rows, peers, damaged, refused } = state;
-    if group.state == "offered" {
-        let (id, name) = (group.id, safe(&group.name));
-        let _ = writeln!(text, "offered   {id} {name}: {}; `peerbase group request ID` accepts", group.role);
+    if let Some(by) = group.offered_by {
+        let (id, name, role) = (group.id, safe(&group.name), &group.role);
+        let _ = writeln!(
+            text,
+            "offered   {id} {name}: {role}, by user {by}; `peerbase group request ID` accepts"
+        );
         return;
     }
     let rows = rows.map_or("no answer".to_owned(), |rows| format!("rows {rows}"));
