@@ -1,6 +1,7 @@
 //! Opens, describes and closes this device's database.
 
 mod backup;
+mod contacts;
 mod devices;
 mod recovery;
 mod status;
@@ -311,10 +312,13 @@ impl Node {
         Ok(Group::new(self.clone(), handle))
     }
 
-    /// Every group that this user takes part in or asked to, with its state; the personal group is not among them.
+    /// Every group that this user takes part in or asked to, with its state, by id; the personal group is not among them.
+    /// Behind them those that are [offered](GroupState::Offered): somebody let this user in unasked, and
+    /// [`Node::request_group`] accepts. Offers are forgotten when the node is closed, and made again when it is met.
     pub fn groups(&self) -> Vec<GroupInfo> {
-        let personal = self.handle.personal();
-        self.handle.membership().groups().into_iter().filter(|info| info.id != personal).collect()
+        let (personal, membership) = (self.handle.personal(), self.handle.membership());
+        let groups = membership.groups().into_iter().filter(|info| info.id != personal);
+        groups.chain(membership.offered()).collect()
     }
 
     /// The group whose members are this user's own devices.

@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use peerbase::sim::{Net, Peer};
-use peerbase::{Act, ErrorKind, Event, Group, GroupError, GroupId, MemberOp, OpId, Role, Standing, UserId};
+use peerbase::{
+    Act, ErrorKind, Event, Group, GroupError, GroupId, MemberDevice, MemberOp, OpId, Role, Standing, UserId,
+};
 use support::{group, task, tasks, titles};
 use tokio::sync::broadcast::Receiver;
 
@@ -499,7 +501,8 @@ async fn members_are_shown_with_their_devices_and_who_let_them_in() {
     assert_eq!((of("ada").role, of("ada").granted_by), (Admin, Some(fay)));
     assert_eq!((of("pia").granted_by, &of("pia").devices), (Some(ada), &vec![]));
     for name in ["fay", "ada", "ben"] {
-        assert_eq!(of(name).devices, [village.people[name].node().device_id()], "{name}");
+        let device = village.people[name].node().device_id();
+        assert_eq!(of(name).devices, [MemberDevice { device, label: name.to_owned() }], "{name}");
     }
     village.ends().await;
 }

@@ -56,6 +56,15 @@ pub enum Event {
         /// Why.
         reason: DeclineReason,
     },
+    /// A member presented a group that admits this user, who has not asked for it.
+    Offered {
+        /// Which group.
+        group: GroupId,
+        /// With which role.
+        role: Role,
+        /// Who presented it.
+        by: UserId,
+    },
     /// A link to a device is up.
     PeerUp {
         /// Whose device.

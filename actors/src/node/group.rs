@@ -42,6 +42,10 @@ use crate::node::store::{Batch, Durability, SpaceHandle, StoreError, StoreHandle
 
 /// The table of the personal group that says which groups its user takes part in.
 pub const INTENTS_TABLE: &str = "$groups";
+/// The table of the personal group that says what its user thinks of others: whom they blocked.
+pub const CONTACTS_TABLE: &str = "$contacts";
+/// The field of a contact that blocks them.
+pub const BLOCKED_FIELD: &str = "blocked";
 
 enum Message {
     /// Write rows as this device.
@@ -210,9 +214,16 @@ impl State {
     }
 
     fn tell_intents(&self, rows: &[RowEvent]) {
-        for event in rows.iter().filter(|event| event.table == INTENTS_TABLE) {
-            if let Ok(group) = event.key.parse() {
-                self.arguments.membership.intent_moved(group);
+        let membership = &self.arguments.membership;
+        for event in rows {
+            match event.table.as_str() {
+                INTENTS_TABLE => {
+                    event.key.parse().into_iter().for_each(|group| membership.intent_moved(group))
+                }
+                CONTACTS_TABLE => {
+                    event.key.parse().into_iter().for_each(|user| membership.contact_moved(user))
+                }
+                _ => {}
             }
         }
     }

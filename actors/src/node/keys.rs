@@ -10,7 +10,7 @@ pub(crate) const AUTHOR: u8 = b'a';
 pub(crate) const CHUNK: u8 = b'c';
 /// Document records by id.
 pub(crate) const DOCUMENT: u8 = b'd';
-/// Membership ops, by position: 8 bytes big-endian, in causal order.
+/// Membership ops and when each was taken in, milliseconds; by position: 8 bytes big-endian, in causal order.
 pub(crate) const OP: u8 = b'o';
 /// Device certificates, by id.
 pub(crate) const CERTIFICATE: u8 = b'p';

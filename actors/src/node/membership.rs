@@ -7,10 +7,12 @@
 //! An op is durable before anybody is told; gates close in the handler that admits it.
 
 mod admit;
+mod contacts;
 mod devices;
 mod handle;
 mod intents;
 mod links;
+mod offers;
 mod people;
 mod reach;
 mod tickets;
@@ -31,7 +33,7 @@ use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
-use self::admit::{Gained, put_op, put_side, replay_ledger};
+use self::admit::{Gained, Taken, put_op, put_side, replay_ledger};
 pub use self::devices::Device;
 pub(crate) use self::handle::Known;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
@@ -40,7 +42,7 @@ use self::links::Links;
 pub use self::people::{Invitation, MemberOp, People, Saying};
 pub use self::reach::MemberDevice;
 use self::tickets::Tickets;
-pub use self::tickets::{Opened, Terms};
+pub use self::tickets::{Declined, Opened, Terms};
 use crate::admission::Permit;
 use crate::call::answer;
 use crate::clock::Clock;
@@ -78,7 +80,9 @@ enum Message {
     AddressesMoved,
     /// The row that says whether the user wants in has moved.
     Intent { group: GroupId, reply: Option<RpcReplyPort<()>> },
-    /// Read the intents again.
+    /// The row that says whether the user wants to hear of somebody has moved.
+    Contact { user: UserId, reply: Option<RpcReplyPort<()>> },
+    /// Read the intents and contacts again.
     IntentsAnew,
     /// A group's actor is ready for sessions, perhaps again.
     GroupStarted(GroupId),
@@ -123,6 +127,8 @@ pub(crate) struct Arguments {
 pub(crate) struct Entry {
     pub(crate) ledger: Ledger,
     pub(crate) wanted: bool,
+    /// For people alone.
+    taken: Taken,
     tickets: Tickets,
     space: SpaceHandle,
 }
@@ -161,10 +167,13 @@ impl State {
             entry.ledger = ledger;
             entry.ledger.admit_certificate(certificate.clone())?;
             let mut batch = Batch::default();
-            put_op(&mut batch, 0, create.envelope());
+            let now = state.arguments.clock.now();
+            put_op(&mut batch, 0, create.envelope(), now);
+            entry.taken.insert(OpId(personal.0), now);
             put_side(&mut batch, keys::CERTIFICATE, &certificate);
             state.arguments.store.write(&state.entries[&personal].space, batch).await?;
         }
+        state.links.blocked = contacts::blocked(&state.entries[&personal].space)?;
         for group in intents(&state.entries[&personal].space)? {
             match state.entry_or_failed(group)? {
                 Some(entry) => entry.wanted = true,
@@ -201,7 +210,8 @@ impl State {
 
     /// Lists a group that is out of service.
     fn publish_failed(&self, group: GroupId) {
-        let info = GroupInfo { id: group, name: String::new(), state: GroupState::Failed, role: Role::None };
+        let (name, state, role) = (String::new(), GroupState::Failed, Role::None);
+        let info = GroupInfo { id: group, name, state, role, offered_by: None };
         let known = (info, Ledger::new(group).roster().clone(), Arc::default());
         self.handle.publish().insert(group, known);
     }
@@ -209,9 +219,9 @@ impl State {
     fn entry(&mut self, group: GroupId) -> Result<&mut Entry, ActorProcessingErr> {
         if !self.entries.contains_key(&group) {
             let space = self.arguments.store.space(&keys::space(group))?;
-            let ledger = replay_ledger(group, &space)?;
+            let (ledger, taken) = replay_ledger(group, &space)?;
             let tickets = Tickets::read(&space)?;
-            self.entries.insert(group, Entry { ledger, wanted: false, tickets, space });
+            self.entries.insert(group, Entry { ledger, wanted: false, taken, tickets, space });
         }
         Ok(self.entries.get_mut(&group).expect("just inserted"))
     }
@@ -226,9 +236,11 @@ impl State {
         let group = ledger.group();
         let space = self.arguments.store.space(&keys::space(group))?;
         let mut batch = Batch::default();
-        put_op(&mut batch, 0, create.envelope());
+        let now = self.arguments.clock.now();
+        put_op(&mut batch, 0, create.envelope(), now);
         self.arguments.store.write(&space, batch).await?;
-        self.entries.insert(group, Entry { ledger, wanted: false, tickets: Tickets::default(), space });
+        let (taken, tickets) = (Taken::from([(OpId(group.0), now)]), Tickets::default());
+        self.entries.insert(group, Entry { ledger, wanted: false, taken, tickets, space });
         self.take(group, Gained::default(), None, false).await?;
         self.publish(group);
         Ok(group)
@@ -249,15 +261,19 @@ impl State {
             GroupState::Pending => Ledger::new(group).roster().clone(),
             _ => entry.ledger.roster().clone(),
         };
-        let people = match state {
+        let mut people = match state {
             GroupState::Pending => People::default(),
-            _ => People::of(&entry.ledger, self.user()),
+            _ => People::of(&entry.ledger, &entry.taken, self.user()),
         };
         self.arguments.connections.recorded(group, self.reachable(group, state));
-        let info = GroupInfo { id: group, name, state, role };
+        if state != GroupState::Active {
+            people.declined = entry.tickets.declined;
+        }
+        let info = GroupInfo { id: group, name, state, role, offered_by: None };
         if entry.wanted {
             let known = (info, roster.clone(), Arc::new(people));
             let before = self.handle.publish().insert(group, known.clone());
+            self.handle.roster_moved(group);
             for event in Event::of_roster(group, before.as_ref(), &known, self.user()) {
                 // Nobody may be listening.
                 let _ = self.arguments.events.send(event);
@@ -346,7 +362,16 @@ impl Actor for Membership {
                     answer(reply, ());
                 }
             }
-            Message::IntentsAnew => state.intents_anew().await?,
+            Message::Contact { user, reply } => {
+                state.heed_contact(user)?;
+                if let Some(reply) = reply {
+                    answer(reply, ());
+                }
+            }
+            Message::IntentsAnew => {
+                state.contacts_anew()?;
+                state.intents_anew().await?;
+            }
             Message::GroupStarted(group) => state.group_started(group).await?,
             Message::LinkUp(link) => state.links.up(link, &state.entries),
             Message::LinkDown { link, reason } => state.links.down(link, &reason),

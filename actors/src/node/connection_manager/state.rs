@@ -421,9 +421,11 @@ impl State {
     }
 }
 
-/// One side let the other go, having nothing to share with it.
+/// One side let the other go, having nothing to share with it, or nothing that it wants to.
 fn is_stranger(end: &LinkEnd) -> bool {
-    matches!(end, LinkEnd::Stranger | LinkEnd::ClosedByPeer { reason: ByeReason::NotAuthorized })
+    use LinkEnd::{Closed, ClosedByPeer, Stranger};
+    let reason = ByeReason::NotAuthorized;
+    *end == Stranger || *end == ClosedByPeer { reason } || *end == Closed { reason }
 }
 
 /// A device answered that is not the one which was to be there.

@@ -1,7 +1,7 @@
 //! The one way by which an op, a certificate, a revocation or a device record enters a ledger: admitted, durable, gates
 //! closed, told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ractor::ActorProcessingErr;
 use schema::device::DeviceRecord;
@@ -9,9 +9,9 @@ use schema::id::hash;
 use schema::ledger::{Admitted, Body, By, Invalid, Ledger, Refusal, Role};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Record, Signed};
-use schema::{GroupId, OpId, codec};
+use schema::{GroupId, OpId, Timestamp, codec};
 
-use super::{ChangeError, State};
+use super::{ChangeError, Entry, State};
 use crate::node::connection_manager::LinkId;
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError};
@@ -111,18 +111,14 @@ impl State {
         says: bool,
     ) -> Result<Verdict, StoreError> {
         let user = self.user();
-        let withdrawn = self.withdrawn();
+        let (withdrawn, now) = (self.withdrawn(), self.arguments.clock.now());
         let Some(entry) = self.entries.get_mut(&group) else { return Ok(Verdict::default()) };
         let was_pending = entry.is_pending(user);
         let grant = entry.ledger.roster().grant(user);
         let (mut batch, mut gained, mut verdict) = (Batch::default(), Gained::default(), Verdict::default());
         for envelope in came.ops {
-            let position = entry.ledger.len();
-            match entry.ledger.admit(envelope.clone()) {
-                Ok(Admitted::New(_)) => {
-                    put_op(&mut batch, position, &envelope);
-                    gained.ops.push(envelope);
-                }
+            match entry.take_op(&envelope, now, &mut batch) {
+                Ok(Admitted::New(_)) => gained.ops.push(envelope),
                 Ok(Admitted::Known) => {}
                 Err(Refusal::MissingParents { .. }) => verdict.missing = true,
                 Err(refusal) => {
@@ -167,7 +163,7 @@ impl State {
         introduction.revocations = entry.learn(&withdrawn, &mut batch);
         // Who was let in again says again which devices are out.
         if says || grant != entry.ledger.roster().grant(user) {
-            introduction.ops = entry.shut_out(&self.arguments, &mut batch);
+            introduction.ops = entry.shut_out(&self.arguments, now, &mut batch);
         }
         let now = self.arguments.clock.now();
         introduction.records.extend(entry.say_where(own, &self.addresses, now, &mut batch));
@@ -201,8 +197,12 @@ impl State {
         ops: Vec<Envelope>,
     ) -> Result<(), StoreError> {
         // Only who knows the group's id can present, and only valid ops are admitted; who was removed is not read.
-        let Some(entry) = self.entries.get(&group).filter(|entry| entry.wanted) else { return Ok(()) };
-        if self.links.may_present(link, group, entry) {
+        let is_known = |entry: &&Entry| entry.wanted || !entry.ledger.is_empty();
+        let Some(entry) = self.entries.get(&group).filter(is_known) else {
+            self.offered(link, group, ops);
+            return Ok(());
+        };
+        if entry.wanted && self.links.may_present(link, group, entry) {
             self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
         }
         Ok(())
@@ -226,10 +226,37 @@ impl State {
     }
 }
 
-pub(super) fn replay_ledger(group: GroupId, space: &SpaceHandle) -> Result<Ledger, ActorProcessingErr> {
-    let mut ledger = Ledger::new(group);
-    for (_, envelope) in keys::entries(space, keys::OP)? {
-        ledger.admit(codec::decode_stored(&envelope)?)?;
+impl Entry {
+    /// Admits an op and notes when.
+    pub(super) fn take_op(
+        &mut self,
+        envelope: &Envelope,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) -> Result<Admitted, Refusal> {
+        let position = self.ledger.len();
+        let admitted = self.ledger.admit(envelope.clone())?;
+        if let Admitted::New(op) = admitted {
+            put_op(batch, position, envelope, now);
+            self.taken.insert(op, now);
+        }
+        Ok(admitted)
+    }
+}
+
+/// When this device took each op of a ledger in, by its own clock: an op carries no time. It decides nothing.
+pub(super) type Taken = BTreeMap<OpId, Timestamp>;
+
+pub(super) fn replay_ledger(
+    group: GroupId,
+    space: &SpaceHandle,
+) -> Result<(Ledger, Taken), ActorProcessingErr> {
+    let (mut ledger, mut taken) = (Ledger::new(group), Taken::new());
+    for (_, record) in keys::entries(space, keys::OP)? {
+        let (envelope, taken_ms): (Envelope, u64) = codec::decode_stored(&record)?;
+        if let Admitted::New(op) = ledger.admit(envelope)? {
+            taken.insert(op, Timestamp(taken_ms));
+        }
     }
     // Behind the ops: only users whom one of them names have certificates here.
     for (_, envelope) in keys::entries(space, keys::CERTIFICATE)? {
@@ -242,11 +269,12 @@ pub(super) fn replay_ledger(group: GroupId, space: &SpaceHandle) -> Result<Ledge
         // A hint that is refused is not worth the group: whoever is met has it, or a newer one.
         let _ = ledger.admit_record(codec::decode_stored(&envelope)?);
     }
-    Ok(ledger)
+    Ok((ledger, taken))
 }
 
-pub(super) fn put_op(batch: &mut Batch, position: usize, envelope: &Envelope) {
-    batch.put(keys::tagged(keys::OP, &(position as u64).to_be_bytes()), codec::encode(envelope));
+pub(super) fn put_op(batch: &mut Batch, position: usize, envelope: &Envelope, taken: Timestamp) {
+    let record = codec::encode(&(envelope, taken.as_millis()));
+    batch.put(keys::tagged(keys::OP, &(position as u64).to_be_bytes()), record);
 }
 
 pub(super) fn put_side(batch: &mut Batch, tag: u8, envelope: &Envelope) {

@@ -1,7 +1,7 @@
 //! Asking and telling `membership`; reading what it last published.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::frame::{DeclineReason, Hello, Join};
@@ -10,8 +10,10 @@ use schema::session::ledger::LedgerFrame;
 use schema::signed::Envelope;
 use schema::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
+use tokio::sync::broadcast;
 
 use super::devices::Device;
+use super::offers::Offers;
 use super::people::{Invitation, MemberOp, People, Saying};
 use super::tickets::{Opened, Terms};
 use super::{Arguments, Membership, Message};
@@ -19,6 +21,9 @@ use crate::admission::Permit;
 use crate::call::{CallError, Slot};
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::store::StoreError;
+
+/// Rosters that may be replaced before whoever follows one has fallen behind.
+const MOVED_MAX: usize = 256;
 
 /// Whether this user takes part in a group, and may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub enum GroupState {
     Removed,
     /// What is stored of it is damaged: it is out of service.
     Failed,
+    /// A member presented a ledger that admits this user, who has not asked. Nothing of it is stored.
+    Offered,
 }
 
 /// A group as this device knows it.
@@ -44,6 +51,8 @@ pub struct GroupInfo {
     pub state: GroupState,
     /// This user's role; while pending, what a ledger says that is older than their ticket.
     pub role: Role,
+    /// Who presented it, while it is offered.
+    pub offered_by: Option<UserId>,
 }
 
 /// Why a membership op was not made.
@@ -116,6 +125,9 @@ pub enum ChangeError {
 pub struct MembershipHandle {
     slot: Slot<Message>,
     published: Arc<RwLock<Published>>,
+    /// Which group's roster was replaced; none once the node has ended.
+    moved: Arc<RwLock<Option<broadcast::Sender<GroupId>>>>,
+    offers: Arc<Mutex<Offers>>,
 }
 
 /// What everybody may read without asking: the groups that the user wants, and who is in them.
@@ -126,7 +138,8 @@ pub(crate) type Known = (GroupInfo, Arc<Roster>, Arc<People>);
 
 impl Default for MembershipHandle {
     fn default() -> Self {
-        Self { slot: Slot::reviving(), published: Arc::default() }
+        let moved = Arc::new(RwLock::new(Some(broadcast::Sender::new(MOVED_MAX))));
+        Self { slot: Slot::reviving(), published: Arc::default(), moved, offers: Arc::default() }
     }
 }
 
@@ -271,6 +284,27 @@ impl MembershipHandle {
         self.read().values().map(|(info, ..)| info.clone()).collect()
     }
 
+    /// The groups that were offered to this user, by id: a member presented each, and the user has not asked.
+    pub fn offered(&self) -> Vec<GroupInfo> {
+        // Asked for while membership was down, it was told to nobody.
+        let known = self.read();
+        self.offers().values().filter(|info| !known.contains_key(&info.id)).cloned().collect()
+    }
+
+    /// Follows the rosters: which group's was replaced. It ends with the node.
+    pub fn rosters(&self) -> broadcast::Receiver<GroupId> {
+        let moved = self.moved.read().unwrap_or_else(PoisonError::into_inner);
+        moved.as_ref().map_or_else(|| broadcast::channel(1).1, broadcast::Sender::subscribe)
+    }
+
+    /// Takes note that somebody was blocked, or no longer; it holds when this returns.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers.
+    pub async fn heed_contact(&self, user: UserId) -> Result<(), CallError> {
+        self.slot.ask(|reply| Message::Contact { user, reply: Some(reply) }).await
+    }
+
     /// Makes the actor fail, so that tests can see it restarted.
     #[doc(hidden)]
     pub fn fail_for_test(&self) {
@@ -287,8 +321,14 @@ impl MembershipHandle {
         self.tell(Message::Intent { group, reply: None });
     }
 
+    /// A row of the personal group about somebody became durable.
+    pub(crate) fn contact_moved(&self, user: UserId) {
+        self.tell(Message::Contact { user, reply: None });
+    }
+
     /// The node has ended: nobody is started again.
     pub(crate) fn end(&self) {
+        self.moved.write().unwrap_or_else(PoisonError::into_inner).take();
         self.slot.end();
     }
 
@@ -347,6 +387,18 @@ impl MembershipHandle {
 
     fn read(&self) -> RwLockReadGuard<'_, Published> {
         self.published.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever follows the members of this group looks again.
+    pub(super) fn roster_moved(&self, group: GroupId) {
+        if let Some(moved) = &*self.moved.read().unwrap_or_else(PoisonError::into_inner) {
+            // Nobody may be listening.
+            let _ = moved.send(group);
+        }
+    }
+
+    pub(super) fn offers(&self) -> MutexGuard<'_, Offers> {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What everybody may read, to be replaced.

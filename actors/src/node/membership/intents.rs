@@ -30,6 +30,7 @@ impl State {
         let Some(wanted) = intent(&self.entries[&personal].space, group)? else { return Ok(()) };
         if !wanted && !self.entries.contains_key(&group) {
             self.handle.publish().remove(&group);
+            self.handle.roster_moved(group);
             return Ok(());
         }
         let Some(entry) = self.entry_or_failed(group)? else {
@@ -40,6 +41,7 @@ impl State {
             return Ok(());
         }
         if wanted {
+            self.handle.offers().remove(&group);
             self.publish(group);
             self.arguments.node.want_group(group);
             self.meet();
@@ -49,6 +51,7 @@ impl State {
             self.links.close_all(group);
             self.handle.publish().remove(&group);
             self.arguments.connections.recorded(group, BTreeMap::new());
+            self.handle.roster_moved(group);
             self.arguments.node.drop_group(group);
             self.drop_tickets(group).await?;
         }

@@ -21,7 +21,7 @@ use crate::node::event::Event;
 use crate::node::gate::{Channel, Gate};
 
 /// Bytes of ops that a Present carries: the rest follows once the session is open.
-const PRESENT_BYTES_MAX: usize = 512 << 10;
+pub(super) const PRESENT_BYTES_MAX: usize = 512 << 10;
 /// Announcements that one side of a link may make: every group, and each again a few times after it was closed.
 const ANNOUNCED_MAX: usize = 4 * GROUPS_MAX;
 /// Times that a peer may present itself on one link.
@@ -35,6 +35,8 @@ const REDEEMED_IN: Duration = Duration::from_secs(60);
 pub(super) struct Links {
     pub(super) arguments: Arguments,
     pub(super) links: BTreeMap<LinkId, LinkState>,
+    /// Users whose devices get no link.
+    pub(super) blocked: BTreeSet<UserId>,
 }
 
 pub(super) struct LinkState {
@@ -46,6 +48,8 @@ pub(super) struct LinkState {
     greeted: bool,
     /// How often the peer presented itself.
     presented: usize,
+    /// How many groups it presented that are not known here.
+    pub(super) offered: usize,
     /// How often the peer showed a ticket lately, and since when.
     redeemed: (usize, Duration),
     /// Which of ours it was shown: for which groups, by which invitations.
@@ -81,12 +85,17 @@ pub(super) struct Came {
 
 impl Links {
     pub(super) fn new(arguments: Arguments) -> Self {
-        Self { arguments, links: BTreeMap::new() }
+        Self { arguments, links: BTreeMap::new(), blocked: BTreeSet::new() }
     }
 
     pub(super) fn up(&mut self, link: Link, entries: &Entries) {
         let id = link.id();
         let peer = link.peer();
+        if self.blocked.contains(&peer.user) {
+            // As to a stranger: not a word of why.
+            link.close(ByeReason::NotAuthorized);
+            return;
+        }
         let _ = self.arguments.events.send(Event::PeerUp { user: peer.user, device: peer.device });
         let state = LinkState {
             link,
@@ -94,6 +103,7 @@ impl Links {
             theirs: Vec::new(),
             greeted: false,
             presented: 0,
+            offered: 0,
             redeemed: (0, Duration::ZERO),
             asked: BTreeSet::new(),
             open: BTreeMap::new(),

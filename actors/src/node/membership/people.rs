@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, Role, Standing};
 use schema::{GroupId, OpId, Timestamp, UserId};
 
+use super::admit::Taken;
 use super::reach::{MemberDevice, member_devices};
+use super::tickets::Declined;
 use super::{ChangeError, Entry, State};
 
 /// Something to be said about members or invitations.
@@ -79,26 +81,33 @@ pub struct Invitation {
 pub struct People {
     /// Who gave each member their role; founders have it from nobody.
     pub granted_by: BTreeMap<UserId, UserId>,
+    /// When this device took the op in that gave each member their role, by its own clock.
+    pub since: BTreeMap<UserId, Timestamp>,
+    /// The devices of each member that were not shut out, by id.
+    pub devices: BTreeMap<UserId, Vec<MemberDevice>>,
     /// The lowerings that may still be contested, by user.
     pub contestable: Vec<Contestable>,
-    /// The devices of the members, and where they are reached.
-    pub devices: Vec<MemberDevice>,
+    /// What came last of this user's ticket, where they are not in.
+    pub declined: Option<Declined>,
     /// What this user said of others and that came to nothing.
     pub(crate) voided: BTreeSet<OpId>,
 }
 
 impl People {
-    pub(super) fn of(ledger: &Ledger, user: UserId) -> Self {
+    pub(super) fn of(ledger: &Ledger, taken: &Taken, user: UserId) -> Self {
         let granted_by = |(member, grant): (UserId, OpId)| {
             let grant = ledger.op(grant)?.record();
             matches!(grant.body, Body::SetRole { .. }).then_some((member, grant.author))
         };
-        let grants = ledger.roster().members().map(|(member, entry)| (member, entry.grant()));
+        let grants = || ledger.roster().members().map(|(member, entry)| (member, entry.grant()));
+        let since = |(member, grant): (UserId, OpId)| Some((member, *taken.get(&grant)?));
         let own = ledger.voided().into_iter().filter(|voided| voided.author == user);
         Self {
-            granted_by: grants.filter_map(granted_by).collect(),
-            contestable: ledger.contestable(),
+            granted_by: grants().filter_map(granted_by).collect(),
+            since: grants().filter_map(since).collect(),
             devices: member_devices(ledger),
+            contestable: ledger.contestable(),
+            declined: None,
             voided: own.map(|voided| voided.op).collect(),
         }
     }

@@ -94,8 +94,8 @@ impl Entry {
     }
 }
 
-/// The devices of the members, by user and device.
-pub(super) fn member_devices(ledger: &Ledger) -> Vec<MemberDevice> {
+/// The devices of each member, by id. In one pass: a group may have thousands.
+pub(super) fn member_devices(ledger: &Ledger) -> BTreeMap<UserId, Vec<MemberDevice>> {
     let roster = ledger.roster();
     let mut devices: BTreeMap<(UserId, DeviceId), MemberDevice> = BTreeMap::new();
     for DeviceCert { user, device, label, .. } in ledger.certified() {
@@ -111,13 +111,18 @@ pub(super) fn member_devices(ledger: &Ledger) -> Vec<MemberDevice> {
             known.label.clone_from(label);
         }
     }
-    devices.into_values().collect()
+    let mut of_members: BTreeMap<UserId, Vec<MemberDevice>> = BTreeMap::new();
+    for device in devices.into_values() {
+        of_members.entry(device.user).or_default().push(device);
+    }
+    of_members
 }
 
 #[cfg(test)]
 mod tests {
     use schema::key::{AgreementKey, SigningKey};
 
+    use super::super::admit::Taken;
     use super::super::tickets::Tickets;
     use super::*;
     use crate::node::store::StoreHandle;
@@ -135,7 +140,11 @@ mod tests {
         ledger.admit_certificate(phone.certificate.envelope().clone()).unwrap();
         let store = StoreHandle::in_memory();
         let space = store.space(b"personal").unwrap();
-        (store, phone, Entry { ledger, wanted: true, tickets: Tickets::default(), space })
+        (
+            store,
+            phone,
+            Entry { ledger, wanted: true, taken: Taken::default(), tickets: Tickets::default(), space },
+        )
     }
 
     fn say(entry: &mut Entry, phone: &DeviceIdentity, address: &str, now: u64) -> Option<u64> {
