@@ -17,7 +17,7 @@ use schema::device::{DeviceIdentity, UserDeviceRevocation};
 use schema::frame::{ByeReason, DeclineReason, Hello, HelloGroup, Join, LinkFrame};
 use schema::handshake::LinkRole;
 use schema::key::{Signature, SigningKey};
-use schema::ledger::{Body, By, InviteProof, Ledger, Op};
+use schema::ledger::{Body, By, InviteProof, Op};
 use schema::limits::RECORD_BYTES_MAX;
 use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
@@ -139,8 +139,7 @@ impl Neighbourhood {
         let world = World::seeded(seed).await;
         let (groups, tickets, overheard) = (Vec::new(), Vec::new(), Vec::new());
         let (readers, removed, withdrawn, leaked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut here =
-            Self { world, groups, readers, removed, withdrawn, tickets, leaked, overheard };
+        let mut here = Self { world, groups, readers, removed, withdrawn, tickets, leaked, overheard };
         here.founds().await;
         here.admits(0).await;
         here.removes().await;
@@ -269,7 +268,8 @@ impl Neighbourhood {
         match self.world.pick(8) {
             0 | 1 => {
                 let groups = 0..self.world.pick(4);
-                let groups = groups.map(|_| HelloGroup { token: token(&mut self.world), hash: self.world.bytes() });
+                let groups =
+                    groups.map(|_| HelloGroup { token: token(&mut self.world), hash: self.world.bytes() });
                 LinkFrame::Hello(Hello { groups: groups.collect() })
             }
             2 => LinkFrame::Present { group, ops: self.ops(outsider, group) },
@@ -394,5 +394,185 @@ fn h4_whoever_is_no_member_learns_nothing_whatever_they_say() {
         let secrets = here.secrets(member.identity.user()).await;
         assert!(tells(&everything_heard(&mut member).await, &secrets));
         here.world.ada.close().await;
+    });
+}
+
+/// How somebody stops being a member.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    /// Here, by the node's user.
+    Removed,
+    /// Elsewhere, by an Admin whose device brings the op.
+    RemovedElsewhere,
+    /// Their user takes the device back; another device of theirs brings the word.
+    DeviceRevoked,
+}
+
+/// One group, in which one after the other is let in and thrown out.
+struct Club {
+    world: World,
+    home: Group,
+    admin: DeviceIdentity,
+}
+
+impl Club {
+    async fn seeded(seed: u64) -> Self {
+        let mut world = World::seeded(seed).await;
+        let home = world.ada.create_group("home").await.unwrap();
+        home.table(TASKS).put("first", &task("basil")).await.unwrap();
+        let admin = world.somebody();
+        home.add_member(admin.user(), Role::Admin).await.unwrap();
+        Self { world, home, admin }
+    }
+
+    fn role(&self, user: UserId) -> Role {
+        let member = self.home.members().into_iter().find(|member| member.user == user);
+        member.map_or(Role::None, |member| member.role)
+    }
+
+    fn knows(&self, user: UserId, device: DeviceId) -> bool {
+        self.home.members().iter().any(|member| member.user == user && member.devices.contains(&device))
+    }
+
+    async fn puts(&self, key: &str, title: &str) {
+        self.home.table(TASKS).put(key, &task(title)).await.unwrap();
+    }
+
+    /// Who brings the word that a device of `user` is out, and the word.
+    async fn messenger(
+        &self,
+        loss: Loss,
+        user: &SigningKey,
+        device: DeviceId,
+        other: &DeviceIdentity,
+    ) -> Option<(Member, GroupFrame)> {
+        let identity = match loss {
+            Loss::Removed => return None,
+            Loss::RemovedElsewhere => &self.admin,
+            Loss::DeviceRevoked => other,
+        };
+        let mut stranger = self.world.dial(identity).await;
+        stranger.patience = AT_ONCE;
+        let mut messenger = Member::greet(stranger, self.home.id()).await;
+        messenger.talk().await;
+        let word = match loss {
+            Loss::DeviceRevoked => grown(Vec::new(), Vec::new(), vec![withdrawal(user, device)]),
+            _ => {
+                let by = By::Device(identity.certificate.envelope().clone());
+                let user = UserId(user.public());
+                let body = Body::SetRole { user, role: Role::None, cut: None, via: None };
+                let op = messenger.ledger.draft(identity.user(), by, body).unwrap();
+                grown(vec![Signed::sign(op, &identity.signing).envelope().clone()], Vec::new(), Vec::new())
+            }
+        };
+        Some((messenger, word))
+    }
+
+    /// Waits without letting time pass.
+    async fn at_once(&self, is_so: impl Fn() -> bool) {
+        let at = self.world.clock.instant();
+        while !is_so() {
+            assert_eq!(self.world.clock.instant(), at, "admitted at once");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn h3(&mut self, queued: bool) {
+        let loss = [Loss::Removed, Loss::RemovedElsewhere, Loss::DeviceRevoked][self.world.pick(3)];
+        let roles = [Role::Reader, Role::Writer, Role::Admin];
+        let role = if matches!(loss, Loss::DeviceRevoked) { roles[self.world.pick(3)] } else { Role::Reader };
+        let (name, device) = (self.world.name(), self.world.name());
+        let (mia, other) = (device_of(&name, &name), device_of(&name, &device));
+        let (user, id) = (mia.user(), self.home.id());
+        self.home.add_member(user, Role::Reader).await.unwrap();
+        for _ in 0..self.world.pick(3) {
+            // Who was in before is no more in than others.
+            self.home.remove_member(user).await.unwrap();
+            self.home.add_member(user, Role::Reader).await.unwrap();
+        }
+        if role > Role::Reader {
+            self.home.set_role(user, role).await.unwrap();
+        }
+
+        // She reads, and is read.
+        let mut link = self.world.dial(&mia).await;
+        link.patience = AT_ONCE;
+        let mut mia = Member::trusting(link, id).await;
+        mia.talk().await;
+        assert!(!mia.shelf.units.is_empty());
+        let device = mia.stranger.identity.device();
+        let both = [&mia.stranger.identity, &other].map(|it| it.certificate.envelope().clone());
+        mia.say(grown(Vec::new(), both.to_vec(), Vec::new())).await;
+        mia.talk().await;
+        assert!(self.knows(user, device) && self.knows(user, other.device()));
+        if self.world.random.chance(0.3) && role == Role::Admin {
+            // Lowered is not out.
+            self.home.set_role(user, Role::Writer).await.unwrap();
+        }
+        let before = mia.shelf.units.len();
+        self.puts("small", &format!("before {}", self.world.people)).await;
+        mia.talk().await;
+        assert_eq!(mia.shelf.units.len(), before + 1);
+
+        // Sometimes so much is on the way that most of it waits here.
+        let messenger = self.messenger(loss, &user_key(&name), device, &other).await;
+        mia.talk().await;
+        if queued {
+            for count in 0..6 {
+                let noise: String = (0..100).map(|_| char::from(b'a' + self.world.pick(26) as u8)).collect();
+                self.puts("large", &noise.repeat(1_000 + count)).await;
+            }
+            self.world.clock.sleep(AT_ONCE).await;
+        } else if self.world.random.chance(0.5) {
+            self.puts("small", &format!("under way {}", self.world.people)).await;
+            mia.talk().await;
+        }
+
+        let at = self.world.clock.instant();
+        match messenger {
+            None => drop(self.home.remove_member(user).await.unwrap()),
+            Some((mut messenger, word)) => {
+                messenger.say(word).await;
+                self.at_once(|| self.role(user) == Role::None || !self.knows(user, device)).await;
+            }
+        }
+        assert_eq!(self.world.clock.instant(), at);
+
+        // She is neither answered nor read, and what is new is not hers.
+        let third = device_of(&name, &self.world.name());
+        mia.say(GroupFrame::Ledger(LedgerFrame::Pull { have: Vec::new() })).await;
+        mia.say(grown(Vec::new(), vec![third.certificate.envelope().clone()], Vec::new())).await;
+        self.puts("small", SECRET).await;
+        mia.stranger.patience = Duration::from_secs(60);
+        let heard = everything_heard(&mut mia.stranger).await;
+
+        let (last, crossed) = heard.split_last().unwrap();
+        assert_eq!(last, &FAREWELL, "{loss:?}");
+        let others = crossed.iter().filter(|frame| !matches!(frame, LinkFrame::Group { .. }));
+        assert_eq!(others.count(), 0, "{loss:?}: {crossed:?}");
+        assert!(!crossed.iter().any(|frame| shows(&frame.encode(), SECRET)), "{loss:?}");
+        // No more than what had left the node before: what the stream holds, and the frame that was being written.
+        let lengths = || crossed.iter().map(|frame| frame.encode().len());
+        let on_the_way = if queued { PIPE_BYTES_MAX + 2 * RECORD_BYTES_MAX } else { 0 };
+        let (bytes, largest) = (lengths().sum::<usize>(), lengths().max().unwrap_or_default());
+        assert!(bytes - largest <= on_the_way, "{loss:?}: {bytes} bytes, {crossed:?}");
+        assert!(queued || crossed.is_empty(), "{loss:?}: {crossed:?}");
+        self.home.add_member(user, Role::Reader).await.unwrap_or_default();
+        assert!(!self.knows(user, third.device()), "{loss:?}");
+        self.puts("small", "and on").await;
+    }
+}
+
+/// 400 worlds, each with 5 members who lose their membership while they read.
+#[test]
+fn h3_whoever_loses_membership_hears_and_is_heard_no_more_at_once() {
+    seeds(400, async |seed| {
+        let mut club = Club::seeded(seed).await;
+        for number in 1..=5 {
+            // Whoever comes later would have to read it all.
+            let queued = number == 5 && club.world.random.chance(0.1);
+            club.h3(queued).await;
+        }
+        club.world.ada.close().await;
     });
 }

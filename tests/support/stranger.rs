@@ -85,7 +85,14 @@ impl Stranger {
         };
         let (reader, writer) =
             (FrameReader::new(stream.reader, receive), FrameWriter::new(stream.writer, send));
-        Self { identity, established, patience: Duration::from_secs(60), clock: clock.clone(), reader, writer }
+        Self {
+            identity,
+            established,
+            patience: Duration::from_secs(60),
+            clock: clock.clone(),
+            reader,
+            writer,
+        }
     }
 
     pub(crate) async fn send(&mut self, frame: &LinkFrame) {
