@@ -1,18 +1,28 @@
-//! Who may do what to whom, on real nodes: the worked examples of the rules, by name.
+//! Who may do what to whom, on real nodes: the worked examples of the rules by name, and in `membership/` the
+//! adversarial scenarios by number.
 //!
 //! Whoever reads along in the rules: seniority goes by the order in which the people of a village are named. Where an
 //! example removes somebody who may write, which needs a cut of what they wrote, they are made a Writer instead: an
 //! Admin no more, by the same rule.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "membership/rogues.rs"]
+mod rogues;
+#[path = "membership/scenarios.rs"]
+mod scenarios;
+#[path = "support/stranger.rs"]
+mod stranger;
 mod support;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use peerbase::sim::{Net, Peer};
-use peerbase::{Act, ErrorKind, Event, Group, GroupError, GroupId, MemberOp, OpId, Role, Standing, UserId};
-use support::{group, task, tasks, titles};
+use peerbase::{
+    Act, DeclineReason, ErrorKind, Event, Group, GroupError, GroupId, InviteOptions, InviteStanding,
+    JoinError, MemberOp, OpId, Role, Standing, UserId, Waiting,
+};
+use support::{group, task, tasks, titles, until};
 use tokio::sync::broadcast::Receiver;
 
 use Role::{Admin, Founder, None as Out, Owner, Reader, Writer};
