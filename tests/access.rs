@@ -260,7 +260,7 @@ impl Neighbourhood {
     fn says(&mut self, outsider: &Stranger, known: GroupId) -> LinkFrame {
         let (h, nonce) = (outsider.established.h, u64::from_be_bytes(self.world.bytes()));
         let group = if self.world.random.chance(0.7) { known } else { GroupId(self.world.bytes()) };
-        let mut token = |world: &mut World| match world.pick(3) {
+        let token = |world: &mut World| match world.pick(3) {
             0 => world.bytes(),
             1 => hello::token(group, &h, LinkRole::Responder),
             _ => hello::token(group, &h, LinkRole::Initiator),
@@ -343,7 +343,12 @@ impl Neighbourhood {
             if self.world.random.chance(0.1) {
                 self.goes_on().await;
             }
-            let frame = self.says(&outsider, known);
+            let mut frame = self.says(&outsider, known);
+            // Three invalid ops would end the link.
+            let is_present = |frame: &LinkFrame| matches!(frame, LinkFrame::Present { .. });
+            while is_present(&frame) && said.iter().filter(|said| is_present(said)).count() == 2 {
+                frame = self.says(&outsider, known);
+            }
             outsider.send(&frame).await;
             said.push(frame);
         }
@@ -575,4 +580,70 @@ fn h3_whoever_loses_membership_hears_and_is_heard_no_more_at_once() {
         }
         club.world.ada.close().await;
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_sends_what_can_never_be_valid_is_let_go_for_an_hour() {
+    let mut world = World::seeded(1).await;
+    let home = world.ada.create_group("home").await.unwrap();
+    let (rude, polite) = (world.somebody(), world.somebody());
+    for member in [&rude, &polite] {
+        home.add_member(member.user(), Role::Reader).await.unwrap();
+    }
+    let mut link = Member::greet(world.dial(&rude).await, home.id()).await;
+    link.stranger.patience = AT_ONCE;
+    link.talk().await;
+
+    let by = By::Device(rude.certificate.envelope().clone());
+    for (number, role) in [Role::Admin, Role::Owner, Role::Founder].into_iter().enumerate() {
+        let still = world.ada.status().await.unwrap().links.len();
+        assert_eq!(still, 1, "after {number}");
+        let body = Body::SetRole { user: rude.user(), role, cut: None, via: None };
+        let (group, parents) = (home.id(), link.ledger.heads());
+        let op = Op { version: 1, group, parents, author: rude.user(), by: by.clone(), body };
+        let op = Signed::sign(op, &rude.signing).envelope().clone();
+        link.say(grown(vec![op], Vec::new(), Vec::new())).await;
+        world.clock.sleep(AT_ONCE).await;
+    }
+    let bye = LinkFrame::Bye { reason: ByeReason::Protocol };
+    assert_eq!(everything_heard(&mut link.stranger).await.last(), Some(&bye));
+
+    // Its user's role is what it was, and others are not concerned.
+    assert_eq!(everything_heard(&mut world.dial(&rude).await).await, [bye]);
+    Member::greet(world.dial(&polite).await, home.id()).await;
+    assert_eq!(home.members().len(), 3);
+    world.clock.sleep(Duration::from_secs(3_601)).await;
+    Member::greet(world.dial(&rude).await, home.id()).await;
+    world.ada.close().await;
+}
+
+/// Anybody may say of their own device that it is lost, a removed member among them; but they are not listened to.
+#[tokio::test(start_paused = true)]
+async fn what_a_removed_member_presents_is_not_read() {
+    let world = World::seeded(2).await;
+    let home = world.ada.create_group("home").await.unwrap();
+    let mut listened = Vec::new();
+    for (name, role) in [(b"ben", Role::Reader), (b"cid", Role::None)] {
+        let (identity, lost) = (device_of(name, name), device_of(name, b"lost"));
+        home.add_member(identity.user(), Role::Reader).await.unwrap();
+        let mut link = world.dial(&identity).await;
+        link.patience = AT_ONCE;
+        let mut member = Member::greet(link, home.id()).await;
+        member.talk().await;
+        if role == Role::None {
+            home.remove_member(identity.user()).await.unwrap();
+        }
+
+        let (group, parents) = (home.id(), member.ledger.heads());
+        let body = Body::RevokeDevice { user: identity.user(), device: lost.device(), cut: None };
+        let op = Op { version: 1, group, parents, author: identity.user(), by: By::User, body };
+        let id = op.id();
+        let ops = vec![Signed::sign(op, &user_key(name)).envelope().clone()];
+        let mut anew = world.dial(&identity).await;
+        anew.send(&LinkFrame::Present { group, ops }).await;
+        everything_heard(&mut anew).await;
+        listened.push(home.log().await.unwrap().iter().any(|said| said.op == id));
+    }
+    assert_eq!(listened, [true, false]);
+    world.ada.close().await;
 }

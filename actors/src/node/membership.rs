@@ -12,6 +12,7 @@ mod handle;
 mod intents;
 mod links;
 mod people;
+mod scores;
 mod tickets;
 
 use std::collections::BTreeMap;

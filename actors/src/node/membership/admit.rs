@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use ractor::ActorProcessingErr;
 use schema::id::hash;
 use schema::ledger::{Admitted, Body, By, Invalid, Ledger, Refusal, Role};
+use schema::limits::MEMBERS_MAX;
 use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
 use schema::{GroupId, OpId, codec};
 
+use super::people::check_room;
 use super::{ChangeError, State};
 use crate::node::connection_manager::LinkId;
 use crate::node::keys;
@@ -39,6 +41,8 @@ impl Gained {
 pub(super) struct Verdict {
     missing: bool,
     refused: Option<Refusal>,
+    /// Ops that can never be taken.
+    invalid: usize,
     /// It was news that a device is out.
     withdrew: bool,
 }
@@ -59,6 +63,7 @@ impl State {
         let (author, by) = (self.user(), self.by());
         let entry = self.entries.get_mut(&group).filter(|entry| entry.wanted);
         let ledger = &entry.ok_or(ChangeError::UnknownGroup(group))?.ledger;
+        check_room(ledger.roster(), &body, MEMBERS_MAX)?;
         let target = match &body {
             Body::SetRole { user, .. } | Body::RevokeDevice { user, .. } => Some(*user),
             _ => None,
@@ -122,6 +127,7 @@ impl State {
                 Err(Refusal::MissingParents { .. }) => verdict.missing = true,
                 Err(refusal) => {
                     tracing::warn!(group = %group.short(), %refusal, "membership op refused");
+                    verdict.invalid += usize::from(matches!(refusal, Refusal::Invalid { .. }));
                     verdict.refused = Some(refusal);
                 }
             }
@@ -186,7 +192,8 @@ impl State {
         // Only who knows the group's id can present, and only valid ops are admitted; who was removed is not read.
         let Some(entry) = self.entries.get(&group).filter(|entry| entry.wanted) else { return Ok(()) };
         if self.links.may_present(link, group, entry) {
-            self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
+            let verdict = self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
+            self.links.fault(link, verdict.invalid);
         }
         Ok(())
     }
@@ -201,6 +208,7 @@ impl State {
         let last = came.last;
         let verdict = self.admit(group, came.gained, Some(link)).await?;
         self.links.admitted(link, group, last, verdict.missing, &self.entries);
+        self.links.fault(link, verdict.invalid);
         Ok(())
     }
 
