@@ -106,15 +106,21 @@ impl Drop for Case {
     }
 }
 
-/// Runs a story for each of many seeds, other ones each time.
-fn seeds(worlds: u64, story: impl AsyncFn(u64)) {
+/// Runs a story for each of many seeds, other ones each time, on two threads.
+fn seeds(worlds: u64, story: impl AsyncFn(u64) + Sync) {
     let given = std::env::var("ACCESS_SEED").ok().and_then(|seed| seed.parse().ok());
     let (first, worlds) = given.map_or_else(|| (Clock::real().random_u64(), worlds), |seed| (seed, 1));
-    for seed in (0..worlds).map(|number| first.wrapping_add(number)) {
-        let _case = Case(seed);
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        runtime.enable_all().start_paused(true).build().unwrap().block_on(story(seed));
-    }
+    let run = |half: usize| {
+        for seed in (0..worlds).skip(half).step_by(2).map(|number| first.wrapping_add(number)) {
+            let _case = Case(seed);
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_all().start_paused(true).build().unwrap().block_on(story(seed));
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| run(1));
+        run(0);
+    });
 }
 
 /// Groups to which anything happens, and what an outsider may know of them.
