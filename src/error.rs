@@ -317,6 +317,7 @@ impl GroupError {
                 ChangeError::Refused(_)
                 | ChangeError::NeedsCut(_)
                 | ChangeError::NobodyInCharge
+                | ChangeError::Full { .. }
                 | ChangeError::NotAnOwner { .. }
                 | ChangeError::NoHeir(_)
                 | ChangeError::TooWeakToConfirm { .. } => ErrorKind::NotAllowed,

@@ -72,7 +72,7 @@ pub const DEVICE_ADDRESSES_MAX: usize = TICKET_ADDRESSES_MAX;
 
 /// Groups of a node.
 pub const GROUPS_MAX: usize = 1_000;
-/// Members of a group.
+/// Members of a group: whoever would let in one more is refused at home.
 pub const MEMBERS_MAX: usize = 10_000;
 /// Links of a node.
 pub const LINKS_MAX: usize = 30;

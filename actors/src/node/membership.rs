@@ -15,6 +15,7 @@ mod links;
 mod offers;
 mod people;
 mod reach;
+mod scores;
 mod tickets;
 
 use std::collections::BTreeMap;

@@ -7,10 +7,12 @@ use ractor::ActorProcessingErr;
 use schema::device::DeviceRecord;
 use schema::id::hash;
 use schema::ledger::{Admitted, Body, By, Invalid, Ledger, Refusal, Role};
+use schema::limits::MEMBERS_MAX;
 use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Record, Signed};
 use schema::{GroupId, OpId, Timestamp, codec};
 
+use super::people::check_room;
 use super::{ChangeError, Entry, State};
 use crate::node::connection_manager::LinkId;
 use crate::node::keys;
@@ -44,6 +46,8 @@ impl Gained {
 pub(super) struct Verdict {
     missing: bool,
     refused: Option<Refusal>,
+    /// Ops that can never be taken.
+    invalid: usize,
     /// It was news that a device is out.
     withdrew: bool,
 }
@@ -64,6 +68,7 @@ impl State {
         let (author, by) = (self.user(), self.by());
         let entry = self.entries.get_mut(&group).filter(|entry| entry.wanted);
         let ledger = &entry.ok_or(ChangeError::UnknownGroup(group))?.ledger;
+        check_room(ledger.roster(), &body, MEMBERS_MAX)?;
         let target = match &body {
             Body::SetRole { user, .. } | Body::RevokeDevice { user, .. } => Some(*user),
             _ => None,
@@ -123,6 +128,7 @@ impl State {
                 Err(Refusal::MissingParents { .. }) => verdict.missing = true,
                 Err(refusal) => {
                     tracing::warn!(group = %group.short(), %refusal, "membership op refused");
+                    verdict.invalid += usize::from(matches!(refusal, Refusal::Invalid { .. }));
                     verdict.refused = Some(refusal);
                 }
             }
@@ -203,7 +209,8 @@ impl State {
             return Ok(());
         };
         if entry.wanted && self.links.may_present(link, group, entry) {
-            self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
+            let verdict = self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
+            self.links.fault(link, verdict.invalid);
         }
         Ok(())
     }
@@ -218,6 +225,7 @@ impl State {
         let last = came.last;
         let verdict = self.admit(group, came.gained, Some(link)).await?;
         self.links.admitted(link, group, last, verdict.missing, &self.entries);
+        self.links.fault(link, verdict.invalid);
         Ok(())
     }
 

@@ -77,6 +77,12 @@ pub enum ChangeError {
     /// Make somebody else an Admin first.
     #[error("nobody would be in charge: make another member an Admin first")]
     NobodyInCharge,
+    /// Remove somebody first. Devices that are apart may exceed it together, which harms nobody.
+    #[error("the group has {max} members, as many as it may")]
+    Full {
+        /// Members that a group may have.
+        max: usize,
+    },
     /// Only who has a group can hand it over.
     #[error("only an Owner or Founder hands a group over, and this user is {role:?}")]
     NotAnOwner {

@@ -15,6 +15,7 @@ use schema::session::ledger::{LedgerEffect, LedgerFrame, LedgerSession};
 use schema::{DeviceId, GroupId, OpId, UserId, hello};
 
 use super::admit::Gained;
+use super::scores::Scores;
 use super::{Arguments, Entries, Entry};
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::event::Event;
@@ -37,6 +38,7 @@ pub(super) struct Links {
     pub(super) links: BTreeMap<LinkId, LinkState>,
     /// Users whose devices get no link.
     pub(super) blocked: BTreeSet<UserId>,
+    scores: Scores,
 }
 
 pub(super) struct LinkState {
@@ -85,7 +87,8 @@ pub(super) struct Came {
 
 impl Links {
     pub(super) fn new(arguments: Arguments) -> Self {
-        Self { arguments, links: BTreeMap::new(), blocked: BTreeSet::new() }
+        let (links, blocked, scores) = (BTreeMap::new(), BTreeSet::new(), Scores::default());
+        Self { arguments, links, blocked, scores }
     }
 
     pub(super) fn up(&mut self, link: Link, entries: &Entries) {
@@ -94,6 +97,10 @@ impl Links {
         if self.blocked.contains(&peer.user) {
             // As to a stranger: not a word of why.
             link.close(ByeReason::NotAuthorized);
+            return;
+        }
+        if self.scores.is_out(peer.device, self.arguments.clock.instant()) {
+            link.close(ByeReason::Protocol);
             return;
         }
         let _ = self.arguments.events.send(Event::PeerUp { user: peer.user, device: peer.device });
@@ -159,6 +166,19 @@ impl Links {
         state.open.retain(|group, _| !reopened.contains(group));
         for group in reopened {
             self.close_session(group, link);
+        }
+    }
+
+    /// A peer sent ops that no honest device would pass on.
+    pub(super) fn fault(&mut self, link: LinkId, invalid: usize) {
+        let Some(state) = self.links.get(&link) else { return };
+        let (device, now) = (state.link.peer().device, self.arguments.clock.instant());
+        for _ in 0..invalid {
+            if self.scores.fault(device, now) {
+                tracing::warn!(device = %device.short(), "a device that sends invalid ops is let go");
+                state.link.close(ByeReason::Protocol);
+                return;
+            }
         }
     }
 

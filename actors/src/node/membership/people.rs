@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, Role, Standing};
+use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, Role, Roster, Standing};
 use schema::{GroupId, OpId, Timestamp, UserId};
 
 use super::admit::Taken;
@@ -154,6 +154,18 @@ impl State {
     }
 }
 
+/// Whether there is room for whom an op lets in. Checked by who says it alone: an op by somebody who has not heard of
+/// others is valid all the same, or devices would have to agree on who came last.
+pub(super) fn check_room(roster: &Roster, body: &Body, max: usize) -> Result<(), ChangeError> {
+    let lets_in = |user, role| role > Role::None && roster.role(user) == Role::None;
+    match body {
+        Body::SetRole { user, role, .. } if lets_in(*user, *role) && roster.members().count() >= max => {
+            Err(ChangeError::Full { max })
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Entry {
     /// What the rules would allow and nobody means.
     fn check_set_role(&self, me: UserId, user: UserId, role: Role) -> Result<(), ChangeError> {
@@ -241,5 +253,45 @@ impl Entry {
             standing: invite.standing,
         });
         invites.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schema::key::SigningKey;
+    use schema::ledger::By;
+    use schema::signed::Signed;
+
+    use super::*;
+
+    const BEN: UserId = UserId([2; 32]);
+    const CID: UserId = UserId([3; 32]);
+
+    fn set_role(user: UserId, role: Role) -> Body {
+        Body::SetRole { user, role, cut: None, via: None }
+    }
+
+    /// Ada says these in turn, in a group for two; what becomes of the last.
+    fn last_of(said: &[(UserId, Role)]) -> Result<(), ChangeError> {
+        let key = SigningKey::from_seed([1; 32]);
+        let ada = UserId(key.public());
+        let (mut ledger, _) = Ledger::create([0; 32], vec![ada], "home", ada, By::User, &key).unwrap();
+        let mut last = Ok(());
+        for (user, role) in said {
+            last.unwrap();
+            last = check_room(ledger.roster(), &set_role(*user, *role), 2);
+            let op = ledger.draft(ada, By::User, set_role(*user, *role)).unwrap();
+            ledger.admit(Signed::sign(op, &key).envelope().clone()).unwrap();
+        }
+        last
+    }
+
+    #[test]
+    fn a_full_group_lets_nobody_in_until_somebody_is_out() {
+        use Role::{Admin, None as Out, Reader, Writer};
+        let full = |said: &[_]| matches!(last_of(said), Err(ChangeError::Full { max: 2 }));
+        assert!(full(&[(BEN, Reader), (CID, Reader)]));
+        assert!(full(&[(BEN, Admin), (BEN, Writer), (CID, Admin)]), "who is in may change");
+        assert!(!full(&[(BEN, Reader), (BEN, Out), (CID, Reader)]));
     }
 }
