@@ -94,7 +94,13 @@ fn signs(ledger: &mut Ledger, by: &DeviceIdentity, body: Body) -> Envelope {
 }
 
 fn pushed(ops: Vec<Envelope>) -> GroupFrame {
-    GroupFrame::Ledger(LedgerFrame::Push { ops, certificates: vec![], revocations: vec![], last: false })
+    GroupFrame::Ledger(LedgerFrame::Push {
+        ops,
+        certificates: vec![],
+        revocations: vec![],
+        records: vec![],
+        last: false,
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,6 +210,7 @@ async fn scenario_16_a_writer_who_revokes_their_own_device_takes_nothing_along()
         ops: vec![],
         certificates: vec![bomb.certificate.envelope().clone()],
         revocations: vec![],
+        records: Vec::new(),
         last: false,
     }))
     .await;
@@ -211,7 +218,7 @@ async fn scenario_16_a_writer_who_revokes_their_own_device_takes_nothing_along()
     let device = bomb.device();
     let knows = |node: &Node| {
         let members = node.group(hall.home.id()).unwrap().members();
-        members.iter().any(|member| member.devices.contains(&device))
+        members.iter().any(|member| member.devices.iter().any(|known| known.device == device))
     };
     assert!(knows(&hall.nodes[0]));
     let revocation = |cut| {
