@@ -218,7 +218,8 @@ impl World {
 
 /// Opens a node that listens; gives its address too.
 async fn open(folder: &Path, who: Who) -> Result<(Node, String), Trouble> {
-    let node = Node::builder(folder.join(who.name())).name(who.name()).open().await?;
+    // Unlisted: a cable that is pulled is the only way.
+    let node = Node::builder(folder.join(who.name())).name(who.name()).unlisted().open().await?;
     let address = node.listen("127.0.0.1:0").await?;
     Ok((node, address))
 }
