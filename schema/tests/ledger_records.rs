@@ -6,11 +6,13 @@
 #[allow(dead_code)] // each test file uses its part
 mod world;
 
+use std::convert::Infallible;
+
 use peerbase_schema::device::{DeviceRecord, UserDeviceRevocation};
 use peerbase_schema::ledger::{Body, Ledger, Role, SideRefusal};
-use peerbase_schema::session::ledger::{LedgerEffect, LedgerFrame, LedgerSession};
+use peerbase_schema::session::ledger::{Attachments, LedgerEffect, LedgerFrame, LedgerSession};
 use peerbase_schema::signed::{Envelope, Signed, SignedError};
-use peerbase_schema::{GroupId, codec};
+use peerbase_schema::{GroupId, Timestamp, codec};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -144,6 +146,21 @@ fn a_device_for_which_another_member_vouches_stays_where_it_is() {
     assert_eq!(places(&garden.ledger), ["ws://barn:7654"]);
 }
 
+/// No op here names a manifest.
+struct NoPages;
+
+impl Attachments for NoPages {
+    type Error = Infallible;
+
+    fn list(&mut self, _: &[u8; 32]) -> Result<Option<Vec<[u8; 32]>>, Infallible> {
+        Ok(None)
+    }
+
+    fn page(&mut self, _: &[u8; 32]) -> Result<Option<Vec<u8>>, Infallible> {
+        Ok(None)
+    }
+}
+
 #[test]
 fn who_compares_ledgers_gets_the_records_in_frames_that_fit() {
     let mut garden = garden();
@@ -159,7 +176,8 @@ fn who_compares_ledgers_gets_the_records_in_frames_that_fit() {
     assert_eq!(count, 63, "of 65 certificates one has no place, and the phone says nothing");
     let (mut session, _) = LedgerSession::open(false, &garden.ledger);
 
-    let effects = session.frame(LedgerFrame::Pull { have: vec![] }, &garden.ledger);
+    let pull = LedgerFrame::Pull { have: vec![] };
+    let effects = session.frame(Timestamp(0), pull, &garden.ledger, &mut NoPages).unwrap();
 
     let mut seen = 0;
     for effect in effects {
