@@ -1,7 +1,8 @@
 //! The machine world: whatever is cut and healed, everybody ends equal; one seed tells one story.
 
-use peerbase::sim::machines::World;
+use peerbase::sim::machines::{Say, World};
 use proptest::prelude::*;
+use schema::ledger::Role;
 
 /// Writes, cuts and links at random, then heals.
 fn history(seed: u64, peers: usize, steps: u64) -> World {
@@ -27,6 +28,67 @@ fn history(seed: u64, peers: usize, steps: u64) -> World {
     world.heal();
     world.settle();
     world
+}
+
+/// What a random member says of a random other one.
+fn say(world: &mut World) -> Say {
+    const ROLES: [Role; 6] =
+        [Role::None, Role::None, Role::Reader, Role::Writer, Role::Writer, Role::Admin];
+    // The malicious member is spoken of most.
+    let whom = [5, 5, 5, 1, 2, 3, 4][world.pick(7)];
+    let role = ROLES[world.pick(6)];
+    match world.below(10) {
+        0..=4 => Say::Role(whom, role),
+        5 => Say::AsOf(whom, role, world.pick(4)),
+        6 => Say::Backdated(whom, role, world.pick(4)),
+        7 => Say::Revoke(whom),
+        _ => Say::Amnesty(world.pick(3)),
+    }
+}
+
+/// A history in which members come and go, and one of them does as it pleases.
+fn malicious_history(seed: u64, steps: u64) -> World {
+    let mut world = World::with_malice(seed);
+    for _ in 0..steps {
+        let bound = world.peers();
+        let (one, other) = (world.pick(bound), world.pick(bound));
+        match world.below(20) {
+            0..=7 => {
+                let key = world.below(4).to_string();
+                world.write(one, &key);
+            }
+            8..=9 => world.cut(one, other),
+            10 => (0..bound).for_each(|other| world.cut(one, other)),
+            11..=12 => world.link(one, other),
+            13 => world.restart(one),
+            14 => {
+                let what = say(&mut world);
+                world.say(one, what);
+            }
+            15..=16 => world.slip(bound - 1 - one % 2, other),
+            _ => {
+                let events = world.below(30);
+                world.run(events);
+            }
+        }
+    }
+    // Most forks are decided in the end.
+    if world.below(4) > 0 {
+        world.say(0, Say::Role(5, Role::None));
+    }
+    world.heal();
+    world.settle();
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_500))]
+
+    #[test]
+    fn what_a_malicious_member_does_ends_with_their_removal_on_every_device(seed: u64, steps in 20u64..140) {
+        let world = malicious_history(seed, steps);
+        prop_assert_eq!(world.examine(), Ok(()), "seed {}, {} steps", seed, steps);
+    }
 }
 
 proptest! {
