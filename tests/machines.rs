@@ -32,8 +32,7 @@ fn history(seed: u64, peers: usize, steps: u64) -> World {
 
 /// What a random member says of a random other one.
 fn say(world: &mut World) -> Say {
-    const ROLES: [Role; 6] =
-        [Role::None, Role::None, Role::Reader, Role::Writer, Role::Writer, Role::Admin];
+    const ROLES: [Role; 6] = [Role::None, Role::None, Role::Reader, Role::Writer, Role::Writer, Role::Admin];
     // The malicious member is spoken of most.
     let whom = [5, 5, 5, 1, 2, 3, 4][world.pick(7)];
     let role = ROLES[world.pick(6)];
@@ -76,7 +75,15 @@ fn malicious_history(seed: u64, steps: u64) -> World {
     if world.below(4) > 0 {
         world.say(0, Say::Role(5, Role::None));
     }
-    world.heal();
+    // Everybody meets everybody, or the founder alone.
+    let (bound, is_star) = (world.peers(), world.below(2) == 0);
+    for one in 1..bound {
+        (one + 1..bound).filter(|_| is_star).for_each(|other| world.cut(one, other));
+        world.link(0, one);
+    }
+    if !is_star {
+        world.heal();
+    }
     world.settle();
     world
 }
@@ -128,4 +135,37 @@ fn ten_thousand_documents_cross_in_pages() {
     world.settle();
     assert_eq!(world.changes(1), 10_000);
     assert!(world.is_synced());
+}
+
+/// Nobody is linked.
+fn apart(world: &mut World) {
+    for one in 0..world.peers() {
+        (0..one).for_each(|other| world.cut(one, other));
+    }
+}
+
+/// The initiator compared its own mark as if it were decided, and never asked for a branch of equal length.
+#[test]
+fn whoever_begins_the_branch_that_a_cut_names_is_fetched() {
+    for seed in 0..8 {
+        let mut world = World::with_malice(seed);
+        apart(&mut world);
+        for (malicious, honest) in [(5, 0), (6, 2)] {
+            world.write(malicious, "basil");
+            world.link(malicious, honest);
+        }
+        world.settle();
+        apart(&mut world);
+        assert!(!world.are_equal(0, 2), "seed {seed}: no fork");
+
+        assert!(world.say(0, Say::Role(5, Role::None)));
+        // Who begins depends on how many events were before.
+        for _ in 0..seed {
+            world.write(3, "chives");
+        }
+        world.link(0, 2);
+        world.settle();
+
+        assert!(world.are_equal(0, 2), "seed {seed}");
+    }
 }

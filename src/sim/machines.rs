@@ -300,8 +300,9 @@ impl World {
 
     /// Opens sessions where both admit each other, and closes the others.
     fn gate(&mut self, one: usize, other: usize) {
-        let admits =
-            |peer: usize, of: usize| self.peers[peer].member.admits(self.peers[of].member.person) || self.is_malicious(peer);
+        let admits = |peer: usize, of: usize| {
+            self.peers[peer].member.admits(self.peers[of].member.person) || self.is_malicious(peer)
+        };
         let is_open = admits(one, other) && admits(other, one);
         match (is_open, self.epoch(one, other)) {
             (true, None) => {
@@ -318,7 +319,8 @@ impl World {
     }
 
     fn open(&mut self, peer: usize, other: usize, epoch: u64) {
-        let side = (peer < other, self.random.within(0..=u64::MAX));
+        let is_initiator = (peer < other) == epoch.is_multiple_of(2);
+        let side = (is_initiator, self.random.within(0..=u64::MAX));
         let Peer { store, sessions, .. } = &mut self.peers[peer];
         let Ok((session, effects)) = Session::open(self.now, side, false, store);
         sessions.insert(other, (epoch, session));
@@ -406,7 +408,8 @@ impl World {
     /// The honest peers that the founder lets in.
     fn members(&self) -> Vec<usize> {
         let founder = &self.peers[0].member;
-        let is_in = |peer: &usize| founder.admits(self.peers[*peer].member.person) && !self.is_malicious(*peer);
+        let is_in =
+            |peer: &usize| founder.admits(self.peers[*peer].member.person) && !self.is_malicious(*peer);
         (0..self.peers.len()).filter(is_in).collect()
     }
 
@@ -417,12 +420,17 @@ impl World {
         roots.len() <= 1
     }
 
+    /// Whether two peers hold the same documents.
+    pub fn are_equal(&mut self, one: usize, other: usize) -> bool {
+        self.peers[one].store.digest.root() == self.peers[other].store.digest.root()
+    }
+
     /// Whether every session between honest members believes that both sides are equal.
     pub fn is_synced(&self) -> bool {
         let members = self.members();
-        let between = members.iter().flat_map(|peer| {
-            self.peers[*peer].sessions.iter().filter(|(other, _)| members.contains(other))
-        });
+        let between = members
+            .iter()
+            .flat_map(|peer| self.peers[*peer].sessions.iter().filter(|(other, _)| members.contains(other)));
         between.into_iter().all(|(_, (_, session))| session.is_synced())
     }
 }

@@ -178,7 +178,9 @@ impl Held {
     fn as_it_was(&self, count: usize) -> (Vec<[u8; 32]>, u64) {
         let (mut heads, mut max_op) = (BTreeSet::<ChangeHash>::new(), 0);
         for header in &self.accepted.headers[..count] {
-            header.deps.iter().for_each(|dep| drop(heads.remove(dep)));
+            for dep in &header.deps {
+                heads.remove(dep);
+            }
             heads.insert(header.hash);
             max_op = max_op.max(header.max_op());
         }

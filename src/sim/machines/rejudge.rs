@@ -24,8 +24,10 @@ impl Store {
             return outcome;
         }
         let roster = &self.roster;
-        let otherwise =
-            self.authors.iter().filter(|((device, grant), judged)| roster.judgement(*device, *grant) != **judged);
+        let otherwise = self
+            .authors
+            .iter()
+            .filter(|((device, grant), judged)| roster.judgement(*device, *grant) != **judged);
         let authors: BTreeSet<(DeviceId, OpId)> = otherwise.map(|(author, _)| *author).collect();
         let wrote = |known: &Known| {
             known.all_tips().any(|tip| authors.contains(&(tip.author.device, tip.author.grant)))

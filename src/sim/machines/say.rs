@@ -95,7 +95,8 @@ impl World {
                     _ => None,
                 };
                 let cuts: Vec<_> = ids.iter().filter_map(|id| of_cut(&id)).collect();
-                let (revocation, whose) = *cuts.iter().rev().cycle().nth(count).filter(|_| !cuts.is_empty())?;
+                let (revocation, whose) =
+                    *cuts.iter().rev().cycle().nth(count).filter(|_| !cuts.is_empty())?;
                 let written = store.manifest(|author| whose.is(store, author), true);
                 let body = Body::Amnesty { revocation, manifest: written.0 };
                 Some((ledger.draft(author, By::User, body).ok()?, Some(written)))

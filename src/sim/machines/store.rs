@@ -117,7 +117,12 @@ impl Store {
         came.put_tip(replica, wire::sign(author, document, seq, hash));
         came.headers.push(header);
         let verdict = self.judge(document, &mut came, false);
-        assert_eq!(verdict.accepted, [0], "D4: who may write is refused by themselves: {:?}", verdict.refused);
+        assert_eq!(
+            verdict.accepted,
+            [0],
+            "D4: who may write is refused by themselves: {:?}",
+            verdict.refused
+        );
         self.take(document, &came, &verdict);
         (Wanted { document, have: before }, hash)
     }
@@ -154,7 +159,7 @@ impl Store {
             let author = Author { device, grant, incarnation: tip.incarnation };
             let replica = ReplicaId::of(self.group, document, device, grant, tip.incarnation);
             let Some(&change) = places.get(&(replica, tip.seq)) else { continue };
-            if tip.seq <= held.index.length(&replica) {
+            if held.index.contains(&change) {
                 continue;
             }
             let tip = Tip { author, seq: tip.seq, change, signature: tip.signature };
