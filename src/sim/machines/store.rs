@@ -168,7 +168,9 @@ impl Store {
 
         let before = self.marks_of(document);
         let verdict = self.judge(document, &mut came, false);
-        if !verdict.decided.is_empty() {
+        // What was kept may stand upon what has just come.
+        let is_kept = !verdict.accepted.is_empty() && !self.documents[&document].kept.headers.is_empty();
+        if is_kept || !verdict.decided.is_empty() {
             return self.rejudge(document, came, outcome);
         }
         let refusal = verdict.refused.first().map(|(_, refusal)| refusal.clone());
