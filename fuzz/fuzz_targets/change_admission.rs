@@ -9,7 +9,7 @@ mod raw;
 
 use std::collections::BTreeMap;
 
-use automerge::{Automerge, Change};
+use automerge::{Automerge, Change, ReadDoc};
 use libfuzzer_sys::fuzz_target;
 use raw::Raw;
 use schema::admission::{Bound, Index, Refusal, vet};
