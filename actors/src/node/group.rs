@@ -220,6 +220,7 @@ impl State {
         source: Option<Source>,
         answer: impl FnOnce(Result<(), StoreError>) + Send + 'static,
     ) {
+        self.remember(&outcome.fell);
         self.next_batch += 1;
         let number = self.next_batch;
         self.documents.pin(&outcome.moved, number);
@@ -273,6 +274,7 @@ impl State {
         while self.documents.is_rejudging() {
             let mut outcome = Outcome::default();
             self.documents.rejudge_some(&mut outcome)?;
+            self.remember(&outcome.fell);
             self.arguments.store.write(self.handle.space(), outcome.batch).await?;
             self.documents.unpin(&[], 0);
         }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use peerbase::control::reply::{Backup, EndedLine, Explanation, GroupStatus, LinkLine, PeerLine, Status};
+use peerbase::control::reply::{
+    Backup, EndedLine, Explanation, GroupStatus, KeptLine, LinkLine, PeerLine, RejudgingLine, Status,
+};
 
 use super::{line_of_revision, safe, time};
 
@@ -45,7 +47,7 @@ pub(super) fn of(status: &Status) -> String {
 }
 
 fn of_group(text: &mut String, state: &GroupStatus) {
-    let GroupStatus { group, members, rows, peers, damaged, refused } = state;
+    let GroupStatus { group, members, rows, peers, damaged, refused, rejudging, kept } = state;
     let rows = rows.map_or("no answer".to_owned(), |rows| format!("rows {rows}"));
     let (id, name) = (group.id.short(), safe(&group.name));
     let _ =
@@ -53,12 +55,25 @@ fn of_group(text: &mut String, state: &GroupStatus) {
     for peer in peers {
         let _ = writeln!(text, "  with    {}", of_peer(peer));
     }
+    if let Some(RejudgingLine { documents, changed }) = rejudging {
+        let _ =
+            writeln!(text, "  anew    {documents} documents judged by the members of now, {changed} changed");
+    }
+    if let Some(kept) = kept {
+        let _ = writeln!(text, "  aside   {} of documents {}", of_kept(kept), kept.documents);
+    }
     for line in damaged.iter().take(TROUBLES_MAX) {
         let _ = writeln!(text, "  damaged {}: {}", line.document, safe(&line.why));
     }
     for line in refused.iter().rev().take(TROUBLES_MAX) {
         let _ = writeln!(text, "  refused {}: {}", line.document, safe(&line.why));
     }
+}
+
+/// What is not accepted any more, and may be again.
+fn of_kept(KeptLine { changes, bytes, since_ms, .. }: &KeptLine) -> String {
+    let since = time(i64::try_from(*since_ms).unwrap_or(i64::MAX));
+    format!("changes {changes}, bytes {bytes}, since {since}")
 }
 
 fn of_peer(peer: &PeerLine) -> String {
@@ -92,6 +107,9 @@ pub(super) fn of_explanation(explanation: &Explanation) -> String {
     }
     if let Some(why) = &explanation.quarantined {
         let _ = writeln!(text, "set aside {}; the next device that has it hands it back", safe(why));
+    }
+    if let Some(kept) = &explanation.kept {
+        let _ = writeln!(text, "aside     {}: accepted once, and kept for a while", of_kept(kept));
     }
     for why in &explanation.refused {
         let _ = writeln!(text, "refused   {}", safe(why));
