@@ -437,22 +437,6 @@ async fn whoever_may_write_is_lowered_and_removed_and_what_they_wrote_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_member_wrote_who_was_made_a_reader_stays_when_they_are_removed() {
-    let mut village = village([("ben", Writer), ("rob", Reader)]).await;
-    tasks(&village.people["ben"], village.home).put("a", &task("basil")).await.unwrap();
-    village.meet().await;
-    village.says("fay", "ben", Reader).await;
-    village.meet().await;
-    village.goes("ben").await;
-
-    village.says("fay", "ben", Out).await;
-    village.meet().await;
-
-    assert_eq!(titles(&tasks(&village.people["rob"], village.home)), ["basil"]);
-    village.ends().await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_removed_reader_gets_no_more_rows_and_is_let_in_again_by_a_person() {
     let mut village = village([("ben", Writer), ("rob", Reader)]).await;
     tasks(&village.people["ben"], village.home).put("a", &task("basil")).await.unwrap();

@@ -380,12 +380,12 @@ fn what_nobody_asked_for_is_a_fault() {
 
     for frames in [
         &[page.clone()][..],
-        &[lacking.clone()],
+        std::slice::from_ref(&lacking),
         &[other],
         &[list.clone(), list.clone()],
         &[list.clone(), LedgerFrame::Page { bytes: vec![7] }],
         &[list.clone(), page.clone(), page],
-        &[list, lacking.clone(), lacking],
+        &[list, lacking.clone(), lacking.clone()],
     ] {
         assert!(unasked(frames), "{frames:?}");
     }

@@ -322,7 +322,7 @@ impl Member {
         }
     }
 
-    async fn say(&mut self, frame: GroupFrame) {
+    pub(crate) async fn say(&mut self, frame: GroupFrame) {
         let body = codec::encode(&frame);
         self.stranger.send(&LinkFrame::Group { channel: self.channel, body }).await;
     }

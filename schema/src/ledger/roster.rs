@@ -60,6 +60,7 @@ pub struct Grant {
     pub role: Role,
     /// Whether it stands; what was written under a void grant is refused.
     pub alive: bool,
+    pub(crate) number: usize,
     pub(crate) past: OpSet,
 }
 
@@ -68,8 +69,12 @@ pub struct Grant {
 pub struct Cut {
     /// The SetRole or RevokeDevice.
     pub revocation: OpId,
-    /// What its author left standing; `None` is nothing.
+    /// What its author left standing; `None`: what [`seen`](Self::seen) leaves of the grants that those saw, of others
+    /// nothing.
     pub manifest: Option<ManifestRef>,
+    /// The lowerings with a manifest that its author saw. Whoever is lowered again, or whose lowering is confirmed, keeps
+    /// what they kept before.
+    pub seen: Vec<(OpId, ManifestRef)>,
     /// What living amnesties bring back, in order of op.
     pub amnesties: Vec<(OpId, ManifestRef)>,
     pub(crate) number: usize,
@@ -254,14 +259,26 @@ impl Roster {
         };
         let mut bounds = Vec::new();
         for cut in self.cuts(user, author.device, author.grant) {
-            let amnesties = cut.amnesties.iter().map(|(_, manifest)| manifest);
             let mut longest = None;
-            for manifest in cut.manifest.iter().chain(amnesties) {
+            for (_, manifest) in &cut.amnesties {
                 longest = longest.max(end(manifest)?);
             }
-            bounds.push(Bound { revocation: cut.revocation, end: longest });
+            let inherited = || cut.seen.iter().filter(|(seen, _)| self.has_seen(*seen, author.grant));
+            let own = cut.manifest.iter().chain(inherited().map(|(_, manifest)| manifest));
+            let ends = own.map(&mut end).collect::<Result<Vec<_>, E>>()?;
+            let revocation = cut.revocation;
+            if ends.is_empty() {
+                bounds.push(Bound { revocation, end: longest });
+            }
+            bounds.extend(ends.into_iter().map(|end| Bound { revocation, end: longest.max(end) }));
         }
         Ok(Ok(bounds))
+    }
+
+    /// Whether `grant` is in the past of a SetRole.
+    fn has_seen(&self, set_role: OpId, grant: OpId) -> bool {
+        let number = self.grants.get(&grant).map_or(0, |given| given.number);
+        self.grants.get(&set_role).is_some_and(|lowering| lowering.past.contains(number))
     }
 
     /// Whose changes are written under `grant` by `device`, accepted or not.

@@ -266,7 +266,7 @@ impl Links {
     ) -> Result<Vec<LedgerEffect>, StoreError> {
         let open = self.links.get_mut(&link).and_then(|state| state.open.get_mut(&group));
         let (Some(open), Some(entry)) = (open, entries.get(&group)) else { return Ok(Vec::new()) };
-        match step(&mut open.session, self.arguments.clock.now(), entry) {
+        match step(&mut open.session, self.arguments.moment(), entry) {
             Ok(effects) => Ok(effects),
             Err(StepError::Local(error)) => Err(error),
             Err(StepError::Fault(fault)) => {
@@ -284,7 +284,7 @@ impl Links {
 
     /// Lets those go who have.
     pub(super) fn wake(&mut self) {
-        let now = self.arguments.clock.now();
+        let now = self.arguments.moment();
         let stalled = self.links.iter().flat_map(|(link, state)| {
             let stalled =
                 |(group, open): (&GroupId, &Open)| Some((*link, *group, open.session.wake(now).err()?));
@@ -436,6 +436,11 @@ impl Links {
 }
 
 impl Arguments {
+    /// Now, on a clock that is never put back: what is owed is measured by it.
+    pub(super) fn moment(&self) -> Timestamp {
+        Timestamp::default() + self.clock.instant()
+    }
+
     fn summary(&self, group: GroupId, entry: &Entry, h: &[u8; 32]) -> [u8; 32] {
         let root = self.groups.get(group).map(|handle| handle.root()).unwrap_or_default();
         hello::summary(&entry.ledger.hash(), &entry.ledger.roster().state_digest(), &root, h)

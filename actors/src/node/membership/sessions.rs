@@ -95,8 +95,9 @@ impl State {
     fn watch(&mut self) {
         let Some(at) = self.links.wake_at().filter(|_| self.watch.is_empty()) else { return };
         let (clock, handle) = (self.arguments.clock.clone(), self.handle.clone());
+        let pause = at.since(self.arguments.moment());
         self.arguments.clock.spawn_in(&mut self.watch, async move {
-            clock.sleep(at.since(clock.now())).await;
+            clock.sleep(pause).await;
             handle.wake();
         });
     }

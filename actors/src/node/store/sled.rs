@@ -127,6 +127,17 @@ impl Engine for SledEngine {
         self.health.write("sync the log", || Ok(self.log.sync_data()?))?;
         self.health.write("sync spilled pages", || Ok(self.spills.sync()?)).map(drop)
     }
+
+    #[cfg(unix)]
+    fn place(&self) -> Option<Vec<u8>> {
+        use std::os::unix::fs::MetadataExt;
+
+        // A file that is moved keeps both, a copy has neither; number and device of a disk may change with the weather.
+        let log = self.log.metadata().ok()?;
+        let made = log.created().ok().and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
+        let made = made.map_or(0, |made| made.as_nanos());
+        Some([&log.ino().to_be_bytes()[..], &made.to_be_bytes()].concat())
+    }
 }
 
 impl Drop for SledEngine {

@@ -21,7 +21,7 @@ pub enum LedgerFrame {
     },
     /// Send me what I lack.
     Pull {
-        /// What I have, at most [`LEDGER_IDS_MAX`].
+        /// What I have, at most [`LEDGER_IDS_MAX`](crate::limits::LEDGER_IDS_MAX).
         have: Vec<OpId>,
     },
     /// Here it is, in causal order.
