@@ -25,8 +25,8 @@ use crate::node::group::rows::{self, RowRecord};
 use crate::node::keys;
 use crate::node::store::StoreError;
 
-/// Documents that are looked at for one batch.
-const LOOKED_AT: usize = 512;
+/// Documents that are looked at at once: some milliseconds, in which nobody else is answered.
+const LOOKED_AT: usize = 128;
 /// Documents that are rebuilt for one batch.
 const REBUILT: usize = 32;
 
