@@ -3,7 +3,7 @@
 //!
 //! Three nodes of one process on sled and the loopback. Mia writes every row, ada and ben hold them; mia goes, ada
 //! removes her, ben hears of it. In the second case ben has 1 000 more of mia's rows, of which ada knew nothing: they
-//! go. `--quick` does it with 2 000 rows, 100 of them beyond the cut.
+//! go. A number does it with so many rows, `--quick` with 2 000, and 100 beyond the cut.
 
 #![allow(clippy::disallowed_methods, reason = "a bench measures by the clock on the wall")]
 
@@ -201,7 +201,8 @@ fn manifest(folder: &Path, id: GroupId) -> (usize, usize) {
 
 fn main() {
     let is_quick = std::env::args().any(|argument| argument == "--quick");
-    let (rows, beyond) = if is_quick { (2_000, 100) } else { (200_000, 1_000) };
+    let named = std::env::args().find_map(|argument| argument.parse().ok());
+    let (rows, beyond) = if is_quick { (2_000, 100) } else { (named.unwrap_or(200_000), 1_000) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         remove(rows, 0).await;
