@@ -138,8 +138,6 @@ impl NodeBuilder {
         self
     }
 
-    /// Opens over a given clock, store and identity: the simulator's way in.
-    #[cfg(feature = "sim")]
     /// Breaks admission: whatever is well formed is taken, whoever wrote it. For the demo and the tests, which show that
     /// they would notice.
     #[doc(hidden)]
@@ -149,6 +147,8 @@ impl NodeBuilder {
         self
     }
 
+    /// Opens over a given clock, store and identity: the simulator's way in.
+    #[cfg(feature = "sim")]
     pub(crate) fn parts(mut self, clock: Clock, store: StoreHandle, identity: Identity) -> Self {
         self.clock = clock;
         self.parts = Some((store, identity));

@@ -30,6 +30,11 @@ impl Replies {
         self.send(Reply::Progress(what.into())).await
     }
 
+    /// Says how many documents are gone through, unless the other side is slow: the next number is worth more.
+    fn gone_through(&self, documents: u64) {
+        let _ = self.0.try_send(Reply::GoneThrough(documents));
+    }
+
     async fn done(&self, what: impl Into<String>) -> Result<(), Failure> {
         self.send(Reply::Done(Done { done: what.into() })).await
     }

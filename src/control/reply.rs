@@ -10,7 +10,8 @@ pub use self::people::{
     DeviceLine, Invitation, InviteLine, MemberDevice, MemberLine, MemberOpLine, RecoveryLine,
 };
 pub use self::state::{
-    Backup, DeclinedLine, DocumentLine, EndedLine, Explanation, GroupStatus, LinkLine, PeerLine, Status,
+    Backup, DeclinedLine, DocumentLine, EndedLine, Explanation, GroupStatus, KeptLine, LinkLine, PeerLine,
+    RejudgingLine, Status,
 };
 
 use super::Fields;
@@ -60,12 +61,14 @@ pub enum Reply {
     Done(Done),
     /// What is going on meanwhile; for people.
     Progress(String),
+    /// How many documents are gone through so far, of what somebody wrote who is to write no more; for people.
+    GoneThrough(u64),
 }
 
 impl Reply {
     /// What `--json` prints: the reply without its kind. None for what is for people alone.
     pub fn document(&self) -> Option<Value> {
-        if matches!(self, Self::Progress(_)) {
+        if matches!(self, Self::Progress(_) | Self::GoneThrough(_)) {
             return None;
         }
         let Ok(Value::Object(tagged)) = serde_json::to_value(self) else { return None };

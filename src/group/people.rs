@@ -96,8 +96,25 @@ impl Group {
         role: Role,
         rejected: &[OpId],
     ) -> Result<OpId, GroupError> {
+        self.set_role_with(user, role, rejected, |_| {}).await
+    }
+
+    /// Gives a user a role, as [`set_role_as_of`](Self::set_role_as_of), and tells how far that is: `progress` hears how
+    /// many documents of what the user wrote are gone through, where that has to be done. Dropping the future before the
+    /// end leaves everything as it was, or the role changed: never something between.
+    ///
+    /// # Errors
+    /// As [`set_role_as_of`](Self::set_role_as_of).
+    pub async fn set_role_with(
+        &self,
+        user: UserId,
+        role: Role,
+        rejected: &[OpId],
+        progress: impl Fn(u64),
+    ) -> Result<OpId, GroupError> {
         let without: BTreeSet<OpId> = rejected.iter().copied().collect();
-        self.say(Saying::SetRole { user, role, without }).await
+        let saying = Saying::SetRole { user, role, without };
+        Ok(self.node.handle().membership().say(self.id(), saying, progress).await?)
     }
 
     /// Removes a member: their devices are served no more, by who hears of it, and what they write from now on is taken
@@ -107,6 +124,27 @@ impl Group {
     /// As [`set_role`](Self::set_role).
     pub async fn remove_member(&self, user: UserId) -> Result<OpId, GroupError> {
         self.set_role(user, Role::None).await
+    }
+
+    /// Removes a member, and tells how far that is, as [`set_role_with`](Self::set_role_with).
+    ///
+    /// ```
+    /// # use peerbase::{Node, Role};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (node, other) = (Node::in_memory().await?, Node::in_memory().await?);
+    /// # let (garden, ben) = (node.create_group("Garden club").await?, other.user_id());
+    /// garden.add_member(ben, Role::Writer).await?;
+    /// garden.remove_member_with(ben, |documents| println!("{documents} rows of ben's gone through")).await?;
+    /// assert_eq!(garden.members().len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`set_role`](Self::set_role).
+    pub async fn remove_member_with(&self, user: UserId, progress: impl Fn(u64)) -> Result<OpId, GroupError> {
+        self.set_role_with(user, Role::None, &[], progress).await
     }
 
     /// Removes a member as of before `rejected`, as [`set_role_as_of`](Self::set_role_as_of).

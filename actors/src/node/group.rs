@@ -72,6 +72,8 @@ enum Message {
     Frame { link: LinkId, part: Part },
     /// A session wants to be woken.
     Wake,
+    /// Judge more documents anew: what was looked at last stands, so there was nothing to store.
+    Rejudge,
     /// Fail, for tests.
     Fail,
 }
@@ -102,8 +104,8 @@ struct State {
     early: BTreeMap<LinkId, Vec<Part>>,
     next_batch: u64,
     unstored: BTreeMap<u64, Unstored>,
-    /// The batch with the documents that were judged anew last: the next ones follow when it is stored.
-    rejudging: Option<u64>,
+    /// Documents are being judged anew.
+    rejudging: Option<Rejudge>,
     refusals: Vec<(DocumentId, Refusal)>,
     scores: Scores,
     wake: Option<(Timestamp, JoinHandle<()>)>,
@@ -113,6 +115,15 @@ struct Peer {
     channel: Channel,
     session: Session,
     assembly: Assembly,
+}
+
+/// When the next documents are judged anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rejudge {
+    /// In a turn of its own, behind the messages that wait.
+    InTurn,
+    /// When this batch is durable.
+    Behind(u64),
 }
 
 /// What is told once a batch is durable.
@@ -182,10 +193,16 @@ impl State {
     fn rejudge_some(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         self.rejudging = None;
         if self.documents.is_rejudging() {
-            let mut outcome = Outcome::default();
+            let (mut outcome, before) = (Outcome::default(), self.documents.rejudged());
             self.documents.rejudge_some(&mut outcome)?;
+            if outcome.batch.is_empty() && self.documents.rejudged() != before {
+                // No disk to wait for: a message of ours lets those go first that came meanwhile.
+                let _ = myself.cast(Message::Rejudge);
+                self.rejudging = Some(Rejudge::InTurn);
+                return Ok(());
+            }
             self.submit(myself, outcome, None, |_| ());
-            self.rejudging = Some(self.next_batch);
+            self.rejudging = Some(Rejudge::Behind(self.next_batch));
             return Ok(());
         }
         self.tell_rejudged();
@@ -224,6 +241,7 @@ impl State {
         source: Option<Source>,
         answer: impl FnOnce(Result<(), StoreError>) + Send + 'static,
     ) {
+        self.remember(&outcome.fell);
         self.next_batch += 1;
         let number = self.next_batch;
         self.documents.pin(&outcome.moved, number);
@@ -263,7 +281,7 @@ impl State {
         if let Some(Source { link, number, refused }) = unstored.source {
             self.step(myself, link, Input::Applied { number, refused })?;
         }
-        if self.rejudging == Some(number) {
+        if self.rejudging == Some(Rejudge::Behind(number)) {
             self.rejudge_some(myself)?;
         }
         Ok(())
@@ -277,7 +295,10 @@ impl State {
         while self.documents.is_rejudging() {
             let mut outcome = Outcome::default();
             self.documents.rejudge_some(&mut outcome)?;
-            self.arguments.store.write(self.handle.space(), outcome.batch).await?;
+            self.remember(&outcome.fell);
+            if !outcome.batch.is_empty() {
+                self.arguments.store.write(self.handle.space(), outcome.batch).await?;
+            }
             self.documents.unpin(&[], 0);
         }
         self.tell_rejudged();
@@ -402,6 +423,7 @@ impl Actor for Group {
             Message::Close(link) => state.close(link),
             Message::Frame { link, part } => state.frame(&myself, link, part)?,
             Message::Wake => state.wake(&myself)?,
+            Message::Rejudge => state.rejudge_some(&myself)?,
             Message::Fail => return Err("failed on request".into()),
         }
         state.look_after_damage(&myself)

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use peerbase::control::{Reply, Request};
 use peerbase::{GroupId, OpId, Role, UserId, Words, WordsError};
 
@@ -15,6 +16,9 @@ use super::words::{place, role, span, standard_input};
 
 /// What is longer is no recovery key, bytes.
 const WORDS_BYTES_MAX: u64 = 4 << 10;
+
+/// How often a bar is drawn while nothing is heard.
+const TICK: Duration = Duration::from_millis(200);
 
 #[derive(clap::Args)]
 pub(crate) struct Init {
@@ -203,8 +207,12 @@ pub(crate) async fn group(data: &Data, command: Group, output: &mut Output) -> R
                 user.parse().map_err(|error: schema::id::ParseIdError| Trouble::Usage(error.to_string()))?;
             Request::AddMember { group: who.pop(), user, role }
         }
-        Group::Role { user, role, within, as_of } => set_role(within, user, role, as_of),
-        Group::Remove { user, within, as_of } => set_role(within, user, Role::None, as_of),
+        Group::Role { user, role, within, as_of } => {
+            return set_role(data, set_role_request(within, user, role, as_of), output).await;
+        }
+        Group::Remove { user, within, as_of } => {
+            return set_role(data, set_role_request(within, user, Role::None, as_of), output).await;
+        }
         Group::Transfer { user, within } => Request::Transfer { group: within.group, to: user },
         Group::Confirm { what, within } => Request::Confirm { group: within.group, what },
         Group::Log { group } => Request::Log { group },
@@ -217,8 +225,33 @@ pub(crate) async fn group(data: &Data, command: Group, output: &mut Output) -> R
     door::ask(data, Need::Existing, request, output).await
 }
 
-fn set_role(within: InGroup, user: UserId, role: Role, AsOf { as_of }: AsOf) -> Request {
+fn set_role_request(within: InGroup, user: UserId, role: Role, AsOf { as_of }: AsOf) -> Request {
     Request::SetRole { group: within.group, user, role, as_of }
+}
+
+/// Ending that somebody writes takes as long as going through what they wrote: whoever watches sees how far it is.
+async fn set_role(data: &Data, request: Request, output: &mut Output) -> Result<(), Trouble> {
+    let bar = ProgressBar::no_length();
+    if !output.is_watched() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let style = ProgressStyle::with_template("{spinner} {human_pos} documents gone through, {elapsed}");
+    bar.set_style(style.expect("the template is ours"));
+    let mut replies = Vec::new();
+    let asked = door::ask_with(data, Need::Existing, request, |reply| {
+        match reply {
+            Reply::GoneThrough(documents) => {
+                bar.enable_steady_tick(TICK);
+                bar.set_position(documents);
+            }
+            reply => replies.push(reply),
+        }
+        Ok(())
+    });
+    let asked = asked.await;
+    bar.finish_and_clear();
+    replies.iter().try_for_each(|reply| output.reply(reply))?;
+    asked
 }
 
 /// Prints the ticket alone on standard output, so that it can be piped; what is in it goes beside.

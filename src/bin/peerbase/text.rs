@@ -36,6 +36,7 @@ pub(crate) fn of(reply: &Reply) -> String {
         Reply::Backup(backup) => status::of_backup(backup),
         Reply::Done(done) => safe(&done.done).into_owned(),
         Reply::Progress(what) => safe(what).into_owned(),
+        Reply::GoneThrough(documents) => format!("{documents} documents gone through"),
     }
 }
 

@@ -173,8 +173,11 @@ impl State {
         roster: Arc<Roster>,
     ) -> Result<(), ActorProcessingErr> {
         self.documents.set_roster(roster);
-        // One that is under way goes on by the new roster.
-        if self.rejudging.is_none() { self.rejudge_some(myself) } else { Ok(()) }
+        if self.rejudging.is_some() {
+            // It goes on by the new roster.
+            return Ok(());
+        }
+        if self.documents.is_rejudging() { self.rejudge_some(myself) } else { self.compare_again(myself) }
     }
 
     pub(super) fn compare_again(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {

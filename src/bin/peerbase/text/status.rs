@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use peerbase::control::reply::{
-    Backup, DeclinedLine, EndedLine, Explanation, GroupStatus, LinkLine, PeerLine, Status,
+    Backup, DeclinedLine, EndedLine, Explanation, GroupStatus, KeptLine, LinkLine, PeerLine, RejudgingLine,
+    Status,
 };
 
 use super::{line_of_revision, safe, time};
@@ -53,7 +54,8 @@ pub(super) fn of(status: &Status) -> String {
 }
 
 fn of_group(text: &mut String, state: &GroupStatus) {
-    let GroupStatus { group, members, recovery, declined, rows, peers, damaged, refused } = state;
+    let GroupStatus { group, members, recovery, declined, rows, peers, damaged, refused, rejudging, kept } =
+        state;
     if let Some(by) = group.offered_by {
         let (id, name, role) = (group.id, safe(&group.name), &group.role);
         let _ = writeln!(
@@ -79,12 +81,25 @@ fn of_group(text: &mut String, state: &GroupStatus) {
     for peer in peers {
         let _ = writeln!(text, "  with    {}", of_peer(peer));
     }
+    if let Some(RejudgingLine { documents, changed }) = rejudging {
+        let _ =
+            writeln!(text, "  anew    {documents} documents judged by the members of now, {changed} changed");
+    }
+    if let Some(kept) = kept {
+        let _ = writeln!(text, "  aside   {} of documents {}", of_kept(kept), kept.documents);
+    }
     for line in damaged.iter().take(TROUBLES_MAX) {
         let _ = writeln!(text, "  damaged {}: {}", line.document, safe(&line.why));
     }
     for line in refused.iter().rev().take(TROUBLES_MAX) {
         let _ = writeln!(text, "  refused {}: {}", line.document, safe(&line.why));
     }
+}
+
+/// What is not accepted any more, and may be again.
+fn of_kept(KeptLine { changes, bytes, since_ms, .. }: &KeptLine) -> String {
+    let since = time(i64::try_from(*since_ms).unwrap_or(i64::MAX));
+    format!("changes {changes}, bytes {bytes}, since {since}")
 }
 
 fn of_peer(peer: &PeerLine) -> String {
@@ -118,6 +133,9 @@ pub(super) fn of_explanation(explanation: &Explanation) -> String {
     }
     if let Some(why) = &explanation.quarantined {
         let _ = writeln!(text, "set aside {}; the next device that has it hands it back", safe(why));
+    }
+    if let Some(kept) = &explanation.kept {
+        let _ = writeln!(text, "aside     {}: accepted once, and kept for a while", of_kept(kept));
     }
     for why in &explanation.refused {
         let _ = writeln!(text, "refused   {}", safe(why));

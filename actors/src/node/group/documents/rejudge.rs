@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 
-use schema::admission::{self, Index, Refusal};
+use schema::admission::{self, Index, Refusal, Verdict};
 use schema::change::{self, ChangeHeader};
 use schema::digest::Mark;
 use schema::session::Wanted;
@@ -25,8 +25,8 @@ use crate::node::group::rows::{self, RowRecord};
 use crate::node::keys;
 use crate::node::store::StoreError;
 
-/// Documents that are looked at for one batch.
-const LOOKED_AT: usize = 512;
+/// Documents that are looked at at once: some milliseconds, in which nobody else is answered.
+const LOOKED_AT: usize = 128;
 /// Documents that are rebuilt for one batch.
 const REBUILT: usize = 32;
 
@@ -234,6 +234,7 @@ impl Documents {
             }
         };
         self.rejudging.progress.changed += 1;
+        outcome.fell.extend(why_it_fell(&verdict, &known, &had).map(|refusal| (id, refusal)));
         let kept = known.without(&accepted, &ours);
         let now = self.clock.now();
         self.snapshots.keep(id, (&table, &key), &kept, &self.authors, now, &mut outcome.batch);
@@ -320,6 +321,13 @@ impl Documents {
         }
         Ok(marks)
     }
+}
+
+/// Why something that was here is not accepted any more: what was said against it, before what follows from that.
+fn why_it_fell(verdict: &Verdict, known: &Known, had: &BTreeSet<ChangeHash>) -> Option<Refusal> {
+    let fallen = verdict.refused.iter().filter(|(place, _)| had.contains(&known.headers[*place].hash));
+    let follows = |refusal: &Refusal| matches!(refusal, Refusal::RefusedDependency { .. });
+    fallen.map(|(_, refusal)| refusal).min_by_key(|refusal| follows(refusal)).cloned()
 }
 
 /// Behind every document.
