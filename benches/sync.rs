@@ -1,8 +1,11 @@
-//! How fast do two nodes become equal? First replication, live changes; prints what it did.
+//! How fast do two nodes become equal? First replication, live changes, what attestation costs; prints what it did.
 //!
-//! Two in-memory nodes in one process over the in-memory network without latency, on two threads.
+//! Two in-memory nodes in one process over the in-memory network without latency, on two threads. What it costs to judge
+//! what a peer sent stands beside the same work without it, both on a bare sled.
 
 #![allow(clippy::disallowed_methods, reason = "a bench measures by the clock on the wall")]
+
+mod support;
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +13,8 @@ use actors::clock::Clock;
 use actors::transport::memory::MemoryNetwork;
 use peerbase::{Group, Node, Role, TableName};
 use serde::{Deserialize, Serialize};
+use support::Raw;
+use support::attestation::{CHANGES, Writer, apply};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Airport {
@@ -109,7 +114,29 @@ async fn live(changes: usize) {
     ben.close().await;
 }
 
+/// What attestation costs an apply: medians with and without it; see `attestation`.
+fn attested() {
+    let writer = Writer::new();
+    for changes in CHANGES {
+        let runs = if changes > 1_000 { 5 } else { 51 };
+        let median = |attested| {
+            let folder = tempfile::tempdir().expect("the system has a disk");
+            let raw = Raw::open(folder.path());
+            let apply = |run| apply(&raw, &writer.send(run * changes..(run + 1) * changes), attested);
+            let mut times: Vec<_> = (0..runs).map(apply).collect();
+            times.sort_unstable();
+            times[times.len() / 2]
+        };
+        let (without, with) = (median(false), median(true));
+        println!(
+            "applying {changes} changes of a peer: {without:.2?} without attestation, {with:.2?} with it, × {:.2}",
+            with.as_secs_f64() / without.as_secs_f64(),
+        );
+    }
+}
+
 fn main() {
+    attested();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         for rows in [1_000, 10_000] {

@@ -2,7 +2,8 @@
 //!
 //! Beside each stands a bare sled with the same options that moves the same bytes: for a commit the document record and
 //! the row, applied as one batch and forced to the disk. A device takes rows over in memory: dial, handshake, ledger,
-//! comparison and every row, each signature checked.
+//! comparison and every row, each signature checked. What attestation alone costs a commit stands beside the same work
+//! without it.
 
 #![allow(clippy::disallowed_methods, reason = "a bench measures real time, on tasks of its own")]
 
@@ -18,6 +19,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use peerbase::{Node, Role, Table, TableName};
 use schema::id::hash;
 use serde::{Deserialize, Serialize};
+use support::attestation::{CHANGES, Writer};
 use support::{Entry, Raw, text};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -153,6 +155,37 @@ async fn insert_at_once(table: &Table<Message>, row: &Message, rows: u64) -> Dur
     start.elapsed()
 }
 
+/// What attestation costs a commit: bare, with what attests each change, and by a whole node; see `attestation`.
+fn attested(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("commit, attested");
+    let writer = Writer::new();
+    for changes in CHANGES {
+        group.throughput(Throughput::Elements(changes));
+        for (name, attested) in [("without", false), ("with", true)] {
+            let folder = tempfile::tempdir().expect("the system has a disk");
+            let raw = Raw::open(folder.path());
+            let mut next = 0;
+            group.bench_function(BenchmarkId::new(name, changes), |bench| {
+                bench.iter_custom(|times| {
+                    let batches = (0..times).map(|_| {
+                        next += changes;
+                        writer.commit(&raw, next - changes..next, attested)
+                    });
+                    batches.sum()
+                });
+            });
+        }
+        let world = World::with_rows(1, 100);
+        let rows: Vec<_> = (0..changes).map(|number| message(number, 100)).collect();
+        group.bench_function(BenchmarkId::new("a whole node", changes), |bench| {
+            bench.iter(|| {
+                world.runtime.block_on(world.table.insert_many(&rows)).expect("a founder may write")
+            });
+        });
+    }
+    group.finish();
+}
+
 fn read(criterion: &mut Criterion) {
     for bytes in SIZES {
         let world = World::with_rows(ROWS, bytes);
@@ -239,6 +272,6 @@ criterion_group! {
         .sample_size(10)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = commit, read, remote
+    targets = commit, attested, read, remote
 }
 criterion_main!(benches);

@@ -30,10 +30,12 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 /// The incarnation under which the closed database in a folder writes to a group.
-fn incarnation(folder: &Path, group: GroupId) -> Vec<u8> {
+async fn incarnation(folder: &Path, group: GroupId) -> Vec<u8> {
     let store = StoreHandle::open(&folder.join("db"), &SledOptions::default()).unwrap();
     let space = store.space(&[b"g", &group.0[..]].concat()).unwrap();
-    space.get(b"mincarnation").unwrap().unwrap()
+    let incarnation = space.get(b"mincarnation").unwrap().unwrap();
+    store.close(DEADLINE).await.unwrap();
+    incarnation
 }
 
 #[tokio::test]
@@ -185,7 +187,40 @@ async fn a_restored_copy_writes_under_a_new_incarnation_and_agrees_with_the_peer
     }
     ada.close().await;
     ben.close().await;
-    assert_ne!(incarnation(&original, home.id()), incarnation(&copy, home.id()));
+    assert_ne!(incarnation(&original, home.id()).await, incarnation(&copy, home.id()).await);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_database_whose_files_were_copied_writes_under_a_new_incarnation_and_one_that_was_moved_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, moved, copy] = ["first", "moved", "copy"].map(|name| folder.path().join(name));
+    let ada = open(&first).await;
+    let home = ada.create_group("home").await.unwrap().id();
+    ada.close().await;
+    let before = incarnation(&first, home).await;
+
+    std::fs::rename(&first, &moved).unwrap();
+    open(&moved).await.close().await;
+    assert_eq!(incarnation(&moved, home).await, before);
+
+    copy_folder(&moved, &copy);
+    open(&copy).await.close().await;
+    assert_ne!(incarnation(&copy, home).await, before);
+    assert_eq!(incarnation(&moved, home).await, before);
+}
+
+#[cfg(unix)]
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        if path.is_dir() {
+            copy_folder(&path, &to.join(name));
+        } else {
+            std::fs::copy(&path, to.join(name)).unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -104,6 +104,24 @@ fn the_story_holds_every_promise() {
     let told = told(&demo(&[]));
 
     assert!(told.lines().last().unwrap().contains("promises held"), "{told}");
+    assert!(
+        told.contains("✓ what cid wrote after is gone") && told.contains("BeyondCut: change 1"),
+        "{told}"
+    );
+}
+
+/// One believes ticks that can fail: with admission broken, what a removed member writes stays.
+#[test]
+fn a_story_without_admission_ends_non_zero_and_says_which_promise_broke() {
+    let run = demo(&["--break", "admission"]);
+
+    let told = String::from_utf8(run.stdout).unwrap();
+    assert_eq!(run.status.code(), Some(1), "{told}");
+    let broken: Vec<&str> = told.lines().rev().take_while(|line| !line.is_empty()).collect();
+    assert!(broken.iter().any(|line| line.contains("✗ what cid wrote after is gone")), "{told}");
+    assert!(broken.iter().any(|line| line.contains("✗ ben can say why")), "{told}");
+    assert!(told.contains("✓ what cid wrote before stays") && told.contains("✓ counters add up"), "{told}");
+    assert!(!broken[0].contains("26 of 26"), "{told}");
 }
 
 #[test]

@@ -301,6 +301,61 @@ async fn what_a_revoked_device_said_to_the_uninformed_is_void_once_they_hear_of_
     net.close().await;
 }
 
+/// Authority 3.5: a user who is an Admin cuts what the device wrote, and need not wait for another.
+#[tokio::test(start_paused = true)]
+async fn what_a_revoked_device_of_an_admin_wrote_ends_with_what_its_user_knows() {
+    let mut net = Net::seeded(12);
+    let ([ada, ben, phone, _], [home, _]) = household(&mut net).await;
+    let [cid] = net.nodes(["cid"]).await;
+    group(&ada, home).add_member(cid.node().user_id(), Role::Writer).await.unwrap();
+    cid.node().request_group(home).await.unwrap();
+    write(&phone, home, "known").await;
+    for peer in [&ada, &ben, &cid] {
+        until(&net, "everybody has the phone's row", || has(peer, home, 2)).await;
+    }
+
+    net.partition(&[&[&ada, &ben], &[&phone, &cid]]);
+    ada.node().revoke_device(phone.node().device_id()).await.unwrap();
+    write(&phone, home, "later").await;
+    until(&net, "cid believes the thief", || has(&cid, home, 3)).await;
+    net.heal();
+    until(&net, "cid hears of it", || has(&cid, home, 2)).await;
+    net.sleep(A_WHILE).await;
+
+    for peer in [&ada, &ben, &cid] {
+        assert_eq!(titles(&tasks(peer, home)), ["before", "known"], "at {}", peer.name());
+    }
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_admin_shuts_out_the_device_of_another_and_what_it_wrote_stays() {
+    let mut net = Net::seeded(13);
+    let ([ada, ben, phone, tablet], [_, club]) = household(&mut net).await;
+    write(&phone, club, "known").await;
+    for peer in [&ada, &ben, &tablet] {
+        until(&net, "everybody has the phone's row", || has(peer, club, 2)).await;
+    }
+    let (user, lost) = (ada.node().user_id(), phone.node().device_id());
+    let unknown = group(&ben, club).revoke_device(ben.node().user_id(), lost).await.unwrap_err();
+    assert!(matches!(unknown, GroupError::UnknownDevice(device) if device == lost), "{unknown:?}");
+    let own =
+        group(&ben, club).revoke_device(ben.node().user_id(), ben.node().device_id()).await.unwrap_err();
+    assert!(matches!(own, GroupError::OwnDevice), "{own:?}");
+    let above =
+        group(&ada, club).revoke_device(ben.node().user_id(), ben.node().device_id()).await.unwrap_err();
+    assert_eq!(above.kind(), ErrorKind::NotAllowed);
+
+    group(&ben, club).revoke_device(user, lost).await.unwrap();
+    write(&ada, club, "after").await;
+    until(&net, "ben has what ada wrote", || has(&ben, club, 3)).await;
+    net.sleep(A_WHILE).await;
+
+    assert_eq!(titles(&tasks(&ben, club)), ["after", "before", "known"]);
+    assert!(has(&phone, club, 2));
+    net.close().await;
+}
+
 /// Authority 3.5: the op is said again when the user is let in again, or it would be void with the role before.
 #[tokio::test(start_paused = true)]
 async fn what_a_revoked_device_said_is_void_also_under_its_users_next_role() {

@@ -1,5 +1,9 @@
 //! What the benches measure against: a bare sled with our engine's options, and seeded rows.
 
+#![allow(dead_code, reason = "each bench uses its part")]
+
+pub(crate) mod attestation;
+
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 

@@ -6,7 +6,7 @@
 #[allow(dead_code)] // each test file uses its part
 mod world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use peerbase_schema::device::UserDeviceRevocation;
 use peerbase_schema::ledger::{
@@ -14,7 +14,8 @@ use peerbase_schema::ledger::{
     Role, SideRefusal,
 };
 use peerbase_schema::signed::{Envelope, Signed};
-use peerbase_schema::{GroupId, OpId, UserId};
+use peerbase_schema::tip::Author;
+use peerbase_schema::{ChangeHash, GroupId, OpId, UserId};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use world::{CUT, World, certificate, device, key, set_role, user};
@@ -347,6 +348,35 @@ fn two_removers_of_one_rank_cut_both() {
     // The higher role's supersedes them.
     world.say("ada's", "ada", removal("dan", Some(CUT)), &["base"]).unwrap();
     assert_eq!(cuts(&world), BTreeSet::from([world.names["ada's"]]));
+}
+
+/// A lowering of somebody who does not write any more has no manifest. It takes what was written under grants that its
+/// author had not seen, and leaves of the others what the lowerings left that its author saw.
+#[test]
+fn whoever_is_lowered_again_keeps_what_they_kept_before() {
+    let mut world = World::with(&["ada"], &[("ben", Role::Admin), ("dan", Role::Writer)]);
+    let old = world.ledger.roster().grant(user("dan")).unwrap();
+    world.ledger.admit_certificate(certificate("dan", "phone")).unwrap();
+    let reader = Body::SetRole { user: user("dan"), role: Role::Reader, cut: Some(CUT), via: None };
+    world.now("lowered", "ada", reader).unwrap();
+    world.now("removed", "ada", removal("dan", None)).unwrap();
+    let bounds = |world: &World, grant: OpId| {
+        let author = Author { device: device("phone"), grant, incarnation: 1 };
+        let end =
+            |manifest: &ManifestRef| Ok::<_, ()>((*manifest == CUT).then_some((7, ChangeHash([7; 32]))));
+        let bounds = world.ledger.roster().bounds(&author, end).unwrap().unwrap();
+        bounds.into_iter().map(|bound| (bound.revocation, bound.end)).collect::<BTreeMap<_, _>>()
+    };
+
+    let end = Some((7, ChangeHash([7; 32])));
+    let [lowered, removed] = ["lowered", "removed"].map(|name| world.names[name]);
+    assert_eq!(bounds(&world, old), BTreeMap::from([(lowered, end), (removed, end)]));
+
+    // Ben had not heard of the removal when he let dan write again.
+    let writer = Body::SetRole { user: user("dan"), role: Role::Writer, cut: None, via: None };
+    world.say("again", "ben", writer, &["lowered"]).unwrap();
+    assert_eq!(bounds(&world, world.names["again"]), BTreeMap::from([(removed, None)]));
+    assert_eq!(bounds(&world, old), BTreeMap::from([(lowered, end), (removed, end)]));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Why a row is there, or is not: everything that this device knows of it.
 
 use actors::node::group::PeerStatus;
+use actors::node::group::documents::Snapshot;
 use actors::node::group::rows::{self, RowRecord};
 use actors::node::store::StoreError;
 use schema::admission::Refusal;
@@ -34,7 +35,10 @@ pub struct Explanation {
     pub last: Option<Revision>,
     /// Why the document is set aside: it is damaged on the disk, and fetched again from the next peer that has it.
     pub quarantined: Option<String>,
-    /// Changes of the row that were refused lately, here or by a peer, and why, oldest first.
+    /// Changes of the row that were accepted once, and are kept for a while.
+    pub kept: Option<Snapshot>,
+    /// Changes of the row that were refused lately, here or by a peer, and why, oldest first. Also those that had been
+    /// accepted, until their author was removed or lowered.
     pub refusals: Vec<Refusal>,
     /// The connected devices of the group, and which of them have all that this one has; the others may know of
     /// changes that are not here yet. Empty: nobody is connected.
@@ -91,6 +95,7 @@ impl Group {
             revisions: revisions.len(),
             last: revisions.pop().map(|last| Revision::of(last, roster.as_deref())),
             quarantined: status.quarantined.into_iter().find(|(id, _)| *id == document).map(|(_, what)| what),
+            kept: status.snapshots.into_iter().find(|(id, _)| *id == document).map(|(_, kept)| kept),
             refusals: status
                 .refusals
                 .into_iter()

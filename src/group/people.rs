@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use actors::node::membership::{Invitation, MemberOp, Saying};
+use actors::node::membership::{Invitation, MemberDevice, MemberOp, Saying};
 use schema::ledger::{Contestable, Role};
-use schema::{DeviceId, OpId, UserId};
+use schema::{DeviceId, OpId, Timestamp, UserId};
 
 use crate::error::GroupError;
 use crate::group::Group;
+use crate::group::members::MembersTable;
 
 /// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +19,11 @@ pub struct Member {
     pub role: Role,
     /// Who gave it to them; nobody, where the group was founded with it.
     pub granted_by: Option<UserId>,
+    /// Since when they have it: when this device took in the op that gave it, by its own clock. An op carries no time, so
+    /// each device says something else; one that came later says when it came.
+    pub since: Option<Timestamp>,
     /// Their devices, as far as they are known here and were not shut out.
-    pub devices: Vec<DeviceId>,
+    pub devices: Vec<MemberDevice>,
     /// The op that lowered them to this role, while it may be contested.
     pub contestable: Option<Contestable>,
 }
@@ -34,10 +38,23 @@ impl Group {
             user,
             role: member.role(),
             granted_by: people.granted_by.get(&user).copied(),
-            devices: roster.devices(user).collect(),
+            since: people.since.get(&user).copied(),
+            devices: people.devices.get(&user).cloned().unwrap_or_default(),
             contestable: contestable(user),
         });
         members.collect()
+    }
+
+    /// The members' devices that are not shut out, by user and device, and where each said last that it is reached: of
+    /// those that this node knows but has no link to it dials some.
+    pub fn devices(&self) -> Vec<MemberDevice> {
+        let known = self.node.handle().membership().people(self.id());
+        known.map(|(_, people)| people.devices.values().flatten().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The members as a table that can be read and followed, and is changed by what members say alone.
+    pub fn members_table(&self) -> MembersTable {
+        MembersTable::new(self.clone())
     }
 
     /// The lowerings and removals by somebody whose target could have done the same to them, by target. Until somebody
@@ -79,8 +96,25 @@ impl Group {
         role: Role,
         rejected: &[OpId],
     ) -> Result<OpId, GroupError> {
+        self.set_role_with(user, role, rejected, |_| {}).await
+    }
+
+    /// Gives a user a role, as [`set_role_as_of`](Self::set_role_as_of), and tells how far that is: `progress` hears how
+    /// many documents of what the user wrote are gone through, where that has to be done. Dropping the future before the
+    /// end leaves everything as it was, or the role changed: never something between.
+    ///
+    /// # Errors
+    /// As [`set_role_as_of`](Self::set_role_as_of).
+    pub async fn set_role_with(
+        &self,
+        user: UserId,
+        role: Role,
+        rejected: &[OpId],
+        progress: impl Fn(u64),
+    ) -> Result<OpId, GroupError> {
         let without: BTreeSet<OpId> = rejected.iter().copied().collect();
-        self.say(Saying::SetRole { user, role, without }).await
+        let saying = Saying::SetRole { user, role, without };
+        Ok(self.node.handle().membership().say(self.id(), saying, progress).await?)
     }
 
     /// Removes a member: their devices are served no more, by who hears of it, and what they write from now on is taken
@@ -90,6 +124,27 @@ impl Group {
     /// As [`set_role`](Self::set_role).
     pub async fn remove_member(&self, user: UserId) -> Result<OpId, GroupError> {
         self.set_role(user, Role::None).await
+    }
+
+    /// Removes a member, and tells how far that is, as [`set_role_with`](Self::set_role_with).
+    ///
+    /// ```
+    /// # use peerbase::{Node, Role};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (node, other) = (Node::in_memory().await?, Node::in_memory().await?);
+    /// # let (garden, ben) = (node.create_group("Garden club").await?, other.user_id());
+    /// garden.add_member(ben, Role::Writer).await?;
+    /// garden.remove_member_with(ben, |documents| println!("{documents} rows of ben's gone through")).await?;
+    /// assert_eq!(garden.members().len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`set_role`](Self::set_role).
+    pub async fn remove_member_with(&self, user: UserId, progress: impl Fn(u64)) -> Result<OpId, GroupError> {
+        self.set_role_with(user, Role::None, &[], progress).await
     }
 
     /// Removes a member as of before `rejected`, as [`set_role_as_of`](Self::set_role_as_of).

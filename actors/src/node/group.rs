@@ -9,7 +9,6 @@
 pub mod cache;
 pub mod cut;
 pub mod documents;
-mod faults;
 mod handle;
 mod manifests;
 pub(crate) mod record;
@@ -33,7 +32,7 @@ use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
 use self::documents::{CommitError, Documents, Outcome, Revision, RowEvent, RowWrite};
-use self::faults::Faults;
+
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
 pub use self::turns::Turn;
@@ -44,10 +43,15 @@ use crate::node::event::Event;
 use crate::node::gate::{Assembly, Channel, Part};
 use crate::node::keys;
 use crate::node::membership::MembershipHandle;
+use crate::node::scores::Scores;
 use crate::node::store::{Batch, Durability, SpaceHandle, StoreError, StoreHandle};
 
 /// The table of the personal group that says which groups its user takes part in.
 pub const INTENTS_TABLE: &str = "$groups";
+/// The table of the personal group that says what its user thinks of others: whom they blocked.
+pub const CONTACTS_TABLE: &str = "$contacts";
+/// The field of a contact that blocks them.
+pub const BLOCKED_FIELD: &str = "blocked";
 
 enum Message {
     /// Write rows as this device.
@@ -68,6 +72,8 @@ enum Message {
     Frame { link: LinkId, part: Part },
     /// A session wants to be woken.
     Wake,
+    /// Judge more documents anew: what was looked at last stands, so there was nothing to store.
+    Rejudge,
     /// Fail, for tests.
     Fail,
 }
@@ -98,10 +104,10 @@ struct State {
     early: BTreeMap<LinkId, Vec<Part>>,
     next_batch: u64,
     unstored: BTreeMap<u64, Unstored>,
-    /// The batch with the documents that were judged anew last: the next ones follow when it is stored.
-    rejudging: Option<u64>,
+    /// Documents are being judged anew.
+    rejudging: Option<Rejudge>,
     refusals: Vec<(DocumentId, Refusal)>,
-    faults: Faults,
+    scores: Scores,
     wake: Option<(Timestamp, JoinHandle<()>)>,
 }
 
@@ -109,6 +115,15 @@ struct Peer {
     channel: Channel,
     session: Session,
     assembly: Assembly,
+}
+
+/// When the next documents are judged anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rejudge {
+    /// In a turn of its own, behind the messages that wait.
+    InTurn,
+    /// When this batch is durable.
+    Behind(u64),
 }
 
 /// What is told once a batch is durable.
@@ -178,10 +193,16 @@ impl State {
     fn rejudge_some(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         self.rejudging = None;
         if self.documents.is_rejudging() {
-            let mut outcome = Outcome::default();
+            let (mut outcome, before) = (Outcome::default(), self.documents.rejudged());
             self.documents.rejudge_some(&mut outcome)?;
+            if outcome.batch.is_empty() && self.documents.rejudged() != before {
+                // No disk to wait for: a message of ours lets those go first that came meanwhile.
+                let _ = myself.cast(Message::Rejudge);
+                self.rejudging = Some(Rejudge::InTurn);
+                return Ok(());
+            }
             self.submit(myself, outcome, None, |_| ());
-            self.rejudging = Some(self.next_batch);
+            self.rejudging = Some(Rejudge::Behind(self.next_batch));
             return Ok(());
         }
         self.tell_rejudged();
@@ -220,6 +241,7 @@ impl State {
         source: Option<Source>,
         answer: impl FnOnce(Result<(), StoreError>) + Send + 'static,
     ) {
+        self.remember(&outcome.fell);
         self.next_batch += 1;
         let number = self.next_batch;
         self.documents.pin(&outcome.moved, number);
@@ -259,7 +281,7 @@ impl State {
         if let Some(Source { link, number, refused }) = unstored.source {
             self.step(myself, link, Input::Applied { number, refused })?;
         }
-        if self.rejudging == Some(number) {
+        if self.rejudging == Some(Rejudge::Behind(number)) {
             self.rejudge_some(myself)?;
         }
         Ok(())
@@ -273,7 +295,10 @@ impl State {
         while self.documents.is_rejudging() {
             let mut outcome = Outcome::default();
             self.documents.rejudge_some(&mut outcome)?;
-            self.arguments.store.write(self.handle.space(), outcome.batch).await?;
+            self.remember(&outcome.fell);
+            if !outcome.batch.is_empty() {
+                self.arguments.store.write(self.handle.space(), outcome.batch).await?;
+            }
             self.documents.unpin(&[], 0);
         }
         self.tell_rejudged();
@@ -281,9 +306,16 @@ impl State {
     }
 
     fn tell_intents(&self, rows: &[RowEvent]) {
-        for event in rows.iter().filter(|event| event.table == INTENTS_TABLE) {
-            if let Ok(group) = event.key.parse() {
-                self.arguments.membership.intent_moved(group);
+        let membership = &self.arguments.membership;
+        for event in rows {
+            match event.table.as_str() {
+                INTENTS_TABLE => {
+                    event.key.parse().into_iter().for_each(|group| membership.intent_moved(group))
+                }
+                CONTACTS_TABLE => {
+                    event.key.parse().into_iter().for_each(|user| membership.contact_moved(user))
+                }
+                _ => {}
             }
         }
     }
@@ -356,7 +388,7 @@ impl Actor for Group {
             unstored: BTreeMap::new(),
             rejudging: None,
             refusals: Vec::new(),
-            faults: Faults::default(),
+            scores: Scores::default(),
             wake: None,
         };
         state.rejudge_all().await?;
@@ -391,6 +423,7 @@ impl Actor for Group {
             Message::Close(link) => state.close(link),
             Message::Frame { link, part } => state.frame(&myself, link, part)?,
             Message::Wake => state.wake(&myself)?,
+            Message::Rejudge => state.rejudge_some(&myself)?,
             Message::Fail => return Err("failed on request".into()),
         }
         state.look_after_damage(&myself)

@@ -50,6 +50,8 @@ const OWN_SPACE: &[u8] = b"\0store";
 const STATE_KEY: &[u8] = b"state";
 /// How often it was not; 8 bytes big-endian.
 const CRASHES_KEY: &[u8] = b"crashes";
+/// Which files these were at the last open ([`Engine::place`]).
+const PLACE_KEY: &[u8] = b"place";
 const STATE_OPEN: &[u8] = b"open";
 const STATE_CLOSED: &[u8] = b"closed";
 
@@ -117,9 +119,18 @@ impl StoreHandle {
             Err(StoreError::Damaged { .. }) => 0,
             Err(other) => return Err(other),
         };
-        let crashes = if opened_cleanly { crashes } else { crashes + 1 };
+        let place = engine.place();
+        let is_copy = match own.get(PLACE_KEY) {
+            Ok(before) => place.as_ref().is_some_and(|place| before.is_some_and(|before| before != *place)),
+            Err(StoreError::Damaged { .. }) => true,
+            Err(other) => return Err(other),
+        };
+        let crashes = if opened_cleanly && !is_copy { crashes } else { crashes + 1 };
         let mut batch = Batch::default();
         batch.put(STATE_KEY, STATE_OPEN);
+        if let Some(place) = place {
+            batch.put(PLACE_KEY, place);
+        }
         batch.put(CRASHES_KEY, crashes.to_be_bytes());
         own.apply(&batch)?;
         engine.flush()?; // before the first write of anybody
@@ -147,8 +158,8 @@ impl StoreHandle {
         self.inner.opened_cleanly
     }
 
-    /// How often this database was opened after anything but a clean close. What was made durable under another count
-    /// may have been followed by writes that are lost.
+    /// How often this database was opened after anything but a clean close, or as a copy of its files. What was made
+    /// durable under another count may have been followed by writes that are lost, or that are elsewhere.
     pub fn crashes(&self) -> u64 {
         self.inner.crashes
     }

@@ -35,6 +35,8 @@ struct Limit {
     revocation: OpId,
     /// The last place in the chain that stays; 0: nothing stays.
     seq: u64,
+    /// The change that must be there, where it is not known: another one cannot be below it.
+    change: Option<ChangeHash>,
     /// Where the bound's change is in the batch: it and what is below it in its chain, nothing else.
     branch: Option<BTreeSet<usize>>,
 }
@@ -119,12 +121,15 @@ impl<'a> Batch<'a> {
     }
 
     fn resolve(&mut self, replica: ReplicaId, bound: &Bound) -> Limit {
-        let limit = |seq, branch| Limit { revocation: bound.revocation, seq, branch };
+        let revocation = bound.revocation;
+        let limit = |seq, branch| Limit { revocation, seq, change: None, branch };
         let Some((seq, change)) = bound.end else { return limit(0, None) };
         if let Some((of, seq)) = self.index.place(&change) {
             return limit(if of == replica { seq } else { 0 }, None);
         }
-        let Some(&end) = self.new.get(&change) else { return limit(seq, None) };
+        let Some(&end) = self.new.get(&change) else {
+            return Limit { revocation, seq, change: Some(change), branch: None };
+        };
         if self.changes[end].replica != replica {
             return limit(0, None);
         }
@@ -243,10 +248,10 @@ impl<'a> Batch<'a> {
 
     fn within(&self, at: usize, author: &Author) -> Result<(), Refusal> {
         let limits = self.limits[author].as_ref().map_err(Refusal::clone)?;
-        let seq = self.changes[at].seq;
+        let (seq, hash) = (self.changes[at].seq, self.changes[at].hash);
         let beyond = limits.iter().find(|limit| match &limit.branch {
             Some(branch) => !branch.contains(&at),
-            None => seq > limit.seq,
+            None => seq > limit.seq || seq == limit.seq && limit.change.is_some_and(|change| change != hash),
         });
         let refusal = |limit: &Limit| {
             Err(Refusal::BeyondCut {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::id::{DeviceId, OpId, UserId};
+use crate::ledger::cut::ManifestRef;
 use crate::ledger::op::Body::{self, Amnesty, Create, RevokeDevice, SetMeta, SetRole};
 use crate::ledger::op::{Op, Role};
 use crate::ledger::roster::{Cut, Grant, Member, Roster};
@@ -60,7 +61,6 @@ impl Ledger {
     }
 
     fn project(&self) -> Roster {
-        let certified = self.carried.values().chain(self.certificates.records());
         let mut roster = Roster {
             group: self.group,
             founders: self.graph.founders().to_vec(),
@@ -68,7 +68,7 @@ impl Ledger {
             name: self.name(),
             members: BTreeMap::new(),
             grants: BTreeMap::new(),
-            certified: certified.map(|certificate| (certificate.device, certificate.user)).collect(),
+            certified: self.certified().map(|certificate| (certificate.device, certificate.user)).collect(),
             revoked: BTreeMap::new(),
             withdrawn: self.revocations.records().map(|record| (record.user, record.device)).collect(),
         };
@@ -86,7 +86,8 @@ impl Ledger {
         for &number in self.targets.get(&user).into_iter().flatten() {
             let node = graph.node(number);
             let (role, alive) = (node.facts.role().unwrap_or_default(), state.alive.contains(number));
-            roster.grants.insert(node.facts.id, Grant { user, role, alive, past: node.past.clone(), number });
+            let past = node.past.clone();
+            roster.grants.insert(node.facts.id, Grant { user, role, alive, number, past });
         }
         let Some(winner) = state.winner(user) else { return };
         let node = graph.node(winner);
@@ -118,14 +119,28 @@ impl Ledger {
         let cut = |number: usize| {
             let revocation = self.graph.node(number).facts.id;
             let manifest = self.ops[number].record().manifest().copied();
-            Cut { revocation, manifest, amnesties: self.amnesties(revocation), number }
+            let seen = if manifest.is_none() { self.lowerings_seen_by(number) } else { Vec::new() };
+            Cut { revocation, manifest, seen, amnesties: self.amnesties(revocation), number }
         };
         let mut cuts: Vec<Cut> = revocations.map(cut).collect();
         cuts.sort_unstable_by_key(|cut| cut.revocation);
         cuts
     }
 
-    fn amnesties(&self, revocation: OpId) -> Vec<(OpId, super::ManifestRef)> {
+    /// The lowerings of the same user, with a manifest, that a lowering without one saw: its author saw somebody who wrote
+    /// no more, and had nothing to cut.
+    fn lowerings_seen_by(&self, number: usize) -> Vec<(OpId, ManifestRef)> {
+        let SetRole { user, .. } = self.body(number) else { return Vec::new() };
+        let past = &self.graph.node(number).past;
+        let seen = self.targets.get(user).into_iter().flatten().copied().filter(|seen| past.contains(*seen));
+        let named = seen.filter_map(|seen| {
+            let manifest = self.ops[seen].record().manifest().copied()?;
+            Some((self.graph.node(seen).facts.id, manifest))
+        });
+        named.collect()
+    }
+
+    fn amnesties(&self, revocation: OpId) -> Vec<(OpId, ManifestRef)> {
         let living = |n: &&usize| self.graph.state().alive.contains(**n);
         let naming = self.naming.get(&revocation).into_iter().flatten().filter(living);
         let mut amnesties: Vec<_> = naming

@@ -60,8 +60,8 @@ pub struct Grant {
     pub role: Role,
     /// Whether it stands; what was written under a void grant is refused.
     pub alive: bool,
-    pub(crate) past: OpSet,
     pub(crate) number: usize,
+    pub(crate) past: OpSet,
 }
 
 /// A counting revocation and what of its target's changes stays.
@@ -69,8 +69,12 @@ pub struct Grant {
 pub struct Cut {
     /// The SetRole or RevokeDevice.
     pub revocation: OpId,
-    /// What its author left standing; `None` is nothing.
+    /// What its author left standing; `None`: what [`seen`](Self::seen) leaves of the grants that those saw, of others
+    /// nothing.
     pub manifest: Option<ManifestRef>,
+    /// The lowerings with a manifest that its author saw. Whoever is lowered again, or whose lowering is confirmed, keeps
+    /// what they kept before.
+    pub seen: Vec<(OpId, ManifestRef)>,
     /// What living amnesties bring back, in order of op.
     pub amnesties: Vec<(OpId, ManifestRef)>,
     pub(crate) number: usize,
@@ -175,6 +179,12 @@ impl Roster {
         certified.map(|(device, _)| *device).filter(move |device| !self.is_device_revoked(user, *device))
     }
 
+    /// Whether some member vouches for a device that is not shut out.
+    pub fn is_served(&self, device: DeviceId) -> bool {
+        let of_device = (device, UserId([0; 32]))..=(device, UserId([0xff; 32]));
+        self.certified.range(of_device).any(|(_, user)| self.may_read(*user, device))
+    }
+
     /// Whether the ledger or its user shut the device out.
     pub fn is_device_revoked(&self, user: UserId, device: DeviceId) -> bool {
         self.revoked.contains_key(&(user, device)) || self.is_withdrawn(user, device)
@@ -235,24 +245,8 @@ impl Roster {
         // The Create has no past: every cut of a founder bounds what was written under it.
         let later =
             move |cut: &&Cut| self.grants.get(&grant).is_none_or(|given| !given.past.contains(cut.number));
-        let of_user = self.members.get(&user).map(|member| &member.cuts[..]).unwrap_or_default();
-        let of_user = of_user.iter().filter(later).filter(move |cut| !self.adds_nothing(cut, of_user, grant));
+        let of_user = self.members.get(&user).into_iter().flat_map(|member| &member.cuts).filter(later);
         of_user.chain(self.revoked.get(&(user, device)).into_iter().flatten())
-    }
-
-    /// Whether a revocation without a manifest has another with one in its past, which bounds what was written under
-    /// `grant` already. Without this whoever lets a removed Writer in as a Reader, or removes a Reader who once wrote,
-    /// would take everything that the first cut had left. Should that one turn out void, this one takes all.
-    fn adds_nothing(&self, cut: &Cut, cuts: &[Cut], grant: OpId) -> bool {
-        let (None, Some(revocation)) = (cut.manifest, self.grants.get(&cut.revocation)) else { return false };
-        let has_seen_grant = |other: &Cut| match (self.grants.get(&other.revocation), self.grants.get(&grant)) {
-            (Some(other), Some(grant)) => other.past.contains(grant.number),
-            // The Create is in everybody's past.
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        let mut before = cuts.iter().filter(|other| revocation.past.contains(other.number));
-        before.any(|other| other.manifest.is_some() && has_seen_grant(other))
     }
 
     /// `accept(c)` of authority 3.7.1 for one replica: how far what `author` wrote to a document is accepted. `end`
@@ -271,14 +265,26 @@ impl Roster {
         };
         let mut bounds = Vec::new();
         for cut in self.cuts(user, author.device, author.grant) {
-            let amnesties = cut.amnesties.iter().map(|(_, manifest)| manifest);
             let mut longest = None;
-            for manifest in cut.manifest.iter().chain(amnesties) {
+            for (_, manifest) in &cut.amnesties {
                 longest = longest.max(end(manifest)?);
             }
-            bounds.push(Bound { revocation: cut.revocation, end: longest });
+            let inherited = || cut.seen.iter().filter(|(seen, _)| self.has_seen(*seen, author.grant));
+            let own = cut.manifest.iter().chain(inherited().map(|(_, manifest)| manifest));
+            let ends = own.map(&mut end).collect::<Result<Vec<_>, E>>()?;
+            let revocation = cut.revocation;
+            if ends.is_empty() {
+                bounds.push(Bound { revocation, end: longest });
+            }
+            bounds.extend(ends.into_iter().map(|end| Bound { revocation, end: longest.max(end) }));
         }
         Ok(Ok(bounds))
+    }
+
+    /// Whether `grant` is in the past of a SetRole.
+    fn has_seen(&self, set_role: OpId, grant: OpId) -> bool {
+        let number = self.grants.get(&grant).map_or(0, |given| given.number);
+        self.grants.get(&set_role).is_some_and(|lowering| lowering.past.contains(number))
     }
 
     /// Whose changes are written under `grant` by `device`, accepted or not.

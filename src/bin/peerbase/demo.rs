@@ -35,6 +35,16 @@ pub(crate) struct Options {
     /// Makes the databases in DIR/ada, DIR/ben and DIR/cid and leaves them there; DIR is absent or empty
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Leaves something out that promises rest on, so that one sees them break
+    #[arg(long = "break", value_enum, value_name = "WHAT")]
+    broken: Option<Broken>,
+}
+
+/// What is left out.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Broken {
+    /// Changes are taken whoever wrote them
+    Admission,
 }
 
 /// What is shown.
@@ -48,6 +58,10 @@ enum Show {
 
 /// Runs the demo; fails when a promise was not held.
 pub(crate) fn main(options: &Options) -> ExitCode {
+    if options.broken.is_some() && matches!(options.show, Show::Scale) {
+        eprintln!("error: `--break` is for the story; leave `scale` out");
+        return ExitCode::from(2);
+    }
     let place = match Place::new(options.keep.as_deref()) {
         Ok(place) => place,
         Err(error) => return failure(&error),
@@ -59,7 +73,7 @@ pub(crate) fn main(options: &Options) -> ExitCode {
     let (mut stage, held, commands) = runtime.block_on(Box::pin(async {
         match options.show {
             Show::Story => {
-                let (stage, held) = story::run(place.path()).await;
+                let (stage, held) = story::run(place.path(), options.broken).await;
                 (stage, held, story::COMMANDS)
             }
             Show::Scale => {

@@ -1,16 +1,24 @@
 //! `init`, `whoami` and `group`: who this is, which groups there are, who is in them.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use peerbase::control::{Reply, Request};
-use peerbase::{GroupId, OpId, Role, UserId};
+use peerbase::{GroupId, OpId, Role, UserId, Words, WordsError};
 
 use super::data::Data;
 use super::door::{self, Need};
 use super::output::Output;
 use super::rows::InGroup;
 use super::trouble::Trouble;
-use super::words::{place, role, span};
+use super::words::{place, role, span, standard_input};
+
+/// What is longer is no recovery key, bytes.
+const WORDS_BYTES_MAX: u64 = 4 << 10;
+
+/// How often a bar is drawn while nothing is heard.
+const TICK: Duration = Duration::from_millis(200);
 
 #[derive(clap::Args)]
 pub(crate) struct Init {
@@ -20,15 +28,24 @@ pub(crate) struct Init {
     /// Where `serve` takes links; may be repeated
     #[arg(long, value_name = "HOST:PORT", value_parser = place)]
     listen: Vec<String>,
+    /// Makes a device of the user whose recovery words stand on standard input; in a new folder
+    #[arg(long)]
+    restore: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct User {
+    /// Their id
+    pub(crate) user: UserId,
 }
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Group {
     /// Founds a group
     Create { name: String },
-    /// Shows every group: id, state, role, name
+    /// Shows every group, also those that are pending or offered: id, state, role, name
     List,
-    /// Shows the members: user, role, devices, whether the op that gave it may be contested
+    /// Shows the members: user, role, since when, devices, whether the op that gave it may be contested
     Members { group: Option<String> },
     /// Prints a ticket: whoever holds it gets in, so pass it on in private
     Invite {
@@ -103,7 +120,7 @@ pub(crate) enum Group {
         #[command(flatten)]
         within: InGroup,
     },
-    /// Asks for a group by id; it is pending until a member admits this user and is met
+    /// Asks for a group by id, or accepts one that is offered; it is pending until a member admits this user and is met
     Request { id: GroupId },
     /// Leaves a group, on all devices of this user
     Leave { group: String },
@@ -119,6 +136,7 @@ pub(crate) struct AsOf {
 /// Makes a database and its configuration. Where there is a database it stays, and what is said here is changed.
 pub(crate) async fn init(data: &Data, options: Init, output: &mut Output) -> Result<(), Trouble> {
     let mut config = data.config()?;
+    let words = if options.restore { Some(words(data, output)?) } else { None };
     let is_new = !data.has_database();
     let before = config.clone();
     if let Some(name) = options.name {
@@ -134,6 +152,9 @@ pub(crate) async fn init(data: &Data, options: Init, output: &mut Output) -> Res
     if is_new || config != before {
         config.write(data.folder())?;
     }
+    if let Some(words) = words {
+        data.restore(&config, &words).await?;
+    }
     let folder = data.folder().display();
     output.note(&match (is_new, config != before) {
         (true, _) => format!("a new database in {folder}"),
@@ -143,8 +164,27 @@ pub(crate) async fn init(data: &Data, options: Init, output: &mut Output) -> Res
     door::ask(data, Need::Any, Request::Whoami, output).await
 }
 
+/// The words on standard input, where nobody else on this machine reads them. Nothing is made before they are right.
+fn words(data: &Data, output: &Output) -> Result<Words, Trouble> {
+    if data.has_database() {
+        return Err(data.taken());
+    }
+    if std::io::stdin().is_terminal() {
+        output.note("type the 24 words, then Enter and Ctrl-D");
+    }
+    standard_input(WORDS_BYTES_MAX)?.parse().map_err(|error: WordsError| Trouble::invalid(&error))
+}
+
 pub(crate) async fn whoami(data: &Data, output: &mut Output) -> Result<(), Trouble> {
     door::ask(data, Need::Existing, Request::Whoami, output).await
+}
+
+pub(crate) async fn block(data: &Data, user: UserId, output: &mut Output) -> Result<(), Trouble> {
+    door::ask(data, Need::Existing, Request::Block { user }, output).await
+}
+
+pub(crate) async fn unblock(data: &Data, user: UserId, output: &mut Output) -> Result<(), Trouble> {
+    door::ask(data, Need::Existing, Request::Unblock { user }, output).await
 }
 
 pub(crate) async fn group(data: &Data, command: Group, output: &mut Output) -> Result<(), Trouble> {
@@ -167,8 +207,12 @@ pub(crate) async fn group(data: &Data, command: Group, output: &mut Output) -> R
                 user.parse().map_err(|error: schema::id::ParseIdError| Trouble::Usage(error.to_string()))?;
             Request::AddMember { group: who.pop(), user, role }
         }
-        Group::Role { user, role, within, as_of } => set_role(within, user, role, as_of),
-        Group::Remove { user, within, as_of } => set_role(within, user, Role::None, as_of),
+        Group::Role { user, role, within, as_of } => {
+            return set_role(data, set_role_request(within, user, role, as_of), output).await;
+        }
+        Group::Remove { user, within, as_of } => {
+            return set_role(data, set_role_request(within, user, Role::None, as_of), output).await;
+        }
         Group::Transfer { user, within } => Request::Transfer { group: within.group, to: user },
         Group::Confirm { what, within } => Request::Confirm { group: within.group, what },
         Group::Log { group } => Request::Log { group },
@@ -181,8 +225,33 @@ pub(crate) async fn group(data: &Data, command: Group, output: &mut Output) -> R
     door::ask(data, Need::Existing, request, output).await
 }
 
-fn set_role(within: InGroup, user: UserId, role: Role, AsOf { as_of }: AsOf) -> Request {
+fn set_role_request(within: InGroup, user: UserId, role: Role, AsOf { as_of }: AsOf) -> Request {
     Request::SetRole { group: within.group, user, role, as_of }
+}
+
+/// Ending that somebody writes takes as long as going through what they wrote: whoever watches sees how far it is.
+async fn set_role(data: &Data, request: Request, output: &mut Output) -> Result<(), Trouble> {
+    let bar = ProgressBar::no_length();
+    if !output.is_watched() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let style = ProgressStyle::with_template("{spinner} {human_pos} documents gone through, {elapsed}");
+    bar.set_style(style.expect("the template is ours"));
+    let mut replies = Vec::new();
+    let asked = door::ask_with(data, Need::Existing, request, |reply| {
+        match reply {
+            Reply::GoneThrough(documents) => {
+                bar.enable_steady_tick(TICK);
+                bar.set_position(documents);
+            }
+            reply => replies.push(reply),
+        }
+        Ok(())
+    });
+    let asked = asked.await;
+    bar.finish_and_clear();
+    replies.iter().try_for_each(|reply| output.reply(reply))?;
+    asked
 }
 
 /// Prints the ticket alone on standard output, so that it can be piped; what is in it goes beside.

@@ -13,6 +13,7 @@ pub(super) async fn list(node: &Node, group: &Group, replies: &Replies) -> Resul
             user: lowering.user,
             role: lowering.role,
             granted_by: Some(lowering.author),
+            since: None,
             devices: Vec::new(),
             contestable: Some(lowering),
         });
@@ -30,7 +31,7 @@ pub(super) async fn set_role(
     as_of: &[OpId],
     replies: &Replies,
 ) -> Result<(), Failure> {
-    group.set_role_as_of(user, role, as_of).await?;
+    group.set_role_with(user, role, as_of, |documents| replies.gone_through(documents)).await?;
     // As of then it may have come to less than was said.
     let now = group.members().into_iter().find(|member| member.user == user);
     let name = group.info().name;

@@ -4,7 +4,7 @@ use schema::DocumentId;
 use serde::{Deserialize, Serialize};
 
 use super::{GroupLine, RevisionLine};
-use crate::{ChangeHash, DeviceId, RowState, UserId};
+use crate::{ChangeHash, DeviceId, Rejudged, RowState, Snapshot, UserId};
 
 /// What a node is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,10 @@ pub struct Status {
     pub links: Vec<LinkLine>,
     /// Links that ended or never came about, oldest first.
     pub ended: Vec<EndedLine>,
+    /// The recovery user; none where no key was made.
+    pub recovery: Option<UserId>,
+    /// The users who are blocked.
+    pub blocked: Vec<UserId>,
     /// The groups.
     pub groups: Vec<GroupStatus>,
 }
@@ -63,6 +67,10 @@ pub struct GroupStatus {
     pub group: GroupLine,
     /// How many members it has.
     pub members: usize,
+    /// The recovery user that stands above all of them, if its founder had one.
+    pub recovery: Option<UserId>,
+    /// What came last of a ticket to it, where this user is not in.
+    pub declined: Option<DeclinedLine>,
     /// Its rows, removed ones included; none when it does not answer.
     pub rows: Option<usize>,
     /// Its connected devices.
@@ -71,6 +79,59 @@ pub struct GroupStatus {
     pub damaged: Vec<DocumentLine>,
     /// What was refused lately, here or by a peer.
     pub refused: Vec<DocumentLine>,
+    /// Documents are being judged anew, since the membership changed.
+    pub rejudging: Option<RejudgingLine>,
+    /// Changes that were accepted once, and are kept for a while.
+    pub kept: Option<KeptLine>,
+}
+
+/// How far judging anew is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejudgingLine {
+    /// Documents that were looked at.
+    pub documents: u64,
+    /// Those of them that changed.
+    pub changed: u64,
+}
+
+/// What is kept though it is not accepted any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptLine {
+    /// Of how many documents.
+    pub documents: u64,
+    /// How many changes.
+    pub changes: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Since when the oldest of it is kept, milliseconds since the Unix epoch.
+    pub since_ms: u64,
+}
+
+impl KeptLine {
+    /// None where nothing is kept.
+    fn of<'a>(snapshots: impl IntoIterator<Item = &'a Snapshot>) -> Option<Self> {
+        let lines = snapshots.into_iter().map(|snapshot| Self {
+            documents: 1,
+            changes: snapshot.changes,
+            bytes: snapshot.bytes,
+            since_ms: snapshot.since().as_millis(),
+        });
+        lines.reduce(|sum, line| Self {
+            documents: sum.documents + line.documents,
+            changes: sum.changes + line.changes,
+            bytes: sum.bytes + line.bytes,
+            since_ms: sum.since_ms.min(line.since_ms),
+        })
+    }
+}
+
+/// A ticket that let nobody in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclinedLine {
+    /// When that was heard, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Why.
+    pub why: String,
 }
 
 /// A device of a group.
@@ -114,6 +175,8 @@ pub struct Explanation {
     pub last: Option<RevisionLine>,
     /// Why its document is set aside.
     pub quarantined: Option<String>,
+    /// Changes of it that were accepted once, and are kept for a while.
+    pub kept: Option<KeptLine>,
     /// Changes of it that were refused lately, and why.
     pub refused: Vec<String>,
     /// The connected devices of the group.
@@ -156,6 +219,8 @@ impl From<crate::NodeStatus> for Status {
             dialled: status.dialled,
             links: links.collect(),
             ended: ended.collect(),
+            recovery: status.recovery,
+            blocked: status.blocked,
             groups: status.groups.into_iter().map(GroupStatus::from).collect(),
         }
     }
@@ -170,10 +235,19 @@ impl From<crate::GroupReport> for GroupStatus {
         Self {
             group: report.info.into(),
             members: report.members,
+            recovery: report.recovery,
+            declined: report.declined.map(|declined| DeclinedLine {
+                at_ms: declined.at.as_millis(),
+                why: declined.reason.to_string(),
+            }),
             rows,
             peers: report.peers.into_iter().map(PeerLine::from).collect(),
             damaged: damaged.collect(),
             refused: refused.collect(),
+            rejudging: status
+                .rejudging
+                .map(|Rejudged { documents, changed }| RejudgingLine { documents, changed }),
+            kept: KeptLine::of(status.snapshots.iter().map(|(_, snapshot)| snapshot)),
         }
     }
 }
@@ -203,6 +277,7 @@ impl From<crate::Explanation> for Explanation {
             revisions: explanation.revisions,
             last: explanation.last.map(RevisionLine::from),
             quarantined: explanation.quarantined,
+            kept: KeptLine::of(&explanation.kept),
             refused: explanation.refusals.iter().map(|refusal| whole(refusal)).collect(),
             peers: explanation.peers.into_iter().map(PeerLine::from).collect(),
         }

@@ -92,13 +92,11 @@ fn authors(space: &SpaceHandle, roster: &Roster, target: Target) -> Result<BTree
 
 /// Where an author's documents go on.
 type Place = (u64, DocumentId);
+/// What an author wrote, each with the incarnation, and the last place that was looked at.
+type Page = (Vec<(u64, Entry)>, Option<Place>);
 
 /// The next documents of an author behind `done`, and where they end; `None`: there are no more.
-fn page(
-    space: &SpaceHandle,
-    (.., author): Numbered,
-    done: Option<Place>,
-) -> Result<(Vec<(u64, Entry)>, Option<Place>), StoreError> {
+fn page(space: &SpaceHandle, (.., author): Numbered, done: Option<Place>) -> Result<Page, StoreError> {
     let prefix = keys::written_by(author);
     let from = match done {
         Some((incarnation, document)) => Excluded(keys::written(author, incarnation, document)),

@@ -55,6 +55,8 @@ pub(crate) struct Outcome {
     pub(crate) moved: Vec<Wanted>,
     moved_ids: BTreeSet<DocumentId>,
     pub(crate) refused: Vec<(DocumentId, Refusal)>,
+    /// Why something that was accepted once is not any more.
+    pub(crate) fell: Vec<(DocumentId, Refusal)>,
     /// Heads of the rows written, in the order of the writes; commits only.
     pub(crate) heads: Vec<Vec<ChangeHash>>,
 }

@@ -100,7 +100,8 @@ pub struct GroupStatus {
     pub root: [u8; 32],
     /// Documents that are damaged on disk, and how.
     pub quarantined: Vec<(DocumentId, String)>,
-    /// The last refusals, ours and our peers', oldest first.
+    /// The last refusals, ours and our peers', oldest first; also of what had been accepted, until its author was removed
+    /// or lowered.
     pub refusals: Vec<(DocumentId, Refusal)>,
     /// Documents are being judged anew, since the membership changed: how far that is.
     pub rejudging: Option<Rejudged>,

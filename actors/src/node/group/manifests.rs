@@ -1,6 +1,6 @@
 //! What cuts leave of a replica: manifests read from the store, a few pages of them in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
 
 use schema::admission::{Bound, Refusal};
@@ -14,6 +14,9 @@ use crate::node::store::{SpaceHandle, StoreError};
 
 /// Pages in memory, half a MiB each: whoever goes through documents in order needs one a cut.
 const PAGES: usize = 8;
+
+/// How far what an author wrote to a document is accepted, if at all.
+pub(super) type Judged = Result<Vec<Bound>, Refusal>;
 
 /// Looks replicas up in the manifests of one group.
 pub(crate) struct Manifests {
@@ -35,7 +38,7 @@ impl Manifests {
         roster: &Roster,
         author: &Author,
         document: DocumentId,
-    ) -> Result<(Result<Vec<Bound>, Refusal>, Vec<Tip>), StoreError> {
+    ) -> Result<(Judged, Vec<Tip>), StoreError> {
         let mut tips = Vec::new();
         let bounds = roster.bounds(author, |manifest| {
             let entry = self.entry(manifest, author, document)?;
@@ -58,13 +61,15 @@ impl Manifests {
         document: DocumentId,
     ) -> Result<Option<Entry>, StoreError> {
         let (space, pages) = (&self.space, &mut self.pages);
-        if !self.listed.contains_key(&manifest.root) {
-            let key = keys::manifest(&manifest.root);
-            let list = space.get(&key)?.and_then(|list| codec::decode_stored(&list).ok());
-            let list: Vec<[u8; 32]> = list.ok_or_else(|| keys::damaged(space, &key))?;
-            self.listed.insert(manifest.root, Manifest::new(list));
-        }
-        let listed = self.listed.get_mut(&manifest.root).expect("just listed");
+        let listed = match self.listed.entry(manifest.root) {
+            btree_map::Entry::Occupied(known) => known.into_mut(),
+            btree_map::Entry::Vacant(new) => {
+                let key = keys::manifest(&manifest.root);
+                let list = space.get(&key)?.and_then(|list| codec::decode_stored(&list).ok());
+                let list: Vec<[u8; 32]> = list.ok_or_else(|| keys::damaged(space, &key))?;
+                new.insert(Manifest::new(list))
+            }
+        };
         listed.entry(author, document, |hash| page(space, pages, hash))
     }
 }

@@ -19,6 +19,8 @@ pub(crate) const INLINE_BYTES_MAX: usize = 1 << 10;
 const CHECKPOINT_SEQ: u64 = 256;
 /// A tip that closes this many bytes of its chain is kept too.
 const CHECKPOINT_BYTES: u64 = 1 << 20;
+/// So many tips before the newest are kept: a cut, or what falls with another's, mostly ends a chain not far back.
+const RECENT_TIPS: usize = 16;
 
 /// A document as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -44,7 +46,8 @@ pub(crate) struct ReplicaRecord {
     pub(crate) is_head: bool,
     /// Bytes of the chain behind its last checkpoint.
     open_bytes: u64,
-    /// Checkpoints, then the newest; its `seq` is the replica's.
+    /// Checkpoints, those before the newest, then the newest; its `seq` is the replica's. It alone was verified when it
+    /// came.
     pub(crate) tips: Vec<TipRecord>,
 }
 
@@ -53,11 +56,13 @@ pub(crate) struct ReplicaRecord {
 pub(crate) struct TipRecord {
     pub(crate) seq: u64,
     pub(crate) signature: Signature,
+    /// It is kept however many follow.
+    checkpoint: bool,
 }
 
 impl TipRecord {
     pub(crate) fn of(tip: &Tip) -> Self {
-        Self { seq: tip.seq, signature: tip.signature }
+        Self { seq: tip.seq, signature: tip.signature, checkpoint: tip.seq.is_multiple_of(CHECKPOINT_SEQ) }
     }
 }
 
@@ -138,22 +143,23 @@ impl DocumentRecord {
         Spilled { number, bytes: std::mem::take(&mut self.inline) }
     }
 
-    /// Keeps a verified tip of a replica's newest change, or of one of its checkpoints on the way there.
+    /// Keeps a tip of a replica's newest change, or of one on the way there.
     pub(crate) fn keep_tip(&mut self, author: u32, incarnation: u64, tip: TipRecord) {
         let Some(position) = self.position(author, incarnation) else { return };
         let replica = &mut self.replicas[position];
         if replica.tips.last().is_some_and(|last| last.seq >= tip.seq) {
             return;
         }
-        // The tip before this one stays when it is a checkpoint.
-        if replica.tips.last().is_some_and(|last| last.seq % CHECKPOINT_SEQ != 0)
-            && replica.open_bytes < CHECKPOINT_BYTES
-        {
-            replica.tips.pop();
-        } else {
+        let checkpoint = tip.checkpoint || replica.open_bytes >= CHECKPOINT_BYTES;
+        if checkpoint {
             replica.open_bytes = 0;
         }
-        replica.tips.push(tip);
+        replica.tips.push(TipRecord { checkpoint, ..tip });
+        if let Some(oldest) = replica.tips.len().checked_sub(RECENT_TIPS + 2)
+            && !replica.tips[oldest].checkpoint
+        {
+            replica.tips.remove(oldest);
+        }
     }
 
     /// The newest change of a chain, and its tip.
@@ -273,13 +279,17 @@ pub(crate) type AuthorRecord = ([u8; 32], [u8; 32], [u8; 32]);
 
 #[cfg(test)]
 mod tests {
+    use schema::tip::Author;
+
     use super::*;
 
     fn append(record: &mut DocumentRecord, incarnation: u64, seq: u64, bytes: usize) -> Option<Spilled> {
         let change = ChangeHash([u8::try_from(seq % 251).unwrap(); 32]);
         let spilled =
             record.append(&Appended { author: 0, incarnation, seq, change, bytes: &vec![7; bytes] });
-        record.keep_tip(0, incarnation, TipRecord { seq, signature: Signature([0; 64]) });
+        let author = Author { device: DeviceId([1; 32]), grant: OpId([2; 32]), incarnation };
+        let tip = Tip { author, seq, change, signature: Signature([0; 64]) };
+        record.keep_tip(0, incarnation, TipRecord::of(&tip));
         spilled
     }
 
@@ -299,7 +309,8 @@ mod tests {
             append(&mut record, 1, seq, 10);
         }
         let tips: Vec<_> = record.replicas[0].tips.iter().map(|tip| tip.seq).collect();
-        assert_eq!(tips, [256, 512, 700]);
+        let expected: Vec<u64> = [256, 512].into_iter().chain(684..=700).collect();
+        assert_eq!(tips, expected);
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl State {
     ) -> Result<(), ActorProcessingErr> {
         let now = self.arguments.clock.now();
         let link = channel.link.id();
-        if self.faults.is_out(channel.link.peer().device, self.arguments.clock.instant()) {
+        if self.scores.is_out(channel.link.peer().device, self.arguments.clock.instant()) {
             channel.link.close(ByeReason::Protocol);
             return Ok(());
         }
@@ -173,8 +173,11 @@ impl State {
         roster: Arc<Roster>,
     ) -> Result<(), ActorProcessingErr> {
         self.documents.set_roster(roster);
-        // One that is under way goes on by the new roster.
-        if self.rejudging.is_none() { self.rejudge_some(myself) } else { Ok(()) }
+        if self.rejudging.is_some() {
+            // It goes on by the new roster.
+            return Ok(());
+        }
+        if self.documents.is_rejudging() { self.rejudge_some(myself) } else { self.compare_again(myself) }
     }
 
     pub(super) fn compare_again(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
@@ -193,7 +196,7 @@ impl State {
             return;
         }
         let device = peer.channel.link.peer().device;
-        if self.faults.note(device, self.arguments.clock.instant()) {
+        if self.scores.fault(device, self.arguments.clock.instant()) {
             tracing::warn!(device = %device.short(), "peer keeps sending what it must refuse itself");
             peer.channel.link.close(ByeReason::Protocol);
         }

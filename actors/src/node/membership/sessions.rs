@@ -50,9 +50,11 @@ impl State {
         let mut effects = VecDeque::from(self.links.step(link, group, &self.entries, step)?);
         while let Some(effect) = effects.pop_front() {
             match effect {
-                LedgerEffect::Admit { ops, certificates, revocations, last } => {
-                    let gained = Gained { ops, certificates, revocations };
-                    let held = self.admit(group, gained, Some(link)).await?.held;
+                LedgerEffect::Admit { ops, certificates, revocations, records, last } => {
+                    let gained = Gained { ops, certificates, revocations, records };
+                    let verdict = self.admit(group, gained, Some(link)).await?;
+                    self.links.score(link, verdict.invalid);
+                    let held = verdict.held;
                     let step = |session: &mut LedgerSession, now, entry: &Entry| {
                         session.admitted(now, Taken { last, held }, &entry.ledger, &mut entry.shelf())
                     };
@@ -95,8 +97,9 @@ impl State {
     fn watch(&mut self) {
         let Some(at) = self.links.wake_at().filter(|_| self.watch.is_empty()) else { return };
         let (clock, handle) = (self.arguments.clock.clone(), self.handle.clone());
+        let pause = at.since(self.arguments.moment());
         self.arguments.clock.spawn_in(&mut self.watch, async move {
-            clock.sleep(at.since(clock.now())).await;
+            clock.sleep(pause).await;
             handle.wake();
         });
     }

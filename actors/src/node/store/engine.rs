@@ -48,6 +48,12 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Engine`]; the engine then refuses every write until it is opened again.
     fn flush(&self) -> Result<(), StoreError>;
+
+    /// What tells these files from a copy of them, where the system has something that does: a copied database must not
+    /// go on as if it were the only one.
+    fn place(&self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// One ordered map of bytes. The store above keeps readers and `apply` apart; an engine need not.

@@ -84,14 +84,19 @@ impl SledEngine {
     }
 
     /// sled takes a log that was emptied for a new one, and goes on. So a mark is made in the database first, then
-    /// the format record beside it: a folder with the record and without the mark has lost everything.
+    /// the format record beside it: a folder with the record and without the mark has lost everything. One that has the
+    /// mark alone was ended at its first open, unless there is something in it.
     fn check_made(&self, known: bool) -> Result<(), OpenError> {
         let made = self.health.read("read the mark", || self.db().contains_key(MADE))?;
         match (known, made) {
             (true, true) => Ok(()),
             (true, false) => Err(damaged(&self.path, "its log was emptied")),
-            (false, true) => Err(damaged(&self.path, "its format record is missing")),
-            (false, false) => {
+            (false, true)
+                if !self.spaces().map_err(|error| damaged(&self.path, &error.to_string()))?.is_empty() =>
+            {
+                Err(damaged(&self.path, "its format record is missing"))
+            }
+            (false, _) => {
                 self.health.write("make the mark", || self.db().insert(MADE, &[]))?;
                 self.flush()?;
                 files::write_format(&self.path)
@@ -126,6 +131,17 @@ impl Engine for SledEngine {
         self.health.write("flush", || self.db().flush())?;
         self.health.write("sync the log", || Ok(self.log.sync_data()?))?;
         self.health.write("sync spilled pages", || Ok(self.spills.sync()?)).map(drop)
+    }
+
+    #[cfg(unix)]
+    fn place(&self) -> Option<Vec<u8>> {
+        use std::os::unix::fs::MetadataExt;
+
+        // A file that is moved keeps both, a copy has neither; number and device of a disk may change with the weather.
+        let log = self.log.metadata().ok()?;
+        let made = log.created().ok().and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
+        let made = made.map_or(0, |made| made.as_nanos());
+        Some([&log.ino().to_be_bytes()[..], &made.to_be_bytes()].concat())
     }
 }
 

@@ -51,6 +51,14 @@ impl Screen {
         }
     }
 
+    /// What a viewer must know to judge what follows.
+    pub(super) fn warning(&mut self, text: &str) {
+        self.line("");
+        for line in wrapped(text, WIDTH - 2) {
+            self.line(&format!("  {}", paint(BAD, &line)));
+        }
+    }
+
     pub(super) fn act(&mut self, title: &str, says: &str) {
         let rule = "─".repeat((WIDTH - 3).saturating_sub(title.chars().count()));
         self.line("");

@@ -12,7 +12,7 @@ use self::acts::ACTS;
 use self::world::World;
 use super::promises::chain;
 use super::stage::{Act, Stage};
-use super::{CLOSE_MAX, Trouble, within};
+use super::{Broken, CLOSE_MAX, Trouble, within};
 
 /// How long the whole story may take: it takes a few seconds, and a viewer is not kept waiting for a broken one.
 const STORY_MAX: Duration = Duration::from_secs(25);
@@ -29,8 +29,8 @@ struct Story {
     bytes: u64,
 }
 
-/// Tells the story in a folder; says whether every promise was held.
-pub(super) async fn run(folder: &Path) -> (Stage, bool) {
+/// Tells the story in a folder, on nodes of which something may be broken; says whether every promise was held.
+pub(super) async fn run(folder: &Path, broken: Option<Broken>) -> (Stage, bool) {
     let mut stage = Stage::new(&ACTS);
     stage.screen.title(
         "Peerbase · a garden club on three devices",
@@ -42,8 +42,13 @@ pub(super) async fn run(folder: &Path) -> (Stage, bool) {
              row.",
         ],
     );
+    if broken == Some(Broken::Admission) {
+        stage.screen.warning(
+            "Admission is broken: all three take every change that is well formed, whoever wrote it.",
+        );
+    }
     let clock = stage.clock.clone();
-    let opened = within(&clock, STORY_MAX, Box::pin(World::open(clock.clone(), folder))).await;
+    let opened = within(&clock, STORY_MAX, Box::pin(World::open(clock.clone(), folder, broken))).await;
     let world = match opened.unwrap_or_else(|late| Err(late.into())) {
         Ok(world) => world,
         Err(error) => {
@@ -79,6 +84,8 @@ impl Story {
         let end = self.sleeping().await;
         self.end(end);
         let end = self.exporting().await;
+        self.end(end);
+        let end = self.removing().await;
         self.end(end);
     }
 

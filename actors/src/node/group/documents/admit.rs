@@ -57,19 +57,18 @@ impl Documents {
         }
         let before = self.marks_of(id)?;
         let document = self.cache.get(&id).expect("just loaded");
-        known.tips = match verify_tips(self.group, id, &unit.tips, authors, &known.headers, &document.index) {
-            Ok(tips) => tips,
-            Err(refusal) => {
-                self.leave_empty(id);
-                return Ok(Err(refusal));
-            }
-        };
-
-        let accepts = self.accepts(id, &mut known)?;
-        let document = self.cache.get(&id).expect("just loaded");
-        let verdict =
-            admission::vet(&document.index, &known.headers, &known.tips, |author| accepts[author].clone());
-        if !verdict.decided.is_empty() {
+        if let Err(refusal) = known.read_tips(self.group, id, &unit.tips, authors, &document.index) {
+            self.leave_empty(id);
+            return Ok(Err(refusal));
+        }
+        let mut verdict = self.judge(id, &mut known)?;
+        if !verdict.refused.is_empty() && !known.older.is_empty() {
+            known.verify_older(self.group, id);
+            verdict = self.judge(id, &mut known)?;
+        }
+        // What was kept may depend on what has come.
+        let brings_back = !verdict.accepted.is_empty() && self.snapshots.get(&id).is_some();
+        if !healing && (brings_back || !verdict.decided.is_empty()) {
             return self.rejudge(id, known, outcome);
         }
         let refusal = verdict.refused.first().map(|(_, refusal)| refusal.clone());
@@ -78,6 +77,7 @@ impl Documents {
             return Ok(refusal.map_or(Ok(()), Err));
         }
 
+        let document = self.cache.get(&id).expect("just loaded");
         let taken = document.take(id, &known, &verdict, (&mut self.authors, &self.roster), outcome);
         let (row, spilled) = match taken {
             Ok(taken) => taken,
@@ -87,9 +87,7 @@ impl Documents {
                 return Ok(Err(Refusal::Unreadable { what }));
             }
         };
-        let own = DeviceId(self.device.public());
-        let is_ours = |author: &Author| author.device == own && author.incarnation == self.incarnation;
-        if healing || verdict.tips.iter().any(|tip| is_ours(&tip.tip().author)) {
+        if healing || verdict.tips.iter().any(|tip| self.is_ours(&tip.tip().author)) {
             self.quarantined.remove(&id);
             self.renew(outcome);
         }
@@ -102,6 +100,19 @@ impl Documents {
         if self.cache.get(&id).is_some_and(|document| document.index.is_empty()) {
             self.cache.remove(&id);
         }
+    }
+
+    /// Judges what came upon what is accepted.
+    fn judge(&mut self, id: DocumentId, known: &mut Known) -> Result<Verdict, StoreError> {
+        let accepts = self.accepts(id, known)?;
+        let document = self.cache.get(&id).expect("just loaded");
+        let accept = |author: &Author| accepts[author].clone();
+        Ok(admission::vet(&document.index, &known.headers, &known.tips, accept))
+    }
+
+    /// Whether this device writes under that author now.
+    pub(super) fn is_ours(&self, author: &Author) -> bool {
+        author.device.0 == self.device.public() && author.incarnation == self.incarnation
     }
 
     /// C8 for each author who vouches for some of the changes. What a cut has of the end of a chain vouches for it too.
@@ -159,6 +170,8 @@ impl Document {
             }
             owners.insert(replica, (number, author.incarnation));
         }
+        let verified = known.tips.iter().map(VerifiedTip::tip);
+        let tips: BTreeMap<_, _> = known.older.iter().chain(verified).map(|tip| (tip.change, tip)).collect();
         let mut spilled = Vec::new();
         for place in &verdict.accepted {
             let header = &known.headers[*place];
@@ -171,9 +184,9 @@ impl Document {
                 change: header.hash,
                 bytes: &known.bytes[*place],
             }));
-            // Checkpoints on the way are kept with the newest.
-            if let Some(tip) = known.tips.iter().find(|tip| tip.tip().change == header.hash) {
-                self.record.keep_tip(author, incarnation, TipRecord::of(tip.tip()));
+            // Those on the way are kept with the newest.
+            if let Some(tip) = tips.get(&header.hash) {
+                self.record.keep_tip(author, incarnation, TipRecord::of(tip));
             }
         }
         Ok((row, spilled))
@@ -186,6 +199,8 @@ pub(super) struct Known {
     pub(super) headers: Vec<ChangeHeader>,
     pub(super) bytes: Vec<Vec<u8>>,
     pub(super) tips: Vec<VerifiedTip>,
+    /// Tips below the newest of a chain, which nobody has verified: they matter where the newest does not stand.
+    pub(super) older: Vec<Tip>,
 }
 
 /// Reads the changes of a message without handing a byte to Automerge.
@@ -198,31 +213,45 @@ fn read_message(message: &[u8]) -> Result<Known, Refusal> {
     let headers: Result<Vec<_>, _> =
         message.changes.iter().map(|change| ChangeHeader::read(change)).collect();
     let headers = headers.map_err(|error| malformed(error.to_string()))?;
-    Ok(Known { headers, bytes: message.changes, tips: Vec::new() })
+    Ok(Known { headers, bytes: message.changes, ..Known::default() })
 }
 
-/// Rebuilds the tips that came with changes and checks each signature once.
-fn verify_tips(
-    group: GroupId,
-    document: DocumentId,
-    tips: &[UnitTip],
-    authors: &[(DeviceId, OpId)],
-    headers: &[ChangeHeader],
-    index: &Index,
-) -> Result<Vec<VerifiedTip>, Refusal> {
-    let changes: BTreeMap<_, _> = headers.iter().map(|h| ((h.replica, h.seq), h.hash)).collect();
-    let (mut verified, mut seen) = (Vec::new(), BTreeSet::new());
-    for tip in tips {
-        let author = usize::try_from(tip.author).ok().and_then(|number| authors.get(number));
-        let Some(&(device, grant)) = author else { return Err(Refusal::Unvouched) };
-        let author = Author { device, grant, incarnation: tip.incarnation };
-        let replica = ReplicaId::of(group, document, device, grant, tip.incarnation);
-        if tip.seq <= index.length(&replica) || !seen.insert((replica, tip.seq)) {
-            continue;
+impl Known {
+    /// Rebuilds the tips that came with changes, and checks the signature of the newest of each chain.
+    fn read_tips(
+        &mut self,
+        group: GroupId,
+        document: DocumentId,
+        tips: &[UnitTip],
+        authors: &[(DeviceId, OpId)],
+        index: &Index,
+    ) -> Result<(), Refusal> {
+        let changes: BTreeMap<_, _> = self.headers.iter().map(|h| ((h.replica, h.seq), h.hash)).collect();
+        let mut chains: BTreeMap<ReplicaId, BTreeMap<u64, Tip>> = BTreeMap::new();
+        for tip in tips {
+            let author = usize::try_from(tip.author).ok().and_then(|number| authors.get(number));
+            let Some(&(device, grant)) = author else { return Err(Refusal::Unvouched) };
+            let author = Author { device, grant, incarnation: tip.incarnation };
+            let replica = ReplicaId::of(group, document, device, grant, tip.incarnation);
+            // One of another branch, at a place that is taken, may be the one that a cut names.
+            let Some(&change) = changes.get(&(replica, tip.seq)) else { continue };
+            if !index.contains(&change) {
+                let tip = Tip { author, seq: tip.seq, change, signature: tip.signature };
+                chains.entry(replica).or_default().entry(tip.seq).or_insert(tip);
+            }
         }
-        let Some(change) = changes.get(&(replica, tip.seq)) else { continue };
-        let tip = Tip { author, seq: tip.seq, change: *change, signature: tip.signature };
-        verified.push(tip.verify(group, document).map_err(|_| Refusal::BadTip { device })?);
+        for mut chain in chains.into_values() {
+            let Some((_, newest)) = chain.pop_last() else { continue };
+            let bad = |_| Refusal::BadTip { device: newest.author.device };
+            self.tips.push(newest.verify(group, document).map_err(bad)?);
+            self.older.extend(chain.into_values());
+        }
+        Ok(())
     }
-    Ok(verified)
+
+    /// Checks the others; those that do not hold are nothing.
+    pub(super) fn verify_older(&mut self, group: GroupId, document: DocumentId) {
+        let older = std::mem::take(&mut self.older);
+        self.tips.extend(older.iter().filter_map(|tip| tip.verify(group, document).ok()));
+    }
 }

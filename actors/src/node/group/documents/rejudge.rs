@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 
-use schema::admission::{self, Index, Refusal};
+use schema::admission::{self, Index, Refusal, Verdict};
 use schema::change::{self, ChangeHeader};
 use schema::digest::Mark;
 use schema::session::Wanted;
-use schema::tip::{Author, Tip};
+use schema::tip::{Author, Tip, VerifiedTip};
 use schema::value::Value;
 use schema::{ChangeHash, DocumentId, GroupId, ReplicaId};
 
@@ -25,8 +25,8 @@ use crate::node::group::rows::{self, RowRecord};
 use crate::node::keys;
 use crate::node::store::StoreError;
 
-/// Documents that are looked at for one batch.
-const LOOKED_AT: usize = 512;
+/// Documents that are looked at at once: some milliseconds, in which nobody else is answered.
+const LOOKED_AT: usize = 128;
 /// Documents that are rebuilt for one batch.
 const REBUILT: usize = 32;
 
@@ -200,9 +200,12 @@ impl Documents {
             stored.add_tips(old, place, &self.authors);
         }
         let had = hashes(&stored);
+        let mut came = came;
+        came.verify_older(self.group, id);
         let mut known = self.snapshots.load(&self.space, place, &self.authors)?;
         known.add(stored);
         let ours = hashes(&known);
+        self.close_own(id, &mut known);
         let came: BTreeSet<ChangeHash> = known.add(came).into_iter().collect();
 
         let accepts = self.accepts(id, &mut known)?;
@@ -234,11 +237,18 @@ impl Documents {
             }
         };
         self.rejudging.progress.changed += 1;
+        outcome.fell.extend(why_it_fell(&verdict, &known, &had).map(|refusal| (id, refusal)));
         let kept = known.without(&accepted, &ours);
         let now = self.clock.now();
         self.snapshots.keep(id, (&table, &key), &kept, &self.authors, now, &mut outcome.batch);
         if let Some(old) = &old {
             self.take_away(id, old, &document.record, outcome);
+        }
+        // A peer has what we wrote and do not have.
+        let came_back =
+            |tip: &VerifiedTip| self.is_ours(&tip.tip().author) && came.contains(&tip.tip().change);
+        if verdict.tips.iter().any(came_back) {
+            self.renew(outcome);
         }
         if accepted.is_empty() {
             self.vanish(id, before, &document.record, outcome);
@@ -283,6 +293,19 @@ impl Documents {
         }
     }
 
+    /// This device vouches for each of its own changes: wherever a chain of it has to end, others can be shown the tip.
+    fn close_own(&self, id: DocumentId, known: &mut Known) {
+        let own = |author: &Author| author.device.0 == self.device.public();
+        let authors = known.tips.iter().map(|tip| tip.tip().author).filter(own).collect::<BTreeSet<_>>();
+        for author in authors {
+            let replica = ReplicaId::of(self.group, id, author.device, author.grant, author.incarnation);
+            for header in known.headers.iter().filter(|header| header.replica == replica) {
+                let tip = Tip::sign(self.group, id, author, header.seq, header.hash, &self.device);
+                known.tips.push(tip.trust_stored(self.group, id));
+            }
+        }
+    }
+
     /// The row is as if it had never been.
     fn vanish(&mut self, id: DocumentId, before: Vec<Mark>, record: &DocumentRecord, outcome: &mut Outcome) {
         outcome.batch.remove(keys::document(id));
@@ -320,6 +343,13 @@ impl Documents {
         }
         Ok(marks)
     }
+}
+
+/// Why something that was here is not accepted any more: what was said against it, before what follows from that.
+fn why_it_fell(verdict: &Verdict, known: &Known, had: &BTreeSet<ChangeHash>) -> Option<Refusal> {
+    let fallen = verdict.refused.iter().filter(|(place, _)| had.contains(&known.headers[*place].hash));
+    let follows = |refusal: &Refusal| matches!(refusal, Refusal::RefusedDependency { .. });
+    fallen.map(|(_, refusal)| refusal).min_by_key(|refusal| follows(refusal)).cloned()
 }
 
 /// Behind every document.
@@ -366,6 +396,7 @@ impl Known {
     fn add(&mut self, others: Known) -> Vec<ChangeHash> {
         let have = hashes(self);
         self.tips.extend(others.tips);
+        self.older.extend(others.older);
         let mut new = Vec::new();
         for (header, bytes) in others.headers.into_iter().zip(others.bytes) {
             if !have.contains(&header.hash) {
@@ -390,9 +421,12 @@ impl Known {
             let Some((device, grant)) = authors.get(replica.author) else { continue };
             let author = Author { device, grant, incarnation: replica.incarnation };
             let id = ReplicaId::of(group, document, device, grant, replica.incarnation);
-            for &TipRecord { seq, signature } in &replica.tips {
+            for TipRecord { seq, signature, .. } in replica.tips.iter().copied() {
                 let Some(&change) = changes.get(&(id, seq)) else { continue };
-                self.tips.push(Tip { author, seq, change, signature }.trust_stored(group, document));
+                let tip = Tip { author, seq, change, signature };
+                let is_newest = seq == replica.seq;
+                let trusted = || tip.trust_stored(group, document);
+                self.tips.extend(if is_newest { Some(trusted()) } else { tip.verify(group, document).ok() });
             }
         }
     }
@@ -402,6 +436,6 @@ impl Known {
         let keep = |header: &ChangeHeader| ours.contains(&header.hash) && !accepted.contains(&header.hash);
         let changes = self.headers.into_iter().zip(self.bytes).filter(|(header, _)| keep(header));
         let (headers, bytes) = changes.unzip();
-        Self { headers, bytes, tips: self.tips }
+        Self { headers, bytes, tips: self.tips, older: Vec::new() }
     }
 }

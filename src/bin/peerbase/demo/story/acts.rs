@@ -1,9 +1,9 @@
-//! The seven acts, each with what it promises.
+//! The eight acts, each with what it promises.
 
 use std::fmt::Display;
 use std::time::Duration;
 
-use peerbase::{ErrorKind, Role};
+use peerbase::{ErrorKind, Refusal, Role};
 use sha2::{Digest, Sha256};
 
 use super::lists::{Lists, Task, task};
@@ -15,8 +15,8 @@ use crate::command::demo::screen::millis;
 /// A row that takes longer is no news; a busy machine is no broken promise.
 const LIVE_MAX: Duration = Duration::from_secs(1);
 
-pub(super) const ACTS: [&Act; 7] =
-    [&FOUNDING, &TRAVELLING, &PARTING, &HEALING, &PASSING_ON, &SLEEPING, &EXPORTING];
+pub(super) const ACTS: [&Act; 8] =
+    [&FOUNDING, &TRAVELLING, &PARTING, &HEALING, &PASSING_ON, &SLEEPING, &EXPORTING, &REMOVING];
 
 const FOUNDING: Act = Act {
     title: "1  One list in three places",
@@ -81,6 +81,19 @@ const EXPORTING: Act = Act {
 };
 const EXPORTS: &str = "the exports are equal byte for byte";
 const HEALTHY: &str = "nothing was refused or set aside";
+
+const REMOVING: Act = Act {
+    title: "8  Removed",
+    says: "ada's cables are pulled again, and she removes cid. ben has not heard of it when cid changes a task and adds \
+           one. Then ada is back.",
+    promises: &[UNHEARD, BEFORE, GONE, WHY, DIGESTS, SERVED],
+};
+const UNHEARD: &str = "ben, who has not heard, takes it";
+const BEFORE: &str = "what cid wrote before stays";
+const GONE: &str = "what cid wrote after is gone";
+const WHY: &str = "ben can say why";
+const DIGESTS: &str = "ada and ben have the same documents";
+const SERVED: &str = "cid gets nothing more";
 
 impl Story {
     pub(super) async fn founding(&mut self) -> Result<(), Trouble> {
@@ -257,6 +270,55 @@ impl Story {
         Ok(())
     }
 
+    pub(super) async fn removing(&mut self) -> Result<(), Trouble> {
+        self.begin(&REMOVING);
+        self.world.part();
+        self.world.settle().await?;
+        let (ada, ben, cid) = (self.world.at(Ada)?, self.world.at(Ben)?, self.world.at(Cid)?);
+        let user = self.world.node(Cid)?.user_id();
+        ada.group.remove_member(user).await?;
+        cid.tasks.update("hose", |task| task.what = "sell the hose".to_owned()).await?;
+        cid.tasks.put("party", &task("a party, at ada's", Some("ada"))).await?;
+        self.world.settle().await?;
+        self.show()?;
+        let (hose, party) = (ben.tasks.get("hose")?, ben.tasks.get("party")?);
+        let held = party.is_some() && hose.as_ref().is_some_and(|hose| hose.what == "sell the hose");
+        let told = |task: Option<Task>| task.map_or_else(|| "gone".to_owned(), |task| task.to_string());
+        self.stage.check(UNHEARD, held, format!("ben has {} and {}", told(hose), told(party)));
+        self.stage.screen.notes(&[]);
+
+        let start = self.world.clock().instant();
+        self.world.remove(Cid);
+        self.world.heal().await;
+        self.world.agree().await?;
+        let agreed = self.world.clock().instant() - start;
+        ada.tasks.put("key", &task("hide the key elsewhere", None)).await?;
+        self.world.settle().await?;
+        self.world.agree().await?;
+        self.show()?;
+
+        let cake = |lists: &Lists| Ok::<_, Trouble>(lists.tasks.get("cake")?.is_some());
+        self.stage.check(BEFORE, cake(&ada)? && cake(&ben)?, "ada and ben have the cake");
+        let (hose, party) = (ben.tasks.get("hose")?, ben.tasks.get("party")?);
+        let held = self.world.is_equal()?
+            && party.is_none()
+            && hose.as_ref().is_some_and(|hose| hose.what == "mend the hose");
+        let detail = format!("ada and ben: {}, party: {}; {}", told(hose), told(party), millis(agreed));
+        self.stage.check(GONE, held, detail);
+        let refusals = ben.group.explain("tasks", "party").await?.refusals;
+        let held = refusals.iter().any(|refusal| matches!(refusal, Refusal::BeyondCut { .. }));
+        self.stage.check(WHY, held, refusals.first().map_or("nothing was refused".to_owned(), reason));
+        let (of_ada, of_ben) = (ada.group.status().await?, ben.group.status().await?);
+        let held = (of_ada.documents, of_ada.root) == (of_ben.documents, of_ben.root);
+        let kept = of_ben.snapshots.len();
+        let detail =
+            format!("{} documents; ben keeps aside what fell of {kept}, for 30 days", of_ben.documents);
+        self.stage.check(DIGESTS, held, detail);
+        let held = ben.tasks.get("key")?.is_some() && cid.tasks.get("key")?.is_none();
+        self.stage.check(SERVED, held, "ada and ben have hidden the key; what cid had, cid keeps");
+        Ok(())
+    }
+
     /// Asks all three for one task.
     fn check_task(
         &mut self,
@@ -274,6 +336,15 @@ impl Story {
         let detail = format!("durable at ada after {}, at {to} after {}", millis(*written), millis(*arrived));
         self.stage.check(promise, *arrived < LIVE_MAX, detail);
     }
+}
+
+/// A refusal by its type, and what it says.
+fn reason(refusal: &Refusal) -> String {
+    let Refusal::BeyondCut { author, revocation, seq, got } = refusal else {
+        return format!("{refusal:?}");
+    };
+    let (device, op) = (author.device.short(), revocation.short());
+    format!("BeyondCut: change {got} of device {device}, where {seq} stay since op {op}")
 }
 
 /// A row as all three have it, or as each has it when they differ.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use actors::clock::Clock;
 use peerbase::{Group, GroupId, Node, OpenError};
 
-use super::Trouble;
 use super::cable::Cable;
 use super::lists::{Lists, Shown};
+use super::{Broken, Trouble};
 use crate::command::demo::screen::{GridRow, Links};
 
 pub(super) use self::waits::Journey;
@@ -44,21 +44,25 @@ pub(super) struct World {
     /// Of ada and ben, ada and cid, ben and cid: each leads to who is named first.
     cables: [Cable; 3],
     club: Option<GroupId>,
+    /// Who is not in the club any more: nobody waits for them.
+    removed: Option<Who>,
+    broken: Option<Broken>,
 }
 
 impl World {
     /// Opens three nodes in new folders; all are linked when it returns.
-    pub(super) async fn open(clock: Clock, folder: &Path) -> Result<Self, Trouble> {
-        let (ada, ada_at) = open(folder, Ada).await?;
-        let (ben, ben_at) = open(folder, Ben).await?;
-        let (cid, _) = open(folder, Cid).await?;
+    pub(super) async fn open(clock: Clock, folder: &Path, broken: Option<Broken>) -> Result<Self, Trouble> {
+        let (ada, ada_at) = open(folder, Ada, broken).await?;
+        let (ben, ben_at) = open(folder, Ben, broken).await?;
+        let (cid, _) = open(folder, Cid, broken).await?;
         let cables = [
             Cable::lay(&clock, &ada_at).await?,
             Cable::lay(&clock, &ada_at).await?,
             Cable::lay(&clock, &ben_at).await?,
         ];
         let nodes = [Some(ada), Some(ben), Some(cid)];
-        let world = Self { clock, folder: folder.to_owned(), nodes, cables, club: None };
+        let folder = folder.to_owned();
+        let world = Self { clock, folder, nodes, cables, club: None, removed: None, broken };
         for who in Who::ALL {
             world.dial(who).await?;
         }
@@ -67,7 +71,7 @@ impl World {
 
     /// Opens a node from its folder; it dials nobody yet.
     pub(super) async fn wake(&mut self, who: Who) -> Result<(), Trouble> {
-        let (node, _) = open(&self.folder, who).await?;
+        let (node, _) = open(&self.folder, who, self.broken).await?;
         self.nodes[who as usize] = Some(node);
         Ok(())
     }
@@ -152,6 +156,17 @@ impl World {
         self.club = Some(club);
     }
 
+    /// From now on nobody waits for them.
+    pub(super) fn remove(&mut self, who: Who) {
+        self.removed = Some(who);
+    }
+
+    /// Those who are in the club.
+    pub(super) fn members(&self) -> impl Iterator<Item = Who> + use<> {
+        let removed = self.removed;
+        Who::ALL.into_iter().filter(move |who| Some(*who) != removed)
+    }
+
     /// The club's lists as one node has them.
     pub(super) fn at(&self, who: Who) -> Result<Lists, Trouble> {
         lists(self.node(who)?, self.club)
@@ -187,10 +202,11 @@ impl World {
         Ok(grid)
     }
 
-    /// Whether all three have rows, and the same.
+    /// Whether all members have rows, and the same.
     pub(super) fn is_equal(&self) -> Result<bool, Trouble> {
-        let exports = self.each(Lists::export)?;
-        Ok(!exports[0].is_empty() && exports.iter().all(|export| *export == exports[0]))
+        let export = |who| Ok::<_, Trouble>(self.at(who)?.export()?);
+        let exports = self.members().map(export).collect::<Result<Vec<_>, _>>()?;
+        Ok(exports.iter().all(|export| !export.is_empty() && *export == exports[0]))
     }
 
     pub(super) fn folder_of(&self, who: Who) -> PathBuf {
@@ -217,8 +233,13 @@ impl World {
 }
 
 /// Opens a node that listens; gives its address too.
-async fn open(folder: &Path, who: Who) -> Result<(Node, String), Trouble> {
-    let node = Node::builder(folder.join(who.name())).name(who.name()).open().await?;
+async fn open(folder: &Path, who: Who, broken: Option<Broken>) -> Result<(Node, String), Trouble> {
+    // Unlisted: a cable that is pulled is the only way.
+    let mut builder = Node::builder(folder.join(who.name())).name(who.name()).unlisted();
+    if broken == Some(Broken::Admission) {
+        builder = builder.break_admission();
+    }
+    let node = builder.open().await?;
     let address = node.listen("127.0.0.1:0").await?;
     Ok((node, address))
 }

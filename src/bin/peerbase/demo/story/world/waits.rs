@@ -34,7 +34,7 @@ impl World {
         Ok(())
     }
 
-    /// Waits until all three have the same rows.
+    /// Waits until all members have the same rows.
     pub(in crate::command::demo::story) async fn agree(&self) -> Result<(), Trouble> {
         let deadline = self.clock.instant() + PATIENCE;
         while !self.is_equal()? {
@@ -47,9 +47,9 @@ impl World {
     }
 
     async fn amiss(&self) -> Result<Option<String>, Trouble> {
-        for who in Who::ALL.into_iter().filter(|who| self.nodes[*who as usize].is_some()) {
+        for who in self.members().filter(|who| self.nodes[*who as usize].is_some()) {
             let mut expected = BTreeSet::new();
-            for other in Who::ALL.into_iter().filter(|other| *other != who && self.reaches(who, *other)) {
+            for other in self.members().filter(|other| *other != who && self.reaches(who, *other)) {
                 expected.extend(self.nodes[other as usize].as_ref().map(Node::device_id));
             }
             let (linked, why) = match self.at(who)?.group.synced(TICK).await {

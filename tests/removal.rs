@@ -1,0 +1,138 @@
+//! What people see of a removal: how far it is, what fell with it and why, what is kept.
+#![cfg(feature = "control")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use peerbase::control::{self, Reply, Request};
+use peerbase::sim::{Net, Peer};
+use peerbase::{Event, GroupId, Node, Refusal, Role, RowState};
+use support::{group, task, tasks};
+use tokio::sync::mpsc;
+
+/// Ada, ben and cid, who wrote a row before they were parted from ada.
+async fn parted(seed: u64) -> (Net, [Peer; 3], GroupId) {
+    let mut net = Net::seeded(seed).latency_ms(5..20);
+    let [ada, ben, cid] = net.nodes(["ada", "ben", "cid"]).await;
+    let home = net.group("home", &[&ada, &ben, &cid]).await;
+    tasks(&cid, home).put("basil", &task("water it")).await.unwrap();
+    net.settle().await;
+    net.partition(&[&[&ada], &[&ben, &cid]]);
+    (net, [ada, ben, cid], home)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fell_with_a_removal_is_explained_and_shown() {
+    let (mut net, [ada, ben, cid], home) = parted(1).await;
+    tasks(&cid, home).put("basil", &task("let it dry")).await.unwrap();
+    tasks(&cid, home).put("rope", &task("too late")).await.unwrap();
+    net.settle().await;
+    let (mut events, device) = (ben.node().events(), cid.node().device_id());
+    group(&ada, home).remove_member(cid.node().user_id()).await.unwrap();
+    net.crash(&cid).await;
+    net.heal();
+    net.settle().await;
+
+    let stays = group(&ben, home).explain("tasks", "basil").await.unwrap();
+    let gone = group(&ben, home).explain("tasks", "rope").await.unwrap();
+    let status = control::reply::Status::from(ben.node().status().await.unwrap());
+
+    assert_eq!((stays.row, stays.revisions, gone.row), (RowState::Present, 1, RowState::Absent));
+    let beyond = |refusal: &Refusal, stay, number| {
+        matches!(refusal, Refusal::BeyondCut { author, seq, got, .. }
+            if author.device == device && (*seq, *got) == (stay, number))
+    };
+    assert!(stays.refusals.iter().any(|refusal| beyond(refusal, 1, 2)), "{:?}", stays.refusals);
+    assert!(gone.refusals.iter().any(|refusal| beyond(refusal, 0, 1)), "{:?}", gone.refusals);
+    let (of_stays, of_gone) = (stays.kept.unwrap(), gone.kept.unwrap());
+    assert_eq!((of_stays.changes, of_gone.changes), (1, 1));
+    let shown = &status.groups[0];
+    let kept = shown.kept.unwrap();
+    assert_eq!((kept.documents, kept.changes, kept.bytes), (2, 2, of_stays.bytes + of_gone.bytes));
+    assert_eq!((kept.since_ms, shown.rejudging), (of_stays.since().min(of_gone.since()).as_millis(), None));
+    let judged = std::iter::from_fn(|| events.try_recv().ok()).filter_map(|event| match event {
+        Event::Rejudged { group, rejudged } if group == home => Some((rejudged.documents, rejudged.changed)),
+        _ => None,
+    });
+    assert_eq!(
+        judged.collect::<Vec<_>>(),
+        [(2, 2)],
+        "once, and not for changes of membership that concern no row"
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy");
+    ben.node().backup(&copy).await.unwrap();
+    let restored = Node::builder(&copy).open().await.unwrap();
+    let of_copy = restored.group(home).unwrap().status().await.unwrap();
+    assert_eq!(of_copy.snapshots.len(), 2, "a backup is the whole database");
+    assert_eq!(of_copy.root, group(&ben, home).status().await.unwrap().root);
+    restored.close().await;
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_says_how_far_it_is() {
+    let (mut net, [ada, ben, cid], home) = parted(2).await;
+    net.heal();
+    let new: Vec<_> = (0..600).map(|number| task(&number.to_string())).collect();
+    tasks(&cid, home).insert_many(&new).await.unwrap();
+    tasks(&ben, home).insert_many(&new[..10]).await.unwrap();
+    net.settle().await;
+
+    let heard = RefCell::new(Vec::new());
+    let listen = |documents| heard.borrow_mut().push(documents);
+    group(&ada, home).remove_member_with(cid.node().user_id(), listen).await.unwrap();
+    let (sender, mut replies) = mpsc::channel(64);
+    let request =
+        Request::SetRole { group: None, user: ben.node().user_id(), role: Role::Reader, as_of: Vec::new() };
+    control::execute(&ada.node(), request, sender).await.unwrap();
+
+    let heard = heard.into_inner();
+    assert!(heard.len() > 1 && heard.is_sorted(), "{heard:?}");
+    assert_eq!(heard.last(), Some(&601));
+    let told = std::iter::from_fn(|| replies.try_recv().ok()).collect::<Vec<_>>();
+    let (done, how_far) = told.split_last().unwrap();
+    assert!(matches!(done, Reply::Done(done) if done.done.contains("reader of home")), "{told:?}");
+    assert!(!how_far.is_empty() && how_far.iter().all(|reply| *reply == Reply::GoneThrough(10)), "{told:?}");
+    for peer in [ben, cid] {
+        net.crash(&peer).await;
+    }
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_nobody_waits_for_any_more_was_said_or_was_not() {
+    let (mut net, [ada, ben, cid], home) = parted(3).await;
+    let (here, user) = (group(&ada, home), cid.node().user_id());
+    net.heal();
+    net.settle().await;
+
+    for polls in 1..12 {
+        let mut removal = Box::pin(here.remove_member(user));
+        for _ in 0..polls {
+            tokio::select! {
+                biased;
+                _ = &mut removal => break,
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        drop(removal);
+        net.sleep(Duration::from_secs(10)).await;
+        let roles = [&ada, &ben].map(|peer| group(peer, home).members().len());
+        assert_eq!(roles[0], roles[1], "after {polls} polls");
+        if roles[0] == 2 {
+            break;
+        }
+    }
+    let _ = here.remove_member(user).await;
+    net.crash(&cid).await;
+    net.settle().await;
+    net.assert_converged();
+    assert_eq!(group(&ben, home).members().len(), 2);
+    assert_eq!(tasks(&ben, home).get("basil").unwrap(), Some(task("water it")));
+    net.close().await;
+}
