@@ -112,7 +112,11 @@ async fn p9_of_a_fork_everybody_takes_the_branch_that_the_cut_names_also_who_has
     }
     let [left, right] = shown.try_into().unwrap();
     for (name, unit) in [("ada", left), ("cid", right)] {
-        village.net.network().partition(&[&[name, "stranger"], &["ben"], &[if name == "ada" { "cid" } else { "ada" }]]);
+        village.net.network().partition(&[
+            &[name, "stranger"],
+            &["ben"],
+            &[if name == "ada" { "cid" } else { "ada" }],
+        ]);
         village.eve_offers(name, author, vec![unit]).await;
     }
     village.part(&[]);
@@ -140,11 +144,17 @@ async fn scenario_16_a_writers_revocation_of_a_device_with_a_cut_is_refused_at_t
     let mut eve = Member::greet(stranger, village.id).await;
     eve.talk().await;
     let body = |cut| Body::RevokeDevice { user: identity(EVE).user(), device: author.device, cut };
-    let bomb = Op { body: body(Some(ManifestRef { root: root(&[]), entries: 0 })), ..eve.ledger.draft(identity(EVE).user(), By::User, body(None)).unwrap() };
+    let bomb = Op {
+        body: body(Some(ManifestRef { root: root(&[]), entries: 0 })),
+        ..eve.ledger.draft(identity(EVE).user(), By::User, body(None)).unwrap()
+    };
     let user = SigningKey::from_seed(schema::id::hash("user", &[&[EVE]]));
     let bomb = Signed::sign(bomb, &user).envelope().clone();
     let why = eve.ledger.admit(bomb.clone()).unwrap_err();
-    assert!(matches!(why, OpRefusal::Invalid { why: Invalid::Cut { needed: false, clause: 4 }, .. }), "{why:?}");
+    assert!(
+        matches!(why, OpRefusal::Invalid { why: Invalid::Cut { needed: false, clause: 4 }, .. }),
+        "{why:?}"
+    );
     let (certificates, revocations, records) = (Vec::new(), Vec::new(), Vec::new());
     let push = LedgerFrame::Push { ops: vec![bomb], certificates, revocations, records, last: false };
     eve.say(GroupFrame::Ledger(push)).await;
@@ -171,7 +181,8 @@ async fn scenario_17_a_reader_writes_neither_under_their_own_grant_nor_under_ano
         let refused = village.eve_offers("ada", author, vec![village.unit(key, author, row)]).await;
         let (document, why) = refused.last().unwrap();
         assert_eq!(*document, village.document(key));
-        let expected = if grant == own { Refusal::NotAllowed { author } } else { Refusal::UnknownAuthor { author } };
+        let expected =
+            if grant == own { Refusal::NotAllowed { author } } else { Refusal::UnknownAuthor { author } };
         assert_eq!(*why, expected, "under {grant}");
     }
 
@@ -290,7 +301,10 @@ async fn scenario_20_each_bait_is_refused_by_the_check_that_is_for_it_and_nobody
         village.eve_meets("ada", village.id, shelf).await;
         let refused = village.group("ada").status().await.unwrap().refusals;
         let of_this: Vec<_> = refused.iter().filter(|(id, _)| *id == village.document(&key)).collect();
-        assert!(!of_this.is_empty() && of_this.iter().all(|(_, refusal)| is_it(refusal)), "{what}: {of_this:?}");
+        assert!(
+            !of_this.is_empty() && of_this.iter().all(|(_, refusal)| is_it(refusal)),
+            "{what}: {of_this:?}"
+        );
         village.writes("ada", "basil", what).await;
     }
 
