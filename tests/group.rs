@@ -422,7 +422,10 @@ async fn a_node_tells_who_comes_and_goes() {
     net.sleep(A_WHILE).await;
     let up = heard(&mut events);
 
-    assert!(matches!(&down[..], [Event::PeerDown { device: gone, .. }] if *gone == device), "{down:?}");
+    let [Event::SessionLost { device: lost, .. }, Event::PeerDown { device: gone, .. }] = &down[..] else {
+        panic!("{down:?}")
+    };
+    assert_eq!((*lost, *gone), (device, device));
     assert_eq!(up, [Event::PeerUp { user, device }]);
     net.close().await;
 }

@@ -195,3 +195,36 @@ async fn scenario_25_a_stolen_device_stays_dead_after_its_user_was_removed_and_l
     assert!(!village.rows("phone").contains_key("soap"));
     village.ends().await;
 }
+
+/// Eight thousand rows make three pages of ada's cut: ben ends when he has one of them, and does not fetch it again.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_ends_while_it_fetches_a_manifest_goes_on_where_it_was() {
+    const ROWS: usize = 8_000;
+    const PAGE: u64 = 512 << 10;
+    let mut village = Village::of(36, [("ben", Admin), ("mia", Writer)]).await;
+    for some in (0..ROWS).map(|number| task(&number.to_string())).collect::<Vec<_>>().chunks(1_000) {
+        tasks(&village.people["mia"], village.id).insert_many(some).await.unwrap();
+    }
+    village.meet().await;
+    village.crash("mia").await;
+    village.part(&[]);
+    village.removes("ada", "mia").await;
+
+    let delivered = |village: &Village| village.net.network().bytes_delivered();
+    let begun = delivered(&village);
+    village.part(&[&["ada", "ben"]]);
+    while delivered(&village) - begun < PAGE + PAGE / 2 {
+        village.net.sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(village.group("ben").log().await.unwrap().len(), 2, "he has not all of it");
+    village.crash("ben").await;
+    let first = delivered(&village) - begun;
+    village.restart("ben").await;
+    village.meet().await;
+
+    assert_eq!(village.group("ben").log().await.unwrap().len(), 3);
+    let (all, pages) = (delivered(&village) - begun, 140 * ROWS as u64);
+    assert!(first > PAGE && all + PAGE / 2 < first + pages, "{all} bytes for {pages}, {first} of them at first");
+    assert_eq!(village.count("ben"), ROWS);
+    village.ends().await;
+}
