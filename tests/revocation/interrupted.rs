@@ -224,7 +224,10 @@ async fn a_node_that_ends_while_it_fetches_a_manifest_goes_on_where_it_was() {
 
     assert_eq!(village.group("ben").log().await.unwrap().len(), 3);
     let (all, pages) = (delivered(&village) - begun, 140 * ROWS as u64);
-    assert!(first > PAGE && all + PAGE / 2 < first + pages, "{all} bytes for {pages}, {first} of them at first");
+    assert!(
+        first > PAGE && all + PAGE / 2 < first + pages,
+        "{all} bytes for {pages}, {first} of them at first"
+    );
     assert_eq!(village.count("ben"), ROWS);
     village.ends().await;
 }
