@@ -57,7 +57,11 @@ async fn what_fell_with_a_removal_is_explained_and_shown() {
         Event::Rejudged { group, rejudged } if group == home => Some((rejudged.documents, rejudged.changed)),
         _ => None,
     });
-    assert_eq!(judged.collect::<Vec<_>>(), [(2, 2)], "once, and not for changes of membership that concern no row");
+    assert_eq!(
+        judged.collect::<Vec<_>>(),
+        [(2, 2)],
+        "once, and not for changes of membership that concern no row"
+    );
 
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("copy");

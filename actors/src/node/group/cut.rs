@@ -96,11 +96,7 @@ type Place = (u64, DocumentId);
 type Page = (Vec<(u64, Entry)>, Option<Place>);
 
 /// The next documents of an author behind `done`, and where they end; `None`: there are no more.
-fn page(
-    space: &SpaceHandle,
-    (.., author): Numbered,
-    done: Option<Place>,
-) -> Result<Page, StoreError> {
+fn page(space: &SpaceHandle, (.., author): Numbered, done: Option<Place>) -> Result<Page, StoreError> {
     let prefix = keys::written_by(author);
     let from = match done {
         Some((incarnation, document)) => Excluded(keys::written(author, incarnation, document)),
