@@ -13,6 +13,7 @@ pub mod execute;
 pub mod failure;
 pub mod reply;
 pub mod request;
+mod secret;
 pub mod server;
 pub mod wire;
 
@@ -22,6 +23,7 @@ pub use self::execute::execute;
 pub use self::failure::{Failure, FailureKind};
 pub use self::reply::Reply;
 pub use self::request::Request;
+pub use self::secret::Secret;
 
 #[cfg(not(unix))]
 compile_error!(

@@ -272,6 +272,12 @@ pub enum GroupError {
         /// What stands there.
         user: String,
     },
+    /// Nobody is a stranger to themselves: [`Node::revoke_device`](crate::Node::revoke_device) takes a device back.
+    #[error("this user cannot block themselves; a device of theirs is revoked")]
+    BlockSelf,
+    /// What is remembered of other users cannot be read.
+    #[error("what is remembered of other users was not read")]
+    Contacts(#[source] Box<ReadError>),
     /// The invitation would let nobody in: it has no uses, no time, or a role below Reader.
     #[error("invitation that lets nobody in")]
     Invitation,
@@ -295,9 +301,10 @@ impl GroupError {
             | Self::Full { .. }
             | Self::Invitation
             | Self::OwnDevice
+            | Self::BlockSelf
             | Self::Personal
             | Self::HasRecovery { .. } => ErrorKind::Invalid,
-            Self::Recovery(error) => error.kind(),
+            Self::Recovery(error) | Self::Contacts(error) => error.kind(),
             Self::RecoveryUser { .. } => ErrorKind::Damaged,
             Self::Failed(_) => ErrorKind::Failed,
             Self::Change(error) => match &**error {
@@ -311,6 +318,7 @@ impl GroupError {
                 | ChangeError::NeedsCut { .. }
                 | ChangeError::TakesAll(_)
                 | ChangeError::NobodyInCharge
+                | ChangeError::Full { .. }
                 | ChangeError::NotAnOwner { .. }
                 | ChangeError::NoHeir(_)
                 | ChangeError::TooWeakToConfirm { .. } => ErrorKind::NotAllowed,

@@ -1,6 +1,7 @@
 //! One group: its tables, its members, whether it is in sync.
 
 mod explain;
+pub(crate) mod members;
 pub(crate) mod people;
 
 use std::ops::Bound;
@@ -57,6 +58,7 @@ impl Group {
             name: String::new(),
             state: GroupState::Removed,
             role: Role::None,
+            offered_by: None,
         })
     }
 

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use actors::call::CallError;
 use actors::node::membership::Terms;
-use actors::transport::websocket;
 use schema::frame::DeclineReason;
 use schema::ledger::Role;
-use schema::limits::{ADDRESS_BYTES_MAX, TICKET_ADDRESSES_MAX};
 use schema::ticket::Ticket;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
@@ -88,18 +86,10 @@ impl Group {
 
 impl Node {
     /// The addresses under which others may reach this node, those that were
-    /// [advertised](crate::NodeBuilder::advertise) first: what tickets carry. Empty while it does not listen.
+    /// [advertised](crate::NodeBuilder::advertise) first: what tickets carry, and what
+    /// this node tells its groups while it listens.
     pub fn addresses(&self) -> Vec<String> {
-        let listening = self.handle().connections().listening();
-        let listening = listening.iter().flat_map(|bound| websocket::dialable(bound));
-        let mut addresses: Vec<String> = Vec::new();
-        for address in self.advertised().iter().cloned().chain(listening) {
-            if address.len() <= ADDRESS_BYTES_MAX && !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
-        addresses.truncate(TICKET_ADDRESSES_MAX);
-        addresses
+        self.handle().connections().addresses()
     }
 
     /// Joins a group with a ticket: dials the inviter and waits at most 30 s to be let in.

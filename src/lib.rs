@@ -19,7 +19,9 @@ pub use actors::node::connection_manager::{LinkEnd, LinkStatus};
 pub use actors::node::event::Event;
 pub use actors::node::group::documents::{Rejudged, Snapshot};
 pub use actors::node::group::{GroupStatus, PeerStatus};
-pub use actors::node::membership::{Device, GroupInfo, GroupState, Invitation, MemberOp};
+pub use actors::node::membership::{
+    Declined, Device, GroupInfo, GroupState, Invitation, MemberDevice, MemberOp,
+};
 pub use actors::node::store::Durability;
 pub use schema::admission::Refusal;
 pub use schema::frame::DeclineReason;
@@ -32,6 +34,7 @@ pub use crate::error::{
     BackupError, ConnectError, Error, ErrorKind, GroupError, JoinError, OpenError, ReadError, SyncError,
     Waiting, WriteError,
 };
+pub use crate::group::members::{MemberChange, MembersTable, MembersWatch};
 pub use crate::group::people::Member;
 pub use crate::group::{Explanation, Group, RowState, Synced};
 pub use crate::invite::InviteOptions;

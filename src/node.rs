@@ -1,6 +1,7 @@
 //! Opens, describes and closes this device's database.
 
 mod backup;
+mod contacts;
 mod devices;
 mod recovery;
 mod status;
@@ -45,7 +46,6 @@ const IDENTITY_FILE: &str = "identity.key";
 pub struct Node {
     handle: NodeHandle,
     device: DeviceId,
-    advertised: Arc<[String]>,
     name: Arc<str>,
     identity: Arc<Identity>,
     clock: Clock,
@@ -71,6 +71,7 @@ pub struct NodeBuilder {
     clock: Clock,
     transport: Option<Arc<dyn Transport>>,
     advertised: Vec<String>,
+    is_listed: bool,
     parts: Option<(StoreHandle, Identity)>,
     restored: Option<SigningKey>,
 }
@@ -86,6 +87,7 @@ impl NodeBuilder {
             clock: Clock::real(),
             transport: None,
             advertised: Vec::new(),
+            is_listed: true,
             parts: None,
             restored: None,
         }
@@ -112,10 +114,19 @@ impl NodeBuilder {
         self
     }
 
-    /// Puts an address into tickets, before those at which the node listens: one that a router forwards, say.
+    /// Puts an address into tickets and device records, before those at which the node listens: one that a router
+    /// forwards, say.
     #[must_use]
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
         self.advertised.push(address.into());
+        self
+    }
+
+    /// Tells no group where this device is reached, and dials nobody who tells it: it meets whom it is told to meet, and
+    /// whoever dials it.
+    #[must_use]
+    pub fn unlisted(mut self) -> Self {
+        self.is_listed = false;
         self
     }
 
@@ -166,12 +177,13 @@ impl NodeBuilder {
             durability: self.durability,
             cache_bytes: self.cache_bytes,
             lenient: self.lenient,
+            advertised: self.advertised,
+            is_listed: self.is_listed,
         };
         match Box::pin(NodeHandle::start(arguments)).await {
             Ok(handle) => {
-                let advertised = self.advertised.into();
                 let name = self.name.into();
-                Ok(Node { handle, device: device_id, advertised, name, identity: kept, clock: self.clock })
+                Ok(Node { handle, device: device_id, name, identity: kept, clock: self.clock })
             }
             Err(error) => {
                 // What failed to start is worth more than what failed to stop.
@@ -312,10 +324,13 @@ impl Node {
         Ok(Group::new(self.clone(), handle))
     }
 
-    /// Every group that this user takes part in or asked to, with its state; the personal group is not among them.
+    /// Every group that this user takes part in or asked to, with its state, by id; the personal group is not among them.
+    /// Behind them those that are [offered](GroupState::Offered): somebody let this user in unasked, and
+    /// [`Node::request_group`] accepts. Offers are forgotten when the node is closed, and made again when it is met.
     pub fn groups(&self) -> Vec<GroupInfo> {
-        let personal = self.handle.personal();
-        self.handle.membership().groups().into_iter().filter(|info| info.id != personal).collect()
+        let (personal, membership) = (self.handle.personal(), self.handle.membership());
+        let groups = membership.groups().into_iter().filter(|info| info.id != personal);
+        groups.chain(membership.offered()).collect()
     }
 
     /// The group whose members are this user's own devices.
@@ -336,7 +351,7 @@ impl Node {
     /// # Errors
     /// [`ConnectError::Listen`].
     pub async fn listen(&self, address: &str) -> Result<String, ConnectError> {
-        Ok(self.handle.connections().listen(address).await?)
+        Ok(self.handle.listen(address).await?)
     }
 
     /// Dials an address (`ws://HOST:PORT`), keeps the link, and dials again whenever it is lost.
@@ -371,10 +386,6 @@ impl Node {
 
     pub(crate) fn handle(&self) -> &NodeHandle {
         &self.handle
-    }
-
-    pub(crate) fn advertised(&self) -> &[String] {
-        &self.advertised
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -269,7 +269,7 @@ impl Net {
                         }
                         // Somebody who is reached knows us as a member: the ledger is on its way.
                         GroupState::Pending => shared && there.admits(group, here),
-                        GroupState::Removed | GroupState::Failed => false,
+                        GroupState::Removed | GroupState::Failed | GroupState::Offered => false,
                     };
                     if expected && !here.is_synced_with(group, there) {
                         let names = (here.name_of(self), there.name_of(self));

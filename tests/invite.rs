@@ -197,6 +197,33 @@ async fn two_admins(net: &mut Net) -> (Group, [Peer; 4], Ticket) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wish_that_was_declined_while_nobody_waited_is_part_of_the_status() {
+    let mut net = Net::seeded(12).latency_ms(5..40);
+    let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
+    let home = found(&ada).await;
+    let ticket = home.invite(Role::Writer).await.unwrap();
+    net.partition(&[&[&ada], &[&ben]]);
+    ben.node().join(&ticket).await.unwrap_err();
+    let said = async |ben: &Peer| ben.node().status().await.unwrap().groups.pop().unwrap().declined;
+    assert_eq!(said(&ben).await, None);
+
+    home.close_invite(ticket.invite()).await.unwrap();
+    net.heal();
+    net.sleep(A_WHILE).await;
+    let heard = said(&ben).await.unwrap();
+    assert_eq!(heard.reason, DeclineReason::Closed);
+    assert_eq!(state(&ben, home.id()), Some((GroupState::Pending, Role::None)));
+    net.crash(&ben).await;
+    net.restart(&ben).await;
+    assert_eq!(said(&ben).await, Some(heard), "whenever somebody looks");
+
+    let another = home.invite(Role::Writer).await.unwrap();
+    ben.node().join(&another).await.unwrap();
+    assert_eq!(said(&ben).await, None);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_closed_ticket_lets_nobody_in_where_the_closing_is_known() {
     let mut net = Net::seeded(9).latency_ms(5..40);
     let (home, [ada, ben, cid, dan], ticket) = two_admins(&mut net).await;

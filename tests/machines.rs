@@ -1,7 +1,8 @@
 //! The machine world: whatever is cut and healed, everybody ends equal; one seed tells one story.
 
-use peerbase::sim::machines::World;
+use peerbase::sim::machines::{Say, World};
 use proptest::prelude::*;
+use schema::ledger::Role;
 
 /// Writes, cuts and links at random, then heals.
 fn history(seed: u64, peers: usize, steps: u64) -> World {
@@ -27,6 +28,85 @@ fn history(seed: u64, peers: usize, steps: u64) -> World {
     world.heal();
     world.settle();
     world
+}
+
+/// What a random member says of a random other one.
+fn say(world: &mut World) -> Say {
+    const ROLES: [Role; 6] = [Role::None, Role::None, Role::Reader, Role::Writer, Role::Writer, Role::Admin];
+    // The malicious member is spoken of most.
+    let whom = [5, 5, 5, 1, 2, 3, 4][world.pick(7)];
+    let role = ROLES[world.pick(6)];
+    match world.below(10) {
+        0..=4 => Say::Role(whom, role),
+        5 => Say::AsOf(whom, role, world.pick(4)),
+        6 => Say::Backdated(whom, role, world.pick(4)),
+        7 => Say::Revoke(whom),
+        _ => Say::Amnesty(world.pick(3)),
+    }
+}
+
+/// A history in which members come and go, and one of them does as it pleases.
+fn malicious_history(seed: u64, steps: u64, is_star: bool) -> World {
+    let mut world = World::with_malice(seed);
+    for _ in 0..steps {
+        let bound = world.peers();
+        let (one, other) = (world.pick(bound), world.pick(bound));
+        match world.below(20) {
+            0..=7 => {
+                let key = world.below(4).to_string();
+                world.write(one, &key);
+            }
+            8..=9 => world.cut(one, other),
+            10 => (0..bound).for_each(|other| world.cut(one, other)),
+            11..=12 => world.link(one, other),
+            13 => world.restart(one),
+            14 => {
+                let what = say(&mut world);
+                world.say(one, what);
+            }
+            15..=16 => world.slip(bound - 1 - one % 2, other),
+            _ => {
+                let events = world.below(30);
+                world.run(events);
+            }
+        }
+    }
+    // Most forks are decided in the end.
+    if world.below(4) > 0 {
+        world.say(0, Say::Role(5, Role::None));
+    }
+    let bound = world.peers();
+    for one in 1..bound {
+        (one + 1..bound).filter(|_| is_star).for_each(|other| world.cut(one, other));
+        world.link(0, one);
+    }
+    if !is_star {
+        world.heal();
+    }
+    world.settle();
+    // Whoever may write can.
+    for peer in 0..bound {
+        world.write(peer, "last");
+    }
+    world.settle();
+    world
+}
+
+// `examine` asks for D1 to D3, D5, D6 and D9 of AUTHORITY 4.1; the world itself for D4 and D7 at every write.
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn a_malicious_member_divides_nobody_and_writes_nothing_after_their_removal(seed: u64, steps in 20u64..100) {
+        let world = malicious_history(seed, steps, false);
+        prop_assert_eq!(world.examine(), Ok(()), "seed {}, {} steps", seed, steps);
+    }
+
+    #[test]
+    fn nor_where_everybody_meets_the_founder_alone(seed: u64, steps in 20u64..100) {
+        let world = malicious_history(seed, steps, true);
+        prop_assert_eq!(world.examine(), Ok(()), "seed {}, {} steps", seed, steps);
+    }
 }
 
 proptest! {
@@ -66,4 +146,37 @@ fn ten_thousand_documents_cross_in_pages() {
     world.settle();
     assert_eq!(world.changes(1), 10_000);
     assert!(world.is_synced());
+}
+
+/// Nobody is linked.
+fn apart(world: &mut World) {
+    for one in 0..world.peers() {
+        (0..one).for_each(|other| world.cut(one, other));
+    }
+}
+
+/// The initiator compared its own mark as if it were decided, and never asked for a branch of equal length.
+#[test]
+fn whoever_begins_the_branch_that_a_cut_names_is_fetched() {
+    for seed in 0..8 {
+        let mut world = World::with_malice(seed);
+        apart(&mut world);
+        for (malicious, honest) in [(5, 0), (6, 2)] {
+            world.write(malicious, "basil");
+            world.link(malicious, honest);
+        }
+        world.settle();
+        apart(&mut world);
+        assert!(!world.are_equal(0, 2), "seed {seed}: no fork");
+
+        assert!(world.say(0, Say::Role(5, Role::None)));
+        // Who begins depends on how many events were before.
+        for _ in 0..seed {
+            world.write(3, "chives");
+        }
+        world.link(0, 2);
+        world.settle();
+
+        assert!(world.are_equal(0, 2), "seed {seed}");
+    }
 }

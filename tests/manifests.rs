@@ -87,8 +87,13 @@ fn removal(ben: &Member, cut: ManifestRef) -> Envelope {
 }
 
 async fn push(ben: &mut Member, op: Envelope) {
-    let push =
-        LedgerFrame::Push { ops: vec![op], certificates: Vec::new(), revocations: Vec::new(), last: false };
+    let push = LedgerFrame::Push {
+        ops: vec![op],
+        certificates: Vec::new(),
+        revocations: Vec::new(),
+        records: Vec::new(),
+        last: false,
+    };
     ben.say(GroupFrame::Ledger(push)).await;
 }
 

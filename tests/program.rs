@@ -282,6 +282,28 @@ fn invitations_are_listed_and_closed() {
 }
 
 #[test]
+fn a_wish_that_was_declined_while_nobody_looked_is_part_of_the_status() {
+    let (ada, ben) = (Home::with_group("Garden"), Home::new());
+    let place = free_place();
+    let node = serve_at(&ada, &place);
+    let ticket = ada.run(&["group", "invite"]).ok();
+    node.stop().ok();
+    ben.run(&["join", ticket.trim(), "--timeout", "1s"]).failed(1);
+    let invite = ada.run(&["--json", "group", "invites"]).json();
+    ada.run(&["group", "close", invite["invite"].as_str().unwrap()]).ok();
+
+    let _node = serve_at(&ada, &place);
+    let (node, _) = ben.serve(&[]);
+    until("ben hears no", || ben.run(&["status"]).ok().contains("declined the invitation was closed, at 20"));
+    node.stop().ok();
+    let group = ben.run(&["--json", "status"]).json()["groups"][0].clone();
+    assert_eq!(
+        (&group["state"], &group["declined"]["why"]),
+        (&json!("pending"), &json!("the invitation was closed"))
+    );
+}
+
+#[test]
 fn what_an_admin_did_in_anger_is_undone_as_of_before_it() {
     let (ada, ben) = (Home::with_group("Garden"), Home::new());
     let (_node, _) = ada.serve(&[]);
@@ -728,4 +750,200 @@ fn an_export_goes_through_links_and_never_replaces_what_is_no_file() {
     let rows = home.run(&["export", "tasks", "-"]).ok();
     assert_eq!((std::fs::read_to_string(&file).unwrap(), piped), (rows.clone(), rows));
     home.run(&["export", "tasks", home.path().to_str().unwrap()]).failed(1);
+}
+
+/// Asked of the folder, and of the node that serves in it.
+fn both_ways(check: impl Fn(&Home)) {
+    let (alone, served) = (Home::with_group("Garden"), Home::with_group("Garden"));
+    check(&alone);
+    let (node, _) = served.serve(&[]);
+    check(&served);
+    node.stop().ok();
+}
+
+#[test]
+fn members_are_shown_with_their_devices_and_since_when() {
+    let (ada, ben) = (Home::empty(), Home::empty());
+    ada.run(&["init", "--name", "Ada's laptop"]).ok();
+    ada.run(&["group", "create", "Garden"]).ok();
+    ben.run(&["init", "--name", "Ben's\tphone"]).ok();
+    let (_node, _) = ada.serve(&[]);
+    let ticket = ada.run(&["group", "invite"]).ok();
+    ben.run(&["join", ticket.trim(), "--wait"]).ok();
+    let checked = |home: &Home| {
+        let members = home.run(&["--json", "group", "members"]).json_lines();
+        for (who, label) in [(&ada, "Ada's laptop"), (&ben, "Ben's\tphone")] {
+            let identity = who.run(&["--json", "whoami"]).json();
+            let member = members.iter().find(|member| member["user"] == identity["user"]).unwrap();
+            assert_eq!(member["devices"], json!([{"device": identity["device"], "label": label}]));
+            assert!(member["since_ms"].as_u64().unwrap() > 1_700_000_000_000, "{member}");
+        }
+        let shown = home.run(&["group", "members"]).ok();
+        assert_eq!(shown.lines().filter(|line| line.contains("\tsince 20")).count(), 2, "{shown}");
+        assert!(shown.contains("Ada's laptop") && shown.contains("Ben's\\tphone"), "{shown}");
+    };
+    checked(&ada);
+    until("ben's device is known to both", || {
+        ada.run(&["group", "members"]).ok().contains("phone")
+            && ben.run(&["group", "members"]).ok().contains("phone")
+    });
+    checked(&ben);
+    let (_ben, _) = ben.serve(&[]);
+    checked(&ben);
+}
+
+#[test]
+fn a_group_that_is_offered_is_listed_and_accepted_by_asking_for_it() {
+    let (ada, ben) = (garden(), Home::new());
+    let garden = ada.run(&["--json", "group", "list"]).json()["id"].as_str().unwrap().to_owned();
+    let user = ben.run(&["--json", "whoami"]).json()["user"].as_str().unwrap().to_owned();
+    ada.run(&["group", "add", &user]).ok();
+    let (_ada, address) = ada.serve(&[]);
+    let (_ben, _) = ben.serve(&["--connect", &address]);
+
+    until("ben hears of it", || ben.run(&["group", "list"]).ok().contains("\toffered\twriter\tGarden club"));
+    let offered = ben.run(&["--json", "group", "list"]).json();
+    let ada_user = ada.run(&["--json", "whoami"]).json()["user"].clone();
+    assert_eq!((&offered["id"], &offered["offered_by"]), (&json!(garden), &ada_user));
+    assert!(ben.run(&["status"]).ok().contains("offered   "));
+    let told = ben.run(&["list", "--group", "Garden club"]).failed(1);
+    assert!(told.contains(&format!("`peerbase group request {garden}` accepts")), "{told}");
+    assert!(ben.run(&["list"]).failed(1).contains("no group here"), "it is nobody's only group");
+
+    ben.run(&["group", "request", &garden]).ok();
+    until("ben is in and has the rows", || ben.run(&["list"]).out == "tasks\t2\n");
+    assert_eq!(ben.run(&["--json", "group", "list"]).json()["state"], "active");
+}
+
+#[test]
+fn devices_are_listed_and_taken_back() {
+    both_ways(|home| {
+        let own = home.run(&["--json", "whoami"]).json()["device"].as_str().unwrap().to_owned();
+        assert_eq!(
+            home.run(&["--json", "devices"]).json(),
+            json!({"device": own, "label": "", "revoked": false, "this": true})
+        );
+        assert!(home.run(&["devices"]).ok().starts_with(&format!("{own}\tthis device\t")));
+        for (arguments, status, kind, says) in [
+            (&["device", "revoke", &own][..], 1, "invalid", "from another device"),
+            (&["device", "revoke", EVA], 1, "not_found", "is not known as one of this user"),
+            (&["device", "revoke", "7"], 2, "invalid", "64 hex digits"),
+            (&["device"], 2, "invalid", "revoke"),
+        ] {
+            let told = home.run(&[&["--json"], arguments].concat()).failed(status);
+            assert!(told.contains(says) && told.contains(kind), "{arguments:?}: {told}");
+        }
+    });
+}
+
+#[test]
+fn a_device_that_was_restored_from_the_same_words_is_taken_back_by_the_other() {
+    let (ada, lost, kept) = (Home::with_group("Garden"), Home::empty(), Home::empty());
+    let words = ada.run(&["recovery", "make"]).ok();
+    for (home, name) in [(&lost, "lost"), (&kept, "kept")] {
+        home.feed(&["init", "--restore", "--name", name], words.as_bytes()).ok();
+    }
+    let (_kept, address) = kept.serve(&[]);
+    let (_lost, _) = lost.serve(&["--connect", &address]);
+    let id = lost.run(&["--json", "whoami"]).json()["device"].as_str().unwrap().to_owned();
+    until("they know each other", || kept.run(&["devices"]).ok().contains("lost"));
+
+    let said = kept.run(&["device", "revoke", &id]).ok();
+
+    assert!(said.contains("for ever"), "{said}");
+    assert!(kept.run(&["devices"]).ok().contains(&format!("{id}\trevoked\tlost")));
+    let listed = kept.run(&["--json", "devices"]).json_lines();
+    assert_eq!(listed.iter().filter(|device| device["revoked"] == true).count(), 1);
+}
+
+#[test]
+fn a_recovery_key_is_made_shown_once_and_replaced() {
+    both_ways(|home| {
+        assert_eq!(home.run(&["--json", "recovery", "show"]).json(), json!({"user": null}));
+        assert!(home.run(&["recovery", "show"]).ok().contains("`peerbase recovery make`"));
+        let status = home.run(&["status"]).ok();
+        assert!(
+            status.contains("recovery  none") && status.contains("founded without a recovery key"),
+            "{status}"
+        );
+
+        let made = home.run(&["--json", "recovery", "make"]).json();
+        assert_eq!(made["words"].as_str().unwrap().split(' ').count(), 24);
+        let shown = home.run(&["--json", "recovery", "show"]).json();
+        assert_eq!(shown, json!({"user": made["user"]}), "once");
+        assert_eq!(home.run(&["--json", "status"]).json()["recovery"], made["user"]);
+        home.run(&["group", "create", "Since"]).ok();
+        let groups = home.run(&["--json", "status"]).json()["groups"].as_array().unwrap().clone();
+        for group in groups {
+            let expected = if group["name"] == "Since" { made["user"].clone() } else { Value::Null };
+            assert_eq!(group["recovery"], expected);
+        }
+
+        assert!(home.run(&["--json", "recovery", "make"]).failed(1).contains("already"));
+        let replaced = home.run(&["recovery", "replace"]);
+        assert!(replaced.error.contains("on paper"), "{replaced:?}");
+        assert_eq!(replaced.ok().trim().split(' ').count(), 24, "the words stand alone");
+        assert_ne!(home.run(&["--json", "recovery", "show"]).json()["user"], made["user"]);
+    });
+}
+
+#[test]
+fn a_user_is_restored_from_words_on_standard_input_in_a_new_folder() {
+    let (ada, ben, new) = (Home::with_group("Garden"), Home::new(), Home::empty());
+    let made = ada.run(&["--json", "recovery", "make"]).json();
+    let words = made["words"].as_str().unwrap();
+
+    for (input, says) in [
+        ("", "0 words where a recovery key has 24"),
+        (&words[..words.rfind(' ').unwrap()], "23 words"),
+        (&format!("{} zooo", &words[..words.rfind(' ').unwrap()]), "the nearest is"),
+    ] {
+        let told = new.feed(&["init", "--restore"], input.as_bytes()).failed(1);
+        assert!(told.contains(says), "{told}");
+    }
+    assert_eq!(std::fs::read_dir(new.path()).unwrap().count(), 0, "nothing was made");
+    let before = ben.run(&["whoami"]).ok();
+    let refused = |home: &Home| {
+        let told = home.feed(&["init", "--restore"], words.as_bytes()).failed(1);
+        assert!(told.contains("already") && told.contains("new folder"), "{told}");
+        assert_eq!(home.run(&["whoami"]).ok(), before);
+    };
+    refused(&ben);
+    let (_ben, _) = ben.serve(&[]);
+    refused(&ben);
+
+    let restored = new.feed(&["--json", "init", "--restore", "--name", "safe"], words.as_bytes()).json();
+    assert_eq!(restored["user"], made["user"]);
+    assert_eq!(new.run(&["--json", "whoami"]).json(), restored, "and stays who it is");
+    assert_eq!(new.run(&["--json", "devices"]).json()["label"], "safe");
+}
+
+#[test]
+fn users_are_blocked_and_unblocked() {
+    both_ways(|home| {
+        let own = home.run(&["--json", "whoami"]).json()["user"].as_str().unwrap().to_owned();
+        assert!(home.run(&["block", EVA]).ok().contains("is blocked"));
+        assert!(home.run(&["--json", "block", EVA]).json()["done"].as_str().unwrap().contains(EVA));
+        assert_eq!(home.run(&["--json", "status"]).json()["blocked"], json!([EVA]));
+        assert!(home.run(&["status"]).ok().contains(&format!("blocked   user {EVA}")));
+        assert!(home.run(&["--json", "block", &own]).failed(1).contains("invalid"));
+
+        home.run(&["unblock", EVA]).ok();
+        home.run(&["unblock", ROB]).ok();
+        assert_eq!(home.run(&["--json", "status"]).json()["blocked"], json!([]));
+    });
+}
+
+#[test]
+fn programs_are_told_of_wrong_arguments_in_json_and_people_in_words() {
+    let home = Home::empty();
+    for arguments in [&["frobnicate"][..], &["get", "tasks"], &["block", "7"], &["group"]] {
+        let told = home.run(&[&["--json"], arguments].concat()).failed(2);
+        let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
+        assert_eq!(told["error"]["kind"], "invalid", "{told}");
+        assert!(!told["error"]["message"].as_str().unwrap().starts_with("error"), "{told}");
+        home.run(&[arguments, &["--json"]].concat()).failed(2);
+        assert!(!home.run(arguments).failed(2).starts_with('{'));
+    }
+    assert!(home.run(&["--json", "--help"]).ok().contains("Usage"), "help is for people");
 }

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod group;
 pub(crate) mod keys;
 pub mod membership;
+mod scores;
 pub mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +63,10 @@ pub struct NodeArguments {
     /// Admission takes whatever is well formed, so that a test can show what it is for.
     #[doc(hidden)]
     pub lenient: bool,
+    /// Where others reach this device, beside where it listens.
+    pub advertised: Vec<String>,
+    /// Whether it tells its groups where it is reached, and dials members who tell it.
+    pub is_listed: bool,
 }
 
 /// A running node. Cheap to clone.
@@ -146,7 +151,7 @@ impl NodeHandle {
             slot: slot.clone(),
             store: arguments.store.clone(),
             membership: membership.clone(),
-            connections: ConnectionManagerHandle::default(),
+            connections: ConnectionManagerHandle::new(arguments.advertised.clone(), arguments.is_listed),
             groups: groups.clone(),
             events: broadcast::Sender::new(EVENTS_MAX),
             personal: Ledger::personal(&arguments.user).0.group(),
@@ -183,6 +188,16 @@ impl NodeHandle {
     /// Whom this node talks to.
     pub fn connections(&self) -> &ConnectionManagerHandle {
         &self.connections
+    }
+
+    /// Listens, also after a restart, and tells the groups of it; returns the address to dial.
+    ///
+    /// # Errors
+    /// [`ListenError`](connection_manager::ListenError)
+    pub async fn listen(&self, address: &str) -> Result<String, connection_manager::ListenError> {
+        let bound = self.connections.listen(address).await?;
+        self.membership.addresses_moved();
+        Ok(bound)
     }
 
     /// The store.

@@ -10,6 +10,7 @@ mod facts;
 mod graph;
 mod op;
 mod project;
+mod reach;
 mod resolve;
 mod roster;
 mod set;
@@ -30,7 +31,7 @@ pub use roster::{Cut, Grant, Member, NotAccepted, Roster};
 pub use validity::{Invalid, Refusal};
 pub use view::{Contestable, Voided};
 
-use crate::device::{DeviceCert, UserDeviceRevocation};
+use crate::device::{DeviceCert, DeviceRecord, UserDeviceRevocation};
 use crate::id::{DeviceId, GroupId, OpId, UserId, hash};
 use crate::key::SigningKey;
 use crate::limits::{DEVICE_REVOCATIONS_MAX, DEVICES_MAX};
@@ -57,6 +58,8 @@ pub struct Ledger {
     carried: BTreeMap<[u8; 32], DeviceCert>,
     certificates: SideSet<DeviceCert>,
     revocations: SideSet<UserDeviceRevocation>,
+    /// The newest of each device; what the roster does not admit now is as good as absent.
+    records: BTreeMap<DeviceId, Signed<DeviceRecord>>,
     roster: OnceLock<Arc<Roster>>,
 }
 
@@ -69,7 +72,7 @@ pub enum Admitted {
     Known,
 }
 
-/// Why a certificate or device revocation is not taken.
+/// Why a certificate, a device revocation or a device record is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SideRefusal {
@@ -81,6 +84,18 @@ pub enum SideRefusal {
     Stranger {
         /// Who signed it.
         user: UserId,
+    },
+    /// It was said in another group.
+    #[error("record is for group {got}")]
+    OtherGroup {
+        /// For which it is.
+        got: GroupId,
+    },
+    /// No member vouches for its device now: offer it again after whatever lets one in.
+    #[error("device {device} is no member's")]
+    Outsider {
+        /// Who signed it.
+        device: DeviceId,
     },
 }
 
@@ -98,6 +113,7 @@ impl Ledger {
             carried: BTreeMap::new(),
             certificates: SideSet::new(DEVICES_MAX),
             revocations: SideSet::new(DEVICE_REVOCATIONS_MAX),
+            records: BTreeMap::new(),
             roster: OnceLock::new(),
         }
     }
@@ -304,6 +320,11 @@ impl Ledger {
         self.certificates.envelopes()
     }
 
+    /// Every certificate, carried by ops or not.
+    pub fn certified(&self) -> impl Iterator<Item = &DeviceCert> {
+        self.carried.values().chain(self.certificates.records())
+    }
+
     /// Every certificate that `user` signed, carried by ops or not.
     pub fn certificates_of(&self, user: UserId) -> impl Iterator<Item = &DeviceCert> {
         let carried = self.carried.values().filter(move |certificate| certificate.user == user);
@@ -325,13 +346,16 @@ impl Ledger {
         &self.graph
     }
 
-    /// `H("ledger", heads ‖ certificates ‖ revocations)`: equal on equal ledgers.
+    /// `H("ledger", heads ‖ certificates ‖ revocations ‖ records)`: equal on equal ledgers.
     pub fn hash(&self) -> [u8; 32] {
         let mut bytes = Vec::new();
         bytes.extend((self.heads.len() as u64).to_be_bytes());
         self.heads.iter().for_each(|head| bytes.extend(head.0));
         self.certificates.digest(&mut bytes);
         self.revocations.digest(&mut bytes);
+        let records: Vec<[u8; 32]> = self.records().map(Signed::id).collect();
+        bytes.extend((records.len() as u64).to_be_bytes());
+        records.iter().for_each(|id| bytes.extend(id));
         hash("ledger", &[&bytes])
     }
 }

@@ -76,13 +76,17 @@ pub const VALUE_DEPTH_MAX: usize = 64;
 pub const ADDRESS_BYTES_MAX: usize = 300;
 /// Addresses in a ticket: two families on a few networks, and a text that still fits a message.
 pub const TICKET_ADDRESSES_MAX: usize = 8;
+/// Addresses in a device's record: as many as its tickets carry.
+pub const DEVICE_ADDRESSES_MAX: usize = TICKET_ADDRESSES_MAX;
 
 /// Groups of a node.
 pub const GROUPS_MAX: usize = 1_000;
-/// Members of a group.
+/// Members of a group: whoever would let in one more is refused at home.
 pub const MEMBERS_MAX: usize = 10_000;
 /// Links of a node.
 pub const LINKS_MAX: usize = 30;
+/// Links with which a node is content: with so many it dials nobody of whom only a record tells, and who comes finds room.
+pub const LINKS_CONTENT: usize = 15;
 /// Links that have not proven who they are yet.
 pub const HALF_OPEN_MAX: usize = 64;
 /// Of these, from one place.

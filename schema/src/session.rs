@@ -252,8 +252,10 @@ impl Session {
                     if lacks(&have, &mine) {
                         self.queue(Wanted { document, have: have.clone() });
                     }
-                    if lacks(&mine, &have) {
-                        request.push((document, documents.asks(document).map_err(StepError::Local)?));
+                    // Of an undecided chain the peer's may be the right one, however long ours is.
+                    let asks = documents.asks(document).map_err(StepError::Local)?;
+                    if lacks(&asks, &have) {
+                        request.push((document, asks));
                     }
                 }
                 if !request.is_empty() {

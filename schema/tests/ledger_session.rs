@@ -138,7 +138,7 @@ impl Side {
     /// What the peer pushes unasked.
     fn push(&mut self, ops: Vec<Envelope>) -> Result<(), SessionFault> {
         let (certificates, revocations) = (Vec::new(), Vec::new());
-        self.hear(LedgerFrame::Push { ops, certificates, revocations, last: false })
+        self.hear(LedgerFrame::Push { ops, certificates, revocations, records: Vec::new(), last: false })
     }
 
     fn perform(&mut self, effects: Vec<LedgerEffect>) -> Result<(), SessionFault> {
@@ -320,7 +320,8 @@ fn a_long_read_is_taken_in_portions() {
     ada.remove(1, 40);
     ben.shelf = ada.shelf.clone();
     let (ops, certificates) = (ada.ledger.envelopes().cloned().collect(), Vec::new());
-    let push = LedgerFrame::Push { ops, certificates, revocations: Vec::new(), last: false };
+    let push =
+        LedgerFrame::Push { ops, certificates, revocations: Vec::new(), records: Vec::new(), last: false };
 
     let effects = ben.session.frame(NOW, push, &ben.ledger, &mut ben.shelf).unwrap();
     assert_eq!(ben.shelf.read.get(), 0);

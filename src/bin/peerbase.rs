@@ -10,6 +10,7 @@ mod command {
     pub(crate) mod config;
     pub(crate) mod data;
     pub(crate) mod demo;
+    pub(crate) mod devices;
     pub(crate) mod door;
     pub(crate) mod import;
     pub(crate) mod network;
@@ -24,8 +25,8 @@ mod command {
 
 use command::data::Data;
 use command::output::Output;
-use command::trouble::Trouble;
-use command::{demo, import, network, people, rows, serve};
+use command::trouble::{self, Trouble};
+use command::{demo, devices, import, network, people, rows, serve};
 
 /// An embedded, offline-first database for groups of people.
 ///
@@ -52,6 +53,18 @@ enum Command {
     /// Groups and who is in them
     #[command(subcommand)]
     Group(people::Group),
+    /// Shows the devices of this user: id, whether it is this one or was revoked, label
+    Devices,
+    /// Takes a device of this user back
+    #[command(subcommand)]
+    Device(devices::Device),
+    /// The recovery key: 24 words that take groups back from a thief
+    #[command(subcommand)]
+    Recovery(devices::Recovery),
+    /// Has no more to do with a user: no device of theirs gets a link
+    Block(people::User),
+    /// Has to do with a user again
+    Unblock(people::User),
     /// Joins a group with a ticket
     Join(network::Join),
     /// Waits until all connected devices of a group have the same rows
@@ -90,7 +103,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Arguments { data, json, command } = Arguments::parse();
+    let Arguments { data, json, command } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return misused(&error),
+    };
     if let Command::Demo(options) = command {
         return demo::main(&options);
     }
@@ -99,6 +115,17 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(trouble) => trouble.report(json),
     }
+}
+
+/// Help and versions are for people; of arguments that make no sense programs are told like of anything else.
+fn misused(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let message = error.render().to_string();
+        return Trouble::Usage(message.trim().trim_start_matches("error: ").to_owned()).report(true);
+    }
+    // Nobody may read it.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { trouble::USAGE } else { 0 })
 }
 
 fn run(data: Option<PathBuf>, command: Command, output: &mut Output) -> Result<(), Trouble> {
@@ -116,6 +143,11 @@ async fn dispatch(data: &Data, command: Command, output: &mut Output) -> Result<
         Command::Init(options) => people::init(data, options, output).await,
         Command::Whoami => people::whoami(data, output).await,
         Command::Group(command) => people::group(data, command, output).await,
+        Command::Devices => devices::list(data, output).await,
+        Command::Device(command) => devices::device(data, command, output).await,
+        Command::Recovery(command) => devices::recovery(data, command, output).await,
+        Command::Block(people::User { user }) => people::block(data, user, output).await,
+        Command::Unblock(people::User { user }) => people::unblock(data, user, output).await,
         Command::Join(options) => network::join(data, options, output).await,
         Command::Sync(options) => network::sync(data, options, output).await,
         Command::Serve(options) => Box::pin(serve::run(data, options, output)).await,

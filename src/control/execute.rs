@@ -1,5 +1,6 @@
 //! Carries a request out on a node; the only way in which commands are carried out.
 
+mod devices;
 mod members;
 mod network;
 mod people;
@@ -63,13 +64,19 @@ pub async fn execute(node: &Node, request: Request, replies: mpsc::Sender<Reply>
         Request::Voided { group } => members::voided(&find(node, group)?, &replies).await,
         Request::Invites { group } => members::invites(node, &find(node, group)?, &replies).await,
         Request::CloseInvite { group, invite } => members::close(&find(node, group)?, invite, &replies).await,
+        Request::Devices => devices::list(node, &replies).await,
+        Request::RevokeDevice { device } => devices::revoke(node, device, &replies).await,
+        Request::Recovery => devices::recovery(node, &replies).await,
+        Request::MakeRecovery { replace } => devices::make_recovery(node, replace, &replies).await,
+        Request::Block { user } => people::block(node, user, true, &replies).await,
+        Request::Unblock { user } => people::block(node, user, false, &replies).await,
         Request::RequestGroup { id } => people::request(node, id, &replies).await,
         Request::Leave { group } => people::leave(&find(node, group)?, &replies).await,
         Request::Invite { group, role, uses, valid_for_s } => {
             people::invite(&find(node, group)?, role, uses, valid_for_s, &replies).await
         }
         Request::Join { ticket, timeout_ms, wait } => {
-            network::join(node, &ticket, timeout_ms, wait, &replies).await
+            network::join(node, ticket.text(), timeout_ms, wait, &replies).await
         }
         Request::Sync { group, timeout_ms } => network::sync(&find(node, group)?, timeout_ms, &replies).await,
         Request::Connect { address, known } => network::connect(node, address, known, &replies).await,
@@ -104,7 +111,8 @@ const PREFIX_DIGITS_MIN: usize = 4;
 fn find(node: &Node, wanted: Option<String>) -> Result<Group, Failure> {
     let groups = node.groups();
     let Some(wanted) = wanted else {
-        let mut present = groups.into_iter().filter(|group| group.state != GroupState::Removed);
+        let is_here = |state| !matches!(state, GroupState::Removed | GroupState::Offered);
+        let mut present = groups.into_iter().filter(|group| is_here(group.state));
         return match (present.next(), present.next()) {
             (Some(only), None) => Ok(node.group(only.id)?),
             (None, _) => Err(Failure::new(
@@ -131,6 +139,10 @@ fn find(node: &Node, wanted: Option<String>) -> Result<Group, Failure> {
     found.sort_by_key(|group| group.id);
     found.dedup_by_key(|group| group.id);
     match found[..] {
+        [GroupInfo { id, state: GroupState::Offered, .. }] => Err(Failure::new(
+            FailureKind::NotFound,
+            format!("group {wanted:?} is offered to you; `peerbase group request {id}` accepts"),
+        )),
         [only] => Ok(node.group(only.id)?),
         [] => Err(Failure::new(
             FailureKind::NotFound,

@@ -6,10 +6,12 @@ mod state;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::people::{Invitation, InviteLine, MemberLine, MemberOpLine};
+pub use self::people::{
+    DeviceLine, Invitation, InviteLine, MemberDevice, MemberLine, MemberOpLine, RecoveryLine,
+};
 pub use self::state::{
-    Backup, DocumentLine, EndedLine, Explanation, GroupStatus, KeptLine, LinkLine, PeerLine, RejudgingLine,
-    Status,
+    Backup, DeclinedLine, DocumentLine, EndedLine, Explanation, GroupStatus, KeptLine, LinkLine, PeerLine,
+    RejudgingLine, Status,
 };
 
 use super::Fields;
@@ -25,6 +27,10 @@ pub enum Reply {
     Group(GroupLine),
     /// A member of a group.
     Member(MemberLine),
+    /// A device of this user.
+    Device(DeviceLine),
+    /// This user's recovery key.
+    Recovery(RecoveryLine),
     /// An op about a member.
     MemberOp(MemberOpLine),
     /// A ticket.
@@ -86,10 +92,13 @@ pub struct GroupLine {
     pub id: GroupId,
     /// Its name; empty while pending.
     pub name: String,
-    /// `active`, `pending`, `removed` or `failed`.
+    /// `active`, `pending`, `offered`, `removed` or `failed`.
     pub state: String,
     /// This user's role, in lower case.
     pub role: String,
+    /// Who offers it, while it is offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered_by: Option<UserId>,
 }
 
 impl From<GroupInfo> for GroupLine {
@@ -99,8 +108,10 @@ impl From<GroupInfo> for GroupLine {
             GroupState::Pending => "pending",
             GroupState::Removed => "removed",
             GroupState::Failed => "failed",
+            GroupState::Offered => "offered",
         };
-        Self { id: info.id, name: info.name, state: state.to_owned(), role: role_name(info.role) }
+        let GroupInfo { id, name, role, offered_by, .. } = info;
+        Self { id, name, state: state.to_owned(), role: role_name(role), offered_by }
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Fields;
-use crate::{GroupId, OpId, Role, UserId};
+use super::{Fields, Secret};
+use crate::{DeviceId, GroupId, OpId, Role, UserId};
 
 /// What a command asks. A `group` is an id, the first four or more hex digits of one, or an exact name; left out, it
 /// is the only one there is.
@@ -114,6 +114,30 @@ pub enum Request {
         /// Which.
         invite: OpId,
     },
+    /// The devices of this user.
+    Devices,
+    /// Takes a device of this user back.
+    RevokeDevice {
+        /// Which.
+        device: DeviceId,
+    },
+    /// Whether this user has a recovery key.
+    Recovery,
+    /// Makes a recovery key.
+    MakeRecovery {
+        /// In the place of the one that there is.
+        replace: bool,
+    },
+    /// Has no more to do with a user.
+    Block {
+        /// Whom.
+        user: UserId,
+    },
+    /// Has to do with a user again.
+    Unblock {
+        /// Whom.
+        user: UserId,
+    },
     /// Asks for a group whose id is known.
     RequestGroup {
         /// Which group.
@@ -127,7 +151,7 @@ pub enum Request {
     /// Joins by a ticket.
     Join {
         /// The ticket's text.
-        ticket: String,
+        ticket: Secret,
         /// How long to try, milliseconds.
         timeout_ms: u64,
         /// Also waits until everything is here.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use actors::node::membership::{Invitation, MemberOp, Saying};
+use actors::node::membership::{Invitation, MemberDevice, MemberOp, Saying};
 use schema::ledger::{Contestable, Role};
-use schema::{DeviceId, OpId, UserId};
+use schema::{DeviceId, OpId, Timestamp, UserId};
 
 use crate::error::GroupError;
 use crate::group::Group;
+use crate::group::members::MembersTable;
 
 /// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +19,11 @@ pub struct Member {
     pub role: Role,
     /// Who gave it to them; nobody, where the group was founded with it.
     pub granted_by: Option<UserId>,
+    /// Since when they have it: when this device took in the op that gave it, by its own clock. An op carries no time, so
+    /// each device says something else; one that came later says when it came.
+    pub since: Option<Timestamp>,
     /// Their devices, as far as they are known here and were not shut out.
-    pub devices: Vec<DeviceId>,
+    pub devices: Vec<MemberDevice>,
     /// The op that lowered them to this role, while it may be contested.
     pub contestable: Option<Contestable>,
 }
@@ -34,10 +38,23 @@ impl Group {
             user,
             role: member.role(),
             granted_by: people.granted_by.get(&user).copied(),
-            devices: roster.devices(user).collect(),
+            since: people.since.get(&user).copied(),
+            devices: people.devices.get(&user).cloned().unwrap_or_default(),
             contestable: contestable(user),
         });
         members.collect()
+    }
+
+    /// The members' devices that are not shut out, by user and device, and where each said last that it is reached: of
+    /// those that this node knows but has no link to it dials some.
+    pub fn devices(&self) -> Vec<MemberDevice> {
+        let known = self.node.handle().membership().people(self.id());
+        known.map(|(_, people)| people.devices.values().flatten().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The members as a table that can be read and followed, and is changed by what members say alone.
+    pub fn members_table(&self) -> MembersTable {
+        MembersTable::new(self.clone())
     }
 
     /// The lowerings and removals by somebody whose target could have done the same to them, by target. Until somebody

@@ -2,6 +2,7 @@
 
 use actors::node::connection_manager::{Ended, LinkEnd, LinkStatus};
 use actors::node::group::{GroupStatus, PeerStatus};
+use actors::node::membership::Declined;
 use schema::{DeviceId, Timestamp, UserId};
 
 use super::Node;
@@ -25,7 +26,11 @@ pub struct NodeStatus {
     pub links: Vec<LinkStatus>,
     /// The last 64 links that ended or never came about, oldest first.
     pub ended: Vec<EndedLink>,
-    /// The groups that this user takes part in or asked to, by id; without the personal group.
+    /// This user's recovery key; none also where what is remembered of it cannot be read, as [`Node::recovery`] tells.
+    pub recovery: Option<UserId>,
+    /// The users who are blocked, by id.
+    pub blocked: Vec<UserId>,
+    /// The groups as [`Node::groups`] lists them.
     pub groups: Vec<GroupReport>,
 }
 
@@ -58,6 +63,8 @@ pub struct GroupReport {
     /// The recovery user that stands above all others, if whoever founded it had one: without, nobody can repair the
     /// group once its founder's keys are lost or stolen.
     pub recovery: Option<UserId>,
+    /// What came last of a ticket to it, where this user is not in; a new one or an Admin's word helps.
+    pub declined: Option<Declined>,
     /// Its connected devices, and whether each has what this one has.
     pub peers: Vec<PeerStatus>,
     /// Its rows, what of it is damaged, and what was refused lately; none when it is out of service or does not answer.
@@ -92,7 +99,9 @@ impl Node {
         // Together: of many groups some may be slow to answer.
         let asked = self.groups().into_iter().map(|info| {
             let handle = self.handle.group(info.id);
-            let roster = membership.roster(info.id);
+            let people = membership.people(info.id);
+            let declined = people.as_ref().and_then(|(_, people)| people.declined);
+            let roster = people.map(|(roster, _)| roster);
             let members = roster.as_ref().map_or(0, |roster| roster.members().count());
             let recovery = roster.and_then(|roster| roster.recovery());
             self.clock.spawn(async move {
@@ -101,7 +110,7 @@ impl Node {
                     Some(handle) => handle.status().await.ok(),
                     None => None,
                 };
-                GroupReport { info, members, recovery, peers, status }
+                GroupReport { info, members, recovery, declined, peers, status }
             })
         });
         let mut groups = Vec::new();
@@ -116,6 +125,8 @@ impl Node {
             dialled: connections.dialled(),
             links,
             ended: ended.into_iter().map(EndedLink::from).collect(),
+            recovery: self.recovery().ok().flatten(),
+            blocked: self.blocked().unwrap_or_default(),
             groups,
         })
     }

@@ -1,32 +1,42 @@
-//! The machine world: sessions and admission over change headers, without a runtime, Automerge or real signatures.
+//! The machine world: ledgers, sessions and admission over change headers, without a runtime, Automerge or a disk.
 //!
-//! Thousands of histories a second, for property tests and fuzzing. A signature is a keyed hash, a message is a list
-//! of headers; everything else is what the actors step. Time is a number, an event queue ordered by (time, count)
-//! decides what happens next, and one seed tells one story.
+//! Thousands of histories a second, for property tests and fuzzing. Ledgers, rosters and manifests are real ones;
+//! a tip's signature is a keyed hash, a message is a list of headers; everything else is what the actors step. Time is
+//! a number, an event queue ordered by (time, count) decides what happens next, and one seed tells one story.
+//!
+//! Everybody is a member at first. Peer 0 founded the group, so nobody can remove it: what it knows in the end is what
+//! the honest members must agree on.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::convert::Infallible;
+mod examine;
+mod malice;
+mod people;
+mod rejudge;
+mod say;
+mod store;
+mod supply;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use actors::clock::Random;
-use schema::admission::{Index, Refusal, vet};
 use schema::change::ChangeHeader;
-use schema::digest::{Digest, Mark, Page};
 use schema::id::hash;
-use schema::key::Signature;
-use schema::session::frame::{SessionFrame, Unit, UnitTip, Units};
-use schema::session::{Documents, Effect, Input, Session, StepError, Supply, Wanted};
+use schema::session::frame::Units;
+use schema::session::{Effect, Input, Session, StepError, Wanted};
 use schema::time::Timestamp;
-use schema::tip::{Author, Tip, VerifiedTip};
-use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, codec};
+use schema::tip::Author;
+use schema::{ChangeHash, DocumentId, OpId};
 
-const GROUP: GroupId = GroupId([1; 32]);
-const GRANT: OpId = OpId([2; 32]);
+pub use self::examine::Broken;
+pub use self::say::Say;
+
+use self::people::{Member, PEOPLE_MAX};
+use self::store::{Outcome, Store};
+use self::wire::Parcel;
+
 /// Steps after which a world that is still busy is taken for one that never ends.
 const STEPS_MAX: u64 = 1_000_000;
-
-/// A header as it crosses the wire: seq, start op, dependencies and what was written.
-type WireChange = ([u8; 32], u64, u64, Vec<[u8; 32]>, u64);
 
 /// Peers that hold documents, and links that can be cut.
 pub struct World {
@@ -35,60 +45,69 @@ pub struct World {
     count: u64,
     peers: Vec<Peer>,
     events: BTreeMap<(Timestamp, u64), Event>,
-    /// When the last frame of a direction arrives, so that frames of one link keep their order.
+    /// When the last parcel of a direction arrives, so that parcels of one link keep their order.
     arrivals: BTreeMap<(usize, usize), Timestamp>,
-    linked: BTreeSet<(usize, usize)>,
-    /// Counts the links between two peers, so that frames of a link that was cut arrive nowhere.
-    epochs: BTreeMap<(usize, usize), u64>,
+    /// Links by number, so that parcels of one that was cut arrive nowhere.
+    cables: BTreeMap<(usize, usize), u64>,
     trace: [u8; 32],
+    /// Every change that anybody made.
+    made: BTreeMap<ChangeHash, Made>,
+    /// When each op was said.
+    said: BTreeMap<OpId, u64>,
+}
+
+/// A change as nobody in the world sees it.
+struct Made {
+    at: u64,
+    peer: usize,
+    document: DocumentId,
+    author: Author,
+    header: ChangeHeader,
 }
 
 enum Event {
-    Arrive { from: usize, to: usize, epoch: u64, bytes: Vec<u8> },
+    Arrive { from: usize, to: usize, cable: u64, parcel: Parcel },
     Wake { peer: usize, other: usize, epoch: u64 },
 }
 
 struct Peer {
     store: Store,
+    member: Member,
     sessions: BTreeMap<usize, (u64, Session)>,
-}
-
-/// What a peer holds: the headers of every document, and what vouches for them.
-struct Store {
-    device: DeviceId,
-    digest: Digest,
-    documents: BTreeMap<DocumentId, Held>,
-}
-
-#[derive(Default)]
-struct Held {
-    key: String,
-    index: Index,
-    headers: Vec<ChangeHeader>,
-    tips: BTreeMap<ReplicaId, Tip>,
+    /// How many ops each linked peer was handed.
+    handed: BTreeMap<usize, usize>,
 }
 
 impl World {
-    /// A world of `peers` peers, all linked, with nothing in it.
+    /// A world of up to six honest peers, all linked, with nothing in it.
     pub fn seeded(seed: u64, peers: usize) -> Self {
-        let peer = |number: usize| Peer {
-            store: Store {
-                device: DeviceId(hash("device", &[&number.to_be_bytes()])),
-                digest: Digest::default(),
-                documents: BTreeMap::new(),
-            },
-            sessions: BTreeMap::new(),
+        assert!(peers <= PEOPLE_MAX, "the world has {PEOPLE_MAX} people");
+        Self::of(seed, (0..peers).map(|person| (person, false)))
+    }
+
+    /// A world of all people, the last of whom is malicious and has two devices with one key, the last two peers.
+    pub fn with_malice(seed: u64) -> Self {
+        let honest = (0..PEOPLE_MAX - 1).map(|person| (person, false));
+        Self::of(seed, honest.chain([(PEOPLE_MAX - 1, true); 2]))
+    }
+
+    fn of(seed: u64, people: impl Iterator<Item = (usize, bool)>) -> Self {
+        let peer = |(person, lenient): (usize, bool)| {
+            let member = Member::new(person);
+            let store = Store::new(&member, lenient);
+            Peer { store, member, sessions: BTreeMap::new(), handed: BTreeMap::new() }
         };
         let mut world = Self {
             random: Random::seeded(seed),
             now: Timestamp::default(),
             count: 0,
-            peers: (0..peers).map(peer).collect(),
+            peers: people.map(peer).collect(),
             events: BTreeMap::new(),
             arrivals: BTreeMap::new(),
-            linked: BTreeSet::new(),
-            epochs: BTreeMap::new(),
+            cables: BTreeMap::new(),
             trace: [0; 32],
+            made: BTreeMap::new(),
+            said: BTreeMap::new(),
         };
         world.heal();
         world
@@ -104,36 +123,54 @@ impl World {
         self.random.within(0..=bound.saturating_sub(1))
     }
 
-    /// One peer changes one document.
-    pub fn write(&mut self, peer: usize, key: &str) {
-        let change = self.random.within(0..=u64::MAX);
-        let wanted = self.peers[peer].store.write(key, change);
-        let others: Vec<_> = self.peers[peer].sessions.keys().copied().collect();
-        for other in others {
-            self.step(peer, other, Input::Changed(vec![wanted.clone()]));
-        }
+    /// A place in a list of `length`.
+    pub fn pick(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).expect("below a length")
+    }
+
+    /// Whether a peer does as it pleases.
+    pub fn is_malicious(&self, peer: usize) -> bool {
+        self.peers[peer].store.lenient
+    }
+
+    /// One peer changes one document; `false` when it may not, and honestly does not.
+    pub fn write(&mut self, peer: usize, key: &str) -> bool {
+        let content = self.random.within(0..=u64::MAX);
+        let author = if self.is_malicious(peer) {
+            self.malicious_author(peer)
+        } else {
+            let store = &self.peers[peer].store;
+            let Some(grant) = store.grant() else { return false };
+            Author { device: store.device, grant, incarnation: store.incarnation }
+        };
+        let store = &mut self.peers[peer].store;
+        let (wanted, hash) = store.write(key, author, content);
+        let header = store.documents[&wanted.document].accepted.headers.last().expect("just written").clone();
+        debug_assert_eq!(header.hash, hash);
+        self.register(wanted.document, author, &header, peer);
+        self.moved(peer, None, &[wanted]);
+        true
     }
 
     /// Links two peers unless they are.
     pub fn link(&mut self, one: usize, other: usize) {
         let (low, high) = (one.min(other), one.max(other));
-        if low == high || !self.linked.insert((low, high)) {
+        let are_one = self.peers[low].store.device == self.peers[high].store.device;
+        if are_one || self.cables.contains_key(&(low, high)) {
             return;
         }
-        let epoch = self.epochs.entry((low, high)).and_modify(|epoch| *epoch += 1).or_insert(0);
-        let epoch = *epoch;
-        for (peer, other, initiator) in [(low, high, true), (high, low, false)] {
-            let Peer { store, sessions } = &mut self.peers[peer];
-            let side = (initiator, self.random.within(0..=u64::MAX));
-            let Ok((session, effects)) = Session::open(self.now, side, false, store);
-            sessions.insert(other, (epoch, session));
-            self.perform(peer, other, effects);
+        let number = self.tick();
+        self.cables.insert((low, high), number);
+        for (peer, other) in [(low, high), (high, low)] {
+            self.peers[peer].handed.insert(other, Member::first());
+            self.hand(peer, other);
         }
+        self.gate(low, high);
     }
 
     /// Cuts the link between two peers; what is under way is lost.
     pub fn cut(&mut self, one: usize, other: usize) {
-        if self.linked.remove(&(one.min(other), one.max(other))) {
+        if self.cables.remove(&(one.min(other), one.max(other))).is_some() {
             self.peers[one].sessions.remove(&other);
             self.peers[other].sessions.remove(&one);
         }
@@ -143,12 +180,8 @@ impl World {
     /// under way to it still arrives.
     pub fn restart(&mut self, peer: usize) {
         for other in self.peers[peer].sessions.keys().copied().collect::<Vec<_>>() {
-            let Peer { store, sessions } = &mut self.peers[peer];
-            let Some((epoch, _)) = sessions.remove(&other) else { continue };
-            let side = (peer < other, self.random.within(0..=u64::MAX));
-            let Ok((session, effects)) = Session::open(self.now, side, false, store);
-            sessions.insert(other, (epoch, session));
-            self.perform(peer, other, effects);
+            let Some((epoch, _)) = self.peers[peer].sessions.remove(&other) else { continue };
+            self.open(peer, other, epoch);
         }
     }
 
@@ -183,20 +216,9 @@ impl World {
         panic!("the world is still busy after {STEPS_MAX} steps");
     }
 
-    /// Whether all peers hold the same documents.
-    pub fn is_converged(&mut self) -> bool {
-        let roots: BTreeSet<_> = self.peers.iter_mut().map(|peer| peer.store.digest.root()).collect();
-        roots.len() <= 1
-    }
-
-    /// Whether every session believes that both sides are equal.
-    pub fn is_synced(&self) -> bool {
-        self.peers.iter().all(|peer| peer.sessions.values().all(|(_, session)| session.is_synced()))
-    }
-
     /// Changes that a peer holds.
     pub fn changes(&self, peer: usize) -> usize {
-        self.peers[peer].store.documents.values().map(|held| held.headers.len()).sum()
+        self.peers[peer].store.documents.values().map(|held| held.accepted.headers.len()).sum()
     }
 
     /// A hash over everything that happened, in order.
@@ -208,17 +230,16 @@ impl World {
         let Some(((at, _), event)) = self.events.pop_first() else { return false };
         self.now = at;
         match event {
-            Event::Arrive { from, to, epoch, bytes } => {
-                if self.session_epoch(to, from) == Some(epoch) {
+            Event::Arrive { from, to, cable, parcel } => {
+                if self.cables.get(&(from.min(to), from.max(to))) == Some(&cable) {
                     let number = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
-                    let at = at.as_millis().to_be_bytes();
-                    self.trace = hash("trace", &[&self.trace, &at, &[number(from), number(to)], &bytes]);
-                    let frame = codec::decode(&bytes, usize::MAX).expect("we encoded it");
-                    self.step(to, from, Input::Frame(frame));
+                    let (at, ends) = (at.as_millis().to_be_bytes(), [number(from), number(to)]);
+                    self.trace = hash("trace", &[&self.trace, &at, &ends, &parcel.bytes()]);
+                    self.arrive(from, to, parcel);
                 }
             }
             Event::Wake { peer, other, epoch } => {
-                if self.session_epoch(peer, other) == Some(epoch) {
+                if self.epoch(peer, other) == Some(epoch) {
                     self.step(peer, other, Input::Wake);
                 }
             }
@@ -226,12 +247,96 @@ impl World {
         true
     }
 
-    fn session_epoch(&self, peer: usize, other: usize) -> Option<u64> {
+    fn arrive(&mut self, from: usize, to: usize, parcel: Parcel) {
+        match parcel {
+            Parcel::Ops(ops) => {
+                let member = &mut self.peers[to].member;
+                let new = ops.iter().filter(|said| member.take(said)).count();
+                if new > 0 {
+                    self.membership_moved(to);
+                }
+            }
+            Parcel::Frame(epoch, frame) => {
+                if self.epoch(to, from) == Some(epoch) {
+                    self.step(to, from, Input::Frame(frame));
+                }
+            }
+            Parcel::Slipped(units) => {
+                if self.peers[to].member.admits(self.peers[from].member.person) {
+                    let outcome = self.peers[to].store.apply(units);
+                    self.moved(to, None, &outcome.moved);
+                }
+            }
+        }
+    }
+
+    /// A peer's ledger has grown: documents are judged anew, gates open and close, and everybody hears of it.
+    fn membership_moved(&mut self, peer: usize) {
+        let Peer { store, member, .. } = &mut self.peers[peer];
+        let outcome = store.set_roster(member.ledger.roster().clone(), member.pages.clone());
+        for other in 0..self.peers.len() {
+            if self.is_cabled(peer, other) {
+                self.hand(peer, other);
+                self.gate(peer, other);
+            }
+        }
+        self.moved(peer, None, &outcome.moved);
+        for other in self.peers[peer].sessions.keys().copied().collect::<Vec<_>>() {
+            self.step(peer, other, Input::Rejudged);
+        }
+    }
+
+    /// Hands on the ops that the other was not handed on this link, if it is a member.
+    fn hand(&mut self, peer: usize, other: usize) {
+        let person = self.peers[other].member.person;
+        let Peer { member, handed, .. } = &mut self.peers[peer];
+        let before = handed.get(&other).copied().unwrap_or(Member::first());
+        if before < member.ledger.len() && member.admits(person) {
+            handed.insert(other, member.ledger.len());
+            let ops = member.beyond(before);
+            self.post(peer, other, Parcel::Ops(ops));
+        }
+    }
+
+    /// Opens sessions where both admit each other, and closes the others.
+    fn gate(&mut self, one: usize, other: usize) {
+        let admits = |peer: usize, of: usize| {
+            self.peers[peer].member.admits(self.peers[of].member.person) || self.is_malicious(peer)
+        };
+        let is_open = admits(one, other) && admits(other, one);
+        match (is_open, self.epoch(one, other)) {
+            (true, None) => {
+                let epoch = self.tick();
+                self.open(one.min(other), one.max(other), epoch);
+                self.open(one.max(other), one.min(other), epoch);
+            }
+            (false, Some(_)) => {
+                self.peers[one].sessions.remove(&other);
+                self.peers[other].sessions.remove(&one);
+            }
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, peer: usize, other: usize, epoch: u64) {
+        let is_initiator = (peer < other) == epoch.is_multiple_of(2);
+        let side = (is_initiator, self.random.within(0..=u64::MAX));
+        let Peer { store, sessions, .. } = &mut self.peers[peer];
+        let Ok((session, effects)) = Session::open(self.now, side, false, store);
+        sessions.insert(other, (epoch, session));
+        self.perform(peer, other, effects);
+    }
+
+    fn is_cabled(&self, one: usize, other: usize) -> bool {
+        self.cables.contains_key(&(one.min(other), one.max(other)))
+    }
+
+    fn epoch(&self, peer: usize, other: usize) -> Option<u64> {
         self.peers[peer].sessions.get(&other).map(|(epoch, _)| *epoch)
     }
 
     fn step(&mut self, peer: usize, other: usize, input: Input) {
-        let Peer { store, sessions } = &mut self.peers[peer];
+        let Peer { store, sessions, .. } = &mut self.peers[peer];
         let Some((epoch, session)) = sessions.get_mut(&other) else { return };
         let epoch = *epoch;
         let effects = match session.step(self.now, input, store) {
@@ -245,207 +350,87 @@ impl World {
     }
 
     fn perform(&mut self, peer: usize, other: usize, effects: Vec<Effect>) {
-        let Some(epoch) = self.session_epoch(peer, other) else { return };
+        let Some(epoch) = self.epoch(peer, other) else { return };
         for effect in effects {
             match effect {
-                Effect::Send(frame) => self.send(peer, other, epoch, &frame),
+                Effect::Send(frame) => self.post(peer, other, Parcel::Frame(epoch, frame)),
                 Effect::Apply(units) => self.apply(peer, other, units),
                 Effect::Synced | Effect::Refused(_) => {}
             }
         }
     }
 
-    fn send(&mut self, from: usize, to: usize, epoch: u64, frame: &SessionFrame) {
+    fn post(&mut self, from: usize, to: usize, parcel: Parcel) {
+        let Some(&cable) = self.cables.get(&(from.min(to), from.max(to))) else { return };
         let latency = Duration::from_millis(self.random.within(1..=80));
         let last = self.arrivals.get(&(from, to)).copied().unwrap_or_default();
         let at = (self.now + latency).max(last);
         self.arrivals.insert((from, to), at);
-        self.schedule(at, Event::Arrive { from, to, epoch, bytes: codec::encode(frame) });
+        self.schedule(at, Event::Arrive { from, to, cable, parcel });
     }
 
     fn apply(&mut self, peer: usize, other: usize, units: Units) {
         let number = units.number;
-        let (moved, refused) = self.peers[peer].store.apply(units);
-        let others: Vec<_> = self.peers[peer].sessions.keys().copied().filter(|o| *o != other).collect();
-        if !moved.is_empty() {
-            for third in others {
-                self.step(peer, third, Input::Changed(moved.clone()));
-            }
-        }
+        let Outcome { moved, refused } = self.peers[peer].store.apply(units);
+        self.moved(peer, Some(other), &moved);
         self.step(peer, other, Input::Applied { number, refused });
     }
 
+    /// Tells every session, but that of the peer which it came from.
+    fn moved(&mut self, peer: usize, source: Option<usize>, moved: &[Wanted]) {
+        if moved.is_empty() {
+            return;
+        }
+        for other in self.peers[peer].sessions.keys().copied().collect::<Vec<_>>() {
+            if Some(other) != source {
+                self.step(peer, other, Input::Changed(moved.to_vec()));
+            }
+        }
+    }
+
     fn schedule(&mut self, at: Timestamp, event: Event) {
+        let count = self.tick();
+        self.events.insert((at, count), event);
+    }
+
+    fn tick(&mut self) -> u64 {
         self.count += 1;
-        self.events.insert((at, self.count), event);
-    }
-}
-
-impl Store {
-    fn author(&self) -> Author {
-        Author { device: self.device, grant: GRANT, incarnation: 0 }
+        self.count
     }
 
-    fn write(&mut self, key: &str, content: u64) -> Wanted {
-        let document = DocumentId::of(GROUP, "world", key);
-        let author = self.author();
-        let replica = ReplicaId::of(GROUP, document, author.device, GRANT, 0);
-        let before = self.marks_of(document);
-        let held = self.documents.entry(document).or_default();
-        held.key = key.to_owned();
-        // As Automerge does: all heads, and the replica's own newest change even where another has merged it.
-        let mut deps: BTreeSet<_> = held.index.heads().iter().map(|head| head.0).collect();
-        deps.extend(held.index.newest(&replica).map(|own| own.0));
-        let (seq, start_op) = (held.index.length(&replica) + 1, held.index.next_start_op());
-        let wire: WireChange = (replica.0, seq, start_op, deps.into_iter().collect(), content);
-        let header = header(&wire);
-        let tip =
-            Tip { author, seq: header.seq, change: header.hash, signature: sign(author, document, &header) };
-        held.index.accept(&header);
-        held.headers.push(header);
-        held.tips.insert(replica, tip);
-        let marks = self.marks_of(document);
-        self.digest.set(document, &marks);
-        Wanted { document, have: before }
+    /// Notes a change that somebody made, once.
+    fn register(&mut self, document: DocumentId, author: Author, header: &ChangeHeader, peer: usize) {
+        let at = self.tick();
+        let made = || Made { at, peer, document, author, header: header.clone() };
+        self.made.entry(header.hash).or_insert_with(made);
     }
 
-    fn apply(&mut self, units: Units) -> (Vec<Wanted>, Vec<(DocumentId, Refusal)>) {
-        let (mut moved, mut refused) = (Vec::new(), Vec::new());
-        for unit in units.units {
-            let document = unit.document;
-            let before = self.marks_of(document);
-            let wires: Vec<WireChange> = codec::decode(&unit.message, usize::MAX).expect("we encoded it");
-            let headers: Vec<_> = wires.iter().map(header).collect();
-            let held = self.documents.entry(document).or_default();
-            held.key = unit.key;
-            let tips = verified(document, &unit.tips, &units.authors, &headers);
-            let verdict = vet(&held.index, &headers, &tips, |_| Ok(Vec::new()));
-            for position in &verdict.accepted {
-                held.index.accept(&headers[*position]);
-                held.headers.push(headers[*position].clone());
-            }
-            held.tips.extend(verdict.tips.iter().map(|tip| (tip.replica(), *tip.tip())));
-            refused.extend(verdict.refused.into_iter().next().map(|(_, refusal)| (document, refusal)));
-            if !verdict.accepted.is_empty() {
-                let marks = self.marks_of(document);
-                self.digest.set(document, &marks);
-                moved.push(Wanted { document, have: before });
-            }
-        }
-        (moved, refused)
+    /// The honest peers that the founder lets in.
+    fn members(&self) -> Vec<usize> {
+        let founder = &self.peers[0].member;
+        let is_in =
+            |peer: &usize| founder.admits(self.peers[*peer].member.person) && !self.is_malicious(*peer);
+        (0..self.peers.len()).filter(is_in).collect()
     }
 
-    fn marks_of(&self, document: DocumentId) -> Vec<Mark> {
-        let Some(held) = self.documents.get(&document) else { return Vec::new() };
-        held.index.replicas().map(|(replica, seq, change)| Mark { replica, seq, change }).collect()
-    }
-}
-
-impl Documents for Store {
-    type Error = Infallible;
-
-    fn root(&mut self) -> Result<[u8; 32], Infallible> {
-        Ok(self.digest.root())
+    /// Whether all honest members hold the same documents.
+    pub fn is_converged(&mut self) -> bool {
+        let members = self.members();
+        let roots: BTreeSet<_> = members.iter().map(|peer| self.peers[*peer].store.digest.root()).collect();
+        roots.len() <= 1
     }
 
-    fn state(&mut self) -> [u8; 32] {
-        [0; 32]
+    /// Whether two peers hold the same documents.
+    pub fn are_equal(&mut self, one: usize, other: usize) -> bool {
+        self.peers[one].store.digest.root() == self.peers[other].store.digest.root()
     }
 
-    fn page(&mut self, after: Option<DocumentId>, count: usize) -> Result<Page, Infallible> {
-        Ok(self.digest.page(after, count))
+    /// Whether every session between honest members believes that both sides are equal.
+    pub fn is_synced(&self) -> bool {
+        let members = self.members();
+        let between = members
+            .iter()
+            .flat_map(|peer| self.peers[*peer].sessions.iter().filter(|(other, _)| members.contains(other)));
+        between.into_iter().all(|(_, (_, session))| session.is_synced())
     }
-
-    fn differing(&mut self, page: &Page) -> Result<Vec<DocumentId>, Infallible> {
-        Ok(self.digest.differing(page))
-    }
-
-    fn marks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Infallible> {
-        Ok(self.marks_of(document))
-    }
-
-    fn supply(&mut self, wanted: Vec<Wanted>, bytes: usize) -> Result<Supply, Infallible> {
-        let (mut supply, mut wanted) = (Supply::default(), VecDeque::from(wanted));
-        let mut used = 0;
-        while let Some(next) = wanted.pop_front() {
-            if used >= bytes {
-                supply.later.push(next);
-                continue;
-            }
-            let Some(held) = self.documents.get(&next.document) else { continue };
-            let have: BTreeMap<_, _> = next.have.iter().map(|mark| (mark.replica, mark.seq)).collect();
-            let beyond =
-                |header: &&ChangeHeader| header.seq > have.get(&header.replica).copied().unwrap_or(0);
-            let headers: Vec<_> = held.headers.iter().filter(beyond).collect();
-            if headers.is_empty() {
-                continue;
-            }
-            let replicas: BTreeSet<_> = headers.iter().map(|header| header.replica).collect();
-            let mut tips = Vec::new();
-            for tip in replicas.iter().filter_map(|replica| held.tips.get(replica)) {
-                let author = (tip.author.device, tip.author.grant);
-                let place = supply.authors.iter().position(|known| *known == author).unwrap_or_else(|| {
-                    supply.authors.push(author);
-                    supply.authors.len() - 1
-                });
-                tips.push(UnitTip {
-                    author: u32::try_from(place).expect("a world has few peers"),
-                    incarnation: tip.author.incarnation,
-                    seq: tip.seq,
-                    signature: tip.signature,
-                });
-            }
-            let message = codec::encode(&headers.iter().map(|header| wire(header)).collect::<Vec<_>>());
-            used += message.len();
-            let (document, key) = (next.document, held.key.clone());
-            supply.units.push(Unit { document, table: "world".to_owned(), key, tips, message });
-        }
-        Ok(supply)
-    }
-}
-
-/// The header that a wire change stands for; what was written stands in its time.
-fn header(wire: &WireChange) -> ChangeHeader {
-    let (replica, seq, start_op, deps, content) = wire;
-    ChangeHeader {
-        hash: ChangeHash(hash("world-change", &[&codec::encode(wire)])),
-        replica: ReplicaId(*replica),
-        seq: *seq,
-        start_op: *start_op,
-        ops: 1,
-        deps: deps.iter().map(|dep| ChangeHash(*dep)).collect(),
-        time: i64::from_ne_bytes(content.to_ne_bytes()),
-    }
-}
-
-fn wire(header: &ChangeHeader) -> WireChange {
-    let content = u64::from_ne_bytes(header.time.to_ne_bytes());
-    let deps = header.deps.iter().map(|dep| dep.0).collect();
-    (header.replica.0, header.seq, header.start_op, deps, content)
-}
-
-/// The world's signature: a hash keyed by the device, which no peer of the world makes for another.
-fn sign(author: Author, document: DocumentId, header: &ChangeHeader) -> Signature {
-    let half = hash("world-sig", &[&author.device.0, &document.0, &header.seq.to_be_bytes(), &header.hash.0]);
-    let mut signature = [0; 64];
-    signature[..32].copy_from_slice(&half);
-    Signature(signature)
-}
-
-fn verified(
-    document: DocumentId,
-    tips: &[UnitTip],
-    authors: &[(DeviceId, OpId)],
-    headers: &[ChangeHeader],
-) -> Vec<VerifiedTip> {
-    let verify = |tip: &UnitTip| {
-        let (device, grant) = *authors.get(usize::try_from(tip.author).ok()?)?;
-        let author = Author { device, grant, incarnation: tip.incarnation };
-        let replica = ReplicaId::of(GROUP, document, device, grant, tip.incarnation);
-        let header = headers.iter().find(|header| header.replica == replica && header.seq == tip.seq)?;
-        let honest = sign(author, document, header) == tip.signature;
-        let tip = Tip { author, seq: tip.seq, change: header.hash, signature: tip.signature };
-        honest.then(|| tip.trust_stored(GROUP, document))
-    };
-    tips.iter().filter_map(verify).collect()
 }

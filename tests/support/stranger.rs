@@ -37,15 +37,26 @@ pub(crate) enum GroupFrame {
 }
 
 pub(crate) fn identity(seed: u8) -> DeviceIdentity {
-    let key = |what| SigningKey::from_seed(schema::id::hash(what, &[&[seed]]));
-    let agreement = AgreementKey::from_seed(schema::id::hash("agreement", &[&[seed]]));
-    DeviceIdentity::certify(&key("user"), key("device"), agreement, "made by hand")
+    device_of(&[seed], &[seed])
+}
+
+/// One of a user's devices.
+pub(crate) fn device_of(user: &[u8], device: &[u8]) -> DeviceIdentity {
+    let signing = SigningKey::from_seed(schema::id::hash("device", &[device]));
+    let agreement = AgreementKey::from_seed(schema::id::hash("agreement", &[device]));
+    DeviceIdentity::certify(&user_key(user), signing, agreement, "made by hand")
+}
+
+pub(crate) fn user_key(user: &[u8]) -> SigningKey {
+    SigningKey::from_seed(schema::id::hash("user", &[user]))
 }
 
 /// A link with a node, past the handshake.
 pub(crate) struct Stranger {
     pub(crate) identity: DeviceIdentity,
     pub(crate) established: Established,
+    /// How long it listens to somebody who says nothing.
+    pub(crate) patience: Duration,
     clock: Clock,
     reader: FrameReader<Box<dyn AsyncRead + Send + Unpin>>,
     writer: FrameWriter<Box<dyn AsyncWrite + Send + Unpin>>,
@@ -74,7 +85,14 @@ impl Stranger {
         };
         let (reader, writer) =
             (FrameReader::new(stream.reader, receive), FrameWriter::new(stream.writer, send));
-        Self { identity, established, clock: clock.clone(), reader, writer }
+        Self {
+            identity,
+            established,
+            patience: Duration::from_secs(60),
+            clock: clock.clone(),
+            reader,
+            writer,
+        }
     }
 
     pub(crate) async fn send(&mut self, frame: &LinkFrame) {
@@ -83,9 +101,9 @@ impl Stranger {
         let _ = self.writer.flush().await;
     }
 
-    /// The next frame, other than pings; none when the link has ended or says nothing else for a minute.
+    /// The next frame, other than pings; none when the link has ended or nothing else comes within its patience.
     pub(crate) async fn hear(&mut self) -> Option<LinkFrame> {
-        let clock = self.clock.clone();
+        let (clock, patience) = (self.clock.clone(), self.patience);
         let next = async {
             loop {
                 let length = self.reader.read_length(FRAME_BYTES_MAX).await.ok()?;
@@ -97,7 +115,7 @@ impl Stranger {
             }
         };
         // Nothing is lost by giving up: frames come whole or not at all, and never when nothing is said.
-        clock.timeout(Duration::from_secs(60), next).await.ok()?
+        clock.timeout(patience, next).await.ok()?
     }
 
     /// Announces a group, whether it may or not.
@@ -189,6 +207,8 @@ pub(crate) struct Member {
     /// What the node refused of ours.
     pub(crate) refused: Vec<(DocumentId, schema::admission::Refusal)>,
     talk: LedgerSession,
+    /// Says that its ledger is whatever the node's is, and never looks at it.
+    trusts: bool,
     session: Option<Session>,
     channel: u32,
     parts: Vec<u8>,
@@ -196,7 +216,23 @@ pub(crate) struct Member {
 
 impl Member {
     /// Greets a node that knows us as a member of the group, and vouches for this device.
-    pub(crate) async fn greet(mut stranger: Stranger, group: GroupId) -> Self {
+    pub(crate) async fn greet(stranger: Stranger, group: GroupId) -> Self {
+        let mut member = Self::meet(stranger, group, false).await;
+        let (talk, effects) = LedgerSession::open(false, &member.ledger);
+        member.talk = talk;
+        let certificates = vec![member.stranger.identity.certificate.envelope().clone()];
+        let introduction = LedgerSession::grown(Vec::new(), certificates, Vec::new(), Vec::new());
+        let introduction = introduction.into_iter().map(LedgerEffect::Send).collect();
+        member.follow([effects, introduction].concat()).await;
+        member
+    }
+
+    /// Greets a node that knows us as a member of the group, and wants its rows alone.
+    pub(crate) async fn trusting(stranger: Stranger, group: GroupId) -> Self {
+        Self::meet(stranger, group, true).await
+    }
+
+    async fn meet(mut stranger: Stranger, group: GroupId, trusts: bool) -> Self {
         stranger.announce(group).await;
         let token = hello::token(group, &stranger.established.h, LinkRole::Responder);
         let mut announced = Vec::new();
@@ -210,23 +246,17 @@ impl Member {
                 other => panic!("{other:?}"),
             }
         };
-        let ledger = Ledger::new(group);
-        let (talk, effects) = LedgerSession::open(false, &ledger);
-        let mut member = Self {
+        Self {
             stranger,
-            ledger,
+            ledger: Ledger::new(group),
             shelf: Shelf::default(),
             refused: Vec::new(),
-            talk,
+            talk: LedgerSession::default(),
+            trusts,
             session: None,
             channel,
             parts: Vec::new(),
-        };
-        let certificates = vec![member.stranger.identity.certificate.envelope().clone()];
-        let introduction = LedgerSession::grown(Vec::new(), certificates, Vec::new());
-        let introduction = introduction.into_iter().map(LedgerEffect::Send).collect();
-        member.follow([effects, introduction].concat()).await;
-        member
+        }
     }
 
     /// Listens and answers until the node is silent.
@@ -234,6 +264,11 @@ impl Member {
         while let Some(frame) = self.stranger.hear().await {
             if let LinkFrame::Group { body, .. } = frame {
                 match codec::decode(&body, FRAME_BYTES_MAX).unwrap() {
+                    GroupFrame::Ledger(LedgerFrame::Summary { hash }) if self.trusts => {
+                        let agreed = LedgerEffect::Agreed { in_sync: false };
+                        self.follow(vec![LedgerEffect::Send(LedgerFrame::Summary { hash }), agreed]).await;
+                    }
+                    GroupFrame::Ledger(_) if self.trusts => {}
                     GroupFrame::Ledger(frame) => {
                         let (now, mut none) = (self.stranger.clock.now(), Pages);
                         let effects = self.talk.frame(now, frame, &self.ledger, &mut none);
@@ -257,14 +292,19 @@ impl Member {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 LedgerEffect::Send(frame) => self.say(GroupFrame::Ledger(frame)).await,
-                LedgerEffect::Admit { ops, certificates, revocations, last } => {
+                LedgerEffect::Admit { ops, certificates, revocations, records, last } => {
                     for op in ops {
                         self.ledger.admit(op).unwrap();
                     }
                     for certificate in certificates {
                         self.ledger.admit_certificate(certificate).unwrap();
                     }
-                    assert!(revocations.is_empty());
+                    for revocation in revocations {
+                        self.ledger.admit_revocation(revocation).unwrap();
+                    }
+                    for record in records {
+                        self.ledger.admit_record(record).unwrap();
+                    }
                     let (now, taken) = (self.stranger.clock.now(), Taken { last, held: Vec::new() });
                     effects.extend(self.talk.admitted(now, taken, &self.ledger, &mut Pages).unwrap());
                 }

@@ -23,6 +23,7 @@ mod rivals;
 mod state;
 
 pub use connection::{Link, LinkClosed, LinkEnd, LinkId, Switchboard};
+pub(in crate::node) use handle::Reach;
 pub use handle::{ConnectError, ConnectionManagerHandle, Ended, LinkStatus, ListenError};
 use state::State;
 
@@ -37,6 +38,8 @@ enum Message {
     },
     /// Dial now and whenever there is no link, for nobody who waits.
     Remember { address: String, device: DeviceId },
+    /// What records say of where devices are has changed.
+    Recorded,
     /// Dial no more; a link that is there may last.
     Forget { address: String },
     /// Forget, and end what was dialled.
@@ -115,6 +118,7 @@ impl Actor for ConnectionManager {
                 state.connect(&myself, address, expected, reply).await?;
             }
             Message::Remember { address, device } => state.remember(&myself, &address, device).await?,
+            Message::Recorded => state.recorded(),
             Message::Forget { address } => state.forget(&address),
             Message::Disconnect { address, reply } => {
                 state.disconnect(&address);

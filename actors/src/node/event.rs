@@ -65,6 +65,15 @@ pub enum Event {
         /// How many documents were looked at, and how many of them changed.
         rejudged: Rejudged,
     },
+    /// A member presented a group that admits this user, who has not asked for it.
+    Offered {
+        /// Which group.
+        group: GroupId,
+        /// With which role.
+        role: Role,
+        /// Who presented it.
+        by: UserId,
+    },
     /// A link to a device is up.
     PeerUp {
         /// Whose device.

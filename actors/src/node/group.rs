@@ -9,7 +9,6 @@
 pub mod cache;
 pub mod cut;
 pub mod documents;
-mod faults;
 mod handle;
 mod manifests;
 pub(crate) mod record;
@@ -33,7 +32,7 @@ use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
 use self::documents::{CommitError, Documents, Outcome, Revision, RowEvent, RowWrite};
-use self::faults::Faults;
+
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
 pub use self::turns::Turn;
@@ -44,10 +43,15 @@ use crate::node::event::Event;
 use crate::node::gate::{Assembly, Channel, Part};
 use crate::node::keys;
 use crate::node::membership::MembershipHandle;
+use crate::node::scores::Scores;
 use crate::node::store::{Batch, Durability, SpaceHandle, StoreError, StoreHandle};
 
 /// The table of the personal group that says which groups its user takes part in.
 pub const INTENTS_TABLE: &str = "$groups";
+/// The table of the personal group that says what its user thinks of others: whom they blocked.
+pub const CONTACTS_TABLE: &str = "$contacts";
+/// The field of a contact that blocks them.
+pub const BLOCKED_FIELD: &str = "blocked";
 
 enum Message {
     /// Write rows as this device.
@@ -103,7 +107,7 @@ struct State {
     /// Documents are being judged anew.
     rejudging: Option<Rejudge>,
     refusals: Vec<(DocumentId, Refusal)>,
-    faults: Faults,
+    scores: Scores,
     wake: Option<(Timestamp, JoinHandle<()>)>,
 }
 
@@ -302,9 +306,16 @@ impl State {
     }
 
     fn tell_intents(&self, rows: &[RowEvent]) {
-        for event in rows.iter().filter(|event| event.table == INTENTS_TABLE) {
-            if let Ok(group) = event.key.parse() {
-                self.arguments.membership.intent_moved(group);
+        let membership = &self.arguments.membership;
+        for event in rows {
+            match event.table.as_str() {
+                INTENTS_TABLE => {
+                    event.key.parse().into_iter().for_each(|group| membership.intent_moved(group))
+                }
+                CONTACTS_TABLE => {
+                    event.key.parse().into_iter().for_each(|user| membership.contact_moved(user))
+                }
+                _ => {}
             }
         }
     }
@@ -377,7 +388,7 @@ impl Actor for Group {
             unstored: BTreeMap::new(),
             rejudging: None,
             refusals: Vec::new(),
-            faults: Faults::default(),
+            scores: Scores::default(),
             wake: None,
         };
         state.rejudge_all().await?;

@@ -20,12 +20,15 @@ pub(crate) const WRITTEN: u8 = b'i';
 pub(crate) const KEPT: u8 = b'k';
 /// What is kept of which documents, and since when: by document.
 pub(crate) const SNAPSHOT: u8 = b'q';
-/// Membership ops, by position: 8 bytes big-endian, in causal order.
+/// Membership ops and when each was taken in, milliseconds; by position: 8 bytes big-endian, in causal order.
 pub(crate) const OP: u8 = b'o';
 /// Device certificates, by id.
 pub(crate) const CERTIFICATE: u8 = b'p';
 /// Device revocations by their users, by id.
 pub(crate) const REVOCATION: u8 = b'v';
+
+/// Device records, by device.
+pub(crate) const RECORD: u8 = b'w';
 
 /// Single facts have keys under `m`. The incarnation under which this device writes: the crashes of the store when it
 /// was drawn, then itself; 8 bytes big-endian each.

@@ -7,12 +7,15 @@
 //! An op is durable before anybody is told; gates close in the handler that admits it.
 
 mod admit;
+mod contacts;
 mod cut;
 mod devices;
 mod handle;
 mod intents;
 mod links;
+mod offers;
 mod people;
+mod reach;
 mod sessions;
 mod tickets;
 
@@ -32,15 +35,16 @@ use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
-use self::admit::{Gained, put_op, put_side, replay_ledger};
+use self::admit::{Gained, Taken, put_op, put_side, replay_ledger};
 pub use self::devices::Device;
 pub(crate) use self::handle::Known;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
 use self::intents::intents;
 use self::links::Links;
 pub use self::people::{Invitation, MemberOp, People, Saying};
+pub use self::reach::MemberDevice;
 use self::tickets::Tickets;
-pub use self::tickets::{Opened, Terms};
+pub use self::tickets::{Declined, Opened, Terms};
 use crate::admission::Permit;
 use crate::call::answer;
 use crate::clock::Clock;
@@ -80,9 +84,13 @@ enum Message {
     AskAgain(GroupId),
     /// Show all kept tickets once more.
     AskAll,
+    /// This device is reached at other addresses than before.
+    AddressesMoved,
     /// The row that says whether the user wants in has moved.
     Intent { group: GroupId, reply: Option<RpcReplyPort<()>> },
-    /// Read the intents again.
+    /// The row that says whether the user wants to hear of somebody has moved.
+    Contact { user: UserId, reply: Option<RpcReplyPort<()>> },
+    /// Read the intents and contacts again.
     IntentsAnew,
     /// A group's actor is ready for sessions, perhaps again.
     GroupStarted(GroupId),
@@ -131,6 +139,8 @@ pub(crate) struct Arguments {
 pub(crate) struct Entry {
     pub(crate) ledger: Ledger,
     pub(crate) wanted: bool,
+    /// For people alone.
+    taken: Taken,
     tickets: Tickets,
     /// Manifests that were checked since the node started. Ops that were taken before may name others.
     attached: BTreeSet<ManifestRef>,
@@ -138,8 +148,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn new(ledger: Ledger, tickets: Tickets, space: SpaceHandle) -> Self {
-        Self { ledger, wanted: false, tickets, attached: BTreeSet::new(), space }
+    fn new((ledger, taken): (Ledger, Taken), tickets: Tickets, space: SpaceHandle) -> Self {
+        Self { ledger, wanted: false, taken, tickets, attached: BTreeSet::new(), space }
     }
 }
 
@@ -150,6 +160,8 @@ struct State {
     arguments: Arguments,
     entries: Entries,
     links: Links,
+    /// Where this device is reached; nothing while it does not listen.
+    addresses: Vec<String>,
     /// Until kept tickets are shown again.
     alarm: JoinSet<()>,
     /// Until a peer has owed a page for too long.
@@ -160,8 +172,9 @@ impl State {
     /// Reads every ledger back; makes the personal group at the first start.
     async fn replay(handle: MembershipHandle, arguments: Arguments) -> Result<Self, ActorProcessingErr> {
         let links = Links::new(arguments.clone());
+        let addresses = arguments.connections.published();
         let (entries, alarm, watch) = (BTreeMap::new(), JoinSet::new(), JoinSet::new());
-        let mut state = Self { handle, arguments, entries, links, alarm, watch };
+        let mut state = Self { handle, arguments, entries, links, addresses, alarm, watch };
         for name in state.arguments.store.spaces()? {
             let Some(group) = keys::group_of(&name) else { continue };
             if group != state.arguments.personal {
@@ -176,10 +189,13 @@ impl State {
             entry.ledger = ledger;
             entry.ledger.admit_certificate(certificate.clone())?;
             let mut batch = Batch::default();
-            put_op(&mut batch, 0, create.envelope());
+            let now = state.arguments.clock.now();
+            put_op(&mut batch, 0, create.envelope(), now);
+            entry.taken.insert(OpId(personal.0), now);
             put_side(&mut batch, keys::CERTIFICATE, &certificate);
             state.arguments.store.write(&state.entries[&personal].space, batch).await?;
         }
+        state.links.blocked = contacts::blocked(&state.entries[&personal].space)?;
         for group in intents(&state.entries[&personal].space)? {
             match state.entry_or_failed(group)? {
                 Some(entry) => entry.wanted = true,
@@ -195,6 +211,7 @@ impl State {
                 state.remember(group);
             }
         }
+        state.say_where().await?;
         state.arm();
         Ok(state)
     }
@@ -215,7 +232,8 @@ impl State {
 
     /// Lists a group that is out of service.
     fn publish_failed(&self, group: GroupId) {
-        let info = GroupInfo { id: group, name: String::new(), state: GroupState::Failed, role: Role::None };
+        let (name, state, role) = (String::new(), GroupState::Failed, Role::None);
+        let info = GroupInfo { id: group, name, state, role, offered_by: None };
         let known = (info, Ledger::new(group).roster().clone(), Arc::default());
         self.handle.publish().insert(group, known);
     }
@@ -223,9 +241,9 @@ impl State {
     fn entry(&mut self, group: GroupId) -> Result<&mut Entry, ActorProcessingErr> {
         if !self.entries.contains_key(&group) {
             let space = self.arguments.store.space(&keys::space(group))?;
-            let ledger = replay_ledger(group, &space)?;
+            let (ledger, taken) = replay_ledger(group, &space)?;
             let tickets = Tickets::read(&space)?;
-            self.entries.insert(group, Entry::new(ledger, tickets, space));
+            self.entries.insert(group, Entry::new((ledger, taken), tickets, space));
         }
         Ok(self.entries.get_mut(&group).expect("just inserted"))
     }
@@ -240,9 +258,11 @@ impl State {
         let group = ledger.group();
         let space = self.arguments.store.space(&keys::space(group))?;
         let mut batch = Batch::default();
-        put_op(&mut batch, 0, create.envelope());
+        let now = self.arguments.clock.now();
+        put_op(&mut batch, 0, create.envelope(), now);
         self.arguments.store.write(&space, batch).await?;
-        self.entries.insert(group, Entry::new(ledger, Tickets::default(), space));
+        let taken = Taken::from([(OpId(group.0), now)]);
+        self.entries.insert(group, Entry::new((ledger, taken), Tickets::default(), space));
         self.take(group, Gained::default(), None, false).await?;
         self.publish(group);
         Ok(group)
@@ -263,14 +283,19 @@ impl State {
             GroupState::Pending => Ledger::new(group).roster().clone(),
             _ => entry.ledger.roster().clone(),
         };
-        let people = match state {
+        let mut people = match state {
             GroupState::Pending => People::default(),
-            _ => People::of(&entry.ledger, self.user()),
+            _ => People::of(&entry.ledger, &entry.taken, self.user()),
         };
-        let info = GroupInfo { id: group, name, state, role };
+        self.arguments.connections.recorded(group, self.reachable(group, state));
+        if state != GroupState::Active {
+            people.declined = entry.tickets.declined;
+        }
+        let info = GroupInfo { id: group, name, state, role, offered_by: None };
         if entry.wanted {
             let known = (info, roster.clone(), Arc::new(people));
             let before = self.handle.publish().insert(group, known.clone());
+            self.handle.roster_moved(group);
             for event in Event::of_roster(group, before.as_ref(), &known, self.user()) {
                 // Nobody may be listening.
                 let _ = self.arguments.events.send(event);
@@ -282,9 +307,11 @@ impl State {
     }
 
     /// What was told while the group was starting went nowhere.
-    fn group_started(&mut self, group: GroupId) {
+    async fn group_started(&mut self, group: GroupId) -> Result<(), StoreError> {
         self.publish(group);
         self.links.restart(group, &self.entries);
+        // Not before: a group that starts refuses what was written to its space meanwhile.
+        self.say_where_in(group).await
     }
 
     /// Who was a stranger may be none now: addresses are not left alone any longer.
@@ -352,14 +379,24 @@ impl Actor for Membership {
             Message::OpenTickets { group, reply } => answer(reply, state.open_tickets(group)),
             Message::AskAll => state.ask_all(),
             Message::AskAgain(group) => state.links.ask_again(group, &state.entries),
+            Message::AddressesMoved => state.addresses_moved().await?,
             Message::Intent { group, reply } => {
                 state.heed(group).await?;
                 if let Some(reply) = reply {
                     answer(reply, ());
                 }
             }
-            Message::IntentsAnew => state.intents_anew().await?,
-            Message::GroupStarted(group) => state.group_started(group),
+            Message::Contact { user, reply } => {
+                state.heed_contact(user)?;
+                if let Some(reply) = reply {
+                    answer(reply, ());
+                }
+            }
+            Message::IntentsAnew => {
+                state.contacts_anew()?;
+                state.intents_anew().await?;
+            }
+            Message::GroupStarted(group) => state.group_started(group).await?,
             Message::LinkUp(link) => state.links.up(link, &state.entries),
             Message::LinkDown { link, reason } => state.links.down(link, &reason),
             Message::Hello { link, hello, _permit } => state.links.hello(link, hello, &state.entries),

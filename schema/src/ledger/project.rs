@@ -61,7 +61,6 @@ impl Ledger {
     }
 
     fn project(&self) -> Roster {
-        let certified = self.carried.values().chain(self.certificates.records());
         let mut roster = Roster {
             group: self.group,
             founders: self.graph.founders().to_vec(),
@@ -69,7 +68,7 @@ impl Ledger {
             name: self.name(),
             members: BTreeMap::new(),
             grants: BTreeMap::new(),
-            certified: certified.map(|certificate| (certificate.device, certificate.user)).collect(),
+            certified: self.certified().map(|certificate| (certificate.device, certificate.user)).collect(),
             revoked: BTreeMap::new(),
             withdrawn: self.revocations.records().map(|record| (record.user, record.device)).collect(),
         };

@@ -179,6 +179,12 @@ impl Roster {
         certified.map(|(device, _)| *device).filter(move |device| !self.is_device_revoked(user, *device))
     }
 
+    /// Whether some member vouches for a device that is not shut out.
+    pub fn is_served(&self, device: DeviceId) -> bool {
+        let of_device = (device, UserId([0; 32]))..=(device, UserId([0xff; 32]));
+        self.certified.range(of_device).any(|(_, user)| self.may_read(*user, device))
+    }
+
     /// Whether the ledger or its user shut the device out.
     pub fn is_device_revoked(&self, user: UserId, device: DeviceId) -> bool {
         self.revoked.contains_key(&(user, device)) || self.is_withdrawn(user, device)

@@ -46,6 +46,8 @@ pub enum LedgerEffect {
         certificates: Vec<Envelope>,
         /// Device revocations.
         revocations: Vec<Envelope>,
+        /// Device records.
+        records: Vec<Envelope>,
         /// The pull is answered.
         last: bool,
     },
@@ -142,10 +144,10 @@ impl LedgerSession {
                 let frames = answer(&have.into_iter().collect(), ledger);
                 effects = frames.into_iter().map(LedgerEffect::Send).collect();
             }
-            LedgerFrame::Push { ops, certificates, revocations, last } => {
-                self.sides = !certificates.is_empty() || !revocations.is_empty();
+            LedgerFrame::Push { ops, certificates, revocations, records, last } => {
+                self.sides = !certificates.is_empty() || !revocations.is_empty() || !records.is_empty();
                 let last = last && self.pulling;
-                return Ok(vec![LedgerEffect::Admit { ops, certificates, revocations, last }]);
+                return Ok(vec![LedgerEffect::Admit { ops, certificates, revocations, records, last }]);
             }
             LedgerFrame::WantPages { root } => {
                 let pages = store.list(&root).map_err(StepError::Local)?;
@@ -226,8 +228,9 @@ impl LedgerSession {
         ops: Vec<Envelope>,
         certificates: Vec<Envelope>,
         revocations: Vec<Envelope>,
+        records: Vec<Envelope>,
     ) -> Vec<LedgerFrame> {
-        pushes(ops, certificates, revocations)
+        pushes(ops, certificates, revocations, records)
     }
 
     /// The documents may be spoken of.

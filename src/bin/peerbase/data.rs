@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actors::clock::Clock;
 use peerbase::control::FailureKind;
-use peerbase::{Node, OpenError};
+use peerbase::{Node, NodeBuilder, OpenError, Words};
 
 use super::config::Config;
 use super::trouble::Trouble;
@@ -53,15 +53,30 @@ impl Data {
 
     /// Opens the database, and makes it where there is none. None: another process has it.
     pub(crate) async fn open(&self, config: &Config) -> Result<Option<Node>, Trouble> {
-        let mut builder = Node::builder(&self.folder).name(&config.name);
-        for address in &config.advertise {
-            builder = builder.advertise(address);
-        }
-        match builder.open().await {
+        match self.builder(config).open().await {
             Ok(node) => Ok(Some(node)),
             Err(OpenError::Store(actors::node::store::OpenError::Locked { .. })) => Ok(None),
             Err(error) => Err(peerbase::control::Failure::from(error).into()),
         }
+    }
+
+    fn builder(&self, config: &Config) -> NodeBuilder {
+        let builder = Node::builder(&self.folder).name(&config.name);
+        config.advertise.iter().fold(builder, NodeBuilder::advertise)
+    }
+
+    /// Makes the database one of the user whose words these are.
+    pub(crate) async fn restore(&self, config: &Config, words: &Words) -> Result<(), Trouble> {
+        let node = self.builder(config).restore_user(words).open().await;
+        node.map_err(peerbase::control::Failure::from)?.close().await;
+        Ok(())
+    }
+
+    /// What to say where a user is to be restored and there is another.
+    pub(crate) fn taken(&self) -> Trouble {
+        let folder = self.folder.display();
+        let message = format!("there is a database in {folder} already; a user is restored in a new folder");
+        Trouble::new(FailureKind::Invalid, message)
     }
 
     /// What to say when it stays locked.

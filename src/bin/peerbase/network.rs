@@ -1,6 +1,5 @@
 //! `join`, `sync`, `connect`, `status`, `backup`: the others, and the node as a whole.
 
-use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use super::data::Data;
 use super::door::{self, Need};
 use super::output::Output;
 use super::trouble::Trouble;
-use super::words::{millis, span};
+use super::words::{millis, span, standard_input};
 
 /// What is longer is no ticket, bytes.
 const TICKET_BYTES_MAX: u64 = 64 << 10;
@@ -52,20 +51,11 @@ pub(crate) struct Backup {
 /// Joins a group; the first command of a new device.
 pub(crate) async fn join(data: &Data, options: Join, output: &mut Output) -> Result<(), Trouble> {
     // A ticket that is none makes no database.
-    let ticket = if options.ticket == "-" { standard_input()? } else { options.ticket };
+    let ticket = if options.ticket == "-" { standard_input(TICKET_BYTES_MAX)? } else { options.ticket };
     ticket.parse::<Ticket>().map_err(|error| Trouble::invalid(&error))?;
     let timeout_ms = millis(options.timeout);
-    let request = Request::Join { ticket, timeout_ms, wait: options.wait };
+    let request = Request::Join { ticket: ticket.into(), timeout_ms, wait: options.wait };
     door::ask(data, Need::AnyLinked, request, output).await
-}
-
-fn standard_input() -> Result<String, Trouble> {
-    let mut ticket = String::new();
-    let mut stdin = io::stdin().lock().take(TICKET_BYTES_MAX);
-    stdin
-        .read_to_string(&mut ticket)
-        .map_err(|cause| Trouble::io("could not read standard input", &cause))?;
-    Ok(ticket)
 }
 
 pub(crate) async fn sync(data: &Data, options: Sync, output: &mut Output) -> Result<(), Trouble> {

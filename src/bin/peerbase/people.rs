@@ -1,17 +1,21 @@
 //! `init`, `whoami` and `group`: who this is, which groups there are, who is in them.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use peerbase::control::{Reply, Request};
-use peerbase::{GroupId, OpId, Role, UserId};
+use peerbase::{GroupId, OpId, Role, UserId, Words, WordsError};
 
 use super::data::Data;
 use super::door::{self, Need};
 use super::output::Output;
 use super::rows::InGroup;
 use super::trouble::Trouble;
-use super::words::{place, role, span};
+use super::words::{place, role, span, standard_input};
+
+/// What is longer is no recovery key, bytes.
+const WORDS_BYTES_MAX: u64 = 4 << 10;
 
 /// How often a bar is drawn while nothing is heard.
 const TICK: Duration = Duration::from_millis(200);
@@ -24,15 +28,24 @@ pub(crate) struct Init {
     /// Where `serve` takes links; may be repeated
     #[arg(long, value_name = "HOST:PORT", value_parser = place)]
     listen: Vec<String>,
+    /// Makes a device of the user whose recovery words stand on standard input; in a new folder
+    #[arg(long)]
+    restore: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct User {
+    /// Their id
+    pub(crate) user: UserId,
 }
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Group {
     /// Founds a group
     Create { name: String },
-    /// Shows every group: id, state, role, name
+    /// Shows every group, also those that are pending or offered: id, state, role, name
     List,
-    /// Shows the members: user, role, devices, whether the op that gave it may be contested
+    /// Shows the members: user, role, since when, devices, whether the op that gave it may be contested
     Members { group: Option<String> },
     /// Prints a ticket: whoever holds it gets in, so pass it on in private
     Invite {
@@ -107,7 +120,7 @@ pub(crate) enum Group {
         #[command(flatten)]
         within: InGroup,
     },
-    /// Asks for a group by id; it is pending until a member admits this user and is met
+    /// Asks for a group by id, or accepts one that is offered; it is pending until a member admits this user and is met
     Request { id: GroupId },
     /// Leaves a group, on all devices of this user
     Leave { group: String },
@@ -123,6 +136,7 @@ pub(crate) struct AsOf {
 /// Makes a database and its configuration. Where there is a database it stays, and what is said here is changed.
 pub(crate) async fn init(data: &Data, options: Init, output: &mut Output) -> Result<(), Trouble> {
     let mut config = data.config()?;
+    let words = if options.restore { Some(words(data, output)?) } else { None };
     let is_new = !data.has_database();
     let before = config.clone();
     if let Some(name) = options.name {
@@ -138,6 +152,9 @@ pub(crate) async fn init(data: &Data, options: Init, output: &mut Output) -> Res
     if is_new || config != before {
         config.write(data.folder())?;
     }
+    if let Some(words) = words {
+        data.restore(&config, &words).await?;
+    }
     let folder = data.folder().display();
     output.note(&match (is_new, config != before) {
         (true, _) => format!("a new database in {folder}"),
@@ -147,8 +164,27 @@ pub(crate) async fn init(data: &Data, options: Init, output: &mut Output) -> Res
     door::ask(data, Need::Any, Request::Whoami, output).await
 }
 
+/// The words on standard input, where nobody else on this machine reads them. Nothing is made before they are right.
+fn words(data: &Data, output: &Output) -> Result<Words, Trouble> {
+    if data.has_database() {
+        return Err(data.taken());
+    }
+    if std::io::stdin().is_terminal() {
+        output.note("type the 24 words, then Enter and Ctrl-D");
+    }
+    standard_input(WORDS_BYTES_MAX)?.parse().map_err(|error: WordsError| Trouble::invalid(&error))
+}
+
 pub(crate) async fn whoami(data: &Data, output: &mut Output) -> Result<(), Trouble> {
     door::ask(data, Need::Existing, Request::Whoami, output).await
+}
+
+pub(crate) async fn block(data: &Data, user: UserId, output: &mut Output) -> Result<(), Trouble> {
+    door::ask(data, Need::Existing, Request::Block { user }, output).await
+}
+
+pub(crate) async fn unblock(data: &Data, user: UserId, output: &mut Output) -> Result<(), Trouble> {
+    door::ask(data, Need::Existing, Request::Unblock { user }, output).await
 }
 
 pub(crate) async fn group(data: &Data, command: Group, output: &mut Output) -> Result<(), Trouble> {

@@ -182,6 +182,9 @@ fn tell(event: &Event) {
         Event::RoleChanged { group, user, role } => {
             tracing::info!(group = group.short(), user = user.short(), ?role, "role changed");
         }
+        Event::Offered { group, role, by } => {
+            tracing::info!(group = group.short(), ?role, by = by.short(), "offered");
+        }
         Event::GroupFailed { group, reason } => {
             tracing::error!(group = group.short(), reason, "group failed")
         }

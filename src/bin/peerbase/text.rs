@@ -14,9 +14,11 @@ pub(crate) fn of(reply: &Reply) -> String {
         Reply::Identity(identity) => format!("user   {}\ndevice {}", identity.user, identity.device),
         Reply::Group(group) => line_of_group(group),
         Reply::Member(member) => people::of_member(member),
+        Reply::Device(device) => people::of_device(device),
+        Reply::Recovery(recovery) => people::of_recovery(recovery),
         Reply::MemberOp(op) => people::of_op(op),
         Reply::Invite(invite) => people::of_invite(invite),
-        Reply::Invitation(invitation) => invitation.ticket.clone(),
+        Reply::Invitation(invitation) => invitation.ticket.text().to_owned(),
         Reply::Connected(connected) => {
             format!("connected with {} at {}", connected.device, safe(&connected.address))
         }
@@ -59,8 +61,9 @@ pub(crate) fn safe(text: &str) -> Cow<'_, str> {
 }
 
 fn line_of_group(group: &GroupLine) -> String {
-    let GroupLine { id, name, state, role } = group;
-    format!("{id}\t{state}\t{role}\t{}", safe(name))
+    let GroupLine { id, name, state, role, offered_by } = group;
+    let by = offered_by.map(|user| format!("\tby {user}")).unwrap_or_default();
+    format!("{id}\t{state}\t{role}\t{}{by}", safe(name))
 }
 
 fn line_of_change(change: &ChangeLine) -> String {

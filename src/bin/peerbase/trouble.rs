@@ -10,7 +10,7 @@ use peerbase::control::{Failure, FailureKind};
 use super::config::ConfigError;
 
 /// Exit status for arguments that make no sense together; clap's own.
-const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 
 /// Why a command ended.
 #[derive(Debug)]

@@ -1,8 +1,11 @@
-//! Words of the command line that are more than text: roles, spans of time, places to listen.
+//! Words of the command line that are more than text: roles, spans of time, places to listen; and standard input.
 
+use std::io::{self, Read};
 use std::time::Duration;
 
 use peerbase::Role;
+
+use super::trouble::Trouble;
 
 /// A role that people can be given.
 pub(crate) fn role(text: &str) -> Result<Role, String> {
@@ -47,6 +50,14 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
 }
 
 const SPAN_SECONDS_MAX: u64 = 100 * 366 * 24 * 60 * 60;
+
+/// All text on standard input: secrets come this way, since arguments can be read by others.
+pub(crate) fn standard_input(bytes_max: u64) -> Result<String, Trouble> {
+    let mut text = String::new();
+    let read = io::stdin().lock().take(bytes_max).read_to_string(&mut text);
+    read.map_err(|cause| Trouble::io("could not read standard input", &cause))?;
+    Ok(text)
+}
 
 /// Milliseconds of a span.
 pub(crate) fn millis(span: Duration) -> u64 {

@@ -13,6 +13,7 @@ pub(super) async fn list(node: &Node, group: &Group, replies: &Replies) -> Resul
             user: lowering.user,
             role: lowering.role,
             granted_by: Some(lowering.author),
+            since: None,
             devices: Vec::new(),
             contestable: Some(lowering),
         });

@@ -36,6 +36,20 @@ pub(super) async fn request(node: &Node, id: GroupId, replies: &Replies) -> Resu
     replies.send(Reply::Group(GroupLine::from(group.info()))).await
 }
 
+pub(super) async fn block(node: &Node, user: UserId, blocks: bool, replies: &Replies) -> Result<(), Failure> {
+    if !blocks {
+        node.unblock(user).await?;
+        return replies.done(format!("{user} is not blocked")).await;
+    }
+    node.block(user).await?;
+    replies
+        .done(format!(
+            "{user} is blocked, on all your devices; in groups that you share they remain, and others pass on what you \
+             both write"
+        ))
+        .await
+}
+
 pub(super) async fn leave(group: &Group, replies: &Replies) -> Result<(), Failure> {
     let name = group.info().name;
     group.leave().await?;
@@ -58,7 +72,8 @@ pub(super) async fn invite(
     let ticket = group.invite_with(options).await?;
     let addresses = ticket.addresses().to_vec();
     let reachable = addresses.iter().any(|address| is_reachable(address));
-    let invitation = Invitation { ticket: ticket.to_string(), group: group.id(), addresses, reachable };
+    let invitation =
+        Invitation { ticket: ticket.to_string().into(), group: group.id(), addresses, reachable };
     replies.send(Reply::Invitation(invitation)).await
 }
 

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::Secret;
 use super::role_name;
-use crate::{Act, DeviceId, GroupId, InviteStanding, Member, MemberOp, OpId, Standing, UserId};
+use crate::{Act, DeviceId, GroupId, InviteStanding, Member, MemberOp, OpId, Standing, Timestamp, UserId};
 
 /// A member of a group, or somebody whose removal may be contested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,18 +17,69 @@ pub struct MemberLine {
     pub me: bool,
     /// Who gave it to them; nobody, where the group was founded with it.
     pub granted_by: Option<UserId>,
+    /// When this device took in the op that gave it, by its own clock, milliseconds since the Unix epoch.
+    pub since_ms: Option<u64>,
     /// Their devices, as far as they are known.
-    pub devices: Vec<DeviceId>,
+    pub devices: Vec<MemberDevice>,
     /// The op that lowered them, while it may be contested.
     pub contestable: Option<OpId>,
 }
 
 impl MemberLine {
     pub(in crate::control) fn of(member: Member, me: UserId) -> Self {
-        let Member { user, role, granted_by, devices, contestable } = member;
-        let contestable = contestable.map(|lowering| lowering.op);
-        Self { user, role: role_name(role), me: user == me, granted_by, devices, contestable }
+        let Member { user, role, granted_by, since, devices, contestable } = member;
+        let devices = devices
+            .into_iter()
+            .map(|crate::MemberDevice { device, label, .. }| MemberDevice { device, label });
+        Self {
+            user,
+            role: role_name(role),
+            me: user == me,
+            granted_by,
+            since_ms: since.map(Timestamp::as_millis),
+            devices: devices.collect(),
+            contestable: contestable.map(|lowering| lowering.op),
+        }
     }
+}
+
+/// A device of a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberDevice {
+    /// Which.
+    pub device: DeviceId,
+    /// What its user calls it, perhaps nothing.
+    pub label: String,
+}
+
+/// A device of this user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceLine {
+    /// Which.
+    pub device: DeviceId,
+    /// What people call it, perhaps nothing.
+    pub label: String,
+    /// It was taken back.
+    pub revoked: bool,
+    /// Whether it is this device.
+    pub this: bool,
+}
+
+impl From<crate::Device> for DeviceLine {
+    fn from(device: crate::Device) -> Self {
+        let crate::Device { id, label, is_revoked, is_this } = device;
+        Self { device: id, label, revoked: is_revoked, this: is_this }
+    }
+}
+
+/// This user's recovery key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryLine {
+    /// The recovery user; none where no key was made.
+    pub user: Option<UserId>,
+    /// The words of a key that was just made. Nobody can show them again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<Secret>,
 }
 
 /// An op about a member.
@@ -67,7 +119,7 @@ impl From<MemberOp> for MemberOpLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invitation {
     /// Its text.
-    pub ticket: String,
+    pub ticket: Secret,
     /// To which group.
     pub group: GroupId,
     /// Where the joiner will dial.

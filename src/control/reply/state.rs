@@ -23,6 +23,10 @@ pub struct Status {
     pub links: Vec<LinkLine>,
     /// Links that ended or never came about, oldest first.
     pub ended: Vec<EndedLine>,
+    /// The recovery user; none where no key was made.
+    pub recovery: Option<UserId>,
+    /// The users who are blocked.
+    pub blocked: Vec<UserId>,
     /// The groups.
     pub groups: Vec<GroupStatus>,
 }
@@ -63,6 +67,10 @@ pub struct GroupStatus {
     pub group: GroupLine,
     /// How many members it has.
     pub members: usize,
+    /// The recovery user that stands above all of them, if its founder had one.
+    pub recovery: Option<UserId>,
+    /// What came last of a ticket to it, where this user is not in.
+    pub declined: Option<DeclinedLine>,
     /// Its rows, removed ones included; none when it does not answer.
     pub rows: Option<usize>,
     /// Its connected devices.
@@ -115,6 +123,15 @@ impl KeptLine {
             since_ms: sum.since_ms.min(line.since_ms),
         })
     }
+}
+
+/// A ticket that let nobody in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclinedLine {
+    /// When that was heard, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Why.
+    pub why: String,
 }
 
 /// A device of a group.
@@ -202,6 +219,8 @@ impl From<crate::NodeStatus> for Status {
             dialled: status.dialled,
             links: links.collect(),
             ended: ended.collect(),
+            recovery: status.recovery,
+            blocked: status.blocked,
             groups: status.groups.into_iter().map(GroupStatus::from).collect(),
         }
     }
@@ -216,6 +235,11 @@ impl From<crate::GroupReport> for GroupStatus {
         Self {
             group: report.info.into(),
             members: report.members,
+            recovery: report.recovery,
+            declined: report.declined.map(|declined| DeclinedLine {
+                at_ms: declined.at.as_millis(),
+                why: declined.reason.to_string(),
+            }),
             rows,
             peers: report.peers.into_iter().map(PeerLine::from).collect(),
             damaged: damaged.collect(),

@@ -5,21 +5,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr};
-use schema::limits::{CALL_TIMEOUT, DIAL_TIMEOUT, HANDSHAKE_TIMEOUT, LINKS_MAX, STOP_TIMEOUT};
-use schema::{DeviceId, Timestamp, UserId};
+use schema::device::DeviceRecord;
+use schema::limits::{
+    ADDRESS_BYTES_MAX, CALL_TIMEOUT, DIAL_TIMEOUT, HANDSHAKE_TIMEOUT, LINKS_MAX, STOP_TIMEOUT,
+    TICKET_ADDRESSES_MAX,
+};
+use schema::{DeviceId, GroupId, Timestamp, UserId};
 
 use super::connection::{Link, LinkEnd};
 use super::listener::StartError;
 use super::{Arguments, ConnectionManager, Message};
 use crate::admission::Permit;
 use crate::call::{CallError, Slot};
-use crate::transport::{Stream, TransportError};
+use crate::transport::{Stream, TransportError, websocket};
 
 /// Listens, connects and lists links. Cheap to clone, valid across restarts.
 #[derive(Clone, Default)]
 pub struct ConnectionManagerHandle {
     slot: Slot<Message>,
     wanted: Arc<Mutex<Wanted>>,
+    advertised: Arc<[String]>,
+    is_unlisted: bool,
 }
 
 /// What a restart must find again.
@@ -28,7 +34,17 @@ pub(super) struct Wanted {
     /// What was asked for, and what it became.
     pub(super) listen: BTreeMap<String, String>,
     pub(super) dial: BTreeMap<String, Option<DeviceId>>,
+    /// Where members' devices are, by their own word in each group.
+    pub(super) recorded: BTreeMap<GroupId, BTreeMap<DeviceId, Reach>>,
     pub(super) links_made: u64,
+}
+
+/// Where a device is, by its own word in one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::node) struct Reach {
+    /// The record's.
+    pub(in crate::node) counter: u64,
+    pub(in crate::node) addresses: Vec<String>,
 }
 
 /// Why a node does not listen.
@@ -102,6 +118,11 @@ pub struct Ended {
 }
 
 impl ConnectionManagerHandle {
+    /// A handle for a node that is reached at `advertised` too; one that is not listed has nothing to do with records.
+    pub(in crate::node) fn new(advertised: Vec<String>, is_listed: bool) -> Self {
+        Self { advertised: advertised.into(), is_unlisted: !is_listed, ..Self::default() }
+    }
+
     /// Starts the actor under `parent` and points every clone of this handle at it.
     ///
     /// # Errors
@@ -159,6 +180,45 @@ impl ConnectionManagerHandle {
     /// The addresses that are listened on.
     pub fn listening(&self) -> Vec<String> {
         self.wanted().listen.values().cloned().collect()
+    }
+
+    /// The addresses at which others may dial this node, those that were advertised first: what tickets carry.
+    pub fn addresses(&self) -> Vec<String> {
+        let listening = self.listening();
+        let listening = listening.iter().flat_map(|bound| websocket::dialable(bound));
+        let mut addresses: Vec<String> = Vec::new();
+        for address in self.advertised.iter().cloned().chain(listening) {
+            if address.len() <= ADDRESS_BYTES_MAX && !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses.truncate(TICKET_ADDRESSES_MAX);
+        addresses
+    }
+
+    /// What this node says in its groups of where it is reached: nothing while it does not listen.
+    pub(in crate::node) fn published(&self) -> Vec<String> {
+        if self.is_unlisted || self.wanted().listen.is_empty() {
+            return Vec::new();
+        }
+        let mut addresses = self.addresses();
+        addresses.retain(|address| DeviceRecord::is_address(address));
+        addresses
+    }
+
+    /// Where the devices of a group's members are, in the place of what was said before: they may be dialled.
+    pub(in crate::node) fn recorded(&self, group: GroupId, devices: BTreeMap<DeviceId, Reach>) {
+        if self.is_unlisted {
+            return;
+        }
+        let mut wanted = self.wanted();
+        let known = wanted.recorded.entry(group).or_default();
+        if *known != devices {
+            *known = devices;
+            drop(wanted);
+            // Before the first start and between two, whoever starts reads what is wanted.
+            let _ = self.slot.tell(Message::Recorded);
+        }
     }
 
     async fn dial(&self, address: &str, expected: Option<DeviceId>) -> Result<DeviceId, ConnectError> {

@@ -10,7 +10,7 @@ use schema::limits::{HALF_OPEN_MAX, HALF_OPEN_PER_PEER_MAX, LINKS_MAX, STOP_TIME
 use schema::{DeviceId, Timestamp};
 use tokio::task::JoinSet;
 
-use super::candidates::Candidates;
+use super::candidates::{Candidates, Dial, Place};
 use super::connection::{self, ConnectionHandle, Fate, Link, LinkEnd, LinkId, Origin};
 use super::handle::{ConnectError, ConnectionManagerHandle, Ended, LinkStatus};
 use super::listener::ListenerHandle;
@@ -57,8 +57,8 @@ struct Listening {
 struct Connection {
     actor: ActorId,
     handle: ConnectionHandle,
-    /// Where it was dialled; none where it was accepted.
-    dialled: Option<String>,
+    /// Whom it dialled; none where it was accepted.
+    dialled: Option<Dial>,
     peer: String,
     fate: Fate,
     /// The link and when it came, once the handshake has passed.
@@ -72,7 +72,7 @@ impl State {
         for (address, expected) in &handle.wanted().dial {
             candidates.want(address, *expected, arguments.clock.instant());
         }
-        Self {
+        let mut state = Self {
             arguments,
             handle,
             listeners: BTreeMap::new(),
@@ -86,7 +86,21 @@ impl State {
             alarm: JoinSet::new(),
             alarm_at: None,
             pauses: JoinSet::new(),
+        };
+        state.recorded();
+        state
+    }
+
+    /// Takes what records say of where devices are.
+    pub(super) fn recorded(&mut self) {
+        let mut places: BTreeMap<Place, Vec<u64>> = BTreeMap::new();
+        for (device, reach) in self.handle.wanted().recorded.values().flatten() {
+            for address in &reach.addresses {
+                places.entry((*device, address.clone())).or_default().push(reach.counter);
+            }
         }
+        let clock = &self.arguments.clock;
+        self.candidates.record(places, clock.instant(), || clock.random_u64());
     }
 
     pub(super) fn network_changed(&mut self) {
@@ -149,10 +163,15 @@ impl State {
     pub(super) fn disconnect(&mut self, address: &str) {
         self.handle.wanted().dial.remove(address);
         self.candidates.forget(address);
+        self.candidates.set_aside(|(_, place)| place == address);
         self.resolve(address, || Err(ConnectError::Disconnected { address: address.to_owned() }));
-        for connection in self.connections.values().filter(|c| c.dialled.as_deref() == Some(address)) {
+        let dialled = |c: &&Connection| c.dialled.as_ref().is_some_and(|dial| dial.address == address);
+        for connection in self.connections.values().filter(dialled) {
             match &connection.met {
-                Some((link, _)) => link.close(ByeReason::Disconnected),
+                Some((link, _)) => {
+                    self.candidates.set_aside(|(device, _)| *device == link.peer().device);
+                    link.close(ByeReason::Disconnected);
+                }
                 None => connection.handle.stop(),
             }
         }
@@ -168,7 +187,7 @@ impl State {
         for dial in self.candidates.due(self.arguments.clock.instant(), room) {
             let peer = dial.address.clone();
             let origin = Origin::Dial { address: dial.address.clone(), expected: dial.expected };
-            self.start(myself, origin, Some(dial.address), peer).await?;
+            self.start(myself, origin, Some(dial), peer).await?;
         }
         Ok(())
     }
@@ -192,7 +211,7 @@ impl State {
         &mut self,
         myself: &ActorRef<Message>,
         origin: Origin,
-        dialled: Option<String>,
+        dialled: Option<Dial>,
         peer: String,
     ) -> Result<(), ActorProcessingErr> {
         let id = {
@@ -224,8 +243,8 @@ impl State {
         let Some(connection) = self.connections.get_mut(&link.id()) else { return };
         connection.met = Some((link.clone(), now));
         let dialled = connection.dialled.clone();
-        if let Some(address) = &dialled {
-            self.candidates.reached(address, device);
+        if let Some(dial) = &dialled {
+            self.candidates.reached(dial, device);
         }
 
         let old = self.devices.get(&device).and_then(|id| self.connections[id].met.clone());
@@ -244,8 +263,8 @@ impl State {
             link.close(ByeReason::Full);
             return; // `connect` hears of that from the end of the connection
         }
-        if let Some(address) = dialled {
-            self.resolve(&address, || Ok(device));
+        if let Some(dial) = dialled.filter(|dial| !dial.is_recorded) {
+            self.resolve(&dial.address, || Ok(device));
         }
     }
 
@@ -300,6 +319,10 @@ impl State {
         match met {
             Some((_, since)) => {
                 let device = device.expect("known with the link");
+                if matches!(end, LinkEnd::ClosedByPeer { reason: ByeReason::Disconnected }) {
+                    // Somebody there wants no link: what a record says is no reason to come again.
+                    self.candidates.set_aside(|(said_by, _)| *said_by == device);
+                }
                 if self.devices.get(&device) == Some(&id) {
                     self.devices.remove(&device);
                     // A stranger stays one for longer than its link lasted: others are dialled before it.
@@ -307,16 +330,22 @@ impl State {
                     self.candidates.lost(device, lasted, now, random);
                 } else if !self.devices.contains_key(&device) {
                     // Closed for lack of room: as good as not reached.
-                    dialled.iter().for_each(|address| self.candidates.failed(address, now, random));
+                    dialled.iter().for_each(|dial| self.candidates.failed(dial, now, random));
                 }
             }
             None => {
-                if let Some(address) = &dialled {
-                    self.candidates.failed(address, now, random);
+                if let Some(dial) = &dialled {
+                    self.candidates.failed(dial, now, random);
                 }
             }
         }
-        if let Some(address) = dialled {
+        let Some(dial) = dialled else { return };
+        if dial.is_recorded {
+            if is_hopeless(&end) || is_somebody_else(&end) {
+                self.candidates.mistaken(&dial);
+            }
+        } else {
+            let address = dial.address;
             if is_hopeless(&end) {
                 self.handle.wanted().dial.remove(&address);
                 self.candidates.forget(&address);
@@ -346,7 +375,7 @@ impl State {
             Some(LinkStatus {
                 device: link.peer().device,
                 user: link.peer().user,
-                address: connection.dialled.clone(),
+                address: connection.dialled.as_ref().map(|dial| dial.address.clone()),
                 latency: link.latency(),
                 since: Timestamp(now.as_millis().saturating_sub(before(*met))),
             })
@@ -392,9 +421,16 @@ impl State {
     }
 }
 
-/// One side let the other go, having nothing to share with it.
+/// One side let the other go, having nothing to share with it, or nothing that it wants to.
 fn is_stranger(end: &LinkEnd) -> bool {
-    matches!(end, LinkEnd::Stranger | LinkEnd::ClosedByPeer { reason: ByeReason::NotAuthorized })
+    use LinkEnd::{Closed, ClosedByPeer, Stranger};
+    let reason = ByeReason::NotAuthorized;
+    *end == Stranger || *end == ClosedByPeer { reason } || *end == Closed { reason }
+}
+
+/// A device answered that is not the one which was to be there.
+fn is_somebody_else(end: &LinkEnd) -> bool {
+    matches!(end, LinkEnd::Handshake(HandshakeError::UnexpectedDevice { .. }))
 }
 
 /// Dialling this address again can only fail again.

@@ -1,25 +1,30 @@
-//! The one way by which an op, a certificate or a revocation enters a ledger: admitted, durable, gates closed, told.
+//! The one way by which an op, a certificate, a revocation or a device record enters a ledger: admitted, durable, gates
+//! closed, told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ractor::ActorProcessingErr;
+use schema::device::DeviceRecord;
 use schema::id::hash;
 use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Refusal, Role};
+use schema::limits::MEMBERS_MAX;
 use schema::session::ledger::Held;
-use schema::signed::{Envelope, Signed};
-use schema::{GroupId, OpId, codec};
+use schema::signed::{Envelope, Record, Signed};
+use schema::{GroupId, OpId, Timestamp, codec};
 
-use super::{ChangeError, State};
+use super::people::check_room;
+use super::{ChangeError, Entry, State};
 use crate::node::connection_manager::LinkId;
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError};
 
-/// Ops, certificates and revocations on their way into a ledger, or just in.
+/// Ops, certificates, revocations and device records on their way into a ledger, or just in.
 #[derive(Clone, Default)]
 pub(crate) struct Gained {
     pub(crate) ops: Vec<Envelope>,
     pub(crate) certificates: Vec<Envelope>,
     pub(crate) revocations: Vec<Envelope>,
+    pub(crate) records: Vec<Envelope>,
 }
 
 impl Gained {
@@ -27,10 +32,12 @@ impl Gained {
         self.ops.append(&mut other.ops);
         self.certificates.append(&mut other.certificates);
         self.revocations.append(&mut other.revocations);
+        self.records.append(&mut other.records);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.ops.is_empty() && self.certificates.is_empty() && self.revocations.is_empty()
+        let Self { ops, certificates, revocations, records } = self;
+        [ops, certificates, revocations, records].into_iter().all(Vec::is_empty)
     }
 }
 
@@ -40,6 +47,8 @@ pub(super) struct Verdict {
     /// Ops that wait for others or for a manifest.
     pub(super) held: Vec<Held>,
     refused: Option<Refusal>,
+    /// Ops that can never be taken.
+    pub(super) invalid: usize,
     /// It was news that a device is out.
     withdrew: bool,
 }
@@ -67,6 +76,7 @@ impl State {
         };
         let entry = self.entries.get(&group).filter(|entry| entry.wanted);
         let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
+        check_room(entry.ledger.roster(), &body, MEMBERS_MAX)?;
         let op = Signed::sign(entry.draft(rejected, (author, by), body, cut)?, key);
         let id = OpId(op.id());
         let gained = Gained { ops: vec![op.envelope().clone()], ..Gained::default() };
@@ -103,19 +113,14 @@ impl State {
         says: bool,
     ) -> Result<Verdict, StoreError> {
         let user = self.user();
-        let withdrawn = self.withdrawn();
+        let (withdrawn, now) = (self.withdrawn(), self.arguments.clock.now());
         let Some(entry) = self.entries.get_mut(&group) else { return Ok(Verdict::default()) };
         let was_pending = entry.is_pending(user);
         let grant = entry.ledger.roster().grant(user);
         let (mut batch, mut gained, mut verdict) = (Batch::default(), Gained::default(), Verdict::default());
         for envelope in came.ops {
-            let position = entry.ledger.len();
-            let has = |manifest: &ManifestRef| entry.attached.contains(manifest);
-            match entry.ledger.admit_with(envelope.clone(), has) {
-                Ok(Admitted::New(_)) => {
-                    put_op(&mut batch, position, &envelope);
-                    gained.ops.push(envelope);
-                }
+            match entry.take_op(&envelope, now, &mut batch) {
+                Ok(Admitted::New(_)) => gained.ops.push(envelope),
                 Ok(Admitted::Known) => {}
                 Err(Refusal::MissingParents { .. }) => verdict.held.push(Held { envelope, manifest: None }),
                 Err(Refusal::MissingManifest { manifest, .. }) => {
@@ -123,6 +128,7 @@ impl State {
                 }
                 Err(refusal) => {
                     tracing::warn!(group = %group.short(), %refusal, "membership op refused");
+                    verdict.invalid += usize::from(matches!(refusal, Refusal::Invalid { .. }));
                     verdict.refused = Some(refusal);
                 }
             }
@@ -141,6 +147,13 @@ impl State {
                 gained.revocations.push(envelope);
             }
         }
+        for envelope in came.records {
+            // Nor is a bad record: it is a hint. Whose devices are let in later, their records come with a comparison.
+            if matches!(entry.ledger.admit_record(envelope.clone()), Ok(true)) {
+                put_record(&mut batch, &envelope);
+                gained.records.push(envelope);
+            }
+        }
         // Whoever judges our changes must know that our user vouches for this device.
         let own = &self.arguments.device;
         let roster = entry.ledger.roster();
@@ -156,7 +169,12 @@ impl State {
         introduction.revocations = entry.learn(&withdrawn, &mut batch);
         // Who was let in again says again which devices are out.
         if says || grant != entry.ledger.roster().grant(user) {
-            introduction.ops = entry.shut_out(&self.arguments, &mut batch);
+            introduction.ops = entry.shut_out(&self.arguments, now, &mut batch);
+        }
+        let now = self.arguments.clock.now();
+        introduction.records.extend(entry.say_where(own, &self.addresses, now, &mut batch));
+        for device in entry.ledger.drop_records() {
+            batch.remove(keys::tagged(keys::RECORD, &device.0));
         }
         if source.is_none() {
             // One word: who hears that a device is out hears the op for it too.
@@ -186,9 +204,14 @@ impl State {
     ) -> Result<(), StoreError> {
         // Only who knows the group's id can present, and only valid ops are admitted; who was removed is not read. Nobody
         // is asked for a manifest before the group is open.
-        let Some(entry) = self.entries.get(&group).filter(|entry| entry.wanted) else { return Ok(()) };
-        if self.links.may_present(link, group, entry) {
-            self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
+        let is_known = |entry: &&Entry| entry.wanted || !entry.ledger.is_empty();
+        let Some(entry) = self.entries.get(&group).filter(is_known) else {
+            self.offered(link, group, ops);
+            return Ok(());
+        };
+        if entry.wanted && self.links.may_present(link, group, entry) {
+            let verdict = self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
+            self.links.score(link, verdict.invalid);
         }
         Ok(())
     }
@@ -198,10 +221,38 @@ impl State {
     }
 }
 
-pub(super) fn replay_ledger(group: GroupId, space: &SpaceHandle) -> Result<Ledger, ActorProcessingErr> {
-    let mut ledger = Ledger::new(group);
-    for (_, envelope) in keys::entries(space, keys::OP)? {
-        ledger.admit(codec::decode_stored(&envelope)?)?;
+impl Entry {
+    /// Admits an op and notes when.
+    pub(super) fn take_op(
+        &mut self,
+        envelope: &Envelope,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) -> Result<Admitted, Refusal> {
+        let position = self.ledger.len();
+        let has = |manifest: &ManifestRef| self.attached.contains(manifest);
+        let admitted = self.ledger.admit_with(envelope.clone(), has)?;
+        if let Admitted::New(op) = admitted {
+            put_op(batch, position, envelope, now);
+            self.taken.insert(op, now);
+        }
+        Ok(admitted)
+    }
+}
+
+/// When this device took each op of a ledger in, by its own clock: an op carries no time. It decides nothing.
+pub(super) type Taken = BTreeMap<OpId, Timestamp>;
+
+pub(super) fn replay_ledger(
+    group: GroupId,
+    space: &SpaceHandle,
+) -> Result<(Ledger, Taken), ActorProcessingErr> {
+    let (mut ledger, mut taken) = (Ledger::new(group), Taken::new());
+    for (_, record) in keys::entries(space, keys::OP)? {
+        let (envelope, taken_ms): (Envelope, u64) = codec::decode_stored(&record)?;
+        if let Admitted::New(op) = ledger.admit(envelope)? {
+            taken.insert(op, Timestamp(taken_ms));
+        }
     }
     // Behind the ops: only users whom one of them names have certificates here.
     for (_, envelope) in keys::entries(space, keys::CERTIFICATE)? {
@@ -210,14 +261,26 @@ pub(super) fn replay_ledger(group: GroupId, space: &SpaceHandle) -> Result<Ledge
     for (_, envelope) in keys::entries(space, keys::REVOCATION)? {
         ledger.admit_revocation(codec::decode_stored(&envelope)?)?;
     }
-    Ok(ledger)
+    for (_, envelope) in keys::entries(space, keys::RECORD)? {
+        // A hint that is refused is not worth the group: whoever is met has it, or a newer one.
+        let _ = ledger.admit_record(codec::decode_stored(&envelope)?);
+    }
+    Ok((ledger, taken))
 }
 
-pub(super) fn put_op(batch: &mut Batch, position: usize, envelope: &Envelope) {
-    batch.put(keys::tagged(keys::OP, &(position as u64).to_be_bytes()), codec::encode(envelope));
+pub(super) fn put_op(batch: &mut Batch, position: usize, envelope: &Envelope, taken: Timestamp) {
+    let record = codec::encode(&(envelope, taken.as_millis()));
+    batch.put(keys::tagged(keys::OP, &(position as u64).to_be_bytes()), record);
 }
 
 pub(super) fn put_side(batch: &mut Batch, tag: u8, envelope: &Envelope) {
     let id = hash("side", &[&envelope.payload]);
     batch.put(keys::tagged(tag, &id), codec::encode(envelope));
+}
+
+/// A device has one record: the newer lies where the older did.
+pub(super) fn put_record(batch: &mut Batch, envelope: &Envelope) {
+    let record = codec::decode::<DeviceRecord>(&envelope.payload, DeviceRecord::BYTES_MAX);
+    let device = record.expect("it was admitted").device;
+    batch.put(keys::tagged(keys::RECORD, &device.0), codec::encode(envelope));
 }

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use schema::device::{DeviceCert, UserDeviceRevocation};
 use schema::ledger::{Body, By, Role};
 use schema::signed::{Envelope, Signed};
-use schema::{DeviceId, GroupId, UserId};
+use schema::{DeviceId, GroupId, Timestamp, UserId};
 
-use super::admit::{Gained, put_op, put_side};
+use super::admit::{Gained, put_side};
 use super::{Arguments, ChangeError, Entry, State};
 use crate::node::keys;
 use crate::node::store::{Batch, StoreError};
@@ -120,7 +120,12 @@ impl Entry {
     }
 
     /// Says as ops which devices of our user are out, where none says it yet.
-    pub(super) fn shut_out(&mut self, arguments: &Arguments, batch: &mut Batch) -> Vec<Envelope> {
+    pub(super) fn shut_out(
+        &mut self,
+        arguments: &Arguments,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) -> Vec<Envelope> {
         let user = arguments.device.user();
         let unsaid: Vec<_> = self.ledger.roster().withdrawn_unsaid(user).collect();
         let mut ops = Vec::new();
@@ -130,9 +135,7 @@ impl Entry {
             // Who is no member now has nothing to say, and says it when they are let in again.
             let Ok(op) = self.ledger.draft(user, By::User, body) else { continue };
             let op = Signed::sign(op, &arguments.user).envelope().clone();
-            let position = self.ledger.len();
-            if self.ledger.admit(op.clone()).is_ok() {
-                put_op(batch, position, &op);
+            if self.take_op(&op, now, batch).is_ok() {
                 ops.push(op);
             }
         }

@@ -1,7 +1,7 @@
 //! Asking and telling `membership`; reading what it last published.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::frame::{DeclineReason, Hello, Join};
@@ -10,8 +10,10 @@ use schema::session::ledger::LedgerFrame;
 use schema::signed::Envelope;
 use schema::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
+use tokio::sync::broadcast;
 
 use super::devices::Device;
+use super::offers::Offers;
 use super::people::{Invitation, MemberOp, People, Saying};
 use super::tickets::{Opened, Terms};
 use super::{Arguments, Membership, Message};
@@ -20,6 +22,9 @@ use crate::call::{CallError, Slot};
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::group::Groups;
 use crate::node::store::{StoreError, StoreHandle};
+
+/// Rosters that may be replaced before whoever follows one has fallen behind.
+const MOVED_MAX: usize = 256;
 
 /// Whether this user takes part in a group, and may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +37,8 @@ pub enum GroupState {
     Removed,
     /// What is stored of it is damaged: it is out of service.
     Failed,
+    /// A member presented a ledger that admits this user, who has not asked. Nothing of it is stored.
+    Offered,
 }
 
 /// A group as this device knows it.
@@ -45,6 +52,8 @@ pub struct GroupInfo {
     pub state: GroupState,
     /// This user's role; while pending, what a ledger says that is older than their ticket.
     pub role: Role,
+    /// Who presented it, while it is offered.
+    pub offered_by: Option<UserId>,
 }
 
 /// Why a membership op was not made.
@@ -76,6 +85,12 @@ pub enum ChangeError {
     /// Make somebody else an Admin first.
     #[error("nobody would be in charge: make another member an Admin first")]
     NobodyInCharge,
+    /// Remove somebody first. Devices that are apart may exceed it together, which harms nobody.
+    #[error("the group has {max} members, as many as it may")]
+    Full {
+        /// Members that a group may have.
+        max: usize,
+    },
     /// Only who has a group can hand it over.
     #[error("only an Owner or Founder hands a group over, and this user is {role:?}")]
     NotAnOwner {
@@ -126,6 +141,9 @@ pub struct MembershipHandle {
     pub(super) store: StoreHandle,
     pub(super) groups: Groups,
     published: Arc<RwLock<Published>>,
+    /// Which group's roster was replaced; none once the node has ended.
+    moved: Arc<RwLock<Option<broadcast::Sender<GroupId>>>>,
+    offers: Arc<Mutex<Offers>>,
 }
 
 /// What everybody may read without asking: the groups that the user wants, and who is in them.
@@ -137,7 +155,9 @@ pub(crate) type Known = (GroupInfo, Arc<Roster>, Arc<People>);
 impl MembershipHandle {
     /// Has nobody to ask until it is started.
     pub(crate) fn new(store: StoreHandle, groups: Groups) -> Self {
-        Self { slot: Slot::reviving(), store, groups, published: Arc::default() }
+        let moved = Arc::new(RwLock::new(Some(broadcast::Sender::new(MOVED_MAX))));
+        let (published, offers) = (Arc::default(), Arc::default());
+        Self { slot: Slot::reviving(), store, groups, published, moved, offers }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.
@@ -279,10 +299,36 @@ impl MembershipHandle {
         self.read().values().map(|(info, ..)| info.clone()).collect()
     }
 
+    /// The groups that were offered to this user, by id: a member presented each, and the user has not asked.
+    pub fn offered(&self) -> Vec<GroupInfo> {
+        // Asked for while membership was down, it was told to nobody.
+        let known = self.read();
+        self.offers().values().filter(|info| !known.contains_key(&info.id)).cloned().collect()
+    }
+
+    /// Follows the rosters: which group's was replaced. It ends with the node.
+    pub fn rosters(&self) -> broadcast::Receiver<GroupId> {
+        let moved = self.moved.read().unwrap_or_else(PoisonError::into_inner);
+        moved.as_ref().map_or_else(|| broadcast::channel(1).1, broadcast::Sender::subscribe)
+    }
+
+    /// Takes note that somebody was blocked, or no longer; it holds when this returns.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers.
+    pub async fn heed_contact(&self, user: UserId) -> Result<(), CallError> {
+        self.slot.ask(|reply| Message::Contact { user, reply: Some(reply) }).await
+    }
+
     /// Makes the actor fail, so that tests can see it restarted.
     #[doc(hidden)]
     pub fn fail_for_test(&self) {
         self.tell(Message::Fail);
+    }
+
+    /// This device is reached at other addresses than before: the groups are told.
+    pub(crate) fn addresses_moved(&self) {
+        self.tell(Message::AddressesMoved);
     }
 
     /// The user's intent changed: a row of the personal group became durable.
@@ -290,8 +336,14 @@ impl MembershipHandle {
         self.tell(Message::Intent { group, reply: None });
     }
 
+    /// A row of the personal group about somebody became durable.
+    pub(crate) fn contact_moved(&self, user: UserId) {
+        self.tell(Message::Contact { user, reply: None });
+    }
+
     /// The node has ended: nobody is started again.
     pub(crate) fn end(&self) {
+        self.moved.write().unwrap_or_else(PoisonError::into_inner).take();
         self.slot.end();
     }
 
@@ -360,6 +412,18 @@ impl MembershipHandle {
 
     fn read(&self) -> RwLockReadGuard<'_, Published> {
         self.published.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever follows the members of this group looks again.
+    pub(super) fn roster_moved(&self, group: GroupId) {
+        if let Some(moved) = &*self.moved.read().unwrap_or_else(PoisonError::into_inner) {
+            // Nobody may be listening.
+            let _ = moved.send(group);
+        }
+    }
+
+    pub(super) fn offers(&self) -> MutexGuard<'_, Offers> {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What everybody may read, to be replaced.

@@ -1,5 +1,7 @@
 //! What this user wants: which groups to take part in, from the rows of the personal group.
 
+use std::collections::BTreeMap;
+
 use ractor::ActorProcessingErr;
 use schema::GroupId;
 
@@ -28,6 +30,7 @@ impl State {
         let Some(wanted) = intent(&self.entries[&personal].space, group)? else { return Ok(()) };
         if !wanted && !self.entries.contains_key(&group) {
             self.handle.publish().remove(&group);
+            self.handle.roster_moved(group);
             return Ok(());
         }
         let Some(entry) = self.entry_or_failed(group)? else {
@@ -38,6 +41,7 @@ impl State {
             return Ok(());
         }
         if wanted {
+            self.handle.offers().remove(&group);
             self.publish(group);
             self.arguments.node.want_group(group);
             self.meet();
@@ -46,6 +50,8 @@ impl State {
         } else {
             self.links.close_all(group);
             self.handle.publish().remove(&group);
+            self.arguments.connections.recorded(group, BTreeMap::new());
+            self.handle.roster_moved(group);
             self.arguments.node.drop_group(group);
             self.drop_tickets(group).await?;
         }

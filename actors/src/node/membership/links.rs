@@ -21,10 +21,11 @@ use super::{Arguments, Entries, Entry};
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::event::Event;
 use crate::node::gate::{Channel, Gate};
+use crate::node::scores::Scores;
 use crate::node::store::StoreError;
 
 /// Bytes of ops that a Present carries: the rest follows once the session is open.
-const PRESENT_BYTES_MAX: usize = 512 << 10;
+pub(super) const PRESENT_BYTES_MAX: usize = 512 << 10;
 /// Announcements that one side of a link may make: every group, and each again a few times after it was closed.
 const ANNOUNCED_MAX: usize = 4 * GROUPS_MAX;
 /// Times that a peer may present itself on one link.
@@ -38,6 +39,9 @@ const REDEEMED_IN: Duration = Duration::from_secs(60);
 pub(super) struct Links {
     pub(super) arguments: Arguments,
     pub(super) links: BTreeMap<LinkId, LinkState>,
+    /// Users whose devices get no link.
+    pub(super) blocked: BTreeSet<UserId>,
+    scores: Scores,
 }
 
 pub(super) struct LinkState {
@@ -49,6 +53,8 @@ pub(super) struct LinkState {
     greeted: bool,
     /// How often the peer presented itself.
     presented: usize,
+    /// How many groups it presented that are not known here.
+    pub(super) offered: usize,
     /// How often the peer showed a ticket lately, and since when.
     redeemed: (usize, Duration),
     /// Which of ours it was shown: for which groups, by which invitations.
@@ -78,12 +84,22 @@ pub(super) struct Redeemer {
 
 impl Links {
     pub(super) fn new(arguments: Arguments) -> Self {
-        Self { arguments, links: BTreeMap::new() }
+        let (links, blocked, scores) = (BTreeMap::new(), BTreeSet::new(), Scores::default());
+        Self { arguments, links, blocked, scores }
     }
 
     pub(super) fn up(&mut self, link: Link, entries: &Entries) {
         let id = link.id();
         let peer = link.peer();
+        if self.blocked.contains(&peer.user) {
+            // As to a stranger: not a word of why.
+            link.close(ByeReason::NotAuthorized);
+            return;
+        }
+        if self.scores.is_out(peer.device, self.arguments.clock.instant()) {
+            link.close(ByeReason::Protocol);
+            return;
+        }
         let _ = self.arguments.events.send(Event::PeerUp { user: peer.user, device: peer.device });
         let state = LinkState {
             link,
@@ -91,6 +107,7 @@ impl Links {
             theirs: Vec::new(),
             greeted: false,
             presented: 0,
+            offered: 0,
             redeemed: (0, Duration::ZERO),
             asked: BTreeSet::new(),
             open: BTreeMap::new(),
@@ -146,6 +163,19 @@ impl Links {
         state.open.retain(|group, _| !reopened.contains(group));
         for group in reopened {
             self.close_session(group, link);
+        }
+    }
+
+    /// A peer sent ops that no honest device would pass on.
+    pub(super) fn score(&mut self, link: LinkId, invalid: usize) {
+        let Some(state) = self.links.get(&link) else { return };
+        let (device, now) = (state.link.peer().device, self.arguments.clock.instant());
+        for _ in 0..invalid {
+            if self.scores.fault(device, now) {
+                tracing::warn!(device = %device.short(), "a device that sends invalid ops is let go");
+                state.link.close(ByeReason::Protocol);
+                return;
+            }
         }
     }
 
@@ -244,8 +274,8 @@ impl Links {
                 continue;
             }
             if let Some(open) = state.open.get(&group) {
-                let Gained { ops, certificates, revocations } = gained.clone();
-                for frame in LedgerSession::grown(ops, certificates, revocations) {
+                let Gained { ops, certificates, revocations, records } = gained.clone();
+                for frame in LedgerSession::grown(ops, certificates, revocations, records) {
                     open.channel.send_ledger(frame);
                 }
             }

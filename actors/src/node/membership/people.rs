@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, ManifestRef, Role, Standing};
+use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, ManifestRef, Role, Roster, Standing};
 use schema::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
+use super::admit::Taken;
+use super::reach::{MemberDevice, member_devices};
+use super::tickets::Declined;
 use super::{ChangeError, Entry, State};
 
 /// Something to be said about members or invitations.
@@ -85,23 +88,33 @@ pub struct Invitation {
 pub struct People {
     /// Who gave each member their role; founders have it from nobody.
     pub granted_by: BTreeMap<UserId, UserId>,
+    /// When this device took the op in that gave each member their role, by its own clock.
+    pub since: BTreeMap<UserId, Timestamp>,
+    /// The devices of each member that were not shut out, by id.
+    pub devices: BTreeMap<UserId, Vec<MemberDevice>>,
     /// The lowerings that may still be contested, by user.
     pub contestable: Vec<Contestable>,
+    /// What came last of this user's ticket, where they are not in.
+    pub declined: Option<Declined>,
     /// What this user said of others and that came to nothing.
     pub(crate) voided: BTreeSet<OpId>,
 }
 
 impl People {
-    pub(super) fn of(ledger: &Ledger, user: UserId) -> Self {
+    pub(super) fn of(ledger: &Ledger, taken: &Taken, user: UserId) -> Self {
         let granted_by = |(member, grant): (UserId, OpId)| {
             let grant = ledger.op(grant)?.record();
             matches!(grant.body, Body::SetRole { .. }).then_some((member, grant.author))
         };
-        let grants = ledger.roster().members().map(|(member, entry)| (member, entry.grant()));
+        let grants = || ledger.roster().members().map(|(member, entry)| (member, entry.grant()));
+        let since = |(member, grant): (UserId, OpId)| Some((member, *taken.get(&grant)?));
         let own = ledger.voided().into_iter().filter(|voided| voided.author == user);
         Self {
-            granted_by: grants.filter_map(granted_by).collect(),
+            granted_by: grants().filter_map(granted_by).collect(),
+            since: grants().filter_map(since).collect(),
+            devices: member_devices(ledger),
             contestable: ledger.contestable(),
+            declined: None,
             voided: own.map(|voided| voided.op).collect(),
         }
     }
@@ -160,6 +173,18 @@ impl State {
                 Some(_) => self.author(group, Body::CloseInvite { invite }).await,
             },
         }
+    }
+}
+
+/// Whether there is room for whom an op lets in. Checked by who says it alone: an op by somebody who has not heard of
+/// others is valid all the same, or devices would have to agree on who came last.
+pub(super) fn check_room(roster: &Roster, body: &Body, max: usize) -> Result<(), ChangeError> {
+    let lets_in = |user, role| role > Role::None && roster.role(user) == Role::None;
+    match body {
+        Body::SetRole { user, role, .. } if lets_in(*user, *role) && roster.members().count() >= max => {
+            Err(ChangeError::Full { max })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -251,5 +276,45 @@ impl Entry {
             standing: invite.standing,
         });
         invites.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schema::key::SigningKey;
+    use schema::ledger::By;
+    use schema::signed::Signed;
+
+    use super::*;
+
+    const BEN: UserId = UserId([2; 32]);
+    const CID: UserId = UserId([3; 32]);
+
+    fn set_role(user: UserId, role: Role) -> Body {
+        Body::SetRole { user, role, cut: None, via: None }
+    }
+
+    /// Ada says these in turn, in a group for two; what becomes of the last.
+    fn last_of(said: &[(UserId, Role)]) -> Result<(), ChangeError> {
+        let key = SigningKey::from_seed([1; 32]);
+        let ada = UserId(key.public());
+        let (mut ledger, _) = Ledger::create([0; 32], vec![ada], "home", ada, By::User, &key).unwrap();
+        let mut last = Ok(());
+        for (user, role) in said {
+            last.unwrap();
+            last = check_room(ledger.roster(), &set_role(*user, *role), 2);
+            let op = ledger.draft(ada, By::User, set_role(*user, *role)).unwrap();
+            ledger.admit(Signed::sign(op, &key).envelope().clone()).unwrap();
+        }
+        last
+    }
+
+    #[test]
+    fn a_full_group_lets_nobody_in_until_somebody_is_out() {
+        use Role::{Admin, None as Out, Reader, Writer};
+        let full = |said: &[_]| matches!(last_of(said), Err(ChangeError::Full { max: 2 }));
+        assert!(full(&[(BEN, Reader), (CID, Reader)]));
+        assert!(full(&[(BEN, Admin), (BEN, Writer), (CID, Admin)]), "who is in may change");
+        assert!(!full(&[(BEN, Reader), (BEN, Out), (CID, Reader)]));
     }
 }

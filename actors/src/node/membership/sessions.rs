@@ -50,9 +50,11 @@ impl State {
         let mut effects = VecDeque::from(self.links.step(link, group, &self.entries, step)?);
         while let Some(effect) = effects.pop_front() {
             match effect {
-                LedgerEffect::Admit { ops, certificates, revocations, last } => {
-                    let gained = Gained { ops, certificates, revocations };
-                    let held = self.admit(group, gained, Some(link)).await?.held;
+                LedgerEffect::Admit { ops, certificates, revocations, records, last } => {
+                    let gained = Gained { ops, certificates, revocations, records };
+                    let verdict = self.admit(group, gained, Some(link)).await?;
+                    self.links.score(link, verdict.invalid);
+                    let held = verdict.held;
                     let step = |session: &mut LedgerSession, now, entry: &Entry| {
                         session.admitted(now, Taken { last, held }, &entry.ledger, &mut entry.shelf())
                     };

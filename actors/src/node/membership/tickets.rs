@@ -11,7 +11,7 @@ use ractor::ActorProcessingErr;
 use schema::frame::{DeclineReason, Join, LinkFrame};
 use schema::ledger::{Body, InviteProof, InviteStanding, Ledger, Role};
 use schema::ticket::Ticket;
-use schema::{DeviceId, GroupId, OpId, UserId, codec, hello};
+use schema::{DeviceId, GroupId, OpId, Timestamp, UserId, codec, hello};
 use tokio::task::JoinSet;
 
 use super::links::{Links, Redeemer};
@@ -41,10 +41,21 @@ struct Kept {
     pins: bool,
 }
 
+/// What was said of a ticket that let nobody in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Declined {
+    /// When it was heard, by this device's clock.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: DeclineReason,
+}
+
 /// The tickets that are kept for one group.
 #[derive(Clone, Default, Encode, Decode)]
 pub(super) struct Tickets {
     kept: Vec<Kept>,
+    /// What came last of a ticket that let nobody in, for people.
+    pub(super) declined: Option<Declined>,
 }
 
 impl Tickets {
@@ -54,7 +65,7 @@ impl Tickets {
     }
 
     fn put(&self, batch: &mut Batch) {
-        if self.kept.is_empty() {
+        if self.kept.is_empty() && self.declined.is_none() {
             batch.remove(keys::TICKET.to_vec());
         } else {
             batch.put(keys::TICKET.to_vec(), codec::encode(self));
@@ -62,6 +73,7 @@ impl Tickets {
     }
 
     fn keep(&mut self, kept: Kept) {
+        self.declined = None;
         self.kept.retain(|other| other.invite != kept.invite);
         if self.kept.len() == TICKETS_MAX {
             self.kept.remove(0);
@@ -307,9 +319,11 @@ impl State {
         let is_it = |kept: &Kept| kept.invite == invite && kept.inviter == device && kept.seed.is_some();
         let Some(at) = entry.tickets.kept.iter().position(is_it) else { return Ok(()) };
         let kept = entry.tickets.kept.remove(at);
+        entry.tickets.declined = Some(Declined { at: self.arguments.clock.now(), reason });
         self.forget(&kept);
         self.write_tickets(group).await?;
         self.tickets_moved(group, was_pending);
+        self.publish(group);
         // Nobody may be listening.
         let _ = self.arguments.events.send(Event::JoinDeclined { group, invite, reason });
         Ok(())

@@ -84,14 +84,19 @@ impl SledEngine {
     }
 
     /// sled takes a log that was emptied for a new one, and goes on. So a mark is made in the database first, then
-    /// the format record beside it: a folder with the record and without the mark has lost everything.
+    /// the format record beside it: a folder with the record and without the mark has lost everything. One that has the
+    /// mark alone was ended at its first open, unless there is something in it.
     fn check_made(&self, known: bool) -> Result<(), OpenError> {
         let made = self.health.read("read the mark", || self.db().contains_key(MADE))?;
         match (known, made) {
             (true, true) => Ok(()),
             (true, false) => Err(damaged(&self.path, "its log was emptied")),
-            (false, true) => Err(damaged(&self.path, "its format record is missing")),
-            (false, false) => {
+            (false, true)
+                if !self.spaces().map_err(|error| damaged(&self.path, &error.to_string()))?.is_empty() =>
+            {
+                Err(damaged(&self.path, "its format record is missing"))
+            }
+            (false, _) => {
                 self.health.write("make the mark", || self.db().insert(MADE, &[]))?;
                 self.flush()?;
                 files::write_format(&self.path)

@@ -174,6 +174,7 @@ impl Attach {
                 ops,
                 certificates: Vec::new(),
                 revocations: Vec::new(),
+                records: Vec::new(),
                 last: false,
             });
         }

@@ -6,7 +6,7 @@ use bincode::{Decode, Encode};
 
 use crate::OpId;
 use crate::ledger::Ledger;
-use crate::signed::Envelope;
+use crate::signed::{Envelope, Signed};
 
 /// Envelopes of one Push frame, bytes: half a frame; one op is at most 64 KiB.
 const PUSH_BYTES: usize = 512 << 10;
@@ -16,7 +16,7 @@ const PUSH_BYTES: usize = 512 << 10;
 pub enum LedgerFrame {
     /// My ledger has this hash.
     Summary {
-        /// Over ops, certificates and revocations.
+        /// Over ops, certificates, revocations and device records.
         hash: [u8; 32],
     },
     /// Send me what I lack.
@@ -32,6 +32,8 @@ pub enum LedgerFrame {
         certificates: Vec<Envelope>,
         /// Device revocations by their users.
         revocations: Vec<Envelope>,
+        /// Where devices are reached, by their own word.
+        records: Vec<Envelope>,
         /// Nothing of the answer follows.
         last: bool,
     },
@@ -66,11 +68,12 @@ pub enum LedgerFrame {
 
 /// The frames that answer a Pull.
 pub(super) fn answer(have: &BTreeSet<OpId>, ledger: &Ledger) -> Vec<LedgerFrame> {
-    let (certificates, revocations) =
-        (ledger.certificates().cloned().collect(), ledger.revocations().cloned().collect());
-    let mut frames = pushes(ledger.ops_missing_from(have), certificates, revocations);
-    let (ops, certificates, revocations) = (Vec::new(), Vec::new(), Vec::new());
-    frames.push(LedgerFrame::Push { ops, certificates, revocations, last: true });
+    let certificates = ledger.certificates().cloned().collect();
+    let revocations = ledger.revocations().cloned().collect();
+    let records = ledger.records().map(Signed::envelope).cloned().collect();
+    let mut frames = pushes(ledger.ops_missing_from(have), certificates, revocations, records);
+    let none = Vec::new;
+    frames.push(push([none(), none(), none(), none()], true));
     frames
 }
 
@@ -79,19 +82,28 @@ pub(super) fn pushes(
     ops: Vec<Envelope>,
     certificates: Vec<Envelope>,
     revocations: Vec<Envelope>,
+    records: Vec<Envelope>,
 ) -> Vec<LedgerFrame> {
-    let bytes = |some: &[Envelope]| some.iter().map(bytes).sum::<usize>();
-    let push =
-        |ops, certificates, revocations| LedgerFrame::Push { ops, certificates, revocations, last: false };
-    if bytes(&ops) + bytes(&certificates) + bytes(&revocations) <= PUSH_BYTES {
-        let is_empty = ops.is_empty() && certificates.is_empty() && revocations.is_empty();
-        return if is_empty { Vec::new() } else { vec![push(ops, certificates, revocations)] };
+    // Behind each other what lets the next in.
+    let kinds = [ops, certificates, revocations, records];
+    let sum: usize = kinds.iter().flatten().map(bytes).sum();
+    if sum <= PUSH_BYTES {
+        let is_empty = kinds.iter().all(Vec::is_empty);
+        return if is_empty { Vec::new() } else { vec![push(kinds, false)] };
     }
-    let none = Vec::new;
-    let ops = portions(ops).map(|ops| push(ops, none(), none()));
-    let certificates = portions(certificates).map(|some| push(none(), some, none()));
-    let revocations = portions(revocations).map(|some| push(none(), none(), some));
-    ops.chain(certificates).chain(revocations).collect()
+    let mut frames = Vec::new();
+    for (kind, envelopes) in kinds.into_iter().enumerate() {
+        for portion in portions(envelopes) {
+            let mut alone: [Vec<Envelope>; 4] = Default::default();
+            alone[kind] = portion;
+            frames.push(push(alone, false));
+        }
+    }
+    frames
+}
+
+fn push([ops, certificates, revocations, records]: [Vec<Envelope>; 4], last: bool) -> LedgerFrame {
+    LedgerFrame::Push { ops, certificates, revocations, records, last }
 }
 
 /// Each fits half a frame.

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use peerbase::control::reply::{
-    Backup, EndedLine, Explanation, GroupStatus, KeptLine, LinkLine, PeerLine, RejudgingLine, Status,
+    Backup, DeclinedLine, EndedLine, Explanation, GroupStatus, KeptLine, LinkLine, PeerLine, RejudgingLine,
+    Status,
 };
 
 use super::{line_of_revision, safe, time};
@@ -14,7 +15,7 @@ const ENDED_MAX: usize = 5;
 const TROUBLES_MAX: usize = 10;
 
 pub(super) fn of(status: &Status) -> String {
-    let Status { user, device, name, listening, dialled, links, ended, groups } = status;
+    let Status { user, device, name, listening, dialled, links, ended, recovery, blocked, groups } = status;
     let mut text = format!("device    {device}");
     if !name.is_empty() {
         let _ = write!(text, " {}", safe(name));
@@ -22,6 +23,12 @@ pub(super) fn of(status: &Status) -> String {
     let _ = writeln!(text, "\nuser      {user}");
     let _ = writeln!(text, "listening {}", list(listening, "nowhere"));
     let _ = writeln!(text, "dialled   {}", list(dialled, "nobody"));
+    let recovery =
+        recovery.map_or("none; `peerbase recovery make` makes one".to_owned(), |user| user.to_string());
+    let _ = writeln!(text, "recovery  {recovery}");
+    for user in blocked {
+        let _ = writeln!(text, "blocked   user {user}");
+    }
     for LinkLine { device, user, address, latency_ms, since_ms } in links {
         let way = address.as_ref().map_or("it dialled".to_owned(), |address| safe(address).into_owned());
         let latency = latency_ms.map_or(String::new(), |ms| format!(", {ms} ms"));
@@ -47,11 +54,30 @@ pub(super) fn of(status: &Status) -> String {
 }
 
 fn of_group(text: &mut String, state: &GroupStatus) {
-    let GroupStatus { group, members, rows, peers, damaged, refused, rejudging, kept } = state;
+    let GroupStatus { group, members, recovery, declined, rows, peers, damaged, refused, rejudging, kept } =
+        state;
+    if let Some(by) = group.offered_by {
+        let (id, name, role) = (group.id, safe(&group.name), &group.role);
+        let _ = writeln!(
+            text,
+            "offered   {id} {name}: {role}, by user {by}; `peerbase group request ID` accepts"
+        );
+        return;
+    }
     let rows = rows.map_or("no answer".to_owned(), |rows| format!("rows {rows}"));
     let (id, name) = (group.id.short(), safe(&group.name));
     let _ =
         writeln!(text, "group     {id} {name}: {}, {}, members {members}, {rows}", group.state, group.role);
+    if let Some(DeclinedLine { at_ms, why }) = declined {
+        let at = time(i64::try_from(*at_ms).unwrap_or(i64::MAX));
+        let _ = writeln!(text, "  declined {why}, at {at}: a new ticket or an admin lets you in");
+    }
+    if group.state == "active" && recovery.is_none() {
+        let _ = writeln!(
+            text,
+            "  founded without a recovery key: stolen keys of its founder cannot be overruled"
+        );
+    }
     for peer in peers {
         let _ = writeln!(text, "  with    {}", of_peer(peer));
     }

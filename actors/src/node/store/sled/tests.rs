@@ -105,7 +105,7 @@ fn another_format_is_named() {
 #[test]
 fn a_format_record_that_is_gone_or_unreadable_is_damage() {
     let place = Place::new();
-    drop(place.open());
+    place.open().open_space(b"garden").unwrap();
     let record = place.path().join("format");
     for wrong in [&b"peerbase store format x"[..], b"", b"\xFF\xFF"] {
         fs::write(&record, wrong).unwrap();
@@ -127,6 +127,11 @@ fn a_first_open_that_crashed_is_begun_again() {
     drop(place.open());
     assert!(exists(place.path()));
     assert!(place.try_open().is_ok());
+
+    // It may have come as far as the mark in the database.
+    fs::remove_file(place.path().join("format")).unwrap();
+    assert!(place.try_open().is_ok());
+    assert!(place.path().join("format").exists());
 }
 
 #[test]

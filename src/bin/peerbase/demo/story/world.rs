@@ -234,7 +234,8 @@ impl World {
 
 /// Opens a node that listens; gives its address too.
 async fn open(folder: &Path, who: Who, broken: Option<Broken>) -> Result<(Node, String), Trouble> {
-    let mut builder = Node::builder(folder.join(who.name())).name(who.name());
+    // Unlisted: a cable that is pulled is the only way.
+    let mut builder = Node::builder(folder.join(who.name())).name(who.name()).unlisted();
     if broken == Some(Broken::Admission) {
         builder = builder.break_admission();
     }

@@ -1,0 +1,72 @@
+//! Groups that others have let this user into unasked: known by name until the user asks, or the node ends
+//! (AUTHORITY 3.9; stepped by `membership`).
+//!
+//! Whoever meets somebody whom they admitted presents the ops that say so. Of a group that nobody wants here they are
+//! judged as any, and forgotten: no disk is written, and all that stays is a line for people.
+
+use std::collections::BTreeMap;
+
+use schema::ledger::{Ledger, Role};
+use schema::signed::Envelope;
+use schema::{GroupId, UserId};
+
+use super::links::PRESENT_BYTES_MAX;
+use super::{GroupInfo, GroupState, State};
+use crate::node::connection_manager::LinkId;
+use crate::node::event::Event;
+
+/// Offers that are known at once.
+const OFFERS_MAX: usize = 64;
+/// Of these, places that people take with whom this user shares no group: users are made in no time.
+const OFFERS_BY_STRANGERS_MAX: usize = 32;
+/// Offers that are judged on one link: each may cost a thousand signatures.
+const OFFERED_MAX: usize = 8;
+
+pub(super) type Offers = BTreeMap<GroupId, GroupInfo>;
+
+impl State {
+    /// Whoever is blocked offers nothing.
+    pub(super) fn forget_offers(&self, by: UserId) {
+        self.handle.offers().retain(|_, info| info.offered_by != Some(by));
+    }
+
+    /// A peer presents a group that is not known here.
+    pub(super) fn offered(&mut self, link: LinkId, group: GroupId, ops: Vec<Envelope>) {
+        let user = self.user();
+        let known = self.handle.offers().len();
+        let Some(state) = self.links.links.get_mut(&link) else { return };
+        if self.handle.offers().contains_key(&group) || state.offered == OFFERED_MAX {
+            return;
+        }
+        state.offered += 1;
+        let (by, device) = (state.link.peer().user, state.link.peer().device);
+        let is_met = by == user
+            || self
+                .entries
+                .values()
+                .any(|entry| entry.wanted && entry.ledger.roster().role(by) != Role::None);
+        let bytes: usize = ops.iter().map(|envelope| envelope.payload.len()).sum();
+        if known >= (if is_met { OFFERS_MAX } else { OFFERS_BY_STRANGERS_MAX }) || bytes > PRESENT_BYTES_MAX {
+            return;
+        }
+        let mut ledger = Ledger::new(group);
+        for envelope in ops {
+            if let Err(refusal) = ledger.admit(envelope) {
+                tracing::debug!(group = %group.short(), %refusal, "a group is offered by an op that is refused");
+                return;
+            }
+        }
+        let roster = ledger.roster();
+        let role = roster.role(user);
+        // Nobody offers what they have no part in.
+        let is_theirs = roster.role(by) != Role::None && !roster.is_device_revoked(by, device);
+        if role == Role::None || !is_theirs {
+            return;
+        }
+        let name = roster.name().to_owned();
+        let (state, offered_by) = (GroupState::Offered, Some(by));
+        self.handle.offers().insert(group, GroupInfo { id: group, name, state, role, offered_by });
+        // Nobody may be listening.
+        let _ = self.arguments.events.send(Event::Offered { group, role, by });
+    }
+}

@@ -1,0 +1,254 @@
+//! What must hold of the machine world once everything that can be said was said (AUTHORITY 4.1, D).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schema::admission::Index;
+use schema::{ChangeHash, DocumentId, OpId, ReplicaId};
+
+use super::World;
+use super::store::Store;
+use super::wire;
+
+/// Which promise does not hold, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Broken {
+    /// Two honest members know of different ops.
+    #[error("peer {peer} and the founder have different ledgers")]
+    Ledger {
+        /// Who differs from the founder.
+        peer: usize,
+    },
+    /// D1: two honest members hold a document that no undecided fork touches, and hold it differently.
+    #[error("D1: peer {peer} and the founder hold document {key} differently")]
+    Differ {
+        /// Who differs from the founder.
+        peer: usize,
+        /// The document.
+        key: String,
+    },
+    /// D1: what a peer holds is not what it accepts of it now.
+    #[error("D1: peer {peer} holds of document {key} what it would not accept now")]
+    Stale {
+        /// Who.
+        peer: usize,
+        /// The document.
+        key: String,
+    },
+    /// D2: a change that was made after its author's removal, or lies beyond what the removal left.
+    #[error("D2: peer {peer} holds change {change}, which op {revocation} cuts")]
+    BeyondCut {
+        /// Who.
+        peer: usize,
+        /// The change.
+        change: ChangeHash,
+        /// What cuts it.
+        revocation: OpId,
+    },
+    /// C8: a change by somebody who could not write.
+    #[error("C8: peer {peer} holds change {change}, whose author may not write")]
+    NotAllowed {
+        /// Who.
+        peer: usize,
+        /// The change.
+        change: ChangeHash,
+    },
+    /// D3: what an honest member wrote, upon what stands, is gone.
+    #[error("D3: change {change} of honest peer {peer} is lost")]
+    Lost {
+        /// Whose.
+        peer: usize,
+        /// The change.
+        change: ChangeHash,
+    },
+    /// D5: a dependency is missing, or a chain has a gap or a fork.
+    #[error("D5: peer {peer} holds change {change} of document {key} in no order")]
+    Order {
+        /// Who.
+        peer: usize,
+        /// The document.
+        key: String,
+        /// The change.
+        change: ChangeHash,
+    },
+    /// D6: the end of a chain that no tip covers.
+    #[error("D6: peer {peer} cannot prove the end of a chain of document {key}")]
+    Unproven {
+        /// Who.
+        peer: usize,
+        /// The document.
+        key: String,
+    },
+    /// D9: something is kept that was never accepted.
+    #[error("D9: peer {peer} keeps change {change}, which it never accepted")]
+    Hoarded {
+        /// Who.
+        peer: usize,
+        /// The change.
+        change: ChangeHash,
+    },
+}
+
+impl World {
+    /// Looks for a promise that does not hold, when all links are up and nothing is under way.
+    ///
+    /// # Errors
+    /// The first one.
+    pub fn examine(&self) -> Result<(), Broken> {
+        let members = self.members();
+        let founder = &self.peers[0];
+        let undecided = self.undecided();
+        for &peer in &members {
+            if self.peers[peer].member.ledger.hash() != founder.member.ledger.hash() {
+                return Err(Broken::Ledger { peer });
+            }
+            self.examine_store(peer)?;
+        }
+        for &peer in &members[1..] {
+            let (ours, theirs) = (&founder.store.documents, &self.peers[peer].store.documents);
+            for (document, held) in ours.iter().chain(theirs) {
+                let marks = |store: &Store| store.marks_of(*document);
+                if !undecided.contains(document) && marks(&founder.store) != marks(&self.peers[peer].store) {
+                    return Err(Broken::Differ { peer, key: held.key.clone() });
+                }
+            }
+        }
+        self.examine_losses(&members, &undecided)
+    }
+
+    /// Documents with a fork that nothing has decided yet (AUTHORITY 3.7.4), on which members may differ: a chain has
+    /// two changes at one place, and its author may write that far. A counting cut decides when it ends below that
+    /// place, or when it names a change that a member holds and no other cut names one of another branch: what nobody
+    /// accepts goes nowhere, so that who never saw the one branch cannot tell that the two cuts contradict each other.
+    fn undecided(&self) -> BTreeSet<DocumentId> {
+        let mut places: BTreeMap<(ReplicaId, u64), usize> = BTreeMap::new();
+        for made in self.made.values() {
+            *places.entry((made.header.replica, made.header.seq)).or_default() += 1;
+        }
+        let members = self.members();
+        let is_held = |document: &DocumentId, change: &ChangeHash| {
+            let of_peer = |peer: &usize| self.peers[*peer].store.documents.get(document);
+            members.iter().filter_map(of_peer).any(|held| held.index.contains(change))
+        };
+        let store = &self.peers[0].store;
+        let is_undecided = |made: &&super::Made| {
+            let (replica, seq) = (made.header.replica, made.header.seq);
+            if places[&(replica, seq)] < 2 || store.replica(made.document, made.author) != replica {
+                return false;
+            }
+            let (Ok(bounds), _) = store.bounds(&made.author, made.document) else { return false };
+            let ends: Vec<_> =
+                bounds.iter().map(|bound| bound.end.filter(|(last, _)| *last >= seq)).collect();
+            if ends.contains(&None) {
+                return false;
+            }
+            let named: Vec<ChangeHash> = ends.iter().flatten().map(|(_, change)| *change).collect();
+            let is_one_branch = named.iter().all(|one| {
+                named.iter().all(|other| self.is_below(*one, *other) || self.is_below(*other, *one))
+            });
+            !(is_one_branch && named.iter().any(|change| is_held(&made.document, change)))
+        };
+        self.made.values().filter(is_undecided).map(|made| made.document).collect()
+    }
+
+    /// Whether a change is another one or below it in its chain.
+    fn is_below(&self, change: ChangeHash, above: ChangeHash) -> bool {
+        let mut next = Some(above);
+        while let Some(at) = next {
+            if at == change {
+                return true;
+            }
+            let of_chain = |dep: &&ChangeHash| {
+                let (above, below) = (self.made.get(&at), self.made.get(*dep));
+                above.zip(below).is_some_and(|(above, below)| {
+                    (below.header.replica, below.header.seq + 1) == (above.header.replica, above.header.seq)
+                })
+            };
+            next = self.made.get(&at).and_then(|made| made.header.deps.iter().find(of_chain)).copied();
+        }
+        false
+    }
+
+    fn examine_store(&self, peer: usize) -> Result<(), Broken> {
+        let store = &self.peers[peer].store;
+        for (document, held) in &store.documents {
+            let key = || held.key.clone();
+            let mut index = Index::new();
+            for header in &held.accepted.headers {
+                let change = header.hash;
+                let follows = header.seq == index.length(&header.replica) + 1
+                    && index.newest(&header.replica).is_none_or(|newest| header.deps.contains(&newest))
+                    && header.deps.iter().all(|dep| index.contains(dep));
+                if !follows {
+                    return Err(Broken::Order { peer, key: key(), change });
+                }
+                index.accept(header);
+                self.examine_change(peer, change)?;
+            }
+            for (replica, seq, change) in index.replicas() {
+                let tips = held.accepted.tips.get(&replica).and_then(|tips| tips.get(&seq));
+                let is_proof = |tip: &schema::tip::Tip| {
+                    tip.change == change
+                        && wire::verify(store.group, *document, tip).is_ok_and(|tip| tip.replica() == replica)
+                };
+                if !tips.is_some_and(|tips| tips.iter().any(is_proof)) {
+                    return Err(Broken::Unproven { peer, key: key() });
+                }
+            }
+            let mut known = held.accepted.clone();
+            if store.judge(*document, &mut known, true).accepted.len() != held.accepted.headers.len() {
+                return Err(Broken::Stale { peer, key: key() });
+            }
+            if let Some(kept) = held.kept.headers.iter().find(|header| !store.ever.contains(&header.hash)) {
+                return Err(Broken::Hoarded { peer, change: kept.hash });
+            }
+        }
+        Ok(())
+    }
+
+    /// C8 and D2 of one change, from what the world knows of it and no peer does.
+    fn examine_change(&self, peer: usize, change: ChangeHash) -> Result<(), Broken> {
+        let (roster, made) = (&self.peers[peer].store.roster, &self.made[&change]);
+        let (device, grant) = (made.author.device, made.author.grant);
+        let Ok(user) = roster.accepts(device, grant) else {
+            return Err(Broken::NotAllowed { peer, change });
+        };
+        for cut in roster.cuts(user, device, grant) {
+            let said = |op: &OpId| self.said[op];
+            let last = cut.amnesties.iter().map(|(op, _)| said(op)).chain([said(&cut.revocation)]).max();
+            let pages = &self.peers[peer].store.pages;
+            let manifests = cut.manifest.iter().chain(cut.amnesties.iter().map(|(_, manifest)| manifest));
+            let ends = manifests.filter_map(|manifest| pages.entry(manifest, &made.author, made.document));
+            let through = ends.map(|end| end.seq).max().unwrap_or(0);
+            if Some(made.at) > last || made.header.seq > through {
+                return Err(Broken::BeyondCut { peer, change, revocation: cut.revocation });
+            }
+        }
+        Ok(())
+    }
+
+    /// What an honest member's device wrote within what it may, upon nothing that fell, is there.
+    fn examine_losses(&self, members: &[usize], undecided: &BTreeSet<DocumentId>) -> Result<(), Broken> {
+        let store = &self.peers[0].store;
+        let mut made: Vec<_> = self.made.iter().collect();
+        made.sort_by_key(|(_, made)| made.at);
+        let mut due: BTreeSet<ChangeHash> = BTreeSet::new();
+        for (change, made) in made {
+            let held = store.documents.get(&made.document);
+            let is_here = |change: &ChangeHash| held.is_some_and(|held| held.index.contains(change));
+            if is_here(change) {
+                due.insert(*change);
+                continue;
+            }
+            let (Ok(bounds), _) = store.bounds(&made.author, made.document) else { continue };
+            if members.contains(&made.peer)
+                && !undecided.contains(&made.document)
+                && bounds.is_empty()
+                && made.header.deps.iter().all(|dep| due.contains(dep))
+            {
+                return Err(Broken::Lost { peer: made.peer, change: *change });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! What a malicious member of the machine world sends: forks, backdated changes, replays, floods, forgeries.
+
+use std::collections::BTreeSet;
+
+use schema::change::ChangeHeader;
+use schema::session::frame::{Unit, Units};
+use schema::tip::{Author, Tip};
+use schema::{ChangeHash, DocumentId, OpId};
+
+use super::World;
+use super::people;
+use super::store::Held;
+use super::wire::{self, Parcel, TABLE};
+
+/// Kinds of [`World::slip`].
+const KINDS: u64 = 8;
+/// Changes of a flood.
+const FLOOD: u64 = 20;
+
+/// What is being made.
+#[derive(Default)]
+struct Made {
+    headers: Vec<ChangeHeader>,
+    tips: Vec<Tip>,
+}
+
+impl World {
+    /// A malicious peer hands another changes that it made by hand; nothing where no link is, or it is shut.
+    pub fn slip(&mut self, peer: usize, to: usize) {
+        let documents: Vec<DocumentId> = self.peers[peer].store.documents.keys().copied().collect();
+        let person = self.peers[peer].member.person;
+        if documents.is_empty() || !self.is_cabled(peer, to) || !self.peers[to].member.admits(person) {
+            return;
+        }
+        let document = documents[self.pick(documents.len())];
+        let into = documents[self.pick(documents.len())];
+        let kind = self.below(KINDS);
+        let author = self.malicious_author(peer);
+        let made = match kind {
+            0 | 1 => self.fork(peer, document, author, kind == 1),
+            2 => self.backdate(peer, document, author),
+            3 | 4 => self.replay(peer, document, kind == 4),
+            5 => self.flood(document, author),
+            6 => {
+                let grants: Vec<OpId> = self.peers[peer].member.ledger.ids().collect();
+                let grant = grants[self.pick(grants.len())];
+                self.backdate(peer, document, Author { grant, ..author })
+            }
+            _ => self.crooked(peer, document, author),
+        };
+        let document = if kind == 3 { into } else { document };
+        for header in &made.headers {
+            let store = &self.peers[peer].store;
+            let is_own = |tip: &&Tip| {
+                tip.author.device == store.device && store.replica(document, tip.author) == header.replica
+            };
+            let author = made.tips.iter().find(is_own);
+            if let Some(author) = author.map(|tip| tip.author) {
+                self.register(document, author, header, peer);
+            }
+        }
+        let mut authors = Vec::new();
+        let tips = made.tips.iter().map(|tip| wire::unit_tip(tip, &mut authors)).collect();
+        let key = self.peers[peer].store.documents[&document].key.clone();
+        let message = wire::message(&made.headers);
+        let unit = Unit { document, table: TABLE.to_owned(), key, tips, message };
+        self.post(peer, to, Parcel::Slipped(Units { number: 0, authors, units: vec![unit] }));
+    }
+
+    /// The malicious device, under some grant that its user ever had.
+    pub(super) fn malicious_author(&mut self, peer: usize) -> Author {
+        let (store, member) = (&self.peers[peer].store, &self.peers[peer].member);
+        let of_user = |id: &OpId| store.roster.granted(*id).is_some_and(|grant| grant.user == store.user);
+        let grants: Vec<OpId> = member.ledger.ids().filter(of_user).collect();
+        let (device, incarnation) = (people::device(member.person), store.incarnation);
+        Author { device, grant: grants[self.pick(grants.len())], incarnation }
+    }
+
+    /// Another history of a chain, from some place on; `whole`: with all that it stands on.
+    fn fork(&mut self, peer: usize, document: DocumentId, author: Author, whole: bool) -> Made {
+        let store = &self.peers[peer].store;
+        let (held, replica) = (&store.documents[&document], store.replica(document, author));
+        let chain: Vec<ChangeHeader> =
+            held.accepted.headers.iter().filter(|header| header.replica == replica).cloned().collect();
+        let mut made = Made::default();
+        if whole {
+            made.headers.clone_from(&held.accepted.headers);
+            made.tips.extend(held.accepted.all_tips());
+        }
+        let from = self.pick(chain.len() + 1);
+        let mut last = from.checked_sub(1).map(|at| chain[at].clone());
+        for _ in 0..=self.below(3) {
+            let (seq, start_op) = last.as_ref().map_or((1, 1), |last| (last.seq + 1, last.max_op() + 1));
+            let deps = last.iter().map(|last| last.hash.0).collect();
+            let header = wire::header(&(replica.0, seq, start_op, deps, self.below(u64::MAX)));
+            made.headers.push(header.clone());
+            last = Some(header);
+        }
+        made.vouch(document, author);
+        made
+    }
+
+    /// A new chain on what was there long ago.
+    fn backdate(&mut self, peer: usize, document: DocumentId, author: Author) -> Made {
+        let author = Author { incarnation: 100 + self.below(3), ..author };
+        let content = self.below(u64::MAX);
+        let length = self.peers[peer].store.documents[&document].accepted.headers.len();
+        let before = self.pick(length + 1);
+        let store = &self.peers[peer].store;
+        let (held, replica) = (&store.documents[&document], store.replica(document, author));
+        let (deps, start_op) = held.as_it_was(before);
+        let mut made = Made::default();
+        made.headers.push(wire::header(&(replica.0, 1, start_op, deps, content)));
+        made.vouch(document, author);
+        made
+    }
+
+    /// What another wrote, as it is; `forged`: with one more change that is signed by nobody.
+    fn replay(&mut self, peer: usize, document: DocumentId, forged: bool) -> Made {
+        let held = &self.peers[peer].store.documents[&document];
+        let mut made = Made {
+            headers: held.accepted.headers.clone(),
+            tips: held.accepted.all_tips().copied().collect(),
+        };
+        if forged && let Some(last) = made.headers.last() {
+            let wire = (last.replica.0, last.seq + 1, last.max_op() + 1, vec![last.hash.0], 1);
+            let (header, replica) = (wire::header(&wire), last.replica);
+            let of_replica = held.accepted.tips[&replica].values().flatten().next().copied();
+            made.tips.extend(of_replica.map(|tip| Tip { seq: header.seq, change: header.hash, ..tip }));
+            made.headers.push(header);
+        }
+        made
+    }
+
+    /// Much that depends on what is not there.
+    fn flood(&mut self, document: DocumentId, author: Author) -> Made {
+        let mut made = Made::default();
+        for incarnation in 0..FLOOD {
+            let author = Author { incarnation: 1_000 + incarnation, ..author };
+            let replica = self.peers[0].store.replica(document, author);
+            let missing = schema::id::hash("world-missing", &[&self.below(u64::MAX).to_be_bytes()]);
+            let header = wire::header(&(replica.0, 1, 9, vec![missing], incarnation));
+            made.tips.push(wire::sign(author, document, 1, header.hash));
+            made.headers.push(header);
+        }
+        made
+    }
+
+    /// A change that breaks one of C3 to C5, and one upon it.
+    fn crooked(&mut self, peer: usize, document: DocumentId, author: Author) -> Made {
+        let author = Author { incarnation: 200 + self.below(1_000), ..author };
+        let which = self.below(3);
+        let store = &self.peers[peer].store;
+        let (held, replica) = (&store.documents[&document], store.replica(document, author));
+        let (deps, start_op) = held.as_it_was(held.accepted.headers.len());
+        let (seq, start_op) = if which == 0 { (2, start_op) } else { (1, start_op + which - 1) };
+        let first = wire::header(&(replica.0, seq, start_op, deps.clone(), 1));
+        // The previous change is not named where the first one is straight.
+        let deps = if which == 1 { deps } else { vec![first.hash.0] };
+        let second = wire::header(&(replica.0, seq + 1, first.max_op() + u64::from(which != 1), deps, 2));
+        let mut made = Made { headers: vec![first, second], tips: Vec::new() };
+        made.vouch(document, author);
+        made
+    }
+}
+
+impl Made {
+    /// Signs for the last change.
+    fn vouch(&mut self, document: DocumentId, author: Author) {
+        if let Some(last) = self.headers.last() {
+            self.tips.push(wire::sign(author, document, last.seq, last.hash));
+        }
+    }
+}
+
+impl Held {
+    /// The heads after the first so many changes, and the counter with which a change on them begins.
+    fn as_it_was(&self, count: usize) -> (Vec<[u8; 32]>, u64) {
+        let (mut heads, mut max_op) = (BTreeSet::<ChangeHash>::new(), 0);
+        for header in &self.accepted.headers[..count] {
+            for dep in &header.deps {
+                heads.remove(dep);
+            }
+            heads.insert(header.hash);
+            max_op = max_op.max(header.max_op());
+        }
+        (heads.into_iter().map(|head| head.0).collect(), max_op + 1)
+    }
+}

@@ -1,0 +1,162 @@
+//! Judging anew what was accepted under another membership, by the same steps as a node's `documents/rejudge.rs`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use schema::admission::Refusal;
+use schema::digest::Mark;
+use schema::ledger::Roster;
+use schema::session::Wanted;
+use schema::tip::{Author, Tip};
+use schema::{ChangeHash, DeviceId, DocumentId, OpId};
+
+use super::people::Pages;
+use super::store::{Held, Known, Outcome, Store};
+use super::wire;
+
+impl Store {
+    /// Judges by another roster from now on, and what was judged before anew.
+    pub(super) fn set_roster(&mut self, roster: Arc<Roster>, pages: Pages) -> Outcome {
+        self.state = roster.state_digest();
+        (self.roster, self.pages) = (roster, pages);
+        let mut outcome = Outcome::default();
+        if self.lenient {
+            return outcome;
+        }
+        let roster = &self.roster;
+        let otherwise = self
+            .authors
+            .iter()
+            .filter(|((device, grant), judged)| roster.judgement(*device, *grant) != **judged);
+        let authors: BTreeSet<(DeviceId, OpId)> = otherwise.map(|(author, _)| *author).collect();
+        let wrote = |known: &Known| {
+            known.all_tips().any(|tip| authors.contains(&(tip.author.device, tip.author.grant)))
+        };
+        let concerned = self.documents.iter().filter(|(_, held)| wrote(&held.accepted) || wrote(&held.kept));
+        let concerned: Vec<DocumentId> = concerned.map(|(document, _)| *document).collect();
+        for document in concerned {
+            if !self.stands(document, &authors) {
+                let _ = self.rejudge(document, Known::default(), &mut outcome);
+            }
+        }
+        for author in authors {
+            let judgement = self.roster.judgement(author.0, author.1);
+            self.authors.insert(author, judgement);
+        }
+        outcome
+    }
+
+    /// Whether a document is plainly what it was: nothing of it lies beyond what its authors may write.
+    fn stands(&self, document: DocumentId, authors: &BTreeSet<(DeviceId, OpId)>) -> bool {
+        let held = &self.documents[&document];
+        if !held.kept.headers.is_empty() {
+            return false;
+        }
+        held.ends().all(|(mark, author)| {
+            if !authors.contains(&(author.device, author.grant)) {
+                return true;
+            }
+            let (Ok(bounds), _) = self.bounds(&author, document) else { return false };
+            let within = |end: (u64, ChangeHash)| mark.seq < end.0 || (mark.seq, mark.change) == end;
+            bounds.iter().all(|bound| bound.end.is_some_and(within))
+        })
+    }
+
+    /// Judges a document by everything that is known of it, and what `came`; the first refusal of that is returned.
+    pub(super) fn rejudge(
+        &mut self,
+        document: DocumentId,
+        came: Known,
+        outcome: &mut Outcome,
+    ) -> Result<(), Refusal> {
+        let before = self.marks_of(document);
+        let held = self.documents.get_mut(&document).expect("it was judged before");
+        let had: BTreeSet<ChangeHash> = held.accepted.headers.iter().map(|header| header.hash).collect();
+        let mut known = held.kept.clone();
+        known.add(held.accepted.clone());
+        let ours: BTreeSet<ChangeHash> = known.headers.iter().map(|header| header.hash).collect();
+        let came: BTreeSet<ChangeHash> = known.add(came).into_iter().collect();
+        self.close_own(document, &mut known);
+
+        let verdict = self.judge(document, &mut known, true);
+        let hash = |place: usize| known.headers[place].hash;
+        let first = verdict.refused.iter().find(|(place, _)| came.contains(&hash(*place)));
+        let answer = first.map_or(Ok(()), |(_, refusal)| Err(refusal.clone()));
+        let accepted: BTreeSet<ChangeHash> = verdict.accepted.iter().map(|place| hash(*place)).collect();
+        if accepted == had {
+            return answer;
+        }
+
+        let key = self.documents[&document].key.clone();
+        let old = self.documents.insert(document, Held { key, ..Held::default() }).expect("it is here");
+        self.take(document, &known, &verdict);
+        let held = self.documents.get_mut(&document).expect("just taken");
+        held.kept = known.without(&accepted, &ours);
+        let is_ours_cut = old.ends().any(|(mark, author)| {
+            (author.device, author.incarnation) == (self.device, self.incarnation)
+                && held.index.length(&mark.replica) < mark.seq
+        });
+        if is_ours_cut {
+            self.renew();
+        }
+        outcome.moved.push(Wanted { document, have: before });
+        answer
+    }
+
+    /// This device vouches for each of its own changes: where its chain is truncated, it signs a closing tip.
+    fn close_own(&self, document: DocumentId, known: &mut Known) {
+        let is_ours = |tip: &&Tip| tip.author.device == self.device;
+        let own: BTreeSet<Author> = known.all_tips().filter(is_ours).map(|tip| tip.author).collect();
+        for author in own {
+            let replica = self.replica(document, author);
+            let chain = known.headers.iter().filter(|header| header.replica == replica);
+            let tips: Vec<_> = chain.map(|h| wire::sign(author, document, h.seq, h.hash)).collect();
+            tips.into_iter().for_each(|tip| known.put_tip(replica, tip));
+        }
+    }
+
+    /// The tip vector with each chain marked of which a cut names a change that is not here.
+    pub(super) fn undecided_as_missing(&self, document: DocumentId) -> Vec<Mark> {
+        let Some(held) = self.documents.get(&document) else { return Vec::new() };
+        let undecided = |(mark, author): (Mark, Author)| {
+            let (Ok(bounds), _) = self.bounds(&author, document) else { return mark };
+            let names_another = |end: (u64, ChangeHash)| end.1 != mark.change;
+            let waits = bounds.iter().any(|bound| bound.end.is_some_and(names_another));
+            if waits { mark.undecided() } else { mark }
+        };
+        held.ends().map(undecided).collect()
+    }
+}
+
+impl Held {
+    /// The end of each chain, and whose it is.
+    pub(super) fn ends(&self) -> impl Iterator<Item = (Mark, Author)> {
+        self.index.replicas().map(|(replica, seq, change)| {
+            let tip = self.accepted.tips[&replica].values().flatten().next().expect("a chain has a tip");
+            (Mark { replica, seq, change }, tip.author)
+        })
+    }
+}
+
+impl Known {
+    /// Adds others; the hashes of those that are new.
+    pub(super) fn add(&mut self, others: Known) -> Vec<ChangeHash> {
+        let have: BTreeSet<ChangeHash> = self.headers.iter().map(|header| header.hash).collect();
+        for (replica, tips) in others.tips {
+            tips.into_values().flatten().for_each(|tip| self.put_tip(replica, tip));
+        }
+        let new = others.headers.into_iter().filter(|header| !have.contains(&header.hash));
+        let new: Vec<_> = new.collect();
+        let hashes = new.iter().map(|header| header.hash).collect();
+        self.headers.extend(new);
+        hashes
+    }
+
+    /// Of what was here, what is not accepted.
+    fn without(self, accepted: &BTreeSet<ChangeHash>, ours: &BTreeSet<ChangeHash>) -> Self {
+        let Self { mut headers, mut tips } = self;
+        headers.retain(|header| ours.contains(&header.hash) && !accepted.contains(&header.hash));
+        tips.retain(|replica, _| headers.iter().any(|header| header.replica == *replica));
+        Self { headers, tips }
+    }
+}

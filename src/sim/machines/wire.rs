@@ -1,0 +1,118 @@
+//! Changes, tips and ops of the machine world as they cross a link: headers without what was written.
+
+use std::sync::Arc;
+
+use schema::admission::Refusal;
+use schema::change::ChangeHeader;
+use schema::id::hash;
+use schema::key::Signature;
+use schema::ledger::ManifestRef;
+use schema::ledger::cut::Page;
+use schema::session::frame::{SessionFrame, UnitTip, Units};
+use schema::signed::Envelope;
+use schema::tip::{Author, Tip, VerifiedTip};
+use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, codec};
+
+/// The table of all rows.
+pub(super) const TABLE: &str = "world";
+
+/// What one peer sends another.
+#[derive(Clone)]
+pub(super) enum Parcel {
+    /// Ops, parents before children; they go before documents.
+    Ops(Vec<Said>),
+    /// A frame of the session with this number between the two.
+    Frame(u64, SessionFrame),
+    /// Units that no session asked for or counts.
+    Slipped(Units),
+}
+
+/// An op with the pages of the manifest that it names.
+#[derive(Clone)]
+pub(super) struct Said {
+    pub(super) envelope: Envelope,
+    pub(super) pages: Option<(ManifestRef, Arc<Vec<Page>>)>,
+}
+
+impl Parcel {
+    /// Bytes that tell one parcel from another, for the trace.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Ops(ops) => ops.iter().flat_map(|said| said.envelope.payload.clone()).collect(),
+            Self::Frame(_, frame) => codec::encode(frame),
+            Self::Slipped(units) => codec::encode(units),
+        }
+    }
+}
+
+/// A header as it crosses the wire: seq, start op, dependencies and what was written.
+pub(super) type WireChange = ([u8; 32], u64, u64, Vec<[u8; 32]>, u64);
+
+/// The header that a wire change stands for; what was written stands in its time.
+pub(super) fn header(wire: &WireChange) -> ChangeHeader {
+    let (replica, seq, start_op, deps, content) = wire;
+    ChangeHeader {
+        hash: ChangeHash(hash("world-change", &[&codec::encode(wire)])),
+        replica: ReplicaId(*replica),
+        seq: *seq,
+        start_op: *start_op,
+        ops: 1,
+        deps: deps.iter().map(|dep| ChangeHash(*dep)).collect(),
+        time: i64::from_ne_bytes(content.to_ne_bytes()),
+    }
+}
+
+pub(super) fn wire(header: &ChangeHeader) -> WireChange {
+    let content = u64::from_ne_bytes(header.time.to_ne_bytes());
+    let deps = header.deps.iter().map(|dep| dep.0).collect();
+    (header.replica.0, header.seq, header.start_op, deps, content)
+}
+
+/// The message of a unit.
+pub(super) fn message<'a>(headers: impl IntoIterator<Item = &'a ChangeHeader>) -> Vec<u8> {
+    codec::encode(&headers.into_iter().map(wire).collect::<Vec<_>>())
+}
+
+/// The changes of a unit.
+pub(super) fn read(message: &[u8]) -> Vec<ChangeHeader> {
+    let wires: Vec<WireChange> = codec::decode(message, usize::MAX).expect("we encoded it");
+    wires.iter().map(header).collect()
+}
+
+/// The world's signature: a hash keyed by the device, which no peer of the world makes for another.
+pub(super) fn sign(author: Author, document: DocumentId, seq: u64, change: ChangeHash) -> Tip {
+    let half = hash(
+        "world-sig",
+        &[
+            &author.device.0,
+            &author.grant.0,
+            &author.incarnation.to_be_bytes(),
+            &document.0,
+            &seq.to_be_bytes(),
+            &change.0,
+        ],
+    );
+    let mut signature = [0; 64];
+    signature[..32].copy_from_slice(&half);
+    Tip { author, seq, change, signature: Signature(signature) }
+}
+
+/// A tip whose signature is its device's.
+pub(super) fn verify(group: GroupId, document: DocumentId, tip: &Tip) -> Result<VerifiedTip, Refusal> {
+    if sign(tip.author, document, tip.seq, tip.change) == *tip {
+        Ok(tip.trust_stored(group, document))
+    } else {
+        Err(Refusal::BadTip { device: tip.author.device })
+    }
+}
+
+/// A tip as a unit carries it.
+pub(super) fn unit_tip(tip: &Tip, authors: &mut Vec<(DeviceId, OpId)>) -> UnitTip {
+    let author = (tip.author.device, tip.author.grant);
+    let place = authors.iter().position(|known| *known == author).unwrap_or_else(|| {
+        authors.push(author);
+        authors.len() - 1
+    });
+    let author = u32::try_from(place).expect("a world has few authors");
+    UnitTip { author, incarnation: tip.author.incarnation, seq: tip.seq, signature: tip.signature }
+}
