@@ -323,6 +323,18 @@ impl Net {
         }
     }
 
+    /// The network itself, for peers that are made by hand.
+    #[doc(hidden)]
+    pub fn network(&self) -> &MemoryNetwork {
+        &self.network
+    }
+
+    /// The world's clock, for peers that are made by hand.
+    #[doc(hidden)]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// A hash over every delivery, dial and break so far: one seed, one hash.
     pub fn trace_hash(&self) -> [u8; 32] {
         self.network.trace_hash()

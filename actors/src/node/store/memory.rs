@@ -28,6 +28,8 @@ struct Platters {
     /// Counts opens and crashes; an engine of another age is cut off.
     age: u64,
     open: bool,
+    /// Flushes until the power goes, when it is to go by itself.
+    flushes_left: Option<u64>,
 }
 
 enum Undo {
@@ -69,6 +71,11 @@ impl MemoryDisk {
                 }
             }
         }
+    }
+
+    /// Has the power go right after the n-th flush from now, 1 is the next: the engine that is open then answers `Closed`.
+    pub fn crash_after_flush(&self, n: u64) {
+        self.write().flushes_left = Some(n);
     }
 
     /// Flips a bit of a stored value, as failing hardware would. Says whether there was such a value.
@@ -133,6 +140,12 @@ impl Engine for MemoryEngine {
         let mut platters = self.disk.write();
         check_age(&platters, self.age)?;
         platters.undo.clear();
+        platters.flushes_left = platters.flushes_left.map(|left| left.saturating_sub(1));
+        if platters.flushes_left == Some(0) {
+            platters.flushes_left = None;
+            platters.age += 1;
+            platters.open = false;
+        }
         Ok(())
     }
 }
