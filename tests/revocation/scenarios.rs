@@ -1,7 +1,7 @@
 //! Scenarios that real nodes play: whoever misbehaves in them has merely not heard yet, or may do what they do.
 
-use peerbase::{ErrorKind, RowChange};
 use peerbase::Role::{Admin, Owner, Reader, Writer};
+use peerbase::{ErrorKind, RowChange};
 
 use super::support::{TASKS, task, tasks};
 use super::village::Village;
@@ -31,7 +31,10 @@ async fn scenario_11_a_third_who_has_not_heard_carries_nothing_to_those_who_have
     }
     village.writes("ben", "soap", "make it").await;
     let next = of_ben.next().await;
-    assert!(matches!(&next, Some(RowChange::Put(row)) if row.key() == "soap"), "not even for a moment: {next:?}");
+    assert!(
+        matches!(&next, Some(RowChange::Put(row)) if row.key() == "soap"),
+        "not even for a moment: {next:?}"
+    );
     village.ends().await;
 }
 
@@ -124,7 +127,8 @@ async fn scenario_16_a_writer_who_revokes_their_own_device_gates_it_and_destroys
 
 #[tokio::test(start_paused = true)]
 async fn scenario_22_old_writes_and_old_power_are_nothing_to_who_is_let_in_again() {
-    let mut village = Village::of(22, [("ben", Writer), ("cid", Writer), ("mia", Admin), ("sam", Reader)]).await;
+    let mut village =
+        Village::of(22, [("ben", Writer), ("cid", Writer), ("mia", Admin), ("sam", Reader)]).await;
     village.writes("mia", "basil", "water it").await;
     village.meet().await;
     // Alone with sam, whom she makes an Admin.
