@@ -4,10 +4,20 @@
 //! `SEED=7 cargo test --test revocation` tells the same stories in other worlds.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+// The chunks made by hand are schema's, which knows itself by its full name.
+extern crate schema as peerbase_schema;
+
+#[path = "revocation/forged.rs"]
+mod forged;
 #[path = "revocation/interrupted.rs"]
 mod interrupted;
+#[path = "../schema/tests/support/raw.rs"]
+#[allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+mod raw;
 #[path = "revocation/scenarios.rs"]
 mod scenarios;
+#[path = "support/stranger.rs"]
+mod stranger;
 mod support;
 #[path = "support/village.rs"]
 mod village;

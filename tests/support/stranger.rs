@@ -26,7 +26,7 @@ use schema::session::frame::{SessionFrame, Unit, Units};
 use schema::session::ledger::{Attachments, LedgerEffect, LedgerFrame, LedgerSession, Taken};
 use schema::session::{Documents, Effect, Input, Session, Supply, Wanted};
 use schema::sync_message::SyncMessage;
-use schema::{DeviceId, DocumentId, GroupId, OpId, codec, hello};
+use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, codec, hello};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What a Group frame carries, as `actors/src/node/gate.rs` has it.
@@ -134,13 +134,29 @@ pub(crate) struct Shelf {
     pub(crate) authors: Vec<(DeviceId, OpId)>,
     /// What came, in order.
     pub(crate) units: Vec<Unit>,
+    /// The membership by which it says that it judges.
+    pub(crate) state: [u8; 32],
 }
 
 impl Shelf {
+    /// An empty shelf of whoever writes in the name of one author.
+    pub(crate) fn of(device: DeviceId, grant: OpId) -> Self {
+        Self { authors: vec![(device, grant)], ..Self::default() }
+    }
+
     /// Puts a unit of this peer's own on the shelf.
     pub(crate) fn offer(&mut self, unit: Unit) {
         self.note(&unit);
         self.own.insert(unit.document, unit);
+    }
+
+    /// Puts a unit on the shelf that perhaps nobody can read, under a mark that nobody has.
+    pub(crate) fn offer_blind(&mut self, unit: Unit) {
+        let document = unit.document;
+        let mark = Mark { replica: ReplicaId(document.0), seq: 1, change: ChangeHash(document.0) };
+        self.digest.set(document, &[mark]);
+        self.marks.insert(document, vec![mark]);
+        self.own.insert(document, unit);
     }
 
     fn note(&mut self, unit: &Unit) {
@@ -163,7 +179,7 @@ impl Documents for Shelf {
     }
 
     fn state(&mut self) -> [u8; 32] {
-        [0; 32]
+        self.state
     }
 
     fn page(&mut self, after: Option<DocumentId>, count: usize) -> Result<Page, Infallible> {
