@@ -347,6 +347,9 @@ async fn an_admin_shuts_out_the_device_of_another_and_what_it_wrote_stays() {
     assert_eq!(above.kind(), ErrorKind::NotAllowed);
 
     group(&ben, club).revoke_device(user, lost).await.unwrap();
+    let is_out =
+        || group(&ada, club).members().iter().all(|member| member.devices.iter().all(|it| it.device != lost));
+    until(&net, "ada has heard", is_out).await;
     write(&ada, club, "after").await;
     until(&net, "ben has what ada wrote", || has(&ben, club, 3)).await;
     net.sleep(A_WHILE).await;

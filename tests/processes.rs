@@ -1,4 +1,5 @@
-//! Two real processes: one is killed in the middle of an import and loses nothing; commands work beside a node.
+//! Real processes: one is killed in the middle of an import and loses nothing, another is removed in the middle of one
+//! and gets nothing more; commands work beside a node.
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -8,6 +9,7 @@ mod process;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use process::{Home, Process, until};
 use serde_json::Value;
@@ -136,4 +138,39 @@ fn two_processes_follow_each_other_and_one_that_was_away_catches_up() {
     assert_eq!(synced["with"].as_array().unwrap().len(), 1);
     assert_eq!(ben.run(&["get", "tasks", "basil"]).ok(), "{\"done\":true}\n");
     assert_eq!(ada.export(), ben.export());
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the second is one of real time")]
+fn a_member_who_is_removed_while_connected_loses_the_session_within_a_second_and_receives_nothing_more() {
+    let (ada, ben, mia) = (Home::with_group("Garden"), Home::empty(), Home::empty());
+    let (_ada, address) = ada.serve(&[]);
+    let serving: Vec<Process> = [&ben, &mia]
+        .map(|home| {
+            let ticket = ada.run(&["group", "invite"]).ok();
+            home.run(&["join", ticket.trim(), "--wait", "--timeout", "60s"]).ok();
+            home.serve(&["--connect", &address, "--log-format", "json"]).0
+        })
+        .into();
+    let mia_is = mia.run(&["--json", "whoami"]).json()["user"].as_str().unwrap().to_owned();
+    let (mut import, _) = import_begun(&ada);
+    until("mia is receiving", || !mia.export().is_empty());
+    serving[1].skip_log();
+
+    ada.run(&["group", "remove", &mia_is]).ok();
+    let removed = Instant::now();
+    let lost: Value = serde_json::from_str(&serving[1].logged("session lost")).unwrap();
+    assert!(removed.elapsed() < Duration::from_secs(1), "{lost}");
+    let peers =
+        |home: &Home| home.run(&["--json", "status"]).json()["groups"][0]["peers"].as_array().unwrap().len();
+    until("ben has heard too", || peers(&mia) == 0);
+    let before = keys(&mia.export());
+    import.input().write_all(&airports(ROWS).as_bytes()[airports(ROWS_FED).len()..]).unwrap();
+    import.end().ok();
+
+    until("the others have every row", || {
+        keys(&ben.export()) == first_keys(ROWS) && ada.export() == ben.export()
+    });
+    assert!(before.len() < ROWS);
+    assert_eq!(keys(&mia.export()), before, "she never gets another row");
 }

@@ -112,7 +112,11 @@ async fn p9_of_a_fork_everybody_takes_the_branch_that_the_cut_names_also_who_has
     }
     let [left, right] = shown.try_into().unwrap();
     for (name, unit) in [("ada", left), ("cid", right)] {
-        village.net.network().partition(&[&[name, "stranger"], &["ben"], &[if name == "ada" { "cid" } else { "ada" }]]);
+        village.net.network().partition(&[
+            &[name, "stranger"],
+            &["ben"],
+            &[if name == "ada" { "cid" } else { "ada" }],
+        ]);
         village.eve_offers(name, author, vec![unit]).await;
     }
     village.part(&[]);
@@ -140,11 +144,17 @@ async fn scenario_16_a_writers_revocation_of_a_device_with_a_cut_is_refused_at_t
     let mut eve = Member::greet(stranger, village.id).await;
     eve.talk().await;
     let body = |cut| Body::RevokeDevice { user: identity(EVE).user(), device: author.device, cut };
-    let bomb = Op { body: body(Some(ManifestRef { root: root(&[]), entries: 0 })), ..eve.ledger.draft(identity(EVE).user(), By::User, body(None)).unwrap() };
+    let bomb = Op {
+        body: body(Some(ManifestRef { root: root(&[]), entries: 0 })),
+        ..eve.ledger.draft(identity(EVE).user(), By::User, body(None)).unwrap()
+    };
     let user = SigningKey::from_seed(schema::id::hash("user", &[&[EVE]]));
     let bomb = Signed::sign(bomb, &user).envelope().clone();
     let why = eve.ledger.admit(bomb.clone()).unwrap_err();
-    assert!(matches!(why, OpRefusal::Invalid { why: Invalid::Cut { needed: false, clause: 4 }, .. }), "{why:?}");
+    assert!(
+        matches!(why, OpRefusal::Invalid { why: Invalid::Cut { needed: false, clause: 4 }, .. }),
+        "{why:?}"
+    );
     let (certificates, revocations, records) = (Vec::new(), Vec::new(), Vec::new());
     let push = LedgerFrame::Push { ops: vec![bomb], certificates, revocations, records, last: false };
     eve.say(GroupFrame::Ledger(push)).await;
@@ -171,7 +181,8 @@ async fn scenario_17_a_reader_writes_neither_under_their_own_grant_nor_under_ano
         let refused = village.eve_offers("ada", author, vec![village.unit(key, author, row)]).await;
         let (document, why) = refused.last().unwrap();
         assert_eq!(*document, village.document(key));
-        let expected = if grant == own { Refusal::NotAllowed { author } } else { Refusal::UnknownAuthor { author } };
+        let expected =
+            if grant == own { Refusal::NotAllowed { author } } else { Refusal::UnknownAuthor { author } };
         assert_eq!(*why, expected, "under {grant}");
     }
 
@@ -200,7 +211,8 @@ async fn scenario_18_what_somebody_signed_for_one_row_is_worth_nothing_in_anothe
     shelf.offer(rope);
     village.eve_meets("ada", village.id, shelf).await;
     let refused = village.group("ada").status().await.unwrap().refusals;
-    assert_eq!(refused, [(village.document("rope"), Refusal::Unvouched)]);
+    let is_it = |refused: &(DocumentId, Refusal)| *refused == (village.document("rope"), Refusal::Unvouched);
+    assert!(!refused.is_empty() && refused.iter().all(is_it), "{refused:?}");
     let mut shelf = Shelf::of(author.0, author.1);
     shelf.offer(Unit { document: DocumentId::of(club.id(), "tasks", "basil"), ..signed.clone() });
     village.eve_meets("ada", club.id(), shelf).await;
@@ -221,7 +233,7 @@ fn first(replica: ReplicaId) -> Raw {
 
 const MISSING: ChangeHash = ChangeHash([0xee; 32]);
 
-const BAITS: [Bait; 7] = [
+const BAITS: [Bait; 8] = [
     (
         "a first change that is the second",
         |replica| vec![Raw::puts(replica, 2, 1, Vec::new(), 2).chunk()],
@@ -233,17 +245,22 @@ const BAITS: [Bait; 7] = [
             let first = first(replica);
             vec![first.chunk(), Raw::puts(replica, 3, 3, vec![first.hash()], 2).chunk()]
         },
-        |refusal| matches!(refusal, Refusal::SequenceGap { expected: 2, got: 3 } | Refusal::Unvouched),
+        |refusal| matches!(refusal, Refusal::SequenceGap { expected: 2, got: 3 }),
     ),
     (
         "counters that are used up",
         |replica| vec![Raw::puts(replica, 1, (1 << 32) - 2, Vec::new(), 2).chunk()],
-        |refusal| matches!(refusal, Refusal::Unreadable { .. }),
+        |refusal| matches!(refusal, Refusal::Unreadable { what } if what.contains("largest op")),
+    ),
+    (
+        "counters that leave some out",
+        |replica| vec![Raw::puts(replica, 1, 77, Vec::new(), 2).chunk()],
+        |refusal| matches!(refusal, Refusal::StartOp { expected: 1, got: 77 }),
     ),
     (
         "a change that forgets the one before it",
         |replica| vec![first(replica).chunk(), Raw::puts(replica, 2, 3, Vec::new(), 2).chunk()],
-        |refusal| matches!(refusal, Refusal::PreviousNotDirect | Refusal::StartOp { .. } | Refusal::Unvouched),
+        |refusal| matches!(refusal, Refusal::PreviousNotDirect),
     ),
     (
         "a hundred thousand dependencies",
@@ -255,13 +272,13 @@ const BAITS: [Bait; 7] = [
             };
             vec![Raw { deps: (0..100_000).map(dep).collect(), ..first(replica) }.chunk()]
         },
-        |refusal| matches!(refusal, Refusal::Dependencies { .. } | Refusal::Unreadable { .. }),
+        |refusal| matches!(refusal, Refusal::Unreadable { what } if what.contains("dependencies")),
     ),
     (
         "a change that would unfold for ever",
         // Compressed chunks are not read at all, however little they hold.
         |_| vec![chunk(2, &[0x55; 64])],
-        |refusal| matches!(refusal, Refusal::Unreadable { .. }),
+        |refusal| matches!(refusal, Refusal::Unreadable { what } if what.contains("compressed")),
     ),
     (
         "a change upon one that is not there",
@@ -284,8 +301,10 @@ async fn scenario_20_each_bait_is_refused_by_the_check_that_is_for_it_and_nobody
         village.eve_meets("ada", village.id, shelf).await;
         let refused = village.group("ada").status().await.unwrap().refusals;
         let of_this: Vec<_> = refused.iter().filter(|(id, _)| *id == village.document(&key)).collect();
-        eprintln!("{what}: {of_this:?}");
-        assert!(of_this.iter().any(|(_, refusal)| is_it(refusal)), "{what}: {of_this:?}");
+        assert!(
+            !of_this.is_empty() && of_this.iter().all(|(_, refusal)| is_it(refusal)),
+            "{what}: {of_this:?}"
+        );
         village.writes("ada", "basil", what).await;
     }
 

@@ -169,6 +169,25 @@ impl Process {
         }
     }
 
+    /// The next line of its log that says this.
+    #[track_caller]
+    pub(crate) fn logged(&self, what: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let left = DEADLINE.saturating_sub(begun.elapsed());
+            let line =
+                self.error.recv_timeout(left).unwrap_or_else(|error| panic!("no {what} in the log: {error}"));
+            if line.contains(what) {
+                return line;
+            }
+        }
+    }
+
+    /// Skips what it has logged already.
+    pub(crate) fn skip_log(&self) {
+        self.error.try_iter().for_each(drop);
+    }
+
     /// A line that it has printed already.
     pub(crate) fn try_line(&self) -> Option<String> {
         self.out.try_recv().ok()

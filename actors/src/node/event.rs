@@ -88,6 +88,14 @@ pub enum Event {
         /// Why, for people.
         reason: String,
     },
+    /// A group is no longer spoken of with a device: the link ended, or one side is not a member any more, which the
+    /// other is not told.
+    SessionLost {
+        /// Which group.
+        group: GroupId,
+        /// With which device.
+        device: DeviceId,
+    },
     /// A group failed too often and is out of service until the node is opened again.
     GroupFailed {
         /// Which group.

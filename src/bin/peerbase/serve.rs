@@ -178,6 +178,9 @@ fn tell(event: &Event) {
             tracing::info!(user = user.short(), device = device.short(), "connected")
         }
         Event::PeerDown { device, reason } => tracing::info!(device = device.short(), reason, "disconnected"),
+        Event::SessionLost { group, device } => {
+            tracing::info!(group = group.short(), device = device.short(), "session lost")
+        }
         Event::Joined { group, role } => tracing::info!(group = group.short(), ?role, "joined"),
         Event::RoleChanged { group, user, role } => {
             tracing::info!(group = group.short(), user = user.short(), ?role, "role changed");

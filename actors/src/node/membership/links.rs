@@ -130,6 +130,9 @@ impl Links {
             self.close_session(announced.group, link);
         }
         let (device, reason) = (state.link.peer().device, reason.to_owned());
+        for group in state.open.keys().copied() {
+            let _ = self.arguments.events.send(Event::SessionLost { group, device });
+        }
         let _ = self.arguments.events.send(Event::PeerDown { device, reason });
     }
 
@@ -240,7 +243,8 @@ impl Links {
         }
     }
 
-    /// Closes the gate of everyone whom the ledger no longer admits.
+    /// Closes the gate of everyone whom the ledger no longer admits. Who had the group open hears a farewell without a
+    /// reason (authority 3.9), or would go on waiting for us: what else is shared begins anew on another link.
     pub(super) fn close_gates(&mut self, group: GroupId, entry: &Entry) {
         let roster = entry.ledger.roster();
         let we_are_in = roster.role(self.arguments.device.user()) != Role::None;
@@ -250,7 +254,11 @@ impl Links {
             // A ledger that is too old to count is still good enough to shut somebody out.
             let removed = roster.grant(peer.user).is_some() && !roster.may_read(peer.user, peer.device);
             if removed || !admitted && !entry.is_pending(self.user()) {
+                let was_open = self.links[&link].open.contains_key(&group);
                 self.close(link, group);
+                if removed && was_open {
+                    self.links[&link].link.close(ByeReason::NotAuthorized);
+                }
             }
         }
     }
@@ -454,7 +462,10 @@ impl Links {
             announced.gate.close();
             announced.group = GroupId([0; 32]);
         }
-        state.open.remove(&group);
+        if state.open.remove(&group).is_some() {
+            let device = state.link.peer().device;
+            let _ = self.arguments.events.send(Event::SessionLost { group, device });
+        }
         self.close_session(group, link);
     }
 
