@@ -5,6 +5,8 @@
 //! tip or the tip's signature is verified, admission judges the change, the index learns it, and the tip is stored with
 //! it. Both leave out the group's actor with its queue, the digest, the index of who wrote what, and sessions.
 
+#![allow(clippy::disallowed_methods, reason = "a bench measures by the clock on the wall")]
+
 use std::time::{Duration, Instant};
 
 use actors::edit::RowEdit;

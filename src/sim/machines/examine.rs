@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::admission::Index;
+use schema::admission::{Bound, Index};
 use schema::{ChangeHash, DocumentId, OpId, ReplicaId};
 
 use super::World;
@@ -216,13 +216,16 @@ impl World {
         for cut in roster.cuts(user, device, grant) {
             let said = |op: &OpId| self.said[op];
             let last = cut.amnesties.iter().map(|(op, _)| said(op)).chain([said(&cut.revocation)]).max();
-            let pages = &self.peers[peer].store.pages;
-            let manifests = cut.manifest.iter().chain(cut.amnesties.iter().map(|(_, manifest)| manifest));
-            let ends = manifests.filter_map(|manifest| pages.entry(manifest, &made.author, made.document));
-            let through = ends.map(|end| end.seq).max().unwrap_or(0);
-            if Some(made.at) > last || made.header.seq > through {
+            if Some(made.at) > last {
                 return Err(Broken::BeyondCut { peer, change, revocation: cut.revocation });
             }
+        }
+        let (Ok(bounds), _) = self.peers[peer].store.bounds(&made.author, made.document) else {
+            return Err(Broken::NotAllowed { peer, change });
+        };
+        let is_beyond = |bound: &&Bound| bound.end.is_none_or(|(seq, _)| made.header.seq > seq);
+        if let Some(Bound { revocation, .. }) = bounds.iter().find(is_beyond) {
+            return Err(Broken::BeyondCut { peer, change, revocation: *revocation });
         }
         Ok(())
     }
