@@ -21,6 +21,8 @@ mod stranger;
 mod support;
 #[path = "support/village.rs"]
 mod village;
+#[path = "revocation/whatever.rs"]
+mod whatever;
 
 use peerbase::Role::{Admin, None as Out, Reader, Writer};
 use village::Village;
@@ -76,6 +78,25 @@ async fn p3_what_is_written_after_a_removal_is_taken_from_the_uninformed_once_th
 
     village.meet().await;
     village.have(&["ada", "ben", "cid"], [("basil", "water it")]);
+    village.ends().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_who_is_made_a_reader_reads_on_and_has_nothing_beyond_the_cut_either() {
+    let mut village = Village::of(103, [("ben", Admin), ("cid", Writer), ("mia", Writer)]).await;
+    village.writes("mia", "basil", "water it").await;
+    village.meet().await;
+
+    village.part(&[&["ada", "ben"], &["cid", "mia"]]);
+    village.says("ben", "mia", Reader).await;
+    village.writes("mia", "basil", "drown it").await;
+    village.writes("mia", "rope", "buy it").await;
+    village.writes("ben", "soap", "make it").await;
+    village.settle().await;
+
+    village.meet().await;
+    village.have(&["ada", "ben", "cid", "mia"], [("basil", "water it"), ("soap", "make it")]);
+    assert_eq!((village.kept("mia").await, village.kept("cid").await), (2, 2));
     village.ends().await;
 }
 

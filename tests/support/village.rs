@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use peerbase::sim::{Net, Peer};
-use peerbase::{Group, GroupId, OpId, Role, UserId};
+use peerbase::{Group, GroupId, OpId, Role, UserId, WriteError};
 
 use super::support::{group, task, tasks};
 
@@ -26,7 +26,7 @@ pub(crate) fn rows<const N: usize>(rows: [(&str, &str); N]) -> BTreeMap<String, 
 }
 
 /// Another world for each `SEED` in the environment.
-fn seeded(seed: u64) -> u64 {
+pub(crate) fn seeded(seed: u64) -> u64 {
     let other = std::env::var("SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
     seed + 1_000 * other.unwrap_or(0)
 }
@@ -85,6 +85,10 @@ impl Village {
 
     pub(crate) async fn writes(&self, name: &str, key: &str, title: &str) {
         tasks(&self.people[name], self.id).put(key, &task(title)).await.unwrap();
+    }
+
+    pub(crate) async fn tries_to_write(&self, name: &str, key: &str, title: &str) -> Result<(), WriteError> {
+        tasks(&self.people[name], self.id).put(key, &task(title)).await.map(|_| ())
     }
 
     /// Key and title of every row.
