@@ -257,7 +257,9 @@ impl Links {
                 let was_open = self.links[&link].open.contains_key(&group);
                 self.close(link, group);
                 if removed && was_open {
-                    self.links[&link].link.close(ByeReason::NotAuthorized);
+                    let state = &self.links[&link];
+                    let shares_more = !state.open.is_empty() && !roster.is_withdrawn(peer.user, peer.device);
+                    state.link.close(if shares_more { ByeReason::Renew } else { ByeReason::NotAuthorized });
                 }
             }
         }
