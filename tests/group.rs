@@ -320,7 +320,7 @@ async fn whoever_asks_or_adds_dials_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removed_members_link_ends_unless_another_group_is_shared() {
+async fn a_removed_members_link_ends_and_comes_back_where_another_group_is_shared() {
     for shared in [true, false] {
         let mut net = Net::seeded(15).latency_ms(5..40);
         let [ada, ben] = net.nodes(["ada", "ben"]).await;
@@ -336,8 +336,12 @@ async fn a_removed_members_link_ends_unless_another_group_is_shared() {
         group(&ada, home).add_member(ben.node().user_id(), Role::None).await.unwrap();
         net.sleep(Duration::from_secs(30)).await;
 
-        let gone = heard(&mut events).iter().any(|event| matches!(event, Event::PeerDown { .. }));
-        assert_eq!(gone, !shared, "another group: {shared}");
+        let heard = heard(&mut events);
+        let links =
+            heard.iter().filter(|event| matches!(event, Event::PeerUp { .. } | Event::PeerDown { .. }));
+        let links: Vec<_> = links.collect();
+        assert!(matches!(links.first(), Some(Event::PeerDown { .. })), "{links:?}");
+        assert_eq!(matches!(links.last(), Some(Event::PeerUp { .. })), shared, "another group: {shared}");
         net.close().await;
     }
 }
@@ -411,7 +415,7 @@ async fn what_is_no_group_is_refused() {
 async fn a_node_tells_who_comes_and_goes() {
     let mut net = Net::seeded(9).latency_ms(5..40);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
-    net.group("home", &[&ada, &ben]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
     let mut events = ada.node().events();
     let (user, device) = (ben.node().user_id(), ben.node().device_id());
 
@@ -422,7 +426,9 @@ async fn a_node_tells_who_comes_and_goes() {
     net.sleep(A_WHILE).await;
     let up = heard(&mut events);
 
-    assert!(matches!(&down[..], [Event::PeerDown { device: gone, .. }] if *gone == device), "{down:?}");
+    let (lost, gone) = (Event::SessionLost { group: home, device }, &down[1..]);
+    assert_eq!(down[0], lost);
+    assert!(matches!(gone, [Event::PeerDown { device: gone, .. }] if *gone == device), "{down:?}");
     assert_eq!(up, [Event::PeerUp { user, device }]);
     net.close().await;
 }
