@@ -341,7 +341,7 @@ async fn a_removed_members_link_ends_and_comes_back_where_another_group_is_share
             heard.iter().filter(|event| matches!(event, Event::PeerUp { .. } | Event::PeerDown { .. }));
         let links: Vec<_> = links.collect();
         assert!(matches!(links.first(), Some(Event::PeerDown { .. })), "{links:?}");
-        assert_eq!(matches!(links.last(), Some(Event::PeerUp { .. })), shared, "another group: {shared}");
+        assert_eq!(matches!(links.last(), Some(Event::PeerUp { .. })), shared, "{shared}: {links:?}");
         net.close().await;
     }
 }
