@@ -337,11 +337,10 @@ async fn a_removed_members_link_ends_and_comes_back_where_another_group_is_share
         net.sleep(Duration::from_secs(30)).await;
 
         let heard = heard(&mut events);
-        let links =
-            heard.iter().filter(|event| matches!(event, Event::PeerUp { .. } | Event::PeerDown { .. }));
-        let links: Vec<_> = links.collect();
-        assert!(matches!(links.first(), Some(Event::PeerDown { .. })), "{links:?}");
-        assert_eq!(matches!(links.last(), Some(Event::PeerUp { .. })), shared, "{shared}: {links:?}");
+        let ends = heard.iter().filter(|event| matches!(event, Event::PeerDown { .. })).count();
+        assert!(ends > 0, "the removed would go on waiting");
+        // Who shares nothing any more is let go each time that it comes.
+        assert_eq!(ends == 1, shared, "another group: {shared}, {heard:?}");
         net.close().await;
     }
 }
