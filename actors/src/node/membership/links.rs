@@ -243,8 +243,8 @@ impl Links {
         }
     }
 
-    /// Closes the gate of everyone whom the ledger no longer admits. Who shares nothing else hears a farewell that gives no
-    /// reason (authority 3.9), and need not wait until they are let go as a stranger.
+    /// Closes the gate of everyone whom the ledger no longer admits. Who had the group open hears a farewell without a
+    /// reason (authority 3.9), or would go on waiting for us: what else is shared begins anew on another link.
     pub(super) fn close_gates(&mut self, group: GroupId, entry: &Entry) {
         let roster = entry.ledger.roster();
         let we_are_in = roster.role(self.arguments.device.user()) != Role::None;
@@ -256,9 +256,10 @@ impl Links {
             if removed || !admitted && !entry.is_pending(self.user()) {
                 let was_open = self.links[&link].open.contains_key(&group);
                 self.close(link, group);
-                let state = &self.links[&link];
-                if removed && was_open && state.open.is_empty() {
-                    state.link.close(ByeReason::NotAuthorized);
+                if removed && was_open {
+                    let state = &self.links[&link];
+                    let shares_more = !state.open.is_empty() && !roster.is_withdrawn(peer.user, peer.device);
+                    state.link.close(if shares_more { ByeReason::Renew } else { ByeReason::NotAuthorized });
                 }
             }
         }
