@@ -9,7 +9,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for step in bytes.chunks_exact(2).take(200) {
         let (one, other) = (usize::from(step[1] % 3), usize::from(step[1] / 3 % 3));
         match step[0] % 8 {
-            0..=3 => world.write(one, &(step[1] % 5).to_string()),
+            0..=3 => assert!(world.write(one, &(step[1] % 5).to_string()), "everybody may write"),
             4 => world.cut(one, other),
             5 => world.link(one, other),
             _ => world.run(u64::from(step[1] % 16)),
