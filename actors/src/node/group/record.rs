@@ -46,8 +46,7 @@ pub(crate) struct ReplicaRecord {
     pub(crate) is_head: bool,
     /// Bytes of the chain behind its last checkpoint.
     open_bytes: u64,
-    /// Checkpoints, those before the newest, then the newest; its `seq` is the replica's. It alone was verified when it
-    /// came.
+    /// Checkpoints, those before the newest, then the newest; its `seq` is the replica's.
     pub(crate) tips: Vec<TipRecord>,
 }
 

@@ -91,7 +91,9 @@ impl Attach {
             return Err(SessionFault::Unexpected { what: "a list of pages that nobody asked for" }.into());
         }
         (self.list, self.since) = (None, now);
-        let fetch = self.fetch.as_mut().expect("a list is asked for while it is fetched for");
+        let Some(fetch) = &mut self.fetch else {
+            return Err(SessionFault::Unexpected { what: "a list of pages that nobody waits for" }.into());
+        };
         match fetch.list(pages) {
             Ok(true) => {
                 effects.push(LedgerEffect::KeepList { root, pages: fetch.pages().to_vec() });
@@ -127,9 +129,13 @@ impl Attach {
     pub(super) fn lacks<E>(&mut self, now: Timestamp, name: [u8; 32]) -> Result<(), StepError<E>> {
         let is_list = self.list == Some(name);
         let page = self.pages.iter().position(|owed| *owed == name);
+        // A name may be that of an owed page and of the list: then both are answered.
+        if is_list {
+            self.list = None;
+        }
         match page {
             Some(at) => drop(self.pages.swap_remove(at)),
-            None if is_list => self.list = None,
+            None if is_list => {}
             None => {
                 return Err(SessionFault::Unexpected { what: "no page where none was asked for" }.into());
             }

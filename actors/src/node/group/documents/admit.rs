@@ -77,6 +77,8 @@ impl Documents {
             return Ok(refusal.map_or(Ok(()), Err));
         }
 
+        // What is kept is shown to others, who take it for our word.
+        known.verify_older(self.group, id);
         let document = self.cache.get(&id).expect("just loaded");
         let taken = document.take(id, &known, &verdict, (&mut self.authors, &self.roster), outcome);
         let (row, spilled) = match taken {
