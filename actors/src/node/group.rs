@@ -264,6 +264,7 @@ impl State {
         result?;
         let Some(unstored) = self.unstored.remove(&number) else { return Ok(()) };
         self.documents.unpin(&unstored.moved, number);
+        self.expire();
         self.publish_root();
         if !unstored.rows.is_empty() {
             if self.arguments.personal {
@@ -287,6 +288,17 @@ impl State {
         Ok(())
     }
 
+    /// What was kept for too long goes: not at the start, when the clock may not be set yet, but once something is
+    /// written.
+    fn expire(&mut self) {
+        let mut outcome = Outcome::default();
+        self.documents.expire(&mut outcome);
+        if !outcome.batch.is_empty() {
+            let (store, durability) = (&self.arguments.store, self.arguments.durability);
+            store.submit(self.handle.space(), outcome.batch, durability, |_| ());
+        }
+    }
+
     /// What was judged under another membership when the node ended is judged anew before anybody reads it.
     async fn rejudge_all(&mut self) -> Result<(), ActorProcessingErr> {
         if !self.documents.is_rejudging() {
@@ -296,10 +308,9 @@ impl State {
             let mut outcome = Outcome::default();
             self.documents.rejudge_some(&mut outcome)?;
             self.remember(&outcome.fell);
-            if !outcome.batch.is_empty() {
-                self.arguments.store.write(self.handle.space(), outcome.batch).await?;
-            }
-            self.documents.unpin(&[], 0);
+            self.documents.pin(&outcome.moved, 0);
+            self.arguments.store.write(self.handle.space(), outcome.batch).await?;
+            self.documents.unpin(&outcome.moved, 0);
         }
         self.tell_rejudged();
         Ok(())

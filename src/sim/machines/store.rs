@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use schema::admission::{Bound, Index, Refusal, Verdict, vet};
+use schema::admission::{Bound, Index, Refusal, Verdict, vet, vet_anew};
 use schema::change::ChangeHeader;
 use schema::digest::{Digest, Mark};
 use schema::ledger::Roster;
@@ -168,9 +168,9 @@ impl Store {
 
         let before = self.marks_of(document);
         let verdict = self.judge(document, &mut came, false);
-        // What was kept may stand upon what has just come.
-        let is_kept = !verdict.accepted.is_empty() && !self.documents[&document].kept.headers.is_empty();
-        if is_kept || !verdict.decided.is_empty() {
+        let kept = &self.documents[&document].kept;
+        let is_awaited = verdict.accepted.iter().any(|place| kept.may_need(&came.headers[*place]));
+        if is_awaited || !verdict.decided.is_empty() {
             return self.rejudge(document, came, outcome);
         }
         let refusal = verdict.refused.first().map(|(_, refusal)| refusal.clone());
@@ -205,10 +205,11 @@ impl Store {
             }
         }
         let tips: Vec<_> = known.all_tips().map(|tip| tip.trust_stored(self.group, document)).collect();
-        let nothing = Index::new();
-        let index = self.documents.get(&document).map_or(&nothing, |held| &held.index);
-        let index = if anew { &nothing } else { index };
-        vet(index, &known.headers, &tips, |author| accepts[author].clone())
+        let accept = |author: &Author| accepts[author].clone();
+        match self.documents.get(&document).filter(|_| !anew) {
+            Some(held) => vet(&held.index, &known.headers, &tips, accept),
+            None => vet_anew(&known.headers, &tips, accept),
+        }
     }
 
     /// C8: how far what `author` wrote to `document` is accepted; and what the cuts have of the end of that chain.
@@ -268,6 +269,11 @@ impl Store {
 impl Known {
     pub(super) fn all_tips(&self) -> impl Iterator<Item = &Tip> {
         self.tips.values().flat_map(BTreeMap::values).flatten()
+    }
+
+    /// Whether a change that was just accepted may bring something of this back, or is part of it.
+    fn may_need(&self, change: &ChangeHeader) -> bool {
+        self.headers.iter().any(|kept| kept.replica == change.replica || kept.deps.contains(&change.hash))
     }
 
     /// The tip over a change itself.

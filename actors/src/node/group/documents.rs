@@ -6,10 +6,13 @@
 
 mod admit;
 mod commit;
+mod known;
 mod load;
 mod rejudge;
 mod snapshots;
 mod supply;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
