@@ -31,7 +31,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
-use self::documents::{CommitError, Documents, Outcome, Revision, RowEvent, RowWrite};
+use self::documents::{CommitError, Documents, Outcome, Revision, RowEvent, RowWrite, Snapshot};
 
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
@@ -58,6 +58,8 @@ enum Message {
     Commit { writes: Vec<RowWrite>, reply: RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>> },
     /// List the revisions of a row.
     History { table: String, key: String, reply: RpcReplyPort<Result<Vec<Revision>, StoreError>> },
+    /// Say what is kept of a document though it is not accepted any more.
+    Kept { document: DocumentId, reply: RpcReplyPort<Option<Snapshot>> },
     /// Describe the group.
     Status(RpcReplyPort<GroupStatus>),
     /// The batch of this number is durable, or failed.
@@ -345,7 +347,7 @@ impl State {
             quarantined: self.documents.quarantined().iter().map(|(id, what)| (*id, what.clone())).collect(),
             refusals: self.refusals.clone(),
             rejudging: self.documents.is_rejudging().then(|| self.documents.rejudged()),
-            snapshots: self.documents.snapshots(),
+            kept: self.documents.kept(),
         }
     }
 
@@ -427,6 +429,9 @@ impl Actor for Group {
         match message {
             Message::Commit { writes, reply } => state.commit(&myself, &writes, reply)?,
             Message::History { table, key, reply } => answer(reply, state.documents.history(&table, &key)),
+            Message::Kept { document, reply } => {
+                answer(reply, state.documents.kept_of(&document).cloned());
+            }
             Message::Status(reply) => answer(reply, state.status()),
             Message::Stored { number, result } => state.stored(&myself, number, result)?,
             Message::Roster(roster) => state.rejudge(&myself, roster)?,

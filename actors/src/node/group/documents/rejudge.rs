@@ -15,7 +15,7 @@ use schema::tip::Author;
 use schema::{ChangeHash, DocumentId, ReplicaId};
 
 use super::known::Known;
-use super::snapshots::Snapshot;
+use super::snapshots::{Kept, Snapshot};
 use super::{Documents, Outcome, author_record};
 use crate::node::keys;
 use crate::node::store::StoreError;
@@ -223,9 +223,14 @@ impl Documents {
         Ok(marks)
     }
 
-    /// What is kept though it is not accepted any more.
-    pub(crate) fn snapshots(&self) -> Vec<(DocumentId, Snapshot)> {
-        self.snapshots.iter().map(|(document, snapshot)| (document, snapshot.clone())).collect()
+    /// How much is kept though it is not accepted any more.
+    pub(crate) fn kept(&self) -> Kept {
+        self.snapshots.sum()
+    }
+
+    /// What is kept of one document.
+    pub(crate) fn kept_of(&self, document: &DocumentId) -> Option<&Snapshot> {
+        self.snapshots.get(document)
     }
 
     /// Lets go what was kept for too long.

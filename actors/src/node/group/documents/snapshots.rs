@@ -50,9 +50,22 @@ impl Snapshot {
     }
 }
 
+/// How much is kept of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Of how many documents.
+    pub documents: usize,
+    /// How many changes.
+    pub changes: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Since when the oldest is; `None`: nothing is kept.
+    pub since: Option<Timestamp>,
+}
+
 /// The changes, and what vouches for them.
 #[derive(Encode, Decode)]
-struct Kept {
+struct Contents {
     /// Author number, incarnation, change and tip.
     tips: Vec<(u32, u64, ChangeHash, TipRecord)>,
     changes: Vec<u8>,
@@ -64,6 +77,7 @@ pub(super) struct Snapshots {
     all: BTreeMap<DocumentId, Snapshot>,
     /// The oldest first.
     ages: BTreeSet<(u64, DocumentId)>,
+    changes: u64,
     bytes: u64,
 }
 
@@ -83,8 +97,9 @@ impl Snapshots {
         self.all.get(document)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (DocumentId, &Snapshot)> {
-        self.all.iter().map(|(document, snapshot)| (*document, snapshot))
+    pub(super) fn sum(&self) -> Kept {
+        let since = self.ages.first().map(|(since, _)| Timestamp(*since));
+        Kept { documents: self.all.len(), changes: self.changes, bytes: self.bytes, since }
     }
 
     /// The documents of which something by one of these authors is kept.
@@ -105,7 +120,7 @@ impl Snapshots {
             return Ok(known);
         }
         let kept = match space.get(&keys::kept(document)) {
-            Ok(kept) => kept.and_then(|kept| codec::decode_stored::<Kept>(&kept).ok()),
+            Ok(kept) => kept.and_then(|kept| codec::decode_stored::<Contents>(&kept).ok()),
             Err(StoreError::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };
@@ -144,7 +159,7 @@ impl Snapshots {
             })
             .collect();
         let owners: BTreeSet<u32> = tips.iter().map(|(author, ..)| *author).collect();
-        let kept = Kept { tips, changes: known.bytes.concat() };
+        let kept = Contents { tips, changes: known.bytes.concat() };
         let snapshot = Snapshot {
             table: table.to_owned(),
             key: key.to_owned(),
@@ -173,6 +188,7 @@ impl Snapshots {
     }
 
     fn put(&mut self, document: DocumentId, snapshot: Snapshot) {
+        self.changes += snapshot.changes;
         self.bytes += snapshot.bytes;
         self.ages.insert((snapshot.since, document));
         self.all.insert(document, snapshot);
@@ -180,6 +196,7 @@ impl Snapshots {
 
     fn forget(&mut self, document: DocumentId, batch: &mut Batch) -> Option<Snapshot> {
         let snapshot = self.all.remove(&document)?;
+        self.changes -= snapshot.changes;
         self.bytes -= snapshot.bytes;
         self.ages.remove(&(snapshot.since, document));
         batch.remove(keys::snapshot(document));
