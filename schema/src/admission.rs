@@ -127,6 +127,15 @@ pub enum Refusal {
         /// Which change it is: one of another branch, where it is no later.
         got: u64,
     },
+    /// C1: so many bytes of changes came as one that they could not be sent on with what vouches for them. Who has them
+    /// sends them in parts.
+    #[error("{got} bytes of changes at once where at most {max} are allowed")]
+    TooMuch {
+        /// What they are [charged](crate::limits::charge) with together.
+        got: u64,
+        /// How much is allowed.
+        max: u64,
+    },
     /// The document is not the hash of group, table and key, or these cannot be.
     #[error("document does not belong to its table and key")]
     Misplaced,
@@ -155,6 +164,7 @@ impl Refusal {
             | Self::PreviousNotDirect
             | Self::StartOp { .. }
             | Self::Dependencies { .. }
+            | Self::TooMuch { .. }
             | Self::Misplaced
             | Self::BadTip { .. }
             | Self::Unreadable { .. } => true,

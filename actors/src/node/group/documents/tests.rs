@@ -1,5 +1,7 @@
 //! Documents without an actor: the store gets their batches when a test says so, and peers are a call away.
 
+mod supply;
+
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::{Body, By, Ledger, ManifestRef, Role};
 use schema::session::frame::Units;
