@@ -43,6 +43,9 @@ impl Verdict {
     }
 }
 
+/// Text of a refusal that is kept of a peer, bytes.
+const TEXT_BYTES_MAX: usize = 256;
+
 /// Why a change was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Encode, Decode)]
 #[non_exhaustive]
@@ -157,20 +160,31 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether a peer that judges by the same membership must have refused it too, whatever else it knows.
-    pub fn is_fault(&self) -> bool {
+    /// Whether nobody honest sends it: invalid under any membership, or refused by whoever judges by `same` as we do.
+    pub fn is_fault(&self, same: bool) -> bool {
         match self {
-            Self::NotAllowed { .. }
-            | Self::PreviousNotDirect
+            Self::PreviousNotDirect
             | Self::StartOp { .. }
             | Self::Dependencies { .. }
             | Self::TooMuch { .. }
             | Self::Misplaced
             | Self::BadTip { .. }
             | Self::Unreadable { .. } => true,
-            Self::BeyondCut { seq, got, .. } => got > seq,
+            Self::NotAllowed { .. } => same,
+            Self::BeyondCut { seq, got, .. } => same && got > seq,
             _ => false,
         }
+    }
+
+    /// As much of it as is kept of what a peer says.
+    #[must_use]
+    pub fn shortened(mut self) -> Self {
+        if let Self::Unreadable { what } = &mut self {
+            let end = (0..=TEXT_BYTES_MAX).rev().find(|end| what.is_char_boundary(*end));
+            what.truncate(end.unwrap_or_default().min(what.len()));
+            what.shrink_to_fit();
+        }
+        self
     }
 
     /// Whether the same change may be accepted once more is here: a tip, or another change.

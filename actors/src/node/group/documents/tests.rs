@@ -118,7 +118,7 @@ impl Desk {
         let group = self.documents.group;
         let wanted = |key: &&str| Wanted { document: DocumentId::of(group, "tasks", key), have: Vec::new() };
         let supply = self.documents.supply(keys.iter().map(wanted).collect(), 1 << 20).unwrap();
-        Units { number: 1, authors: supply.authors, units: supply.units }
+        Units { number: 1, state: [0; 32], authors: supply.authors, units: supply.units }
     }
 
     fn hears(&mut self, units: Units) -> Unstored {

@@ -13,6 +13,7 @@ impl Desk {
         let supply = self.documents.supply(vec![Wanted { document, have }], 1).unwrap();
         (!supply.units.is_empty()).then_some(Units {
             number: 1,
+            state: [0; 32],
             authors: supply.authors,
             units: supply.units,
         })
@@ -48,7 +49,7 @@ impl Desk {
         let mut unit = all.unwrap();
         unit.tips.drain(..unit.tips.len() - 1);
         unit.message = SyncMessage { changes, ..SyncMessage::default() }.encode();
-        Units { number: 1, authors, units: vec![unit] }
+        Units { number: 1, state: [0; 32], authors, units: vec![unit] }
     }
 }
 
@@ -72,7 +73,7 @@ async fn what_could_not_be_sent_on_is_refused_by_its_own_name_and_what_is_accept
     let [(_, Refusal::TooMuch { got, max })] = refused.1.refused[..] else {
         panic!("{:?}", refused.1.refused)
     };
-    assert!(got > max && refused.1.refused[0].1.is_fault());
+    assert!(got > max && refused.1.refused[0].1.is_fault(false));
     ben.stores(refused).await;
     let heard = ben.hears(as_much_as_there_may_be);
     assert_eq!(heard.1.refused, []);
