@@ -208,7 +208,7 @@ impl Store {
         let accept = |author: &Author| accepts[author].clone();
         match self.documents.get(&document).filter(|_| !anew) {
             Some(held) => vet(&held.index, &known.headers, &tips, accept),
-            None => vet_anew(&known.headers, &tips, accept),
+            None => vet_anew(&known.headers, &tips, &BTreeMap::new(), accept),
         }
     }
 

@@ -99,3 +99,26 @@ async fn a_row_that_twenty_devices_wrote_in_turns_reaches_a_newcomer_in_parts() 
     assert!(parts >= 5, "{parts}");
     cid.brings(&mut dan, "book").await;
 }
+
+#[tokio::test]
+async fn what_a_removal_left_of_a_long_row_can_be_sent_on_too() {
+    let mut home = Home::new();
+    let [mut ada, mut ben, mut mia] = [ADA, BEN, MIA].map(|person| home.desk(person));
+    for turn in 0..700u64 {
+        mia.documents.incarnation = 1_000 + turn % 20;
+        mia.writes("book", &format!("{turn} {}", "x".repeat(32 << 10))).await;
+        if turn == 500 {
+            mia.brings(&mut ada, "book").await;
+        }
+    }
+    mia.brings(&mut ben, "book").await;
+
+    home.removes(MIA, &ada).await;
+    ben.fetches(&ada).await;
+    ben.rejudges(&home).await;
+    assert_eq!(ben.documents.root(), ada.documents.root());
+    let mut cid = home.desk(CID);
+    cid.fetches(&ada).await;
+    let parts = ben.brings(&mut cid, "book").await;
+    assert!(parts >= 4, "{parts}");
+}
