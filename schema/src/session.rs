@@ -241,7 +241,9 @@ impl Session {
                 }
                 self.received = units.number;
                 // Who sends what there is does not look for more.
-                if let Some(asked) = self.walk.as_mut().and_then(|walk| walk.asked.as_mut()) {
+                if let Some(asked) = self.walk.as_mut().and_then(|walk| walk.asked.as_mut())
+                    && !units.units.is_empty()
+                {
                     *asked = now;
                 }
                 self.applying.insert(units.number, bytes(&units.units));

@@ -288,7 +288,7 @@ fn what_nobody_honest_puts_into_one_frame_is_a_fault() {
     for frame in [
         SessionFrame::Request { documents: heavy(1, MARKS_MAX + 1) },
         SessionFrame::Request { documents: heavy(3, MARKS_MAX) },
-        SessionFrame::Request { documents: heavy(FRAME_MARKS + MARKS_MAX + 2, 0) },
+        SessionFrame::Request { documents: heavy(FRAME_MARKS + 1, 0) },
         SessionFrame::Leaves(Page {
             after: None,
             through: None,

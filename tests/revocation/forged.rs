@@ -304,6 +304,8 @@ async fn scenario_20_each_bait_is_refused_by_the_check_that_is_for_it_and_nobody
         let of_this: Vec<_> = refused.iter().filter(|(id, _)| *id == village.document(&key)).collect();
         assert!(of_this.last().is_some_and(|(_, refusal)| is_it(refusal)), "{what}: {of_this:?}");
         village.writes("ada", "basil", what).await;
+        // Who does so again and again is let go for an hour.
+        village.net.sleep(Duration::from_secs(60 * 60)).await;
     }
 
     village.meet().await;
@@ -317,11 +319,9 @@ async fn scenario_20_each_bait_is_refused_by_the_check_that_is_for_it_and_nobody
 async fn whoever_keeps_sending_what_they_must_refuse_themselves_is_let_go_for_an_hour() {
     let mut village = Village::with_eve(120, [("ben", Writer)], Writer).await;
     let author = village.eve_under(village.grant_of(identity(EVE).user()).await);
-    let eve = village.eve_meets("ada", village.id, Shelf::default()).await;
-    let state = eve.ledger.roster().state_digest();
+    // By whatever membership she says that she judges: no membership allows it.
     let shelf = |unit| {
         let mut shelf = Shelf::of(author.device, author.grant);
-        shelf.state = state;
         shelf.offer(unit);
         shelf
     };
@@ -341,4 +341,30 @@ async fn whoever_keeps_sending_what_they_must_refuse_themselves_is_let_go_for_an
     village.meet().await;
     village.have(&["ada", "ben"], [("basil", "water it")]);
     village.ends().await;
+}
+
+/// Honest peers of different memberships once let each other go when a removal turned out void.
+#[tokio::test(start_paused = true)]
+async fn what_one_membership_refuses_and_another_allows_is_a_fault_only_by_the_same() {
+    for is_same in [false, true] {
+        let mut village = Village::with_eve(121, [("ben", Writer)], Reader).await;
+        village.writes("ada", "basil", "water it").await;
+        let author = village.eve_under(village.grant_of(identity(EVE).user()).await);
+        let eve = village.eve_meets("ada", village.id, Shelf::default()).await;
+        for number in 0..3 {
+            let key = format!("bait {number}");
+            let row = changes(&mut written(village.replica(&key, author), "eat it"));
+            let mut shelf = Shelf::of(author.device, author.grant);
+            shelf.state = if is_same { eve.ledger.roster().state_digest() } else { [0; 32] };
+            shelf.offer(village.unit(&key, author, row));
+            village.eve_meets("ada", village.id, shelf).await;
+        }
+        let refused = village.group("ada").status().await.unwrap().refusals;
+        assert!(refused.iter().all(|(_, refusal)| matches!(refusal, Refusal::NotAllowed { .. })));
+        assert!(refused.len() >= 3, "{refused:?}");
+
+        let eve = village.eve_meets("ada", village.id, Shelf::default()).await;
+        assert_eq!(eve.shelf.units.is_empty(), is_same);
+        village.ends().await;
+    }
 }

@@ -108,7 +108,8 @@ impl SessionFrame {
     /// More than anybody honest puts into one frame, and so more work than one frame may make.
     pub(super) fn excess(&self) -> Option<&'static str> {
         let is_heavy = |documents: &[(DocumentId, Vec<Mark>)]| {
-            documents.iter().any(|(_, marks)| marks.len() > MARKS_MAX)
+            documents.len() > FRAME_MARKS
+                || documents.iter().any(|(_, marks)| marks.len() > MARKS_MAX)
                 || documents.iter().map(weight).sum::<usize>() > FRAME_MARKS + 1 + MARKS_MAX
         };
         match self {

@@ -23,7 +23,7 @@ impl Documents {
     pub(super) fn unit(
         &mut self,
         wanted: &Wanted,
-        authors: &mut Vec<(DeviceId, OpId)>,
+        authors: &mut Named,
     ) -> Result<Option<(Unit, Option<Wanted>)>, StoreError> {
         let id = wanted.document;
         let Some(record) = self.record(id)? else { return Ok(None) };
@@ -74,11 +74,7 @@ impl Documents {
         for (replica, (through, _)) in &newest {
             let record = replicas[replica];
             let author = self.authors.get(record.author).expect("replica ids were derived from it");
-            let author = authors.iter().position(|known| *known == author).unwrap_or_else(|| {
-                authors.push(author);
-                authors.len() - 1
-            });
-            let author = u32::try_from(author).expect("a frame has few authors");
+            let author = authors.place(author);
             let have = have_of(replica);
             for tip in record.tips.iter().filter(|tip| tip.seq > have && tip.seq <= *through) {
                 let (seq, signature) = (tip.seq, tip.signature);
@@ -131,7 +127,7 @@ impl session::Documents for Documents {
     }
 
     fn supply(&mut self, wanted: Vec<Wanted>, bytes: usize) -> Result<Supply, StoreError> {
-        let mut supply = Supply::default();
+        let (mut supply, mut authors) = (Supply::default(), Named::default());
         let mut used = 0;
         for wanted in wanted {
             let waits =
@@ -140,12 +136,29 @@ impl session::Documents for Documents {
                 supply.later.push(wanted);
                 continue;
             }
-            if let Some((unit, rest)) = self.unit(&wanted, &mut supply.authors)? {
+            if let Some((unit, rest)) = self.unit(&wanted, &mut authors)? {
                 used += unit.message.len() + 100 * unit.tips.len();
                 supply.units.push(unit);
                 supply.later.extend(rest);
             }
         }
+        supply.authors = authors.list;
         Ok(supply)
+    }
+}
+
+/// The authors that a frame names.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    pub(super) list: Vec<(DeviceId, OpId)>,
+    places: BTreeMap<(DeviceId, OpId), u32>,
+}
+
+impl Named {
+    fn place(&mut self, author: (DeviceId, OpId)) -> u32 {
+        *self.places.entry(author).or_insert_with(|| {
+            self.list.push(author);
+            u32::try_from(self.list.len() - 1).expect("a frame has few authors")
+        })
     }
 }

@@ -3,6 +3,7 @@
 use schema::limits::{CHANGE_BYTES_MAX, UNIT_BYTES_MAX, charge};
 use schema::sync_message::SyncMessage;
 
+use super::super::supply::Named;
 use super::*;
 
 impl Desk {
@@ -39,7 +40,7 @@ impl Desk {
     fn tells_at_once(&mut self, key: &str) -> Units {
         let document = DocumentId::of(self.documents.group, "tasks", key);
         let mut wanted = Wanted { document, have: Vec::new() };
-        let (mut changes, mut authors, mut all) = (Vec::new(), Vec::new(), None);
+        let (mut changes, mut authors, mut all) = (Vec::new(), Named::default(), None);
         while let Some((unit, rest)) = self.documents.unit(&wanted, &mut authors).unwrap() {
             changes.extend(SyncMessage::decode(&unit.message).unwrap().changes);
             all = Some(unit);
@@ -49,7 +50,7 @@ impl Desk {
         let mut unit = all.unwrap();
         unit.tips.drain(..unit.tips.len() - 1);
         unit.message = SyncMessage { changes, ..SyncMessage::default() }.encode();
-        Units { number: 1, state: [0; 32], authors, units: vec![unit] }
+        Units { number: 1, state: [0; 32], authors: authors.list, units: vec![unit] }
     }
 }
 
