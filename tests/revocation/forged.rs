@@ -10,12 +10,12 @@ use schema::change::ChangeHeader;
 use schema::key::SigningKey;
 use schema::ledger::cut::root;
 use schema::ledger::{Act, Body, By, Invalid, ManifestRef, Op, Refusal as OpRefusal};
-use schema::session::frame::{Unit, UnitTip};
+use schema::session::frame::{SessionFrame, Unit, UnitTip};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::Signed;
 use schema::sync_message::SyncMessage;
 use schema::tip::{Author, Tip};
-use schema::{ChangeHash, DocumentId, GroupId, OpId, ReplicaId};
+use schema::{ChangeHash, DocumentId, GroupId, OpId, ReplicaId, codec};
 
 use super::raw::{Raw, chunk};
 use super::stranger::{GroupFrame, Member, Shelf, Stranger, identity};
@@ -367,4 +367,29 @@ async fn what_one_membership_refuses_and_another_allows_is_a_fault_only_by_the_s
         assert_eq!(eve.shelf.units.is_empty(), is_same);
         village.ends().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_peers_say_that_they_refuse_takes_no_room_from_what_was_refused_here() {
+    let mut village = Village::with_eve(122, [("ben", Writer)], Reader).await;
+    let author = village.eve_under(village.grant_of(identity(EVE).user()).await);
+    let row = changes(&mut written(village.replica("basil", author), "eat it"));
+    let mut shelf = Shelf::of(author.device, author.grant);
+    shelf.offer(village.unit("basil", author, row));
+    let mut eve = village.eve_meets("ada", village.id, shelf).await;
+
+    let why = Refusal::Unreadable { what: "x".repeat(2_000) };
+    let refused = vec![(village.document("rope"), why); 100];
+    let bytes = codec::encode(&SessionFrame::Ack { number: 0, refused });
+    eve.say(GroupFrame::Part { more: false, bytes }).await;
+    eve.talk().await;
+
+    let status = village.group("ada").status().await.unwrap();
+    assert!(status.refusals.iter().any(|(_, refusal)| matches!(refusal, Refusal::NotAllowed { .. })));
+    assert_eq!(status.refused_by_peers.len(), 64);
+    let explained = village.group("ada").explain("tasks", "rope").await.unwrap();
+    assert!(explained.refusals.is_empty());
+    let [Refusal::Unreadable { what }, ..] = &explained.refused_by_peers[..] else { panic!("{explained:?}") };
+    assert_eq!(what.len(), 256);
+    village.ends().await;
 }

@@ -66,6 +66,9 @@ impl Documents {
         }
         changes.truncate(stretch.vouched());
         if changes.is_empty() {
+            if stretch.is_full() {
+                tracing::error!(document = %id, "nothing vouches for a part of it that could be sent");
+            }
             return Ok(None);
         }
         let newest: BTreeMap<_, _> = changes.iter().map(|(h, _)| (h.replica, (h.seq, h.hash))).collect();
