@@ -9,6 +9,7 @@
 
 mod examine;
 mod malice;
+mod mutant;
 mod people;
 mod rejudge;
 mod say;
@@ -29,6 +30,7 @@ use schema::tip::Author;
 use schema::{ChangeHash, DocumentId, OpId};
 
 pub use self::examine::Broken;
+pub use self::mutant::Mutant;
 pub use self::say::Say;
 
 use self::people::{Member, PEOPLE_MAX};
@@ -92,16 +94,16 @@ impl World {
     }
 
     fn of(seed: u64, people: impl Iterator<Item = (usize, bool)>) -> Self {
-        let peer = |(person, lenient): (usize, bool)| {
+        let peer = |(number, (person, lenient)): (usize, (usize, bool))| {
             let member = Member::new(person);
-            let store = Store::new(&member, lenient);
+            let store = Store::new(number, &member, lenient);
             Peer { store, member, sessions: BTreeMap::new(), handed: BTreeMap::new() }
         };
         let mut world = Self {
             random: Random::seeded(seed),
             now: Timestamp::default(),
             count: 0,
-            peers: people.map(peer).collect(),
+            peers: people.enumerate().map(peer).collect(),
             events: BTreeMap::new(),
             arrivals: BTreeMap::new(),
             cables: BTreeMap::new(),
@@ -111,6 +113,13 @@ impl World {
         };
         world.heal();
         world
+    }
+
+    /// The same world, in which every honest peer deviates from the rules like this.
+    pub fn with_mutants(mut self, mutant: Mutant) -> Self {
+        let honest = self.peers.iter_mut().filter(|peer| !peer.store.lenient);
+        honest.for_each(|peer| peer.store.mutant = Some(mutant));
+        self
     }
 
     /// How many peers there are.
@@ -139,17 +148,24 @@ impl World {
         let author = if self.is_malicious(peer) {
             self.malicious_author(peer)
         } else {
+            let Some(grant) = self.grant(peer) else { return false };
             let store = &self.peers[peer].store;
-            let Some(grant) = store.grant() else { return false };
             Author { device: store.device, grant, incarnation: store.incarnation }
         };
-        let store = &mut self.peers[peer].store;
-        let (wanted, hash) = store.write(key, author, content);
-        let header = store.documents[&wanted.document].accepted.headers.last().expect("just written").clone();
-        debug_assert_eq!(header.hash, hash);
+        let written = self.peers[peer].store.write(key, author, content);
+        let Some((wanted, header)) = written else { return false };
         self.register(wanted.document, author, &header, peer);
         self.moved(peer, None, &[wanted]);
         true
+    }
+
+    /// Under which grant an honest peer writes; `None`: it may not.
+    fn grant(&self, peer: usize) -> Option<OpId> {
+        let Peer { store, member, .. } = &self.peers[peer];
+        let grant = store.grant()?;
+        let is_own = |id: &OpId| store.roster.granted(*id).is_some_and(|given| given.user == store.user);
+        let first = || member.ledger.ids().find(is_own);
+        if store.is(Mutant::KeepsGrant) { first() } else { Some(grant) }
     }
 
     /// Links two peers unless they are.

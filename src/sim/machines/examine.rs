@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::admission::{Bound, Index};
+use schema::admission::{Bound, Index, Refusal};
+use schema::change::ChangeHeader;
+use schema::tip::Tip;
 use schema::{ChangeHash, DocumentId, OpId, ReplicaId};
 
 use super::World;
-use super::store::Store;
+use super::store::{CHECKPOINT, Store};
 use super::wire;
 
 /// Which promise does not hold, and where.
@@ -61,7 +63,15 @@ pub enum Broken {
         /// The change.
         change: ChangeHash,
     },
-    /// D5: a dependency is missing, or a chain has a gap or a fork.
+    /// D4: who may write is refused by themselves.
+    #[error("D4: peer {peer} may write, and what it writes is refused: {refusal}")]
+    Silenced {
+        /// Who.
+        peer: usize,
+        /// Why.
+        refusal: Box<Refusal>,
+    },
+    /// D5: a dependency is missing, a chain has a gap or a fork, or the counters of ops have one.
     #[error("D5: peer {peer} holds change {change} of document {key} in no order")]
     Order {
         /// Who.
@@ -79,13 +89,37 @@ pub enum Broken {
         /// The document.
         key: String,
     },
-    /// D9: something is kept that was never accepted.
-    #[error("D9: peer {peer} keeps change {change}, which it never accepted")]
+    /// D6: nobody made it.
+    #[error("D6: peer {peer} holds change {change}, which nobody made")]
+    Forged {
+        /// Who.
+        peer: usize,
+        /// The change.
+        change: ChangeHash,
+    },
+    /// D7: Automerge would let it wait.
+    #[error("D7: peer {peer} took change {change} before what it depends on")]
+    Queued {
+        /// Who.
+        peer: usize,
+        /// The change.
+        change: ChangeHash,
+    },
+    /// D9: something is kept that was never accepted, or twice.
+    #[error("D9: peer {peer} keeps change {change}, which it never accepted or has besides")]
     Hoarded {
         /// Who.
         peer: usize,
         /// The change.
         change: ChangeHash,
+    },
+    /// D9: more is remembered of a document than what was accepted of it needs.
+    #[error("D9: peer {peer} remembers more of document {key} than there is to it")]
+    Clutter {
+        /// Who.
+        peer: usize,
+        /// The document.
+        key: String,
     },
 }
 
@@ -95,6 +129,9 @@ impl World {
     /// # Errors
     /// The first one.
     pub fn examine(&self) -> Result<(), Broken> {
+        if let Some(broken) = self.peers.iter().find_map(|peer| peer.store.broken.clone()) {
+            return Err(broken);
+        }
         let members = self.members();
         let founder = &self.peers[0];
         let undecided = self.undecided();
@@ -173,12 +210,20 @@ impl World {
         let store = &self.peers[peer].store;
         for (document, held) in &store.documents {
             let key = || held.key.clone();
+            if !self
+                .made
+                .values()
+                .any(|made| made.document == *document && store.ever.contains(&made.header.hash))
+            {
+                return Err(Broken::Clutter { peer, key: key() });
+            }
             let mut index = Index::new();
             for header in &held.accepted.headers {
                 let change = header.hash;
+                let max_ops: Option<Vec<u64>> = header.deps.iter().map(|dep| index.max_op(dep)).collect();
                 let follows = header.seq == index.length(&header.replica) + 1
                     && index.newest(&header.replica).is_none_or(|newest| header.deps.contains(&newest))
-                    && header.deps.iter().all(|dep| index.contains(dep));
+                    && max_ops.is_some_and(|max| header.start_op == 1 + max.into_iter().max().unwrap_or(0));
                 if !follows {
                     return Err(Broken::Order { peer, key: key(), change });
                 }
@@ -187,7 +232,7 @@ impl World {
             }
             for (replica, seq, change) in index.replicas() {
                 let tips = held.accepted.tips.get(&replica).and_then(|tips| tips.get(&seq));
-                let is_proof = |tip: &schema::tip::Tip| {
+                let is_proof = |tip: &Tip| {
                     tip.change == change
                         && wire::verify(store.group, *document, tip).is_ok_and(|tip| tip.replica() == replica)
                 };
@@ -199,8 +244,18 @@ impl World {
             if store.judge(*document, &mut known, true).accepted.len() != held.accepted.headers.len() {
                 return Err(Broken::Stale { peer, key: key() });
             }
-            if let Some(kept) = held.kept.headers.iter().find(|header| !store.ever.contains(&header.hash)) {
+            let is_hoarded = |header: &&ChangeHeader| {
+                !store.ever.contains(&header.hash) || held.index.contains(&header.hash)
+            };
+            if let Some(kept) = held.kept.headers.iter().find(is_hoarded) {
                 return Err(Broken::Hoarded { peer, change: kept.hash });
+            }
+            let most = |replica: &ReplicaId| index.length(replica) / CHECKPOINT + 1;
+            let is_clutter = |(replica, tips): (&ReplicaId, &BTreeMap<u64, Vec<Tip>>)| {
+                tips.values().flatten().count() as u64 > most(replica)
+            };
+            if held.accepted.tips.iter().any(is_clutter) {
+                return Err(Broken::Clutter { peer, key: key() });
             }
         }
         Ok(())
@@ -208,7 +263,8 @@ impl World {
 
     /// C8 and D2 of one change, from what the world knows of it and no peer does.
     fn examine_change(&self, peer: usize, change: ChangeHash) -> Result<(), Broken> {
-        let (roster, made) = (&self.peers[peer].store.roster, &self.made[&change]);
+        let roster = &self.peers[peer].store.roster;
+        let Some(made) = self.made.get(&change) else { return Err(Broken::Forged { peer, change }) };
         let (device, grant) = (made.author.device, made.author.grant);
         let Ok(user) = roster.accepts(device, grant) else {
             return Err(Broken::NotAllowed { peer, change });

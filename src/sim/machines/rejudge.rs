@@ -10,6 +10,7 @@ use schema::session::Wanted;
 use schema::tip::{Author, Tip};
 use schema::{ChangeHash, DeviceId, DocumentId, OpId};
 
+use super::mutant::Mutant;
 use super::people::Pages;
 use super::store::{Held, Known, Outcome, Store};
 use super::wire;
@@ -20,7 +21,7 @@ impl Store {
         self.state = roster.state_digest();
         (self.roster, self.pages) = (roster, pages);
         let mut outcome = Outcome::default();
-        if self.lenient {
+        if self.lenient || self.is(Mutant::KeepsFallen) {
             return outcome;
         }
         let roster = &self.roster;
@@ -82,16 +83,19 @@ impl Store {
         let hash = |place: usize| known.headers[place].hash;
         let first = verdict.refused.iter().find(|(place, _)| came.contains(&hash(*place)));
         let answer = first.map_or(Ok(()), |(_, refusal)| Err(refusal.clone()));
-        let accepted: BTreeSet<ChangeHash> = verdict.accepted.iter().map(|place| hash(*place)).collect();
+        let accepted = verdict.accepted.iter().copied().chain(self.waived(&verdict));
+        let accepted: BTreeSet<ChangeHash> = accepted.map(hash).collect();
         if accepted == had {
             return answer;
         }
 
         let key = self.documents[&document].key.clone();
-        let old = self.documents.insert(document, Held { key, ..Held::default() }).expect("it is here");
-        self.take(document, &known, &verdict);
+        let old = self.documents.remove(&document).expect("it is here");
+        self.take(document, &key, &known, &verdict);
+        let kept = known.without(&self.let_go(accepted), &ours);
+        let drops = self.is(Mutant::DropsKept);
         let held = self.documents.get_mut(&document).expect("just taken");
-        held.kept = known.without(&accepted, &ours);
+        held.kept = if drops { Known::default() } else { kept };
         let is_ours_cut = old.ends().any(|(mark, author)| {
             (author.device, author.incarnation) == (self.device, self.incarnation)
                 && held.index.length(&mark.replica) < mark.seq
