@@ -68,7 +68,7 @@ async fn what_fell_with_a_removal_is_explained_and_shown() {
     ben.node().backup(&copy).await.unwrap();
     let restored = Node::builder(&copy).open().await.unwrap();
     let of_copy = restored.group(home).unwrap().status().await.unwrap();
-    assert_eq!(of_copy.snapshots.len(), 2, "a backup is the whole database");
+    assert_eq!(of_copy.kept.documents, 2, "a backup is the whole database");
     assert_eq!(of_copy.root, group(&ben, home).status().await.unwrap().root);
     restored.close().await;
     net.close().await;

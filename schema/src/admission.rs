@@ -185,7 +185,7 @@ pub struct Bound {
     pub end: Option<(u64, ChangeHash)>,
 }
 
-/// Judges a batch for one document; `accept` (C8) says once for each author whether they may write it, and within
+/// Judges a batch for one document, equal ranks by hash; `accept` (C8) says once for each author whether they may write it, and within
 /// which bounds. A change that a bound names is known when it is in the index or in the batch; until then the bound
 /// holds by the change's place alone.
 pub fn vet(
@@ -194,5 +194,17 @@ pub fn vet(
     tips: &[VerifiedTip],
     accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
 ) -> Verdict {
-    batch::Batch::new(index, changes, tips, accept).judge()
+    batch::Batch::new(index, changes, tips, accept).judge(|_, hash| hash)
+}
+
+/// Judges a document anew, by all that is known of it in the order in which it was first seen: of two histories of one
+/// chain the one that was seen first stays (authority 3.7.4), unless a bound decides between them.
+///
+/// What was accepted before comes first, and with it what it depends on, so that nothing takes its place.
+pub fn vet_anew(
+    known: &[ChangeHeader],
+    tips: &[VerifiedTip],
+    accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
+) -> Verdict {
+    batch::Batch::new(&Index::new(), known, tips, accept).judge(|place, _| place)
 }

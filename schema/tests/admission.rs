@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use automerge::Change;
-use peerbase_schema::admission::{Bound, Index, Refusal, Verdict, vet};
+use peerbase_schema::admission::{Bound, Index, Refusal, Verdict, vet, vet_anew};
 use peerbase_schema::change::ChangeHeader;
 use peerbase_schema::limits::OP_COUNTER_MAX;
 use peerbase_schema::tip::{Author, VerifiedTip};
@@ -247,6 +247,25 @@ fn c6_of_two_signed_histories_in_one_batch_one_is_kept() {
     assert_eq!(kept(straight.accepted[0]), kept(1 - crooked.accepted[0]));
     assert_eq!(straight.refused[0].1, Refusal::Fork { replica: replica(ADA), seq: 1 });
     assert_eq!(straight.tips, crooked.tips);
+}
+
+/// What was here first was once judged again in the order of hashes, so that a Writer could displace it by a fork.
+#[test]
+fn c6_whoever_judges_anew_keeps_what_was_seen_first() {
+    for time in 1..20 {
+        let first = header(&put(ADA, 1, 1, vec![]));
+        let second = header(&Raw { time, ..put(ADA, 1, 1, vec![]) });
+        let upon = header(&put(BEN, 1, 2, vec![first.hash]));
+        let tips = [tip(ADA, 1, first.hash), tip(ADA, 1, second.hash), end(BEN, std::slice::from_ref(&upon))];
+        let known = [first, upon, second];
+
+        let verdict = vet_anew(&known, &tips, all);
+        assert_eq!(verdict.accepted, [0, 1]);
+
+        let end = Some((1, known[2].hash));
+        let decided = vet_anew(&known, &tips, cut_at(ADA, end));
+        assert_eq!(decided.accepted, [2], "unless a cut names the other");
+    }
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl Group {
             revisions: revisions.len(),
             last: revisions.pop().map(|last| Revision::of(last, roster.as_deref())),
             quarantined: status.quarantined.into_iter().find(|(id, _)| *id == document).map(|(_, what)| what),
-            kept: status.snapshots.into_iter().find(|(id, _)| *id == document).map(|(_, kept)| kept),
+            kept: self.handle.kept(document).await?,
             refusals: status
                 .refusals
                 .into_iter()

@@ -31,7 +31,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
-use self::documents::{CommitError, Documents, Outcome, Revision, RowEvent, RowWrite};
+use self::documents::{CommitError, Documents, Outcome, Revision, RowEvent, RowWrite, Snapshot};
 
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
@@ -58,6 +58,8 @@ enum Message {
     Commit { writes: Vec<RowWrite>, reply: RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>> },
     /// List the revisions of a row.
     History { table: String, key: String, reply: RpcReplyPort<Result<Vec<Revision>, StoreError>> },
+    /// Say what is kept of a document though it is not accepted any more.
+    Kept { document: DocumentId, reply: RpcReplyPort<Option<Snapshot>> },
     /// Describe the group.
     Status(RpcReplyPort<GroupStatus>),
     /// The batch of this number is durable, or failed.
@@ -264,6 +266,7 @@ impl State {
         result?;
         let Some(unstored) = self.unstored.remove(&number) else { return Ok(()) };
         self.documents.unpin(&unstored.moved, number);
+        self.expire();
         self.publish_root();
         if !unstored.rows.is_empty() {
             if self.arguments.personal {
@@ -287,6 +290,17 @@ impl State {
         Ok(())
     }
 
+    /// What was kept for too long goes: not at the start, when the clock may not be set yet, but once something is
+    /// written.
+    fn expire(&mut self) {
+        let mut outcome = Outcome::default();
+        self.documents.expire(&mut outcome);
+        if !outcome.batch.is_empty() {
+            let (store, durability) = (&self.arguments.store, self.arguments.durability);
+            store.submit(self.handle.space(), outcome.batch, durability, |_| ());
+        }
+    }
+
     /// What was judged under another membership when the node ended is judged anew before anybody reads it.
     async fn rejudge_all(&mut self) -> Result<(), ActorProcessingErr> {
         if !self.documents.is_rejudging() {
@@ -296,10 +310,9 @@ impl State {
             let mut outcome = Outcome::default();
             self.documents.rejudge_some(&mut outcome)?;
             self.remember(&outcome.fell);
-            if !outcome.batch.is_empty() {
-                self.arguments.store.write(self.handle.space(), outcome.batch).await?;
-            }
-            self.documents.unpin(&[], 0);
+            self.documents.pin(&outcome.moved, 0);
+            self.arguments.store.write(self.handle.space(), outcome.batch).await?;
+            self.documents.unpin(&outcome.moved, 0);
         }
         self.tell_rejudged();
         Ok(())
@@ -334,7 +347,7 @@ impl State {
             quarantined: self.documents.quarantined().iter().map(|(id, what)| (*id, what.clone())).collect(),
             refusals: self.refusals.clone(),
             rejudging: self.documents.is_rejudging().then(|| self.documents.rejudged()),
-            snapshots: self.documents.snapshots(),
+            kept: self.documents.kept(),
         }
     }
 
@@ -416,6 +429,9 @@ impl Actor for Group {
         match message {
             Message::Commit { writes, reply } => state.commit(&myself, &writes, reply)?,
             Message::History { table, key, reply } => answer(reply, state.documents.history(&table, &key)),
+            Message::Kept { document, reply } => {
+                answer(reply, state.documents.kept_of(&document).cloned());
+            }
             Message::Status(reply) => answer(reply, state.status()),
             Message::Stored { number, result } => state.stored(&myself, number, result)?,
             Message::Roster(roster) => state.rejudge(&myself, roster)?,

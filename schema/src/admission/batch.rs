@@ -1,8 +1,9 @@
 //! One batch, judged to its fixpoint in time linear in its dependencies, but for look-ups.
 //!
 //! First the verified tips mark the chains below them, so that a change which nobody signed cannot take the place of
-//! one that somebody did. Then the marked changes are judged in topological order, equal ranks by hash. Last, each
-//! chain is cut back to its highest tip still standing; what depends on what falls, falls.
+//! one that somebody did. Then the marked changes are judged in topological order, and of
+//! those that could be next as the caller ranks them. Last, each chain is cut back to its highest tip still standing;
+//! what depends on what falls, falls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -155,9 +156,10 @@ impl<'a> Batch<'a> {
         inside.find(|&at| before(&self.changes[at]))
     }
 
-    pub(super) fn judge(mut self) -> Verdict {
+    /// Of changes that could be judged next, the one with the least `rank` is.
+    pub(super) fn judge<R: Ord>(mut self, rank: impl Fn(usize, ChangeHash) -> R) -> Verdict {
         let mut chains: BTreeMap<ReplicaId, Chain> = BTreeMap::new();
-        let order = self.topological();
+        let order = self.topological(rank);
         for &at in &order {
             let change = &self.changes[at];
             let chain = chains.entry(change.replica).or_insert_with(|| Chain {
@@ -190,8 +192,8 @@ impl<'a> Batch<'a> {
         !self.refusals.contains_key(&self.changes[at].hash)
     }
 
-    /// Orders the batch by dependencies, equal ranks by hash, and notes what depends on what.
-    fn topological(&mut self) -> Vec<usize> {
+    /// Orders the batch by dependencies, then by rank, and notes what depends on what.
+    fn topological<R: Ord>(&mut self, rank: impl Fn(usize, ChangeHash) -> R) -> Vec<usize> {
         let mut waiting = vec![0_usize; self.changes.len()];
         let mut ready = BTreeSet::new();
         for (&hash, &at) in &self.new {
@@ -199,20 +201,19 @@ impl<'a> Batch<'a> {
                 self.changes[at].deps.iter().filter_map(|dep| self.new.get(dep).copied()).collect();
             waiting[at] = inside.len();
             if inside.is_empty() {
-                ready.insert(hash);
+                ready.insert((rank(at, hash), at));
             }
             for dep in inside {
                 self.dependents[dep].push(at);
             }
         }
         let mut order = Vec::with_capacity(self.new.len());
-        while let Some(hash) = ready.pop_first() {
-            let at = self.new[&hash];
+        while let Some((_, at)) = ready.pop_first() {
             order.push(at);
             for &dependent in &self.dependents[at] {
                 waiting[dependent] -= 1;
                 if waiting[dependent] == 0 {
-                    ready.insert(self.changes[dependent].hash);
+                    ready.insert((rank(dependent, self.changes[dependent].hash), dependent));
                 }
             }
         }

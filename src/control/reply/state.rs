@@ -4,7 +4,7 @@ use schema::DocumentId;
 use serde::{Deserialize, Serialize};
 
 use super::{GroupLine, RevisionLine};
-use crate::{ChangeHash, DeviceId, Rejudged, RowState, Snapshot, UserId};
+use crate::{ChangeHash, DeviceId, Kept, Rejudged, RowState, Snapshot, UserId};
 
 /// What a node is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,19 +109,16 @@ pub struct KeptLine {
 
 impl KeptLine {
     /// None where nothing is kept.
-    fn of<'a>(snapshots: impl IntoIterator<Item = &'a Snapshot>) -> Option<Self> {
-        let lines = snapshots.into_iter().map(|snapshot| Self {
-            documents: 1,
-            changes: snapshot.changes,
-            bytes: snapshot.bytes,
-            since_ms: snapshot.since().as_millis(),
-        });
-        lines.reduce(|sum, line| Self {
-            documents: sum.documents + line.documents,
-            changes: sum.changes + line.changes,
-            bytes: sum.bytes + line.bytes,
-            since_ms: sum.since_ms.min(line.since_ms),
-        })
+    fn of(Kept { documents, changes, bytes, since }: Kept) -> Option<Self> {
+        let since_ms = since?.as_millis();
+        Some(Self { documents: documents as u64, changes, bytes, since_ms })
+    }
+}
+
+impl From<&Snapshot> for KeptLine {
+    fn from(snapshot: &Snapshot) -> Self {
+        let since_ms = snapshot.since().as_millis();
+        Self { documents: 1, changes: snapshot.changes, bytes: snapshot.bytes, since_ms }
     }
 }
 
@@ -247,7 +244,7 @@ impl From<crate::GroupReport> for GroupStatus {
             rejudging: status
                 .rejudging
                 .map(|Rejudged { documents, changed }| RejudgingLine { documents, changed }),
-            kept: KeptLine::of(status.snapshots.iter().map(|(_, snapshot)| snapshot)),
+            kept: KeptLine::of(status.kept),
         }
     }
 }
@@ -277,7 +274,7 @@ impl From<crate::Explanation> for Explanation {
             revisions: explanation.revisions,
             last: explanation.last.map(RevisionLine::from),
             quarantined: explanation.quarantined,
-            kept: KeptLine::of(&explanation.kept),
+            kept: explanation.kept.as_ref().map(KeptLine::from),
             refused: explanation.refusals.iter().map(|refusal| whole(refusal)).collect(),
             peers: explanation.peers.into_iter().map(PeerLine::from).collect(),
         }

@@ -73,8 +73,8 @@ impl Store {
         let before = self.marks_of(document);
         let held = self.documents.get_mut(&document).expect("it was judged before");
         let had: BTreeSet<ChangeHash> = held.accepted.headers.iter().map(|header| header.hash).collect();
-        let mut known = held.kept.clone();
-        known.add(held.accepted.clone());
+        let mut known = held.accepted.clone();
+        known.add(held.kept.clone());
         let ours: BTreeSet<ChangeHash> = known.headers.iter().map(|header| header.hash).collect();
         let came: BTreeSet<ChangeHash> = known.add(came).into_iter().collect();
         self.close_own(document, &mut known);
@@ -124,9 +124,8 @@ impl Store {
         let Some(held) = self.documents.get(&document) else { return Vec::new() };
         let undecided = |(mark, author): (Mark, Author)| {
             let (Ok(bounds), _) = self.bounds(&author, document) else { return mark };
-            let names_another = |end: (u64, ChangeHash)| end.1 != mark.change;
-            let waits = bounds.iter().any(|bound| bound.end.is_some_and(names_another));
-            if waits { mark.undecided() } else { mark }
+            let lowest = bounds.iter().filter_map(|bound| bound.end).min();
+            if lowest.is_some_and(|(_, change)| change != mark.change) { mark.undecided() } else { mark }
         };
         held.ends().map(undecided).collect()
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use schema::admission::{Bound, Index, Refusal, Verdict, vet};
+use schema::admission::{Bound, Index, Refusal, Verdict, vet, vet_anew};
 use schema::change::ChangeHeader;
 use schema::digest::{Digest, Mark};
 use schema::ledger::Roster;
@@ -185,11 +185,11 @@ impl Store {
 
         let before = self.marks_of(document);
         let verdict = self.judge(document, &mut came, false);
-        // What was kept may stand upon what has just come.
-        let has_kept = || self.documents.get(&document).is_some_and(|held| !held.kept.headers.is_empty());
-        let is_kept = !verdict.accepted.is_empty() && has_kept();
+        let is_awaited = self.documents.get(&document).is_some_and(|held| {
+            verdict.accepted.iter().any(|place| held.kept.may_need(&came.headers[*place]))
+        });
         let is_decided = !verdict.decided.is_empty() && !self.is(Mutant::KeepsBranch);
-        if is_kept || is_decided {
+        if is_awaited || is_decided {
             return self.rejudge(document, came, outcome);
         }
         let refusal = verdict.refused.first().map(|(_, refusal)| refusal.clone());
@@ -230,10 +230,13 @@ impl Store {
             }
         }
         let tips: Vec<_> = known.all_tips().map(|tip| tip.trust_stored(self.group, document)).collect();
+        let accept = |author: &Author| accepts[author].clone();
+        if anew {
+            return vet_anew(&known.headers, &tips, accept);
+        }
         let nothing = Index::new();
         let index = self.documents.get(&document).map_or(&nothing, |held| &held.index);
-        let index = if anew { &nothing } else { index };
-        vet(index, &known.headers, &tips, |author| accepts[author].clone())
+        vet(index, &known.headers, &tips, accept)
     }
 
     /// C8: how far what `author` wrote to `document` is accepted; and what the cuts have of the end of that chain.
@@ -300,6 +303,11 @@ impl Store {
 impl Known {
     pub(super) fn all_tips(&self) -> impl Iterator<Item = &Tip> {
         self.tips.values().flat_map(BTreeMap::values).flatten()
+    }
+
+    /// Whether a change that was just accepted may bring something of this back, or is part of it.
+    fn may_need(&self, change: &ChangeHeader) -> bool {
+        self.headers.iter().any(|kept| kept.replica == change.replica || kept.deps.contains(&change.hash))
     }
 
     /// The tip over a change itself.

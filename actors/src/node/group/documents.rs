@@ -6,10 +6,13 @@
 
 mod admit;
 mod commit;
+mod known;
 mod load;
 mod rejudge;
 mod snapshots;
 mod supply;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,8 +27,8 @@ use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, UserId, codec};
 pub use self::commit::{CommitError, RowWrite};
 pub use self::rejudge::Rejudged;
 use self::rejudge::Rejudging;
-pub use self::snapshots::Snapshot;
 use self::snapshots::Snapshots;
+pub use self::snapshots::{Kept, Snapshot};
 use super::cache::{Cache, CacheBudget};
 use super::manifests::Manifests;
 use super::record::{AuthorRecord, Authors, DocumentRecord, Spilled};

@@ -9,7 +9,7 @@ use schema::ledger::Roster;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
 use tokio::sync::{broadcast, watch};
 
-use super::documents::{CommitError, Rejudged, Revision, RowEvent, RowWrite, Snapshot};
+use super::documents::{CommitError, Kept, Rejudged, Revision, RowEvent, RowWrite, Snapshot};
 use super::turns::{Turn, Turns};
 use super::{Arguments, Group, Message};
 use crate::call::{CallError, Slot};
@@ -106,7 +106,7 @@ pub struct GroupStatus {
     /// Documents are being judged anew, since the membership changed: how far that is.
     pub rejudging: Option<Rejudged>,
     /// Changes that were accepted once and are kept for a while.
-    pub snapshots: Vec<(DocumentId, Snapshot)>,
+    pub kept: Kept,
 }
 
 impl GroupHandle {
@@ -157,6 +157,14 @@ impl GroupHandle {
         key: String,
     ) -> Result<Result<Vec<Revision>, StoreError>, CallError> {
         self.slot.ask(|reply| Message::History { table, key, reply }).await
+    }
+
+    /// What is kept of a document though it is not accepted any more.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn kept(&self, document: DocumentId) -> Result<Option<Snapshot>, CallError> {
+        self.slot.ask(|reply| Message::Kept { document, reply }).await
     }
 
     /// What the group has and what is wrong with it.

@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::admission::{self, Bound, Index, Refusal, Verdict};
-use schema::change::ChangeHeader;
+use schema::admission::{self, Bound, Refusal, Verdict};
 use schema::ledger::Roster;
-use schema::limits::SYNC_MESSAGE_BYTES_MAX;
-use schema::session::frame::{Unit, UnitTip, Units};
-use schema::sync_message::SyncMessage;
+use schema::session::frame::{Unit, Units};
 use schema::tip::{Author, Tip, VerifiedTip};
-use schema::{DeviceId, DocumentId, GroupId, OpId, ReplicaId};
+use schema::{DeviceId, DocumentId, OpId};
 
+use super::known::Known;
+use super::snapshots::Snapshot;
 use super::{Document, Documents, Outcome, put_author};
 use crate::node::group::record::{Appended, Authors, Spilled, TipRecord};
 use crate::node::group::replica::Row;
@@ -43,7 +42,7 @@ impl Documents {
         {
             return Ok(Err(Refusal::Misplaced));
         }
-        let mut known = match read_message(&unit.message) {
+        let mut known = match Known::read(&unit.message) {
             Ok(known) => known,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -66,9 +65,10 @@ impl Documents {
             known.verify_older(self.group, id);
             verdict = self.judge(id, &mut known)?;
         }
-        // What was kept may depend on what has come.
-        let brings_back = !verdict.accepted.is_empty() && self.snapshots.get(&id).is_some();
-        if !healing && (brings_back || !verdict.decided.is_empty()) {
+        let headers = || verdict.accepted.iter().map(|place| &known.headers[*place]);
+        let brings_back = |kept: &Snapshot| headers().any(|header| kept.may_need(header));
+        let is_awaited = self.snapshots.get(&id).is_some_and(brings_back);
+        if !healing && (is_awaited || !verdict.decided.is_empty()) {
             return self.rejudge(id, known, outcome);
         }
         let refusal = verdict.refused.first().map(|(_, refusal)| refusal.clone());
@@ -172,8 +172,8 @@ impl Document {
             }
             owners.insert(replica, (number, author.incarnation));
         }
-        let verified = known.tips.iter().map(VerifiedTip::tip);
-        let tips: BTreeMap<_, _> = known.older.iter().chain(verified).map(|tip| (tip.change, tip)).collect();
+        let tips: BTreeMap<_, _> =
+            known.tips.iter().map(VerifiedTip::tip).map(|tip| (tip.change, tip)).collect();
         let mut spilled = Vec::new();
         for place in &verdict.accepted {
             let header = &known.headers[*place];
@@ -192,68 +192,5 @@ impl Document {
             }
         }
         Ok((row, spilled))
-    }
-}
-
-/// Changes of one document, and what vouches for them.
-#[derive(Default)]
-pub(super) struct Known {
-    pub(super) headers: Vec<ChangeHeader>,
-    pub(super) bytes: Vec<Vec<u8>>,
-    pub(super) tips: Vec<VerifiedTip>,
-    /// Tips below the newest of a chain, which nobody has verified: they matter where the newest does not stand.
-    pub(super) older: Vec<Tip>,
-}
-
-/// Reads the changes of a message without handing a byte to Automerge.
-fn read_message(message: &[u8]) -> Result<Known, Refusal> {
-    let malformed = |what: String| Refusal::Unreadable { what };
-    if message.len() > SYNC_MESSAGE_BYTES_MAX {
-        return Err(malformed(format!("message of {} bytes", message.len())));
-    }
-    let message = SyncMessage::decode(message).map_err(|error| malformed(error.to_string()))?;
-    let headers: Result<Vec<_>, _> =
-        message.changes.iter().map(|change| ChangeHeader::read(change)).collect();
-    let headers = headers.map_err(|error| malformed(error.to_string()))?;
-    Ok(Known { headers, bytes: message.changes, ..Known::default() })
-}
-
-impl Known {
-    /// Rebuilds the tips that came with changes, and checks the signature of the newest of each chain.
-    fn read_tips(
-        &mut self,
-        group: GroupId,
-        document: DocumentId,
-        tips: &[UnitTip],
-        authors: &[(DeviceId, OpId)],
-        index: &Index,
-    ) -> Result<(), Refusal> {
-        let changes: BTreeMap<_, _> = self.headers.iter().map(|h| ((h.replica, h.seq), h.hash)).collect();
-        let mut chains: BTreeMap<ReplicaId, BTreeMap<u64, Tip>> = BTreeMap::new();
-        for tip in tips {
-            let author = usize::try_from(tip.author).ok().and_then(|number| authors.get(number));
-            let Some(&(device, grant)) = author else { return Err(Refusal::Unvouched) };
-            let author = Author { device, grant, incarnation: tip.incarnation };
-            let replica = ReplicaId::of(group, document, device, grant, tip.incarnation);
-            // One of another branch, at a place that is taken, may be the one that a cut names.
-            let Some(&change) = changes.get(&(replica, tip.seq)) else { continue };
-            if !index.contains(&change) {
-                let tip = Tip { author, seq: tip.seq, change, signature: tip.signature };
-                chains.entry(replica).or_default().entry(tip.seq).or_insert(tip);
-            }
-        }
-        for mut chain in chains.into_values() {
-            let Some((_, newest)) = chain.pop_last() else { continue };
-            let bad = |_| Refusal::BadTip { device: newest.author.device };
-            self.tips.push(newest.verify(group, document).map_err(bad)?);
-            self.older.extend(chain.into_values());
-        }
-        Ok(())
-    }
-
-    /// Checks the others; those that do not hold are nothing.
-    pub(super) fn verify_older(&mut self, group: GroupId, document: DocumentId) {
-        let older = std::mem::take(&mut self.older);
-        self.tips.extend(older.iter().filter_map(|tip| tip.verify(group, document).ok()));
     }
 }
