@@ -7,6 +7,8 @@
 // The chunks made by hand are schema's, which knows itself by its full name.
 extern crate schema as peerbase_schema;
 
+#[path = "revocation/eve.rs"]
+mod eve;
 #[path = "revocation/forged.rs"]
 mod forged;
 #[path = "revocation/interrupted.rs"]

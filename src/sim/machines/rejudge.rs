@@ -10,9 +10,10 @@ use schema::session::Wanted;
 use schema::tip::{Author, Tip};
 use schema::{ChangeHash, DeviceId, DocumentId, OpId};
 
+use super::known::Known;
 use super::mutant::Mutant;
 use super::people::Pages;
-use super::store::{Held, Known, Outcome, Store};
+use super::store::{Held, Outcome, Store};
 use super::wire;
 
 impl Store {
@@ -138,28 +139,5 @@ impl Held {
             let tip = self.accepted.tips[&replica].values().flatten().next().expect("a chain has a tip");
             (Mark { replica, seq, change }, tip.author)
         })
-    }
-}
-
-impl Known {
-    /// Adds others; the hashes of those that are new.
-    pub(super) fn add(&mut self, others: Known) -> Vec<ChangeHash> {
-        let have: BTreeSet<ChangeHash> = self.headers.iter().map(|header| header.hash).collect();
-        for (replica, tips) in others.tips {
-            tips.into_values().flatten().for_each(|tip| self.put_tip(replica, tip));
-        }
-        let new = others.headers.into_iter().filter(|header| !have.contains(&header.hash));
-        let new: Vec<_> = new.collect();
-        let hashes = new.iter().map(|header| header.hash).collect();
-        self.headers.extend(new);
-        hashes
-    }
-
-    /// Of what was here, what is not accepted.
-    fn without(self, accepted: &BTreeSet<ChangeHash>, ours: &BTreeSet<ChangeHash>) -> Self {
-        let Self { mut headers, mut tips } = self;
-        headers.retain(|header| ours.contains(&header.hash) && !accepted.contains(&header.hash));
-        tips.retain(|replica, _| headers.iter().any(|header| header.replica == *replica));
-        Self { headers, tips }
     }
 }

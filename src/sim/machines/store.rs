@@ -12,13 +12,11 @@ use schema::session::frame::{Unit, Units};
 use schema::tip::{Author, Tip, VerifiedTip};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};
 
-use super::examine::Broken;
+use super::broken::Broken;
+use super::known::Known;
 use super::mutant::Mutant;
 use super::people::{self, Member, Pages};
 use super::wire::{self, TABLE};
-
-/// A tip whose place is a multiple of this stays beside the newest; a node's checkpoints are 256 apart.
-pub(super) const CHECKPOINT: u64 = 4;
 
 /// The headers of every document, and what vouches for them.
 pub(super) struct Store {
@@ -54,13 +52,6 @@ pub(super) struct Held {
     pub(super) accepted: Known,
     /// What was accepted and is not any more.
     pub(super) kept: Known,
-}
-
-/// Changes of one document, and what vouches for them.
-#[derive(Clone, Default)]
-pub(super) struct Known {
-    pub(super) headers: Vec<ChangeHeader>,
-    pub(super) tips: BTreeMap<ReplicaId, BTreeMap<u64, Vec<Tip>>>,
 }
 
 /// What a step left behind.
@@ -297,36 +288,5 @@ impl Store {
     pub(super) fn marks_of(&self, document: DocumentId) -> Vec<Mark> {
         let Some(held) = self.documents.get(&document) else { return Vec::new() };
         held.index.replicas().map(|(replica, seq, change)| Mark { replica, seq, change }).collect()
-    }
-}
-
-impl Known {
-    pub(super) fn all_tips(&self) -> impl Iterator<Item = &Tip> {
-        self.tips.values().flat_map(BTreeMap::values).flatten()
-    }
-
-    /// Whether a change that was just accepted may bring something of this back, or is part of it.
-    fn may_need(&self, change: &ChangeHeader) -> bool {
-        self.headers.iter().any(|kept| kept.replica == change.replica || kept.deps.contains(&change.hash))
-    }
-
-    /// The tip over a change itself.
-    pub(super) fn tip_over(&self, header: &ChangeHeader) -> Option<Tip> {
-        let of_place = self.tips.get(&header.replica)?.get(&header.seq)?;
-        of_place.iter().find(|tip| tip.change == header.hash).copied()
-    }
-
-    pub(super) fn put_tip(&mut self, replica: ReplicaId, tip: Tip) {
-        let of_place = self.tips.entry(replica).or_default().entry(tip.seq).or_default();
-        if !of_place.contains(&tip) {
-            of_place.push(tip);
-        }
-    }
-
-    /// Keeps the newest tip of a chain and its checkpoints, as a node's records do.
-    fn keep_tip(&mut self, replica: ReplicaId, tip: Tip) {
-        let of_replica = self.tips.entry(replica).or_default();
-        of_replica.retain(|seq, _| seq.is_multiple_of(CHECKPOINT));
-        of_replica.insert(tip.seq, vec![tip]);
     }
 }
