@@ -16,6 +16,8 @@ mod interrupted;
 #[path = "../schema/tests/support/raw.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 mod raw;
+#[path = "revocation/returns.rs"]
+mod returns;
 #[path = "revocation/scenarios.rs"]
 mod scenarios;
 #[path = "support/stranger.rs"]
