@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use peerbase::Refusal;
 use peerbase::Role::{Admin, Writer};
 use schema::limits::SNAPSHOT_AGE_MAX;
 
@@ -136,5 +137,49 @@ async fn a_removal_from_one_group_leaves_another_group_of_the_same_people_as_it_
     }
     village.have(&["ada", "ben"], [("basil", "water it"), ("soap", "make it")]);
     assert_eq!(village.rows("mia"), rows([("basil", "water it")]));
+    village.ends().await;
+}
+
+/// What P4 and P5 would have rebased: until then it is kept, explained, and back with what it was written upon.
+#[tokio::test(start_paused = true)]
+async fn p4_p5_without_rebase_what_others_wrote_upon_what_fell_is_kept_and_explained_and_comes_back_with_it()
+{
+    let mut village = Village::of(75, [("ben", Admin), ("carol", Writer), ("mia", Writer)]).await;
+    village.writes("carol", "basil", "water it").await;
+    village.meet().await;
+    village.part(&[&["carol", "mia"]]);
+    village.writes("mia", "basil", "drown it").await;
+    village.settle().await;
+    village.writes("carol", "basil", "drown it twice").await;
+    village.settle().await;
+    let mia = village.people["mia"].node().device_id();
+    let before = village.group("carol").explain("tasks", "basil").await.unwrap();
+    village.crash("mia").await;
+
+    village.part(&[&["ben", "carol"]]);
+    let removal = village.removes("ben", "mia").await;
+    village.settle().await;
+    village.have(&["ben", "carol"], [("basil", "water it")]);
+    let explained = village.group("carol").explain("tasks", "basil").await.unwrap();
+    assert_eq!((before.revisions, explained.revisions, explained.kept.unwrap().changes), (3, 1, 2));
+    // The reason of all that fell: carol's own change has no other than mia's, below it.
+    let is_why = |why: &Refusal| match why {
+        Refusal::BeyondCut { author, revocation, seq: 0, got: 1 } => {
+            (author.device, *revocation) == (mia, removal)
+        }
+        _ => false,
+    };
+    assert!(matches!(&explained.refusals[..], [why] if is_why(why)), "{:?}", explained.refusals);
+    // P5: nobody but carol's device has kept it, and it writes nothing again by itself.
+    village.removes("ada", "ben").await;
+    village.meet().await;
+
+    village.have(&["ada", "carol"], [("basil", "drown it twice")]);
+    let explained = village.group("ada").explain("tasks", "basil").await.unwrap();
+    assert_eq!((explained.heads, explained.revisions), (before.heads, 3));
+    assert_eq!(village.kept("carol").await, 0);
+    village.restart("mia").await;
+    village.meet().await;
+    village.have(&["ada", "carol", "mia"], [("basil", "drown it twice")]);
     village.ends().await;
 }
