@@ -6,7 +6,7 @@
 mod batch;
 mod index;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bincode::{Decode, Encode};
 
@@ -27,6 +27,8 @@ pub struct Verdict {
     pub refused: Vec<(usize, Refusal)>,
     /// For each replica that advanced, the tip over its newest accepted change.
     pub tips: Vec<VerifiedTip>,
+    /// Where that is a change of our own for which we have not signed yet: which it is.
+    pub open: Vec<(usize, Author)>,
     /// Replicas of which the batch has the branch that a cut decided for, and the index another: the document is to be
     /// judged anew, from all that is known of it.
     pub decided: BTreeSet<ReplicaId>,
@@ -136,6 +138,12 @@ pub enum Refusal {
         /// The device that it names.
         device: DeviceId,
     },
+    /// It passes every check, and the document cannot take it: it speaks of something that no dependency of it made.
+    #[error("cannot be applied: {what}")]
+    Inapplicable {
+        /// What the document says.
+        what: String,
+    },
     /// The document is just being read again after a failure here. Offer it later.
     #[error("not now")]
     NotNow,
@@ -194,17 +202,19 @@ pub fn vet(
     tips: &[VerifiedTip],
     accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
 ) -> Verdict {
-    batch::Batch::new(index, changes, tips, accept).judge(|_, hash| hash)
+    batch::Batch::new(index, changes, tips, &BTreeMap::new(), accept).judge(|_, hash| hash)
 }
 
 /// Judges a document anew, by all that is known of it in the order in which it was first seen: of two histories of one
 /// chain the one that was seen first stays (authority 3.7.4), unless a bound decides between them.
 ///
-/// What was accepted before comes first, and with it what it depends on, so that nothing takes its place.
+/// What was accepted before comes first, and with it what it depends on, so that nothing takes its place. Chains may end
+/// in any change of `own`: whoever judges made it, and can sign for it.
 pub fn vet_anew(
     known: &[ChangeHeader],
     tips: &[VerifiedTip],
+    own: &BTreeMap<ChangeHash, Author>,
     accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
 ) -> Verdict {
-    batch::Batch::new(&Index::new(), known, tips, accept).judge(|place, _| place)
+    batch::Batch::new(&Index::new(), known, tips, own, accept).judge(|place, _| place)
 }

@@ -52,6 +52,8 @@ pub struct Ledger {
     targets: BTreeMap<UserId, Vec<usize>>,
     /// Amnesties, CloseInvites and redeeming SetRoles, by the op that they name.
     naming: BTreeMap<OpId, Vec<usize>>,
+    /// Of each lowering without a manifest, the lowerings with one that bounded its target in its author's eyes.
+    inherited: BTreeMap<usize, Vec<usize>>,
     /// SetMetas by key.
     metas: BTreeMap<String, Vec<usize>>,
     /// Certificates that ops carry.
@@ -109,6 +111,7 @@ impl Ledger {
             heads: BTreeSet::new(),
             targets: BTreeMap::new(),
             naming: BTreeMap::new(),
+            inherited: BTreeMap::new(),
             metas: BTreeMap::new(),
             carried: BTreeMap::new(),
             certificates: SideSet::new(DEVICES_MAX),
@@ -187,6 +190,7 @@ impl Ledger {
             let judged = self.graph.judge(id, &proposal(op))?;
             let state = self.graph.state_at(judged.place);
             self.check_body(op, &judged.node, state).map_err(invalid)?;
+            let inherited = self.inherits(op, state);
             if let Some(manifest) = op.manifest().copied().filter(|manifest| !has(manifest)) {
                 return Err(Refusal::MissingManifest { op: id, manifest });
             }
@@ -194,6 +198,9 @@ impl Ledger {
                 self.roster = OnceLock::new();
             }
             self.graph.insert(judged);
+            if !inherited.is_empty() {
+                self.inherited.insert(self.ops.len(), inherited);
+            }
         }
         self.index(signed, id);
         Ok(Admitted::New(id))

@@ -259,11 +259,11 @@ fn c6_whoever_judges_anew_keeps_what_was_seen_first() {
         let tips = [tip(ADA, 1, first.hash), tip(ADA, 1, second.hash), end(BEN, std::slice::from_ref(&upon))];
         let known = [first, upon, second];
 
-        let verdict = vet_anew(&known, &tips, all);
+        let verdict = vet_anew(&known, &tips, &BTreeMap::new(), all);
         assert_eq!(verdict.accepted, [0, 1]);
 
         let end = Some((1, known[2].hash));
-        let decided = vet_anew(&known, &tips, cut_at(ADA, end));
+        let decided = vet_anew(&known, &tips, &BTreeMap::new(), cut_at(ADA, end));
         assert_eq!(decided.accepted, [2], "unless a cut names the other");
     }
 }
@@ -297,6 +297,33 @@ fn cut_at(person: u8, end: Option<(u64, ChangeHash)>) -> impl Fn(&Author) -> Res
         let is_cut = author.device == support::author(person).device;
         Ok(is_cut.then_some(Bound { revocation: REMOVAL, end }).into_iter().collect())
     }
+}
+
+/// A manifest can name a change at a place where it is not. Who had that change once read the cut otherwise than who had not.
+#[test]
+fn a_cut_that_names_a_change_at_a_wrong_place_means_the_same_to_all() {
+    let ada = chain(ADA, 4, 1, &[]);
+    let tips: Vec<_> = ada.iter().map(|header| tip(ADA, header.seq, header.hash)).collect();
+    let crooked = cut_at(ADA, Some((1_000, ada[1].hash)));
+
+    let at_once = vet(&Index::new(), &ada, &tips, &crooked);
+    assert_eq!(at_once.accepted, [0, 1, 2, 3]);
+    let mut index = Index::new();
+    ada[..3].iter().for_each(|header| index.accept(header));
+    let later = vet(&index, &ada[3..], &tips[3..], &crooked);
+    assert_eq!(later.accepted, [0]);
+}
+
+#[test]
+fn of_ones_own_chain_any_change_may_be_the_last() {
+    let ada = chain(ADA, 3, 1, &[]);
+    let tips = [end(ADA, &ada)];
+    let cut = || cut_at(ADA, Some((3, ChangeHash([7; 32]))));
+    let own = ada.iter().map(|header| (header.hash, author(ADA))).collect();
+
+    assert_eq!(vet_anew(&ada, &tips, &BTreeMap::new(), cut()).accepted, [], "nobody signed for the second");
+    let verdict = vet_anew(&ada, &tips, &own, cut());
+    assert_eq!((verdict.accepted, verdict.tips, verdict.open), (vec![0, 1], vec![], vec![(1, author(ADA))]));
 }
 
 #[test]

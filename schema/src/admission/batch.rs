@@ -21,6 +21,8 @@ pub(super) struct Batch<'a> {
     duplicates: usize,
     /// For each change the tip over itself.
     tips: BTreeMap<usize, &'a VerifiedTip>,
+    /// Changes that any chain may end in.
+    own: &'a BTreeMap<ChangeHash, Author>,
     /// What each author may write.
     limits: BTreeMap<Author, Result<Vec<Limit>, Refusal>>,
     /// For each change its author, once a tip above it is found.
@@ -55,6 +57,7 @@ impl<'a> Batch<'a> {
         index: &'a Index,
         changes: &'a [ChangeHeader],
         tips: &'a [VerifiedTip],
+        own: &'a BTreeMap<ChangeHash, Author>,
         accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
     ) -> Self {
         let mut new = BTreeMap::new();
@@ -72,6 +75,7 @@ impl<'a> Batch<'a> {
             new,
             duplicates,
             tips: BTreeMap::new(),
+            own,
             limits: BTreeMap::new(),
             authors: vec![None; changes.len()],
             dependents: vec![Vec::new(); changes.len()],
@@ -102,6 +106,11 @@ impl<'a> Batch<'a> {
                 next = self.previous(at);
             }
         }
+        for (at, change) in self.changes.iter().enumerate() {
+            if let Some(author) = self.own.get(&change.hash) {
+                self.authors[at].get_or_insert(*author);
+            }
+        }
     }
 
     /// Asks what each author may write.
@@ -110,8 +119,10 @@ impl<'a> Batch<'a> {
         tips: &[VerifiedTip],
         mut accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
     ) {
-        for tip in tips {
-            let (author, replica) = (tip.tip().author, tip.replica());
+        let of_tip = |tip: &VerifiedTip| (tip.replica(), tip.tip().author);
+        let of_own = |change: &ChangeHeader| Some((change.replica, *self.own.get(&change.hash)?));
+        let own: BTreeSet<_> = self.changes.iter().filter_map(of_own).collect();
+        for (replica, author) in tips.iter().map(of_tip).chain(own) {
             if self.limits.contains_key(&author) {
                 continue;
             }
@@ -125,14 +136,15 @@ impl<'a> Batch<'a> {
         let revocation = bound.revocation;
         let limit = |seq, branch| Limit { revocation, seq, change: None, branch };
         let Some((seq, change)) = bound.end else { return limit(0, None) };
-        if let Some((of, seq)) = self.index.place(&change) {
-            return limit(if of == replica { seq } else { 0 }, None);
+        // A change that is known at another place than the bound says is not the one that it means: then the bound holds
+        // as if it were not known, also for those who do not know it.
+        let elsewhere = Limit { revocation, seq, change: Some(change), branch: None };
+        if let Some(place) = self.index.place(&change) {
+            return if place == (replica, seq) { limit(seq, None) } else { elsewhere };
         }
-        let Some(&end) = self.new.get(&change) else {
-            return Limit { revocation, seq, change: Some(change), branch: None };
-        };
-        if self.changes[end].replica != replica {
-            return limit(0, None);
+        let Some(&end) = self.new.get(&change) else { return elsewhere };
+        if (self.changes[end].replica, self.changes[end].seq) != (replica, seq) {
+            return elsewhere;
         }
         let (mut branch, mut next, mut lowest) = (BTreeSet::new(), Some(end), end);
         while let Some(at) = next {
@@ -144,7 +156,7 @@ impl<'a> Batch<'a> {
         if self.changes[lowest].seq <= self.index.length(&replica) {
             self.decided.insert(replica);
         }
-        limit(self.changes[end].seq, Some(branch))
+        limit(seq, Some(branch))
     }
 
     fn previous(&self, at: usize) -> Option<usize> {
@@ -183,9 +195,14 @@ impl<'a> Batch<'a> {
 
         let accepted: Vec<usize> = order.into_iter().filter(|&at| self.stands(at)).collect();
         let refused = self.refusals.into_iter().map(|(hash, refusal)| (self.new[&hash], refusal)).collect();
-        let ends = chains.values().filter_map(|chain| chain.new.last());
-        let tips = ends.map(|end| *self.tips[end]).collect();
-        Verdict { accepted, duplicates: self.duplicates, refused, tips, decided: self.decided }
+        let (mut tips, mut open) = (Vec::new(), Vec::new());
+        for end in chains.values().filter_map(|chain| chain.new.last().copied()) {
+            match self.tips.get(&end) {
+                Some(tip) => tips.push(**tip),
+                None => open.push((end, self.own[&self.changes[end].hash])),
+            }
+        }
+        Verdict { accepted, duplicates: self.duplicates, refused, tips, open, decided: self.decided }
     }
 
     fn stands(&self, at: usize) -> bool {
@@ -313,7 +330,8 @@ impl<'a> Batch<'a> {
             let Some(chain) = chains.get_mut(&replica) else { continue };
             while let Some(&end) = chain.new.last() {
                 let stands = self.stands(end);
-                if stands && self.tips.contains_key(&end) {
+                if stands && (self.tips.contains_key(&end) || self.own.contains_key(&self.changes[end].hash))
+                {
                     break;
                 }
                 chain.new.pop();

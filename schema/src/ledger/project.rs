@@ -7,7 +7,8 @@ use crate::id::{DeviceId, OpId, UserId};
 use crate::ledger::cut::ManifestRef;
 use crate::ledger::op::Body::{self, Amnesty, Create, RevokeDevice, SetMeta, SetRole};
 use crate::ledger::op::{Op, Role};
-use crate::ledger::roster::{Cut, Grant, Member, Roster};
+use crate::ledger::resolve::State;
+use crate::ledger::roster::{Cut, Grant, Left, Member, Roster};
 use crate::ledger::{Ledger, NAME};
 use crate::limits::GROUP_NAME_BYTES_MAX;
 use crate::signed::Signed;
@@ -119,7 +120,8 @@ impl Ledger {
         let cut = |number: usize| {
             let revocation = self.graph.node(number).facts.id;
             let manifest = self.ops[number].record().manifest().copied();
-            let seen = if manifest.is_none() { self.lowerings_seen_by(number) } else { Vec::new() };
+            let seen = self.inherited.get(&number).into_iter().flatten();
+            let seen = seen.map(|seen| self.left(*seen)).collect();
             Cut { revocation, manifest, seen, amnesties: self.amnesties(revocation), number }
         };
         let mut cuts: Vec<Cut> = revocations.map(cut).collect();
@@ -127,17 +129,29 @@ impl Ledger {
         cuts
     }
 
-    /// The lowerings of the same user, with a manifest, that a lowering without one saw: its author saw somebody who wrote
-    /// no more, and had nothing to cut.
-    fn lowerings_seen_by(&self, number: usize) -> Vec<(OpId, ManifestRef)> {
-        let SetRole { user, .. } = self.body(number) else { return Vec::new() };
-        let past = &self.graph.node(number).past;
-        let seen = self.targets.get(user).into_iter().flatten().copied().filter(|seen| past.contains(*seen));
-        let named = seen.filter_map(|seen| {
-            let manifest = self.ops[seen].record().manifest().copied()?;
-            Some((self.graph.node(seen).facts.id, manifest))
-        });
-        named.collect()
+    /// What a lowering without a manifest leaves: its author saw somebody who wrote no more, within the bounds of the
+    /// lowerings that counted in its past. A function of that past alone, as all facts of an op.
+    pub(super) fn inherits(&self, op: &Op, past: &State) -> Vec<usize> {
+        let SetRole { user, role, cut: None, .. } = op.body else { return Vec::new() };
+        if role >= Role::Writer {
+            return Vec::new();
+        }
+        let mut inherited = BTreeSet::new();
+        for &lowering in past.set_roles(user) {
+            match self.body(lowering) {
+                SetRole { role, .. } if *role >= Role::Writer => {}
+                SetRole { cut: Some(_), .. } => drop(inherited.insert(lowering)),
+                _ => inherited.extend(self.inherited.get(&lowering).into_iter().flatten()),
+            }
+        }
+        inherited.into_iter().collect()
+    }
+
+    /// What a lowering with a manifest leaves.
+    fn left(&self, lowering: usize) -> Left {
+        let revocation = self.graph.node(lowering).facts.id;
+        let manifest = *self.ops[lowering].record().manifest().expect("one without inherits from others");
+        Left { revocation, manifest, amnesties: self.amnesties(revocation) }
     }
 
     fn amnesties(&self, revocation: OpId) -> Vec<(OpId, ManifestRef)> {

@@ -223,7 +223,7 @@ impl Store {
         let tips: Vec<_> = known.all_tips().map(|tip| tip.trust_stored(self.group, document)).collect();
         let accept = |author: &Author| accepts[author].clone();
         if anew {
-            return vet_anew(&known.headers, &tips, accept);
+            return vet_anew(&known.headers, &tips, &BTreeMap::new(), accept);
         }
         let nothing = Index::new();
         let index = self.documents.get(&document).map_or(&nothing, |held| &held.index);

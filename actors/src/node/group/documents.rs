@@ -130,7 +130,7 @@ impl Documents {
             space: space.clone(),
             roster,
             digest: Digest::default(),
-            authors: Authors::default(),
+            authors: Authors::lenient(lenient),
             manifests: Manifests::new(space.clone()),
             rejudging: Rejudging::default(),
             snapshots: Snapshots::read(&space)?,
@@ -277,14 +277,9 @@ impl Document {
 /// The number of an author; a new one is stored.
 fn put_author(authors: &mut Authors, roster: &Roster, author: (DeviceId, OpId), batch: &mut Batch) -> u32 {
     authors.number(author).unwrap_or_else(|| {
-        let judgement = roster.judgement(author.0, author.1);
-        let number = authors.push(author, judgement);
-        batch.put(keys::author(number), author_record(author, judgement));
+        let number = authors.push(author, roster.judgement(author.0, author.1));
+        let record = authors.record(number).expect("just numbered");
+        batch.put(keys::author(number), codec::encode(&record));
         number
     })
-}
-
-fn author_record((device, grant): (DeviceId, OpId), judgement: [u8; 32]) -> Vec<u8> {
-    let record: AuthorRecord = (device.0, grant.0, judgement);
-    codec::encode(&record)
 }

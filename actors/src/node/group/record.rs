@@ -228,9 +228,22 @@ pub(crate) struct Authors {
     /// Under which judgement what each wrote was last judged ([`Roster::judgement`](schema::ledger::Roster::judgement)).
     judged: Vec<[u8; 32]>,
     numbers: BTreeMap<(DeviceId, OpId), u32>,
+    /// Nobody is judged: see [`lenient`](Self::lenient).
+    lenient: bool,
 }
 
 impl Authors {
+    /// Of whom none counts as judged, so that whoever opens them in earnest judges all of them.
+    pub(crate) fn lenient(lenient: bool) -> Self {
+        Self { lenient, ..Self::default() }
+    }
+
+    /// Author and judgement, as they are stored.
+    pub(crate) fn record(&self, number: u32) -> Option<AuthorRecord> {
+        let (device, grant) = self.get(number)?;
+        Some((device.0, grant.0, *self.judged.get(usize::try_from(number).ok()?)?))
+    }
+
     pub(crate) fn get(&self, number: u32) -> Option<(DeviceId, OpId)> {
         self.list.get(usize::try_from(number).ok()?).copied()
     }
@@ -267,7 +280,7 @@ impl Authors {
     pub(crate) fn push(&mut self, author: (DeviceId, OpId), judgement: [u8; 32]) -> u32 {
         let number = u32::try_from(self.list.len()).expect("fewer authors than 2³²");
         self.list.push(author);
-        self.judged.push(judgement);
+        self.judged.push(if self.lenient { [0; 32] } else { judgement });
         self.numbers.insert(author, number);
         number
     }

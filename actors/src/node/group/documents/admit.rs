@@ -2,20 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::admission::{self, Bound, Refusal, Verdict};
+use schema::admission::{self, Bound, Index, Refusal, Verdict};
 use schema::ledger::Roster;
 use schema::session::frame::{Unit, Units};
 use schema::tip::{Author, Tip, VerifiedTip};
-use schema::{DeviceId, DocumentId, OpId};
+use schema::{ChangeHash, DeviceId, DocumentId, OpId};
 
 use super::known::Known;
 use super::snapshots::Snapshot;
 use super::{Document, Documents, Outcome, put_author};
+use crate::node::group::manifests::refusal;
 use crate::node::group::record::{Appended, Authors, Spilled, TipRecord};
 use crate::node::group::replica::Row;
 use crate::node::group::rows;
 use crate::node::keys;
 use crate::node::store::StoreError;
+
+/// Chains that a document cannot take, for what they say of it: they are left out, and the others are not held up.
+pub(super) type Inapplicable = BTreeMap<Author, Refusal>;
+
+/// So many of them are looked for in one unit.
+pub(super) const INAPPLICABLE_MAX: usize = 4;
 
 impl Documents {
     /// Judges and applies what a peer sent.
@@ -46,55 +53,91 @@ impl Documents {
             Ok(known) => known,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        self.settle(id, outcome)?;
+        // Until the store has heard what became of the document, it has another one.
         if self.spoiled.contains(&id) {
             return Ok(Err(Refusal::NotNow));
         }
-        self.settle(id, outcome)?;
-        let healing = self.quarantined.contains_key(&id);
-        if healing || self.load(id)?.is_none() {
-            self.cache.put(id, Document::new(&unit.table, &unit.key), 0);
-        }
-        let before = self.marks_of(id)?;
-        let document = self.cache.get(&id).expect("just loaded");
-        if let Err(refusal) = known.read_tips(self.group, id, &unit.tips, authors, &document.index) {
+        let row = (unit.table.as_str(), unit.key.as_str());
+        let is_damaged = !self.begin(id, row)?;
+        let nothing = Index::new();
+        let index = self.cache.get(&id).map_or(&nothing, |document| &document.index);
+        let (roster, lenient) = (&self.roster, self.lenient);
+        let bars = |author: &Author| match lenient {
+            true => None,
+            false => roster.accepts(author.device, author.grant).err().map(|cause| refusal(author, cause)),
+        };
+        if let Err(refusal) = known.read_tips((self.group, id), &unit.tips, authors, index, bars) {
             self.leave_empty(id);
             return Ok(Err(refusal));
         }
-        let mut verdict = self.judge(id, &mut known)?;
-        if !verdict.refused.is_empty() && !known.older.is_empty() {
-            known.verify_older(self.group, id);
-            verdict = self.judge(id, &mut known)?;
-        }
-        let headers = || verdict.accepted.iter().map(|place| &known.headers[*place]);
-        let brings_back = |kept: &Snapshot| headers().any(|header| kept.may_need(header));
-        let is_awaited = self.snapshots.get(&id).is_some_and(brings_back);
-        if !healing && (is_awaited || !verdict.decided.is_empty()) {
-            return self.rejudge(id, known, outcome);
-        }
-        let refusal = verdict.refused.first().map(|(_, refusal)| refusal.clone());
-        if verdict.accepted.is_empty() {
-            self.leave_empty(id);
-            return Ok(refusal.map_or(Ok(()), Err));
-        }
-
-        // What is kept is shown to others, who take it for our word.
-        known.verify_older(self.group, id);
-        let document = self.cache.get(&id).expect("just loaded");
-        let taken = document.take(id, &known, &verdict, (&mut self.authors, &self.roster), outcome);
-        let (row, spilled) = match taken {
-            Ok(taken) => taken,
-            Err(what) => {
-                // What Automerge made of it is unknown: forget it, the store has the last good state.
-                self.forget(id);
-                return Ok(Err(Refusal::Unreadable { what }));
-            }
-        };
-        if healing || verdict.tips.iter().any(|tip| self.is_ours(&tip.tip().author)) {
-            self.quarantined.remove(&id);
+        // A peer has what we wrote and do not have, whether or not we take it.
+        if known.tips.iter().any(|tip| self.is_ours(&tip.tip().author)) {
             self.renew(outcome);
         }
-        self.finish(id, before, (row, spilled), outcome)?;
-        Ok(refusal.map_or(Ok(()), Err))
+        if is_damaged {
+            return self.rejudge(id, Some(row), known, outcome);
+        }
+        let applied = self.apply_known(id, row, known, outcome)?;
+        self.leave_empty(id);
+        Ok(applied)
+    }
+
+    /// Judges what came for a document, and applies what is accepted.
+    fn apply_known(
+        &mut self,
+        id: DocumentId,
+        row: (&str, &str),
+        mut known: Known,
+        outcome: &mut Outcome,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        let before = self.marks_of(id)?;
+        let mut inapplicable = Inapplicable::new();
+        while inapplicable.len() < INAPPLICABLE_MAX {
+            let mut verdict = self.judge(id, &mut known, &inapplicable)?;
+            if !verdict.refused.is_empty() && !known.older.is_empty() {
+                known.verify_older(self.group, id);
+                verdict = self.judge(id, &mut known, &inapplicable)?;
+            }
+            let headers = || verdict.accepted.iter().map(|place| &known.headers[*place]);
+            let brings_back = |kept: &Snapshot| headers().any(|header| kept.may_need(header));
+            let is_awaited = self.snapshots.get(&id).is_some_and(brings_back);
+            if is_awaited || !verdict.decided.is_empty() {
+                return self.rejudge(id, None, known, outcome);
+            }
+            let answer = known.first_refused(&verdict).map_or(Ok(()), Err);
+            if verdict.accepted.is_empty() {
+                return Ok(answer);
+            }
+
+            // What is kept is shown to others, who take it for our word.
+            known.verify_older(self.group, id);
+            let document = self.cache.get(&id).expect("it was begun");
+            let what = match document.take(id, &known, &verdict, (&mut self.authors, &self.roster), outcome) {
+                Ok(taken) => {
+                    self.finish(id, before, taken, outcome)?;
+                    return Ok(answer);
+                }
+                Err(what) => what,
+            };
+            // What Automerge made of it is unknown: forget it, the store has the last good state.
+            self.forget(id);
+            if self.spoiled.contains(&id) || !self.begin(id, row)? {
+                return Ok(Err(Refusal::NotNow));
+            }
+            let document = self.cache.get(&id).expect("it was begun");
+            let author = known.culprit(&document.replica, &verdict);
+            inapplicable.insert(author, Refusal::Inapplicable { what });
+        }
+        Ok(Err(inapplicable.into_values().next().expect("there is room for one")))
+    }
+
+    /// Has a document at hand, be it an empty one; `false` when it is damaged.
+    fn begin(&mut self, id: DocumentId, (table, key): (&str, &str)) -> Result<bool, StoreError> {
+        if self.load(id)?.is_none() && !self.quarantined.contains_key(&id) {
+            self.cache.put(id, Document::new(table, key), 0);
+        }
+        Ok(!self.quarantined.contains_key(&id))
     }
 
     /// A document that gained nothing is not kept in memory for it.
@@ -105,9 +148,14 @@ impl Documents {
     }
 
     /// Judges what came upon what is accepted.
-    fn judge(&mut self, id: DocumentId, known: &mut Known) -> Result<Verdict, StoreError> {
-        let accepts = self.accepts(id, known)?;
-        let document = self.cache.get(&id).expect("just loaded");
+    fn judge(
+        &mut self,
+        id: DocumentId,
+        known: &mut Known,
+        inapplicable: &Inapplicable,
+    ) -> Result<Verdict, StoreError> {
+        let accepts = self.accepts(id, known, &BTreeMap::new(), inapplicable)?;
+        let document = self.cache.get(&id).expect("it was begun");
         let accept = |author: &Author| accepts[author].clone();
         Ok(admission::vet(&document.index, &known.headers, &known.tips, accept))
     }
@@ -122,10 +170,17 @@ impl Documents {
         &mut self,
         id: DocumentId,
         known: &mut Known,
+        own: &BTreeMap<ChangeHash, Author>,
+        inapplicable: &Inapplicable,
     ) -> Result<BTreeMap<Author, Result<Vec<Bound>, Refusal>>, StoreError> {
-        let authors: BTreeSet<Author> = known.tips.iter().map(|tip| tip.tip().author).collect();
-        let mut accepts = BTreeMap::new();
+        let authors = known.tips.iter().map(|tip| tip.tip().author).chain(own.values().copied());
+        let authors: BTreeSet<Author> = authors.collect();
+        let mut accepts: BTreeMap<Author, Result<Vec<Bound>, Refusal>> = BTreeMap::new();
         for author in authors {
+            if let Some(refusal) = inapplicable.get(&author) {
+                accepts.insert(author, Err(refusal.clone()));
+                continue;
+            }
             if self.lenient {
                 accepts.insert(author, Ok(Vec::new()));
                 continue;

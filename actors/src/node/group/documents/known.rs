@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::admission::{Index, Refusal};
+use schema::admission::{Index, Refusal, Verdict};
 use schema::change::{self, ChangeHeader};
 use schema::limits::SYNC_MESSAGE_BYTES_MAX;
 use schema::session::frame::UnitTip;
@@ -11,6 +11,7 @@ use schema::tip::{Author, Tip, VerifiedTip};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId};
 
 use crate::node::group::record::{Authors, DocumentRecord, TipRecord};
+use crate::node::group::replica::Replica;
 
 /// Changes of one document, and what vouches for them.
 #[derive(Default)]
@@ -20,7 +21,12 @@ pub(super) struct Known {
     pub(super) tips: Vec<VerifiedTip>,
     /// Tips below the newest of a chain, which nobody has verified: they matter where the newest does not stand.
     pub(super) older: Vec<Tip>,
+    /// Chains whose author may not write, as far as is known here: nobody looks at their signatures.
+    barred: BTreeMap<ReplicaId, Refusal>,
 }
+
+/// So many tips below the newest are looked at in one unit; honest ones are 17 a chain and few more.
+const OLDER_MAX: usize = 4_096;
 
 impl Known {
     /// Reads the changes of a message without handing a byte to Automerge.
@@ -36,14 +42,15 @@ impl Known {
         Ok(Self { headers, bytes: message.changes, ..Self::default() })
     }
 
-    /// Rebuilds the tips that came with changes, and checks the signature of the newest of each chain.
+    /// Rebuilds the tips that came with changes, and checks the signature of the newest of each chain; not of those whom
+    /// `bars` says why they may not write.
     pub(super) fn read_tips(
         &mut self,
-        group: GroupId,
-        document: DocumentId,
+        (group, document): (GroupId, DocumentId),
         tips: &[UnitTip],
         authors: &[(DeviceId, OpId)],
         index: &Index,
+        bars: impl Fn(&Author) -> Option<Refusal>,
     ) -> Result<(), Refusal> {
         let changes: BTreeMap<_, _> = self.headers.iter().map(|h| ((h.replica, h.seq), h.hash)).collect();
         let mut chains: BTreeMap<ReplicaId, BTreeMap<u64, Tip>> = BTreeMap::new();
@@ -59,11 +66,15 @@ impl Known {
                 chains.entry(replica).or_default().entry(tip.seq).or_insert(tip);
             }
         }
-        for mut chain in chains.into_values() {
+        for (replica, mut chain) in chains {
             let Some((_, newest)) = chain.pop_last() else { continue };
+            if let Some(refusal) = bars(&newest.author) {
+                self.barred.insert(replica, refusal);
+                continue;
+            }
             let bad = |_| Refusal::BadTip { device: newest.author.device };
             self.tips.push(newest.verify(group, document).map_err(bad)?);
-            self.older.extend(chain.into_values());
+            self.older.extend(chain.into_values().take(OLDER_MAX.saturating_sub(self.older.len())));
         }
         Ok(())
     }
@@ -72,6 +83,32 @@ impl Known {
     pub(super) fn verify_older(&mut self, group: GroupId, document: DocumentId) {
         let older = std::mem::take(&mut self.older);
         self.tips.extend(older.iter().filter_map(|tip| tip.verify(group, document).ok()));
+    }
+
+    /// Why the first refused change was refused.
+    pub(super) fn first_refused(&self, verdict: &Verdict) -> Option<Refusal> {
+        let (place, refusal) = verdict.refused.first()?;
+        let barred = self.barred.get(&self.headers[*place].replica);
+        Some(barred.filter(|_| *refusal == Refusal::Unvouched).unwrap_or(refusal).clone())
+    }
+
+    /// Whose change, of those accepted, a document could not take: of the shortest beginning that it cannot, the last.
+    pub(super) fn culprit(&self, base: &Replica, verdict: &Verdict) -> Author {
+        let fails = |count: usize| {
+            let (mut replica, places) = (base.clone(), &verdict.accepted[..count]);
+            let changes: Vec<_> = places.iter().map(|place| self.bytes[*place].clone()).collect();
+            replica.apply(&changes).is_err() || replica.row().is_err()
+        };
+        let (mut good, mut bad) = (0, verdict.accepted.len());
+        while bad - good > 1 {
+            let middle = good.midpoint(bad);
+            if fails(middle) { bad = middle } else { good = middle }
+        }
+        let replica = self.headers[verdict.accepted[good]].replica;
+        let ends = verdict.tips.iter().map(|tip| (tip.replica(), tip.tip().author));
+        let open = verdict.open.iter().map(|(place, author)| (self.headers[*place].replica, *author));
+        let mut authors = ends.chain(open).filter(|(of, _)| *of == replica).map(|(_, author)| author);
+        authors.next().expect("every chain that advanced has an end")
     }
 
     /// Adds the changes of a run, as records keep them; those that were here count once.
@@ -127,7 +164,7 @@ impl Known {
         let keep = |header: &ChangeHeader| ours.contains(&header.hash) && !accepted.contains(&header.hash);
         let changes = self.headers.into_iter().zip(self.bytes).filter(|(header, _)| keep(header));
         let (headers, bytes) = changes.unzip();
-        Self { headers, bytes, tips: self.tips, older: Vec::new() }
+        Self { headers, bytes, tips: self.tips, ..Self::default() }
     }
 
     /// What these build on and is neither among them nor `accepted`, ascending.

@@ -12,11 +12,11 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use schema::digest::Mark;
 use schema::tip::Author;
-use schema::{ChangeHash, DocumentId, ReplicaId};
+use schema::{ChangeHash, DocumentId, ReplicaId, codec};
 
 use super::known::Known;
 use super::snapshots::{Kept, Snapshot};
-use super::{Documents, Outcome, author_record};
+use super::{Documents, Outcome};
 use crate::node::keys;
 use crate::node::store::StoreError;
 
@@ -127,8 +127,8 @@ impl Documents {
     fn arrive(&mut self, number: u32, judgement: [u8; 32], outcome: &mut Outcome) {
         self.rejudging.courses.remove(&number);
         self.authors.set_judged(number, judgement);
-        if let Some(author) = self.authors.get(number) {
-            outcome.batch.put(keys::author(number), author_record(author, judgement));
+        if let Some(author) = self.authors.record(number) {
+            outcome.batch.put(keys::author(number), codec::encode(&author));
         }
     }
 
@@ -160,15 +160,15 @@ impl Documents {
     fn look_at(&mut self, id: DocumentId, outcome: &mut Outcome) -> Result<(), StoreError> {
         self.rejudging.progress.documents += 1;
         if !self.stands(id)? {
-            // What is damaged comes back from peers, and is judged then.
-            let _ = self.rejudge(id, Known::default(), outcome)?;
+            let _ = self.rejudge(id, None, Known::default(), outcome)?;
         }
         Ok(())
     }
 
     /// Whether a document is plainly what it was: nothing of it lies beyond what its authors may write.
     fn stands(&mut self, id: DocumentId) -> Result<bool, StoreError> {
-        if self.snapshots.get(&id).is_some() {
+        // Of what is damaged nobody can say.
+        if self.snapshots.get(&id).is_some() || self.quarantined.contains_key(&id) {
             return Ok(false);
         }
         let Some(record) = self.record(id)? else { return Ok(true) };

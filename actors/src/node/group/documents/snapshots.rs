@@ -28,7 +28,7 @@ pub struct Snapshot {
     since: u64,
     /// How many changes.
     pub changes: u64,
-    /// Their bytes.
+    /// The bytes that they and what vouches for them take.
     pub bytes: u64,
     /// Whose they are, by number.
     authors: Vec<u32>,
@@ -159,19 +159,19 @@ impl Snapshots {
             })
             .collect();
         let owners: BTreeSet<u32> = tips.iter().map(|(author, ..)| *author).collect();
-        let kept = Contents { tips, changes: known.bytes.concat() };
+        let contents = codec::encode(&Contents { tips, changes: known.bytes.concat() });
         let snapshot = Snapshot {
             table: table.to_owned(),
             key: key.to_owned(),
             since: now.map_or(before, Timestamp::as_millis),
             changes: known.bytes.len() as u64,
-            bytes: kept.changes.len() as u64,
+            bytes: contents.len() as u64,
             authors: owners.into_iter().collect(),
             replicas: replicas.into_iter().collect(),
             lacks,
         };
         batch.put(keys::snapshot(document), codec::encode(&snapshot));
-        batch.put(keys::kept(document), codec::encode(&kept));
+        batch.put(keys::kept(document), contents);
         self.put(document, snapshot);
     }
 

@@ -1,10 +1,17 @@
 //! Documents without an actor: the store gets their batches when a test says so, and peers are a call away.
 
+#[path = "../../../../../schema/tests/support/raw.rs"]
+#[allow(dead_code, unreachable_pub, reason = "its part")]
+mod raw;
+
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::{Body, By, Ledger, ManifestRef, Role};
-use schema::session::frame::Units;
+use schema::session::frame::{Unit, UnitTip, Units};
 use schema::session::{Documents as _, Wanted};
 use schema::signed::Signed;
+use schema::sync_message::SyncMessage;
+use schema::tip::{Author, Tip};
+use schema::{ChangeHash, ReplicaId};
 
 use super::rejudge::LOOKED_AT;
 use super::*;
@@ -136,6 +143,21 @@ impl Desk {
         self.store.write(&self.space, batch).await.unwrap();
     }
 
+    fn author(&self) -> Author {
+        let grant = self.documents.roster.grant(self.documents.user).unwrap();
+        let device = DeviceId(self.documents.device.public());
+        Author { device, grant, incarnation: self.documents.incarnation }
+    }
+
+    /// The only refusal of what this device hears.
+    async fn refuses(&mut self, units: Units) -> Refusal {
+        let mut heard = self.hears(units);
+        let (_, refusal) = heard.1.refused.pop().unwrap();
+        assert!(heard.1.refused.is_empty());
+        self.stores(heard).await;
+        refusal
+    }
+
     async fn rejudges(&mut self, home: &Home) {
         self.documents.set_roster(home.ledger.roster().clone());
         while self.documents.is_rejudging() {
@@ -208,6 +230,32 @@ async fn what_vanished_is_not_built_upon_before_the_store_knows_that_it_did() {
     assert_eq!(ben.documents.root(), cid.documents.root());
 }
 
+/// A change that came while its document waited to be judged anew had it vanish, and then found it in the store.
+#[tokio::test]
+async fn what_a_change_has_judged_anew_first_does_not_come_back_with_it() {
+    let mut home = Home::new();
+    let [ada, mut ben, mut cid, mut mia] = [ADA, BEN, CID, MIA].map(|person| home.desk(person));
+    mia.writes("rope", "buy it").await;
+    for desk in [&mut ben, &mut cid] {
+        let heard = desk.hears(mia.tells(&["rope"]));
+        desk.stores(heard).await;
+    }
+    cid.writes("rope", "coil it").await;
+
+    home.removes(MIA, &ada).await;
+    ben.fetches(&ada).await;
+    ben.documents.set_roster(home.ledger.roster().clone());
+    assert_eq!(ben.refuses(cid.tells(&["rope"])).await, Refusal::NotNow);
+    ben.rejudges(&home).await;
+
+    assert_eq!((ben.title("rope"), ben.documents.len()), (None, 0));
+    assert!(matches!(
+        ben.refuses(cid.tells(&["rope"])).await,
+        Refusal::RefusedDependency { .. } | Refusal::BeyondCut { .. }
+    ));
+    assert_eq!((ben.title("rope"), ben.documents.len()), (None, 0));
+}
+
 #[tokio::test]
 async fn a_roster_that_comes_meanwhile_turns_back_only_those_whom_it_judges_otherwise() {
     let mut home = Home::new();
@@ -266,4 +314,89 @@ async fn what_was_kept_is_asked_for_only_by_what_may_bring_it_back() {
     let (of_mia, of_cid) = (header(mia.tells(&["rope"])), header(cid.tells(&["rope"])));
     assert!(kept.may_need(&of_mia) && !kept.may_need(&of_cid));
     assert_eq!(ben.documents.kept().documents, 1);
+}
+
+/// A change that Automerge cannot take once took the whole unit along, and the honest peer who had passed it on was blamed.
+#[tokio::test]
+async fn a_change_that_a_document_cannot_take_holds_up_nobody_elses() {
+    let home = Home::new();
+    let [mut ben, mut cid] = [BEN, CID].map(|person| home.desk(person));
+    cid.writes("rope", "coil it").await;
+    let mut units = cid.tells(&["rope"]);
+    let crooked = add_crooked(&mut units, &home, &home.desk(MIA).author());
+
+    let refusal = ben.refuses(units).await;
+
+    assert!(matches!(refusal, Refusal::Inapplicable { .. }) && !refusal.is_fault(), "{refusal:?}");
+    assert_eq!(ben.title("rope"), cid.title("rope"));
+    let document = DocumentId::of(home.ledger.group(), "tasks", "rope");
+    assert!(!ben.documents.load(document).unwrap().unwrap().index.contains(&crooked));
+}
+
+/// Adds a change to the first unit that puts something into an object that nobody made.
+fn add_crooked(units: &mut Units, home: &Home, author: &Author) -> ChangeHash {
+    let Unit { document, tips, message, .. } = &mut units.units[0];
+    let replica =
+        ReplicaId::of(home.ledger.group(), *document, author.device, author.grant, author.incarnation);
+    let raw = raw::Raw::puts(replica, 1, 1, Vec::new(), 1)
+        .with(raw::KEY_TEXT, &[0x7f, 1, b'k'])
+        .with(raw::ACTION, &[0x7f, 1])
+        .with(raw::VALUE_META, &[0x7f, 0])
+        .with(raw::PREDECESSORS, &[0x7f, 0])
+        .with(raw::OBJECT_REPLICA, &[0x7f, 0])
+        .with(raw::OBJECT_COUNTER, &[0x7f, 9]);
+    let tip = Tip::sign(home.ledger.group(), *document, *author, 1, raw.hash(), &device(MIA));
+    let number = u32::try_from(units.authors.len()).unwrap();
+    units.authors.push((author.device, author.grant));
+    let (incarnation, signature) = (author.incarnation, tip.signature);
+    tips.push(UnitTip { author: number, incarnation, seq: 1, signature });
+    let mut read = SyncMessage::decode(message).unwrap();
+    read.changes.insert(0, raw.chunk());
+    *message = read.encode();
+    raw.hash()
+}
+
+/// Only what was accepted once had us renew; of a fork of ours that others hold we heard as of anybody's.
+#[tokio::test]
+async fn a_change_of_ours_that_only_a_peer_has_is_answered_by_a_new_incarnation() {
+    let home = Home::new();
+    let [mut ben, mut twin, mut cid] = [BEN, BEN, CID].map(|person| home.desk(person));
+    twin.writes("rope", "buy it").await;
+    let heard = cid.hears(twin.tells(&["rope"]));
+    cid.stores(heard).await;
+    ben.writes("rope", "coil it").await;
+    let before = ben.documents.incarnation;
+
+    let refusal = ben.refuses(cid.tells(&["rope"])).await;
+
+    assert!(matches!(refusal, Refusal::Fork { .. }), "{refusal:?}");
+    assert_ne!(ben.documents.incarnation, before);
+    let stored = ben.space.get(keys::INCARNATION).unwrap().unwrap();
+    assert_eq!(stored, keys::incarnation(0, ben.documents.incarnation));
+}
+
+/// Healing once began from nothing, and what was whole and ours alone was gone.
+#[tokio::test]
+async fn of_a_damaged_document_what_is_whole_is_not_lost_when_a_peer_heals_it() {
+    let home = Home::new();
+    let [mut ben, mut cid] = [BEN, CID].map(|person| home.desk(person));
+    let title = |number: usize| format!("{number:0>900}");
+    for number in 0..3 {
+        ben.writes("rope", &title(number)).await;
+    }
+    let heard = cid.hears(ben.tells(&["rope"]));
+    cid.stores(heard).await;
+    ben.writes("rope", "for ben alone").await;
+    let document = DocumentId::of(home.ledger.group(), "tasks", "rope");
+    let mut damage = Batch::default();
+    damage.remove(keys::chunk(document, 0));
+    ben.store.write(&ben.space, damage).await.unwrap();
+    ben.documents.cache.remove(&document);
+
+    let heard = ben.hears(cid.tells(&["rope"]));
+    ben.stores(heard).await;
+
+    assert!(ben.title("rope").unwrap().contains("for ben alone"), "{:?}", ben.title("rope"));
+    assert!(ben.documents.quarantined().is_empty());
+    assert_eq!(ben.documents.kept(), Kept::default());
 }

@@ -9,82 +9,89 @@ use std::sync::Arc;
 
 use schema::admission::{self, Refusal, Verdict};
 use schema::digest::Mark;
-use schema::key::Signature;
 use schema::session::Wanted;
-use schema::tip::{Author, Tip, VerifiedTip};
+use schema::tip::{Author, Tip};
 use schema::value::Value;
 use schema::{ChangeHash, DocumentId, ReplicaId};
 
+use crate::node::group::documents::admit::{INAPPLICABLE_MAX, Inapplicable};
 use crate::node::group::documents::known::Known;
 use crate::node::group::documents::{Document, Documents, Outcome, RowEvent};
 use crate::node::group::record::DocumentRecord;
+use crate::node::group::replica::Replica;
 use crate::node::group::rows::{self, RowRecord};
 use crate::node::keys;
 use crate::node::store::StoreError;
 
-/// Stands in for the signature of ours that a change will get if it ends a chain.
-const UNSIGNED: Signature = Signature([0; 64]);
+/// What the store has of a document.
+#[derive(Default)]
+struct Stored {
+    known: Known,
+    record: Option<DocumentRecord>,
+    /// What of it is the document now; nothing of one that is damaged.
+    had: BTreeSet<ChangeHash>,
+}
 
 impl Documents {
-    /// Judges a document by everything that is known of it, and what `came`; the first refusal of that is returned.
+    /// Judges a document by everything that is known of it, and what `came`, of this `row`, from a peer; the first refusal
+    /// of that is returned.
     pub(in crate::node::group::documents) fn rejudge(
         &mut self,
         id: DocumentId,
+        row: Option<(&str, &str)>,
         mut came: Known,
         outcome: &mut Outcome,
     ) -> Result<Result<(), Refusal>, StoreError> {
-        if self.quarantined.contains_key(&id) || self.spoiled.contains(&id) {
+        if self.spoiled.contains(&id) {
             return Ok(Err(Refusal::NotNow));
         }
-        let place = (self.group, id);
         let before = self.marks_of(id)?;
-        let mut known = Known::default();
-        let mut old = None;
-        if let Some(document) = self.load(id)? {
-            known.add_run(&document.replica.changes_since(&[]).concat());
-            old = Some(document.record.clone());
-        }
-        if let Some(old) = &old {
-            known.add_tips(old, place, &self.authors);
-        }
-        let had = known.hashes();
-        known.add(self.snapshots.load(&self.space, place, &self.authors)?);
+        let Stored { mut known, record: old, had } = self.everything_stored(id)?;
+        let is_damaged = self.quarantined.contains_key(&id);
+        known.add(self.snapshots.load(&self.space, (self.group, id), &self.authors)?);
         let ours = known.hashes();
         came.verify_older(self.group, id);
+        let is_offered = !came.headers.is_empty();
         let came: BTreeSet<ChangeHash> = known.add(came).into_iter().collect();
 
-        let open = self.open_own(id, &mut known, &ours);
-        let accepts = self.accepts(id, &mut known)?;
-        let accept = |author: &Author| accepts[author].clone();
-        let mut verdict = admission::vet_anew(&known.headers, &known.tips, accept);
-        self.close_own(id, &mut known, &mut verdict, &open);
-
-        let refused = |hash: ChangeHash| came.contains(&hash);
-        let first = verdict.refused.iter().find(|(place, _)| refused(known.headers[*place].hash));
-        let answer = first.map_or(Ok(()), |(_, refusal)| Err(refusal.clone()));
-        let accepted: BTreeSet<ChangeHash> =
-            verdict.accepted.iter().map(|p| known.headers[*p].hash).collect();
-        if accepted == had {
-            return Ok(answer);
-        }
-        let (table, key) = match (&old, self.snapshots.get(&id)) {
-            (Some(old), _) => (old.table.clone(), old.key.clone()),
-            (None, Some(kept)) => (kept.table.clone(), kept.key.clone()),
-            (None, None) => return Ok(answer),
+        let of_record = old.as_ref().map(|old| (old.table.clone(), old.key.clone()));
+        let of_kept = || self.snapshots.get(&id).map(|kept| (kept.table.clone(), kept.key.clone()));
+        let of_unit = || row.map(|(table, key)| (table.to_owned(), key.to_owned()));
+        let Some((table, key)) = of_record.or_else(of_kept).or_else(of_unit) else {
+            // Nothing is left but the knowledge that something was here: peers have it.
+            return Ok(Ok(()));
         };
-        let mut document = Document::new(&table, &key);
-        let taken = document.take(id, &known, &verdict, (&mut self.authors, &self.roster), outcome);
-        let taken = match taken {
-            Ok(taken) => taken,
-            Err(what) => {
-                // Every part of it was applied before; what Automerge makes of less than all is not for us to mend.
-                self.quarantine(id, &what);
-                return Ok(answer);
+
+        let own = self.own(id, &known, &ours);
+        let mut inapplicable = Inapplicable::new();
+        let (document, accepted, taken, verdict) = loop {
+            let accepts = self.accepts(id, &mut known, &own, &inapplicable)?;
+            let accept = |author: &Author| accepts[author].clone();
+            let mut verdict = admission::vet_anew(&known.headers, &known.tips, &own, accept);
+            if inapplicable.len() == INAPPLICABLE_MAX {
+                // Whatever it is, it is better to be without it than to show what may have fallen.
+                (verdict.accepted, verdict.tips, verdict.open) = Default::default();
+            }
+            let hash = |place: &usize| known.headers[*place].hash;
+            let accepted: BTreeSet<ChangeHash> = verdict.accepted.iter().map(hash).collect();
+            // Of what is damaged something is to come of it, unless it is merely looked at.
+            if accepted == had && (!is_damaged || is_offered) {
+                return Ok(first_refused(&verdict, &known, &came));
+            }
+            self.close(id, &mut known, &mut verdict);
+            let mut document = Document::new(&table, &key);
+            match document.take(id, &known, &verdict, (&mut self.authors, &self.roster), outcome) {
+                Ok(taken) => break (document, accepted, taken, verdict),
+                Err(what) => {
+                    let author = known.culprit(&Replica::new(), &verdict);
+                    inapplicable.insert(author, Refusal::Inapplicable { what });
+                }
             }
         };
+        let answer = first_refused(&verdict, &known, &came);
         self.rejudging.progress.changed += 1;
         outcome.fell.extend(why_it_fell(&verdict, &known, &had).map(|refusal| (id, refusal)));
-        let fell_now = had.iter().any(|change| !accepted.contains(change));
+        let fell_now = is_damaged || had.iter().any(|change| !accepted.contains(change));
         let kept = known.without(&accepted, &ours);
         let lacks = kept.lacks(&accepted);
         let now = fell_now.then(|| self.clock.now());
@@ -93,10 +100,8 @@ impl Documents {
         if let Some(old) = &old {
             self.take_away(id, old, &document.record, outcome);
         }
-        // A peer has what we wrote and do not have.
-        let came_back =
-            |tip: &VerifiedTip| self.is_ours(&tip.tip().author) && came.contains(&tip.tip().change);
-        if verdict.tips.iter().any(came_back) {
+        if self.quarantined.remove(&id).is_some() {
+            // What we had written last may not have come back.
             self.renew(outcome);
         }
         if accepted.is_empty() {
@@ -107,6 +112,37 @@ impl Documents {
         self.cache.put(id, document, bytes);
         self.finish(id, before, taken, outcome)?;
         Ok(answer)
+    }
+
+    /// What the store has of a document; of one that is damaged, what can still be read.
+    fn everything_stored(&mut self, id: DocumentId) -> Result<Stored, StoreError> {
+        let place = (self.group, id);
+        let mut known = Known::default();
+        if let Some(document) = self.load(id)? {
+            known.add_run(&document.replica.changes_since(&[]).concat());
+            let record = document.record.clone();
+            known.add_tips(&record, place, &self.authors);
+            let had = known.hashes();
+            return Ok(Stored { known, record: Some(record), had });
+        }
+        if !self.quarantined.contains_key(&id) {
+            return Ok(Stored::default());
+        }
+        let record = match self.stored(id) {
+            Ok(Some(record)) => record,
+            Ok(None) | Err(StoreError::Damaged { .. }) => return Ok(Stored::default()),
+            Err(error) => return Err(error),
+        };
+        for chunk in &record.chunks {
+            match self.space.get(&keys::chunk(id, chunk.number)) {
+                Ok(bytes) => known.add_run(&bytes.unwrap_or_default()),
+                Err(StoreError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        known.add_run(&record.inline);
+        known.add_tips(&record, place, &self.authors);
+        Ok(Stored { known, record: Some(record), had: BTreeSet::new() })
     }
 
     /// What the store has of the old document and not of the new; a chain of ours that became shorter is not gone on
@@ -142,44 +178,31 @@ impl Documents {
         }
     }
 
-    /// This device vouches for each of its own changes, wherever a chain of it has to end: judged as if each of them had
-    /// its tip. Says which have none.
-    fn open_own(
+    /// This device can vouch for each of its own changes, wherever a chain of it has to end; not for what only a peer says
+    /// is ours.
+    fn own(
         &self,
         id: DocumentId,
-        known: &mut Known,
+        known: &Known,
         ours: &BTreeSet<ChangeHash>,
-    ) -> BTreeSet<ChangeHash> {
-        let own = |author: &Author| author.device.0 == self.device.public();
-        let tipped: BTreeSet<ChangeHash> = known.tips.iter().map(|tip| tip.tip().change).collect();
-        let authors = known.tips.iter().map(|tip| tip.tip().author).filter(own).collect::<BTreeSet<_>>();
-        let mut open = BTreeSet::new();
-        for author in authors {
-            let replica = ReplicaId::of(self.group, id, author.device, author.grant, author.incarnation);
-            let without = |hash: &ChangeHash| ours.contains(hash) && !tipped.contains(hash);
-            for header in known.headers.iter().filter(|h| h.replica == replica && without(&h.hash)) {
-                let tip = Tip { author, seq: header.seq, change: header.hash, signature: UNSIGNED };
-                known.tips.push(tip.trust_stored(self.group, id));
-                open.insert(header.hash);
-            }
-        }
-        open
+    ) -> BTreeMap<ChangeHash, Author> {
+        let of_device = |author: &Author| author.device.0 == self.device.public();
+        let authors = known.tips.iter().map(|tip| tip.tip().author).filter(of_device);
+        let replica =
+            |author: &Author| ReplicaId::of(self.group, id, author.device, author.grant, author.incarnation);
+        let authors: BTreeMap<_, _> = authors.map(|author| (replica(&author), author)).collect();
+        let stored = known.headers.iter().filter(|header| ours.contains(&header.hash));
+        stored.filter_map(|header| Some((header.hash, *authors.get(&header.replica)?))).collect()
     }
 
-    /// Signs for those of our changes that do end a chain, and takes the others' tips back.
-    fn close_own(
-        &self,
-        id: DocumentId,
-        known: &mut Known,
-        verdict: &mut Verdict,
-        open: &BTreeSet<ChangeHash>,
-    ) {
-        known.tips.retain(|tip| tip.tip().signature != UNSIGNED);
-        for tip in verdict.tips.iter_mut().filter(|tip| open.contains(&tip.tip().change)) {
-            let Tip { author, seq, change, .. } = *tip.tip();
-            let signed = Tip::sign(self.group, id, author, seq, change, &self.device);
-            *tip = signed.trust_stored(self.group, id);
-            known.tips.push(*tip);
+    /// Signs for those of our changes that do end a chain.
+    fn close(&self, id: DocumentId, known: &mut Known, verdict: &mut Verdict) {
+        for (place, author) in std::mem::take(&mut verdict.open) {
+            let header = &known.headers[place];
+            let tip = Tip::sign(self.group, id, author, header.seq, header.hash, &self.device);
+            let tip = tip.trust_stored(self.group, id);
+            verdict.tips.push(tip);
+            known.tips.push(tip);
         }
     }
 
@@ -203,6 +226,12 @@ impl Documents {
             outcome.moved.push(Wanted { document: id, have: before });
         }
     }
+}
+
+/// Why the first of what came is refused, if it is.
+fn first_refused(verdict: &Verdict, known: &Known, came: &BTreeSet<ChangeHash>) -> Result<(), Refusal> {
+    let mut refused = verdict.refused.iter().filter(|(place, _)| came.contains(&known.headers[*place].hash));
+    refused.next().map_or(Ok(()), |(_, refusal)| Err(refusal.clone()))
 }
 
 /// Why something that was here is not accepted any more: what was said against it, before what follows from that.
