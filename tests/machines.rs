@@ -183,3 +183,40 @@ fn whoever_begins_the_branch_that_a_cut_names_is_fetched() {
         assert!(world.are_equal(0, 2), "seed {seed}");
     }
 }
+
+/// AUTHORITY 3.7.2 P6 with a fork: each of two removers has another branch, and their cuts contradict each other. Both
+/// together leave nothing; but only who has seen both branches can tell, and what nobody accepts is not handed on. So
+/// these end with nothing, and who has seen the shorter branch alone keeps that: they differ until one cut is void.
+#[test]
+fn of_two_cuts_that_name_two_branches_some_keep_the_shorter_and_who_saw_both_nothing_until_one_cut_is_void() {
+    for seed in 0..8 {
+        let mut world = World::with_malice(seed);
+        apart(&mut world);
+        for (malicious, remover, length) in [(5, 1, 2), (6, 2, 3)] {
+            (0..length).for_each(|_| assert!(world.write(malicious, "basil")));
+            world.link(malicious, remover);
+        }
+        world.settle();
+        apart(&mut world);
+        assert!(world.say(1, Say::Role(5, Role::None)));
+        assert!(world.say(2, Say::Role(5, Role::None)));
+        // The founder hears of one of them first.
+        world.link(0, 1 + usize::from(seed % 2 == 1));
+        world.settle();
+        world.heal();
+        world.settle();
+
+        assert_eq!(world.examine(), Ok(()), "seed {seed}");
+        let of_founder = if seed % 2 == 1 { 0 } else { 2 };
+        let held: Vec<usize> = (0..5).map(|peer| world.changes(peer)).collect();
+        assert_eq!(held, [of_founder, 2, 0, 2, 2], "seed {seed}");
+
+        // The founder removes the second remover as of before each of the two removals, whichever is newer here.
+        for newest_but in [0, 2] {
+            assert!(world.say(0, Say::AsOf(2, Role::None, newest_but)), "seed {seed}");
+        }
+        world.settle();
+        assert_eq!(world.examine(), Ok(()), "seed {seed}");
+        assert!([1, 3, 4].iter().all(|peer| world.are_equal(0, *peer)), "seed {seed}");
+    }
+}

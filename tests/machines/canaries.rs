@@ -6,7 +6,7 @@ use peerbase::sim::machines::{Mutant, World};
 use super::malicious_history;
 
 /// Histories within which a broken promise must show.
-const HISTORIES: u64 = 1_000;
+const HISTORIES: u64 = 2_000;
 const STEPS: u64 = 60;
 
 /// Tells histories until the examination finds something, which must be this promise.

@@ -154,15 +154,12 @@ impl World {
     fn crooked(&mut self, peer: usize, document: DocumentId, author: Author) -> Made {
         let author = Author { incarnation: 200 + self.below(1_000), ..author };
         let which = self.below(3);
-        let length = self.peers[peer].store.documents[&document].accepted.headers.len();
-        let before = self.pick(length + 1);
-        let store = &self.peers[peer].store;
-        let (held, replica) = (&store.documents[&document], store.replica(document, author));
-        let (deps, start_op) = held.as_it_was(before);
-        let (seq, start_op) = if which == 0 { (2, start_op) } else { (1, start_op + which - 1) };
-        let first = wire::header(&(replica.0, seq, start_op, deps.clone(), 1));
+        let replica = self.peers[peer].store.replica(document, author);
+        // It stands on nothing: so nothing else is wrong with it.
+        let (seq, start_op) = if which == 0 { (2, 1) } else { (1, which) };
+        let first = wire::header(&(replica.0, seq, start_op, Vec::new(), 1));
         // The previous change is not named where the first one is straight.
-        let deps = if which == 1 { deps } else { vec![first.hash.0] };
+        let deps = if which == 1 { Vec::new() } else { vec![first.hash.0] };
         let second = wire::header(&(replica.0, seq + 1, first.max_op() + u64::from(which != 1), deps, 2));
         let tips = [&first, &second].map(|change| wire::sign(author, document, change.seq, change.hash));
         Made { headers: vec![first, second], tips: tips.to_vec() }
