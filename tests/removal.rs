@@ -5,11 +5,12 @@
 mod support;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use peerbase::control::{self, Reply, Request};
 use peerbase::sim::{Net, Peer};
-use peerbase::{Event, GroupId, Node, Refusal, Role, RowState};
+use peerbase::{Event, GroupId, Node, Refusal, Role, RowState, SyncError};
 use support::{group, task, tasks};
 use tokio::sync::mpsc;
 
@@ -134,5 +135,40 @@ async fn a_removal_that_nobody_waits_for_any_more_was_said_or_was_not() {
     net.assert_converged();
     assert_eq!(group(&ben, home).members().len(), 2);
     assert_eq!(tasks(&ben, home).get("basil").unwrap(), Some(task("water it")));
+    net.close().await;
+}
+
+/// Nobody tells whoever was removed that they are: they go on as if nothing had happened, and can see that nobody answers.
+#[tokio::test(start_paused = true)]
+async fn whoever_was_removed_can_see_that_the_others_do_not_speak_of_the_group() {
+    let (mut net, [ada, ben, cid], home) = parted(3).await;
+    net.heal();
+    // Of another group they go on to speak.
+    let club = ada.node().create_group("club").await.unwrap();
+    club.add_member(cid.node().user_id(), Role::Writer).await.unwrap();
+    cid.node().request_group(club.id()).await.unwrap();
+    net.settle().await;
+    let silent = async |peer: &Peer, of: GroupId| {
+        let report = peer.node().status().await.unwrap().groups.into_iter().find(|group| group.info.id == of);
+        report.unwrap().silent.into_iter().map(|silent| silent.device).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(silent(&cid, home).await, BTreeSet::new());
+
+    group(&ada, home).remove_member(cid.node().user_id()).await.unwrap();
+    net.settle().await;
+    net.sleep(Duration::from_secs(20)).await;
+
+    let others = BTreeSet::from([ada.node().device_id(), ben.node().device_id()]);
+    assert_eq!(silent(&cid, home).await, others);
+    assert_eq!(silent(&cid, club.id()).await, BTreeSet::new());
+    assert_eq!(silent(&ada, home).await, BTreeSet::new(), "who is out is not missed");
+    let waited = group(&cid, home).synced(Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(waited, SyncError::Silent { with: others.into_iter().collect() });
+
+    group(&ada, home).add_member(cid.node().user_id(), Role::Writer).await.unwrap();
+    net.settle().await;
+    net.sleep(Duration::from_secs(90)).await;
+    net.settle().await;
+    assert_eq!(silent(&cid, home).await, BTreeSet::new(), "and is heard again once in again");
     net.close().await;
 }
