@@ -35,6 +35,8 @@ const UNITS_BYTES_MAX: usize = 2 * UNIT_BYTES_MAX + (1 << 20);
 const ROOT_DELAY: Duration = Duration::from_millis(250);
 /// How long a peer may owe an answer.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a link is thought to take for a KiB at most.
+const SLOWEST: Duration = Duration::from_millis(32);
 /// How often a document is asked for again before the documents are equal.
 const ASKS_MAX: u32 = 3;
 /// So many documents: a peer can make up any number.
@@ -142,7 +144,14 @@ impl Session {
     fn stalls_at(&self) -> Option<Timestamp> {
         let answer = self.walk.as_ref().and_then(|walk| walk.asked);
         let acknowledgement = (!self.in_flight.is_empty()).then_some(self.unacknowledged);
-        [answer, acknowledgement].into_iter().flatten().min().map(|since| since + ANSWER_TIMEOUT)
+        // It waits behind what is under way, and the peer's word behind as much of theirs.
+        let bytes = acknowledgement.map_or(0, |_| self.under_way() + WINDOW_BYTES);
+        let patience = ANSWER_TIMEOUT + SLOWEST * u32::try_from(bytes >> 10).unwrap_or(u32::MAX);
+        [answer, acknowledgement].into_iter().flatten().min().map(|since| since + patience)
+    }
+
+    fn under_way(&self) -> usize {
+        self.in_flight.iter().map(|(_, bytes)| bytes).sum()
     }
 
     /// Takes one input to its effects.
@@ -241,10 +250,8 @@ impl Session {
                 }
                 self.received = units.number;
                 // Who sends what there is does not look for more.
-                if let Some(asked) = self.walk.as_mut().and_then(|walk| walk.asked.as_mut())
-                    && !units.units.is_empty()
-                {
-                    *asked = now;
+                if !units.units.is_empty() {
+                    self.hear_on(now);
                 }
                 self.applying.insert(units.number, bytes(&units.units));
                 // An honest peer has at most a window and one unit under way.
@@ -260,6 +267,7 @@ impl Session {
                 while self.in_flight.front().is_some_and(|(sent, _)| *sent <= number) {
                     self.in_flight.pop_front();
                     self.unacknowledged = now;
+                    self.hear_on(now);
                 }
                 if !refused.is_empty() {
                     let short = |(document, refusal): (_, Refusal)| (document, refusal.shortened());
@@ -305,7 +313,7 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) -> Result<(), D::Error> {
         while self.ready && !self.outbox.is_empty() {
-            let room = WINDOW_BYTES.saturating_sub(self.in_flight.iter().map(|(_, bytes)| bytes).sum());
+            let room = WINDOW_BYTES.saturating_sub(self.under_way());
             if room == 0 {
                 break;
             }

@@ -58,6 +58,13 @@ impl Session {
         Ok(())
     }
 
+    /// The answer to a page comes behind what was just heard.
+    pub(super) fn hear_on(&mut self, now: Timestamp) {
+        if let Some(asked) = self.walk.as_mut().and_then(|walk| walk.asked.as_mut()) {
+            *asked = now;
+        }
+    }
+
     /// The initiator shows a page.
     pub(super) fn asked(&mut self, page: Page) -> Result<(), SessionFault> {
         if self.initiator {
