@@ -1,16 +1,17 @@
 //! One group over one link: which frame may follow which; what to send next.
 //!
-//! Both sides announce the root of their documents. Where roots differ the initiator [walks](walk): it sends its leaves
-//! page by page, the responder answers with its tip vectors of what differs, and each side queues what the other lacks
-//! and asks for what it lacks itself. The [queue](outbox) holds document ids, never bytes; a window bounds what is under
-//! way.
-//! Afterwards every change is sent as it comes. Roots are compared again whenever both sides are quiet, so that
+//! Both sides announce the root of their documents. Where roots differ the initiator walks: it sends its leaves page
+//! by page, the responder answers with its tip vectors of what differs, and each side queues what the other lacks
+//! and asks for what it lacks itself. The queue holds document ids and marks, never bytes; a window bounds what is under
+//! way. Afterwards every change is sent as it comes. Roots are compared again whenever both sides are quiet, so that
 //! whatever was lost on the way is found; a pair of roots that was walked is not walked again.
 
 pub mod frame;
 pub mod ledger;
 mod outbox;
 mod port;
+mod roots;
+mod transfer;
 mod walk;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,29 +19,18 @@ use std::time::Duration;
 
 pub use self::port::{Documents, Effect, Input, SessionFault, StepError, Supply, Wanted};
 
-use self::frame::{FRAME_DOCUMENTS, RootWhy, SessionFrame, Unit, Units};
+use self::frame::{RootWhy, SessionFrame};
 use self::outbox::Outbox;
-use self::walk::{Walk, request};
+use self::walk::Walk;
 use crate::DocumentId;
-use crate::admission::Refusal;
 use crate::digest::Page;
-use crate::limits::{UNIT_BYTES_MAX, WINDOW_BYTES};
+use crate::limits::WINDOW_BYTES;
 use crate::time::Timestamp;
 
-/// Changes of one Units frame, bytes: small enough to be fair, large enough to be cheap.
-const FRAME_UNITS_BYTES: usize = 512 << 10;
-/// What one Units frame may count for: one of the largest units beside others, with its tips and heads.
-const UNITS_BYTES_MAX: usize = 2 * UNIT_BYTES_MAX + (1 << 20);
-/// How soon after a change the peer hears of the new root.
-const ROOT_DELAY: Duration = Duration::from_millis(250);
 /// How long a peer may owe an answer.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a link is thought to take for a KiB at most.
 const SLOWEST: Duration = Duration::from_millis(32);
-/// How often a document is asked for again before the documents are equal.
-const ASKS_MAX: u32 = 3;
-/// So many documents: a peer can make up any number.
-const ASKED_MAX: usize = 4_096;
 
 /// The state of one group's conversation over one link.
 #[derive(Debug)]
@@ -244,159 +234,10 @@ impl Session {
                     self.want(document, have, &mine);
                 }
             }
-            SessionFrame::Units(units) => {
-                if units.number <= self.received {
-                    return Err(SessionFault::Unexpected { what: "units out of order" }.into());
-                }
-                self.received = units.number;
-                // Who sends what there is does not look for more.
-                if !units.units.is_empty() {
-                    self.hear_on(now);
-                }
-                self.applying.insert(units.number, bytes(&units.units));
-                // An honest peer has at most a window and one unit under way.
-                if self.applying.values().sum::<usize>() > WINDOW_BYTES + UNITS_BYTES_MAX {
-                    return Err(SessionFault::Unexpected { what: "units beyond the window" }.into());
-                }
-                effects.push(Effect::Apply(units));
-            }
-            SessionFrame::Ack { number, refused } => {
-                if number > self.number {
-                    return Err(SessionFault::Unexpected { what: "acknowledgement of nothing" }.into());
-                }
-                while self.in_flight.front().is_some_and(|(sent, _)| *sent <= number) {
-                    self.in_flight.pop_front();
-                    self.unacknowledged = now;
-                    self.hear_on(now);
-                }
-                if !refused.is_empty() {
-                    let short = |(document, refusal): (_, Refusal)| (document, refusal.shortened());
-                    effects.push(Effect::Refused(refused.into_iter().map(short).collect()));
-                }
-            }
+            SessionFrame::Units(units) => self.came(now, units, effects)?,
+            SessionFrame::Ack { number, refused } => self.acknowledged(now, number, refused, effects)?,
         }
         Ok(())
-    }
-
-    fn applied<D: Documents>(
-        &mut self,
-        number: u64,
-        refused: Vec<(DocumentId, Refusal)>,
-        documents: &mut D,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), StepError<D::Error>> {
-        if self.applying.remove(&number).is_none() {
-            return Ok(());
-        }
-        let mut lacking = Vec::new();
-        for (document, refusal) in &refused {
-            let is_new = !self.asked.contains_key(document);
-            if !refusal.is_pending() || (is_new && self.asked.len() == ASKED_MAX) {
-                continue;
-            }
-            let asked = self.asked.entry(*document).or_default();
-            if *asked < ASKS_MAX {
-                *asked += 1;
-                lacking.push((*document, documents.asks(*document).map_err(StepError::Local)?));
-            }
-        }
-        effects.push(Effect::Send(SessionFrame::Ack { number, refused }));
-        request(lacking, effects);
-        Ok(())
-    }
-
-    /// Fills the window from the outbox.
-    fn pump<D: Documents>(
-        &mut self,
-        now: Timestamp,
-        documents: &mut D,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), D::Error> {
-        while self.ready && !self.outbox.is_empty() {
-            let room = WINDOW_BYTES.saturating_sub(self.under_way());
-            if room == 0 {
-                break;
-            }
-            let wanted = self.outbox.take(FRAME_DOCUMENTS);
-            let supply = documents.supply(wanted, room.min(FRAME_UNITS_BYTES))?;
-            let is_held_up = !supply.later.is_empty();
-            self.outbox.put_back(supply.later);
-            if supply.units.is_empty() {
-                // Nothing more can be sent before something is stored.
-                if is_held_up {
-                    break;
-                }
-                continue;
-            }
-            if self.in_flight.is_empty() {
-                self.unacknowledged = now;
-            }
-            self.number += 1;
-            self.in_flight.push_back((self.number, bytes(&supply.units)));
-            let (number, state) = (self.number, documents.state());
-            let units = Units { number, state, authors: supply.authors, units: supply.units };
-            effects.push(Effect::Send(SessionFrame::Units(units)));
-        }
-        Ok(())
-    }
-
-    /// Compares roots once everything under way has arrived.
-    fn compare<D: Documents>(
-        &mut self,
-        now: Timestamp,
-        documents: &mut D,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), D::Error> {
-        if !self.is_quiet() {
-            self.synced = false;
-            self.root_due = None;
-            return Ok(());
-        }
-        let root = documents.root()?;
-        if self.their_root == Some(root) {
-            self.root_due = None;
-            self.answer_due = false;
-            if self.sent_root != Some(root) {
-                let why = self.why();
-                self.announce(root, why, effects);
-            }
-            self.asked.clear();
-            if !std::mem::replace(&mut self.synced, true) {
-                effects.push(Effect::Synced);
-            }
-            return Ok(());
-        }
-        self.synced = false;
-        if self.sent_root != Some(root) {
-            let due = *self.root_due.get_or_insert(now + ROOT_DELAY);
-            if now >= due {
-                let why = self.why();
-                self.announce(root, why, effects);
-            }
-        } else if self.answer_due {
-            let why = self.why();
-            self.announce(root, why, effects);
-        }
-        if let (true, true, Some(theirs)) = (self.initiator, self.fresh, self.their_root) {
-            self.fresh = false;
-            if self.walked != Some((root, theirs)) {
-                self.walk = Some(Walk::new((root, theirs)));
-                self.walk_on(now, documents, effects)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn announce(&mut self, root: [u8; 32], why: RootWhy, effects: &mut Vec<Effect>) {
-        self.sent_root = Some(root);
-        self.root_due = None;
-        self.answer_due = false;
-        effects.push(Effect::Send(SessionFrame::Root { root, why }));
-    }
-
-    /// Why a root is said in the course of a session.
-    fn why(&mut self) -> RootWhy {
-        if std::mem::take(&mut self.rejudged) { RootWhy::Rejudged } else { RootWhy::Compare }
     }
 
     fn is_quiet(&self) -> bool {
@@ -404,9 +245,4 @@ impl Session {
         let owes = self.question.is_some() || !self.applying.is_empty();
         self.ready && !is_owed && !owes && self.outbox.is_empty()
     }
-}
-
-/// What units count for in a window.
-fn bytes(units: &[Unit]) -> usize {
-    units.iter().map(|unit| unit.message.len() + 100 * unit.tips.len()).sum()
 }

@@ -285,7 +285,9 @@ fn what_nobody_honest_puts_into_one_frame_is_a_fault() {
     };
     let units = (0..=FRAME_DOCUMENTS).map(|_| unit()).collect();
     let refused = (0..=FRAME_DOCUMENTS).map(|_| (document(0), Refusal::NotNow)).collect();
+    let nothing = Units { number: 1, state: [0; 32], authors: Vec::new(), units: Vec::new() };
     for frame in [
+        SessionFrame::Units(nothing),
         SessionFrame::Request { documents: heavy(1, MARKS_MAX + 1) },
         SessionFrame::Request { documents: heavy(3, MARKS_MAX) },
         SessionFrame::Request { documents: heavy(FRAME_MARKS + 1, 0) },
