@@ -24,7 +24,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::admission::Refusal;
 use schema::key::SigningKey;
 use schema::ledger::{Ledger, Roster};
-use schema::session::{Input, Session, Wanted};
+use schema::session::{Documents as _, Input, Session, Wanted};
 use schema::time::Timestamp;
 use schema::{ChangeHash, DocumentId, UserId};
 use tokio::sync::broadcast;
@@ -109,6 +109,8 @@ struct State {
     /// Documents are being judged anew.
     rejudging: Option<Rejudge>,
     refusals: Vec<(DocumentId, Refusal)>,
+    /// By themselves: what they say must not take the place of our own reasons.
+    refused_by_peers: Vec<(DocumentId, Refusal)>,
     scores: Scores,
     wake: Option<(Timestamp, JoinHandle<()>)>,
 }
@@ -142,8 +144,15 @@ struct Source {
     refused: Vec<(DocumentId, Refusal)>,
 }
 
-/// Refusals that `status` remembers.
+/// Refusals that `status` remembers, of ours and of our peers.
 const REFUSALS_MAX: usize = 64;
+
+/// Remembers refusals in the place of the oldest.
+fn push_recent(refusals: &mut Vec<(DocumentId, Refusal)>, new: &[(DocumentId, Refusal)]) {
+    refusals.extend_from_slice(&new[new.len().saturating_sub(REFUSALS_MAX)..]);
+    let surplus = refusals.len().saturating_sub(REFUSALS_MAX);
+    refusals.drain(..surplus);
+}
 
 impl State {
     fn commit(
@@ -224,10 +233,12 @@ impl State {
         units: schema::session::frame::Units,
     ) -> Result<(), ActorProcessingErr> {
         let number = units.number;
+        // Who judges by the same membership had refused it too.
+        let same = units.state == self.documents.state() && !self.documents.is_rejudging();
         let mut outcome = self.documents.apply(units)?;
         let refused = std::mem::take(&mut outcome.refused);
         self.remember(&refused);
-        let is_at_fault = refused.iter().any(|(_, refusal)| refusal.is_fault());
+        let is_at_fault = refused.iter().any(|(_, refusal)| refusal.is_fault(same));
         self.submit(myself, outcome, Some(Source { link, number, refused }), |_| ());
         if is_at_fault {
             self.fault(link);
@@ -334,9 +345,7 @@ impl State {
     }
 
     fn remember(&mut self, refused: &[(DocumentId, Refusal)]) {
-        self.refusals.extend_from_slice(refused);
-        let surplus = self.refusals.len().saturating_sub(REFUSALS_MAX);
-        self.refusals.drain(..surplus);
+        push_recent(&mut self.refusals, refused);
     }
 
     fn status(&mut self) -> GroupStatus {
@@ -346,6 +355,7 @@ impl State {
             root: self.documents.root(),
             quarantined: self.documents.quarantined().iter().map(|(id, what)| (*id, what.clone())).collect(),
             refusals: self.refusals.clone(),
+            refused_by_peers: self.refused_by_peers.clone(),
             rejudging: self.documents.is_rejudging().then(|| self.documents.rejudged()),
             kept: self.documents.kept(),
         }
@@ -401,6 +411,7 @@ impl Actor for Group {
             unstored: BTreeMap::new(),
             rejudging: None,
             refusals: Vec::new(),
+            refused_by_peers: Vec::new(),
             scores: Scores::default(),
             wake: None,
         };

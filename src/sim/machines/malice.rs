@@ -67,8 +67,9 @@ impl World {
         let mut authors = Vec::new();
         let tips = made.tips.iter().map(|tip| wire::unit_tip(tip, &mut authors)).collect();
         let message = wire::message(&made.headers);
+        let state = self.peers[peer].store.state;
         let unit = Unit { document, table: TABLE.to_owned(), key, tips, message };
-        self.post(peer, to, Parcel::Slipped(Units { number: 0, authors, units: vec![unit] }));
+        self.post(peer, to, Parcel::Slipped(Units { number: 0, state, authors, units: vec![unit] }));
     }
 
     /// The malicious device, under some grant that its user ever had.

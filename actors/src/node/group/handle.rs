@@ -100,9 +100,10 @@ pub struct GroupStatus {
     pub root: [u8; 32],
     /// Documents that are damaged on disk, and how.
     pub quarantined: Vec<(DocumentId, String)>,
-    /// The last refusals, ours and our peers', oldest first; also of what had been accepted, until its author was removed
-    /// or lowered.
+    /// The last refusals of ours, oldest first; also of what had been accepted, until its author was removed or lowered.
     pub refusals: Vec<(DocumentId, Refusal)>,
+    /// What peers refused lately of what we sent, and why, as they say; oldest first.
+    pub refused_by_peers: Vec<(DocumentId, Refusal)>,
     /// Documents are being judged anew, since the membership changed: how far that is.
     pub rejudging: Option<Rejudged>,
     /// Changes that were accepted once and are kept for a while.
