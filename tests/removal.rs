@@ -70,6 +70,11 @@ async fn what_fell_with_a_removal_is_explained_and_shown() {
     let restored = Node::builder(&copy).open().await.unwrap();
     let of_copy = restored.group(home).unwrap().status().await.unwrap();
     assert_eq!(of_copy.kept.documents, 2, "a backup is the whole database");
+    let of_copy_gone = restored.group(home).unwrap().explain("tasks", "rope").await.unwrap();
+    assert!(
+        of_copy_gone.refusals.iter().any(|refusal| beyond(refusal, 0, 1)),
+        "the reason outlasts the node"
+    );
     assert_eq!(of_copy.root, group(&ben, home).status().await.unwrap().root);
     restored.close().await;
     net.close().await;

@@ -218,7 +218,7 @@ pub struct Bound {
 }
 
 /// Judges a batch for one document, equal ranks by hash; `accept` (C8) says once for each author whether they may write it, and within
-/// which bounds. A change that a bound names is known when it is in the index or in the batch; until then the bound
+/// which bounds: the lowest of them holds. A change that a bound names is known when it is in the index or in the batch; until then the bound
 /// holds by the change's place alone.
 pub fn vet(
     index: &Index,

@@ -85,6 +85,11 @@ impl Group {
         };
         let document = DocumentId::of(self.id(), table, key);
         let record = record.ok().flatten();
+        let kept = self.handle.kept(document).await?;
+        let mut refusals = of(document, status.refusals);
+        // The reason is kept with what fell; the list of refusals begins anew with the node.
+        let why = kept.as_ref().and_then(|kept| kept.why()).filter(|why| !refusals.contains(why));
+        refusals.splice(0..0, why.cloned());
         let roster = self.node.handle().membership().roster(self.id());
         Ok(Explanation {
             table: table.to_owned(),
@@ -97,8 +102,8 @@ impl Group {
             revisions: revisions.len(),
             last: revisions.pop().map(|last| Revision::of(last, roster.as_deref())),
             quarantined: status.quarantined.into_iter().find(|(id, _)| *id == document).map(|(_, what)| what),
-            kept: self.handle.kept(document).await?,
-            refusals: of(document, status.refusals),
+            kept,
+            refusals,
             refused_by_peers: of(document, status.refused_by_peers),
             peers: self.handle.peers().borrow().clone(),
         })

@@ -45,8 +45,7 @@ impl World {
 
     /// Documents with a fork that nothing has decided yet (AUTHORITY 3.7.4), on which members may differ: a chain has
     /// two changes at one place, and its author may write that far. A counting cut decides when it ends below that
-    /// place, or when it names a change that a member holds and no other cut names one of another branch: what nobody
-    /// accepts goes nowhere, so that who never saw the one branch cannot tell that the two cuts contradict each other.
+    /// place, or when it is the lowest and a member holds the change that it names.
     fn undecided(&self) -> BTreeSet<DocumentId> {
         let mut places: BTreeMap<(ReplicaId, u64), usize> = BTreeMap::new();
         for made in self.made.values() {
@@ -64,36 +63,10 @@ impl World {
                 return false;
             }
             let (Ok(bounds), _) = store.bounds(&made.author, made.document) else { return false };
-            let ends: Vec<_> =
-                bounds.iter().map(|bound| bound.end.filter(|(last, _)| *last >= seq)).collect();
-            if ends.contains(&None) {
-                return false;
-            }
-            let named: Vec<ChangeHash> = ends.iter().flatten().map(|(_, change)| *change).collect();
-            let is_one_branch = named.iter().all(|one| {
-                named.iter().all(|other| self.is_below(*one, *other) || self.is_below(*other, *one))
-            });
-            !(is_one_branch && named.iter().any(|change| is_held(&made.document, change)))
+            let Some(lowest) = bounds.iter().map(|bound| bound.end).min() else { return true };
+            lowest.is_some_and(|(last, change)| last >= seq && !is_held(&made.document, &change))
         };
         self.made.values().filter(is_undecided).map(|made| made.document).collect()
-    }
-
-    /// Whether a change is another one or below it in its chain.
-    fn is_below(&self, change: ChangeHash, above: ChangeHash) -> bool {
-        let mut next = Some(above);
-        while let Some(at) = next {
-            if at == change {
-                return true;
-            }
-            let of_chain = |dep: &&ChangeHash| {
-                let (above, below) = (self.made.get(&at), self.made.get(*dep));
-                above.zip(below).is_some_and(|(above, below)| {
-                    (below.header.replica, below.header.seq + 1) == (above.header.replica, above.header.seq)
-                })
-            };
-            next = self.made.get(&at).and_then(|made| made.header.deps.iter().find(of_chain)).copied();
-        }
-        false
     }
 
     fn examine_store(&self, peer: usize) -> Result<(), Broken> {
