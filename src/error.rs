@@ -322,6 +322,7 @@ impl GroupError {
                 | ChangeError::NotAnOwner { .. }
                 | ChangeError::NoHeir(_)
                 | ChangeError::TooWeakToConfirm { .. } => ErrorKind::NotAllowed,
+                ChangeError::Unsettled(_) => ErrorKind::Busy,
                 ChangeError::Store(error) => store_kind(error),
                 ChangeError::Call(error) => call_kind(error),
                 _ => ErrorKind::Failed,

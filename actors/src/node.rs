@@ -145,7 +145,8 @@ impl NodeHandle {
     pub async fn start(arguments: NodeArguments) -> Result<Self, StartError> {
         let slot = Slot::default();
         let groups = Groups::default();
-        let membership = MembershipHandle::new(arguments.store.clone(), groups.clone());
+        let membership =
+            MembershipHandle::new(arguments.clock.clone(), arguments.store.clone(), groups.clone());
         let user = UserId(arguments.user.public());
         let handle = Self {
             slot: slot.clone(),

@@ -31,7 +31,8 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
-use self::documents::{CommitError, Documents, Outcome, Revision, RowEvent, RowWrite};
+use self::cut::Settled;
+use self::documents::{CommitError, Documents, Outcome, Rejudged, Revision, RowEvent, RowWrite};
 
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
@@ -60,6 +61,8 @@ enum Message {
     History { table: String, key: String, reply: RpcReplyPort<Result<Vec<Revision>, StoreError>> },
     /// Describe the group.
     Status(RpcReplyPort<GroupStatus>),
+    /// Answer once all that is here is stored: by which membership it is judged, or how far judging it anew is.
+    Settled(RpcReplyPort<Result<Settled, Rejudged>>),
     /// The batch of this number is durable, or failed.
     Stored { number: u64, result: Result<(), StoreError> },
     /// The membership changed.
@@ -106,6 +109,8 @@ struct State {
     unstored: BTreeMap<u64, Unstored>,
     /// Documents are being judged anew.
     rejudging: Option<Rejudge>,
+    /// Another one whenever documents were judged anew, also by a successor.
+    judged: Arc<()>,
     refusals: Vec<(DocumentId, Refusal)>,
     scores: Scores,
     wake: Option<(Timestamp, JoinHandle<()>)>,
@@ -209,7 +214,8 @@ impl State {
         self.compare_again(myself)
     }
 
-    fn tell_rejudged(&self) {
+    fn tell_rejudged(&mut self) {
+        self.judged = Arc::default();
         let (group, rejudged) = (self.handle.id(), self.documents.rejudged());
         // Nobody may be listening.
         let _ = self.arguments.events.send(Event::Rejudged { group, rejudged });
@@ -387,6 +393,7 @@ impl Actor for Group {
             next_batch: 0,
             unstored: BTreeMap::new(),
             rejudging: None,
+            judged: Arc::default(),
             refusals: Vec::new(),
             scores: Scores::default(),
             wake: None,
@@ -417,6 +424,7 @@ impl Actor for Group {
             Message::Commit { writes, reply } => state.commit(&myself, &writes, reply)?,
             Message::History { table, key, reply } => answer(reply, state.documents.history(&table, &key)),
             Message::Status(reply) => answer(reply, state.status()),
+            Message::Settled(reply) => state.settled(reply),
             Message::Stored { number, result } => state.stored(&myself, number, result)?,
             Message::Roster(roster) => state.rejudge(&myself, roster)?,
             Message::Open { channel, in_sync } => state.open(&myself, channel, in_sync)?,

@@ -36,6 +36,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 use self::admit::{Gained, Taken, put_op, put_side, replay_ledger};
+use self::cut::MadeCut;
 pub use self::devices::Device;
 pub(crate) use self::handle::Known;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
@@ -63,7 +64,7 @@ enum Message {
         group: GroupId,
         saying: Saying,
         /// Where it needs one.
-        cut: Option<ManifestRef>,
+        cut: Option<MadeCut>,
         reply: RpcReplyPort<Result<OpId, ChangeError>>,
     },
     /// Every op about a member.

@@ -5,13 +5,18 @@
 
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::sync::Arc;
 
+use ractor::RpcReplyPort;
 use schema::ledger::cut::{Entry, Writer, page_hash};
 use schema::ledger::{ManifestRef, Roster};
 use schema::tip::Author;
 use schema::{DeviceId, DocumentId, OpId, UserId, codec};
 
+use super::State;
+use super::documents::Rejudged;
 use super::record::{AuthorRecord, DocumentRecord};
+use crate::call::answer;
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError, StoreHandle};
 
@@ -25,6 +30,37 @@ pub enum Target {
     User(UserId),
     /// One device.
     Device(DeviceId),
+}
+
+/// What is stored is what one membership accepts of all that is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    /// The membership.
+    pub(crate) roster: Arc<Roster>,
+    /// Another one once documents have been judged anew.
+    judged: Arc<()>,
+}
+
+impl Settled {
+    /// Whether nothing was judged otherwise in between.
+    pub(crate) fn is_still(&self, later: &Self) -> bool {
+        Arc::ptr_eq(&self.judged, &later.judged) && self.roster.state_digest() == later.roster.state_digest()
+    }
+}
+
+impl State {
+    /// Answers behind everything that waits to be stored.
+    pub(super) fn settled(&self, reply: RpcReplyPort<Result<Settled, Rejudged>>) {
+        let is_settled = self.rejudging.is_none() && !self.documents.is_rejudging();
+        let settled = || Settled { roster: self.documents.roster().clone(), judged: self.judged.clone() };
+        let settled = is_settled.then(settled).ok_or_else(|| self.documents.rejudged());
+        let (store, durability) = (&self.arguments.store, self.arguments.durability);
+        // A batch that fails fails the group too: nobody goes on by this answer then.
+        store.submit(self.handle.space(), Batch::default(), durability, |stored| match stored {
+            Ok(()) => answer(reply, settled),
+            Err(_) => drop(reply),
+        });
+    }
 }
 
 /// Writes down what of `target` is accepted here; durable, pages and all, when it returns. `progress` hears how many

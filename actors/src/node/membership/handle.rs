@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::frame::{DeclineReason, Hello, Join};
-use schema::ledger::{ManifestRef, Refusal, Role, Roster};
+use schema::ledger::{Refusal, Role, Roster};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::Envelope;
 use schema::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 
+use super::cut::MadeCut;
 use super::devices::Device;
 use super::offers::Offers;
 use super::people::{Invitation, MemberOp, People, Saying};
@@ -19,6 +20,7 @@ use super::tickets::{Opened, Terms};
 use super::{Arguments, Membership, Message};
 use crate::admission::Permit;
 use crate::call::{CallError, Slot};
+use crate::clock::Clock;
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::group::Groups;
 use crate::node::store::{StoreError, StoreHandle};
@@ -76,6 +78,11 @@ pub enum ChangeError {
         /// One device of theirs; `None`: all of them.
         device: Option<DeviceId>,
     },
+    /// Try again once there is less to do: what is here was judged anew all the time while it was gone through.
+    #[error(
+        "group {0} is still being judged by who is a member now, or keeps changing; try again in a moment"
+    )]
+    Unsettled(GroupId),
     /// Leave out fewer ops, or none.
     #[error("as of then user {0} had written nothing, and all that they wrote since would be lost")]
     TakesAll(UserId),
@@ -138,6 +145,7 @@ pub enum ChangeError {
 #[derive(Clone)]
 pub struct MembershipHandle {
     slot: Slot<Message>,
+    pub(super) clock: Clock,
     pub(super) store: StoreHandle,
     pub(super) groups: Groups,
     published: Arc<RwLock<Published>>,
@@ -154,10 +162,10 @@ pub(crate) type Known = (GroupInfo, Arc<Roster>, Arc<People>);
 
 impl MembershipHandle {
     /// Has nobody to ask until it is started.
-    pub(crate) fn new(store: StoreHandle, groups: Groups) -> Self {
+    pub(crate) fn new(clock: Clock, store: StoreHandle, groups: Groups) -> Self {
         let moved = Arc::new(RwLock::new(Some(broadcast::Sender::new(MOVED_MAX))));
         let (published, offers) = (Arc::default(), Arc::default());
-        Self { slot: Slot::reviving(), store, groups, published, moved, offers }
+        Self { slot: Slot::reviving(), clock, store, groups, published, moved, offers }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.
@@ -196,7 +204,7 @@ impl MembershipHandle {
         &self,
         group: GroupId,
         saying: Saying,
-        cut: Option<ManifestRef>,
+        cut: Option<MadeCut>,
     ) -> Result<OpId, ChangeError> {
         self.slot.ask(|reply| Message::Say { group, saying, cut, reply }).await?
     }
