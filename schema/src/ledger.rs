@@ -52,6 +52,8 @@ pub struct Ledger {
     targets: BTreeMap<UserId, Vec<usize>>,
     /// Amnesties, CloseInvites and redeeming SetRoles, by the op that they name.
     naming: BTreeMap<OpId, Vec<usize>>,
+    /// What bounds the target of a lowering without a manifest, by its number: fixed when it is taken in.
+    inherited: BTreeMap<usize, BTreeSet<Inherited>>,
     /// SetMetas by key.
     metas: BTreeMap<String, Vec<usize>>,
     /// Certificates that ops carry.
@@ -62,6 +64,9 @@ pub struct Ledger {
     records: BTreeMap<DeviceId, Signed<DeviceRecord>>,
     roster: OnceLock<Arc<Roster>>,
 }
+
+/// A lowering, and the manifest that it names.
+type Inherited = (OpId, ManifestRef);
 
 /// What became of a valid op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +114,7 @@ impl Ledger {
             heads: BTreeSet::new(),
             targets: BTreeMap::new(),
             naming: BTreeMap::new(),
+            inherited: BTreeMap::new(),
             metas: BTreeMap::new(),
             carried: BTreeMap::new(),
             certificates: SideSet::new(DEVICES_MAX),
@@ -190,10 +196,12 @@ impl Ledger {
             if let Some(manifest) = op.manifest().copied().filter(|manifest| !has(manifest)) {
                 return Err(Refusal::MissingManifest { op: id, manifest });
             }
+            let inherited = self.inherited_by(op, state);
             if judged.place != Place::Current {
                 self.roster = OnceLock::new();
             }
-            self.graph.insert(judged);
+            let number = self.graph.insert(judged);
+            self.inherited.extend(inherited.map(|inherited| (number, inherited)));
         }
         self.index(signed, id);
         Ok(Admitted::New(id))

@@ -7,8 +7,9 @@ use crate::id::{DeviceId, OpId, UserId};
 use crate::ledger::cut::ManifestRef;
 use crate::ledger::op::Body::{self, Amnesty, Create, RevokeDevice, SetMeta, SetRole};
 use crate::ledger::op::{Op, Role};
+use crate::ledger::resolve::State;
 use crate::ledger::roster::{Cut, Grant, Member, Roster};
-use crate::ledger::{Ledger, NAME};
+use crate::ledger::{Inherited, Ledger, NAME};
 use crate::limits::GROUP_NAME_BYTES_MAX;
 use crate::signed::Signed;
 
@@ -119,7 +120,7 @@ impl Ledger {
         let cut = |number: usize| {
             let revocation = self.graph.node(number).facts.id;
             let manifest = self.ops[number].record().manifest().copied();
-            let seen = if manifest.is_none() { self.lowerings_seen_by(number) } else { Vec::new() };
+            let seen = self.inherited.get(&number).into_iter().flatten().copied().collect();
             Cut { revocation, manifest, seen, amnesties: self.amnesties(revocation), number }
         };
         let mut cuts: Vec<Cut> = revocations.map(cut).collect();
@@ -127,17 +128,22 @@ impl Ledger {
         cuts
     }
 
-    /// The lowerings of the same user, with a manifest, that a lowering without one saw: its author saw somebody who wrote
-    /// no more, and had nothing to cut.
-    fn lowerings_seen_by(&self, number: usize) -> Vec<(OpId, ManifestRef)> {
-        let SetRole { user, .. } = self.body(number) else { return Vec::new() };
-        let past = &self.graph.node(number).past;
-        let seen = self.targets.get(user).into_iter().flatten().copied().filter(|seen| past.contains(*seen));
-        let named = seen.filter_map(|seen| {
-            let manifest = self.ops[seen].record().manifest().copied()?;
-            Some((self.graph.node(seen).facts.id, manifest))
-        });
-        named.collect()
+    /// What bounds the target of a lowering without a manifest in the eyes of its author, who saw somebody that wrote no
+    /// more, and had nothing to cut: the lowerings that count in `state`, which is that of its past, and where one of
+    /// them names no manifest either, what it inherited itself. So it is the same wherever and whenever it is asked.
+    pub(super) fn inherited_by(&self, op: &Op, state: &State) -> Option<BTreeSet<Inherited>> {
+        let SetRole { user, role, cut: None, .. } = op.body else { return None };
+        let lowers = |n: &usize| self.graph.node(*n).facts.role().is_some_and(|role| role < Role::Writer);
+        let mut inherited = BTreeSet::new();
+        for number in state.set_roles(user).iter().copied().filter(lowers) {
+            match self.ops[number].record().manifest() {
+                Some(manifest) => {
+                    inherited.insert((self.graph.node(number).facts.id, *manifest));
+                }
+                None => inherited.extend(self.inherited.get(&number).into_iter().flatten()),
+            }
+        }
+        (role < Role::Writer && !inherited.is_empty()).then_some(inherited)
     }
 
     fn amnesties(&self, revocation: OpId) -> Vec<(OpId, ManifestRef)> {

@@ -72,8 +72,8 @@ pub struct Cut {
     /// What its author left standing; `None`: what [`seen`](Self::seen) leaves of the grants that those saw, of others
     /// nothing.
     pub manifest: Option<ManifestRef>,
-    /// The lowerings with a manifest that its author saw. Whoever is lowered again, or whose lowering is confirmed, keeps
-    /// what they kept before.
+    /// The lowerings with a manifest that bounded its target where its author stood. Whoever is lowered again, or whose
+    /// lowering is confirmed, keeps what they kept before.
     pub seen: Vec<(OpId, ManifestRef)>,
     /// What living amnesties bring back, in order of op.
     pub amnesties: Vec<(OpId, ManifestRef)>,
