@@ -10,7 +10,7 @@ use schema::{DeviceId, GroupId, OpId, UserId};
 use super::{ChangeError, Entry, MembershipHandle, Saying};
 use crate::call::CallError;
 use crate::node::group::GroupHandle;
-use crate::node::group::cut::{self, Settled, Target};
+use crate::node::group::cut::{self, CutError, Settled, Target};
 
 /// How often a cut is made of what is accepted, while other ops change that before the cut is said.
 const TRIES: usize = 5;
@@ -23,6 +23,8 @@ const STALLED: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MadeCut {
     manifest: ManifestRef,
+    /// Damaged documents that it does not name.
+    left_out: u64,
     /// The state of the ledger by which that was accepted: by another one more may be.
     state: [u8; 32],
 }
@@ -40,13 +42,37 @@ impl MembershipHandle {
         saying: Saying,
         progress: impl Fn(u64),
     ) -> Result<OpId, ChangeError> {
+        self.say_how(group, saying, false, progress).await.map(|(op, _)| op)
+    }
+
+    /// As [`say`](Self::say), but where a cut is needed and documents are damaged that it should name, they are left
+    /// out: nothing of theirs that was written by whom it is about stays, anywhere. Also how many these are.
+    ///
+    /// # Errors
+    /// [`ChangeError`], without [`ChangeError::Damaged`].
+    pub async fn say_anyway(
+        &self,
+        group: GroupId,
+        saying: Saying,
+        progress: impl Fn(u64),
+    ) -> Result<(OpId, u64), ChangeError> {
+        self.say_how(group, saying, true, progress).await
+    }
+
+    async fn say_how(
+        &self,
+        group: GroupId,
+        saying: Saying,
+        anyway: bool,
+        progress: impl Fn(u64),
+    ) -> Result<(OpId, u64), ChangeError> {
         let mut cut = None;
         for _ in 0..=TRIES {
             match self.say_with(group, saying.clone(), cut).await {
                 Err(ChangeError::NeedsCut { user, device }) => {
-                    cut = self.cut(group, (user, device), &progress).await?;
+                    cut = self.cut(group, (user, device), anyway, &progress).await?;
                 }
-                said => return said,
+                said => return Ok((said?, cut.map_or(0, |cut| cut.left_out))),
             }
         }
         Err(ChangeError::Unsettled(group))
@@ -56,18 +82,20 @@ impl MembershipHandle {
     /// user is an Admin what the device wrote ends with it; elsewhere an Admin says up to where it stays.
     ///
     /// # Errors
-    /// [`ChangeError::UnknownDevice`], [`ChangeError::OwnDevice`]. Should it end half-way, the same call goes on from
-    /// there.
+    /// [`ChangeError::UnknownDevice`], [`ChangeError::OwnDevice`]; the first trouble in a group, when all others are done.
+    /// Should it end half-way, the same call goes on from there.
     pub async fn revoke_device(&self, device: DeviceId) -> Result<(), ChangeError> {
         let (user, groups) = self.withdraw(device).await?;
+        let mut trouble = None;
         for group in groups {
             match self.say(group, Saying::RevokeDevice { user, device }, |_| {}).await {
                 // A group whose rows are out of service: the device is out all the same.
                 Ok(_) | Err(ChangeError::NeedsCut { .. }) => {}
-                Err(error) => return Err(error),
+                // It is out, and the other groups have nothing to do with it.
+                Err(error) => drop(trouble.get_or_insert(error)),
             }
         }
-        Ok(())
+        trouble.map_or(Ok(()), Err)
     }
 
     /// Up to where the changes of `user`, or of one device alone, stay: all that is known here; `None` when something of
@@ -76,16 +104,22 @@ impl MembershipHandle {
         &self,
         group: GroupId,
         (user, device): (UserId, Option<DeviceId>),
+        anyway: bool,
         progress: impl Fn(u64),
     ) -> Result<Option<MadeCut>, ChangeError> {
         let out_of_service = || ChangeError::NeedsCut { user, device };
         let handle = self.groups.get(group).ok_or_else(out_of_service)?;
         let target = device.map_or(Target::User(user), Target::Device);
         let settled = self.settled(&handle, &progress).await?.ok_or_else(out_of_service)?;
-        let manifest = cut::write(&self.store, handle.space(), &settled.roster, target, &progress).await?;
+        let of_whom = (&*settled.roster, target);
+        let written = cut::write(&self.store, handle.space(), of_whom, anyway, &progress).await;
+        let (manifest, left_out) = written.map_err(|error| match error {
+            CutError::Damaged { documents, count } => ChangeError::Damaged { user, documents, count },
+            CutError::Store(error) => error.into(),
+        })?;
         let later = self.settled(&handle, |_| ()).await?;
         let is_still = later.is_some_and(|later| settled.is_still(&later));
-        Ok(is_still.then(|| MadeCut { manifest, state: settled.roster.state_digest() }))
+        Ok(is_still.then(|| MadeCut { manifest, left_out, state: settled.roster.state_digest() }))
     }
 
     /// Waits until the group has all that its members allow: while it judges anew what a removal took, or gives back, a

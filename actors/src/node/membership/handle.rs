@@ -23,6 +23,7 @@ use crate::call::{CallError, Slot};
 use crate::clock::Clock;
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::group::Groups;
+use crate::node::group::cut::DamagedDocument;
 use crate::node::store::{StoreError, StoreHandle};
 
 /// Rosters that may be replaced before whoever follows one has fallen behind.
@@ -83,6 +84,20 @@ pub enum ChangeError {
         "group {0} is still being judged by who is a member now, or keeps changing; try again in a moment"
     )]
     Unsettled(GroupId),
+    /// Wait until they are back, or say it anyway.
+    #[error(
+        "{count} documents that user {user} wrote to are damaged here, and what they wrote to them would be lost to \
+         everybody: {}; they come back from the next peer that has them: meet one first, or do it anyway",
+        listed(.documents, *.count)
+    )]
+    Damaged {
+        /// Who wrote.
+        user: UserId,
+        /// Which, or the first of them.
+        documents: Vec<DamagedDocument>,
+        /// How many.
+        count: u64,
+    },
     /// Leave out fewer ops, or none.
     #[error("as of then user {0} had written nothing, and all that they wrote since would be lost")]
     TakesAll(UserId),
@@ -139,6 +154,13 @@ pub enum ChangeError {
     /// Nobody answered in time; the change may or may not have happened.
     #[error("membership did not answer")]
     Call(#[from] CallError),
+}
+
+/// Damaged documents for people.
+fn listed(documents: &[DamagedDocument], count: u64) -> String {
+    let names: Vec<String> = documents.iter().map(DamagedDocument::to_string).collect();
+    let more = if count > names.len() as u64 { ", …" } else { "" };
+    names.join(", ") + more
 }
 
 /// Asks and changes who is in which group. Cheap to clone, valid across restarts.
