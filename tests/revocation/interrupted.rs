@@ -271,3 +271,30 @@ async fn a_removal_right_after_one_that_turned_out_void_leaves_all_that_comes_ba
     assert_eq!(heard.into_inner().last(), Some(&(1 + ROWS as u64)));
     village.ends().await;
 }
+
+/// An Admin who leaves is heard by those who are there, also what the rest of the group needs to take the op: up to
+/// where what they wrote stays.
+#[tokio::test(start_paused = true)]
+async fn an_admin_who_removes_themselves_is_heard_at_once_by_whoever_is_linked() {
+    for seed in 38..42 {
+        let mut village = Village::of(seed, [("mia", Admin), ("ben", Writer), ("cid", Writer)]).await;
+        village.writes("mia", "basil", "water it").await;
+        village.meet().await;
+        village.part(&[&["ben", "mia"]]);
+        village.settle().await;
+
+        village.removes("mia", "mia").await;
+        // Announced anew, compared, and the cut's list and page fetched.
+        village.net.sleep(2 * FLIGHT).await;
+
+        let is_in = |name: &str| village.group(name).members().iter().any(|m| m.user == village.user("mia"));
+        assert_eq!((is_in("ben"), is_in("mia"), is_in("cid")), (false, false, true));
+        village.writes("ben", "soap", "make it").await;
+        village.net.sleep(A_WHILE).await;
+        village.have(&["mia"], [("basil", "water it")]);
+        village.crash("mia").await;
+        village.meet().await;
+        village.have(&["ada", "ben", "cid"], [("basil", "water it"), ("soap", "make it")]);
+        village.ends().await;
+    }
+}
