@@ -322,6 +322,8 @@ impl GroupError {
                 | ChangeError::NotAnOwner { .. }
                 | ChangeError::NoHeir(_)
                 | ChangeError::TooWeakToConfirm { .. } => ErrorKind::NotAllowed,
+                ChangeError::Unsettled(_) => ErrorKind::Busy,
+                ChangeError::Damaged { .. } => ErrorKind::Damaged,
                 ChangeError::Store(error) => store_kind(error),
                 ChangeError::Call(error) => call_kind(error),
                 _ => ErrorKind::Failed,

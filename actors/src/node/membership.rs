@@ -37,6 +37,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 use self::admit::{Gained, Taken, put_op, put_side, replay_ledger};
+use self::cut::MadeCut;
 pub use self::devices::Device;
 pub(crate) use self::handle::Known;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
@@ -65,7 +66,7 @@ enum Message {
         group: GroupId,
         saying: Saying,
         /// Where it needs one.
-        cut: Option<ManifestRef>,
+        cut: Option<MadeCut>,
         reply: RpcReplyPort<Result<OpId, ChangeError>>,
     },
     /// Which members' devices do not speak of the group.

@@ -188,6 +188,8 @@ impl State {
             self.publish(group);
             self.links.push(group, &gained, source);
             self.links.push(group, &introduction, None);
+            // Whoever has just left the group announces it anew to those who are in it: so they hear of it, and fetch up to
+            // where what was written stays.
             self.links.consider(group, &self.entries);
             if has_come_in {
                 self.links.restart(group, &self.entries);

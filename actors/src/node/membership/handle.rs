@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::frame::{DeclineReason, Hello, Join};
-use schema::ledger::{ManifestRef, Refusal, Role, Roster};
+use schema::ledger::{Refusal, Role, Roster};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::Envelope;
 use schema::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 
+use super::cut::MadeCut;
 use super::devices::Device;
 use super::offers::Offers;
 use super::people::{Invitation, MemberOp, People, Saying};
@@ -20,8 +21,10 @@ use super::tickets::{Opened, Terms};
 use super::{Arguments, Membership, Message};
 use crate::admission::Permit;
 use crate::call::{CallError, Slot};
+use crate::clock::Clock;
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::group::Groups;
+use crate::node::group::cut::DamagedDocument;
 use crate::node::store::{StoreError, StoreHandle};
 
 /// Rosters that may be replaced before whoever follows one has fallen behind.
@@ -76,6 +79,25 @@ pub enum ChangeError {
         user: UserId,
         /// One device of theirs; `None`: all of them.
         device: Option<DeviceId>,
+    },
+    /// Try again once there is less to do: what is here was judged anew all the time while it was gone through.
+    #[error(
+        "group {0} is still being judged by who is a member now, or keeps changing; try again in a moment"
+    )]
+    Unsettled(GroupId),
+    /// Wait until they are back, or say it anyway.
+    #[error(
+        "{count} documents that user {user} wrote to are damaged here, and what they wrote to them would be lost to \
+         everybody: {}; they come back from the next peer that has them: meet one first, or do it anyway",
+        listed(.documents, *.count)
+    )]
+    Damaged {
+        /// Who wrote.
+        user: UserId,
+        /// Which, or the first of them.
+        documents: Vec<DamagedDocument>,
+        /// How many.
+        count: u64,
     },
     /// Leave out fewer ops, or none.
     #[error("as of then user {0} had written nothing, and all that they wrote since would be lost")]
@@ -135,10 +157,18 @@ pub enum ChangeError {
     Call(#[from] CallError),
 }
 
+/// Damaged documents for people.
+fn listed(documents: &[DamagedDocument], count: u64) -> String {
+    let names: Vec<String> = documents.iter().map(DamagedDocument::to_string).collect();
+    let more = if count > names.len() as u64 { ", …" } else { "" };
+    names.join(", ") + more
+}
+
 /// Asks and changes who is in which group. Cheap to clone, valid across restarts.
 #[derive(Clone)]
 pub struct MembershipHandle {
     slot: Slot<Message>,
+    pub(super) clock: Clock,
     pub(super) store: StoreHandle,
     pub(super) groups: Groups,
     published: Arc<RwLock<Published>>,
@@ -155,10 +185,10 @@ pub(crate) type Known = (GroupInfo, Arc<Roster>, Arc<People>);
 
 impl MembershipHandle {
     /// Has nobody to ask until it is started.
-    pub(crate) fn new(store: StoreHandle, groups: Groups) -> Self {
+    pub(crate) fn new(clock: Clock, store: StoreHandle, groups: Groups) -> Self {
         let moved = Arc::new(RwLock::new(Some(broadcast::Sender::new(MOVED_MAX))));
         let (published, offers) = (Arc::default(), Arc::default());
-        Self { slot: Slot::reviving(), store, groups, published, moved, offers }
+        Self { slot: Slot::reviving(), clock, store, groups, published, moved, offers }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.
@@ -197,7 +227,7 @@ impl MembershipHandle {
         &self,
         group: GroupId,
         saying: Saying,
-        cut: Option<ManifestRef>,
+        cut: Option<MadeCut>,
     ) -> Result<OpId, ChangeError> {
         self.slot.ask(|reply| Message::Say { group, saying, cut, reply }).await?
     }

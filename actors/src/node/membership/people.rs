@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, ManifestRef, Role, Roster, Standing};
+use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, Role, Roster, Standing};
 use schema::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
 use super::admit::Taken;
+use super::cut::MadeCut;
 use super::reach::{MemberDevice, member_devices};
 use super::tickets::Declined;
 use super::{ChangeError, Entry, State};
@@ -125,13 +126,12 @@ impl State {
         &mut self,
         group: GroupId,
         saying: Saying,
-        cut: Option<ManifestRef>,
+        cut: Option<MadeCut>,
     ) -> Result<OpId, ChangeError> {
         let me = self.user();
         let entry = self.entries.get_mut(&group).filter(|entry| entry.wanted);
         let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
-        // The group has just made it from what it has.
-        cut.into_iter().for_each(|cut| entry.attach(cut));
+        let cut = cut.and_then(|cut| entry.take_cut(cut));
         let set_role = |user, role| Body::SetRole { user, role, cut: None, via: None };
         match saying {
             Saying::SetRole { user, role, without } => {
