@@ -157,7 +157,7 @@ async fn remove(rows: usize, beyond: usize) {
     .expect("founders remove");
     let durable = began.elapsed();
     let cut = heard.into_inner().expect("nobody panics").unwrap_or_default();
-    println!("  cut written after {cut:.1?}; removal durable after {durable:.1?}");
+    println!("  gone through after {cut:.1?}; removal durable after {durable:.1?}");
     let judged = async {
         let of_ada = rejudged(&mut of_ada, id).await;
         (of_ada, began.elapsed())

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use peerbase::control::{self, Failure, FailureKind, Reply, Request};
 use peerbase::sim::{Net, Peer};
-use peerbase::{DocumentId, ErrorKind, Event, GroupId, Node, Refusal, Role, RowState, UserId};
+use peerbase::{DocumentId, ErrorKind, Event, GroupId, Node, Refusal, Role, RowState, SyncError, UserId};
 use support::{group, task, tasks};
 use tokio::sync::mpsc;
 
@@ -82,7 +82,12 @@ async fn what_fell_with_a_removal_is_explained_and_shown() {
     ben.node().backup(&copy).await.unwrap();
     let restored = Node::builder(&copy).open().await.unwrap();
     let of_copy = restored.group(home).unwrap().status().await.unwrap();
-    assert_eq!(of_copy.snapshots.len(), 2, "a backup is the whole database");
+    assert_eq!(of_copy.kept.documents, 2, "a backup is the whole database");
+    let of_copy_gone = restored.group(home).unwrap().explain("tasks", "rope").await.unwrap();
+    assert!(
+        of_copy_gone.refusals.iter().any(|refusal| beyond(refusal, 0, 1)),
+        "the reason outlasts the node"
+    );
     assert_eq!(of_copy.root, group(&ben, home).status().await.unwrap().root);
     restored.close().await;
     net.close().await;
@@ -211,13 +216,42 @@ async fn whoever_removes_anyway_hears_how_much_that_leaves_out() {
     let [of_ada, of_ben] = [homes[0].status().await.unwrap(), homes[1].status().await.unwrap()];
     assert_eq!([homes[0].members().len(), homes[1].members().len()], [2, 2]);
     assert_eq!((of_ada.documents, of_ben.documents, of_ada.root == of_ben.root), (1, 1, true));
-    let of_ben: Vec<_> = of_ben.snapshots.into_iter().map(|(_, kept)| kept.key).collect();
-    assert_eq!(
-        BTreeSet::from_iter(of_ben),
-        BTreeSet::from(["rope".to_owned(), "soap".to_owned()]),
-        "for 30 days"
-    );
+    assert_eq!((of_ada.kept.documents, of_ben.kept.documents), (0, 2), "where it was it is kept for a while");
     let rows = tasks(&ben, home).list().unwrap();
     assert_eq!(rows, [("basil".to_owned(), task("water it"))]);
+}
+
+/// Nobody tells whoever was removed that they are: they go on as if nothing had happened, and can see that nobody answers.
+#[tokio::test(start_paused = true)]
+async fn whoever_was_removed_can_see_that_the_others_do_not_speak_of_the_group() {
+    let (mut net, [ada, ben, cid], home) = parted(3).await;
+    net.heal();
+    // Of another group they go on to speak.
+    let club = ada.node().create_group("club").await.unwrap();
+    club.add_member(cid.node().user_id(), Role::Writer).await.unwrap();
+    cid.node().request_group(club.id()).await.unwrap();
+    net.settle().await;
+    let silent = async |peer: &Peer, of: GroupId| {
+        let report = peer.node().status().await.unwrap().groups.into_iter().find(|group| group.info.id == of);
+        report.unwrap().silent.into_iter().map(|silent| silent.device).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(silent(&cid, home).await, BTreeSet::new());
+
+    group(&ada, home).remove_member(cid.node().user_id()).await.unwrap();
+    net.settle().await;
+    net.sleep(Duration::from_secs(20)).await;
+
+    let others = BTreeSet::from([ada.node().device_id(), ben.node().device_id()]);
+    assert_eq!(silent(&cid, home).await, others);
+    assert_eq!(silent(&cid, club.id()).await, BTreeSet::new());
+    assert_eq!(silent(&ada, home).await, BTreeSet::new(), "who is out is not missed");
+    let waited = group(&cid, home).synced(Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(waited, SyncError::Silent { with: others.into_iter().collect() });
+
+    group(&ada, home).add_member(cid.node().user_id(), Role::Writer).await.unwrap();
+    net.settle().await;
+    net.sleep(Duration::from_secs(90)).await;
+    net.settle().await;
+    assert_eq!(silent(&cid, home).await, BTreeSet::new(), "and is heard again once in again");
     net.close().await;
 }

@@ -11,6 +11,10 @@
 //!     └── connection × K      one link: handshake, frames; ends, and is dialled again
 //! ```
 
+// Changes made by hand are schema's, which knows itself by its full name.
+#[cfg(test)]
+extern crate schema as peerbase_schema;
+
 pub mod admission;
 pub mod call;
 pub mod clock;

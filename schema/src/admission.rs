@@ -6,7 +6,7 @@
 mod batch;
 mod index;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bincode::{Decode, Encode};
 
@@ -27,6 +27,8 @@ pub struct Verdict {
     pub refused: Vec<(usize, Refusal)>,
     /// For each replica that advanced, the tip over its newest accepted change.
     pub tips: Vec<VerifiedTip>,
+    /// Where that is a change of our own for which we have not signed yet: which it is.
+    pub open: Vec<(usize, Author)>,
     /// Replicas of which the batch has the branch that a cut decided for, and the index another: the document is to be
     /// judged anew, from all that is known of it.
     pub decided: BTreeSet<ReplicaId>,
@@ -42,6 +44,9 @@ impl Verdict {
         self.refused.iter().filter_map(|(_, refusal)| dependency(refusal)).collect()
     }
 }
+
+/// Text of a refusal that is kept of a peer, bytes.
+const TEXT_BYTES_MAX: usize = 256;
 
 /// Why a change was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Encode, Decode)]
@@ -127,6 +132,15 @@ pub enum Refusal {
         /// Which change it is: one of another branch, where it is no later.
         got: u64,
     },
+    /// C1: so many bytes of changes came as one that they could not be sent on with what vouches for them. Who has them
+    /// sends them in parts.
+    #[error("{got} bytes of changes at once where at most {max} are allowed")]
+    TooMuch {
+        /// What they are [charged](crate::limits::charge) with together.
+        got: u64,
+        /// How much is allowed.
+        max: u64,
+    },
     /// The document is not the hash of group, table and key, or these cannot be.
     #[error("document does not belong to its table and key")]
     Misplaced,
@@ -135,6 +149,12 @@ pub enum Refusal {
     BadTip {
         /// The device that it names.
         device: DeviceId,
+    },
+    /// It passes every check, and the document cannot take it: it speaks of something that no dependency of it made.
+    #[error("cannot be applied: {what}")]
+    Inapplicable {
+        /// What the document says.
+        what: String,
     },
     /// The document is just being read again after a failure here. Offer it later.
     #[error("not now")]
@@ -148,19 +168,31 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether a peer that judges by the same membership must have refused it too, whatever else it knows.
-    pub fn is_fault(&self) -> bool {
+    /// Whether nobody honest sends it: invalid under any membership, or refused by whoever judges by `same` as we do.
+    pub fn is_fault(&self, same: bool) -> bool {
         match self {
-            Self::NotAllowed { .. }
-            | Self::PreviousNotDirect
+            Self::PreviousNotDirect
             | Self::StartOp { .. }
             | Self::Dependencies { .. }
+            | Self::TooMuch { .. }
             | Self::Misplaced
             | Self::BadTip { .. }
             | Self::Unreadable { .. } => true,
-            Self::BeyondCut { seq, got, .. } => got > seq,
+            Self::NotAllowed { .. } => same,
+            Self::BeyondCut { seq, got, .. } => same && got > seq,
             _ => false,
         }
+    }
+
+    /// As much of it as is kept of what a peer says.
+    #[must_use]
+    pub fn shortened(mut self) -> Self {
+        if let Self::Unreadable { what } | Self::Inapplicable { what } = &mut self {
+            let end = (0..=TEXT_BYTES_MAX).rev().find(|end| what.is_char_boundary(*end));
+            what.truncate(end.unwrap_or_default().min(what.len()));
+            what.shrink_to_fit();
+        }
+        self
     }
 
     /// Whether the same change may be accepted once more is here: a tip, or another change.
@@ -185,8 +217,8 @@ pub struct Bound {
     pub end: Option<(u64, ChangeHash)>,
 }
 
-/// Judges a batch for one document; `accept` (C8) says once for each author whether they may write it, and within
-/// which bounds. A change that a bound names is known when it is in the index or in the batch; until then the bound
+/// Judges a batch for one document, equal ranks by hash; `accept` (C8) says once for each author whether they may write it, and within
+/// which bounds: the lowest of them holds. A change that a bound names is known when it is in the index or in the batch; until then the bound
 /// holds by the change's place alone.
 pub fn vet(
     index: &Index,
@@ -194,5 +226,19 @@ pub fn vet(
     tips: &[VerifiedTip],
     accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
 ) -> Verdict {
-    batch::Batch::new(index, changes, tips, accept).judge()
+    batch::Batch::new(index, changes, tips, &BTreeMap::new(), accept).judge(|_, hash| hash)
+}
+
+/// Judges a document anew, by all that is known of it in the order in which it was first seen: of two histories of one
+/// chain the one that was seen first stays (authority 3.7.4), unless a bound decides between them.
+///
+/// What was accepted before comes first, and with it what it depends on, so that nothing takes its place. Chains may end
+/// in any change of `own`: whoever judges made it, and can sign for it.
+pub fn vet_anew(
+    known: &[ChangeHeader],
+    tips: &[VerifiedTip],
+    own: &BTreeMap<ChangeHash, Author>,
+    accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
+) -> Verdict {
+    batch::Batch::new(&Index::new(), known, tips, own, accept).judge(|place, _| place)
 }

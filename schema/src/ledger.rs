@@ -52,8 +52,8 @@ pub struct Ledger {
     targets: BTreeMap<UserId, Vec<usize>>,
     /// Amnesties, CloseInvites and redeeming SetRoles, by the op that they name.
     naming: BTreeMap<OpId, Vec<usize>>,
-    /// What bounds the target of a lowering without a manifest, by its number: fixed when it is taken in.
-    inherited: BTreeMap<usize, BTreeSet<Inherited>>,
+    /// Of each lowering without a manifest, the lowerings with one that bounded its target in its author's eyes.
+    inherited: BTreeMap<usize, Vec<usize>>,
     /// SetMetas by key.
     metas: BTreeMap<String, Vec<usize>>,
     /// Certificates that ops carry.
@@ -64,9 +64,6 @@ pub struct Ledger {
     records: BTreeMap<DeviceId, Signed<DeviceRecord>>,
     roster: OnceLock<Arc<Roster>>,
 }
-
-/// A lowering, and the manifest that it names.
-type Inherited = (OpId, ManifestRef);
 
 /// What became of a valid op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,15 +190,17 @@ impl Ledger {
             let judged = self.graph.judge(id, &proposal(op))?;
             let state = self.graph.state_at(judged.place);
             self.check_body(op, &judged.node, state).map_err(invalid)?;
+            let inherited = self.inherits(op, state);
             if let Some(manifest) = op.manifest().copied().filter(|manifest| !has(manifest)) {
                 return Err(Refusal::MissingManifest { op: id, manifest });
             }
-            let inherited = self.inherited_by(op, state);
             if judged.place != Place::Current {
                 self.roster = OnceLock::new();
             }
-            let number = self.graph.insert(judged);
-            self.inherited.extend(inherited.map(|inherited| (number, inherited)));
+            self.graph.insert(judged);
+            if !inherited.is_empty() {
+                self.inherited.insert(self.ops.len(), inherited);
+            }
         }
         self.index(signed, id);
         Ok(Admitted::New(id))

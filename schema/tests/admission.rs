@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use automerge::Change;
-use peerbase_schema::admission::{Bound, Index, Refusal, Verdict, vet};
+use peerbase_schema::admission::{Bound, Index, Refusal, Verdict, vet, vet_anew};
 use peerbase_schema::change::ChangeHeader;
 use peerbase_schema::limits::OP_COUNTER_MAX;
 use peerbase_schema::tip::{Author, VerifiedTip};
@@ -249,6 +249,25 @@ fn c6_of_two_signed_histories_in_one_batch_one_is_kept() {
     assert_eq!(straight.tips, crooked.tips);
 }
 
+/// What was here first was once judged again in the order of hashes, so that a Writer could displace it by a fork.
+#[test]
+fn c6_whoever_judges_anew_keeps_what_was_seen_first() {
+    for time in 1..20 {
+        let first = header(&put(ADA, 1, 1, vec![]));
+        let second = header(&Raw { time, ..put(ADA, 1, 1, vec![]) });
+        let upon = header(&put(BEN, 1, 2, vec![first.hash]));
+        let tips = [tip(ADA, 1, first.hash), tip(ADA, 1, second.hash), end(BEN, std::slice::from_ref(&upon))];
+        let known = [first, upon, second];
+
+        let verdict = vet_anew(&known, &tips, &BTreeMap::new(), all);
+        assert_eq!(verdict.accepted, [0, 1]);
+
+        let end = Some((1, known[2].hash));
+        let decided = vet_anew(&known, &tips, &BTreeMap::new(), cut_at(ADA, end));
+        assert_eq!(decided.accepted, [2], "unless a cut names the other");
+    }
+}
+
 #[test]
 fn c8_the_author_and_the_cut_are_asked_last() {
     let ada = chain(ADA, 3, 1, &[]);
@@ -278,6 +297,33 @@ fn cut_at(person: u8, end: Option<(u64, ChangeHash)>) -> impl Fn(&Author) -> Res
         let is_cut = author.device == support::author(person).device;
         Ok(is_cut.then_some(Bound { revocation: REMOVAL, end }).into_iter().collect())
     }
+}
+
+/// A manifest can name a change at a place where it is not. Who had that change once read the cut otherwise than who had not.
+#[test]
+fn a_cut_that_names_a_change_at_a_wrong_place_means_the_same_to_all() {
+    let ada = chain(ADA, 4, 1, &[]);
+    let tips: Vec<_> = ada.iter().map(|header| tip(ADA, header.seq, header.hash)).collect();
+    let crooked = cut_at(ADA, Some((1_000, ada[1].hash)));
+
+    let at_once = vet(&Index::new(), &ada, &tips, &crooked);
+    assert_eq!(at_once.accepted, [0, 1, 2, 3]);
+    let mut index = Index::new();
+    ada[..3].iter().for_each(|header| index.accept(header));
+    let later = vet(&index, &ada[3..], &tips[3..], &crooked);
+    assert_eq!(later.accepted, [0]);
+}
+
+#[test]
+fn of_ones_own_chain_any_change_may_be_the_last() {
+    let ada = chain(ADA, 3, 1, &[]);
+    let tips = [end(ADA, &ada)];
+    let cut = || cut_at(ADA, Some((3, ChangeHash([7; 32]))));
+    let own = ada.iter().map(|header| (header.hash, author(ADA))).collect();
+
+    assert_eq!(vet_anew(&ada, &tips, &BTreeMap::new(), cut()).accepted, [], "nobody signed for the second");
+    let verdict = vet_anew(&ada, &tips, &own, cut());
+    assert_eq!((verdict.accepted, verdict.tips, verdict.open), (vec![0, 1], vec![], vec![(1, author(ADA))]));
 }
 
 #[test]

@@ -350,6 +350,44 @@ fn two_removers_of_one_rank_cut_both() {
     assert_eq!(cuts(&world), BTreeSet::from([world.names["ada's"]]));
 }
 
+/// Up to where what dan's phone wrote under a grant stays, by revocation: [`CUT`] leaves seven changes, [`AMNESTY`] nine.
+fn bounds(world: &World, grant: OpId) -> BTreeMap<OpId, Option<(u64, ChangeHash)>> {
+    let author = Author { device: device("phone"), grant, incarnation: 1 };
+    let end = |manifest: &ManifestRef| {
+        let seq =
+            [(CUT, 7), (AMNESTY, 9)].into_iter().find(|(known, _)| known == manifest).map(|(_, seq)| seq);
+        Ok::<_, ()>(seq.map(|seq| (seq, ChangeHash([7; 32]))))
+    };
+    let bounds = world.ledger.roster().bounds(&author, end).unwrap().unwrap();
+    bounds.into_iter().map(|bound| (bound.revocation, bound.end)).collect()
+}
+
+const AMNESTY: ManifestRef = ManifestRef { root: [8; 32], entries: 4 };
+/// Of somebody who knew nothing of what its target wrote.
+const VANDALS: ManifestRef = ManifestRef { root: [6; 32], entries: 0 };
+
+/// What was overruled when somebody was lowered once bound them all the same, through the next lowering.
+#[test]
+fn whoever_is_lowered_again_inherits_nothing_that_never_counted() {
+    let mut world = World::with(&["ada"], &[("ben", Role::Admin), ("dan", Role::Writer)]);
+    world.ledger.admit_certificate(certificate("dan", "phone")).unwrap();
+    let old = world.ledger.roster().grant(user("dan")).unwrap();
+    let reader = Body::SetRole { user: user("dan"), role: Role::Reader, cut: Some(CUT), via: None };
+    world.say("vandal's", "ben", removal("dan", Some(VANDALS)), &["base"]).unwrap();
+    world.say("lowered", "ada", reader, &["base"]).unwrap();
+    world.now("removed", "ada", removal("dan", None)).unwrap();
+    world.now("once more", "ada", set_role("dan", Role::Reader)).unwrap();
+
+    let end = Some((7, ChangeHash([7; 32])));
+    let [lowered, removed, again] = ["lowered", "removed", "once more"].map(|name| world.names[name]);
+    assert_eq!(bounds(&world, old), BTreeMap::from([(lowered, end), (removed, end), (again, end)]));
+
+    // What an amnesty brings back of the first is not taken by the others.
+    world.now("amnesty", "ada", Body::Amnesty { revocation: lowered, manifest: AMNESTY }).unwrap();
+    let end = Some((9, ChangeHash([7; 32])));
+    assert_eq!(bounds(&world, old), BTreeMap::from([(lowered, end), (removed, end), (again, end)]));
+}
+
 /// A lowering of somebody who does not write any more has no manifest. It takes what was written under grants that its
 /// author had not seen, and leaves of the others what the lowerings left that its author saw.
 #[test]
@@ -360,13 +398,6 @@ fn whoever_is_lowered_again_keeps_what_they_kept_before() {
     let reader = Body::SetRole { user: user("dan"), role: Role::Reader, cut: Some(CUT), via: None };
     world.now("lowered", "ada", reader).unwrap();
     world.now("removed", "ada", removal("dan", None)).unwrap();
-    let bounds = |world: &World, grant: OpId| {
-        let author = Author { device: device("phone"), grant, incarnation: 1 };
-        let end =
-            |manifest: &ManifestRef| Ok::<_, ()>((*manifest == CUT).then_some((7, ChangeHash([7; 32]))));
-        let bounds = world.ledger.roster().bounds(&author, end).unwrap().unwrap();
-        bounds.into_iter().map(|bound| (bound.revocation, bound.end)).collect::<BTreeMap<_, _>>()
-    };
 
     let end = Some((7, ChangeHash([7; 32])));
     let [lowered, removed] = ["lowered", "removed"].map(|name| world.names[name]);
@@ -550,6 +581,10 @@ fn eventful() -> World {
     world.say("cid", "fay", removal("cid", Some(CUT)), &["owner"]).unwrap();
     let manifest = ManifestRef { root: [8; 32], entries: 4 };
     world.now("amnesty", "ada", Body::Amnesty { revocation: world.names["cid"], manifest }).unwrap();
+    world.say("unheard", "ben", removal("dan", Some(CUT)), &["base"]).unwrap();
+    let reader = Body::SetRole { user: user("dan"), role: Role::Reader, cut: Some(CUT), via: None };
+    world.say("reader", "ada", reader, &["base"]).unwrap();
+    world.say("and out", "ada", removal("dan", None), &["reader", "unheard"]).unwrap();
     world.say("device", "ada", revoke("dan", "dan's phone", Some(CUT)), &["owner"]).unwrap();
     world.now("name", "fay", meta(NAME, "orchard")).unwrap();
     // Lowerings of one who writes no more, by people who saw different lowerings.
@@ -602,6 +637,12 @@ proptest! {
         prop_assert_eq!(other.heads(), world.ledger.heads());
         let (a, b) = (other.roster(), world.ledger.roster());
         prop_assert_eq!(a.state_digest(), b.state_digest());
+        let of_dan = |roster: &Roster| {
+            let cuts = roster.cuts(user("dan"), device("phone"), OpId([0; 32])).cloned();
+            cuts.map(|cut| (cut.revocation, cut.manifest, cut.seen, cut.amnesties)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(of_dan(a), of_dan(b));
+        prop_assert!(of_dan(a).iter().any(|(.., seen, _)| seen.len() == 1), "one inherits");
         prop_assert_eq!(a.name(), b.name());
         for (user, phone) in [("vic", "phone"), ("cid", "cid's phone"), ("dan", "dan's phone")] {
             for grant in other.ids() {

@@ -107,7 +107,7 @@ impl Village {
 
     /// How many documents somebody keeps changes of that were accepted once and are not any more.
     pub(crate) async fn kept(&self, name: &str) -> usize {
-        self.group(name).status().await.unwrap().snapshots.len()
+        self.group(name).status().await.unwrap().kept.documents
     }
 
     /// Only people of one side reach each other; who is not named is alone.

@@ -24,7 +24,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::admission::Refusal;
 use schema::key::SigningKey;
 use schema::ledger::{Ledger, Roster};
-use schema::session::{Input, Session, Wanted};
+use schema::session::{Documents as _, Input, Session, Wanted};
 use schema::time::Timestamp;
 use schema::{ChangeHash, DocumentId, UserId};
 use tokio::sync::broadcast;
@@ -32,7 +32,7 @@ use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
 use self::cut::Settled;
-use self::documents::{CommitError, Documents, Outcome, Rejudged, Revision, RowEvent, RowWrite};
+use self::documents::{CommitError, Documents, Outcome, Rejudged, Revision, RowEvent, RowWrite, Snapshot};
 
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
@@ -59,6 +59,8 @@ enum Message {
     Commit { writes: Vec<RowWrite>, reply: RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>> },
     /// List the revisions of a row.
     History { table: String, key: String, reply: RpcReplyPort<Result<Vec<Revision>, StoreError>> },
+    /// Say what is kept of a document though it is not accepted any more.
+    Kept { document: DocumentId, reply: RpcReplyPort<Option<Snapshot>> },
     /// Describe the group.
     Status(RpcReplyPort<GroupStatus>),
     /// Answer once all that is here is stored: by which membership it is judged, or how far judging it anew is.
@@ -112,6 +114,8 @@ struct State {
     /// Another one whenever documents were judged anew, also by a successor.
     judged: Arc<()>,
     refusals: Vec<(DocumentId, Refusal)>,
+    /// By themselves: what they say must not take the place of our own reasons.
+    refused_by_peers: Vec<(DocumentId, Refusal)>,
     scores: Scores,
     wake: Option<(Timestamp, JoinHandle<()>)>,
 }
@@ -145,8 +149,15 @@ struct Source {
     refused: Vec<(DocumentId, Refusal)>,
 }
 
-/// Refusals that `status` remembers.
+/// Refusals that `status` remembers, of ours and of our peers.
 const REFUSALS_MAX: usize = 64;
+
+/// Remembers refusals in the place of the oldest.
+fn push_recent(refusals: &mut Vec<(DocumentId, Refusal)>, new: &[(DocumentId, Refusal)]) {
+    refusals.extend_from_slice(&new[new.len().saturating_sub(REFUSALS_MAX)..]);
+    let surplus = refusals.len().saturating_sub(REFUSALS_MAX);
+    refusals.drain(..surplus);
+}
 
 impl State {
     fn commit(
@@ -228,10 +239,12 @@ impl State {
         units: schema::session::frame::Units,
     ) -> Result<(), ActorProcessingErr> {
         let number = units.number;
+        // Who judges by the same membership had refused it too.
+        let same = units.state == self.documents.state() && !self.documents.is_rejudging();
         let mut outcome = self.documents.apply(units)?;
         let refused = std::mem::take(&mut outcome.refused);
         self.remember(&refused);
-        let is_at_fault = refused.iter().any(|(_, refusal)| refusal.is_fault());
+        let is_at_fault = refused.iter().any(|(_, refusal)| refusal.is_fault(same));
         self.submit(myself, outcome, Some(Source { link, number, refused }), |_| ());
         if is_at_fault {
             self.fault(link);
@@ -270,6 +283,7 @@ impl State {
         result?;
         let Some(unstored) = self.unstored.remove(&number) else { return Ok(()) };
         self.documents.unpin(&unstored.moved, number);
+        self.expire();
         self.publish_root();
         if !unstored.rows.is_empty() {
             if self.arguments.personal {
@@ -293,6 +307,17 @@ impl State {
         Ok(())
     }
 
+    /// What was kept for too long goes: not at the start, when the clock may not be set yet, but once something is
+    /// written.
+    fn expire(&mut self) {
+        let mut outcome = Outcome::default();
+        self.documents.expire(&mut outcome);
+        if !outcome.batch.is_empty() {
+            let (store, durability) = (&self.arguments.store, self.arguments.durability);
+            store.submit(self.handle.space(), outcome.batch, durability, |_| ());
+        }
+    }
+
     /// What was judged under another membership when the node ended is judged anew before anybody reads it.
     async fn rejudge_all(&mut self) -> Result<(), ActorProcessingErr> {
         if !self.documents.is_rejudging() {
@@ -302,10 +327,9 @@ impl State {
             let mut outcome = Outcome::default();
             self.documents.rejudge_some(&mut outcome)?;
             self.remember(&outcome.fell);
-            if !outcome.batch.is_empty() {
-                self.arguments.store.write(self.handle.space(), outcome.batch).await?;
-            }
-            self.documents.unpin(&[], 0);
+            self.documents.pin(&outcome.moved, 0);
+            self.arguments.store.write(self.handle.space(), outcome.batch).await?;
+            self.documents.unpin(&outcome.moved, 0);
         }
         self.tell_rejudged();
         Ok(())
@@ -327,9 +351,7 @@ impl State {
     }
 
     fn remember(&mut self, refused: &[(DocumentId, Refusal)]) {
-        self.refusals.extend_from_slice(refused);
-        let surplus = self.refusals.len().saturating_sub(REFUSALS_MAX);
-        self.refusals.drain(..surplus);
+        push_recent(&mut self.refusals, refused);
     }
 
     fn status(&mut self) -> GroupStatus {
@@ -339,8 +361,9 @@ impl State {
             root: self.documents.root(),
             quarantined: self.documents.quarantined().iter().map(|(id, what)| (*id, what.clone())).collect(),
             refusals: self.refusals.clone(),
+            refused_by_peers: self.refused_by_peers.clone(),
             rejudging: self.documents.is_rejudging().then(|| self.documents.rejudged()),
-            snapshots: self.documents.snapshots(),
+            kept: self.documents.kept(),
         }
     }
 
@@ -395,6 +418,7 @@ impl Actor for Group {
             rejudging: None,
             judged: Arc::default(),
             refusals: Vec::new(),
+            refused_by_peers: Vec::new(),
             scores: Scores::default(),
             wake: None,
         };
@@ -423,6 +447,9 @@ impl Actor for Group {
         match message {
             Message::Commit { writes, reply } => state.commit(&myself, &writes, reply)?,
             Message::History { table, key, reply } => answer(reply, state.documents.history(&table, &key)),
+            Message::Kept { document, reply } => {
+                answer(reply, state.documents.kept_of(&document).cloned());
+            }
             Message::Status(reply) => answer(reply, state.status()),
             Message::Settled(reply) => state.settled(reply),
             Message::Stored { number, result } => state.stored(&myself, number, result)?,

@@ -18,6 +18,7 @@ mod offers;
 mod people;
 mod reach;
 mod sessions;
+mod silence;
 mod tickets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +46,7 @@ use self::intents::intents;
 use self::links::Links;
 pub use self::people::{Invitation, MemberOp, People, Saying};
 pub use self::reach::MemberDevice;
+pub use self::silence::Silent;
 use self::tickets::Tickets;
 pub use self::tickets::{Declined, Opened, Terms};
 use crate::admission::Permit;
@@ -68,6 +70,8 @@ enum Message {
         cut: Option<MadeCut>,
         reply: RpcReplyPort<Result<OpId, ChangeError>>,
     },
+    /// Which members' devices do not speak of the group.
+    Silent { group: GroupId, reply: RpcReplyPort<Vec<Silent>> },
     /// Every op about a member.
     Log { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
     /// The ops about members that came to nothing and are not so all the same.
@@ -371,6 +375,7 @@ impl Actor for Membership {
             Message::Say { group, saying, cut, reply } => {
                 report(reply, state.say(group, saying, cut).await)?;
             }
+            Message::Silent { group, reply } => answer(reply, state.silent(group)),
             Message::Log { group, reply } => {
                 answer(reply, state.entries.get(&group).map(Entry::log).unwrap_or_default());
             }

@@ -1,8 +1,9 @@
 //! One batch, judged to its fixpoint in time linear in its dependencies, but for look-ups.
 //!
 //! First the verified tips mark the chains below them, so that a change which nobody signed cannot take the place of
-//! one that somebody did. Then the marked changes are judged in topological order, equal ranks by hash. Last, each
-//! chain is cut back to its highest tip still standing; what depends on what falls, falls.
+//! one that somebody did. Then the marked changes are judged in topological order, and of
+//! those that could be next as the caller ranks them. Last, each chain is cut back to its highest tip still standing;
+//! what depends on what falls, falls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +21,10 @@ pub(super) struct Batch<'a> {
     duplicates: usize,
     /// For each change the tip over itself.
     tips: BTreeMap<usize, &'a VerifiedTip>,
-    /// What each author may write.
-    limits: BTreeMap<Author, Result<Vec<Limit>, Refusal>>,
+    /// Changes that any chain may end in.
+    own: &'a BTreeMap<ChangeHash, Author>,
+    /// What each author may write; within the lowest of their bounds, if there is any.
+    limits: BTreeMap<Author, Result<Option<Limit>, Refusal>>,
     /// For each change its author, once a tip above it is found.
     authors: Vec<Option<Author>>,
     /// For each change what depends on it.
@@ -54,6 +57,7 @@ impl<'a> Batch<'a> {
         index: &'a Index,
         changes: &'a [ChangeHeader],
         tips: &'a [VerifiedTip],
+        own: &'a BTreeMap<ChangeHash, Author>,
         accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
     ) -> Self {
         let mut new = BTreeMap::new();
@@ -71,6 +75,7 @@ impl<'a> Batch<'a> {
             new,
             duplicates,
             tips: BTreeMap::new(),
+            own,
             limits: BTreeMap::new(),
             authors: vec![None; changes.len()],
             dependents: vec![Vec::new(); changes.len()],
@@ -101,6 +106,11 @@ impl<'a> Batch<'a> {
                 next = self.previous(at);
             }
         }
+        for (at, change) in self.changes.iter().enumerate() {
+            if let Some(author) = self.own.get(&change.hash) {
+                self.authors[at].get_or_insert(*author);
+            }
+        }
     }
 
     /// Asks what each author may write.
@@ -109,14 +119,18 @@ impl<'a> Batch<'a> {
         tips: &[VerifiedTip],
         mut accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
     ) {
-        for tip in tips {
-            let (author, replica) = (tip.tip().author, tip.replica());
+        let of_tip = |tip: &VerifiedTip| (tip.replica(), tip.tip().author);
+        let of_own = |change: &ChangeHeader| Some((change.replica, *self.own.get(&change.hash)?));
+        let own: BTreeSet<_> = self.changes.iter().filter_map(of_own).collect();
+        for (replica, author) in tips.iter().map(of_tip).chain(own) {
             if self.limits.contains_key(&author) {
                 continue;
             }
-            let limits = accept(&author)
-                .map(|bounds| bounds.iter().map(|bound| self.resolve(replica, bound)).collect());
-            self.limits.insert(author, limits);
+            // Of bounds in one chain the lowest is what all leave. Of two that name different branches, what both leave
+            // would depend on who knows the change that the other names, which nobody accepts and nobody hands on.
+            let lowest = |bounds: Vec<Bound>| bounds.into_iter().min_by_key(|b| (b.end, b.revocation));
+            let limit = accept(&author).map(|bounds| Some(self.resolve(replica, &lowest(bounds)?)));
+            self.limits.insert(author, limit);
         }
     }
 
@@ -124,14 +138,15 @@ impl<'a> Batch<'a> {
         let revocation = bound.revocation;
         let limit = |seq, branch| Limit { revocation, seq, change: None, branch };
         let Some((seq, change)) = bound.end else { return limit(0, None) };
-        if let Some((of, seq)) = self.index.place(&change) {
-            return limit(if of == replica { seq } else { 0 }, None);
+        // A change that is known at another place than the bound says is not the one that it means: then the bound holds
+        // as if it were not known, also for those who do not know it.
+        let elsewhere = Limit { revocation, seq, change: Some(change), branch: None };
+        if let Some(place) = self.index.place(&change) {
+            return if place == (replica, seq) { limit(seq, None) } else { elsewhere };
         }
-        let Some(&end) = self.new.get(&change) else {
-            return Limit { revocation, seq, change: Some(change), branch: None };
-        };
-        if self.changes[end].replica != replica {
-            return limit(0, None);
+        let Some(&end) = self.new.get(&change) else { return elsewhere };
+        if (self.changes[end].replica, self.changes[end].seq) != (replica, seq) {
+            return elsewhere;
         }
         let (mut branch, mut next, mut lowest) = (BTreeSet::new(), Some(end), end);
         while let Some(at) = next {
@@ -143,7 +158,7 @@ impl<'a> Batch<'a> {
         if self.changes[lowest].seq <= self.index.length(&replica) {
             self.decided.insert(replica);
         }
-        limit(self.changes[end].seq, Some(branch))
+        limit(seq, Some(branch))
     }
 
     fn previous(&self, at: usize) -> Option<usize> {
@@ -155,9 +170,10 @@ impl<'a> Batch<'a> {
         inside.find(|&at| before(&self.changes[at]))
     }
 
-    pub(super) fn judge(mut self) -> Verdict {
+    /// Of changes that could be judged next, the one with the least `rank` is.
+    pub(super) fn judge<R: Ord>(mut self, rank: impl Fn(usize, ChangeHash) -> R) -> Verdict {
         let mut chains: BTreeMap<ReplicaId, Chain> = BTreeMap::new();
-        let order = self.topological();
+        let order = self.topological(rank);
         for &at in &order {
             let change = &self.changes[at];
             let chain = chains.entry(change.replica).or_insert_with(|| Chain {
@@ -181,17 +197,22 @@ impl<'a> Batch<'a> {
 
         let accepted: Vec<usize> = order.into_iter().filter(|&at| self.stands(at)).collect();
         let refused = self.refusals.into_iter().map(|(hash, refusal)| (self.new[&hash], refusal)).collect();
-        let ends = chains.values().filter_map(|chain| chain.new.last());
-        let tips = ends.map(|end| *self.tips[end]).collect();
-        Verdict { accepted, duplicates: self.duplicates, refused, tips, decided: self.decided }
+        let (mut tips, mut open) = (Vec::new(), Vec::new());
+        for end in chains.values().filter_map(|chain| chain.new.last().copied()) {
+            match self.tips.get(&end) {
+                Some(tip) => tips.push(**tip),
+                None => open.push((end, self.own[&self.changes[end].hash])),
+            }
+        }
+        Verdict { accepted, duplicates: self.duplicates, refused, tips, open, decided: self.decided }
     }
 
     fn stands(&self, at: usize) -> bool {
         !self.refusals.contains_key(&self.changes[at].hash)
     }
 
-    /// Orders the batch by dependencies, equal ranks by hash, and notes what depends on what.
-    fn topological(&mut self) -> Vec<usize> {
+    /// Orders the batch by dependencies, then by rank, and notes what depends on what.
+    fn topological<R: Ord>(&mut self, rank: impl Fn(usize, ChangeHash) -> R) -> Vec<usize> {
         let mut waiting = vec![0_usize; self.changes.len()];
         let mut ready = BTreeSet::new();
         for (&hash, &at) in &self.new {
@@ -199,20 +220,19 @@ impl<'a> Batch<'a> {
                 self.changes[at].deps.iter().filter_map(|dep| self.new.get(dep).copied()).collect();
             waiting[at] = inside.len();
             if inside.is_empty() {
-                ready.insert(hash);
+                ready.insert((rank(at, hash), at));
             }
             for dep in inside {
                 self.dependents[dep].push(at);
             }
         }
         let mut order = Vec::with_capacity(self.new.len());
-        while let Some(hash) = ready.pop_first() {
-            let at = self.new[&hash];
+        while let Some((_, at)) = ready.pop_first() {
             order.push(at);
             for &dependent in &self.dependents[at] {
                 waiting[dependent] -= 1;
                 if waiting[dependent] == 0 {
-                    ready.insert(self.changes[dependent].hash);
+                    ready.insert((rank(dependent, self.changes[dependent].hash), dependent));
                 }
             }
         }
@@ -247,21 +267,15 @@ impl<'a> Batch<'a> {
     }
 
     fn within(&self, at: usize, author: &Author) -> Result<(), Refusal> {
-        let limits = self.limits[author].as_ref().map_err(Refusal::clone)?;
+        let limit = self.limits[author].as_ref().map_err(Refusal::clone)?;
+        let Some(limit) = limit else { return Ok(()) };
         let (seq, hash) = (self.changes[at].seq, self.changes[at].hash);
-        let beyond = limits.iter().find(|limit| match &limit.branch {
-            Some(branch) => !branch.contains(&at),
-            None => seq > limit.seq || seq == limit.seq && limit.change.is_some_and(|change| change != hash),
-        });
-        let refusal = |limit: &Limit| {
-            Err(Refusal::BeyondCut {
-                author: *author,
-                revocation: limit.revocation,
-                seq: limit.seq,
-                got: seq,
-            })
+        let is_within = match &limit.branch {
+            Some(branch) => branch.contains(&at),
+            None => seq < limit.seq || seq == limit.seq && limit.change.is_none_or(|change| change == hash),
         };
-        beyond.map_or(Ok(()), refusal)
+        let (author, revocation, seq, got) = (*author, limit.revocation, limit.seq, seq);
+        if is_within { Ok(()) } else { Err(Refusal::BeyondCut { author, revocation, seq, got }) }
     }
 
     /// The largest op of all dependencies, if each is accepted.
@@ -312,7 +326,8 @@ impl<'a> Batch<'a> {
             let Some(chain) = chains.get_mut(&replica) else { continue };
             while let Some(&end) = chain.new.last() {
                 let stands = self.stands(end);
-                if stands && self.tips.contains_key(&end) {
+                if stands && (self.tips.contains_key(&end) || self.own.contains_key(&self.changes[end].hash))
+                {
                     break;
                 }
                 chain.new.pop();

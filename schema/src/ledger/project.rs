@@ -8,8 +8,8 @@ use crate::ledger::cut::ManifestRef;
 use crate::ledger::op::Body::{self, Amnesty, Create, RevokeDevice, SetMeta, SetRole};
 use crate::ledger::op::{Op, Role};
 use crate::ledger::resolve::State;
-use crate::ledger::roster::{Cut, Grant, Member, Roster};
-use crate::ledger::{Inherited, Ledger, NAME};
+use crate::ledger::roster::{Cut, Grant, Left, Member, Roster};
+use crate::ledger::{Ledger, NAME};
 use crate::limits::GROUP_NAME_BYTES_MAX;
 use crate::signed::Signed;
 
@@ -120,7 +120,8 @@ impl Ledger {
         let cut = |number: usize| {
             let revocation = self.graph.node(number).facts.id;
             let manifest = self.ops[number].record().manifest().copied();
-            let seen = self.inherited.get(&number).into_iter().flatten().copied().collect();
+            let seen = self.inherited.get(&number).into_iter().flatten();
+            let seen = seen.map(|seen| self.left(*seen)).collect();
             Cut { revocation, manifest, seen, amnesties: self.amnesties(revocation), number }
         };
         let mut cuts: Vec<Cut> = revocations.map(cut).collect();
@@ -128,22 +129,29 @@ impl Ledger {
         cuts
     }
 
-    /// What bounds the target of a lowering without a manifest in the eyes of its author, who saw somebody that wrote no
-    /// more, and had nothing to cut: the lowerings that count in `state`, which is that of its past, and where one of
-    /// them names no manifest either, what it inherited itself. So it is the same wherever and whenever it is asked.
-    pub(super) fn inherited_by(&self, op: &Op, state: &State) -> Option<BTreeSet<Inherited>> {
-        let SetRole { user, role, cut: None, .. } = op.body else { return None };
-        let lowers = |n: &usize| self.graph.node(*n).facts.role().is_some_and(|role| role < Role::Writer);
+    /// What a lowering without a manifest leaves: its author saw somebody who wrote no more, within the bounds of the
+    /// lowerings that counted in its past. A function of that past alone, as all facts of an op.
+    pub(super) fn inherits(&self, op: &Op, past: &State) -> Vec<usize> {
+        let SetRole { user, role, cut: None, .. } = op.body else { return Vec::new() };
+        if role >= Role::Writer {
+            return Vec::new();
+        }
         let mut inherited = BTreeSet::new();
-        for number in state.set_roles(user).iter().copied().filter(lowers) {
-            match self.ops[number].record().manifest() {
-                Some(manifest) => {
-                    inherited.insert((self.graph.node(number).facts.id, *manifest));
-                }
-                None => inherited.extend(self.inherited.get(&number).into_iter().flatten()),
+        for &lowering in past.set_roles(user) {
+            match self.body(lowering) {
+                SetRole { role, .. } if *role >= Role::Writer => {}
+                SetRole { cut: Some(_), .. } => drop(inherited.insert(lowering)),
+                _ => inherited.extend(self.inherited.get(&lowering).into_iter().flatten()),
             }
         }
-        (role < Role::Writer && !inherited.is_empty()).then_some(inherited)
+        inherited.into_iter().collect()
+    }
+
+    /// What a lowering with a manifest leaves.
+    fn left(&self, lowering: usize) -> Left {
+        let revocation = self.graph.node(lowering).facts.id;
+        let manifest = *self.ops[lowering].record().manifest().expect("one without inherits from others");
+        Left { revocation, manifest, amnesties: self.amnesties(revocation) }
     }
 
     fn amnesties(&self, revocation: OpId) -> Vec<(OpId, ManifestRef)> {

@@ -72,12 +72,35 @@ pub struct Cut {
     /// What its author left standing; `None`: what [`seen`](Self::seen) leaves of the grants that those saw, of others
     /// nothing.
     pub manifest: Option<ManifestRef>,
-    /// The lowerings with a manifest that bounded its target where its author stood. Whoever is lowered again, or whose
-    /// lowering is confirmed, keeps what they kept before.
-    pub seen: Vec<(OpId, ManifestRef)>,
+    /// What the lowerings leave that bounded its target in its author's eyes: whoever is lowered again, or whose lowering
+    /// is confirmed, keeps what they kept before.
+    pub seen: Vec<Left>,
     /// What living amnesties bring back, in order of op.
     pub amnesties: Vec<(OpId, ManifestRef)>,
     pub(crate) number: usize,
+}
+
+impl Cut {
+    /// Which op it is, and what was brought back of what it took; all else follows from the op.
+    fn digest(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.revocation.0);
+        let of_seen = self.seen.iter().map(|left| &left.amnesties);
+        for amnesties in of_seen.chain([&self.amnesties]) {
+            bytes.extend((amnesties.len() as u64).to_be_bytes());
+            amnesties.iter().for_each(|(amnesty, _)| bytes.extend(amnesty.0));
+        }
+    }
+}
+
+/// What a lowering with a manifest leaves, to one without that saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The SetRole.
+    pub revocation: OpId,
+    /// What its author left standing.
+    pub manifest: ManifestRef,
+    /// What living amnesties bring back, in order of op.
+    pub amnesties: Vec<(OpId, ManifestRef)>,
 }
 
 /// Why changes under a grant are not accepted (the part of `accept(c)` that concerns device and grant).
@@ -265,18 +288,20 @@ impl Roster {
         };
         let mut bounds = Vec::new();
         for cut in self.cuts(user, author.device, author.grant) {
-            let mut longest = None;
-            for (_, manifest) in &cut.amnesties {
-                longest = longest.max(end(manifest)?);
-            }
-            let inherited = || cut.seen.iter().filter(|(seen, _)| self.has_seen(*seen, author.grant));
-            let own = cut.manifest.iter().chain(inherited().map(|(_, manifest)| manifest));
-            let ends = own.map(&mut end).collect::<Result<Vec<_>, E>>()?;
+            let of_cut = cut.manifest.iter().map(|manifest| (manifest, &[][..]));
+            let of_seen = cut.seen.iter().filter(|left| self.has_seen(left.revocation, author.grant));
+            let left: Vec<_> =
+                of_cut.chain(of_seen.map(|left| (&left.manifest, &left.amnesties[..]))).collect();
             let revocation = cut.revocation;
-            if ends.is_empty() {
-                bounds.push(Bound { revocation, end: longest });
+            let amnestied = longest(cut.amnesties.iter().map(|(_, manifest)| manifest), &mut end)?;
+            if left.is_empty() {
+                bounds.push(Bound { revocation, end: amnestied });
             }
-            bounds.extend(ends.into_iter().map(|end| Bound { revocation, end: longest.max(end) }));
+            for (manifest, amnesties) in left {
+                let also = amnesties.iter().map(|(_, manifest)| manifest);
+                let end = longest(also.chain([manifest]), &mut end)?.max(amnestied);
+                bounds.push(Bound { revocation, end });
+            }
         }
         Ok(Ok(bounds))
     }
@@ -301,11 +326,7 @@ impl Roster {
         match self.accepts(device, grant) {
             Err(refusal) => bytes.extend(refusal.to_string().into_bytes()),
             Ok(user) => {
-                for cut in self.cuts(user, device, grant) {
-                    bytes.extend(cut.revocation.0);
-                    bytes.extend((cut.amnesties.len() as u64).to_be_bytes());
-                    cut.amnesties.iter().for_each(|(amnesty, _)| bytes.extend(amnesty.0));
-                }
+                self.cuts(user, device, grant).for_each(|cut| cut.digest(&mut bytes));
             }
         }
         hash("state", &[b"author", &bytes])
@@ -318,11 +339,7 @@ impl Roster {
         let count = |bytes: &mut Vec<u8>, count: usize| bytes.extend((count as u64).to_be_bytes());
         let cuts = |bytes: &mut Vec<u8>, cuts: &[Cut]| {
             count(bytes, cuts.len());
-            for cut in cuts {
-                bytes.extend(cut.revocation.0);
-                count(bytes, cut.amnesties.len());
-                cut.amnesties.iter().for_each(|(amnesty, _)| bytes.extend(amnesty.0));
-            }
+            cuts.iter().for_each(|cut| cut.digest(bytes));
         };
         count(&mut bytes, self.members.len());
         for (user, member) in &self.members {
@@ -342,4 +359,16 @@ impl Roster {
         }
         hash("state", &[&bytes])
     }
+}
+
+/// The longest of what some manifests name.
+fn longest<'a, E>(
+    manifests: impl Iterator<Item = &'a ManifestRef>,
+    mut end: impl FnMut(&ManifestRef) -> Result<Option<(u64, ChangeHash)>, E>,
+) -> Result<Option<(u64, ChangeHash)>, E> {
+    let mut longest = None;
+    for manifest in manifests {
+        longest = longest.max(end(manifest)?);
+    }
+    Ok(longest)
 }

@@ -1,10 +1,11 @@
 //! What a node is like as a whole, and why a row is as it is.
 
 use schema::DocumentId;
+use schema::admission::Refusal;
 use serde::{Deserialize, Serialize};
 
 use super::{GroupLine, RevisionLine};
-use crate::{ChangeHash, DeviceId, Rejudged, RowState, Snapshot, UserId};
+use crate::{ChangeHash, DeviceId, Kept, Rejudged, RowState, Snapshot, UserId};
 
 /// What a node is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,19 +110,16 @@ pub struct KeptLine {
 
 impl KeptLine {
     /// None where nothing is kept.
-    fn of<'a>(snapshots: impl IntoIterator<Item = &'a Snapshot>) -> Option<Self> {
-        let lines = snapshots.into_iter().map(|snapshot| Self {
-            documents: 1,
-            changes: snapshot.changes,
-            bytes: snapshot.bytes,
-            since_ms: snapshot.since().as_millis(),
-        });
-        lines.reduce(|sum, line| Self {
-            documents: sum.documents + line.documents,
-            changes: sum.changes + line.changes,
-            bytes: sum.bytes + line.bytes,
-            since_ms: sum.since_ms.min(line.since_ms),
-        })
+    fn of(Kept { documents, changes, bytes, since }: Kept) -> Option<Self> {
+        let since_ms = since?.as_millis();
+        Some(Self { documents: documents as u64, changes, bytes, since_ms })
+    }
+}
+
+impl From<&Snapshot> for KeptLine {
+    fn from(snapshot: &Snapshot) -> Self {
+        let since_ms = snapshot.since().as_millis();
+        Self { documents: 1, changes: snapshot.changes, bytes: snapshot.bytes, since_ms }
     }
 }
 
@@ -231,7 +229,8 @@ impl From<crate::GroupReport> for GroupStatus {
         let rows = report.status.as_ref().map(|status| status.documents);
         let status = report.status.unwrap_or_default();
         let damaged = status.quarantined.into_iter().map(|(document, why)| line(document, why));
-        let refused = status.refusals.into_iter().map(|(document, why)| line(document, whole(&why)));
+        let refused = status.refusals.iter().map(|(document, why)| line(*document, whole(why)));
+        let by_peers = status.refused_by_peers.iter().map(|(document, why)| line(*document, by_a_peer(why)));
         Self {
             group: report.info.into(),
             members: report.members,
@@ -243,11 +242,11 @@ impl From<crate::GroupReport> for GroupStatus {
             rows,
             peers: report.peers.into_iter().map(PeerLine::from).collect(),
             damaged: damaged.collect(),
-            refused: refused.collect(),
+            refused: by_peers.chain(refused).collect(),
             rejudging: status
                 .rejudging
                 .map(|Rejudged { documents, changed }| RejudgingLine { documents, changed }),
-            kept: KeptLine::of(status.snapshots.iter().map(|(_, snapshot)| snapshot)),
+            kept: KeptLine::of(status.kept),
         }
     }
 }
@@ -266,6 +265,8 @@ impl From<crate::Explanation> for Explanation {
             RowState::Absent => "absent",
             RowState::Damaged => "damaged",
         };
+        let refused = explanation.refusals.iter().map(|refusal| whole(refusal));
+        let by_peers = explanation.refused_by_peers.iter().map(by_a_peer);
         Self {
             table: explanation.table,
             key: explanation.key,
@@ -277,8 +278,8 @@ impl From<crate::Explanation> for Explanation {
             revisions: explanation.revisions,
             last: explanation.last.map(RevisionLine::from),
             quarantined: explanation.quarantined,
-            kept: KeptLine::of(&explanation.kept),
-            refused: explanation.refusals.iter().map(|refusal| whole(refusal)).collect(),
+            kept: explanation.kept.as_ref().map(KeptLine::from),
+            refused: by_peers.chain(refused).collect(),
             peers: explanation.peers.into_iter().map(PeerLine::from).collect(),
         }
     }
@@ -293,6 +294,10 @@ impl From<crate::Backup> for Backup {
 
 fn line(document: DocumentId, why: String) -> DocumentLine {
     DocumentLine { document: document.to_string(), why }
+}
+
+fn by_a_peer(refusal: &Refusal) -> String {
+    format!("by a peer: {}", whole(refusal))
 }
 
 /// An error and its causes in one line.

@@ -6,10 +6,13 @@
 
 mod admit;
 mod commit;
+mod known;
 mod load;
 mod rejudge;
 mod snapshots;
 mod supply;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,8 +27,8 @@ use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, UserId, codec};
 pub use self::commit::{CommitError, RowWrite};
 pub use self::rejudge::Rejudged;
 use self::rejudge::Rejudging;
-pub use self::snapshots::Snapshot;
 use self::snapshots::Snapshots;
+pub use self::snapshots::{Kept, Snapshot};
 use super::cache::{Cache, CacheBudget};
 use super::manifests::Manifests;
 use super::record::{AuthorRecord, Authors, DocumentRecord, Spilled};
@@ -127,7 +130,7 @@ impl Documents {
             space: space.clone(),
             roster,
             digest: Digest::default(),
-            authors: Authors::default(),
+            authors: Authors::lenient(lenient),
             manifests: Manifests::new(space.clone()),
             rejudging: Rejudging::default(),
             snapshots: Snapshots::read(&space)?,
@@ -279,14 +282,9 @@ impl Document {
 /// The number of an author; a new one is stored.
 fn put_author(authors: &mut Authors, roster: &Roster, author: (DeviceId, OpId), batch: &mut Batch) -> u32 {
     authors.number(author).unwrap_or_else(|| {
-        let judgement = roster.judgement(author.0, author.1);
-        let number = authors.push(author, judgement);
-        batch.put(keys::author(number), author_record(author, judgement));
+        let number = authors.push(author, roster.judgement(author.0, author.1));
+        let record = authors.record(number).expect("just numbered");
+        batch.put(keys::author(number), codec::encode(&record));
         number
     })
-}
-
-fn author_record((device, grant): (DeviceId, OpId), judgement: [u8; 32]) -> Vec<u8> {
-    let record: AuthorRecord = (device.0, grant.0, judgement);
-    codec::encode(&record)
 }

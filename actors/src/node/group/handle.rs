@@ -10,7 +10,7 @@ use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
 use tokio::sync::{broadcast, watch};
 
 use super::cut::Settled;
-use super::documents::{CommitError, Rejudged, Revision, RowEvent, RowWrite, Snapshot};
+use super::documents::{CommitError, Kept, Rejudged, Revision, RowEvent, RowWrite, Snapshot};
 use super::turns::{Turn, Turns};
 use super::{Arguments, Group, Message};
 use crate::call::{CallError, Slot};
@@ -101,13 +101,14 @@ pub struct GroupStatus {
     pub root: [u8; 32],
     /// Documents that are damaged on disk, and how.
     pub quarantined: Vec<(DocumentId, String)>,
-    /// The last refusals, ours and our peers', oldest first; also of what had been accepted, until its author was removed
-    /// or lowered.
+    /// The last refusals of ours, oldest first; also of what had been accepted, until its author was removed or lowered.
     pub refusals: Vec<(DocumentId, Refusal)>,
+    /// What peers refused lately of what we sent, and why, as they say; oldest first.
+    pub refused_by_peers: Vec<(DocumentId, Refusal)>,
     /// Documents are being judged anew, since the membership changed: how far that is.
     pub rejudging: Option<Rejudged>,
     /// Changes that were accepted once and are kept for a while.
-    pub snapshots: Vec<(DocumentId, Snapshot)>,
+    pub kept: Kept,
 }
 
 impl GroupHandle {
@@ -158,6 +159,14 @@ impl GroupHandle {
         key: String,
     ) -> Result<Result<Vec<Revision>, StoreError>, CallError> {
         self.slot.ask(|reply| Message::History { table, key, reply }).await
+    }
+
+    /// What is kept of a document though it is not accepted any more.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn kept(&self, document: DocumentId) -> Result<Option<Snapshot>, CallError> {
+        self.slot.ask(|reply| Message::Kept { document, reply }).await
     }
 
     /// What the group has and what is wrong with it.

@@ -45,13 +45,7 @@ impl Manifests {
             tips.extend(entry.map(|entry| entry.tip(*author)));
             Ok(entry.map(|entry| (entry.seq, entry.change)))
         })?;
-        let refusal = |cause| match cause {
-            NotAccepted::UnknownGrant { .. } | NotAccepted::NotCertified { .. } => {
-                Refusal::UnknownAuthor { author: *author }
-            }
-            _ => Refusal::NotAllowed { author: *author },
-        };
-        Ok((bounds.map_err(refusal), tips))
+        Ok((bounds.map_err(|cause| refusal(author, cause)), tips))
     }
 
     fn entry(
@@ -71,6 +65,16 @@ impl Manifests {
             }
         };
         listed.entry(author, document, |hash| page(space, pages, hash))
+    }
+}
+
+/// Why an author may not write, as the rules of admission say it.
+pub(super) fn refusal(author: &Author, cause: NotAccepted) -> Refusal {
+    match cause {
+        NotAccepted::UnknownGrant { .. } | NotAccepted::NotCertified { .. } => {
+            Refusal::UnknownAuthor { author: *author }
+        }
+        _ => Refusal::NotAllowed { author: *author },
     }
 }
 

@@ -16,6 +16,7 @@ use super::cut::MadeCut;
 use super::devices::Device;
 use super::offers::Offers;
 use super::people::{Invitation, MemberOp, People, Saying};
+use super::silence::Silent;
 use super::tickets::{Opened, Terms};
 use super::{Arguments, Membership, Message};
 use crate::admission::Permit;
@@ -231,6 +232,15 @@ impl MembershipHandle {
         cut: Option<MadeCut>,
     ) -> Result<OpId, ChangeError> {
         self.slot.ask(|reply| Message::Say { group, saying, cut, reply }).await?
+    }
+
+    /// Which members' devices were met and do not speak of the group with this one: they left it, or this user is out of
+    /// it and has not been told.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers.
+    pub async fn silent(&self, group: GroupId) -> Result<Vec<Silent>, CallError> {
+        self.slot.ask(|reply| Message::Silent { group, reply }).await
     }
 
     /// Every op about a member, parents before children.

@@ -3,20 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schema::admission::{self, Bound, Index, Refusal, Verdict};
-use schema::change::ChangeHeader;
 use schema::ledger::Roster;
-use schema::limits::SYNC_MESSAGE_BYTES_MAX;
-use schema::session::frame::{Unit, UnitTip, Units};
-use schema::sync_message::SyncMessage;
+use schema::session::frame::{Unit, Units};
 use schema::tip::{Author, Tip, VerifiedTip};
-use schema::{DeviceId, DocumentId, GroupId, OpId, ReplicaId};
+use schema::{ChangeHash, DeviceId, DocumentId, OpId};
 
+use super::known::Known;
+use super::snapshots::Snapshot;
 use super::{Document, Documents, Outcome, put_author};
+use crate::node::group::manifests::refusal;
 use crate::node::group::record::{Appended, Authors, Spilled, TipRecord};
 use crate::node::group::replica::Row;
 use crate::node::group::rows;
 use crate::node::keys;
 use crate::node::store::StoreError;
+
+/// Chains that a document cannot take, for what they say of it: they are left out, and the others are not held up.
+pub(super) type Inapplicable = BTreeMap<Author, Refusal>;
+
+/// So many of them are looked for in one unit.
+pub(super) const INAPPLICABLE_MAX: usize = 4;
 
 impl Documents {
     /// Judges and applies what a peer sent.
@@ -43,58 +49,95 @@ impl Documents {
         {
             return Ok(Err(Refusal::Misplaced));
         }
-        let mut known = match read_message(&unit.message) {
+        let mut known = match Known::read(&unit.message) {
             Ok(known) => known,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        self.settle(id, outcome)?;
+        // Until the store has heard what became of the document, it has another one.
         if self.spoiled.contains(&id) {
             return Ok(Err(Refusal::NotNow));
         }
-        self.settle(id, outcome)?;
-        let healing = self.quarantined.contains_key(&id);
-        if healing || self.load(id)?.is_none() {
-            self.cache.put(id, Document::new(&unit.table, &unit.key), 0);
-        }
-        let before = self.marks_of(id)?;
-        let document = self.cache.get(&id).expect("just loaded");
-        if let Err(refusal) = known.read_tips(self.group, id, &unit.tips, authors, &document.index) {
+        let row = (unit.table.as_str(), unit.key.as_str());
+        let is_damaged = !self.begin(id, row)?;
+        let nothing = Index::new();
+        let index = self.cache.get(&id).map_or(&nothing, |document| &document.index);
+        let (roster, lenient) = (&self.roster, self.lenient);
+        let bars = |author: &Author| match lenient {
+            true => None,
+            false => roster.accepts(author.device, author.grant).err().map(|cause| refusal(author, cause)),
+        };
+        if let Err(refusal) = known.read_tips((self.group, id), &unit.tips, authors, index, bars) {
             self.leave_empty(id);
             return Ok(Err(refusal));
         }
-        let mut verdict = self.judge(id, &mut known)?;
-        if !verdict.refused.is_empty() && !known.older.is_empty() {
-            known.verify_older(self.group, id);
-            verdict = self.judge(id, &mut known)?;
-        }
-        // What was kept may depend on what has come.
-        let brings_back = !verdict.accepted.is_empty() && self.snapshots.get(&id).is_some();
-        if !healing && (brings_back || !verdict.decided.is_empty()) {
-            return self.rejudge(id, known, outcome);
-        }
-        let refusal = verdict.refused.first().map(|(_, refusal)| refusal.clone());
-        if verdict.accepted.is_empty() {
-            self.leave_empty(id);
-            return Ok(refusal.map_or(Ok(()), Err));
-        }
-
-        // What is kept is shown to others, who take it for our word.
-        known.verify_older(self.group, id);
-        let document = self.cache.get(&id).expect("just loaded");
-        let taken = document.take(id, &known, &verdict, (&mut self.authors, &self.roster), outcome);
-        let (row, spilled) = match taken {
-            Ok(taken) => taken,
-            Err(what) => {
-                // What Automerge made of it is unknown: forget it, the store has the last good state.
-                self.forget(id);
-                return Ok(Err(Refusal::Unreadable { what }));
-            }
-        };
-        if healing || verdict.tips.iter().any(|tip| self.is_ours(&tip.tip().author)) {
-            self.quarantined.remove(&id);
+        // A peer has what we wrote and do not have, whether or not we take it.
+        if known.tips.iter().any(|tip| self.is_ours(&tip.tip().author)) {
             self.renew(outcome);
         }
-        self.finish(id, before, (row, spilled), outcome)?;
-        Ok(refusal.map_or(Ok(()), Err))
+        if is_damaged {
+            return self.rejudge(id, Some(row), known, outcome);
+        }
+        let applied = self.apply_known(id, row, known, outcome)?;
+        self.leave_empty(id);
+        Ok(applied)
+    }
+
+    /// Judges what came for a document, and applies what is accepted.
+    fn apply_known(
+        &mut self,
+        id: DocumentId,
+        row: (&str, &str),
+        mut known: Known,
+        outcome: &mut Outcome,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        let before = self.marks_of(id)?;
+        let mut inapplicable = Inapplicable::new();
+        while inapplicable.len() < INAPPLICABLE_MAX {
+            let mut verdict = self.judge(id, &mut known, &inapplicable)?;
+            if !verdict.refused.is_empty() && !known.older.is_empty() {
+                known.verify_older(self.group, id);
+                verdict = self.judge(id, &mut known, &inapplicable)?;
+            }
+            let headers = || verdict.accepted.iter().map(|place| &known.headers[*place]);
+            let brings_back = |kept: &Snapshot| headers().any(|header| kept.may_need(header));
+            let is_awaited = self.snapshots.get(&id).is_some_and(brings_back);
+            if is_awaited || !verdict.decided.is_empty() {
+                return self.rejudge(id, None, known, outcome);
+            }
+            let answer = known.first_refused(&verdict).map_or(Ok(()), Err);
+            if verdict.accepted.is_empty() {
+                return Ok(answer);
+            }
+
+            // What is kept is shown to others, who take it for our word.
+            known.verify_older(self.group, id);
+            let document = self.cache.get(&id).expect("it was begun");
+            let what = match document.take(id, &known, &verdict, (&mut self.authors, &self.roster), outcome) {
+                Ok(taken) => {
+                    self.finish(id, before, taken, outcome)?;
+                    return Ok(answer);
+                }
+                Err(what) => what,
+            };
+            // What Automerge made of it is unknown: forget it, the store has the last good state.
+            self.forget(id);
+            if self.spoiled.contains(&id) || !self.begin(id, row)? {
+                return Ok(Err(Refusal::NotNow));
+            }
+            let document = self.cache.get(&id).expect("it was begun");
+            let author = known.culprit(&document.replica, &verdict);
+            inapplicable.insert(author, Refusal::Inapplicable { what });
+        }
+        Ok(Err(inapplicable.into_values().next().expect("there is room for one")))
+    }
+
+    /// Has a document at hand, be it an empty one; `false` when it is damaged.
+    fn begin(&mut self, id: DocumentId, (table, key): (&str, &str)) -> Result<bool, StoreError> {
+        if self.load(id)?.is_none() && !self.quarantined.contains_key(&id) {
+            self.cache.put(id, Document::new(table, key), 0);
+        }
+        Ok(!self.quarantined.contains_key(&id))
     }
 
     /// A document that gained nothing is not kept in memory for it.
@@ -105,9 +148,14 @@ impl Documents {
     }
 
     /// Judges what came upon what is accepted.
-    fn judge(&mut self, id: DocumentId, known: &mut Known) -> Result<Verdict, StoreError> {
-        let accepts = self.accepts(id, known)?;
-        let document = self.cache.get(&id).expect("just loaded");
+    fn judge(
+        &mut self,
+        id: DocumentId,
+        known: &mut Known,
+        inapplicable: &Inapplicable,
+    ) -> Result<Verdict, StoreError> {
+        let accepts = self.accepts(id, known, &BTreeMap::new(), inapplicable)?;
+        let document = self.cache.get(&id).expect("it was begun");
         let accept = |author: &Author| accepts[author].clone();
         Ok(admission::vet(&document.index, &known.headers, &known.tips, accept))
     }
@@ -122,10 +170,17 @@ impl Documents {
         &mut self,
         id: DocumentId,
         known: &mut Known,
+        own: &BTreeMap<ChangeHash, Author>,
+        inapplicable: &Inapplicable,
     ) -> Result<BTreeMap<Author, Result<Vec<Bound>, Refusal>>, StoreError> {
-        let authors: BTreeSet<Author> = known.tips.iter().map(|tip| tip.tip().author).collect();
-        let mut accepts = BTreeMap::new();
+        let authors = known.tips.iter().map(|tip| tip.tip().author).chain(own.values().copied());
+        let authors: BTreeSet<Author> = authors.collect();
+        let mut accepts: BTreeMap<Author, Result<Vec<Bound>, Refusal>> = BTreeMap::new();
         for author in authors {
+            if let Some(refusal) = inapplicable.get(&author) {
+                accepts.insert(author, Err(refusal.clone()));
+                continue;
+            }
             if self.lenient {
                 accepts.insert(author, Ok(Vec::new()));
                 continue;
@@ -172,88 +227,18 @@ impl Document {
             }
             owners.insert(replica, (number, author.incarnation));
         }
-        let verified = known.tips.iter().map(VerifiedTip::tip);
-        let tips: BTreeMap<_, _> = known.older.iter().chain(verified).map(|tip| (tip.change, tip)).collect();
-        let mut spilled = Vec::new();
+        let tips: BTreeMap<_, _> =
+            known.tips.iter().map(VerifiedTip::tip).map(|tip| (tip.change, tip)).collect();
+        let mut appended = Vec::new();
         for place in &verdict.accepted {
             let header = &known.headers[*place];
             let (author, incarnation) = owners[&header.replica];
             self.index.accept(header);
-            spilled.extend(self.record.append(&Appended {
-                author,
-                incarnation,
-                seq: header.seq,
-                change: header.hash,
-                bytes: &known.bytes[*place],
-            }));
-            // Those on the way are kept with the newest.
-            if let Some(tip) = tips.get(&header.hash) {
-                self.record.keep_tip(author, incarnation, TipRecord::of(tip));
-            }
+            // Tips on the way are kept with the newest.
+            let tip = tips.get(&header.hash).map(|tip| TipRecord::of(tip));
+            let (seq, change, bytes) = (header.seq, header.hash, &known.bytes[*place]);
+            appended.push(Appended { author, incarnation, seq, change, bytes, tip });
         }
-        Ok((row, spilled))
-    }
-}
-
-/// Changes of one document, and what vouches for them.
-#[derive(Default)]
-pub(super) struct Known {
-    pub(super) headers: Vec<ChangeHeader>,
-    pub(super) bytes: Vec<Vec<u8>>,
-    pub(super) tips: Vec<VerifiedTip>,
-    /// Tips below the newest of a chain, which nobody has verified: they matter where the newest does not stand.
-    pub(super) older: Vec<Tip>,
-}
-
-/// Reads the changes of a message without handing a byte to Automerge.
-fn read_message(message: &[u8]) -> Result<Known, Refusal> {
-    let malformed = |what: String| Refusal::Unreadable { what };
-    if message.len() > SYNC_MESSAGE_BYTES_MAX {
-        return Err(malformed(format!("message of {} bytes", message.len())));
-    }
-    let message = SyncMessage::decode(message).map_err(|error| malformed(error.to_string()))?;
-    let headers: Result<Vec<_>, _> =
-        message.changes.iter().map(|change| ChangeHeader::read(change)).collect();
-    let headers = headers.map_err(|error| malformed(error.to_string()))?;
-    Ok(Known { headers, bytes: message.changes, ..Known::default() })
-}
-
-impl Known {
-    /// Rebuilds the tips that came with changes, and checks the signature of the newest of each chain.
-    fn read_tips(
-        &mut self,
-        group: GroupId,
-        document: DocumentId,
-        tips: &[UnitTip],
-        authors: &[(DeviceId, OpId)],
-        index: &Index,
-    ) -> Result<(), Refusal> {
-        let changes: BTreeMap<_, _> = self.headers.iter().map(|h| ((h.replica, h.seq), h.hash)).collect();
-        let mut chains: BTreeMap<ReplicaId, BTreeMap<u64, Tip>> = BTreeMap::new();
-        for tip in tips {
-            let author = usize::try_from(tip.author).ok().and_then(|number| authors.get(number));
-            let Some(&(device, grant)) = author else { return Err(Refusal::Unvouched) };
-            let author = Author { device, grant, incarnation: tip.incarnation };
-            let replica = ReplicaId::of(group, document, device, grant, tip.incarnation);
-            // One of another branch, at a place that is taken, may be the one that a cut names.
-            let Some(&change) = changes.get(&(replica, tip.seq)) else { continue };
-            if !index.contains(&change) {
-                let tip = Tip { author, seq: tip.seq, change, signature: tip.signature };
-                chains.entry(replica).or_default().entry(tip.seq).or_insert(tip);
-            }
-        }
-        for mut chain in chains.into_values() {
-            let Some((_, newest)) = chain.pop_last() else { continue };
-            let bad = |_| Refusal::BadTip { device: newest.author.device };
-            self.tips.push(newest.verify(group, document).map_err(bad)?);
-            self.older.extend(chain.into_values());
-        }
-        Ok(())
-    }
-
-    /// Checks the others; those that do not hold are nothing.
-    pub(super) fn verify_older(&mut self, group: GroupId, document: DocumentId) {
-        let older = std::mem::take(&mut self.older);
-        self.tips.extend(older.iter().filter_map(|tip| tip.verify(group, document).ok()));
+        Ok((row, self.record.extend(&appended)))
     }
 }

@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bincode::{Decode, Encode};
+use schema::admission::Refusal;
+use schema::change::ChangeHeader;
 use schema::limits::{SNAPSHOT_AGE_MAX, SNAPSHOT_BYTES_MAX};
 use schema::time::Timestamp;
 use schema::tip::{Author, Tip};
-use schema::{ChangeHash, DocumentId, GroupId, codec};
+use schema::{ChangeHash, DocumentId, GroupId, ReplicaId, codec};
 
-use super::admit::Known;
+use super::known::Known;
 use crate::node::group::record::{Authors, TipRecord};
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError};
@@ -27,10 +29,16 @@ pub struct Snapshot {
     since: u64,
     /// How many changes.
     pub changes: u64,
-    /// Their bytes.
+    /// The bytes that they and what vouches for them take.
     pub bytes: u64,
     /// Whose they are, by number.
     authors: Vec<u32>,
+    /// Of which chains.
+    replicas: Vec<ReplicaId>,
+    /// Why what fell last is not accepted any more.
+    why: Option<Refusal>,
+    /// What they build on and is neither kept nor accepted.
+    lacks: Vec<ChangeHash>,
 }
 
 impl Snapshot {
@@ -38,11 +46,40 @@ impl Snapshot {
     pub fn since(&self) -> Timestamp {
         Timestamp(self.since)
     }
+
+    /// Why what fell last is not accepted any more; `None`: it is what was whole of a damaged document.
+    pub fn why(&self) -> Option<&Refusal> {
+        self.why.as_ref()
+    }
+
+    /// Whether a change that was just accepted may bring something of this back, or is part of it.
+    pub(super) fn may_need(&self, change: &ChangeHeader) -> bool {
+        self.replicas.binary_search(&change.replica).is_ok() || self.lacks.binary_search(&change.hash).is_ok()
+    }
+}
+
+/// That something of a document is not accepted any more.
+pub(super) struct Fell {
+    pub(super) at: Timestamp,
+    pub(super) why: Option<Refusal>,
+}
+
+/// How much is kept of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Of how many documents.
+    pub documents: usize,
+    /// How many changes.
+    pub changes: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Since when the oldest is; `None`: nothing is kept.
+    pub since: Option<Timestamp>,
 }
 
 /// The changes, and what vouches for them.
 #[derive(Encode, Decode)]
-struct Kept {
+struct Contents {
     /// Author number, incarnation, change and tip.
     tips: Vec<(u32, u64, ChangeHash, TipRecord)>,
     changes: Vec<u8>,
@@ -52,6 +89,9 @@ struct Kept {
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
     all: BTreeMap<DocumentId, Snapshot>,
+    /// The oldest first.
+    ages: BTreeSet<(u64, DocumentId)>,
+    changes: u64,
     bytes: u64,
 }
 
@@ -61,8 +101,7 @@ impl Snapshots {
         for (key, value) in keys::entries(space, keys::SNAPSHOT)? {
             let document = key.get(1..).and_then(|id| <[u8; 32]>::try_from(id).ok());
             if let (Some(document), Ok(snapshot)) = (document, codec::decode_stored::<Snapshot>(&value)) {
-                snapshots.bytes += snapshot.bytes;
-                snapshots.all.insert(DocumentId(document), snapshot);
+                snapshots.put(DocumentId(document), snapshot);
             }
         }
         Ok(snapshots)
@@ -72,13 +111,14 @@ impl Snapshots {
         self.all.get(document)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (DocumentId, &Snapshot)> {
-        self.all.iter().map(|(document, snapshot)| (*document, snapshot))
+    pub(super) fn sum(&self) -> Kept {
+        let since = self.ages.first().map(|(since, _)| Timestamp(*since));
+        Kept { documents: self.all.len(), changes: self.changes, bytes: self.bytes, since }
     }
 
     /// The documents of which something by one of these authors is kept.
-    pub(super) fn by<'a>(&'a self, authors: &'a BTreeSet<u32>) -> impl Iterator<Item = DocumentId> + 'a {
-        let concerns = |snapshot: &Snapshot| snapshot.authors.iter().any(|author| authors.contains(author));
+    pub(super) fn by(&self, is_meant: impl Fn(u32) -> bool) -> impl Iterator<Item = DocumentId> {
+        let concerns = move |snapshot: &Snapshot| snapshot.authors.iter().any(|author| is_meant(*author));
         self.all.iter().filter(move |(_, snapshot)| concerns(snapshot)).map(|(document, _)| *document)
     }
 
@@ -94,7 +134,7 @@ impl Snapshots {
             return Ok(known);
         }
         let kept = match space.get(&keys::kept(document)) {
-            Ok(kept) => kept.and_then(|kept| codec::decode_stored::<Kept>(&kept).ok()),
+            Ok(kept) => kept.and_then(|kept| codec::decode_stored::<Contents>(&kept).ok()),
             Err(StoreError::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };
@@ -109,17 +149,19 @@ impl Snapshots {
         Ok(known)
     }
 
-    /// Keeps these changes of a document from now on, and nothing else of it.
+    /// Keeps these changes of a document from now on, and nothing else of it; some of them fell just now, or none.
     pub(super) fn keep(
         &mut self,
         document: DocumentId,
         (table, key): (&str, &str),
-        known: &Known,
+        (known, lacks): (&Known, Vec<ChangeHash>),
         authors: &Authors,
-        now: Timestamp,
+        fell: Option<Fell>,
         batch: &mut Batch,
     ) {
-        let since = self.forget(document, batch).map_or(now.as_millis(), |snapshot| snapshot.since);
+        let before = self.forget(document, batch).map(|snapshot| (snapshot.since, snapshot.why));
+        let now = fell.map(|Fell { at, why }| (at.as_millis(), why));
+        let (since, why) = now.or(before).unwrap_or_default();
         if known.bytes.is_empty() {
             return;
         }
@@ -133,45 +175,49 @@ impl Snapshots {
             })
             .collect();
         let owners: BTreeSet<u32> = tips.iter().map(|(author, ..)| *author).collect();
-        let kept = Kept { tips, changes: known.bytes.concat() };
+        let contents = codec::encode(&Contents { tips, changes: known.bytes.concat() });
         let snapshot = Snapshot {
             table: table.to_owned(),
             key: key.to_owned(),
             since,
             changes: known.bytes.len() as u64,
-            bytes: kept.changes.len() as u64,
+            bytes: contents.len() as u64,
             authors: owners.into_iter().collect(),
+            replicas: replicas.into_iter().collect(),
+            why,
+            lacks,
         };
         batch.put(keys::snapshot(document), codec::encode(&snapshot));
-        batch.put(keys::kept(document), codec::encode(&kept));
-        self.bytes += snapshot.bytes;
-        self.all.insert(document, snapshot);
+        batch.put(keys::kept(document), contents);
+        self.put(document, snapshot);
     }
 
     /// Lets go what is too old or too much.
     pub(super) fn expire(&mut self, now: Timestamp, batch: &mut Batch) {
         let age = u64::try_from(SNAPSHOT_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
-        loop {
-            let oldest = self.all.iter().min_by_key(|(document, snapshot)| (snapshot.since, **document));
-            let Some((document, snapshot)) = oldest else { return };
-            let is_old = now.as_millis().saturating_sub(snapshot.since) > age;
+        while let Some(&(since, document)) = self.ages.first() {
+            let is_old = now.as_millis().saturating_sub(since) > age;
             if !is_old && self.bytes <= SNAPSHOT_BYTES_MAX {
                 return;
             }
-            self.forget(*document, batch);
+            self.forget(document, batch);
         }
+    }
+
+    fn put(&mut self, document: DocumentId, snapshot: Snapshot) {
+        self.changes += snapshot.changes;
+        self.bytes += snapshot.bytes;
+        self.ages.insert((snapshot.since, document));
+        self.all.insert(document, snapshot);
     }
 
     fn forget(&mut self, document: DocumentId, batch: &mut Batch) -> Option<Snapshot> {
         let snapshot = self.all.remove(&document)?;
+        self.changes -= snapshot.changes;
         self.bytes -= snapshot.bytes;
+        self.ages.remove(&(snapshot.since, document));
         batch.remove(keys::snapshot(document));
         batch.remove(keys::kept(document));
         Some(snapshot)
     }
-}
-
-/// The hashes of changes, for look-ups.
-pub(super) fn hashes(known: &Known) -> BTreeSet<ChangeHash> {
-    known.headers.iter().map(|header| header.hash).collect()
 }

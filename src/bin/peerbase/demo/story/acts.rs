@@ -262,7 +262,8 @@ impl Story {
         for who in Who::ALL {
             let lists = self.world.at(who)?;
             let status = lists.group.status().await?;
-            amiss += status.quarantined.len() + status.refusals.len() + lists.unreadable()?;
+            amiss += status.quarantined.len() + status.refusals.len() + status.refused_by_peers.len();
+            amiss += lists.unreadable()?;
             roots.push((status.documents, status.root));
         }
         let held = amiss == 0 && roots.iter().all(|root| *root == roots[0]);
@@ -310,7 +311,7 @@ impl Story {
         self.stage.check(WHY, held, refusals.first().map_or("nothing was refused".to_owned(), reason));
         let (of_ada, of_ben) = (ada.group.status().await?, ben.group.status().await?);
         let held = (of_ada.documents, of_ada.root) == (of_ben.documents, of_ben.root);
-        let kept = of_ben.snapshots.len();
+        let kept = of_ben.kept.documents;
         let detail =
             format!("{} documents; ben keeps aside what fell of {kept}, for 30 days", of_ben.documents);
         self.stage.check(DIGESTS, held, detail);

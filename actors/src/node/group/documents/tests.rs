@@ -1,0 +1,403 @@
+//! Documents without an actor: the store gets their batches when a test says so, and peers are a call away.
+
+#[path = "../../../../../schema/tests/support/raw.rs"]
+#[allow(dead_code, unreachable_pub, reason = "its part")]
+mod raw;
+mod supply;
+
+use schema::key::{AgreementKey, SigningKey};
+use schema::ledger::{Body, By, Ledger, ManifestRef, Role};
+use schema::session::frame::{Unit, UnitTip, Units};
+use schema::session::{Documents as _, Wanted};
+use schema::signed::Signed;
+use schema::sync_message::SyncMessage;
+use schema::tip::{Author, Tip};
+use schema::{ChangeHash, ReplicaId};
+
+use super::rejudge::LOOKED_AT;
+use super::*;
+use crate::edit::RowEdit;
+use crate::node::group::cut::{self, Target};
+use crate::node::store::StoreHandle;
+
+/// Ada founded the group; ben, cid and mia write in it.
+struct Home {
+    ledger: Ledger,
+}
+
+const ADA: u8 = 1;
+const BEN: u8 = 2;
+const CID: u8 = 3;
+const MIA: u8 = 4;
+
+fn key(person: u8) -> SigningKey {
+    SigningKey::from_seed([person; 32])
+}
+
+fn device(person: u8) -> SigningKey {
+    SigningKey::from_seed([100 + person; 32])
+}
+
+fn user(person: u8) -> UserId {
+    UserId(key(person).public())
+}
+
+impl Home {
+    fn new() -> Self {
+        let founded = Ledger::create([7; 32], vec![user(ADA)], "home", user(ADA), By::User, &key(ADA));
+        let mut home = Self { ledger: founded.unwrap().0 };
+        for person in [BEN, CID, MIA] {
+            home.says(person, Role::Writer, None);
+        }
+        for person in [ADA, BEN, CID, MIA] {
+            let agreement = AgreementKey::from_seed([person; 32]);
+            let of = schema::device::DeviceIdentity::certify(&key(person), device(person), agreement, "");
+            home.ledger.admit_certificate(of.certificate.envelope().clone()).unwrap();
+        }
+        home
+    }
+
+    /// By ada.
+    fn says(&mut self, about: u8, role: Role, cut: Option<ManifestRef>) {
+        let body = Body::SetRole { user: user(about), role, cut, via: None };
+        let op = self.ledger.draft(user(ADA), By::User, body).unwrap();
+        self.ledger.admit(Signed::sign(op, &key(ADA)).envelope().clone()).unwrap();
+    }
+
+    /// Ada removes somebody: what she has of theirs stays.
+    async fn removes(&mut self, whom: u8, ada: &Desk) {
+        let (roster, target) = (self.ledger.roster().clone(), Target::User(user(whom)));
+        let cut = cut::write(&ada.store, &ada.space, &roster, target, |_| ()).await.unwrap();
+        self.says(whom, Role::None, Some(cut));
+    }
+
+    fn desk(&self, person: u8) -> Desk {
+        let store = StoreHandle::in_memory();
+        let space = store.space(b"home").unwrap();
+        let documents = Documents::open(
+            self.ledger.group(),
+            (user(person), device(person)),
+            (Clock::simulated(u64::from(person)), 0, u64::from(person)),
+            space.clone(),
+            self.ledger.roster().clone(),
+            (CacheBudget::new(1 << 30), false),
+        );
+        Desk { documents: documents.unwrap(), store, space, batches: 0 }
+    }
+}
+
+/// One device's documents and its store.
+struct Desk {
+    documents: Documents,
+    store: StoreHandle,
+    space: SpaceHandle,
+    batches: u64,
+}
+
+/// What a step left, before the store has it.
+#[must_use]
+struct Unstored(u64, Outcome);
+
+impl Desk {
+    fn submits(&mut self, outcome: Outcome) -> Unstored {
+        self.batches += 1;
+        self.documents.pin(&outcome.moved, self.batches);
+        Unstored(self.batches, outcome)
+    }
+
+    async fn stores(&mut self, Unstored(number, outcome): Unstored) {
+        self.store.write(&self.space, outcome.batch).await.unwrap();
+        self.documents.unpin(&outcome.moved, number);
+    }
+
+    async fn writes(&mut self, key: &str, title: &str) {
+        let mut edit = RowEdit::default();
+        edit.put("title", title);
+        let write = RowWrite { table: "tasks".into(), key: key.into(), edit, expect: None };
+        let outcome = self.documents.commit(&[write], 0).unwrap();
+        let unstored = self.submits(outcome);
+        self.stores(unstored).await;
+    }
+
+    /// Everything that this device has of some rows.
+    fn tells(&mut self, keys: &[&str]) -> Units {
+        let group = self.documents.group;
+        let wanted = |key: &&str| Wanted { document: DocumentId::of(group, "tasks", key), have: Vec::new() };
+        let supply = self.documents.supply(keys.iter().map(wanted).collect(), 1 << 20).unwrap();
+        Units { number: 1, state: [0; 32], authors: supply.authors, units: supply.units }
+    }
+
+    fn hears(&mut self, units: Units) -> Unstored {
+        let outcome = self.documents.apply(units).unwrap();
+        self.submits(outcome)
+    }
+
+    /// Takes the pages of all manifests from another.
+    async fn fetches(&self, from: &Desk) {
+        let mut batch = Batch::default();
+        for tag in [keys::MANIFEST, keys::PAGE] {
+            keys::entries(&from.space, tag)
+                .unwrap()
+                .into_iter()
+                .for_each(|(key, value)| batch.put(key, value));
+        }
+        self.store.write(&self.space, batch).await.unwrap();
+    }
+
+    fn author(&self) -> Author {
+        let grant = self.documents.roster.grant(self.documents.user).unwrap();
+        let device = DeviceId(self.documents.device.public());
+        Author { device, grant, incarnation: self.documents.incarnation }
+    }
+
+    /// The only refusal of what this device hears.
+    async fn refuses(&mut self, units: Units) -> Refusal {
+        let mut heard = self.hears(units);
+        let (_, refusal) = heard.1.refused.pop().unwrap();
+        assert!(heard.1.refused.is_empty());
+        self.stores(heard).await;
+        refusal
+    }
+
+    async fn rejudges(&mut self, home: &Home) {
+        self.documents.set_roster(home.ledger.roster().clone());
+        while self.documents.is_rejudging() {
+            self.rejudges_some().await;
+        }
+    }
+
+    async fn rejudges_some(&mut self) {
+        let mut outcome = Outcome::default();
+        self.documents.rejudge_some(&mut outcome).unwrap();
+        let unstored = self.submits(outcome);
+        self.stores(unstored).await;
+    }
+
+    fn title(&self, key: &str) -> Option<String> {
+        let row = self.space.get(&rows::row_key("tasks", key)).unwrap()?;
+        match RowRecord::decode(&row).unwrap().value {
+            schema::value::Value::Map(fields) => Some(format!("{:?}", fields["title"])),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The index author → documents is in the store; what had just come was once not found there, and stayed for ever.
+#[tokio::test]
+async fn what_is_not_stored_yet_when_its_author_is_removed_is_judged_anew_too() {
+    let mut home = Home::new();
+    let [ada, mut ben, mut mia] = [ADA, BEN, MIA].map(|person| home.desk(person));
+    mia.writes("rope", "buy it").await;
+    let unstored = ben.hears(mia.tells(&["rope"]));
+
+    home.removes(MIA, &ada).await;
+    ben.fetches(&ada).await;
+    ben.documents.set_roster(home.ledger.roster().clone());
+    let mut outcome = Outcome::default();
+    ben.documents.rejudge_some(&mut outcome).unwrap();
+    let rejudged = ben.submits(outcome);
+    ben.stores(unstored).await;
+    ben.stores(rejudged).await;
+    ben.rejudges(&home).await;
+
+    assert_eq!(ben.title("rope"), None);
+    assert_eq!(ben.documents.len(), 0);
+}
+
+/// Until the store has heard that a row vanished it was once read from there again, with all that had fallen.
+#[tokio::test]
+async fn what_vanished_is_not_built_upon_before_the_store_knows_that_it_did() {
+    let mut home = Home::new();
+    let [ada, mut ben, mut cid, mut mia] = [ADA, BEN, CID, MIA].map(|person| home.desk(person));
+    mia.writes("rope", "buy it").await;
+    let unstored = ben.hears(mia.tells(&["rope"]));
+    ben.stores(unstored).await;
+    cid.writes("rope", "make it").await;
+
+    home.removes(MIA, &ada).await;
+    ben.fetches(&ada).await;
+    ben.documents.set_roster(home.ledger.roster().clone());
+    let mut outcome = Outcome::default();
+    ben.documents.rejudge_some(&mut outcome).unwrap();
+    let vanished = ben.submits(outcome);
+    let early = ben.hears(cid.tells(&["rope"]));
+    assert_eq!(early.1.refused.iter().map(|(_, refusal)| refusal).collect::<Vec<_>>(), [&Refusal::NotNow]);
+    ben.stores(vanished).await;
+    ben.stores(early).await;
+    let heard = ben.hears(cid.tells(&["rope"]));
+    ben.stores(heard).await;
+
+    assert_eq!(ben.title("rope").unwrap(), cid.title("rope").unwrap());
+    assert_eq!(ben.documents.root(), cid.documents.root());
+}
+
+/// A change that came while its document waited to be judged anew had it vanish, and then found it in the store.
+#[tokio::test]
+async fn what_a_change_has_judged_anew_first_does_not_come_back_with_it() {
+    let mut home = Home::new();
+    let [ada, mut ben, mut cid, mut mia] = [ADA, BEN, CID, MIA].map(|person| home.desk(person));
+    mia.writes("rope", "buy it").await;
+    for desk in [&mut ben, &mut cid] {
+        let heard = desk.hears(mia.tells(&["rope"]));
+        desk.stores(heard).await;
+    }
+    cid.writes("rope", "coil it").await;
+
+    home.removes(MIA, &ada).await;
+    ben.fetches(&ada).await;
+    ben.documents.set_roster(home.ledger.roster().clone());
+    assert_eq!(ben.refuses(cid.tells(&["rope"])).await, Refusal::NotNow);
+    ben.rejudges(&home).await;
+
+    assert_eq!((ben.title("rope"), ben.documents.len()), (None, 0));
+    assert!(matches!(
+        ben.refuses(cid.tells(&["rope"])).await,
+        Refusal::RefusedDependency { .. } | Refusal::BeyondCut { .. }
+    ));
+    assert_eq!((ben.title("rope"), ben.documents.len()), (None, 0));
+}
+
+#[tokio::test]
+async fn a_roster_that_comes_meanwhile_turns_back_only_those_whom_it_judges_otherwise() {
+    let mut home = Home::new();
+    let [ada, mut ben, mut cid, mut mia] = [ADA, BEN, CID, MIA].map(|person| home.desk(person));
+    for (desk, name) in [(&mut mia, "mia"), (&mut cid, "cid")] {
+        for number in 0..2 * LOOKED_AT {
+            desk.writes(&format!("{name} {number}"), "water it").await;
+        }
+    }
+    let all = |name: &str| (0..2 * LOOKED_AT).map(|number| format!("{name} {number}")).collect::<Vec<_>>();
+    for (desk, keys) in [(&mut mia, all("mia")), (&mut cid, all("cid"))] {
+        let units = desk.tells(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+        let heard = ben.hears(units);
+        ben.stores(heard).await;
+    }
+    assert_eq!(ben.documents.len(), 4 * LOOKED_AT);
+    home.removes(MIA, &ada).await;
+    ben.fetches(&ada).await;
+    ben.documents.set_roster(home.ledger.roster().clone());
+    for _ in 0..3 {
+        ben.rejudges_some().await;
+    }
+    let done = ben.documents.rejudged().documents;
+    assert!(done > 0 && ben.documents.is_rejudging());
+
+    home.removes(CID, &ada).await;
+    ben.fetches(&ada).await;
+    ben.rejudges(&home).await;
+
+    assert_eq!(ben.documents.rejudged().documents, 4 * LOOKED_AT as u64, "each of them once");
+    assert_eq!(ben.documents.len(), 0);
+}
+
+/// A document of which something was kept was once judged anew by every change of it.
+#[tokio::test]
+async fn what_was_kept_is_asked_for_only_by_what_may_bring_it_back() {
+    let mut home = Home::new();
+    let [mut ada, mut ben, mut cid, mut mia] = [ADA, BEN, CID, MIA].map(|person| home.desk(person));
+    cid.writes("rope", "make it").await;
+    for desk in [&mut ada, &mut ben, &mut mia] {
+        let heard = desk.hears(cid.tells(&["rope"]));
+        desk.stores(heard).await;
+    }
+    mia.writes("rope", "buy it").await;
+    let heard = ben.hears(mia.tells(&["rope"]));
+    ben.stores(heard).await;
+    home.removes(MIA, &ada).await;
+    ben.fetches(&ada).await;
+    ben.rejudges(&home).await;
+
+    let kept = ben.documents.kept_of(&DocumentId::of(home.ledger.group(), "tasks", "rope")).unwrap().clone();
+    let header = |units: Units| {
+        let known = known::Known::read(&units.units[0].message).unwrap();
+        known.headers.last().unwrap().clone()
+    };
+    let (of_mia, of_cid) = (header(mia.tells(&["rope"])), header(cid.tells(&["rope"])));
+    assert!(kept.may_need(&of_mia) && !kept.may_need(&of_cid));
+    assert_eq!(ben.documents.kept().documents, 1);
+}
+
+/// A change that Automerge cannot take once took the whole unit along, and the honest peer who had passed it on was blamed.
+#[tokio::test]
+async fn a_change_that_a_document_cannot_take_holds_up_nobody_elses() {
+    let home = Home::new();
+    let [mut ben, mut cid] = [BEN, CID].map(|person| home.desk(person));
+    cid.writes("rope", "coil it").await;
+    let mut units = cid.tells(&["rope"]);
+    let crooked = add_crooked(&mut units, &home, &home.desk(MIA).author());
+
+    let refusal = ben.refuses(units).await;
+
+    assert!(matches!(refusal, Refusal::Inapplicable { .. }) && !refusal.is_fault(true), "{refusal:?}");
+    assert_eq!(ben.title("rope"), cid.title("rope"));
+    let document = DocumentId::of(home.ledger.group(), "tasks", "rope");
+    assert!(!ben.documents.load(document).unwrap().unwrap().index.contains(&crooked));
+}
+
+/// Adds a change to the first unit that puts something into an object that nobody made.
+fn add_crooked(units: &mut Units, home: &Home, author: &Author) -> ChangeHash {
+    let Unit { document, tips, message, .. } = &mut units.units[0];
+    let replica =
+        ReplicaId::of(home.ledger.group(), *document, author.device, author.grant, author.incarnation);
+    let raw = raw::Raw::puts(replica, 1, 1, Vec::new(), 1)
+        .with(raw::KEY_TEXT, &[0x7f, 1, b'k'])
+        .with(raw::ACTION, &[0x7f, 1])
+        .with(raw::VALUE_META, &[0x7f, 0])
+        .with(raw::PREDECESSORS, &[0x7f, 0])
+        .with(raw::OBJECT_REPLICA, &[0x7f, 0])
+        .with(raw::OBJECT_COUNTER, &[0x7f, 9]);
+    let tip = Tip::sign(home.ledger.group(), *document, *author, 1, raw.hash(), &device(MIA));
+    let number = u32::try_from(units.authors.len()).unwrap();
+    units.authors.push((author.device, author.grant));
+    let (incarnation, signature) = (author.incarnation, tip.signature);
+    tips.push(UnitTip { author: number, incarnation, seq: 1, signature });
+    let mut read = SyncMessage::decode(message).unwrap();
+    read.changes.insert(0, raw.chunk());
+    *message = read.encode();
+    raw.hash()
+}
+
+/// Only what was accepted once had us renew; of a fork of ours that others hold we heard as of anybody's.
+#[tokio::test]
+async fn a_change_of_ours_that_only_a_peer_has_is_answered_by_a_new_incarnation() {
+    let home = Home::new();
+    let [mut ben, mut twin, mut cid] = [BEN, BEN, CID].map(|person| home.desk(person));
+    twin.writes("rope", "buy it").await;
+    let heard = cid.hears(twin.tells(&["rope"]));
+    cid.stores(heard).await;
+    ben.writes("rope", "coil it").await;
+    let before = ben.documents.incarnation;
+
+    let refusal = ben.refuses(cid.tells(&["rope"])).await;
+
+    assert!(matches!(refusal, Refusal::Fork { .. }), "{refusal:?}");
+    assert_ne!(ben.documents.incarnation, before);
+    let stored = ben.space.get(keys::INCARNATION).unwrap().unwrap();
+    assert_eq!(stored, keys::incarnation(0, ben.documents.incarnation));
+}
+
+/// Healing once began from nothing, and what was whole and ours alone was gone.
+#[tokio::test]
+async fn of_a_damaged_document_what_is_whole_is_not_lost_when_a_peer_heals_it() {
+    let home = Home::new();
+    let [mut ben, mut cid] = [BEN, CID].map(|person| home.desk(person));
+    let title = |number: usize| format!("{number:0>900}");
+    for number in 0..3 {
+        ben.writes("rope", &title(number)).await;
+    }
+    let heard = cid.hears(ben.tells(&["rope"]));
+    cid.stores(heard).await;
+    ben.writes("rope", "for ben alone").await;
+    let document = DocumentId::of(home.ledger.group(), "tasks", "rope");
+    let mut damage = Batch::default();
+    damage.remove(keys::chunk(document, 0));
+    ben.store.write(&ben.space, damage).await.unwrap();
+    ben.documents.cache.remove(&document);
+
+    let heard = ben.hears(cid.tells(&["rope"]));
+    ben.stores(heard).await;
+
+    assert!(ben.title("rope").unwrap().contains("for ben alone"), "{:?}", ben.title("rope"));
+    assert!(ben.documents.quarantined().is_empty());
+    assert_eq!(ben.documents.kept(), Kept::default());
+}
