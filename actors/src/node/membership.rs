@@ -13,6 +13,7 @@ mod devices;
 mod handle;
 mod intents;
 mod links;
+mod loose;
 mod offers;
 mod people;
 mod reach;
@@ -149,12 +150,14 @@ pub(crate) struct Entry {
     tickets: Tickets,
     /// Manifests that were checked since the node started. Ops that were taken before may name others.
     attached: BTreeSet<ManifestRef>,
+    /// Bytes of pages that no op names; of those that were kept since they were last counted, some may be named by now.
+    loose: u64,
     space: SpaceHandle,
 }
 
 impl Entry {
     fn new((ledger, taken): (Ledger, Taken), tickets: Tickets, space: SpaceHandle) -> Self {
-        Self { ledger, wanted: false, taken, tickets, attached: BTreeSet::new(), space }
+        Self { ledger, wanted: false, taken, tickets, attached: BTreeSet::new(), loose: 0, space }
     }
 }
 
@@ -199,6 +202,9 @@ impl State {
             entry.taken.insert(OpId(personal.0), now);
             put_side(&mut batch, keys::CERTIFICATE, &certificate);
             state.arguments.store.write(&state.entries[&personal].space, batch).await?;
+        }
+        for group in state.entries.keys().copied().collect::<Vec<_>>() {
+            state.tidy(group).await?;
         }
         state.links.blocked = contacts::blocked(&state.entries[&personal].space)?;
         for group in intents(&state.entries[&personal].space)? {
@@ -404,7 +410,10 @@ impl Actor for Membership {
             }
             Message::GroupStarted(group) => state.group_started(group).await?,
             Message::LinkUp(link) => state.links.up(link, &state.entries),
-            Message::LinkDown { link, reason } => state.links.down(link, &reason),
+            Message::LinkDown { link, reason } => {
+                state.links.down(link, &reason);
+                state.tidy_all().await?;
+            }
             Message::Hello { link, hello, _permit } => state.links.hello(link, hello, &state.entries),
             Message::Present { link, group, ops, _permit } => state.present(link, group, ops).await?,
             Message::Redeem { link, join, _permit } => state.redeem(link, join).await?,

@@ -66,6 +66,8 @@ impl MembershipHandle {
         anyway: bool,
         progress: impl Fn(u64),
     ) -> Result<(OpId, u64), ChangeError> {
+        // Pages that no op names yet are not let go meanwhile.
+        let _cutting = self.cutting.read().await;
         let mut cut = None;
         for _ in 0..=TRIES {
             match self.say_with(group, saying.clone(), cut).await {

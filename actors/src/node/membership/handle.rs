@@ -171,6 +171,8 @@ pub struct MembershipHandle {
     pub(super) clock: Clock,
     pub(super) store: StoreHandle,
     pub(super) groups: Groups,
+    /// Held for reading by whoever makes a cut, until an op names it.
+    pub(super) cutting: Arc<tokio::sync::RwLock<()>>,
     published: Arc<RwLock<Published>>,
     /// Which group's roster was replaced; none once the node has ended.
     moved: Arc<RwLock<Option<broadcast::Sender<GroupId>>>>,
@@ -187,8 +189,8 @@ impl MembershipHandle {
     /// Has nobody to ask until it is started.
     pub(crate) fn new(clock: Clock, store: StoreHandle, groups: Groups) -> Self {
         let moved = Arc::new(RwLock::new(Some(broadcast::Sender::new(MOVED_MAX))));
-        let (published, offers) = (Arc::default(), Arc::default());
-        Self { slot: Slot::reviving(), clock, store, groups, published, moved, offers }
+        let (cutting, published, offers) = (Arc::default(), Arc::default(), Arc::default());
+        Self { slot: Slot::reviving(), clock, store, groups, cutting, published, moved, offers }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.

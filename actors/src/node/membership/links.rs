@@ -331,6 +331,12 @@ impl Links {
         }
     }
 
+    /// Whether pages of a group are fetched over some link.
+    pub(super) fn is_fetching(&self, group: GroupId) -> bool {
+        let mut open = self.links.values().filter_map(|state| state.open.get(&group));
+        open.any(|open| open.session.is_fetching())
+    }
+
     /// When somebody will have owed a page for too long.
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
         let open = self.links.values().flat_map(|state| state.open.values());
