@@ -15,6 +15,7 @@ mod intents;
 mod links;
 mod offers;
 mod people;
+mod present;
 mod reach;
 mod sessions;
 mod tickets;
