@@ -661,3 +661,55 @@ async fn what_a_removed_member_presents_is_not_read() {
     assert_eq!(listened, [true, false]);
     world.ada.close().await;
 }
+
+/// Removed, mallory signs with her old key, as of when she was an Admin, that she is let in under a fresh one, and more.
+/// Whoever was let in by an Admin of whom ada has not heard is listened to all the same.
+#[tokio::test(start_paused = true)]
+async fn whoever_was_a_member_once_writes_nothing_into_the_ledger_through_a_fresh_key() {
+    let world = World::seeded(3).await;
+    let home = world.ada.create_group("home").await.unwrap();
+    let names: [&[u8]; 5] = [b"mallory", b"mallory again", b"cid", b"dan", b"eve"];
+    let [mallory, again, cid, dan, eve] = names.map(|name| device_of(name, name));
+    for admin in [&mallory, &cid] {
+        home.add_member(admin.user(), Role::Admin).await.unwrap();
+    }
+    let mut link = world.dial(&cid).await;
+    link.patience = AT_ONCE;
+    let mut member = Member::greet(link, home.id()).await;
+    member.talk().await;
+    let says = |author: &DeviceIdentity, parents: &[OpId], user: UserId, role: Role| {
+        let by = By::Device(author.certificate.envelope().clone());
+        let body = Body::SetRole { user, role, cut: None, via: None };
+        let (group, parents, author_id) = (home.id(), parents.to_vec(), author.user());
+        let op = Op { version: 1, group, parents, author: author_id, by, body };
+        (op.id(), Signed::sign(op, &author.signing).envelope().clone())
+    };
+    let old = member.ledger.heads();
+    home.remove_member(mallory.user()).await.unwrap();
+    let (back, back_op) = says(&mallory, &old, again.user(), Role::Writer);
+    let (friend, friend_op) = says(&mallory, &[back], eve.user(), Role::Reader);
+    let lost = device_of(b"mallory", b"lost").device();
+    let body = Body::RevokeDevice { user: mallory.user(), device: lost, cut: None };
+    let op = Op { version: 1, group: home.id(), parents: old, author: mallory.user(), by: By::User, body };
+    let (loss, loss_op) = (op.id(), Signed::sign(op, &user_key(b"mallory")).envelope().clone());
+    let (grant, grant_op) = says(&cid, &member.ledger.heads(), eve.user(), Role::Admin);
+    let (deeper, deeper_op) = says(&eve, &[grant], dan.user(), Role::Reader);
+
+    let has = async |op: OpId| home.log().await.unwrap().iter().any(|said| said.op == op);
+    let before = home.log().await.unwrap().len();
+    let mut stranger = world.dial(&again).await;
+    let ops = [&back_op, &friend_op, &loss_op].map(Envelope::clone);
+    for ops in [ops.to_vec(), vec![back_op], vec![loss_op]] {
+        stranger.send(&LinkFrame::Present { group: home.id(), ops }).await;
+    }
+    everything_heard(&mut stranger).await;
+    assert!(!has(back).await && !has(friend).await && !has(loss).await);
+    assert_eq!(home.log().await.unwrap().len(), before);
+
+    let mut stranger = world.dial(&dan).await;
+    stranger.send(&LinkFrame::Present { group: home.id(), ops: vec![grant_op, deeper_op] }).await;
+    everything_heard(&mut stranger).await;
+    assert!(has(grant).await && has(deeper).await);
+    assert!(home.members().iter().any(|member| member.user == dan.user()));
+    world.ada.close().await;
+}

@@ -16,6 +16,7 @@ mod links;
 mod loose;
 mod offers;
 mod people;
+mod present;
 mod reach;
 mod sessions;
 mod silence;

@@ -213,26 +213,6 @@ impl State {
         Ok(verdict)
     }
 
-    pub(super) async fn present(
-        &mut self,
-        link: LinkId,
-        group: GroupId,
-        ops: Vec<Envelope>,
-    ) -> Result<(), StoreError> {
-        // Only who knows the group's id can present, and only valid ops are admitted; who was removed is not read. Nobody
-        // is asked for a manifest before the group is open.
-        let is_known = |entry: &&Entry| entry.wanted || !entry.ledger.is_empty();
-        let Some(entry) = self.entries.get(&group).filter(is_known) else {
-            self.offered(link, group, ops);
-            return Ok(());
-        };
-        if entry.wanted && self.links.may_present(link, group, entry) {
-            let verdict = self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
-            self.links.score(link, verdict.invalid);
-        }
-        Ok(())
-    }
-
     pub(super) fn by(&self) -> By {
         By::Device(self.arguments.device.certificate.envelope().clone())
     }

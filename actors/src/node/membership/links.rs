@@ -31,6 +31,9 @@ pub(super) const PRESENT_BYTES_MAX: usize = 512 << 10;
 const ANNOUNCED_MAX: usize = 4 * GROUPS_MAX;
 /// Times that a peer may present itself on one link.
 const PRESENTED_MAX: usize = GROUPS_MAX;
+/// Times that a peer may present itself on one link without being a member by it. That alone is no fault: whoever let
+/// them in may have been removed meanwhile.
+const PRESENTED_IN_VAIN_MAX: usize = 8;
 /// Tickets that a peer may show on one link within [`REDEEMED_IN`].
 const REDEEMED_MAX: usize = 64;
 /// The span in which shown tickets are counted.
@@ -55,6 +58,8 @@ pub(super) struct LinkState {
     greeted: bool,
     /// How often the peer presented itself.
     presented: usize,
+    /// How often it was no member by that.
+    presented_in_vain: usize,
     /// How many groups it presented that are not known here.
     pub(super) offered: usize,
     /// How often the peer showed a ticket lately, and since when.
@@ -109,6 +114,7 @@ impl Links {
             theirs: Vec::new(),
             greeted: false,
             presented: 0,
+            presented_in_vain: 0,
             offered: 0,
             redeemed: (0, Duration::ZERO),
             asked: BTreeSet::new(),
@@ -197,18 +203,29 @@ impl Links {
         }
     }
 
-    /// Whether what a peer shows for itself is read: not from who was removed, and not without end.
-    pub(super) fn may_present(&mut self, link: LinkId, group: GroupId, entry: &Entry) -> bool {
-        let Some(state) = self.links.get_mut(&link) else { return false };
+    /// Who shows ops for themselves, where they are read: not from who was removed, and not without end.
+    pub(super) fn presenter(
+        &mut self,
+        link: LinkId,
+        group: GroupId,
+        entry: &Entry,
+    ) -> Option<(UserId, DeviceId)> {
+        let state = self.links.get_mut(&link)?;
         state.presented += 1;
         let roster = entry.ledger.roster();
-        let user = state.link.peer().user;
+        let (user, device) = (state.link.peer().user, state.link.peer().device);
         let removed = roster.grant(user).is_some() && roster.role(user) == Role::None;
-        let is_out = removed || roster.is_device_revoked(user, state.link.peer().device);
+        let is_out = removed || roster.is_device_revoked(user, device);
         if is_out {
             tracing::debug!(group = %group.short(), "a removed member or device presents itself");
         }
-        !is_out && state.presented <= PRESENTED_MAX
+        let is_too_much = state.presented > PRESENTED_MAX || state.presented_in_vain >= PRESENTED_IN_VAIN_MAX;
+        (!is_out && !is_too_much).then_some((user, device))
+    }
+
+    /// What a peer showed for itself led to nothing.
+    pub(super) fn presented_in_vain(&mut self, link: LinkId) {
+        self.links.get_mut(&link).into_iter().for_each(|state| state.presented_in_vain += 1);
     }
 
     /// Who shows a ticket, and for which group; not without end.
