@@ -204,8 +204,8 @@ impl State {
             }
         }
         state.entry(personal)?.wanted = true;
-        // A device may have been taken back just before the node ended.
-        state.spread_revocations(personal, false).await?;
+        // The node may have ended while a device was being taken back: what no group has heard yet is said now.
+        state.spread_revocations(personal, true).await?;
         for group in state.entries.keys().copied().collect::<Vec<_>>() {
             state.publish(group);
             if state.entries[&group].wanted {
