@@ -70,7 +70,7 @@ enum Message {
     /// Every op about a member.
     Log { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
     /// The ops about members that came to nothing and are not so all the same.
-    Voided { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
+    Redoable { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
     /// Every invitation.
     Invites { group: GroupId, reply: RpcReplyPort<Vec<Invitation>> },
     /// Open an invitation.
@@ -368,8 +368,8 @@ impl Actor for Membership {
             Message::Log { group, reply } => {
                 answer(reply, state.entries.get(&group).map(Entry::log).unwrap_or_default());
             }
-            Message::Voided { group, reply } => {
-                answer(reply, state.entries.get(&group).map(Entry::voided).unwrap_or_default());
+            Message::Redoable { group, reply } => {
+                answer(reply, state.entries.get(&group).map(Entry::redoable).unwrap_or_default());
             }
             Message::Invites { group, reply } => {
                 answer(reply, state.entries.get(&group).map(Entry::invites).unwrap_or_default());
