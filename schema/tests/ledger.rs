@@ -277,6 +277,28 @@ fn clause_5_closes_an_invitation_for_those_who_have_seen_it() {
 }
 
 #[test]
+fn what_a_founder_wrote_is_not_a_lowered_founders_who_certifies_the_device() {
+    let mut world = World::founded(&["ada", "ben"]);
+    world.ledger.admit_certificate(certificate("ada", "ada's phone")).unwrap();
+    world.ledger.admit_certificate(certificate("ben", "ben's phone")).unwrap();
+    let (create, phone) = (world.names["G"], device("ben's phone"));
+    world.now("steps down", "ada", set_role("ada", Role::Writer)).unwrap();
+
+    world.ledger.admit_certificate(certificate("ada", "ben's phone")).unwrap();
+    world.now("out", "ben", removal("ada", Some(CUT))).unwrap();
+
+    let roster = world.ledger.roster();
+    assert_eq!(roster.accepts(phone, create), Ok(user("ben")));
+    assert_eq!(roster.owner(phone, create), Some(user("ben")));
+    let author = Author { device: phone, grant: create, incarnation: 1 };
+    let bounds = roster.bounds(&author, |_| Ok::<_, ()>(None)).unwrap();
+    assert_eq!(bounds, Ok(Vec::new()), "it does not fall with her");
+    // What she wrote as a founder is hers.
+    assert_eq!(roster.owner(device("ada's phone"), create), Some(user("ada")));
+    assert_eq!(roster.owner(phone, OpId([1; 32])), None, "nobody's, where the grant is unknown");
+}
+
+#[test]
 fn changes_are_accepted_under_a_living_grant_of_the_devices_own_user() {
     let mut garden = garden();
     garden.now("eve", "ada", set_role("eve", Role::Reader)).unwrap();

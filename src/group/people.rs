@@ -208,13 +208,14 @@ impl Group {
     /// # Errors
     /// [`GroupError::Call`] when nobody answers.
     pub async fn voided(&self) -> Result<Vec<MemberOp>, GroupError> {
-        Ok(self.node.handle().membership().voided(self.id()).await?)
+        Ok(self.node.handle().membership().redoable(self.id()).await?)
     }
 
     /// Says now, in this user's name, what an op said that came to nothing.
     ///
     /// # Errors
-    /// [`GroupError::Change`] names the rule that forbids it, or says that the op has an effect.
+    /// [`GroupError::Change`] names the rule that forbids it, or says that the op is none of the [voided](Self::voided);
+    /// [`GroupError::UnknownDevice`], [`GroupError::OwnDevice`].
     pub async fn redo(&self, op: OpId) -> Result<OpId, GroupError> {
         self.say(Saying::Redo { op }).await
     }

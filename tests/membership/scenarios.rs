@@ -330,3 +330,25 @@ async fn scenario_25_a_removed_member_is_cut_off_in_mid_transfer_by_each_who_hea
     }
     village.net.close().await;
 }
+
+/// Cid says that ada's device is out, and falls before anybody has heard.
+#[tokio::test(start_paused = true)]
+async fn what_is_said_again_is_held_to_the_rules_for_who_says_it() {
+    let mut village = village([("ada", Admin), ("dan", Admin), ("cid", Admin)]).await;
+    village.part(&[]);
+    let (ada, device) = (village.user("ada"), village.people["ada"].node().device_id());
+    let said = village.group("cid").revoke_device(ada, device).await.unwrap();
+    village.says("fay", "cid", Writer).await;
+    village.meet().await;
+    assert_eq!(village.standing(said).await, Standing::Void);
+
+    let own = village.group("ada").redo(said).await;
+    assert!(matches!(own, Err(GroupError::OwnDevice)), "{own:?}");
+    village.goes("ada").await;
+    village.group("dan").redo(said).await.unwrap();
+    village.net.settle().await;
+    assert_eq!(village.group("fay").voided().await.unwrap(), [], "it is so all the same");
+    let again = village.group("fay").redo(said).await;
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::NotFound);
+    village.ends().await;
+}

@@ -76,7 +76,7 @@ enum Message {
     /// Every op about a member.
     Log { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
     /// The ops about members that came to nothing and are not so all the same.
-    Voided { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
+    Redoable { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
     /// Every invitation.
     Invites { group: GroupId, reply: RpcReplyPort<Vec<Invitation>> },
     /// Open an invitation.
@@ -215,8 +215,8 @@ impl State {
             }
         }
         state.entry(personal)?.wanted = true;
-        // A device may have been taken back just before the node ended.
-        state.spread_revocations(personal, false).await?;
+        // The node may have ended while a device was being taken back: what no group has heard yet is said now.
+        state.spread_revocations(personal, true).await?;
         for group in state.entries.keys().copied().collect::<Vec<_>>() {
             state.publish(group);
             if state.entries[&group].wanted {
@@ -380,8 +380,8 @@ impl Actor for Membership {
             Message::Log { group, reply } => {
                 answer(reply, state.entries.get(&group).map(Entry::log).unwrap_or_default());
             }
-            Message::Voided { group, reply } => {
-                answer(reply, state.entries.get(&group).map(Entry::voided).unwrap_or_default());
+            Message::Redoable { group, reply } => {
+                answer(reply, state.entries.get(&group).map(Entry::redoable).unwrap_or_default());
             }
             Message::Invites { group, reply } => {
                 answer(reply, state.entries.get(&group).map(Entry::invites).unwrap_or_default());

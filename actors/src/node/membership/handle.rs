@@ -140,8 +140,8 @@ pub enum ChangeError {
         /// Who said it.
         author: UserId,
     },
-    /// It has an effect, or is not here.
-    #[error("op {0} is none that came to nothing")]
+    /// It has an effect, or what it says is so all the same, or it is not here.
+    #[error("op {0} is none that came to nothing and may be said again")]
     NotVoided(OpId),
     /// No certificate for such a device of this user is here.
     #[error("device {0} is not known as one of this user")]
@@ -255,8 +255,8 @@ impl MembershipHandle {
     ///
     /// # Errors
     /// [`CallError`] when nobody answers.
-    pub async fn voided(&self, group: GroupId) -> Result<Vec<MemberOp>, CallError> {
-        self.slot.ask(|reply| Message::Voided { group, reply }).await
+    pub async fn redoable(&self, group: GroupId) -> Result<Vec<MemberOp>, CallError> {
+        self.slot.ask(|reply| Message::Redoable { group, reply }).await
     }
 
     /// Every invitation, the oldest first.

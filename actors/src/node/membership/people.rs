@@ -40,7 +40,7 @@ pub enum Saying {
         /// The lowering.
         op: OpId,
     },
-    /// What an op said that came to nothing.
+    /// What an op said that came to nothing, by the rules for who says it anew.
     Redo {
         /// The op.
         op: OpId,
@@ -97,8 +97,8 @@ pub struct People {
     pub contestable: Vec<Contestable>,
     /// What came last of this user's ticket, where they are not in.
     pub declined: Option<Declined>,
-    /// What this user said of others and that came to nothing.
-    pub(crate) voided: BTreeSet<OpId>,
+    /// What this user said of others and that came to nothing, whether or not it is so all the same.
+    pub(crate) own_void: BTreeSet<OpId>,
 }
 
 impl People {
@@ -109,14 +109,14 @@ impl People {
         };
         let grants = || ledger.roster().members().map(|(member, entry)| (member, entry.grant()));
         let since = |(member, grant): (UserId, OpId)| Some((member, *taken.get(&grant)?));
-        let own = ledger.voided().into_iter().filter(|voided| voided.author == user);
+        let own = ledger.without_effect().filter(|facts| facts.author == user);
         Self {
             granted_by: grants().filter_map(granted_by).collect(),
             since: grants().filter_map(since).collect(),
             devices: member_devices(ledger),
             contestable: ledger.contestable(),
             declined: None,
-            voided: own.map(|voided| voided.op).collect(),
+            own_void: own.map(|facts| facts.id).collect(),
         }
     }
 }
@@ -164,8 +164,8 @@ impl State {
                 self.author(group, set_role(contestable.user, contestable.role)).await
             }
             Saying::Redo { op } => {
-                let body = entry.redo(op)?;
-                self.author_with(group, &BTreeSet::new(), body, cut).await
+                let again = entry.redo(op)?;
+                Box::pin(self.say(group, again, cut)).await
             }
             Saying::CloseInvite { invite } => match entry.ledger.invite(invite) {
                 None => Err(ChangeError::UnknownInvite(invite)),
@@ -228,16 +228,15 @@ impl Entry {
         if is_here { Ok(role) } else { Err(ChangeError::NoHeir(to)) }
     }
 
-    /// What a voided op said, to be said now by this user.
-    fn redo(&self, op: OpId) -> Result<Body, ChangeError> {
-        let voided = self.ledger.voided().into_iter().find(|voided| voided.op == op);
-        let body = voided.ok_or(ChangeError::NotVoided(op))?.body;
-        Ok(match body {
-            // An invitation is not used twice: now this user lets them in. What is cut is what is known now.
-            Body::SetRole { user, role, .. } => Body::SetRole { user, role, cut: None, via: None },
-            Body::RevokeDevice { user, device, .. } => Body::RevokeDevice { user, device, cut: None },
-            body => body,
-        })
+    /// What an op said that came to nothing, to be said now by this user: what is cut is what is known now, and an
+    /// invitation is not used twice.
+    fn redo(&self, op: OpId) -> Result<Saying, ChangeError> {
+        let act = self.redoable().into_iter().find(|said| said.op == op).map(|said| said.act);
+        match act {
+            Some(Act::SetRole { user, role }) => Ok(Saying::SetRole { user, role, without: BTreeSet::new() }),
+            Some(Act::RevokeDevice { user, device }) => Ok(Saying::RevokeDevice { user, device }),
+            _ => Err(ChangeError::NotVoided(op)),
+        }
     }
 
     /// Every op about a member, parents before children.
@@ -252,7 +251,7 @@ impl Entry {
     }
 
     /// The ops that came to nothing, except those of which what they said is so all the same.
-    pub(super) fn voided(&self) -> Vec<MemberOp> {
+    pub(super) fn redoable(&self) -> Vec<MemberOp> {
         let roster = self.ledger.roster();
         let holds = |act: &Act| match *act {
             Act::SetRole { user, role } => roster.role(user) == role,
