@@ -278,7 +278,7 @@ impl Neighbourhood {
                     groups.map(|_| HelloGroup { token: token(&mut self.world), hash: self.world.bytes() });
                 LinkFrame::Hello(Hello { groups: groups.collect() })
             }
-            2 => LinkFrame::Present { group, ops: self.ops(outsider, group) },
+            2 => LinkFrame::Present { group, ops: self.ops(outsider, group), manifests: Vec::new() },
             3 => self.shows_a_ticket(outsider, group),
             4 | 5 => {
                 let ledger = match self.world.pick(3) {
@@ -654,7 +654,7 @@ async fn what_a_removed_member_presents_is_not_read() {
         let id = op.id();
         let ops = vec![Signed::sign(op, &user_key(name)).envelope().clone()];
         let mut anew = world.dial(&identity).await;
-        anew.send(&LinkFrame::Present { group, ops }).await;
+        anew.send(&LinkFrame::Present { group, ops, manifests: Vec::new() }).await;
         everything_heard(&mut anew).await;
         listened.push(home.log().await.unwrap().iter().any(|said| said.op == id));
     }
@@ -700,14 +700,16 @@ async fn whoever_was_a_member_once_writes_nothing_into_the_ledger_through_a_fres
     let mut stranger = world.dial(&again).await;
     let ops = [&back_op, &friend_op, &loss_op].map(Envelope::clone);
     for ops in [ops.to_vec(), vec![back_op], vec![loss_op]] {
-        stranger.send(&LinkFrame::Present { group: home.id(), ops }).await;
+        stranger.send(&LinkFrame::Present { group: home.id(), ops, manifests: Vec::new() }).await;
     }
     everything_heard(&mut stranger).await;
     assert!(!has(back).await && !has(friend).await && !has(loss).await);
     assert_eq!(home.log().await.unwrap().len(), before);
 
     let mut stranger = world.dial(&dan).await;
-    stranger.send(&LinkFrame::Present { group: home.id(), ops: vec![grant_op, deeper_op] }).await;
+    stranger
+        .send(&LinkFrame::Present { group: home.id(), ops: vec![grant_op, deeper_op], manifests: Vec::new() })
+        .await;
     everything_heard(&mut stranger).await;
     assert!(has(grant).await && has(deeper).await);
     assert!(home.members().iter().any(|member| member.user == dan.user()));

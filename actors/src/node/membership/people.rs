@@ -126,12 +126,12 @@ impl State {
         &mut self,
         group: GroupId,
         saying: Saying,
-        cut: Option<MadeCut>,
+        made: Option<MadeCut>,
     ) -> Result<OpId, ChangeError> {
         let me = self.user();
         let entry = self.entries.get_mut(&group).filter(|entry| entry.wanted);
         let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
-        let cut = cut.and_then(|cut| entry.take_cut(cut));
+        let cut = made.and_then(|cut| entry.take_cut(cut));
         let set_role = |user, role| Body::SetRole { user, role, cut: None, via: None };
         match saying {
             Saying::SetRole { user, role, without } => {
@@ -165,7 +165,7 @@ impl State {
             }
             Saying::Redo { op } => {
                 let again = entry.redo(op)?;
-                Box::pin(self.say(group, again, cut)).await
+                Box::pin(self.say(group, again, made)).await
             }
             Saying::CloseInvite { invite } => match entry.ledger.invite(invite) {
                 None => Err(ChangeError::UnknownInvite(invite)),
