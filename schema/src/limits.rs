@@ -67,8 +67,8 @@ pub const META_KEY_BYTES_MAX: usize = 64;
 pub const META_VALUE_BYTES_MAX: usize = 4 << 10;
 /// One page of a manifest, bytes: it fits a frame.
 pub const MANIFEST_PAGE_BYTES_MAX: usize = 512 << 10;
-/// All pages of one manifest, bytes: entries for ten million rows, so that a removal never fails for size.
-pub const MANIFEST_BYTES_MAX: usize = 3 << 29;
+/// All pages of one manifest, bytes: entries for seven million rows, so that a removal never fails for size.
+pub const MANIFEST_BYTES_MAX: usize = 1 << 30;
 
 /// Changes of a group that are kept though they are not accepted any more, bytes.
 pub const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
