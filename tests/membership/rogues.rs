@@ -149,6 +149,29 @@ async fn scenario_3_a_lowered_admin_floods_the_past_with_a_thousand_ops() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_who_floods_the_ledger_with_heads_is_removed_by_the_ordinary_call() {
+    let hall = hall().await;
+    let (mia, rob) = (identity(1), identity(2));
+    let mut link = hall.admits(&mia, Reader).await;
+    let (group, parents) = (link.ledger.group(), link.ledger.heads());
+    let flood = (0..600_u32).map(|number| {
+        let device = schema::DeviceId(hash("device", &[&number.to_be_bytes()]));
+        let body = Body::RevokeDevice { user: mia.user(), device, cut: None };
+        let op = Op { version: 1, group, parents: parents.clone(), author: mia.user(), by: By::User, body };
+        Signed::sign(op, &user_key(&[1])).envelope().clone()
+    });
+    link.say(pushed(flood.collect())).await;
+    link.talk().await;
+
+    hall.home.remove_member(mia.user()).await.unwrap();
+    hall.home.set_role(rob.user(), Writer).await.unwrap();
+    hall.clock.sleep(A_WHILE).await;
+
+    assert_eq!((hall.role(mia.user()), hall.role(rob.user())), (Out, Writer));
+    hall.ends().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn scenario_5_a_removal_dated_before_a_promotion_is_superseded() {
     let hall = hall().await;
     let (mia, zoe) = (identity(1), identity(2));

@@ -71,13 +71,22 @@ impl State {
         // A device that was stolen does not shut the others out.
         let is_own_device = matches!(body, Body::RevokeDevice { user, .. } if user == author);
         let (by, key) = match is_own_device {
-            true => (By::User, &self.arguments.user),
-            false => (self.by(), &self.arguments.device.signing),
+            true => (By::User, self.arguments.user.clone()),
+            false => (self.by(), self.arguments.device.signing.clone()),
         };
         let entry = self.entries.get(&group).filter(|entry| entry.wanted);
         let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
         check_room(entry.ledger.roster(), &body, MEMBERS_MAX)?;
-        let op = Signed::sign(entry.draft(rejected, (author, by), body, cut)?, key);
+        let drafted = match entry.draft(rejected, (author, by.clone()), body.clone(), cut) {
+            Err(ChangeError::Refused(Refusal::TooManyHeads { .. })) => {
+                let merges = entry.ledger.merges(rejected, author, &by, &key)?;
+                let ops = merges.iter().map(|merge| merge.envelope().clone()).collect();
+                self.admit(group, Gained { ops, ..Gained::default() }, None).await?;
+                self.entries[&group].draft(rejected, (author, by), body, cut)
+            }
+            drafted => drafted,
+        };
+        let op = Signed::sign(drafted?, &key);
         let id = OpId(op.id());
         let gained = Gained { ops: vec![op.envelope().clone()], ..Gained::default() };
         match self.admit(group, gained, None).await? {
