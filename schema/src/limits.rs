@@ -53,7 +53,7 @@ pub const PENDING_OPS_MAX: usize = 256;
 pub const PENDING_OPS_BYTES_MAX: usize = 4 << 20;
 /// Founders of a group.
 pub const FOUNDERS_MAX: usize = 4;
-/// Ids in a flat ledger comparison.
+/// Ops that a ledger names as what it has when it asks for more.
 pub const LEDGER_IDS_MAX: usize = 4096;
 /// Device label, bytes.
 pub const LABEL_BYTES_MAX: usize = 64;
