@@ -283,7 +283,7 @@ impl Neighbourhood {
             4 | 5 => {
                 let ledger = match self.world.pick(3) {
                     0 => LedgerFrame::Summary { hash: self.world.bytes() },
-                    1 => LedgerFrame::Pull { have: Vec::new() },
+                    1 => LedgerFrame::Pull(Default::default()),
                     _ => LedgerFrame::Push {
                         ops: self.ops(outsider, group),
                         certificates: vec![outsider.identity.certificate.envelope().clone()],
@@ -401,7 +401,7 @@ fn h4_whoever_is_no_member_learns_nothing_whatever_they_say() {
         let mut member = here.world.dial(&member).await;
         member.patience = AT_ONCE;
         member.announce(id).await;
-        let pull = codec::encode(&GroupFrame::Ledger(LedgerFrame::Pull { have: Vec::new() }));
+        let pull = codec::encode(&GroupFrame::Ledger(LedgerFrame::Pull(Default::default())));
         member.send(&LinkFrame::Group { channel: 0, body: pull }).await;
         let secrets = here.secrets(member.identity.user()).await;
         assert!(tells(&everything_heard(&mut member).await, &secrets));
@@ -559,7 +559,7 @@ impl Club {
 
         // She is neither answered nor read, and what is new is not hers.
         let third = device_of(&name, &self.world.name());
-        mia.say(GroupFrame::Ledger(LedgerFrame::Pull { have: Vec::new() })).await;
+        mia.say(GroupFrame::Ledger(LedgerFrame::Pull(Default::default()))).await;
         mia.say(grown(Vec::new(), vec![third.certificate.envelope().clone()], Vec::new())).await;
         self.puts("small", SECRET).await;
         mia.stranger.patience = Duration::from_secs(60);
