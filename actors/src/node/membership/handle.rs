@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::frame::{DeclineReason, Hello, Join};
-use schema::ledger::{ManifestRef, Refusal, Role, Roster};
+use schema::ledger::{Invalid, ManifestRef, Refusal, Role, Roster};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::Envelope;
 use schema::ticket::Ticket;
@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 
 use super::devices::Device;
 use super::offers::Offers;
-use super::people::{Invitation, MemberOp, People, Saying};
+use super::people::{Invitation, MemberOp, People, Saying, is_alone_in_charge};
 use super::tickets::{Opened, Terms};
 use super::{Arguments, Membership, Message};
 use crate::admission::Permit;
@@ -63,9 +63,19 @@ pub enum ChangeError {
     /// The group is not known here; its ledger may not have arrived yet.
     #[error("group {0} is not known here")]
     UnknownGroup(GroupId),
-    /// The rules say no.
-    #[error("membership change refused")]
+    /// The rules say no: the message says what to do, the cause which rule.
+    #[error("{}", advice(.0))]
     Refused(#[from] Refusal),
+    /// [Give the role](Saying::SetRole) in so many words.
+    #[error(
+        "user {user} is {role:?}, and to be let in with a role is to get a higher one: set their role, or remove them"
+    )]
+    NotAbove {
+        /// Who was to be let in.
+        user: UserId,
+        /// Their role.
+        role: Role,
+    },
     /// Say it again with a cut; where the group's rows are out of service there is none.
     #[error(
         "ending what user {user} writes needs a cut, and the rows here that it is made from are out of service"
@@ -82,8 +92,10 @@ pub enum ChangeError {
     /// Nobody to remove.
     #[error("user {0} is no member")]
     NotAMember(UserId),
-    /// Make somebody else an Admin first.
-    #[error("nobody would be in charge: make another member an Admin first")]
+    /// Make somebody else an Admin first, who has come in with a device.
+    #[error(
+        "nobody would be in charge: make another member an Admin first, one who has come in with a device"
+    )]
     NobodyInCharge,
     /// Remove somebody first. Devices that are apart may exceed it together, which harms nobody.
     #[error("the group has {max} members, as many as it may")]
@@ -109,6 +121,15 @@ pub enum ChangeError {
     /// Nothing is to be confirmed.
     #[error("op {0} is none that may be contested; perhaps it was confirmed, or is void by now")]
     NotContestable(OpId),
+    /// Nobody can: the rules confirm only what is below Admin (AUTHORITY 3.2). Give them a role below it, or the one that
+    /// they had.
+    #[error("op {op} leaves them {role:?}, and only a role below Admin is confirmed: set another role")]
+    NotConfirmable {
+        /// The lowering.
+        op: OpId,
+        /// The role that it leaves.
+        role: Role,
+    },
     /// Ask somebody who stands above who said it.
     #[error("op {op} can be confirmed only by somebody stronger than {author}, who said it")]
     TooWeakToConfirm {
@@ -132,6 +153,41 @@ pub enum ChangeError {
     /// Nobody answered in time; the change may or may not have happened.
     #[error("membership did not answer")]
     Call(#[from] CallError),
+}
+
+/// What whoever was refused can do about it.
+fn advice(refusal: &Refusal) -> String {
+    let Refusal::Invalid { why, .. } = refusal else {
+        return match refusal {
+            Refusal::NoEffect { .. } => {
+                "somebody stronger has said otherwise: look at the group's log, or ask them".to_owned()
+            }
+            _ => "what this builds on is not all here: try again once others are connected".to_owned(),
+        };
+    };
+    match why {
+        Invalid::Rank { rank, needed } => {
+            format!("this user is {rank:?} in the group, and that takes {needed:?}: ask a member who is")
+        }
+        Invalid::AboveAuthor { rank, target } => {
+            format!(
+                "this user is {rank:?} in the group, and the role is {target:?}: ask a member who is no less"
+            )
+        }
+        Invalid::NotSenior => "only a more senior founder acts on a founder: ask one".to_owned(),
+        Invalid::SelfRaise => {
+            "nobody raises themselves: ask another member who may, or choose a lower role".to_owned()
+        }
+        Invalid::Unchanged { role } => format!("the role is {role:?} already: there is nothing to change"),
+        Invalid::DeviceRevoked => {
+            "this device was taken back, and says nothing any more: use another one".to_owned()
+        }
+        Invalid::InviteRole { max, .. } => {
+            format!("a ticket grants {max:?} at most: let them in with less, and set their role then")
+        }
+        Invalid::InviteSpent { .. } => "the invitation is not open any more: make another".to_owned(),
+        _ => "the rules of the group forbid it: see the cause".to_owned(),
+    }
 }
 
 /// Asks and changes who is in which group. Cheap to clone, valid across restarts.
@@ -287,6 +343,15 @@ impl MembershipHandle {
     /// The members of a group, and what people are shown beside them.
     pub fn people(&self, group: GroupId) -> Option<(Arc<Roster>, Arc<People>)> {
         self.read().get(&group).map(|(_, roster, people)| (roster.clone(), people.clone()))
+    }
+
+    /// Whether a group has other members, and none of them could look after it without `user`.
+    pub fn is_alone_in_charge(&self, group: GroupId, user: UserId) -> bool {
+        self.roster(group).is_some_and(|roster| {
+            let others = roster.members().filter(|(other, _)| *other != user);
+            let mut others = others.filter(|(other, _)| Some(*other) != roster.recovery());
+            others.next().is_some() && is_alone_in_charge(&roster, user)
+        })
     }
 
     /// One group.
