@@ -325,6 +325,8 @@ impl GroupError {
                 | ChangeError::NoHeir(_)
                 | ChangeError::NotConfirmable { .. }
                 | ChangeError::TooWeakToConfirm { .. } => ErrorKind::NotAllowed,
+                ChangeError::Unsettled(_) => ErrorKind::Busy,
+                ChangeError::Damaged { .. } => ErrorKind::Damaged,
                 ChangeError::Store(error) => store_kind(error),
                 ChangeError::Call(error) => call_kind(error),
                 _ => ErrorKind::Failed,
@@ -438,6 +440,13 @@ pub enum SyncError {
     /// No device of the group is connected.
     #[error("nobody is connected")]
     NobodyConnected,
+    /// Members' devices are met, and none of them speaks of the group: they left it, or this user is out of it. An
+    /// Admin's `set_role` lets them in again.
+    #[error("{} devices of members are met and do not speak of this group: they left it, or you are out of it", with.len())]
+    Silent {
+        /// The devices.
+        with: Vec<DeviceId>,
+    },
     /// The deadline came first.
     #[error("not in sync with {} of {connected} connected devices", with.len())]
     Behind {

@@ -152,7 +152,7 @@ impl Group {
     /// Waits until this device and every connected device of the group have equal rows.
     ///
     /// # Errors
-    /// [`SyncError::NobodyConnected`] or [`SyncError::Behind`] at the deadline: never vacuously true.
+    /// [`SyncError::NobodyConnected`], [`SyncError::Silent`] or [`SyncError::Behind`] at the deadline: never vacuously true.
     pub async fn synced(&self, timeout: Duration) -> Result<Synced, SyncError> {
         let mut peers = self.handle.peers();
         let all = self.node.clock().timeout(timeout, async {
@@ -170,14 +170,16 @@ impl Group {
             Ok(peers) if !peers.is_empty() => {
                 Ok(Synced { with: peers.into_iter().map(|peer| peer.device).collect() })
             }
-            _ => Err(self.behind()),
+            _ => Err(self.behind().await),
         }
     }
 
-    fn behind(&self) -> SyncError {
+    async fn behind(&self) -> SyncError {
         let peers = self.handle.peers().borrow().clone();
         if peers.is_empty() {
-            return SyncError::NobodyConnected;
+            let silent = self.node.handle().membership().silent(self.id()).await.unwrap_or_default();
+            let with: Vec<_> = silent.into_iter().map(|silent| silent.device).collect();
+            return if with.is_empty() { SyncError::NobodyConnected } else { SyncError::Silent { with } };
         }
         let with = peers.iter().filter(|peer| !peer.synced).map(|peer| peer.device).collect();
         SyncError::Behind { with, connected: peers.len() }

@@ -17,10 +17,11 @@ pub use actors::edit::RowEdit;
 pub use actors::node::Branch;
 pub use actors::node::connection_manager::{LinkEnd, LinkStatus};
 pub use actors::node::event::Event;
+pub use actors::node::group::cut::DamagedDocument;
 pub use actors::node::group::documents::{Kept, Rejudged, Snapshot};
 pub use actors::node::group::{GroupStatus, PeerStatus};
 pub use actors::node::membership::{
-    Declined, Device, GroupInfo, GroupState, Invitation, MemberDevice, MemberOp,
+    Declined, Device, GroupInfo, GroupState, Invitation, MemberDevice, MemberOp, Silent,
 };
 pub use actors::node::store::Durability;
 pub use schema::admission::Refusal;

@@ -183,7 +183,11 @@ async fn a_restored_copy_writes_under_a_new_incarnation_and_agrees_with_the_peer
     assert_eq!(home.table(TASKS).history("a").await.unwrap().len(), 3);
     for group in [&home, &of_ben] {
         let status = group.status().await.unwrap();
-        assert_eq!((status.refusals.len(), status.quarantined.len()), (0, 0), "{status:?}");
+        assert_eq!(
+            (status.refusals.len() + status.refused_by_peers.len(), status.quarantined.len()),
+            (0, 0),
+            "{status:?}"
+        );
     }
     ada.close().await;
     ben.close().await;

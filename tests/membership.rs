@@ -574,7 +574,7 @@ async fn a_lowering_to_admin_is_said_to_be_nothing_to_confirm() {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_who_is_in_charge_does_not_leave_the_others_alone() {
-    let mut village = village([("ben", Writer)]).await;
+    let village = village([("ben", Writer)]).await;
     let fay = village.group("fay");
     // Somebody who never came in is nobody to look after others.
     fay.add_member(PIA, Admin).await.unwrap();

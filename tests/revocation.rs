@@ -7,6 +7,8 @@
 // The chunks made by hand are schema's, which knows itself by its full name.
 extern crate schema as peerbase_schema;
 
+#[path = "revocation/eve.rs"]
+mod eve;
 #[path = "revocation/forged.rs"]
 mod forged;
 #[path = "revocation/interrupted.rs"]
@@ -14,6 +16,8 @@ mod interrupted;
 #[path = "../schema/tests/support/raw.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 mod raw;
+#[path = "revocation/returns.rs"]
+mod returns;
 #[path = "revocation/scenarios.rs"]
 mod scenarios;
 #[path = "support/stranger.rs"]

@@ -17,5 +17,6 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
     world.heal();
     world.settle();
+    assert_eq!(world.examine(), Ok(()));
     assert!(world.is_converged() && world.is_synced());
 });

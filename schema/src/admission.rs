@@ -45,6 +45,9 @@ impl Verdict {
     }
 }
 
+/// Text of a refusal that is kept of a peer, bytes.
+const TEXT_BYTES_MAX: usize = 256;
+
 /// Why a change was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Encode, Decode)]
 #[non_exhaustive]
@@ -129,6 +132,15 @@ pub enum Refusal {
         /// Which change it is: one of another branch, where it is no later.
         got: u64,
     },
+    /// C1: so many bytes of changes came as one that they could not be sent on with what vouches for them. Who has them
+    /// sends them in parts.
+    #[error("{got} bytes of changes at once where at most {max} are allowed")]
+    TooMuch {
+        /// What they are [charged](crate::limits::charge) with together.
+        got: u64,
+        /// How much is allowed.
+        max: u64,
+    },
     /// The document is not the hash of group, table and key, or these cannot be.
     #[error("document does not belong to its table and key")]
     Misplaced,
@@ -156,19 +168,31 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether a peer that judges by the same membership must have refused it too, whatever else it knows.
-    pub fn is_fault(&self) -> bool {
+    /// Whether nobody honest sends it: invalid under any membership, or refused by whoever judges by `same` as we do.
+    pub fn is_fault(&self, same: bool) -> bool {
         match self {
-            Self::NotAllowed { .. }
-            | Self::PreviousNotDirect
+            Self::PreviousNotDirect
             | Self::StartOp { .. }
             | Self::Dependencies { .. }
+            | Self::TooMuch { .. }
             | Self::Misplaced
             | Self::BadTip { .. }
             | Self::Unreadable { .. } => true,
-            Self::BeyondCut { seq, got, .. } => got > seq,
+            Self::NotAllowed { .. } => same,
+            Self::BeyondCut { seq, got, .. } => same && got > seq,
             _ => false,
         }
+    }
+
+    /// As much of it as is kept of what a peer says.
+    #[must_use]
+    pub fn shortened(mut self) -> Self {
+        if let Self::Unreadable { what } | Self::Inapplicable { what } = &mut self {
+            let end = (0..=TEXT_BYTES_MAX).rev().find(|end| what.is_char_boundary(*end));
+            what.truncate(end.unwrap_or_default().min(what.len()));
+            what.shrink_to_fit();
+        }
+        self
     }
 
     /// Whether the same change may be accepted once more is here: a tip, or another change.
@@ -194,7 +218,7 @@ pub struct Bound {
 }
 
 /// Judges a batch for one document, equal ranks by hash; `accept` (C8) says once for each author whether they may write it, and within
-/// which bounds. A change that a bound names is known when it is in the index or in the batch; until then the bound
+/// which bounds: the lowest of them holds. A change that a bound names is known when it is in the index or in the batch; until then the bound
 /// holds by the change's place alone.
 pub fn vet(
     index: &Index,

@@ -14,6 +14,18 @@ pub const OP_COUNTER_MAX: u64 = 1 << 31;
 pub const INFLATED_BYTES_MAX: usize = 256 << 20;
 /// One Automerge sync message, bytes.
 pub const SYNC_MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Changes of one document that are sent, judged and kept together, as [charged](charge): whoever took them can always
+/// send them on. Twice the largest change.
+pub const UNIT_BYTES_MAX: usize = 8 << 20;
+/// What a change may bring with it in a unit, bytes: its length, a tip, an author, a head.
+const CHANGE_SURROUNDINGS: usize = 256;
+const _: () = assert!(charge(CHANGE_BYTES_MAX) <= UNIT_BYTES_MAX, "or the largest change could not be sent");
+const _: () = assert!(2 * UNIT_BYTES_MAX <= SYNC_MESSAGE_BYTES_MAX, "heads need room");
+
+/// What a change of so many bytes counts for in a unit, with all that it may bring with it.
+pub const fn charge(bytes: usize) -> usize {
+    bytes + CHANGE_SURROUNDINGS
+}
 
 /// One frame on a link, bytes: bigger things are split over frames.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -57,6 +69,9 @@ pub const META_VALUE_BYTES_MAX: usize = 4 << 10;
 pub const MANIFEST_PAGE_BYTES_MAX: usize = 512 << 10;
 /// All pages of one manifest, bytes: entries for ten million rows, so that a removal never fails for size.
 pub const MANIFEST_BYTES_MAX: usize = 3 << 29;
+/// Pages of manifests that no op names, bytes: of a group kept from one link and one start to the next, so that what was
+/// interrupted goes on, and of one peer taken in vain. What is being fetched over a link comes on top.
+pub const MANIFESTS_LOOSE_BYTES_MAX: u64 = 64 << 20;
 
 /// Changes of a group that are kept though they are not accepted any more, bytes.
 pub const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;

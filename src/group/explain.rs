@@ -37,9 +37,11 @@ pub struct Explanation {
     pub quarantined: Option<String>,
     /// Changes of the row that were accepted once, and are kept for a while.
     pub kept: Option<Snapshot>,
-    /// Changes of the row that were refused lately, here or by a peer, and why, oldest first. Also those that had been
-    /// accepted, until their author was removed or lowered.
+    /// Changes of the row that were refused here lately, and why, oldest first. Also those that had been accepted, until
+    /// their author was removed or lowered.
     pub refusals: Vec<Refusal>,
+    /// What peers refused of it lately, and why, as they say; oldest first.
+    pub refused_by_peers: Vec<Refusal>,
     /// The connected devices of the group, and which of them have all that this one has; the others may know of
     /// changes that are not here yet. Empty: nobody is connected.
     pub peers: Vec<PeerStatus>,
@@ -83,6 +85,11 @@ impl Group {
         };
         let document = DocumentId::of(self.id(), table, key);
         let record = record.ok().flatten();
+        let kept = self.handle.kept(document).await?;
+        let mut refusals = of(document, status.refusals);
+        // The reason is kept with what fell; the list of refusals begins anew with the node.
+        let why = kept.as_ref().and_then(|kept| kept.why()).filter(|why| !refusals.contains(why));
+        refusals.splice(0..0, why.cloned());
         let roster = self.node.handle().membership().roster(self.id());
         Ok(Explanation {
             table: table.to_owned(),
@@ -95,14 +102,14 @@ impl Group {
             revisions: revisions.len(),
             last: revisions.pop().map(|last| Revision::of(last, roster.as_deref())),
             quarantined: status.quarantined.into_iter().find(|(id, _)| *id == document).map(|(_, what)| what),
-            kept: self.handle.kept(document).await?,
-            refusals: status
-                .refusals
-                .into_iter()
-                .filter(|(id, _)| *id == document)
-                .map(|(_, why)| why)
-                .collect(),
+            kept,
+            refusals,
+            refused_by_peers: of(document, status.refused_by_peers),
             peers: self.handle.peers().borrow().clone(),
         })
     }
+}
+
+fn of(document: DocumentId, refusals: Vec<(DocumentId, Refusal)>) -> Vec<Refusal> {
+    refusals.into_iter().filter(|(id, _)| *id == document).map(|(_, why)| why).collect()
 }

@@ -117,6 +117,25 @@ impl Group {
         Ok(self.node.handle().membership().say(self.id(), saying, progress).await?)
     }
 
+    /// Gives a user a role, as [`set_role_with`](Self::set_role_with), also where documents to which the user wrote are
+    /// damaged here. Nobody can say then up to where these stay: what the user wrote to them goes, at everybody. How many
+    /// were left out so. Without it the same call fails, with an error that names them, and may be tried again when a
+    /// peer that has them was met.
+    ///
+    /// # Errors
+    /// As [`set_role_as_of`](Self::set_role_as_of).
+    pub async fn set_role_anyway(
+        &self,
+        user: UserId,
+        role: Role,
+        rejected: &[OpId],
+        progress: impl Fn(u64),
+    ) -> Result<(OpId, u64), GroupError> {
+        let without: BTreeSet<OpId> = rejected.iter().copied().collect();
+        let saying = Saying::SetRole { user, role, without };
+        Ok(self.node.handle().membership().say_anyway(self.id(), saying, progress).await?)
+    }
+
     /// Removes a member: their devices are served no more, by who hears of it, and what they write from now on is taken
     /// by nobody, as in [`set_role`](Self::set_role).
     ///
@@ -217,6 +236,20 @@ impl Group {
     /// [`GroupError::UnknownDevice`], [`GroupError::OwnDevice`]; [`GroupError::Change`] names the rule that forbids it.
     pub async fn revoke_device(&self, user: UserId, device: DeviceId) -> Result<OpId, GroupError> {
         self.say(Saying::RevokeDevice { user, device }).await
+    }
+
+    /// Shuts one device of a member out, as [`revoke_device`](Self::revoke_device), also where documents to which it wrote
+    /// are damaged here, as in [`set_role_anyway`](Self::set_role_anyway).
+    ///
+    /// # Errors
+    /// As [`revoke_device`](Self::revoke_device).
+    pub async fn revoke_device_anyway(
+        &self,
+        user: UserId,
+        device: DeviceId,
+    ) -> Result<(OpId, u64), GroupError> {
+        let saying = Saying::RevokeDevice { user, device };
+        Ok(self.node.handle().membership().say_anyway(self.id(), saying, |_| {}).await?)
     }
 
     /// Closes an invitation: whoever hears of it lets nobody in with its ticket any more.

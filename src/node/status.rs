@@ -2,7 +2,7 @@
 
 use actors::node::connection_manager::{Ended, LinkEnd, LinkStatus};
 use actors::node::group::{GroupStatus, PeerStatus};
-use actors::node::membership::Declined;
+use actors::node::membership::{Declined, Silent};
 use schema::{DeviceId, Timestamp, UserId};
 
 use super::Node;
@@ -67,6 +67,9 @@ pub struct GroupReport {
     pub declined: Option<Declined>,
     /// Its connected devices, and whether each has what this one has.
     pub peers: Vec<PeerStatus>,
+    /// Members' devices that were met and do not speak of the group with this one: they left it or, where all are silent,
+    /// this user is out of it. Nobody who was removed is told.
+    pub silent: Vec<Silent>,
     /// Its rows, what of it is damaged, and what was refused lately; none when it is out of service or does not answer.
     pub status: Option<GroupStatus>,
 }
@@ -102,6 +105,8 @@ impl Node {
             let people = membership.people(info.id);
             let declined = people.as_ref().and_then(|(_, people)| people.declined);
             let roster = people.map(|(roster, _)| roster);
+            let asks = membership.clone();
+            let id = info.id;
             let members = roster.as_ref().map_or(0, |roster| roster.members().count());
             let recovery = roster.and_then(|roster| roster.recovery());
             self.clock.spawn(async move {
@@ -110,7 +115,8 @@ impl Node {
                     Some(handle) => handle.status().await.ok(),
                     None => None,
                 };
-                GroupReport { info, members, recovery, declined, peers, status }
+                let silent = asks.silent(id).await.unwrap_or_default();
+                GroupReport { info, members, recovery, declined, peers, silent, status }
             })
         });
         let mut groups = Vec::new();

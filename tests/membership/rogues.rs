@@ -4,7 +4,7 @@ use actors::clock::Clock;
 use actors::transport::Transport;
 use actors::transport::framing::{read_message, write_messages};
 use actors::transport::memory::MemoryNetwork;
-use peerbase::Node;
+use peerbase::{DeviceId, Node};
 use schema::device::DeviceIdentity;
 use schema::frame::{ByeReason, Join, LinkFrame};
 use schema::handshake::{HANDSHAKE_BYTES_MAX, Handshake, LinkRole, Terms};
@@ -145,6 +145,32 @@ async fn scenario_3_a_lowered_admin_floods_the_past_with_a_thousand_ops() {
     hall.clock.sleep(A_WHILE).await;
     assert_eq!(hall.role(rob.user()), Writer);
     link.talk().await;
+    hall.ends().await;
+}
+
+/// More heads than an op may join once kept every Admin from saying anything, of the flooder's removal too.
+#[tokio::test(start_paused = true)]
+async fn a_reader_who_says_no_end_of_nothing_is_removed_as_anybody_else() {
+    let hall = hall().await;
+    let (mia, user) = (device_of(b"mia", b"mia"), user_key(b"mia"));
+    let link = hall.admits(&mia, Reader).await;
+    let parents = link.ledger.heads();
+    let shuts_out = |number: u32| {
+        let device = DeviceId(hash("device", &[&number.to_be_bytes()]));
+        let body = Body::RevokeDevice { user: mia.user(), device, cut: None };
+        let (group, parents) = (hall.home.id(), parents.clone());
+        let op = Op { version: 1, group, parents, author: mia.user(), by: By::User, body };
+        Signed::sign(op, &user).envelope().clone()
+    };
+    let mut again = Member::trusting(hall.dial(&mia).await, hall.home.id()).await;
+    again.say(pushed((0..600).map(shuts_out).collect())).await;
+    again.talk().await;
+    hall.clock.sleep(A_WHILE).await;
+
+    hall.home.remove_member(mia.user()).await.unwrap();
+    hall.clock.sleep(A_WHILE).await;
+
+    assert_eq!(hall.role(mia.user()), Out);
     hall.ends().await;
 }
 

@@ -2,101 +2,23 @@
 
 use std::time::Duration;
 
+use automerge::ROOT;
 use automerge::transaction::Transactable;
-use automerge::{ActorId, AutoCommit, ROOT};
 use peerbase::Refusal;
-use peerbase::Role::{self, Admin, Reader, Writer};
-use schema::change::ChangeHeader;
+use peerbase::Role::{Admin, Reader, Writer};
 use schema::key::SigningKey;
 use schema::ledger::cut::root;
-use schema::ledger::{Act, Body, By, Invalid, ManifestRef, Op, Refusal as OpRefusal};
-use schema::session::frame::{Unit, UnitTip};
+use schema::ledger::{Body, By, Invalid, ManifestRef, Op, Refusal as OpRefusal};
+use schema::session::frame::{SessionFrame, Unit};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::Signed;
-use schema::sync_message::SyncMessage;
-use schema::tip::{Author, Tip};
-use schema::{ChangeHash, DocumentId, GroupId, OpId, ReplicaId};
+use schema::{ChangeHash, DocumentId, OpId, ReplicaId, codec};
 
+use super::eve::{EVE, changes, written};
 use super::raw::{Raw, chunk};
 use super::stranger::{GroupFrame, Member, Shelf, Stranger, identity};
 use super::support::TASKS;
 use super::village::Village;
-
-const EVE: u8 = 9;
-/// Her incarnation.
-const INCARNATION: u64 = 7;
-
-impl Village {
-    /// Ada's group with eve in it, who has no node.
-    async fn with_eve<const N: usize>(seed: u64, others: [(&'static str, Role); N], role: Role) -> Self {
-        let mut village = Self::of(seed, others).await;
-        village.group("ada").add_member(identity(EVE).user(), role).await.unwrap();
-        village.meet().await;
-        village
-    }
-
-    /// Eve meets somebody with this on her shelf, until nobody says anything.
-    async fn eve_meets(&self, name: &str, id: GroupId, shelf: Shelf) -> Member {
-        let (network, clock) = (self.net.network(), self.net.clock());
-        let stranger = Stranger::dial(network, clock, identity(EVE), &format!("memory://{name}")).await;
-        let mut eve = Member::greet(stranger, id).await;
-        eve.shelf = shelf;
-        eve.talk().await;
-        eve
-    }
-
-    /// Eve offers this to somebody; what they refuse of it, by key.
-    async fn eve_offers(&self, name: &str, author: Author, units: Vec<Unit>) -> Vec<(DocumentId, Refusal)> {
-        let mut shelf = Shelf::of(author.device, author.grant);
-        units.into_iter().for_each(|unit| shelf.offer(unit));
-        self.eve_meets(name, self.id, shelf).await;
-        self.group(name).status().await.unwrap().refusals
-    }
-
-    /// Under what eve would write.
-    fn eve_under(&self, grant: OpId) -> Author {
-        Author { device: identity(EVE).device(), grant, incarnation: INCARNATION }
-    }
-
-    async fn grant_of(&self, user: peerbase::UserId) -> OpId {
-        let log = self.group("ada").log().await.unwrap();
-        let is_it = |act: &Act| matches!(act, Act::SetRole { user: of, .. } if *of == user);
-        log.iter().rev().find(|entry| is_it(&entry.act)).unwrap().op
-    }
-
-    fn replica(&self, key: &str, author: Author) -> ReplicaId {
-        ReplicaId::of(self.id, self.document(key), author.device, author.grant, author.incarnation)
-    }
-
-    fn document(&self, key: &str) -> DocumentId {
-        DocumentId::of(self.id, TASKS.name(), key)
-    }
-
-    /// These changes of a row; eve vouches for each that can be read.
-    fn unit(&self, key: &str, author: Author, changes: Vec<Vec<u8>>) -> Unit {
-        let (document, eve) = (self.document(key), identity(EVE));
-        let sign = |header: ChangeHeader| {
-            let tip = Tip::sign(self.id, document, author, header.seq, header.hash, &eve.signing);
-            UnitTip { author: 0, incarnation: INCARNATION, seq: tip.seq, signature: tip.signature }
-        };
-        let tips = changes.iter().filter_map(|change| ChangeHeader::read(change).ok()).map(sign).collect();
-        let message = SyncMessage { heads: Vec::new(), need: Vec::new(), changes }.encode();
-        Unit { document, table: TASKS.name().to_owned(), key: key.to_owned(), tips, message }
-    }
-}
-
-/// A row of eve's as Automerge makes it.
-fn written(replica: ReplicaId, title: &str) -> AutoCommit {
-    let mut document = AutoCommit::new().with_actor(ActorId::from(replica.0));
-    document.put(ROOT, "title", title).unwrap();
-    document.put(ROOT, "done", false).unwrap();
-    document.commit();
-    document
-}
-
-fn changes(document: &mut AutoCommit) -> Vec<Vec<u8>> {
-    document.get_changes(&[]).iter().map(|change| change.raw_bytes().to_vec()).collect()
-}
 
 #[tokio::test(start_paused = true)]
 async fn p9_of_a_fork_everybody_takes_the_branch_that_the_cut_names_also_who_has_the_other() {
@@ -304,6 +226,8 @@ async fn scenario_20_each_bait_is_refused_by_the_check_that_is_for_it_and_nobody
         let of_this: Vec<_> = refused.iter().filter(|(id, _)| *id == village.document(&key)).collect();
         assert!(of_this.last().is_some_and(|(_, refusal)| is_it(refusal)), "{what}: {of_this:?}");
         village.writes("ada", "basil", what).await;
+        // Who does so again and again is let go for an hour.
+        village.net.sleep(Duration::from_secs(60 * 60)).await;
     }
 
     village.meet().await;
@@ -317,11 +241,9 @@ async fn scenario_20_each_bait_is_refused_by_the_check_that_is_for_it_and_nobody
 async fn whoever_keeps_sending_what_they_must_refuse_themselves_is_let_go_for_an_hour() {
     let mut village = Village::with_eve(120, [("ben", Writer)], Writer).await;
     let author = village.eve_under(village.grant_of(identity(EVE).user()).await);
-    let eve = village.eve_meets("ada", village.id, Shelf::default()).await;
-    let state = eve.ledger.roster().state_digest();
+    // By whatever membership she says that she judges: no membership allows it.
     let shelf = |unit| {
         let mut shelf = Shelf::of(author.device, author.grant);
-        shelf.state = state;
         shelf.offer(unit);
         shelf
     };
@@ -340,5 +262,56 @@ async fn whoever_keeps_sending_what_they_must_refuse_themselves_is_let_go_for_an
     village.eve_meets("ada", village.id, shelf(good)).await;
     village.meet().await;
     village.have(&["ada", "ben"], [("basil", "water it")]);
+    village.ends().await;
+}
+
+/// Honest peers of different memberships once let each other go when a removal turned out void.
+#[tokio::test(start_paused = true)]
+async fn what_one_membership_refuses_and_another_allows_is_a_fault_only_by_the_same() {
+    for is_same in [false, true] {
+        let village = Village::with_eve(121, [("ben", Writer)], Reader).await;
+        village.writes("ada", "basil", "water it").await;
+        let author = village.eve_under(village.grant_of(identity(EVE).user()).await);
+        let eve = village.eve_meets("ada", village.id, Shelf::default()).await;
+        for number in 0..3 {
+            let key = format!("bait {number}");
+            let row = changes(&mut written(village.replica(&key, author), "eat it"));
+            let mut shelf = Shelf::of(author.device, author.grant);
+            shelf.state = if is_same { eve.ledger.roster().state_digest() } else { [0; 32] };
+            shelf.offer(village.unit(&key, author, row));
+            village.eve_meets("ada", village.id, shelf).await;
+        }
+        let refused = village.group("ada").status().await.unwrap().refusals;
+        assert!(refused.iter().all(|(_, refusal)| matches!(refusal, Refusal::NotAllowed { .. })));
+        assert!(refused.len() >= 3, "{refused:?}");
+
+        let eve = village.eve_meets("ada", village.id, Shelf::default()).await;
+        assert_eq!(eve.shelf.units.is_empty(), is_same);
+        village.ends().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_peers_say_that_they_refuse_takes_no_room_from_what_was_refused_here() {
+    let village = Village::with_eve(122, [("ben", Writer)], Reader).await;
+    let author = village.eve_under(village.grant_of(identity(EVE).user()).await);
+    let row = changes(&mut written(village.replica("basil", author), "eat it"));
+    let mut shelf = Shelf::of(author.device, author.grant);
+    shelf.offer(village.unit("basil", author, row));
+    let mut eve = village.eve_meets("ada", village.id, shelf).await;
+
+    let why = Refusal::Unreadable { what: "x".repeat(2_000) };
+    let refused = vec![(village.document("rope"), why); 100];
+    let bytes = codec::encode(&SessionFrame::Ack { number: 0, refused });
+    eve.say(GroupFrame::Part { more: false, bytes }).await;
+    eve.talk().await;
+
+    let status = village.group("ada").status().await.unwrap();
+    assert!(status.refusals.iter().any(|(_, refusal)| matches!(refusal, Refusal::NotAllowed { .. })));
+    assert_eq!(status.refused_by_peers.len(), 64);
+    let explained = village.group("ada").explain("tasks", "rope").await.unwrap();
+    assert!(explained.refusals.is_empty());
+    let [Refusal::Unreadable { what }, ..] = &explained.refused_by_peers[..] else { panic!("{explained:?}") };
+    assert_eq!(what.len(), 256);
     village.ends().await;
 }

@@ -24,14 +24,15 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::admission::Refusal;
 use schema::key::SigningKey;
 use schema::ledger::{Ledger, Roster};
-use schema::session::{Input, Session, Wanted};
+use schema::session::{Documents as _, Input, Session, Wanted};
 use schema::time::Timestamp;
 use schema::{ChangeHash, DocumentId, UserId};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
-use self::documents::{CommitError, Documents, Outcome, Revision, RowEvent, RowWrite, Snapshot};
+use self::cut::Settled;
+use self::documents::{CommitError, Documents, Outcome, Rejudged, Revision, RowEvent, RowWrite, Snapshot};
 
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
@@ -62,6 +63,8 @@ enum Message {
     Kept { document: DocumentId, reply: RpcReplyPort<Option<Snapshot>> },
     /// Describe the group.
     Status(RpcReplyPort<GroupStatus>),
+    /// Answer once all that is here is stored: by which membership it is judged, or how far judging it anew is.
+    Settled(RpcReplyPort<Result<Settled, Rejudged>>),
     /// The batch of this number is durable, or failed.
     Stored { number: u64, result: Result<(), StoreError> },
     /// The membership changed.
@@ -108,7 +111,11 @@ struct State {
     unstored: BTreeMap<u64, Unstored>,
     /// Documents are being judged anew.
     rejudging: Option<Rejudge>,
+    /// Another one whenever documents were judged anew, also by a successor.
+    judged: Arc<()>,
     refusals: Vec<(DocumentId, Refusal)>,
+    /// By themselves: what they say must not take the place of our own reasons.
+    refused_by_peers: Vec<(DocumentId, Refusal)>,
     scores: Scores,
     wake: Option<(Timestamp, JoinHandle<()>)>,
 }
@@ -142,8 +149,15 @@ struct Source {
     refused: Vec<(DocumentId, Refusal)>,
 }
 
-/// Refusals that `status` remembers.
+/// Refusals that `status` remembers, of ours and of our peers.
 const REFUSALS_MAX: usize = 64;
+
+/// Remembers refusals in the place of the oldest.
+fn push_recent(refusals: &mut Vec<(DocumentId, Refusal)>, new: &[(DocumentId, Refusal)]) {
+    refusals.extend_from_slice(&new[new.len().saturating_sub(REFUSALS_MAX)..]);
+    let surplus = refusals.len().saturating_sub(REFUSALS_MAX);
+    refusals.drain(..surplus);
+}
 
 impl State {
     fn commit(
@@ -211,7 +225,8 @@ impl State {
         self.compare_again(myself)
     }
 
-    fn tell_rejudged(&self) {
+    fn tell_rejudged(&mut self) {
+        self.judged = Arc::default();
         let (group, rejudged) = (self.handle.id(), self.documents.rejudged());
         // Nobody may be listening.
         let _ = self.arguments.events.send(Event::Rejudged { group, rejudged });
@@ -224,10 +239,12 @@ impl State {
         units: schema::session::frame::Units,
     ) -> Result<(), ActorProcessingErr> {
         let number = units.number;
+        // Who judges by the same membership had refused it too.
+        let same = units.state == self.documents.state() && !self.documents.is_rejudging();
         let mut outcome = self.documents.apply(units)?;
         let refused = std::mem::take(&mut outcome.refused);
         self.remember(&refused);
-        let is_at_fault = refused.iter().any(|(_, refusal)| refusal.is_fault());
+        let is_at_fault = refused.iter().any(|(_, refusal)| refusal.is_fault(same));
         self.submit(myself, outcome, Some(Source { link, number, refused }), |_| ());
         if is_at_fault {
             self.fault(link);
@@ -334,9 +351,7 @@ impl State {
     }
 
     fn remember(&mut self, refused: &[(DocumentId, Refusal)]) {
-        self.refusals.extend_from_slice(refused);
-        let surplus = self.refusals.len().saturating_sub(REFUSALS_MAX);
-        self.refusals.drain(..surplus);
+        push_recent(&mut self.refusals, refused);
     }
 
     fn status(&mut self) -> GroupStatus {
@@ -346,6 +361,7 @@ impl State {
             root: self.documents.root(),
             quarantined: self.documents.quarantined().iter().map(|(id, what)| (*id, what.clone())).collect(),
             refusals: self.refusals.clone(),
+            refused_by_peers: self.refused_by_peers.clone(),
             rejudging: self.documents.is_rejudging().then(|| self.documents.rejudged()),
             kept: self.documents.kept(),
         }
@@ -400,7 +416,9 @@ impl Actor for Group {
             next_batch: 0,
             unstored: BTreeMap::new(),
             rejudging: None,
+            judged: Arc::default(),
             refusals: Vec::new(),
+            refused_by_peers: Vec::new(),
             scores: Scores::default(),
             wake: None,
         };
@@ -433,6 +451,7 @@ impl Actor for Group {
                 answer(reply, state.documents.kept_of(&document).cloned());
             }
             Message::Status(reply) => answer(reply, state.status()),
+            Message::Settled(reply) => state.settled(reply),
             Message::Stored { number, result } => state.stored(&myself, number, result)?,
             Message::Roster(roster) => state.rejudge(&myself, roster)?,
             Message::Open { channel, in_sync } => state.open(&myself, channel, in_sync)?,

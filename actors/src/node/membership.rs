@@ -7,17 +7,20 @@
 //! An op is durable before anybody is told; gates close in the handler that admits it.
 
 mod admit;
+mod advice;
 mod contacts;
 mod cut;
 mod devices;
 mod handle;
 mod intents;
 mod links;
+mod loose;
 mod offers;
 mod people;
 mod present;
 mod reach;
 mod sessions;
+mod silence;
 mod tickets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +40,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 use self::admit::{Gained, Taken, put_op, put_side, replay_ledger};
+use self::cut::MadeCut;
 pub use self::devices::Device;
 pub(crate) use self::handle::Known;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
@@ -44,6 +48,7 @@ use self::intents::intents;
 use self::links::Links;
 pub use self::people::{Invitation, MemberOp, People, Saying};
 pub use self::reach::MemberDevice;
+pub use self::silence::Silent;
 use self::tickets::Tickets;
 pub use self::tickets::{Declined, Opened, Terms};
 use crate::admission::Permit;
@@ -64,9 +69,11 @@ enum Message {
         group: GroupId,
         saying: Saying,
         /// Where it needs one.
-        cut: Option<ManifestRef>,
+        cut: Option<MadeCut>,
         reply: RpcReplyPort<Result<OpId, ChangeError>>,
     },
+    /// Which members' devices do not speak of the group.
+    Silent { group: GroupId, reply: RpcReplyPort<Vec<Silent>> },
     /// Every op about a member.
     Log { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
     /// The ops about members that came to nothing and are not so all the same.
@@ -145,12 +152,14 @@ pub(crate) struct Entry {
     tickets: Tickets,
     /// Manifests that were checked since the node started. Ops that were taken before may name others.
     attached: BTreeSet<ManifestRef>,
+    /// Bytes of pages that no op names; of those that were kept since they were last counted, some may be named by now.
+    loose: u64,
     space: SpaceHandle,
 }
 
 impl Entry {
     fn new((ledger, taken): (Ledger, Taken), tickets: Tickets, space: SpaceHandle) -> Self {
-        Self { ledger, wanted: false, taken, tickets, attached: BTreeSet::new(), space }
+        Self { ledger, wanted: false, taken, tickets, attached: BTreeSet::new(), loose: 0, space }
     }
 }
 
@@ -195,6 +204,9 @@ impl State {
             entry.taken.insert(OpId(personal.0), now);
             put_side(&mut batch, keys::CERTIFICATE, &certificate);
             state.arguments.store.write(&state.entries[&personal].space, batch).await?;
+        }
+        for group in state.entries.keys().copied().collect::<Vec<_>>() {
+            state.tidy(group).await?;
         }
         state.links.blocked = contacts::blocked(&state.entries[&personal].space)?;
         for group in intents(&state.entries[&personal].space)? {
@@ -365,6 +377,7 @@ impl Actor for Membership {
             Message::Say { group, saying, cut, reply } => {
                 report(reply, state.say(group, saying, cut).await)?;
             }
+            Message::Silent { group, reply } => answer(reply, state.silent(group)),
             Message::Log { group, reply } => {
                 answer(reply, state.entries.get(&group).map(Entry::log).unwrap_or_default());
             }
@@ -399,7 +412,10 @@ impl Actor for Membership {
             }
             Message::GroupStarted(group) => state.group_started(group).await?,
             Message::LinkUp(link) => state.links.up(link, &state.entries),
-            Message::LinkDown { link, reason } => state.links.down(link, &reason),
+            Message::LinkDown { link, reason } => {
+                state.links.down(link, &reason);
+                state.tidy_all().await?;
+            }
             Message::Hello { link, hello, _permit } => state.links.hello(link, hello, &state.entries),
             Message::Present { link, group, ops, _permit } => state.present(link, group, ops).await?,
             Message::Redeem { link, join, _permit } => state.redeem(link, join).await?,

@@ -23,8 +23,8 @@ pub(super) struct Batch<'a> {
     tips: BTreeMap<usize, &'a VerifiedTip>,
     /// Changes that any chain may end in.
     own: &'a BTreeMap<ChangeHash, Author>,
-    /// What each author may write.
-    limits: BTreeMap<Author, Result<Vec<Limit>, Refusal>>,
+    /// What each author may write; within the lowest of their bounds, if there is any.
+    limits: BTreeMap<Author, Result<Option<Limit>, Refusal>>,
     /// For each change its author, once a tip above it is found.
     authors: Vec<Option<Author>>,
     /// For each change what depends on it.
@@ -126,9 +126,11 @@ impl<'a> Batch<'a> {
             if self.limits.contains_key(&author) {
                 continue;
             }
-            let limits = accept(&author)
-                .map(|bounds| bounds.iter().map(|bound| self.resolve(replica, bound)).collect());
-            self.limits.insert(author, limits);
+            // Of bounds in one chain the lowest is what all leave. Of two that name different branches, what both leave
+            // would depend on who knows the change that the other names, which nobody accepts and nobody hands on.
+            let lowest = |bounds: Vec<Bound>| bounds.into_iter().min_by_key(|b| (b.end, b.revocation));
+            let limit = accept(&author).map(|bounds| Some(self.resolve(replica, &lowest(bounds)?)));
+            self.limits.insert(author, limit);
         }
     }
 
@@ -265,21 +267,15 @@ impl<'a> Batch<'a> {
     }
 
     fn within(&self, at: usize, author: &Author) -> Result<(), Refusal> {
-        let limits = self.limits[author].as_ref().map_err(Refusal::clone)?;
+        let limit = self.limits[author].as_ref().map_err(Refusal::clone)?;
+        let Some(limit) = limit else { return Ok(()) };
         let (seq, hash) = (self.changes[at].seq, self.changes[at].hash);
-        let beyond = limits.iter().find(|limit| match &limit.branch {
-            Some(branch) => !branch.contains(&at),
-            None => seq > limit.seq || seq == limit.seq && limit.change.is_some_and(|change| change != hash),
-        });
-        let refusal = |limit: &Limit| {
-            Err(Refusal::BeyondCut {
-                author: *author,
-                revocation: limit.revocation,
-                seq: limit.seq,
-                got: seq,
-            })
+        let is_within = match &limit.branch {
+            Some(branch) => branch.contains(&at),
+            None => seq < limit.seq || seq == limit.seq && limit.change.is_none_or(|change| change == hash),
         };
-        beyond.map_or(Ok(()), refusal)
+        let (author, revocation, seq, got) = (*author, limit.revocation, limit.seq, seq);
+        if is_within { Ok(()) } else { Err(Refusal::BeyondCut { author, revocation, seq, got }) }
     }
 
     /// The largest op of all dependencies, if each is accepted.

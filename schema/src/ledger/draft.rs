@@ -47,8 +47,13 @@ impl Ledger {
         let heads = self.graph.newest(kept.collect()).into_iter();
         let mut parents: Vec<OpId> = heads.map(|number| self.graph.node(number).facts.id).collect();
         parents.sort_unstable();
-        let merges = matches!(&body, Body::SetMeta { key, .. } if key == MERGE);
-        if parents.len() > OP_PARENTS_MAX && !merges {
+        // Whoever shuts out their own device need not have seen everything, and may not be allowed to join heads.
+        let joins_some = match &body {
+            Body::SetMeta { key, .. } => key == MERGE,
+            Body::RevokeDevice { user, .. } => *user == author,
+            _ => false,
+        };
+        if parents.len() > OP_PARENTS_MAX && !joins_some {
             return Err(Refusal::TooManyHeads { got: parents.len(), max: OP_PARENTS_MAX });
         }
         parents.truncate(OP_PARENTS_MAX);

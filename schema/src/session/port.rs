@@ -109,7 +109,7 @@ pub enum SessionFault {
         cause: BadManifest,
     },
     /// Nothing was answered in time.
-    #[error("peer owed an answer for {} s", ANSWER_TIMEOUT.as_secs())]
+    #[error("peer owed an answer for more than {} s", ANSWER_TIMEOUT.as_secs())]
     Stalled,
 }
 

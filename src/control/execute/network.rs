@@ -51,6 +51,8 @@ async fn synced(group: &Group, timeout: Duration) -> Result<Synced, Failure> {
         Ok(synced) => Ok(Synced { group: group.id(), with: synced.with }),
         Err(error @ SyncError::NobodyConnected) => Err(Failure::from(error)
             .advise("`peerbase connect ADDRESS` dials a device, `peerbase status` says who was not reached")),
+        Err(error @ SyncError::Silent { .. }) => Err(Failure::from(error)
+            .advise("an admin of the group lets a user in again with `peerbase group add USER`")),
         Err(SyncError::Behind { with, connected }) => {
             let devices: Vec<String> = with.iter().map(ToString::to_string).collect();
             let error = SyncError::Behind { with, connected };

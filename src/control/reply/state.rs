@@ -1,6 +1,7 @@
 //! What a node is like as a whole, and why a row is as it is.
 
 use schema::DocumentId;
+use schema::admission::Refusal;
 use serde::{Deserialize, Serialize};
 
 use super::{GroupLine, RevisionLine};
@@ -228,7 +229,8 @@ impl From<crate::GroupReport> for GroupStatus {
         let rows = report.status.as_ref().map(|status| status.documents);
         let status = report.status.unwrap_or_default();
         let damaged = status.quarantined.into_iter().map(|(document, why)| line(document, why));
-        let refused = status.refusals.into_iter().map(|(document, why)| line(document, whole(&why)));
+        let refused = status.refusals.iter().map(|(document, why)| line(*document, whole(why)));
+        let by_peers = status.refused_by_peers.iter().map(|(document, why)| line(*document, by_a_peer(why)));
         Self {
             group: report.info.into(),
             members: report.members,
@@ -240,7 +242,7 @@ impl From<crate::GroupReport> for GroupStatus {
             rows,
             peers: report.peers.into_iter().map(PeerLine::from).collect(),
             damaged: damaged.collect(),
-            refused: refused.collect(),
+            refused: by_peers.chain(refused).collect(),
             rejudging: status
                 .rejudging
                 .map(|Rejudged { documents, changed }| RejudgingLine { documents, changed }),
@@ -263,6 +265,8 @@ impl From<crate::Explanation> for Explanation {
             RowState::Absent => "absent",
             RowState::Damaged => "damaged",
         };
+        let refused = explanation.refusals.iter().map(|refusal| whole(refusal));
+        let by_peers = explanation.refused_by_peers.iter().map(by_a_peer);
         Self {
             table: explanation.table,
             key: explanation.key,
@@ -275,7 +279,7 @@ impl From<crate::Explanation> for Explanation {
             last: explanation.last.map(RevisionLine::from),
             quarantined: explanation.quarantined,
             kept: explanation.kept.as_ref().map(KeptLine::from),
-            refused: explanation.refusals.iter().map(|refusal| whole(refusal)).collect(),
+            refused: by_peers.chain(refused).collect(),
             peers: explanation.peers.into_iter().map(PeerLine::from).collect(),
         }
     }
@@ -290,6 +294,10 @@ impl From<crate::Backup> for Backup {
 
 fn line(document: DocumentId, why: String) -> DocumentLine {
     DocumentLine { document: document.to_string(), why }
+}
+
+fn by_a_peer(refusal: &Refusal) -> String {
+    format!("by a peer: {}", whole(refusal))
 }
 
 /// An error and its causes in one line.

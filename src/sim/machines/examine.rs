@@ -3,91 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schema::admission::{Bound, Index};
+use schema::change::ChangeHeader;
+use schema::tip::Tip;
 use schema::{ChangeHash, DocumentId, OpId, ReplicaId};
 
 use super::World;
+use super::broken::Broken;
+use super::known::CHECKPOINT;
 use super::store::Store;
 use super::wire;
-
-/// Which promise does not hold, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Broken {
-    /// Two honest members know of different ops.
-    #[error("peer {peer} and the founder have different ledgers")]
-    Ledger {
-        /// Who differs from the founder.
-        peer: usize,
-    },
-    /// D1: two honest members hold a document that no undecided fork touches, and hold it differently.
-    #[error("D1: peer {peer} and the founder hold document {key} differently")]
-    Differ {
-        /// Who differs from the founder.
-        peer: usize,
-        /// The document.
-        key: String,
-    },
-    /// D1: what a peer holds is not what it accepts of it now.
-    #[error("D1: peer {peer} holds of document {key} what it would not accept now")]
-    Stale {
-        /// Who.
-        peer: usize,
-        /// The document.
-        key: String,
-    },
-    /// D2: a change that was made after its author's removal, or lies beyond what the removal left.
-    #[error("D2: peer {peer} holds change {change}, which op {revocation} cuts")]
-    BeyondCut {
-        /// Who.
-        peer: usize,
-        /// The change.
-        change: ChangeHash,
-        /// What cuts it.
-        revocation: OpId,
-    },
-    /// C8: a change by somebody who could not write.
-    #[error("C8: peer {peer} holds change {change}, whose author may not write")]
-    NotAllowed {
-        /// Who.
-        peer: usize,
-        /// The change.
-        change: ChangeHash,
-    },
-    /// D3: what an honest member wrote, upon what stands, is gone.
-    #[error("D3: change {change} of honest peer {peer} is lost")]
-    Lost {
-        /// Whose.
-        peer: usize,
-        /// The change.
-        change: ChangeHash,
-    },
-    /// D5: a dependency is missing, or a chain has a gap or a fork.
-    #[error("D5: peer {peer} holds change {change} of document {key} in no order")]
-    Order {
-        /// Who.
-        peer: usize,
-        /// The document.
-        key: String,
-        /// The change.
-        change: ChangeHash,
-    },
-    /// D6: the end of a chain that no tip covers.
-    #[error("D6: peer {peer} cannot prove the end of a chain of document {key}")]
-    Unproven {
-        /// Who.
-        peer: usize,
-        /// The document.
-        key: String,
-    },
-    /// D9: something is kept that was never accepted.
-    #[error("D9: peer {peer} keeps change {change}, which it never accepted")]
-    Hoarded {
-        /// Who.
-        peer: usize,
-        /// The change.
-        change: ChangeHash,
-    },
-}
 
 impl World {
     /// Looks for a promise that does not hold, when all links are up and nothing is under way.
@@ -95,6 +19,9 @@ impl World {
     /// # Errors
     /// The first one.
     pub fn examine(&self) -> Result<(), Broken> {
+        if let Some(broken) = self.peers.iter().find_map(|peer| peer.store.broken.clone()) {
+            return Err(broken);
+        }
         let members = self.members();
         let founder = &self.peers[0];
         let undecided = self.undecided();
@@ -118,8 +45,7 @@ impl World {
 
     /// Documents with a fork that nothing has decided yet (AUTHORITY 3.7.4), on which members may differ: a chain has
     /// two changes at one place, and its author may write that far. A counting cut decides when it ends below that
-    /// place, or when it names a change that a member holds and no other cut names one of another branch: what nobody
-    /// accepts goes nowhere, so that who never saw the one branch cannot tell that the two cuts contradict each other.
+    /// place, or when it is the lowest and a member holds the change that it names.
     fn undecided(&self) -> BTreeSet<DocumentId> {
         let mut places: BTreeMap<(ReplicaId, u64), usize> = BTreeMap::new();
         for made in self.made.values() {
@@ -137,48 +63,30 @@ impl World {
                 return false;
             }
             let (Ok(bounds), _) = store.bounds(&made.author, made.document) else { return false };
-            let ends: Vec<_> =
-                bounds.iter().map(|bound| bound.end.filter(|(last, _)| *last >= seq)).collect();
-            if ends.contains(&None) {
-                return false;
-            }
-            let named: Vec<ChangeHash> = ends.iter().flatten().map(|(_, change)| *change).collect();
-            let is_one_branch = named.iter().all(|one| {
-                named.iter().all(|other| self.is_below(*one, *other) || self.is_below(*other, *one))
-            });
-            !(is_one_branch && named.iter().any(|change| is_held(&made.document, change)))
+            let Some(lowest) = bounds.iter().map(|bound| bound.end).min() else { return true };
+            lowest.is_some_and(|(last, change)| last >= seq && !is_held(&made.document, &change))
         };
         self.made.values().filter(is_undecided).map(|made| made.document).collect()
-    }
-
-    /// Whether a change is another one or below it in its chain.
-    fn is_below(&self, change: ChangeHash, above: ChangeHash) -> bool {
-        let mut next = Some(above);
-        while let Some(at) = next {
-            if at == change {
-                return true;
-            }
-            let of_chain = |dep: &&ChangeHash| {
-                let (above, below) = (self.made.get(&at), self.made.get(*dep));
-                above.zip(below).is_some_and(|(above, below)| {
-                    (below.header.replica, below.header.seq + 1) == (above.header.replica, above.header.seq)
-                })
-            };
-            next = self.made.get(&at).and_then(|made| made.header.deps.iter().find(of_chain)).copied();
-        }
-        false
     }
 
     fn examine_store(&self, peer: usize) -> Result<(), Broken> {
         let store = &self.peers[peer].store;
         for (document, held) in &store.documents {
             let key = || held.key.clone();
+            if !self
+                .made
+                .values()
+                .any(|made| made.document == *document && store.ever.contains(&made.header.hash))
+            {
+                return Err(Broken::Clutter { peer, key: key() });
+            }
             let mut index = Index::new();
             for header in &held.accepted.headers {
                 let change = header.hash;
+                let max_ops: Option<Vec<u64>> = header.deps.iter().map(|dep| index.max_op(dep)).collect();
                 let follows = header.seq == index.length(&header.replica) + 1
                     && index.newest(&header.replica).is_none_or(|newest| header.deps.contains(&newest))
-                    && header.deps.iter().all(|dep| index.contains(dep));
+                    && max_ops.is_some_and(|max| header.start_op == 1 + max.into_iter().max().unwrap_or(0));
                 if !follows {
                     return Err(Broken::Order { peer, key: key(), change });
                 }
@@ -187,7 +95,7 @@ impl World {
             }
             for (replica, seq, change) in index.replicas() {
                 let tips = held.accepted.tips.get(&replica).and_then(|tips| tips.get(&seq));
-                let is_proof = |tip: &schema::tip::Tip| {
+                let is_proof = |tip: &Tip| {
                     tip.change == change
                         && wire::verify(store.group, *document, tip).is_ok_and(|tip| tip.replica() == replica)
                 };
@@ -199,8 +107,18 @@ impl World {
             if store.judge(*document, &mut known, true).accepted.len() != held.accepted.headers.len() {
                 return Err(Broken::Stale { peer, key: key() });
             }
-            if let Some(kept) = held.kept.headers.iter().find(|header| !store.ever.contains(&header.hash)) {
+            let is_hoarded = |header: &&ChangeHeader| {
+                !store.ever.contains(&header.hash) || held.index.contains(&header.hash)
+            };
+            if let Some(kept) = held.kept.headers.iter().find(is_hoarded) {
                 return Err(Broken::Hoarded { peer, change: kept.hash });
+            }
+            let most = |replica: &ReplicaId| index.length(replica) / CHECKPOINT + 1;
+            let is_clutter = |(replica, tips): (&ReplicaId, &BTreeMap<u64, Vec<Tip>>)| {
+                tips.values().flatten().count() as u64 > most(replica)
+            };
+            if held.accepted.tips.iter().any(is_clutter) {
+                return Err(Broken::Clutter { peer, key: key() });
             }
         }
         Ok(())
@@ -208,7 +126,8 @@ impl World {
 
     /// C8 and D2 of one change, from what the world knows of it and no peer does.
     fn examine_change(&self, peer: usize, change: ChangeHash) -> Result<(), Broken> {
-        let (roster, made) = (&self.peers[peer].store.roster, &self.made[&change]);
+        let roster = &self.peers[peer].store.roster;
+        let Some(made) = self.made.get(&change) else { return Err(Broken::Forged { peer, change }) };
         let (device, grant) = (made.author.device, made.author.grant);
         let Ok(user) = roster.accepts(device, grant) else {
             return Err(Broken::NotAllowed { peer, change });

@@ -13,7 +13,7 @@ use super::store::Held;
 use super::wire::{self, Parcel, TABLE};
 
 /// Kinds of [`World::slip`].
-const KINDS: u64 = 8;
+const KINDS: u64 = 9;
 /// Changes of a flood.
 const FLOOD: u64 = 20;
 
@@ -32,15 +32,21 @@ impl World {
         if documents.is_empty() || !self.is_cabled(peer, to) || !self.peers[to].member.admits(person) {
             return;
         }
-        let document = documents[self.pick(documents.len())];
-        let into = documents[self.pick(documents.len())];
-        let kind = self.below(KINDS);
+        let (from, into) = (documents[self.pick(documents.len())], documents[self.pick(documents.len())]);
+        let (kind, number) = (self.below(KINDS), self.below(u64::MAX));
+        let key_of = |document: DocumentId| self.peers[peer].store.documents[&document].key.clone();
+        let key = match kind {
+            3 => key_of(into),
+            8 => format!("nobody's row {number}"),
+            _ => key_of(from),
+        };
+        let document = self.peers[peer].store.document(&key);
         let author = self.malicious_author(peer);
         let made = match kind {
             0 | 1 => self.fork(peer, document, author, kind == 1),
             2 => self.backdate(peer, document, author),
-            3 | 4 => self.replay(peer, document, kind == 4),
-            5 => self.flood(document, author),
+            3 | 4 => self.replay(peer, from, kind == 4),
+            5 | 8 => self.flood(document, author),
             6 => {
                 let grants: Vec<OpId> = self.peers[peer].member.ledger.ids().collect();
                 let grant = grants[self.pick(grants.len())];
@@ -48,7 +54,6 @@ impl World {
             }
             _ => self.crooked(peer, document, author),
         };
-        let document = if kind == 3 { into } else { document };
         for header in &made.headers {
             let store = &self.peers[peer].store;
             let is_own = |tip: &&Tip| {
@@ -61,10 +66,10 @@ impl World {
         }
         let mut authors = Vec::new();
         let tips = made.tips.iter().map(|tip| wire::unit_tip(tip, &mut authors)).collect();
-        let key = self.peers[peer].store.documents[&document].key.clone();
         let message = wire::message(&made.headers);
+        let state = self.peers[peer].store.state;
         let unit = Unit { document, table: TABLE.to_owned(), key, tips, message };
-        self.post(peer, to, Parcel::Slipped(Units { number: 0, authors, units: vec![unit] }));
+        self.post(peer, to, Parcel::Slipped(Units { number: 0, state, authors, units: vec![unit] }));
     }
 
     /// The malicious device, under some grant that its user ever had.
@@ -150,17 +155,15 @@ impl World {
     fn crooked(&mut self, peer: usize, document: DocumentId, author: Author) -> Made {
         let author = Author { incarnation: 200 + self.below(1_000), ..author };
         let which = self.below(3);
-        let store = &self.peers[peer].store;
-        let (held, replica) = (&store.documents[&document], store.replica(document, author));
-        let (deps, start_op) = held.as_it_was(held.accepted.headers.len());
-        let (seq, start_op) = if which == 0 { (2, start_op) } else { (1, start_op + which - 1) };
-        let first = wire::header(&(replica.0, seq, start_op, deps.clone(), 1));
+        let replica = self.peers[peer].store.replica(document, author);
+        // It stands on nothing: so nothing else is wrong with it.
+        let (seq, start_op) = if which == 0 { (2, 1) } else { (1, which) };
+        let first = wire::header(&(replica.0, seq, start_op, Vec::new(), 1));
         // The previous change is not named where the first one is straight.
-        let deps = if which == 1 { deps } else { vec![first.hash.0] };
+        let deps = if which == 1 { Vec::new() } else { vec![first.hash.0] };
         let second = wire::header(&(replica.0, seq + 1, first.max_op() + u64::from(which != 1), deps, 2));
-        let mut made = Made { headers: vec![first, second], tips: Vec::new() };
-        made.vouch(document, author);
-        made
+        let tips = [&first, &second].map(|change| wire::sign(author, document, change.seq, change.hash));
+        Made { headers: vec![first, second], tips: tips.to_vec() }
     }
 }
 

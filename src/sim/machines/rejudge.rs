@@ -10,8 +10,10 @@ use schema::session::Wanted;
 use schema::tip::{Author, Tip};
 use schema::{ChangeHash, DeviceId, DocumentId, OpId};
 
+use super::known::Known;
+use super::mutant::Mutant;
 use super::people::Pages;
-use super::store::{Held, Known, Outcome, Store};
+use super::store::{Held, Outcome, Store};
 use super::wire;
 
 impl Store {
@@ -20,7 +22,7 @@ impl Store {
         self.state = roster.state_digest();
         (self.roster, self.pages) = (roster, pages);
         let mut outcome = Outcome::default();
-        if self.lenient {
+        if self.lenient || self.is(Mutant::KeepsFallen) {
             return outcome;
         }
         let roster = &self.roster;
@@ -82,16 +84,19 @@ impl Store {
         let hash = |place: usize| known.headers[place].hash;
         let first = verdict.refused.iter().find(|(place, _)| came.contains(&hash(*place)));
         let answer = first.map_or(Ok(()), |(_, refusal)| Err(refusal.clone()));
-        let accepted: BTreeSet<ChangeHash> = verdict.accepted.iter().map(|place| hash(*place)).collect();
+        let accepted = verdict.accepted.iter().copied().chain(self.waived(&verdict));
+        let accepted: BTreeSet<ChangeHash> = accepted.map(hash).collect();
         if accepted == had {
             return answer;
         }
 
         let key = self.documents[&document].key.clone();
-        let old = self.documents.insert(document, Held { key, ..Held::default() }).expect("it is here");
-        self.take(document, &known, &verdict);
+        let old = self.documents.remove(&document).expect("it is here");
+        self.take(document, &key, &known, &verdict);
+        let kept = known.without(&self.let_go(accepted), &ours);
+        let drops = self.is(Mutant::DropsKept);
         let held = self.documents.get_mut(&document).expect("just taken");
-        held.kept = known.without(&accepted, &ours);
+        held.kept = if drops { Known::default() } else { kept };
         let is_ours_cut = old.ends().any(|(mark, author)| {
             (author.device, author.incarnation) == (self.device, self.incarnation)
                 && held.index.length(&mark.replica) < mark.seq
@@ -134,28 +139,5 @@ impl Held {
             let tip = self.accepted.tips[&replica].values().flatten().next().expect("a chain has a tip");
             (Mark { replica, seq, change }, tip.author)
         })
-    }
-}
-
-impl Known {
-    /// Adds others; the hashes of those that are new.
-    pub(super) fn add(&mut self, others: Known) -> Vec<ChangeHash> {
-        let have: BTreeSet<ChangeHash> = self.headers.iter().map(|header| header.hash).collect();
-        for (replica, tips) in others.tips {
-            tips.into_values().flatten().for_each(|tip| self.put_tip(replica, tip));
-        }
-        let new = others.headers.into_iter().filter(|header| !have.contains(&header.hash));
-        let new: Vec<_> = new.collect();
-        let hashes = new.iter().map(|header| header.hash).collect();
-        self.headers.extend(new);
-        hashes
-    }
-
-    /// Of what was here, what is not accepted.
-    fn without(self, accepted: &BTreeSet<ChangeHash>, ours: &BTreeSet<ChangeHash>) -> Self {
-        let Self { mut headers, mut tips } = self;
-        headers.retain(|header| ours.contains(&header.hash) && !accepted.contains(&header.hash));
-        tips.retain(|replica, _| headers.iter().any(|header| header.replica == *replica));
-        Self { headers, tips }
     }
 }

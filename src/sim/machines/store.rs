@@ -12,14 +12,16 @@ use schema::session::frame::{Unit, Units};
 use schema::tip::{Author, Tip, VerifiedTip};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};
 
+use super::broken::Broken;
+use super::known::Known;
+use super::mutant::Mutant;
 use super::people::{self, Member, Pages};
 use super::wire::{self, TABLE};
 
-/// A tip whose place is a multiple of this stays beside the newest; a node's checkpoints are 256 apart.
-const CHECKPOINT: u64 = 4;
-
 /// The headers of every document, and what vouches for them.
 pub(super) struct Store {
+    /// Which peer it is of.
+    pub(super) peer: usize,
     pub(super) group: GroupId,
     pub(super) user: UserId,
     pub(super) device: DeviceId,
@@ -35,6 +37,10 @@ pub(super) struct Store {
     pub(super) lenient: bool,
     /// Everything that was ever accepted here: nothing else may be kept.
     pub(super) ever: BTreeSet<ChangeHash>,
+    /// How this peer deviates from the rules.
+    pub(super) mutant: Option<Mutant>,
+    /// The first promise that was seen to break on the way.
+    pub(super) broken: Option<Broken>,
 }
 
 /// One document.
@@ -48,13 +54,6 @@ pub(super) struct Held {
     pub(super) kept: Known,
 }
 
-/// Changes of one document, and what vouches for them.
-#[derive(Clone, Default)]
-pub(super) struct Known {
-    pub(super) headers: Vec<ChangeHeader>,
-    pub(super) tips: BTreeMap<ReplicaId, BTreeMap<u64, Vec<Tip>>>,
-}
-
 /// What a step left behind.
 #[derive(Default)]
 pub(super) struct Outcome {
@@ -64,9 +63,10 @@ pub(super) struct Outcome {
 }
 
 impl Store {
-    pub(super) fn new(member: &Member, lenient: bool) -> Self {
+    pub(super) fn new(peer: usize, member: &Member, lenient: bool) -> Self {
         let roster = member.ledger.roster().clone();
         Self {
+            peer,
             group: member.ledger.group(),
             user: people::user(member.person),
             device: people::device(member.person),
@@ -79,6 +79,8 @@ impl Store {
             authors: BTreeMap::new(),
             lenient,
             ever: BTreeSet::new(),
+            mutant: None,
+            broken: None,
         }
     }
 
@@ -96,35 +98,37 @@ impl Store {
         grant.filter(|grant| self.roster.accepts(self.device, *grant).is_ok())
     }
 
-    /// Changes a document, as one who `author` is; what peers would refuse is no write (D4).
-    ///
-    /// # Panics
-    /// When this peer itself refuses what it wrote.
-    pub(super) fn write(&mut self, key: &str, author: Author, content: u64) -> (Wanted, ChangeHash) {
+    /// Changes a document, as one who `author` is; what this peer itself refuses is no write (D4).
+    pub(super) fn write(
+        &mut self,
+        key: &str,
+        author: Author,
+        content: u64,
+    ) -> Option<(Wanted, ChangeHeader)> {
         let document = self.document(key);
         let replica = self.replica(document, author);
-        let held = self.documents.entry(document).or_default();
-        held.key = key.to_owned();
-        // As Automerge does: all heads, and the replica's own newest change even where another has merged it.
-        let mut deps: BTreeSet<_> = held.index.heads().iter().map(|head| head.0).collect();
-        deps.extend(held.index.newest(&replica).map(|own| own.0));
-        let (seq, start_op) = (held.index.length(&replica) + 1, held.index.next_start_op());
-        let header = wire::header(&(replica.0, seq, start_op, deps.into_iter().collect(), content));
-        let hash = header.hash;
+        let header = {
+            let nothing = Index::new();
+            let index = self.documents.get(&document).map_or(&nothing, |held| &held.index);
+            // As Automerge does: all heads, and the replica's own newest change even where another has merged it.
+            let mut deps: BTreeSet<_> = index.heads().iter().map(|head| head.0).collect();
+            deps.extend(index.newest(&replica).map(|own| own.0));
+            let (seq, start_op) = (index.length(&replica) + 1, index.next_start_op());
+            wire::header(&(replica.0, seq, start_op, deps.into_iter().collect(), content))
+        };
 
         let before = self.marks_of(document);
         let mut came = Known::default();
-        came.put_tip(replica, wire::sign(author, document, seq, hash));
-        came.headers.push(header);
+        came.put_tip(replica, wire::sign(author, document, header.seq, header.hash));
+        came.headers.push(header.clone());
         let verdict = self.judge(document, &mut came, false);
-        assert_eq!(
-            verdict.accepted,
-            [0],
-            "D4: who may write is refused by themselves: {:?}",
-            verdict.refused
-        );
-        self.take(document, &came, &verdict);
-        (Wanted { document, have: before }, hash)
+        if let Some((_, refusal)) = verdict.refused.first() {
+            let silenced = Broken::Silenced { peer: self.peer, refusal: Box::new(refusal.clone()) };
+            self.broken.get_or_insert(silenced);
+            return None;
+        }
+        self.take(document, key, &came, &verdict);
+        Some((Wanted { document, have: before }, header))
     }
 
     /// Judges and takes what a peer sent.
@@ -150,8 +154,9 @@ impl Store {
             return Err(Refusal::Misplaced);
         }
         let mut came = Known { headers: wire::read(&unit.message), ..Known::default() };
-        let held = self.documents.entry(document).or_default();
-        held.key = unit.key;
+        let has = |change: &ChangeHash| {
+            self.documents.get(&document).is_some_and(|held| held.index.contains(change))
+        };
         let places: BTreeMap<_, _> = came.headers.iter().map(|h| ((h.replica, h.seq), h.hash)).collect();
         for tip in &unit.tips {
             let author = usize::try_from(tip.author).ok().and_then(|number| authors.get(number));
@@ -159,29 +164,40 @@ impl Store {
             let author = Author { device, grant, incarnation: tip.incarnation };
             let replica = ReplicaId::of(self.group, document, device, grant, tip.incarnation);
             let Some(&change) = places.get(&(replica, tip.seq)) else { continue };
-            if held.index.contains(&change) {
+            if has(&change) {
                 continue;
             }
             let tip = Tip { author, seq: tip.seq, change, signature: tip.signature };
-            came.put_tip(replica, *wire::verify(self.group, document, &tip)?.tip());
+            if !self.is(Mutant::BelievesTips) {
+                wire::verify(self.group, document, &tip)?;
+            }
+            came.put_tip(replica, tip);
         }
 
         let before = self.marks_of(document);
         let verdict = self.judge(document, &mut came, false);
-        let kept = &self.documents[&document].kept;
-        let is_awaited = verdict.accepted.iter().any(|place| kept.may_need(&came.headers[*place]));
-        if is_awaited || !verdict.decided.is_empty() {
+        let is_awaited = self.documents.get(&document).is_some_and(|held| {
+            verdict.accepted.iter().any(|place| held.kept.may_need(&came.headers[*place]))
+        });
+        let is_decided = !verdict.decided.is_empty() && !self.is(Mutant::KeepsBranch);
+        if is_awaited || is_decided {
             return self.rejudge(document, came, outcome);
         }
         let refusal = verdict.refused.first().map(|(_, refusal)| refusal.clone());
-        if !verdict.accepted.is_empty() {
+        if self.is(Mutant::RemembersRefused) {
+            let refused = verdict.refused.iter().map(|(place, _)| came.headers[*place].clone());
+            self.documents.entry(document).or_default().kept.headers.extend(refused);
+        }
+        if !verdict.accepted.is_empty() || self.waived(&verdict).next().is_some() {
             let is_ours = |tip: &VerifiedTip| {
                 let author = tip.tip().author;
                 (author.device, author.incarnation) == (self.device, self.incarnation)
             };
             let is_ours = verdict.tips.iter().any(is_ours);
-            self.take(document, &came, &verdict);
-            outcome.moved.push(Wanted { document, have: before });
+            self.take(document, &unit.key, &came, &verdict);
+            if !verdict.accepted.is_empty() {
+                outcome.moved.push(Wanted { document, have: before });
+            }
             if is_ours {
                 self.renew();
             }
@@ -195,7 +211,7 @@ impl Store {
         let mut accepts = BTreeMap::new();
         for author in authors {
             let (bounds, tips) = self.bounds(&author, document);
-            accepts.insert(author, bounds);
+            accepts.insert(author, self.bounds_seen(bounds));
             for tip in tips {
                 if known.headers.iter().any(|header| header.hash == tip.change)
                     && wire::verify(self.group, document, &tip).is_ok()
@@ -206,10 +222,12 @@ impl Store {
         }
         let tips: Vec<_> = known.all_tips().map(|tip| tip.trust_stored(self.group, document)).collect();
         let accept = |author: &Author| accepts[author].clone();
-        match self.documents.get(&document).filter(|_| !anew) {
-            Some(held) => vet(&held.index, &known.headers, &tips, accept),
-            None => vet_anew(&known.headers, &tips, &BTreeMap::new(), accept),
+        if anew {
+            return vet_anew(&known.headers, &tips, &BTreeMap::new(), accept);
         }
+        let nothing = Index::new();
+        let index = self.documents.get(&document).map_or(&nothing, |held| &held.index);
+        vet(index, &known.headers, &tips, accept)
     }
 
     /// C8: how far what `author` wrote to `document` is accepted; and what the cuts have of the end of that chain.
@@ -230,27 +248,34 @@ impl Store {
         (bounds.map_err(|_| Refusal::NotAllowed { author: *author }), tips)
     }
 
-    /// Takes what was accepted.
-    ///
-    /// # Panics
-    /// When Automerge would wait for something (D7).
-    pub(super) fn take(&mut self, document: DocumentId, known: &Known, verdict: &Verdict) {
-        let held = self.documents.get_mut(&document).expect("it was judged");
+    /// Takes what was accepted. What Automerge would let wait for its dependencies breaks D7.
+    pub(super) fn take(&mut self, document: DocumentId, key: &str, known: &Known, verdict: &Verdict) {
+        let mut held = self.documents.remove(&document).unwrap_or_default();
+        key.clone_into(&mut held.key);
         for tip in &verdict.tips {
             let author = (tip.tip().author.device, tip.tip().author.grant);
             self.authors.entry(author).or_insert_with(|| self.roster.judgement(author.0, author.1));
         }
-        for place in &verdict.accepted {
-            let header = &known.headers[*place];
-            let are_here = header.deps.iter().all(|dep| held.index.contains(dep));
-            assert!(are_here, "D7: a change was accepted before what it depends on");
-            held.index.accept(header);
+        let waived: BTreeSet<usize> = self.waived(verdict).collect();
+        for &place in verdict.accepted.iter().chain(&waived) {
+            let header = &known.headers[place];
+            if !header.deps.iter().all(|dep| held.index.contains(dep)) {
+                self.broken.get_or_insert(Broken::Queued { peer: self.peer, change: header.hash });
+            }
+            if !waived.contains(&place) {
+                held.index.accept(header);
+            } else if held.accepted.headers.contains(header) {
+                continue;
+            }
             self.ever.insert(header.hash);
             held.accepted.headers.push(header.clone());
-            if let Some(tip) = known.tip_over(header) {
+            let keeps_first =
+                self.is(Mutant::KeepsFirstTip) && held.accepted.tips.contains_key(&header.replica);
+            if let Some(tip) = known.tip_over(header).filter(|_| !keeps_first) {
                 held.accepted.keep_tip(header.replica, tip);
             }
         }
+        self.documents.insert(document, held);
         let marks = self.marks_of(document);
         self.digest.set(document, &marks);
     }
@@ -263,36 +288,5 @@ impl Store {
     pub(super) fn marks_of(&self, document: DocumentId) -> Vec<Mark> {
         let Some(held) = self.documents.get(&document) else { return Vec::new() };
         held.index.replicas().map(|(replica, seq, change)| Mark { replica, seq, change }).collect()
-    }
-}
-
-impl Known {
-    pub(super) fn all_tips(&self) -> impl Iterator<Item = &Tip> {
-        self.tips.values().flat_map(BTreeMap::values).flatten()
-    }
-
-    /// Whether a change that was just accepted may bring something of this back, or is part of it.
-    fn may_need(&self, change: &ChangeHeader) -> bool {
-        self.headers.iter().any(|kept| kept.replica == change.replica || kept.deps.contains(&change.hash))
-    }
-
-    /// The tip over a change itself.
-    pub(super) fn tip_over(&self, header: &ChangeHeader) -> Option<Tip> {
-        let of_place = self.tips.get(&header.replica)?.get(&header.seq)?;
-        of_place.iter().find(|tip| tip.change == header.hash).copied()
-    }
-
-    pub(super) fn put_tip(&mut self, replica: ReplicaId, tip: Tip) {
-        let of_place = self.tips.entry(replica).or_default().entry(tip.seq).or_default();
-        if !of_place.contains(&tip) {
-            of_place.push(tip);
-        }
-    }
-
-    /// Keeps the newest tip of a chain and its checkpoints, as a node's records do.
-    fn keep_tip(&mut self, replica: ReplicaId, tip: Tip) {
-        let of_replica = self.tips.entry(replica).or_default();
-        of_replica.retain(|seq, _| seq.is_multiple_of(CHECKPOINT));
-        of_replica.insert(tip.seq, vec![tip]);
     }
 }

@@ -57,7 +57,8 @@ impl Documents for Store {
             }
             let mut tips = Vec::new();
             for replica in headers.iter().map(|header| header.replica).collect::<BTreeSet<_>>() {
-                let of_replica = held.accepted.tips[&replica].values().flatten();
+                let of_replica =
+                    held.accepted.tips.get(&replica).into_iter().flat_map(BTreeMap::values).flatten();
                 tips.extend(of_replica.map(|tip| wire::unit_tip(tip, &mut supply.authors)));
             }
             let message = wire::message(headers);

@@ -51,8 +51,9 @@ pub(super) type WireChange = ([u8; 32], u64, u64, Vec<[u8; 32]>, u64);
 /// The header that a wire change stands for; what was written stands in its time.
 pub(super) fn header(wire: &WireChange) -> ChangeHeader {
     let (replica, seq, start_op, deps, content) = wire;
+    let numbers = [*seq, *start_op, *content].map(u64::to_be_bytes);
     ChangeHeader {
-        hash: ChangeHash(hash("world-change", &[&codec::encode(wire)])),
+        hash: ChangeHash(hash("world-change", &[replica, numbers.as_flattened(), deps.as_flattened()])),
         replica: ReplicaId(*replica),
         seq: *seq,
         start_op: *start_op,

@@ -170,6 +170,11 @@ impl Documents {
         self.look_who_is_judged_otherwise();
     }
 
+    /// By which documents are judged, as far as they are not yet to be judged anew.
+    pub(crate) fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
     pub(crate) fn root(&mut self) -> [u8; 32] {
         self.digest.root()
     }

@@ -9,6 +9,7 @@ use schema::ledger::Roster;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
 use tokio::sync::{broadcast, watch};
 
+use super::cut::Settled;
 use super::documents::{CommitError, Kept, Rejudged, Revision, RowEvent, RowWrite, Snapshot};
 use super::turns::{Turn, Turns};
 use super::{Arguments, Group, Message};
@@ -100,9 +101,10 @@ pub struct GroupStatus {
     pub root: [u8; 32],
     /// Documents that are damaged on disk, and how.
     pub quarantined: Vec<(DocumentId, String)>,
-    /// The last refusals, ours and our peers', oldest first; also of what had been accepted, until its author was removed
-    /// or lowered.
+    /// The last refusals of ours, oldest first; also of what had been accepted, until its author was removed or lowered.
     pub refusals: Vec<(DocumentId, Refusal)>,
+    /// What peers refused lately of what we sent, and why, as they say; oldest first.
+    pub refused_by_peers: Vec<(DocumentId, Refusal)>,
     /// Documents are being judged anew, since the membership changed: how far that is.
     pub rejudging: Option<Rejudged>,
     /// Changes that were accepted once and are kept for a while.
@@ -173,6 +175,11 @@ impl GroupHandle {
     /// [`CallError`] when nobody answers.
     pub async fn status(&self) -> Result<GroupStatus, CallError> {
         self.slot.ask(Message::Status).await
+    }
+
+    /// By which membership everything here is judged and stored, or how far judging it anew is.
+    pub(crate) async fn settled(&self) -> Result<Result<Settled, Rejudged>, CallError> {
+        self.slot.ask(Message::Settled).await
     }
 
     /// Waits until nobody else on this device is reading a row in order to write it; hold the turn meanwhile.

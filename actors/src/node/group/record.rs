@@ -4,20 +4,31 @@
 //! [`INLINE_BYTES_MAX`]; what no longer fits is moved into an immutable chunk beside it. Changes stand in the order in
 //! which they were accepted, which is a causal one. A head is always the newest change of its replica, so heads cost
 //! one bit a replica.
+//!
+//! What is accepted together is a step: behind it every chain ends in a tip. Before the steps since the last shared
+//! checkpoint would become more than [`CHECKPOINT_BYTES`], the newest tip of every chain is kept for good. So between two
+//! places where all chains end in kept tips lies no more than that or one step, and a document is sent from place to
+//! place in [units](Stretch) that are not larger than those which came.
 
-use std::collections::BTreeMap;
+mod authors;
+mod stretch;
+
+use std::collections::BTreeSet;
 
 use bincode::{Decode, Encode};
 use schema::digest::Mark;
 use schema::key::Signature;
 use schema::tip::Tip;
-use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId};
+use schema::{ChangeHash, DocumentId, GroupId, ReplicaId, limits};
+
+pub(crate) use self::authors::{AuthorRecord, Authors};
+pub(crate) use self::stretch::Stretch;
 
 /// Changes that lie in the record itself, bytes: what every commit rewrites.
 pub(crate) const INLINE_BYTES_MAX: usize = 1 << 10;
 /// Every tip whose sequence number is a multiple of this is kept, so that long chains can be sent in parts.
 const CHECKPOINT_SEQ: u64 = 256;
-/// A tip that closes this many bytes of its chain is kept too.
+/// A tip that closes this many bytes of its chain is kept too; and the newest of all chains together, about this often.
 const CHECKPOINT_BYTES: u64 = 1 << 20;
 /// So many tips before the newest are kept: a cut, or what falls with another's, mostly ends a chain not far back.
 const RECENT_TIPS: usize = 16;
@@ -33,6 +44,8 @@ pub(crate) struct DocumentRecord {
     pub(crate) inline: Vec<u8>,
     /// Which changes they are: the newest of each replica.
     inline_tops: Vec<Top>,
+    /// What the changes behind the last shared checkpoint are charged with.
+    open_bytes: u64,
 }
 
 /// One chain of changes.
@@ -75,13 +88,14 @@ pub(crate) struct ChunkRecord {
 /// The newest change of one replica (by position in the record) within a run.
 type Top = (u32, u64);
 
-/// A change that was just accepted.
+/// A change that was just accepted, and what vouches for it itself.
 pub(crate) struct Appended<'a> {
     pub(crate) author: u32,
     pub(crate) incarnation: u64,
     pub(crate) seq: u64,
     pub(crate) change: ChangeHash,
     pub(crate) bytes: &'a [u8],
+    pub(crate) tip: Option<TipRecord>,
 }
 
 /// A chunk to be written beside the record.
@@ -99,11 +113,44 @@ impl DocumentRecord {
             chunks: Vec::new(),
             inline: Vec::new(),
             inline_tops: Vec::new(),
+            open_bytes: 0,
+        }
+    }
+
+    /// Adds changes that were accepted together, in their order; runs that grew too long for the record are returned.
+    pub(crate) fn extend(&mut self, changes: &[Appended<'_>]) -> Vec<Spilled> {
+        let (mut spilled, mut open, mut begin) = (Vec::new(), BTreeSet::new(), 0);
+        for (at, change) in changes.iter().enumerate() {
+            let chain = (change.author, change.incarnation);
+            let _ = if change.tip.is_some() { open.remove(&chain) } else { open.insert(chain) };
+            if open.is_empty() || at + 1 == changes.len() {
+                self.step(&changes[begin..=at], &mut spilled);
+                begin = at + 1;
+            }
+        }
+        spilled
+    }
+
+    /// Adds changes behind which every chain ends in a tip, as before them.
+    fn step(&mut self, changes: &[Appended<'_>], spilled: &mut Vec<Spilled>) {
+        let charge: usize = changes.iter().map(|change| limits::charge(change.bytes.len())).sum();
+        if self.open_bytes + charge as u64 > CHECKPOINT_BYTES {
+            self.open_bytes = 0;
+            for tip in self.replicas.iter_mut().filter_map(|replica| replica.tips.last_mut()) {
+                tip.checkpoint = true;
+            }
+        }
+        self.open_bytes += charge as u64;
+        for change in changes {
+            spilled.extend(self.append(change));
+            if let Some(tip) = change.tip {
+                self.keep_tip(change.author, change.incarnation, tip);
+            }
         }
     }
 
     /// Adds an accepted change; a run that grew too long for the record is returned.
-    pub(crate) fn append(&mut self, change: &Appended<'_>) -> Option<Spilled> {
+    fn append(&mut self, change: &Appended<'_>) -> Option<Spilled> {
         let position = self.position(change.author, change.incarnation).unwrap_or_else(|| {
             self.replicas.push(ReplicaRecord {
                 author: change.author,
@@ -143,7 +190,7 @@ impl DocumentRecord {
     }
 
     /// Keeps a tip of a replica's newest change, or of one on the way there.
-    pub(crate) fn keep_tip(&mut self, author: u32, incarnation: u64, tip: TipRecord) {
+    fn keep_tip(&mut self, author: u32, incarnation: u64, tip: TipRecord) {
         let Some(position) = self.position(author, incarnation) else { return };
         let replica = &mut self.replicas[position];
         if replica.tips.last().is_some_and(|last| last.seq >= tip.seq) {
@@ -221,94 +268,31 @@ impl DocumentRecord {
     }
 }
 
-/// Devices and the grants under which they write, numbered for the records of one group.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Authors {
-    list: Vec<(DeviceId, OpId)>,
-    /// Under which judgement what each wrote was last judged ([`Roster::judgement`](schema::ledger::Roster::judgement)).
-    judged: Vec<[u8; 32]>,
-    numbers: BTreeMap<(DeviceId, OpId), u32>,
-    /// Nobody is judged: see [`lenient`](Self::lenient).
-    lenient: bool,
-}
-
-impl Authors {
-    /// Of whom none counts as judged, so that whoever opens them in earnest judges all of them.
-    pub(crate) fn lenient(lenient: bool) -> Self {
-        Self { lenient, ..Self::default() }
-    }
-
-    /// Author and judgement, as they are stored.
-    pub(crate) fn record(&self, number: u32) -> Option<AuthorRecord> {
-        let (device, grant) = self.get(number)?;
-        Some((device.0, grant.0, *self.judged.get(usize::try_from(number).ok()?)?))
-    }
-
-    pub(crate) fn get(&self, number: u32) -> Option<(DeviceId, OpId)> {
-        self.list.get(usize::try_from(number).ok()?).copied()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    /// Number, author and judgement of each.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, (DeviceId, OpId), [u8; 32])> {
-        (0..).zip(&self.list).zip(&self.judged).map(|((number, author), judged)| (number, *author, *judged))
-    }
-
-    pub(crate) fn set_judged(&mut self, number: u32, judgement: [u8; 32]) {
-        if let Some(judged) = usize::try_from(number).ok().and_then(|number| self.judged.get_mut(number)) {
-            *judged = judgement;
-        }
-    }
-
-    /// Takes back the numbers from `len` on: they were not stored.
-    pub(crate) fn truncate(&mut self, len: usize) {
-        self.judged.truncate(len);
-        for author in self.list.drain(len.min(self.list.len())..) {
-            self.numbers.remove(&author);
-        }
-    }
-
-    /// The number of an author who has one.
-    pub(crate) fn number(&self, author: (DeviceId, OpId)) -> Option<u32> {
-        self.numbers.get(&author).copied()
-    }
-
-    /// Numbers an author.
-    pub(crate) fn push(&mut self, author: (DeviceId, OpId), judgement: [u8; 32]) -> u32 {
-        let number = u32::try_from(self.list.len()).expect("fewer authors than 2³²");
-        self.list.push(author);
-        self.judged.push(if self.lenient { [0; 32] } else { judgement });
-        self.numbers.insert(author, number);
-        number
-    }
-}
-
-/// A stored author.
-pub(crate) type AuthorRecord = ([u8; 32], [u8; 32], [u8; 32]);
-
 #[cfg(test)]
 mod tests {
     use schema::tip::Author;
+    use schema::{DeviceId, OpId};
 
     use super::*;
 
-    fn append(record: &mut DocumentRecord, incarnation: u64, seq: u64, bytes: usize) -> Option<Spilled> {
+    fn append(record: &mut DocumentRecord, incarnation: u64, seq: u64, bytes: usize) -> Vec<Spilled> {
         let change = ChangeHash([u8::try_from(seq % 251).unwrap(); 32]);
-        let spilled =
-            record.append(&Appended { author: 0, incarnation, seq, change, bytes: &vec![7; bytes] });
         let author = Author { device: DeviceId([1; 32]), grant: OpId([2; 32]), incarnation };
-        let tip = Tip { author, seq, change, signature: Signature([0; 64]) };
-        record.keep_tip(0, incarnation, TipRecord::of(&tip));
-        spilled
+        let tip = TipRecord::of(&Tip { author, seq, change, signature: Signature([0; 64]) });
+        record.extend(&[Appended {
+            author: 0,
+            incarnation,
+            seq,
+            change,
+            bytes: &vec![7; bytes],
+            tip: Some(tip),
+        }])
     }
 
     #[test]
     fn a_commit_rewrites_a_bounded_record() {
         let mut record = DocumentRecord::new("tasks".into(), "a".into());
-        let spilled = (1..=1_000).filter_map(|seq| append(&mut record, 1, seq, 100)).count();
+        let spilled = (1..=1_000).flat_map(|seq| append(&mut record, 1, seq, 100)).count();
         assert!(record.inline.len() <= INLINE_BYTES_MAX);
         assert_eq!(spilled, record.chunks.len());
         assert_eq!(spilled, 99);

@@ -9,7 +9,7 @@ use schema::ledger::Roster;
 use schema::session::frame::SessionFrame;
 use schema::session::{Effect, Input, Session, StepError};
 
-use super::{Message, Peer, PeerStatus, State};
+use super::{Message, Peer, PeerStatus, State, push_recent};
 use crate::node::connection_manager::LinkId;
 use crate::node::gate::{Assembly, Channel, Part};
 
@@ -110,7 +110,7 @@ impl State {
                 Effect::Send(frame) => self.send(link, &frame),
                 Effect::Apply(units) => self.apply(myself, link, units)?,
                 Effect::Synced => {}
-                Effect::Refused(refused) => self.remember(&refused),
+                Effect::Refused(refused) => push_recent(&mut self.refused_by_peers, &refused),
             }
         }
         Ok(())
@@ -187,14 +187,9 @@ impl State {
         Ok(())
     }
 
-    /// A peer sent what is refused. Where it judges by the same membership it had refused that itself: who does so again
-    /// and again is let go.
+    /// A peer sent what nobody honest sends: who does so again and again is let go.
     pub(super) fn fault(&mut self, link: LinkId) {
-        let state = schema::session::Documents::state(&mut self.documents);
         let Some(peer) = self.sessions.get(&link) else { return };
-        if !peer.session.judges_by(&state) || self.documents.is_rejudging() {
-            return;
-        }
         let device = peer.channel.link.peer().device;
         if self.scores.fault(device, self.arguments.clock.instant()) {
             tracing::warn!(device = %device.short(), "peer keeps sending what it must refuse itself");

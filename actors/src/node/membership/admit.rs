@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ractor::ActorProcessingErr;
 use schema::device::DeviceRecord;
 use schema::id::hash;
-use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Refusal, Role};
+use schema::ledger::{Admitted, Body, By, Ledger, MERGE, ManifestRef, Op, Refusal, Role};
 use schema::limits::MEMBERS_MAX;
 use schema::session::ledger::Held;
 use schema::signed::{Envelope, Record, Signed};
@@ -70,22 +70,37 @@ impl State {
         let author = self.user();
         // A device that was stolen does not shut the others out.
         let is_own_device = matches!(body, Body::RevokeDevice { user, .. } if user == author);
-        let (by, key) = match is_own_device {
-            true => (By::User, &self.arguments.user),
-            false => (self.by(), &self.arguments.device.signing),
+        let by = if is_own_device { By::User } else { self.by() };
+        let op = loop {
+            let entry = self.entries.get(&group).filter(|entry| entry.wanted);
+            let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
+            check_room(entry.ledger.roster(), &body, MEMBERS_MAX)?;
+            match entry.draft(rejected, (author, by.clone()), body.clone(), cut) {
+                // Any member may have said that much; then some are joined first (AUTHORITY 3.0).
+                Err(ChangeError::Refused(Refusal::TooManyHeads { .. })) => {
+                    let body = Body::SetMeta { key: MERGE.into(), value: Vec::new() };
+                    let merge = entry.ledger.draft_without(rejected, author, self.by(), body)?;
+                    self.sign(group, merge).await?;
+                }
+                drafted => break drafted?,
+            }
         };
-        let entry = self.entries.get(&group).filter(|entry| entry.wanted);
-        let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
-        check_room(entry.ledger.roster(), &body, MEMBERS_MAX)?;
-        let op = Signed::sign(entry.draft(rejected, (author, by), body, cut)?, key);
-        let id = OpId(op.id());
+        let id = self.sign(group, op).await?;
+        self.meet();
+        Ok(id)
+    }
+
+    /// Signs an op of this user, and takes it in.
+    async fn sign(&mut self, group: GroupId, op: Op) -> Result<OpId, ChangeError> {
+        let key = match op.by {
+            By::User => &self.arguments.user,
+            By::Device(_) => &self.arguments.device.signing,
+        };
+        let op = Signed::sign(op, key);
         let gained = Gained { ops: vec![op.envelope().clone()], ..Gained::default() };
         match self.admit(group, gained, None).await? {
             Verdict { refused: Some(refusal), .. } => Err(refusal.into()),
-            _ => {
-                self.meet();
-                Ok(id)
-            }
+            _ => Ok(OpId(op.id())),
         }
     }
 
@@ -188,6 +203,8 @@ impl State {
             self.publish(group);
             self.links.push(group, &gained, source);
             self.links.push(group, &introduction, None);
+            // Whoever has just left the group announces it anew to those who are in it: so they hear of it, and fetch up to
+            // where what was written stays.
             self.links.consider(group, &self.entries);
             if has_come_in {
                 self.links.restart(group, &self.entries);

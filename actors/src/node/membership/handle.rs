@@ -5,22 +5,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::frame::{DeclineReason, Hello, Join};
-use schema::ledger::{Invalid, ManifestRef, Refusal, Role, Roster};
+use schema::ledger::{Refusal, Role, Roster};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::Envelope;
 use schema::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 
+use super::advice::advice;
+use super::cut::MadeCut;
 use super::devices::Device;
 use super::offers::Offers;
 use super::people::{Invitation, MemberOp, People, Saying, is_alone_in_charge};
+use super::silence::Silent;
 use super::tickets::{Opened, Terms};
 use super::{Arguments, Membership, Message};
 use crate::admission::Permit;
 use crate::call::{CallError, Slot};
+use crate::clock::Clock;
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::group::Groups;
+use crate::node::group::cut::DamagedDocument;
 use crate::node::store::{StoreError, StoreHandle};
 
 /// Rosters that may be replaced before whoever follows one has fallen behind.
@@ -85,6 +90,25 @@ pub enum ChangeError {
         user: UserId,
         /// One device of theirs; `None`: all of them.
         device: Option<DeviceId>,
+    },
+    /// Try again once there is less to do: what is here was judged anew all the time while it was gone through.
+    #[error(
+        "group {0} is still being judged by who is a member now, or keeps changing; try again in a moment"
+    )]
+    Unsettled(GroupId),
+    /// Wait until they are back, or say it anyway.
+    #[error(
+        "{count} documents that user {user} wrote to are damaged here, and what they wrote to them would be lost to \
+         everybody: {}; they come back from the next peer that has them: meet one first, or do it anyway",
+        listed(.documents, *.count)
+    )]
+    Damaged {
+        /// Who wrote.
+        user: UserId,
+        /// Which, or the first of them.
+        documents: Vec<DamagedDocument>,
+        /// How many.
+        count: u64,
     },
     /// Leave out fewer ops, or none.
     #[error("as of then user {0} had written nothing, and all that they wrote since would be lost")]
@@ -155,47 +179,22 @@ pub enum ChangeError {
     Call(#[from] CallError),
 }
 
-/// What whoever was refused can do about it.
-fn advice(refusal: &Refusal) -> String {
-    let Refusal::Invalid { why, .. } = refusal else {
-        return match refusal {
-            Refusal::NoEffect { .. } => {
-                "somebody stronger has said otherwise: look at the group's log, or ask them".to_owned()
-            }
-            _ => "what this builds on is not all here: try again once others are connected".to_owned(),
-        };
-    };
-    match why {
-        Invalid::Rank { rank, needed } => {
-            format!("this user is {rank:?} in the group, and that takes {needed:?}: ask a member who is")
-        }
-        Invalid::AboveAuthor { rank, target } => {
-            format!(
-                "this user is {rank:?} in the group, and the role is {target:?}: ask a member who is no less"
-            )
-        }
-        Invalid::NotSenior => "only a more senior founder acts on a founder: ask one".to_owned(),
-        Invalid::SelfRaise => {
-            "nobody raises themselves: ask another member who may, or choose a lower role".to_owned()
-        }
-        Invalid::Unchanged { role } => format!("the role is {role:?} already: there is nothing to change"),
-        Invalid::DeviceRevoked => {
-            "this device was taken back, and says nothing any more: use another one".to_owned()
-        }
-        Invalid::InviteRole { max, .. } => {
-            format!("a ticket grants {max:?} at most: let them in with less, and set their role then")
-        }
-        Invalid::InviteSpent { .. } => "the invitation is not open any more: make another".to_owned(),
-        _ => "the rules of the group forbid it: see the cause".to_owned(),
-    }
+/// Damaged documents for people.
+fn listed(documents: &[DamagedDocument], count: u64) -> String {
+    let names: Vec<String> = documents.iter().map(DamagedDocument::to_string).collect();
+    let more = if count > names.len() as u64 { ", …" } else { "" };
+    names.join(", ") + more
 }
 
 /// Asks and changes who is in which group. Cheap to clone, valid across restarts.
 #[derive(Clone)]
 pub struct MembershipHandle {
     slot: Slot<Message>,
+    pub(super) clock: Clock,
     pub(super) store: StoreHandle,
     pub(super) groups: Groups,
+    /// Held for reading by whoever makes a cut, until an op names it.
+    pub(super) cutting: Arc<tokio::sync::RwLock<()>>,
     published: Arc<RwLock<Published>>,
     /// Which group's roster was replaced; none once the node has ended.
     moved: Arc<RwLock<Option<broadcast::Sender<GroupId>>>>,
@@ -210,10 +209,10 @@ pub(crate) type Known = (GroupInfo, Arc<Roster>, Arc<People>);
 
 impl MembershipHandle {
     /// Has nobody to ask until it is started.
-    pub(crate) fn new(store: StoreHandle, groups: Groups) -> Self {
+    pub(crate) fn new(clock: Clock, store: StoreHandle, groups: Groups) -> Self {
         let moved = Arc::new(RwLock::new(Some(broadcast::Sender::new(MOVED_MAX))));
-        let (published, offers) = (Arc::default(), Arc::default());
-        Self { slot: Slot::reviving(), store, groups, published, moved, offers }
+        let (cutting, published, offers) = (Arc::default(), Arc::default(), Arc::default());
+        Self { slot: Slot::reviving(), clock, store, groups, cutting, published, moved, offers }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.
@@ -252,9 +251,18 @@ impl MembershipHandle {
         &self,
         group: GroupId,
         saying: Saying,
-        cut: Option<ManifestRef>,
+        cut: Option<MadeCut>,
     ) -> Result<OpId, ChangeError> {
         self.slot.ask(|reply| Message::Say { group, saying, cut, reply }).await?
+    }
+
+    /// Which members' devices were met and do not speak of the group with this one: they left it, or this user is out of
+    /// it and has not been told.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers.
+    pub async fn silent(&self, group: GroupId) -> Result<Vec<Silent>, CallError> {
+        self.slot.ask(|reply| Message::Silent { group, reply }).await
     }
 
     /// Every op about a member, parents before children.

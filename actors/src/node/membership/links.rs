@@ -17,6 +17,7 @@ use schema::session::{SessionFault, StepError};
 use schema::{DeviceId, GroupId, OpId, Timestamp, UserId, hello};
 
 use super::admit::Gained;
+use super::silence::Silence;
 use super::{Arguments, Entries, Entry};
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::event::Event;
@@ -44,6 +45,7 @@ pub(super) struct Links {
     pub(super) links: BTreeMap<LinkId, LinkState>,
     /// Users whose devices get no link.
     pub(super) blocked: BTreeSet<UserId>,
+    pub(super) silence: Silence,
     scores: Scores,
 }
 
@@ -90,7 +92,7 @@ pub(super) struct Redeemer {
 impl Links {
     pub(super) fn new(arguments: Arguments) -> Self {
         let (links, blocked, scores) = (BTreeMap::new(), BTreeSet::new(), Scores::default());
-        Self { arguments, links, blocked, scores }
+        Self { arguments, links, blocked, silence: Silence::default(), scores }
     }
 
     pub(super) fn up(&mut self, link: Link, entries: &Entries) {
@@ -157,6 +159,19 @@ impl Links {
         for group in groups {
             self.open(link, group, entries);
             self.present(link, group, entries);
+            self.note_silence(link, group, entries);
+        }
+    }
+
+    /// A member's device that says of which groups it speaks, and leaves one out of ours.
+    fn note_silence(&mut self, link: LinkId, group: GroupId, entries: &Entries) {
+        let (user, now) = (self.user(), self.arguments.clock.now());
+        let (Some(state), Some(entry)) = (self.links.get(&link), entries.get(&group)) else { return };
+        let peer = state.link.peer();
+        let is_in =
+            entry.wanted && !entry.is_pending(user) && entry.ledger.roster().may_read(peer.user, peer.device);
+        if is_in && !state.open.contains_key(&group) {
+            self.silence.begins(group, peer.device, now);
         }
     }
 
@@ -333,6 +348,12 @@ impl Links {
         }
     }
 
+    /// Whether pages of a group are fetched over some link.
+    pub(super) fn is_fetching(&self, group: GroupId) -> bool {
+        let mut open = self.links.values().filter_map(|state| state.open.get(&group));
+        open.any(|open| open.session.is_fetching())
+    }
+
     /// When somebody will have owed a page for too long.
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
         let open = self.links.values().flat_map(|state| state.open.values());
@@ -447,6 +468,7 @@ impl Links {
         let number = u32::try_from(theirs).unwrap_or(u32::MAX);
         let channel = Channel { link: state.link.clone(), gate, number };
         let (session, effects) = LedgerSession::open(in_sync, &entry.ledger);
+        self.silence.ends(group, state.link.peer().device);
         state.open.insert(group, Open { channel, session });
         effects.into_iter().for_each(|effect| self.perform(link, group, effect, entries));
     }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, ManifestRef, Role, Roster, Standing};
+use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, Role, Roster, Standing};
 use schema::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
 use super::admit::Taken;
+use super::cut::MadeCut;
 use super::reach::{MemberDevice, member_devices};
 use super::tickets::Declined;
 use super::{ChangeError, Entry, State};
@@ -132,13 +133,12 @@ impl State {
         &mut self,
         group: GroupId,
         saying: Saying,
-        cut: Option<ManifestRef>,
+        made: Option<MadeCut>,
     ) -> Result<OpId, ChangeError> {
         let me = self.user();
         let entry = self.entries.get_mut(&group).filter(|entry| entry.wanted);
         let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
-        // The group has just made it from what it has.
-        cut.into_iter().for_each(|cut| entry.attach(cut));
+        let cut = made.and_then(|made| entry.take_cut(made));
         let set_role = |user, role| Body::SetRole { user, role, cut: None, via: None };
         match saying {
             Saying::Admit { user, role } => match entry.check_admission(user, role)? {
@@ -179,7 +179,7 @@ impl State {
             }
             Saying::Redo { op } => {
                 let again = entry.redo(op)?;
-                Box::pin(self.say(group, again, cut)).await
+                Box::pin(self.say(group, again, made)).await
             }
             Saying::CloseInvite { invite } => match entry.ledger.invite(invite) {
                 None => Err(ChangeError::UnknownInvite(invite)),

@@ -229,23 +229,16 @@ impl Document {
         }
         let tips: BTreeMap<_, _> =
             known.tips.iter().map(VerifiedTip::tip).map(|tip| (tip.change, tip)).collect();
-        let mut spilled = Vec::new();
+        let mut appended = Vec::new();
         for place in &verdict.accepted {
             let header = &known.headers[*place];
             let (author, incarnation) = owners[&header.replica];
             self.index.accept(header);
-            spilled.extend(self.record.append(&Appended {
-                author,
-                incarnation,
-                seq: header.seq,
-                change: header.hash,
-                bytes: &known.bytes[*place],
-            }));
-            // Those on the way are kept with the newest.
-            if let Some(tip) = tips.get(&header.hash) {
-                self.record.keep_tip(author, incarnation, TipRecord::of(tip));
-            }
+            // Tips on the way are kept with the newest.
+            let tip = tips.get(&header.hash).map(|tip| TipRecord::of(tip));
+            let (seq, change, bytes) = (header.seq, header.hash, &known.bytes[*place]);
+            appended.push(Appended { author, incarnation, seq, change, bytes, tip });
         }
-        Ok((row, spilled))
+        Ok((row, self.record.extend(&appended)))
     }
 }

@@ -190,14 +190,14 @@ impl Documents {
             outcome.batch.put(keys::written(number, author.incarnation, id), []);
         }
         document.index.accept(&header);
-        let spilled = document.record.append(&Appended {
+        let spilled = document.record.extend(&[Appended {
             author: number,
             incarnation: author.incarnation,
             seq: header.seq,
             change: header.hash,
             bytes: &change.bytes,
-        });
-        document.record.keep_tip(number, author.incarnation, TipRecord::of(&tip));
+            tip: Some(TipRecord::of(&tip)),
+        }]);
         let row = match document.replica.row() {
             Ok(row) => row,
             Err(cause) => {
@@ -205,7 +205,7 @@ impl Documents {
                 return Err(CommitError::Unreadable { table: table.clone(), key: key.clone(), cause });
             }
         };
-        let row = self.finish(id, before, (row, spilled.into_iter().collect()), outcome)?;
+        let row = self.finish(id, before, (row, spilled), outcome)?;
         outcome.heads.push(row.heads.clone());
         Ok(())
     }

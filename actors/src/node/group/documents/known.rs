@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schema::admission::{Index, Refusal, Verdict};
 use schema::change::{self, ChangeHeader};
-use schema::limits::SYNC_MESSAGE_BYTES_MAX;
+use schema::limits::{self, SYNC_MESSAGE_BYTES_MAX, UNIT_BYTES_MAX};
 use schema::session::frame::UnitTip;
 use schema::sync_message::SyncMessage;
 use schema::tip::{Author, Tip, VerifiedTip};
@@ -36,6 +36,10 @@ impl Known {
             return Err(malformed(format!("message of {} bytes", message.len())));
         }
         let message = SyncMessage::decode(message).map_err(|error| malformed(error.to_string()))?;
+        let got: usize = message.changes.iter().map(|change| limits::charge(change.len())).sum();
+        if got > UNIT_BYTES_MAX {
+            return Err(Refusal::TooMuch { got: got as u64, max: UNIT_BYTES_MAX as u64 });
+        }
         let headers: Result<Vec<_>, _> =
             message.changes.iter().map(|change| ChangeHeader::read(change)).collect();
         let headers = headers.map_err(|error| malformed(error.to_string()))?;

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bincode::{Decode, Encode};
+use schema::admission::Refusal;
 use schema::change::ChangeHeader;
 use schema::limits::{SNAPSHOT_AGE_MAX, SNAPSHOT_BYTES_MAX};
 use schema::time::Timestamp;
@@ -34,6 +35,8 @@ pub struct Snapshot {
     authors: Vec<u32>,
     /// Of which chains.
     replicas: Vec<ReplicaId>,
+    /// Why what fell last is not accepted any more.
+    why: Option<Refusal>,
     /// What they build on and is neither kept nor accepted.
     lacks: Vec<ChangeHash>,
 }
@@ -44,10 +47,21 @@ impl Snapshot {
         Timestamp(self.since)
     }
 
+    /// Why what fell last is not accepted any more; `None`: it is what was whole of a damaged document.
+    pub fn why(&self) -> Option<&Refusal> {
+        self.why.as_ref()
+    }
+
     /// Whether a change that was just accepted may bring something of this back, or is part of it.
     pub(super) fn may_need(&self, change: &ChangeHeader) -> bool {
         self.replicas.binary_search(&change.replica).is_ok() || self.lacks.binary_search(&change.hash).is_ok()
     }
+}
+
+/// That something of a document is not accepted any more.
+pub(super) struct Fell {
+    pub(super) at: Timestamp,
+    pub(super) why: Option<Refusal>,
 }
 
 /// How much is kept of a group.
@@ -135,17 +149,19 @@ impl Snapshots {
         Ok(known)
     }
 
-    /// Keeps these changes of a document from now on, and nothing else of it; `now`, if some of them fell just now.
+    /// Keeps these changes of a document from now on, and nothing else of it; some of them fell just now, or none.
     pub(super) fn keep(
         &mut self,
         document: DocumentId,
         (table, key): (&str, &str),
         (known, lacks): (&Known, Vec<ChangeHash>),
         authors: &Authors,
-        now: Option<Timestamp>,
+        fell: Option<Fell>,
         batch: &mut Batch,
     ) {
-        let before = self.forget(document, batch).map_or(0, |snapshot| snapshot.since);
+        let before = self.forget(document, batch).map(|snapshot| (snapshot.since, snapshot.why));
+        let now = fell.map(|Fell { at, why }| (at.as_millis(), why));
+        let (since, why) = now.or(before).unwrap_or_default();
         if known.bytes.is_empty() {
             return;
         }
@@ -163,11 +179,12 @@ impl Snapshots {
         let snapshot = Snapshot {
             table: table.to_owned(),
             key: key.to_owned(),
-            since: now.map_or(before, Timestamp::as_millis),
+            since,
             changes: known.bytes.len() as u64,
             bytes: contents.len() as u64,
             authors: owners.into_iter().collect(),
             replicas: replicas.into_iter().collect(),
+            why,
             lacks,
         };
         batch.put(keys::snapshot(document), codec::encode(&snapshot));

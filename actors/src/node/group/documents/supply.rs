@@ -1,6 +1,6 @@
 //! What peers lack: from the stored bytes, without loading a document.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use schema::change::{self, ChangeHeader};
 use schema::digest::{Mark, Page};
@@ -10,18 +10,20 @@ use schema::sync_message::SyncMessage;
 use schema::{DeviceId, DocumentId, OpId, ReplicaId};
 
 use super::Documents;
+use crate::node::group::record::Stretch;
 use crate::node::keys;
 use crate::node::store::StoreError;
 
-/// About how many bytes of changes one unit carries before a long history is sent in parts.
-const UNIT_BYTES: usize = 4 << 20;
+/// Heads that a message names; our receivers do not read them.
+const HEADS_MAX: usize = 65_536;
 
 impl Documents {
-    /// The changes of a document beyond `have`, as a unit; what does not fit waits.
+    /// The changes of a document beyond `have`, as a unit of at most [`UNIT_BYTES_MAX`](schema::limits::UNIT_BYTES_MAX);
+    /// what does not fit waits.
     pub(super) fn unit(
         &mut self,
         wanted: &Wanted,
-        authors: &mut Vec<(DeviceId, OpId)>,
+        authors: &mut Named,
     ) -> Result<Option<(Unit, Option<Wanted>)>, StoreError> {
         let id = wanted.document;
         let Some(record) = self.record(id)? else { return Ok(None) };
@@ -32,30 +34,23 @@ impl Documents {
         };
         let have: Vec<u64> = ids.iter().map(have_of).collect();
         let (chunks, inline) = record.runs_beyond(&have);
-        let mut runs = Vec::new();
-        for number in chunks {
-            match self.space.get(&keys::chunk(id, number)) {
-                Ok(Some(bytes)) => runs.push(bytes),
-                Ok(None) | Err(StoreError::Damaged { .. }) => {
-                    self.quarantine(id, "chunk is damaged");
-                    return Ok(None);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if inline {
-            runs.push(record.inline.clone());
-        }
-
         let replicas: BTreeMap<_, _> = ids.iter().zip(&record.replicas).collect();
         let tipped = |header: &ChangeHeader| {
             let record = replicas.get(&header.replica);
-            record.is_some_and(|record| record.tips.iter().any(|tip| tip.seq == header.seq))
+            record.is_some_and(|record| record.tips.binary_search_by_key(&header.seq, |tip| tip.seq).is_ok())
         };
-        let mut changes: Vec<(ChangeHeader, Vec<u8>)> = Vec::new();
-        let (mut bytes, mut untipped, mut cut, mut tried) = (0, BTreeSet::new(), false, 0);
-        'runs: for run in &runs {
-            for change in change::split(run) {
+        let (mut stretch, mut changes) = (Stretch::default(), Vec::new());
+        'runs: for number in chunks.into_iter().map(Some).chain(inline.then_some(None)) {
+            let run = match number.map(|number| self.space.get(&keys::chunk(id, number))) {
+                None => record.inline.clone(),
+                Some(Ok(Some(bytes))) => bytes,
+                Some(Ok(None) | Err(StoreError::Damaged { .. })) => {
+                    self.quarantine(id, "chunk is damaged");
+                    return Ok(None);
+                }
+                Some(Err(error)) => return Err(error),
+            };
+            for change in change::split(&run) {
                 let Ok((header, chunk)) = change else {
                     self.quarantine(id, "change is damaged");
                     return Ok(None);
@@ -63,29 +58,17 @@ impl Documents {
                 if header.seq <= have_of(&header.replica) {
                     continue;
                 }
-                if bytes >= UNIT_BYTES && untipped.is_empty() {
-                    cut = true;
+                if !stretch.take(header.replica, chunk.len(), tipped(&header)) {
                     break 'runs;
-                }
-                // Chains that were written in turns may never end in tips at one time.
-                if bytes >= tried + 2 * UNIT_BYTES {
-                    tried = bytes;
-                    let vouched = vouched_part(&changes, tipped);
-                    if !vouched.is_empty() {
-                        (changes, cut) = (vouched, true);
-                        break 'runs;
-                    }
-                }
-                bytes += chunk.len();
-                if tipped(&header) {
-                    untipped.remove(&header.replica);
-                } else {
-                    untipped.insert(header.replica);
                 }
                 changes.push((header, chunk.to_vec()));
             }
         }
+        changes.truncate(stretch.vouched());
         if changes.is_empty() {
+            if stretch.is_full() {
+                tracing::error!(document = %id, "nothing vouches for a part of it that could be sent");
+            }
             return Ok(None);
         }
         let newest: BTreeMap<_, _> = changes.iter().map(|(h, _)| (h.replica, (h.seq, h.hash))).collect();
@@ -94,25 +77,24 @@ impl Documents {
         for (replica, (through, _)) in &newest {
             let record = replicas[replica];
             let author = self.authors.get(record.author).expect("replica ids were derived from it");
-            let author = authors.iter().position(|known| *known == author).unwrap_or_else(|| {
-                authors.push(author);
-                authors.len() - 1
-            });
-            let author = u32::try_from(author).expect("a frame has few authors");
+            let author = authors.place(author);
             let have = have_of(replica);
             for tip in record.tips.iter().filter(|tip| tip.seq > have && tip.seq <= *through) {
                 let (seq, signature) = (tip.seq, tip.signature);
                 tips.push(UnitTip { author, incarnation: record.incarnation, seq, signature });
             }
         }
-        let rest = cut.then(|| {
+        let rest = stretch.is_full().then(|| {
             let mut have: BTreeMap<_, _> = wanted.have.iter().map(|mark| (mark.replica, *mark)).collect();
             for (replica, (seq, change)) in newest {
                 have.insert(replica, Mark { replica, seq, change });
             }
             Wanted { document: id, have: have.into_values().collect() }
         });
-        let heads = record.heads().collect();
+        let mut heads: Vec<_> = record.heads().collect();
+        if heads.len() > HEADS_MAX {
+            heads.clear();
+        }
         let changes = changes.into_iter().map(|(_, chunk)| chunk).collect();
         let message = SyncMessage { heads, need: Vec::new(), changes }.encode();
         let unit = Unit { document: id, table: record.table, key: record.key, tips, message };
@@ -148,7 +130,7 @@ impl session::Documents for Documents {
     }
 
     fn supply(&mut self, wanted: Vec<Wanted>, bytes: usize) -> Result<Supply, StoreError> {
-        let mut supply = Supply::default();
+        let (mut supply, mut authors) = (Supply::default(), Named::default());
         let mut used = 0;
         for wanted in wanted {
             let waits =
@@ -157,68 +139,29 @@ impl session::Documents for Documents {
                 supply.later.push(wanted);
                 continue;
             }
-            if let Some((unit, rest)) = self.unit(&wanted, &mut supply.authors)? {
+            if let Some((unit, rest)) = self.unit(&wanted, &mut authors)? {
                 used += unit.message.len() + 100 * unit.tips.len();
                 supply.units.push(unit);
                 supply.later.extend(rest);
             }
         }
+        supply.authors = authors.list;
         Ok(supply)
     }
 }
 
-/// Of a stretch of changes what can be sent by itself: each chain up to its newest tip, without what depends on more.
-fn vouched_part(
-    changes: &[(ChangeHeader, Vec<u8>)],
-    tipped: impl Fn(&ChangeHeader) -> bool,
-) -> Vec<(ChangeHeader, Vec<u8>)> {
-    let mut part: Vec<_> = changes.iter().collect();
-    loop {
-        let ends: BTreeMap<_, _> =
-            part.iter().filter(|(h, _)| tipped(h)).map(|(h, _)| (h.replica, h.seq)).collect();
-        let (before, mut gone) = (part.len(), BTreeSet::new());
-        part.retain(|(header, _)| {
-            let vouched = ends.get(&header.replica).is_some_and(|end| header.seq <= *end);
-            let keep = vouched && header.deps.iter().all(|dep| !gone.contains(dep));
-            if !keep {
-                gone.insert(header.hash);
-            }
-            keep
-        });
-        if part.len() == before {
-            return part.into_iter().cloned().collect();
-        }
-    }
+/// The authors that a frame names.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    pub(super) list: Vec<(DeviceId, OpId)>,
+    places: BTreeMap<(DeviceId, OpId), u32>,
 }
 
-#[cfg(test)]
-mod tests {
-    use schema::ChangeHash;
-
-    use super::*;
-
-    fn change(replica: u8, seq: u64, deps: &[ChangeHash]) -> (ChangeHeader, Vec<u8>) {
-        let hash = ChangeHash(schema::id::hash("test", &[&[replica], &seq.to_be_bytes()]));
-        let replica = ReplicaId([replica; 32]);
-        (ChangeHeader { hash, replica, seq, start_op: 1, ops: 1, deps: deps.to_vec(), time: 0 }, Vec::new())
-    }
-
-    #[test]
-    fn chains_written_in_turns_are_cut_where_tips_vouch_for_them() {
-        // ada and ben take turns; ada's tips are at even, ben's at every third of their changes.
-        let mut changes: Vec<(ChangeHeader, Vec<u8>)> = Vec::new();
-        for turn in 0..11 {
-            let deps: Vec<_> = changes.iter().rev().take(2).map(|(header, _)| header.hash).collect();
-            changes.push(change(turn % 2, u64::from(turn / 2) + 1, &deps));
-        }
-        let every = |header: &ChangeHeader| if header.replica.0[0] == 0 { 2 } else { 3 };
-        let tipped = |header: &ChangeHeader| header.seq.is_multiple_of(every(header));
-
-        let part = vouched_part(&changes, tipped);
-
-        let ends: BTreeMap<_, _> = part.iter().map(|(h, _)| (h.replica.0[0], h.seq)).collect();
-        assert_eq!(ends, BTreeMap::from([(0, 4), (1, 3)]));
-        let known: BTreeSet<_> = part.iter().map(|(h, _)| h.hash).collect();
-        assert!(part.iter().all(|(h, _)| h.deps.iter().all(|dep| known.contains(dep))));
+impl Named {
+    fn place(&mut self, author: (DeviceId, OpId)) -> u32 {
+        *self.places.entry(author).or_insert_with(|| {
+            self.list.push(author);
+            u32::try_from(self.list.len() - 1).expect("a frame has few authors")
+        })
     }
 }

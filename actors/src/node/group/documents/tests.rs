@@ -3,6 +3,7 @@
 #[path = "../../../../../schema/tests/support/raw.rs"]
 #[allow(dead_code, unreachable_pub, reason = "its part")]
 mod raw;
+mod supply;
 
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::{Body, By, Ledger, ManifestRef, Role};
@@ -66,7 +67,8 @@ impl Home {
     /// Ada removes somebody: what she has of theirs stays.
     async fn removes(&mut self, whom: u8, ada: &Desk) {
         let (roster, target) = (self.ledger.roster().clone(), Target::User(user(whom)));
-        let cut = cut::write(&ada.store, &ada.space, &roster, target, |_| ()).await.unwrap();
+        let of_whom = (&*roster, target);
+        let (cut, _) = cut::write(&ada.store, &ada.space, of_whom, false, |_| ()).await.unwrap();
         self.says(whom, Role::None, Some(cut));
     }
 
@@ -123,7 +125,7 @@ impl Desk {
         let group = self.documents.group;
         let wanted = |key: &&str| Wanted { document: DocumentId::of(group, "tasks", key), have: Vec::new() };
         let supply = self.documents.supply(keys.iter().map(wanted).collect(), 1 << 20).unwrap();
-        Units { number: 1, authors: supply.authors, units: supply.units }
+        Units { number: 1, state: [0; 32], authors: supply.authors, units: supply.units }
     }
 
     fn hears(&mut self, units: Units) -> Unstored {
@@ -327,7 +329,7 @@ async fn a_change_that_a_document_cannot_take_holds_up_nobody_elses() {
 
     let refusal = ben.refuses(units).await;
 
-    assert!(matches!(refusal, Refusal::Inapplicable { .. }) && !refusal.is_fault(), "{refusal:?}");
+    assert!(matches!(refusal, Refusal::Inapplicable { .. }) && !refusal.is_fault(true), "{refusal:?}");
     assert_eq!(ben.title("rope"), cid.title("rope"));
     let document = DocumentId::of(home.ledger.group(), "tasks", "rope");
     assert!(!ben.documents.load(document).unwrap().unwrap().index.contains(&crooked));

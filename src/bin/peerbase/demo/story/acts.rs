@@ -262,7 +262,8 @@ impl Story {
         for who in Who::ALL {
             let lists = self.world.at(who)?;
             let status = lists.group.status().await?;
-            amiss += status.quarantined.len() + status.refusals.len() + lists.unreadable()?;
+            amiss += status.quarantined.len() + status.refusals.len() + status.refused_by_peers.len();
+            amiss += lists.unreadable()?;
             roots.push((status.documents, status.root));
         }
         let held = amiss == 0 && roots.iter().all(|root| *root == roots[0]);

@@ -16,6 +16,7 @@ use schema::{ChangeHash, DocumentId, ReplicaId};
 
 use crate::node::group::documents::admit::{INAPPLICABLE_MAX, Inapplicable};
 use crate::node::group::documents::known::Known;
+use crate::node::group::documents::snapshots::Fell;
 use crate::node::group::documents::{Document, Documents, Outcome, RowEvent};
 use crate::node::group::record::DocumentRecord;
 use crate::node::group::replica::Replica;
@@ -90,12 +91,13 @@ impl Documents {
         };
         let answer = first_refused(&verdict, &known, &came);
         self.rejudging.progress.changed += 1;
-        outcome.fell.extend(why_it_fell(&verdict, &known, &had).map(|refusal| (id, refusal)));
+        let why = why_it_fell(&verdict, &known, &had);
+        outcome.fell.extend(why.clone().map(|refusal| (id, refusal)));
         let fell_now = is_damaged || had.iter().any(|change| !accepted.contains(change));
         let kept = known.without(&accepted, &ours);
         let lacks = kept.lacks(&accepted);
-        let now = fell_now.then(|| self.clock.now());
-        self.snapshots.keep(id, (&table, &key), (&kept, lacks), &self.authors, now, &mut outcome.batch);
+        let fell = fell_now.then(|| Fell { at: self.clock.now(), why });
+        self.snapshots.keep(id, (&table, &key), (&kept, lacks), &self.authors, fell, &mut outcome.batch);
         self.expire(outcome);
         if let Some(old) = &old {
             self.take_away(id, old, &document.record, outcome);

@@ -1,0 +1,73 @@
+//! Who wrote the documents of one group, numbered for their records (pure).
+
+use std::collections::BTreeMap;
+
+use schema::{DeviceId, OpId};
+
+/// Devices and the grants under which they write, numbered for the records of one group.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Authors {
+    list: Vec<(DeviceId, OpId)>,
+    /// Under which judgement what each wrote was last judged ([`Roster::judgement`](schema::ledger::Roster::judgement)).
+    judged: Vec<[u8; 32]>,
+    numbers: BTreeMap<(DeviceId, OpId), u32>,
+    /// Nobody is judged: see [`lenient`](Self::lenient).
+    lenient: bool,
+}
+
+impl Authors {
+    /// Of whom none counts as judged, so that whoever opens them in earnest judges all of them.
+    pub(crate) fn lenient(lenient: bool) -> Self {
+        Self { lenient, ..Self::default() }
+    }
+
+    /// Author and judgement, as they are stored.
+    pub(crate) fn record(&self, number: u32) -> Option<AuthorRecord> {
+        let (device, grant) = self.get(number)?;
+        Some((device.0, grant.0, *self.judged.get(usize::try_from(number).ok()?)?))
+    }
+
+    pub(crate) fn get(&self, number: u32) -> Option<(DeviceId, OpId)> {
+        self.list.get(usize::try_from(number).ok()?).copied()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Number, author and judgement of each.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, (DeviceId, OpId), [u8; 32])> {
+        (0..).zip(&self.list).zip(&self.judged).map(|((number, author), judged)| (number, *author, *judged))
+    }
+
+    pub(crate) fn set_judged(&mut self, number: u32, judgement: [u8; 32]) {
+        if let Some(judged) = usize::try_from(number).ok().and_then(|number| self.judged.get_mut(number)) {
+            *judged = judgement;
+        }
+    }
+
+    /// Takes back the numbers from `len` on: they were not stored.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.judged.truncate(len);
+        for author in self.list.drain(len.min(self.list.len())..) {
+            self.numbers.remove(&author);
+        }
+    }
+
+    /// The number of an author who has one.
+    pub(crate) fn number(&self, author: (DeviceId, OpId)) -> Option<u32> {
+        self.numbers.get(&author).copied()
+    }
+
+    /// Numbers an author.
+    pub(crate) fn push(&mut self, author: (DeviceId, OpId), judgement: [u8; 32]) -> u32 {
+        let number = u32::try_from(self.list.len()).expect("fewer authors than 2³²");
+        self.list.push(author);
+        self.judged.push(if self.lenient { [0; 32] } else { judgement });
+        self.numbers.insert(author, number);
+        number
+    }
+}
+
+/// A stored author.
+pub(crate) type AuthorRecord = ([u8; 32], [u8; 32], [u8; 32]);
