@@ -199,6 +199,16 @@ impl Neighbourhood {
         self.withdrawn.push((id, lost));
     }
 
+    /// An Admin comes in and looks after those who stay.
+    async fn leaves(&mut self, at: usize) {
+        let (group, admin) = (self.groups.swap_remove(at), self.world.somebody());
+        group.add_member(admin.user(), Role::Admin).await.unwrap();
+        let mut link = self.world.dial(&admin).await;
+        link.patience = AT_ONCE;
+        Member::greet(link, group.id()).await.talk().await;
+        group.leave().await.unwrap();
+    }
+
     /// Something that has nothing to do with who listens.
     async fn goes_on(&mut self) {
         let at = self.world.pick(self.groups.len());
@@ -218,7 +228,7 @@ impl Neighbourhood {
                     group.close_invite(ticket.invite()).await.unwrap();
                 }
             }
-            6 if self.groups.len() > 1 => self.groups.swap_remove(at).leave().await.unwrap(),
+            6 if self.groups.len() > 1 => self.leaves(at).await,
             _ => self.groups[at].table(TASKS).put(SECRET, &task(SECRET)).await.unwrap(),
         }
     }
@@ -576,7 +586,7 @@ impl Club {
         let (bytes, largest) = (lengths().sum::<usize>(), lengths().max().unwrap_or_default());
         assert!(bytes - largest <= on_the_way, "{loss:?}: {bytes} bytes, {crossed:?}");
         assert!(queued || crossed.is_empty(), "{loss:?}: {crossed:?}");
-        self.home.add_member(user, Role::Reader).await.unwrap_or_default();
+        let _ = self.home.add_member(user, Role::Reader).await; // she may be in still
         assert!(!self.knows(user, third.device()), "{loss:?}");
         self.puts("small", "and on").await;
     }

@@ -220,7 +220,7 @@ async fn a_revoked_device_stays_dead_after_its_user_was_removed_and_let_in_again
 
     net.partition(&[&[&ada], &[&ben, &phone]]);
     ada.node().revoke_device(phone.node().device_id()).await.unwrap();
-    group(&ben, club).add_member(ada.node().user_id(), Role::None).await.unwrap();
+    group(&ben, club).set_role(ada.node().user_id(), Role::None).await.unwrap();
     net.sleep(A_WHILE).await;
     net.partition(&[&[&ben], &[&ada], &[&phone]]);
     group(&ben, club).add_member(ada.node().user_id(), Role::Writer).await.unwrap();
@@ -380,7 +380,7 @@ async fn what_a_revoked_device_said_is_void_also_under_its_users_next_role() {
     // Ben hears nothing of the phone while he puts ada out and lets her in with a higher role.
     net.partition(&[&[&ada], &[&ben, &cid, &phone]]);
     ada.node().revoke_device(phone.node().device_id()).await.unwrap();
-    group(&ben, club).add_member(ada.node().user_id(), Role::None).await.unwrap();
+    group(&ben, club).set_role(ada.node().user_id(), Role::None).await.unwrap();
     group(&ben, club).add_member(ada.node().user_id(), Role::Admin).await.unwrap();
     until(&net, "the phone hears of it", || group(&phone, club).info().role == Role::Admin).await;
     net.partition(&[&[&ada, &ben], &[&cid, &phone]]);

@@ -64,19 +64,19 @@ impl Group {
         known.map(|(_, people)| people.contestable.clone()).unwrap_or_default()
     }
 
-    /// Admits a user, or changes their role. It needs no connection: whoever meets the user's devices later lets
-    /// them in, once the user asked for the group ([`Node::request_group`](crate::Node::request_group)), in either
-    /// order.
+    /// Admits a user, or gives a member a higher role; the op that gives it, an older one where they have that role
+    /// already. It needs no connection: whoever meets the user's devices later lets them in, once the user asked for the
+    /// group ([`Node::request_group`](crate::Node::request_group)), in either order.
     ///
     /// # Errors
-    /// [`GroupError::Change`] names the rule that forbids it.
-    pub async fn add_member(&self, user: UserId, role: Role) -> Result<(), GroupError> {
-        self.set_role(user, role).await?;
-        Ok(())
+    /// [`GroupError::Change`] says which rule forbids it, or that they have a higher role: [`set_role`](Self::set_role)
+    /// takes it from them, [`remove_member`](Self::remove_member) all.
+    pub async fn add_member(&self, user: UserId, role: Role) -> Result<OpId, GroupError> {
+        self.say(Saying::Admit { user, role }).await
     }
 
     /// Gives a user a role: an Admin one up to Admin, an Owner one up to Owner, to whoever has no higher one than they
-    /// themselves; everybody may lower themselves. What somebody wrote until they may write no more stays as far as it
+    /// themselves. An Admin or above may lower themselves too; a Reader or Writer [leaves](Self::leave). What somebody wrote until they may write no more stays as far as it
     /// is known here; what others have of it beyond that goes. That takes as long as going through what they wrote.
     ///
     /// # Errors
@@ -189,7 +189,8 @@ impl Group {
     /// Ends the contest over a [lowering](Self::contestable): it holds, whatever its target says.
     ///
     /// # Errors
-    /// [`GroupError::Change`] unless `op` is contestable and this user stronger than who said it.
+    /// [`GroupError::Change`] unless `op` is contestable, leaves a role below Admin, and this user is stronger than who said
+    /// it. One that leaves its target an Admin or Owner nobody can confirm: set another role.
     pub async fn confirm(&self, op: OpId) -> Result<OpId, GroupError> {
         self.say(Saying::Confirm { op }).await
     }

@@ -7,6 +7,7 @@
 //! An op is durable before anybody is told; gates close in the handler that admits it.
 
 mod admit;
+mod advice;
 mod contacts;
 mod cut;
 mod devices;

@@ -11,10 +11,11 @@ use schema::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 
+use super::advice::advice;
 use super::cut::MadeCut;
 use super::devices::Device;
 use super::offers::Offers;
-use super::people::{Invitation, MemberOp, People, Saying};
+use super::people::{Invitation, MemberOp, People, Saying, is_alone_in_charge};
 use super::present::Presented;
 use super::silence::Silent;
 use super::tickets::{Opened, Terms};
@@ -67,9 +68,19 @@ pub enum ChangeError {
     /// The group is not known here; its ledger may not have arrived yet.
     #[error("group {0} is not known here")]
     UnknownGroup(GroupId),
-    /// The rules say no.
-    #[error("membership change refused")]
+    /// The rules say no: the message says what to do, the cause which rule.
+    #[error("{}", advice(.0))]
     Refused(#[from] Refusal),
+    /// [Give the role](Saying::SetRole) in so many words.
+    #[error(
+        "user {user} is {role:?}, and to be let in with a role is to get a higher one: set their role, or remove them"
+    )]
+    NotAbove {
+        /// Who was to be let in.
+        user: UserId,
+        /// Their role.
+        role: Role,
+    },
     /// Say it again with a cut; where the group's rows are out of service there is none.
     #[error(
         "ending what user {user} writes needs a cut, and the rows here that it is made from are out of service"
@@ -105,8 +116,10 @@ pub enum ChangeError {
     /// Nobody to remove.
     #[error("user {0} is no member")]
     NotAMember(UserId),
-    /// Make somebody else an Admin first.
-    #[error("nobody would be in charge: make another member an Admin first")]
+    /// Make somebody else an Admin first, who has come in with a device.
+    #[error(
+        "nobody would be in charge: make another member an Admin first, one who has come in with a device"
+    )]
     NobodyInCharge,
     /// Remove somebody first. Devices that are apart may exceed it together, which harms nobody.
     #[error("the group has {max} members, as many as it may")]
@@ -132,6 +145,15 @@ pub enum ChangeError {
     /// Nothing is to be confirmed.
     #[error("op {0} is none that may be contested; perhaps it was confirmed, or is void by now")]
     NotContestable(OpId),
+    /// Nobody can: the rules confirm only what is below Admin (AUTHORITY 3.2). Give them a role below it, or the one that
+    /// they had.
+    #[error("op {op} leaves them {role:?}, and only a role below Admin is confirmed: set another role")]
+    NotConfirmable {
+        /// The lowering.
+        op: OpId,
+        /// The role that it leaves.
+        role: Role,
+    },
     /// Ask somebody who stands above who said it.
     #[error("op {op} can be confirmed only by somebody stronger than {author}, who said it")]
     TooWeakToConfirm {
@@ -329,6 +351,15 @@ impl MembershipHandle {
     /// The members of a group, and what people are shown beside them.
     pub fn people(&self, group: GroupId) -> Option<(Arc<Roster>, Arc<People>)> {
         self.read().get(&group).map(|(_, roster, people)| (roster.clone(), people.clone()))
+    }
+
+    /// Whether a group has other members, and none of them could look after it without `user`.
+    pub fn is_alone_in_charge(&self, group: GroupId, user: UserId) -> bool {
+        self.roster(group).is_some_and(|roster| {
+            let others = roster.members().filter(|(other, _)| *other != user);
+            let mut others = others.filter(|(other, _)| Some(*other) != roster.recovery());
+            others.next().is_some() && is_alone_in_charge(&roster, user)
+        })
     }
 
     /// One group.

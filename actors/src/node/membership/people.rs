@@ -14,6 +14,13 @@ use super::{ChangeError, Entry, State};
 /// Something to be said about members or invitations.
 #[derive(Clone, Debug)]
 pub enum Saying {
+    /// A user is let in with this role, or gets it in the place of a lower one.
+    Admit {
+        /// Whom.
+        user: UserId,
+        /// Which.
+        role: Role,
+    },
     /// A user has this role from now on; `Role::None` removes.
     SetRole {
         /// Whose role.
@@ -131,9 +138,13 @@ impl State {
         let me = self.user();
         let entry = self.entries.get_mut(&group).filter(|entry| entry.wanted);
         let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
-        let cut = made.and_then(|cut| entry.take_cut(cut));
+        let cut = made.and_then(|made| entry.take_cut(made));
         let set_role = |user, role| Body::SetRole { user, role, cut: None, via: None };
         match saying {
+            Saying::Admit { user, role } => match entry.check_admission(user, role)? {
+                Some(grant) => Ok(grant),
+                None => self.author_with(group, &BTreeSet::new(), set_role(user, role), cut).await,
+            },
             Saying::SetRole { user, role, without } => {
                 entry.check_set_role(me, user, role)?;
                 entry.check_as_of(&without)?;
@@ -158,6 +169,9 @@ impl State {
                 let contestable = entry.ledger.contestable();
                 let contestable = contestable.iter().find(|contestable| contestable.op == op);
                 let contestable = contestable.ok_or(ChangeError::NotContestable(op))?;
+                if contestable.role >= Role::Admin {
+                    return Err(ChangeError::NotConfirmable { op, role: contestable.role });
+                }
                 if !entry.ledger.confirms(contestable, me) {
                     return Err(ChangeError::TooWeakToConfirm { op, author: contestable.author });
                 }
@@ -188,6 +202,14 @@ pub(super) fn check_room(roster: &Roster, body: &Body, max: usize) -> Result<(),
     }
 }
 
+/// Whether nobody but `me` has the say and a device in the group to use it: a recovery key has none.
+pub(super) fn is_alone_in_charge(roster: &Roster, me: UserId) -> bool {
+    let others = || roster.members().filter(|(other, _)| *other != me);
+    let mut in_charge = others().filter(|(_, member)| member.role() >= Role::Admin);
+    let is_here = |other: UserId| roster.devices(other).next().is_some();
+    roster.role(me) >= Role::Admin && !in_charge.any(|(other, _)| is_here(other))
+}
+
 impl Entry {
     /// What the rules would allow and nobody means.
     fn check_set_role(&self, me: UserId, user: UserId, role: Role) -> Result<(), ChangeError> {
@@ -195,12 +217,18 @@ impl Entry {
         if role == Role::None && roster.role(user) == Role::None {
             return Err(ChangeError::NotAMember(user));
         }
-        let others = || roster.members().filter(|(other, _)| *other != me);
-        let is_last = user == me
-            && roster.role(me) >= Role::Admin
-            && role < Role::Admin
-            && others().all(|(_, member)| member.role() < Role::Admin);
-        if is_last { Err(ChangeError::NobodyInCharge) } else { Ok(()) }
+        let leaves_nobody = user == me && role < Role::Admin && is_alone_in_charge(roster, me);
+        if leaves_nobody { Err(ChangeError::NobodyInCharge) } else { Ok(()) }
+    }
+
+    /// The grant by which they have that very role already.
+    fn check_admission(&self, user: UserId, role: Role) -> Result<Option<OpId>, ChangeError> {
+        let roster = self.ledger.roster();
+        let now = roster.role(user);
+        if role < now || role == Role::None {
+            return Err(ChangeError::NotAbove { user, role: now });
+        }
+        Ok(roster.grant(user).filter(|_| role == now))
     }
 
     /// What is left out is here.
