@@ -106,6 +106,8 @@ struct State {
     early: BTreeMap<LinkId, Vec<Part>>,
     next_batch: u64,
     unstored: BTreeMap<u64, Unstored>,
+    /// How many authors membership was told of.
+    told: usize,
     /// Documents are being judged anew.
     rejudging: Option<Rejudge>,
     refusals: Vec<(DocumentId, Refusal)>,
@@ -277,6 +279,7 @@ impl State {
         result?;
         let Some(unstored) = self.unstored.remove(&number) else { return Ok(()) };
         self.documents.unpin(&unstored.moved, number);
+        self.tell_authors();
         self.expire();
         self.publish_root();
         if !unstored.rows.is_empty() {
@@ -327,6 +330,16 @@ impl State {
         }
         self.tell_rejudged();
         Ok(())
+    }
+
+    /// What vouches for a device that wrote something here is kept from now on.
+    fn tell_authors(&mut self) {
+        let authors = self.documents.authors();
+        if authors.len() > self.told {
+            let new = authors.iter().skip(self.told).map(|(_, (device, _), _)| device).collect();
+            self.arguments.membership.wrote(self.handle.id(), new);
+        }
+        self.told = authors.len();
     }
 
     fn tell_intents(&self, rows: &[RowEvent]) {
@@ -409,6 +422,7 @@ impl Actor for Group {
             early: BTreeMap::new(),
             next_batch: 0,
             unstored: BTreeMap::new(),
+            told: 0,
             rejudging: None,
             refusals: Vec::new(),
             refused_by_peers: Vec::new(),
@@ -427,6 +441,7 @@ impl Actor for Group {
         if state.arguments.personal {
             state.arguments.membership.intents_anew();
         }
+        state.tell_authors();
         state.arguments.membership.group_started(state.handle.id());
         Ok(())
     }
