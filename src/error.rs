@@ -10,6 +10,7 @@ use actors::node::membership::ChangeError;
 use actors::node::store::StoreError;
 use actors::transport::TransportError;
 use schema::frame::DeclineReason;
+use schema::ledger::Role;
 use schema::{DeviceId, GroupId, UserId};
 
 use crate::table::row::RowError;
@@ -314,6 +315,7 @@ impl GroupError {
                 | ChangeError::NotAMember(_)
                 | ChangeError::NotContestable(_)
                 | ChangeError::NotVoided(_) => ErrorKind::NotFound,
+                ChangeError::NotAbove { .. } => ErrorKind::Invalid,
                 ChangeError::Refused(_)
                 | ChangeError::NeedsCut { .. }
                 | ChangeError::TakesAll(_)
@@ -321,7 +323,10 @@ impl GroupError {
                 | ChangeError::Full { .. }
                 | ChangeError::NotAnOwner { .. }
                 | ChangeError::NoHeir(_)
+                | ChangeError::NotConfirmable { .. }
                 | ChangeError::TooWeakToConfirm { .. } => ErrorKind::NotAllowed,
+                ChangeError::Unsettled(_) => ErrorKind::Busy,
+                ChangeError::Damaged { .. } => ErrorKind::Damaged,
                 ChangeError::Store(error) => store_kind(error),
                 ChangeError::Call(error) => call_kind(error),
                 _ => ErrorKind::Failed,
@@ -369,6 +374,16 @@ pub enum JoinError {
         /// Why.
         reason: DeclineReason,
     },
+    /// This user is in the group already, and the ticket is for more: ask an Admin for the role.
+    #[error("already in group {group} as {role:?}; the ticket is for {ticket:?}: ask an admin for that role")]
+    AlreadyIn {
+        /// The group.
+        group: GroupId,
+        /// This user's role.
+        role: Role,
+        /// What the ticket is for.
+        ticket: Role,
+    },
     /// The wish was taken back meanwhile: the group was left.
     #[error("group {group} was left before anybody let this user in")]
     Withdrawn {
@@ -410,7 +425,7 @@ impl JoinError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Pending { .. } => ErrorKind::Busy,
-            Self::Declined { .. } => ErrorKind::NotAllowed,
+            Self::Declined { .. } | Self::AlreadyIn { .. } => ErrorKind::NotAllowed,
             Self::Withdrawn { .. } => ErrorKind::NotFound,
             Self::Group(error) => error.kind(),
             Self::Closed => ErrorKind::Closed,

@@ -138,7 +138,9 @@ impl Group {
     /// them: an Admin may remove it. [`Node::request_group`] or a ticket takes the user back in, to all that was there.
     ///
     /// # Errors
-    /// [`GroupError::Personal`] for the personal group, [`GroupError::Unknown`] when it was left before.
+    /// [`GroupError::Personal`] for the personal group, [`GroupError::Unknown`] when it was left before,
+    /// [`GroupError::Change`] when others are in it and nobody else is in charge: make one of them an Admin, or remove
+    /// them.
     pub async fn leave(&self) -> Result<(), GroupError> {
         self.node.leave(self.id()).await
     }

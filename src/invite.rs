@@ -99,7 +99,7 @@ impl Node {
     ///
     /// # Errors
     /// [`JoinError::Pending`] when nobody has let this user in yet, [`JoinError::Declined`] when the inviter says that the
-    /// ticket came too late.
+    /// ticket came too late, [`JoinError::AlreadyIn`] when this user is in with a lower role than the ticket's.
     pub async fn join(&self, ticket: &Ticket) -> Result<Group, JoinError> {
         self.join_within(ticket, JOIN_TIMEOUT).await
     }
@@ -119,7 +119,7 @@ impl Node {
             self.check_room()?;
         }
         if membership.keep(ticket.clone()).await.map_err(GroupError::from)? {
-            return Ok(self.group(id)?);
+            return self.come_in(ticket).await;
         }
         if is_new {
             self.intend(id, "").await?;
@@ -142,7 +142,7 @@ impl Node {
         let (id, membership) = (ticket.group(), self.handle().membership());
         loop {
             match membership.is_in(id, ticket.log_head()).await {
-                Ok(true) => return Ok(self.group(id)?),
+                Ok(true) => return self.come_in(ticket).await,
                 Err(CallError::Stopped) => return Err(JoinError::Closed),
                 Ok(false) | Err(_) => {}
             }
@@ -158,6 +158,18 @@ impl Node {
                 // What comes of it is seen above.
                 Err(_) => drop(membership.ask_again(id)),
             }
+        }
+    }
+
+    /// The group in which this user is, unless the ticket was to give more than they have.
+    async fn come_in(&self, ticket: &Ticket) -> Result<Group, JoinError> {
+        let group = self.group(ticket.group())?;
+        let invites = group.invites().await?;
+        let invite = invites.into_iter().find(|invite| invite.id == ticket.invite());
+        let (group_id, role) = (group.id(), group.info().role);
+        match invite.map(|invite| invite.role).filter(|ticket| role < *ticket) {
+            Some(ticket) => Err(JoinError::AlreadyIn { group: group_id, role, ticket }),
+            None => Ok(group),
         }
     }
 

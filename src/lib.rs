@@ -17,6 +17,7 @@ pub use actors::edit::RowEdit;
 pub use actors::node::Branch;
 pub use actors::node::connection_manager::{LinkEnd, LinkStatus};
 pub use actors::node::event::Event;
+pub use actors::node::group::cut::DamagedDocument;
 pub use actors::node::group::documents::{Kept, Rejudged, Snapshot};
 pub use actors::node::group::{GroupStatus, PeerStatus};
 pub use actors::node::membership::{

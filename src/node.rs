@@ -12,6 +12,7 @@ use std::sync::Arc;
 use actors::clock::Clock;
 use actors::identity::Identity;
 use actors::node::group::INTENTS_TABLE;
+use actors::node::membership::ChangeError;
 use actors::node::store::{Durability, SledOptions, StoreHandle};
 use actors::node::{Branch, NodeArguments, NodeHandle};
 use actors::transport::memory::MemoryNetwork;
@@ -303,7 +304,11 @@ impl Node {
         if id == self.handle.personal() {
             return Err(GroupError::Personal);
         }
-        self.handle.membership().info(id).ok_or(GroupError::Unknown(id))?;
+        let membership = self.handle.membership();
+        membership.info(id).ok_or(GroupError::Unknown(id))?;
+        if membership.is_alone_in_charge(id, self.user_id()) {
+            return Err(ChangeError::NobodyInCharge.into());
+        }
         self.intend_no_more(id).await
     }
 

@@ -199,6 +199,16 @@ impl Neighbourhood {
         self.withdrawn.push((id, lost));
     }
 
+    /// An Admin comes in and looks after those who stay.
+    async fn leaves(&mut self, at: usize) {
+        let (group, admin) = (self.groups.swap_remove(at), self.world.somebody());
+        group.add_member(admin.user(), Role::Admin).await.unwrap();
+        let mut link = self.world.dial(&admin).await;
+        link.patience = AT_ONCE;
+        Member::greet(link, group.id()).await.talk().await;
+        group.leave().await.unwrap();
+    }
+
     /// Something that has nothing to do with who listens.
     async fn goes_on(&mut self) {
         let at = self.world.pick(self.groups.len());
@@ -218,7 +228,7 @@ impl Neighbourhood {
                     group.close_invite(ticket.invite()).await.unwrap();
                 }
             }
-            6 if self.groups.len() > 1 => self.groups.swap_remove(at).leave().await.unwrap(),
+            6 if self.groups.len() > 1 => self.leaves(at).await,
             _ => self.groups[at].table(TASKS).put(SECRET, &task(SECRET)).await.unwrap(),
         }
     }
@@ -278,7 +288,7 @@ impl Neighbourhood {
                     groups.map(|_| HelloGroup { token: token(&mut self.world), hash: self.world.bytes() });
                 LinkFrame::Hello(Hello { groups: groups.collect() })
             }
-            2 => LinkFrame::Present { group, ops: self.ops(outsider, group) },
+            2 => LinkFrame::Present { group, ops: self.ops(outsider, group), manifests: Vec::new() },
             3 => self.shows_a_ticket(outsider, group),
             4 | 5 => {
                 let ledger = match self.world.pick(3) {
@@ -576,7 +586,7 @@ impl Club {
         let (bytes, largest) = (lengths().sum::<usize>(), lengths().max().unwrap_or_default());
         assert!(bytes - largest <= on_the_way, "{loss:?}: {bytes} bytes, {crossed:?}");
         assert!(queued || crossed.is_empty(), "{loss:?}: {crossed:?}");
-        self.home.add_member(user, Role::Reader).await.unwrap_or_default();
+        let _ = self.home.add_member(user, Role::Reader).await; // she may be in still
         assert!(!self.knows(user, third.device()), "{loss:?}");
         self.puts("small", "and on").await;
     }
@@ -685,10 +695,64 @@ async fn what_a_removed_member_presents_is_not_read() {
         let id = op.id();
         let ops = vec![Signed::sign(op, &user_key(name)).envelope().clone()];
         let mut anew = world.dial(&identity).await;
-        anew.send(&LinkFrame::Present { group, ops }).await;
+        anew.send(&LinkFrame::Present { group, ops, manifests: Vec::new() }).await;
         everything_heard(&mut anew).await;
         listened.push(home.log().await.unwrap().iter().any(|said| said.op == id));
     }
     assert_eq!(listened, [true, false]);
+    world.ada.close().await;
+}
+
+/// Removed, mallory signs with her old key, as of when she was an Admin, that she is let in under a fresh one, and more.
+/// Whoever was let in by an Admin of whom ada has not heard is listened to all the same.
+#[tokio::test(start_paused = true)]
+async fn whoever_was_a_member_once_writes_nothing_into_the_ledger_through_a_fresh_key() {
+    let world = World::seeded(3).await;
+    let home = world.ada.create_group("home").await.unwrap();
+    let names: [&[u8]; 5] = [b"mallory", b"mallory again", b"cid", b"dan", b"eve"];
+    let [mallory, again, cid, dan, eve] = names.map(|name| device_of(name, name));
+    for admin in [&mallory, &cid] {
+        home.add_member(admin.user(), Role::Admin).await.unwrap();
+    }
+    let mut link = world.dial(&cid).await;
+    link.patience = AT_ONCE;
+    let mut member = Member::greet(link, home.id()).await;
+    member.talk().await;
+    let says = |author: &DeviceIdentity, parents: &[OpId], user: UserId, role: Role| {
+        let by = By::Device(author.certificate.envelope().clone());
+        let body = Body::SetRole { user, role, cut: None, via: None };
+        let (group, parents, author_id) = (home.id(), parents.to_vec(), author.user());
+        let op = Op { version: 1, group, parents, author: author_id, by, body };
+        (op.id(), Signed::sign(op, &author.signing).envelope().clone())
+    };
+    let old = member.ledger.heads();
+    home.remove_member(mallory.user()).await.unwrap();
+    let (back, back_op) = says(&mallory, &old, again.user(), Role::Writer);
+    let (friend, friend_op) = says(&mallory, &[back], eve.user(), Role::Reader);
+    let lost = device_of(b"mallory", b"lost").device();
+    let body = Body::RevokeDevice { user: mallory.user(), device: lost, cut: None };
+    let op = Op { version: 1, group: home.id(), parents: old, author: mallory.user(), by: By::User, body };
+    let (loss, loss_op) = (op.id(), Signed::sign(op, &user_key(b"mallory")).envelope().clone());
+    let (grant, grant_op) = says(&cid, &member.ledger.heads(), eve.user(), Role::Admin);
+    let (deeper, deeper_op) = says(&eve, &[grant], dan.user(), Role::Reader);
+
+    let has = async |op: OpId| home.log().await.unwrap().iter().any(|said| said.op == op);
+    let before = home.log().await.unwrap().len();
+    let mut stranger = world.dial(&again).await;
+    let ops = [&back_op, &friend_op, &loss_op].map(Envelope::clone);
+    for ops in [ops.to_vec(), vec![back_op], vec![loss_op]] {
+        stranger.send(&LinkFrame::Present { group: home.id(), ops, manifests: Vec::new() }).await;
+    }
+    everything_heard(&mut stranger).await;
+    assert!(!has(back).await && !has(friend).await && !has(loss).await);
+    assert_eq!(home.log().await.unwrap().len(), before);
+
+    let mut stranger = world.dial(&dan).await;
+    stranger
+        .send(&LinkFrame::Present { group: home.id(), ops: vec![grant_op, deeper_op], manifests: Vec::new() })
+        .await;
+    everything_heard(&mut stranger).await;
+    assert!(has(grant).await && has(deeper).await);
+    assert!(home.members().iter().any(|member| member.user == dan.user()));
     world.ada.close().await;
 }

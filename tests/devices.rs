@@ -6,7 +6,9 @@ mod support;
 use std::time::Duration;
 
 use peerbase::sim::{Net, Peer};
-use peerbase::{Device, EndedLink, ErrorKind, GroupError, GroupId, JoinError, LinkEnd, Node, Role};
+use peerbase::{
+    Act, Device, EndedLink, ErrorKind, GroupError, GroupId, JoinError, LinkEnd, MemberOp, Node, Role,
+};
 use schema::frame::ByeReason;
 use support::{group, task, tasks, titles, until};
 
@@ -218,7 +220,7 @@ async fn a_revoked_device_stays_dead_after_its_user_was_removed_and_let_in_again
 
     net.partition(&[&[&ada], &[&ben, &phone]]);
     ada.node().revoke_device(phone.node().device_id()).await.unwrap();
-    group(&ben, club).add_member(ada.node().user_id(), Role::None).await.unwrap();
+    group(&ben, club).set_role(ada.node().user_id(), Role::None).await.unwrap();
     net.sleep(A_WHILE).await;
     net.partition(&[&[&ben], &[&ada], &[&phone]]);
     group(&ben, club).add_member(ada.node().user_id(), Role::Writer).await.unwrap();
@@ -378,7 +380,7 @@ async fn what_a_revoked_device_said_is_void_also_under_its_users_next_role() {
     // Ben hears nothing of the phone while he puts ada out and lets her in with a higher role.
     net.partition(&[&[&ada], &[&ben, &cid, &phone]]);
     ada.node().revoke_device(phone.node().device_id()).await.unwrap();
-    group(&ben, club).add_member(ada.node().user_id(), Role::None).await.unwrap();
+    group(&ben, club).set_role(ada.node().user_id(), Role::None).await.unwrap();
     group(&ben, club).add_member(ada.node().user_id(), Role::Admin).await.unwrap();
     until(&net, "the phone hears of it", || group(&phone, club).info().role == Role::Admin).await;
     net.partition(&[&[&ada, &ben], &[&cid, &phone]]);
@@ -424,4 +426,36 @@ async fn taking_a_device_back_twice_changes_nothing() {
 
     assert_eq!(devices(&ada).await, before);
     net.close().await;
+}
+
+/// Ada's node ends after so many flushes while she takes her phone back. Whether she knows that it is out, and whether
+/// she had said so everywhere.
+async fn ends_while_it_takes_back(flushes: u64) -> (bool, bool) {
+    let mut net = Net::seeded(7);
+    let ([ada, _, phone, _], groups) = household(&mut net).await;
+    net.settle().await;
+    net.partition(&[]);
+    let device = phone.node().device_id();
+    ada.disk().crash_after_flush(flushes);
+    let said = ada.node().revoke_device(device).await.is_ok();
+    net.crash(&ada).await;
+    net.restart(&ada).await;
+
+    let is_out = devices(&ada).await.iter().any(|known| known.id == device && known.is_revoked);
+    for id in groups {
+        let log = group(&ada, id).log().await.unwrap();
+        let is_it = |op: &MemberOp| matches!(op.act, Act::RevokeDevice { device: it, .. } if it == device);
+        assert_eq!(log.iter().any(is_it), is_out, "after {flushes} flushes");
+    }
+    net.close().await;
+    (is_out, said)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_ends_while_it_takes_a_device_back_says_so_once_it_is_open_again() {
+    let mut ended = Vec::new();
+    for flushes in 1..=4 {
+        ended.push(ends_while_it_takes_back(flushes).await);
+    }
+    assert!(ended.contains(&(true, false)), "{ended:?}");
 }

@@ -388,7 +388,7 @@ async fn a_removed_member_who_has_not_heard_of_it_is_told_by_the_next_ticket() {
     ben.node().join(&home.invite(Role::Reader).await.unwrap()).await.unwrap();
     let user = ben.node().user_id();
     net.crash(&ben).await;
-    home.add_member(user, Role::None).await.unwrap();
+    home.set_role(user, Role::None).await.unwrap();
     let ticket = home.invite(Role::Reader).await.unwrap();
     net.restart(&ben).await;
 
@@ -505,7 +505,7 @@ async fn whoever_was_removed_is_told_to_ask_a_person() {
     let (_ada, home, mut ben) = mallory().await;
     let user = ben.identity.user();
     home.add_member(user, Role::Reader).await.unwrap();
-    home.add_member(user, Role::None).await.unwrap();
+    home.set_role(user, Role::None).await.unwrap();
     let ticket = home.invite(Role::Reader).await.unwrap();
     let (id, h) = (home.id(), ben.established.h);
     let key = Ticket::key_of(&ticket.seed(), id);
@@ -541,4 +541,25 @@ async fn whoever_holds_the_ticket_may_show_it_in_any_form_of_haste() {
         heard.iter().filter(|frame| matches!(frame, LinkFrame::Hello(hello) if hello.groups.len() == 1));
     assert_eq!(announced.count(), 1, "{heard:?}");
     assert_eq!(home.members().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_with_a_writers_ticket_is_told_that_they_stay_a_reader() {
+    let mut net = Net::seeded(15).latency_ms(5..40);
+    let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
+    let home = found(&ada).await;
+    ben.node().join(&home.invite(Role::Reader).await.unwrap()).await.unwrap();
+    let ticket = home.invite(Role::Writer).await.unwrap();
+    net.sleep(A_WHILE).await;
+
+    let joined = ben.node().join(&ticket).await;
+
+    let is_told = |error: &JoinError| {
+        matches!(error, JoinError::AlreadyIn { role: Role::Reader, ticket: Role::Writer, .. })
+    };
+    assert!(joined.as_ref().is_err_and(is_told), "{joined:?}");
+    home.set_role(ben.node().user_id(), Role::Writer).await.unwrap();
+    net.sleep(A_WHILE).await;
+    assert!(ben.node().join(&ticket).await.is_ok(), "no more than they have");
+    net.close().await;
 }

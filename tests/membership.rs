@@ -520,3 +520,68 @@ async fn members_are_shown_with_their_devices_and_who_let_them_in() {
     }
     village.ends().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_let_in_once_more_is_neither_lowered_nor_removed() {
+    let village = village([("ben", Writer)]).await;
+    let (fay, ben) = (village.group("fay"), village.user("ben"));
+    let given = fay.log().await.unwrap().last().unwrap().op;
+
+    assert_eq!(fay.add_member(ben, Writer).await.unwrap(), given, "so it is already");
+    for role in [Reader, Out] {
+        let lower = fay.add_member(ben, role).await.unwrap_err();
+        assert_eq!(lower.kind(), ErrorKind::Invalid, "{lower:?}");
+        let GroupError::Change(cause) = lower else { panic!("{lower:?}") };
+        assert!(cause.to_string().contains("set their role, or remove them"), "{cause}");
+    }
+    assert_eq!(village.roles("fay", ["ben"]), [Writer]);
+    assert_ne!(fay.add_member(ben, Admin).await.unwrap(), given);
+    assert_eq!(village.roles("fay", ["ben"]), [Admin]);
+    village.ends().await;
+}
+
+/// What a person reads says what to do; the number of a rule is for the log.
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_is_told_what_to_do() {
+    let village = village([("oda", Owner), ("ada", Admin), ("ben", Writer)]).await;
+    let said = [
+        ("ben", "pia", Reader, "that takes Admin: ask a member who is"),
+        ("ada", "oda", Writer, "the role is Owner: ask a member who is no less"),
+        ("ada", "ada", Owner, "nobody raises themselves"),
+        ("fay", "ben", Writer, "the role is Writer already"),
+    ];
+    for (by, whom, role, words) in said {
+        let refused = village.group(by).set_role(village.user(whom), role).await.unwrap_err();
+        let GroupError::Change(cause) = refused else { panic!("{refused:?}") };
+        assert!(cause.to_string().contains(words), "{cause}");
+    }
+    village.ends().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lowering_to_admin_is_said_to_be_nothing_to_confirm() {
+    let mut village = village([("oda", Owner), ("una", Owner)]).await;
+    let lowering = village.says("una", "oda", Admin).await;
+    village.meet().await;
+    assert_eq!(village.group("fay").contestable()[0].op, lowering);
+
+    let refused = village.group("fay").confirm(lowering).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotAllowed);
+    let GroupError::Change(cause) = refused else { panic!("{refused:?}") };
+    assert!(cause.to_string().contains("only a role below Admin is confirmed"), "{cause}");
+    village.ends().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_who_is_in_charge_does_not_leave_the_others_alone() {
+    let village = village([("ben", Writer)]).await;
+    let fay = village.group("fay");
+    // Somebody who never came in is nobody to look after others.
+    fay.add_member(PIA, Admin).await.unwrap();
+    let GroupError::Change(cause) = fay.leave().await.unwrap_err() else { panic!("of another kind") };
+    assert!(cause.to_string().contains("one who has come in with a device"), "{cause}");
+
+    village.says("fay", "ben", Admin).await;
+    fay.leave().await.unwrap();
+    village.ends().await;
+}

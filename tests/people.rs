@@ -15,12 +15,13 @@ use peerbase::{
     ErrorKind, Event, GroupError, GroupId, GroupState, LinkEnd, Member, MemberChange, MembersTable, Node,
     Role, UserId,
 };
-use schema::device::DeviceIdentity;
+use schema::device::{DeviceCert, DeviceIdentity};
 use schema::frame::{ByeReason, LinkFrame};
 use schema::ledger::{Body, By, Ledger};
+use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
-use stranger::{Stranger, identity};
-use support::{group, home, task, tasks, titles, until};
+use stranger::{GroupFrame, Member as Other, Stranger, identity, user_key};
+use support::{TASKS, group, home, task, tasks, titles, until};
 use tokio::sync::broadcast::Receiver;
 
 /// Long enough for every retry of a dial, and for links to be let go.
@@ -256,10 +257,10 @@ async fn nobody_offers_a_group_in_which_they_have_no_part_or_by_ops_that_are_non
         (anothers, ops.clone()),
         (id, Vec::new()),
     ] {
-        stranger.send(&LinkFrame::Present { group, ops }).await;
+        stranger.send(&LinkFrame::Present { group, ops, manifests: Vec::new() }).await;
     }
     let mut events = ben.events();
-    stranger.send(&LinkFrame::Present { group: id, ops }).await;
+    stranger.send(&LinkFrame::Present { group: id, ops, manifests: Vec::new() }).await;
     let offered = Event::Offered { group: id, role: Role::Writer, by: own.user() };
     while events.recv().await.unwrap() != offered {}
     let info: Vec<_> = ben.groups().into_iter().map(|info| (info.id, info.name, info.offered_by)).collect();
@@ -363,4 +364,33 @@ async fn nobody_blocks_themselves_and_unblocking_a_stranger_says_nothing() {
     node.unblock(other).await.unwrap();
     assert_eq!(node.blocked().unwrap(), []);
     node.close().await;
+}
+
+/// Anybody can vouch for any key, and a Founder's word is stronger than an Admin's.
+#[tokio::test(start_paused = true)]
+async fn whoever_claims_anothers_device_is_not_who_wrote_on_it() {
+    let (ben, dial) = listening().await;
+    let home = ben.create_group("home").await.unwrap();
+    home.table(TASKS).put("basil", &task("sow it")).await.unwrap();
+    let mal = dial().await;
+    let user = mal.identity.user();
+    home.add_member(user, Role::Founder).await.unwrap();
+    home.set_role(ben.user_id(), Role::Admin).await.unwrap();
+    home.table(TASKS).put("basil", &task("water it")).await.unwrap();
+
+    let mut mal = Other::greet(mal, home.id()).await;
+    let (device, label) = (ben.device_id(), "mine".to_owned());
+    let claim = DeviceCert { version: 1, user, device, agreement: [7; 32], label };
+    let certificates = vec![Signed::sign(claim, &user_key(&[4])).envelope().clone()];
+    let (ops, revocations, records, last) = (Vec::new(), Vec::new(), Vec::new(), false);
+    mal.say(GroupFrame::Ledger(LedgerFrame::Push { ops, certificates, revocations, records, last })).await;
+    mal.talk().await;
+    let claims =
+        home.members().into_iter().filter(|member| member.devices.iter().any(|it| it.device == device));
+    assert_eq!(claims.count(), 2);
+
+    let history = home.table(TASKS).history("basil").await.unwrap();
+    let authors: Vec<_> = history.iter().map(|revision| (revision.author, revision.device)).collect();
+    assert_eq!(authors, [(Some(ben.user_id()), Some(device)); 2]);
+    ben.close().await;
 }

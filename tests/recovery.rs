@@ -23,7 +23,7 @@ fn user(peer: &Peer) -> UserId {
 }
 
 async fn set_role(peer: &Peer, id: GroupId, user: UserId, role: Role) -> Result<(), GroupError> {
-    group(peer, id).add_member(user, role).await
+    group(peer, id).set_role(user, role).await.map(drop)
 }
 
 /// Which rule says no.
@@ -230,4 +230,20 @@ async fn w8_a_recovery_key_takes_a_group_back_from_a_thief() {
     until(&net, "cid reads on", || titles(&tasks(&cid, home)).len() == 2).await;
     assert_eq!(titles(&tasks(&cid, home)), ["water the basil", "buy rope"]);
     net.close().await;
+}
+
+/// A recovery key is a Founder with whom nobody can act.
+#[tokio::test]
+async fn a_recovery_key_alone_is_nobody_in_charge() {
+    let ada = Node::in_memory().await.unwrap();
+    ada.make_recovery().await.unwrap();
+    let home = ada.create_group("home").await.unwrap();
+
+    let alone = home.set_role(ada.user_id(), Role::Admin).await;
+    assert!(alone.is_ok(), "an Admin is in charge: {alone:?}");
+    let nobody = home.set_role(ada.user_id(), Role::Writer).await.unwrap_err();
+    assert!(nobody.source().unwrap().to_string().contains("nobody would be in charge"), "{nobody:?}");
+    home.leave().await.unwrap();
+    assert_eq!(ada.groups(), [], "there is nobody to leave it to");
+    ada.close().await;
 }

@@ -8,9 +8,9 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use peerbase::control::{self, Reply, Request};
+use peerbase::control::{self, Failure, FailureKind, Reply, Request};
 use peerbase::sim::{Net, Peer};
-use peerbase::{Event, GroupId, Node, Refusal, Role, RowState, SyncError};
+use peerbase::{DocumentId, ErrorKind, Event, GroupId, Node, Refusal, Role, RowState, SyncError, UserId};
 use support::{group, task, tasks};
 use tokio::sync::mpsc;
 
@@ -23,6 +23,19 @@ async fn parted(seed: u64) -> (Net, [Peer; 3], GroupId) {
     net.settle().await;
     net.partition(&[&[&ada], &[&ben, &cid]]);
     (net, [ada, ben, cid], home)
+}
+
+fn set_role(user: UserId, role: Role, anyway: bool) -> Request {
+    Request::SetRole { group: None, user, role, as_of: Vec::new(), anyway }
+}
+
+/// What `request` was answered with, the last word or the failure.
+async fn asked(node: &Node, request: Request) -> Result<String, Failure> {
+    let (sender, mut replies) = mpsc::channel(64);
+    control::execute(node, request, sender).await?;
+    let last = std::iter::from_fn(|| replies.try_recv().ok()).last();
+    let Some(Reply::Done(done)) = last else { panic!("{last:?}") };
+    Ok(done.done)
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,8 +106,7 @@ async fn a_removal_says_how_far_it_is() {
     let listen = |documents| heard.borrow_mut().push(documents);
     group(&ada, home).remove_member_with(cid.node().user_id(), listen).await.unwrap();
     let (sender, mut replies) = mpsc::channel(64);
-    let request =
-        Request::SetRole { group: None, user: ben.node().user_id(), role: Role::Reader, as_of: Vec::new() };
+    let request = set_role(ben.node().user_id(), Role::Reader, false);
     control::execute(&ada.node(), request, sender).await.unwrap();
 
     let heard = heard.into_inner();
@@ -141,6 +153,72 @@ async fn a_removal_that_nobody_waits_for_any_more_was_said_or_was_not() {
     assert_eq!(group(&ben, home).members().len(), 2);
     assert_eq!(tasks(&ben, home).get("basil").unwrap(), Some(task("water it")));
     net.close().await;
+}
+
+/// Ada, whose disk has lost what she knew of two of cid's three rows, and ben, who has them.
+async fn damaged(seed: u64) -> (Net, [Peer; 2], GroupId, UserId) {
+    let (mut net, [ada, ben, cid], home) = parted(seed).await;
+    net.heal();
+    for key in ["rope", "soap"] {
+        tasks(&cid, home).put(key, &task("buy it")).await.unwrap();
+    }
+    net.settle().await;
+    let user = cid.node().user_id();
+    net.crash(&cid).await;
+    net.partition(&[&[&ada], &[&ben]]);
+    net.crash(&ada).await;
+    let space = [b"g", &home.0[..]].concat();
+    for key in ["rope", "soap"] {
+        let document = DocumentId::of(home, "tasks", key);
+        assert!(ada.disk().damage(&space, &[b"d", &document.0[..]].concat()));
+    }
+    // Of this one the row is damaged too; its key is not.
+    assert!(ada.disk().damage(&space, b"rtasks\0\0soap\0\0"));
+    net.restart(&ada).await;
+    (net, [ada, ben], home, user)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_does_not_take_what_is_merely_damaged_and_says_what_is() {
+    let (mut net, [ada, ben], home, user) = damaged(4).await;
+    let here = group(&ada, home);
+
+    let refused = here.remove_member(user).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Damaged);
+    let failure = asked(&ada.node(), set_role(user, Role::None, false)).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Damaged);
+    let why = format!("{failure:?}");
+    for said in ["2 documents", "tasks/rope", "tasks/soap", "next peer that has them", "anyway"] {
+        assert!(why.contains(said), "{said}: {why}");
+    }
+    assert_eq!(here.members().len(), 3, "nothing was said");
+
+    net.heal();
+    net.settle().await;
+    here.remove_member(user).await.unwrap();
+    net.settle().await;
+    for peer in [&ada, &ben] {
+        assert_eq!(tasks(peer, home).list().unwrap().len(), 3, "all came back from ben, and stays");
+    }
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_removes_anyway_hears_how_much_that_leaves_out() {
+    let (mut net, [ada, ben], home, user) = damaged(5).await;
+
+    let done = asked(&ada.node(), set_role(user, Role::None, true)).await.unwrap();
+
+    assert!(done.contains("2 damaged documents were left out"), "{done}");
+    net.heal();
+    net.settle().await;
+    let homes = [&ada, &ben].map(|peer| group(peer, home));
+    let [of_ada, of_ben] = [homes[0].status().await.unwrap(), homes[1].status().await.unwrap()];
+    assert_eq!([homes[0].members().len(), homes[1].members().len()], [2, 2]);
+    assert_eq!((of_ada.documents, of_ben.documents, of_ada.root == of_ben.root), (1, 1, true));
+    assert_eq!((of_ada.kept.documents, of_ben.kept.documents), (0, 2), "where it was it is kept for a while");
+    let rows = tasks(&ben, home).list().unwrap();
+    assert_eq!(rows, [("basil".to_owned(), task("water it"))]);
 }
 
 /// Nobody tells whoever was removed that they are: they go on as if nothing had happened, and can see that nobody answers.

@@ -22,7 +22,7 @@ use ractor::{
 };
 use schema::device::DeviceIdentity;
 use schema::key::SigningKey;
-use schema::ledger::{Ledger, ManifestRef};
+use schema::ledger::Ledger;
 use schema::limits::STOP_TIMEOUT;
 use schema::{GroupId, UserId};
 use tokio::sync::broadcast;
@@ -31,10 +31,9 @@ use self::connection_manager::ConnectionManagerHandle;
 use self::event::Event;
 use self::gate::Routes;
 use self::group::cache::CacheBudget;
-use self::group::cut::{self, Target};
 use self::group::{GroupHandle, Groups, rows};
 use self::membership::{GroupState, MembershipHandle};
-use self::store::{Copied, CopyError, Durability, StoreError, StoreHandle};
+use self::store::{Copied, CopyError, Durability, StoreHandle};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
 use crate::restart::{Restarts, Verdict};
@@ -145,7 +144,8 @@ impl NodeHandle {
     pub async fn start(arguments: NodeArguments) -> Result<Self, StartError> {
         let slot = Slot::default();
         let groups = Groups::default();
-        let membership = MembershipHandle::new(arguments.store.clone(), groups.clone());
+        let membership =
+            MembershipHandle::new(arguments.clock.clone(), arguments.store.clone(), groups.clone());
         let user = UserId(arguments.user.public());
         let handle = Self {
             slot: slot.clone(),
@@ -161,23 +161,6 @@ impl NodeHandle {
             Actor::spawn(None, Node, (handle.clone(), arguments)).await.map_err(StartError::of)?;
         slot.put(actor);
         Ok(handle)
-    }
-
-    /// Writes down what of `target` is accepted here in a group: the manifest of a cut, durable when it returns.
-    /// `progress` hears how many documents are done.
-    ///
-    /// # Errors
-    /// [`StoreError`], `Closed` for a group that is not here.
-    pub async fn cut(
-        &self,
-        group: GroupId,
-        target: Target,
-        progress: impl Fn(u64),
-    ) -> Result<ManifestRef, StoreError> {
-        let (Some(handle), Some(roster)) = (self.groups.get(group), self.membership.roster(group)) else {
-            return Err(StoreError::Closed);
-        };
-        cut::write(&self.store, handle.space(), &roster, target, progress).await
     }
 
     /// Who is in which group.

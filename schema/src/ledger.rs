@@ -32,7 +32,7 @@ pub use graph::{Graph, Standing};
 pub use op::{Body, By, InviteProof, Op, Role};
 pub use roster::{Cut, Grant, Member, NotAccepted, Roster};
 pub use validity::{Invalid, Refusal};
-pub use view::{Contestable, Voided};
+pub use view::Contestable;
 
 use crate::codec;
 use crate::device::{DeviceCert, DeviceRecord, UserDeviceRevocation};

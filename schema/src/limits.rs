@@ -69,6 +69,9 @@ pub const META_VALUE_BYTES_MAX: usize = 4 << 10;
 pub const MANIFEST_PAGE_BYTES_MAX: usize = 512 << 10;
 /// All pages of one manifest, bytes: entries for seven million rows, so that a removal never fails for size.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 30;
+/// Pages of manifests that no op names, bytes: of a group kept from one link and one start to the next, so that what was
+/// interrupted goes on, and of one peer taken in vain. What is being fetched over a link comes on top.
+pub const MANIFESTS_LOOSE_BYTES_MAX: u64 = 64 << 20;
 
 /// Changes of a group that are kept though they are not accepted any more, bytes.
 pub const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;

@@ -13,7 +13,7 @@ use peerbase_schema::id::hash;
 use peerbase_schema::key::Signature;
 use peerbase_schema::ledger::{
     Admitted, Body, By, Invalid, InviteProof, Ledger, MERGE, ManifestRef, NAME, NotAccepted, Op, Refusal,
-    Role, Roster, SideRefusal, Vouched,
+    Role, Roster, SideRefusal, Standing, Vouched,
 };
 use peerbase_schema::signed::{Envelope, Record, Signed};
 use peerbase_schema::tip::Author;
@@ -283,6 +283,28 @@ fn clause_5_closes_an_invitation_for_those_who_have_seen_it() {
 }
 
 #[test]
+fn what_a_founder_wrote_is_not_a_lowered_founders_who_certifies_the_device() {
+    let mut world = World::founded(&["ada", "ben"]);
+    world.ledger.admit_certificate(certificate("ada", "ada's phone")).unwrap();
+    world.ledger.admit_certificate(certificate("ben", "ben's phone")).unwrap();
+    let (create, phone) = (world.names["G"], device("ben's phone"));
+    world.now("steps down", "ada", set_role("ada", Role::Writer)).unwrap();
+
+    world.ledger.admit_certificate(certificate("ada", "ben's phone")).unwrap();
+    world.now("out", "ben", removal("ada", Some(CUT))).unwrap();
+
+    let roster = world.ledger.roster();
+    assert_eq!(roster.accepts(phone, create), Ok(user("ben")));
+    assert_eq!(roster.owner(phone, create), Some(user("ben")));
+    let author = Author { device: phone, grant: create, incarnation: 1 };
+    let bounds = roster.bounds(&author, |_| Ok::<_, ()>(None)).unwrap();
+    assert_eq!(bounds, Ok(Vec::new()), "it does not fall with her");
+    // What she wrote as a founder is hers.
+    assert_eq!(roster.owner(device("ada's phone"), create), Some(user("ada")));
+    assert_eq!(roster.owner(phone, OpId([1; 32])), None, "nobody's, where the grant is unknown");
+}
+
+#[test]
 fn changes_are_accepted_under_a_living_grant_of_the_devices_own_user() {
     let mut garden = garden();
     garden.now("eve", "ada", set_role("eve", Role::Reader)).unwrap();
@@ -369,29 +391,23 @@ fn bounds(world: &World, grant: OpId) -> BTreeMap<OpId, Option<(u64, ChangeHash)
 }
 
 const AMNESTY: ManifestRef = ManifestRef { root: [8; 32], entries: 4 };
-/// Of somebody who knew nothing of what its target wrote.
-const VANDALS: ManifestRef = ManifestRef { root: [6; 32], entries: 0 };
-
-/// What was overruled when somebody was lowered once bound them all the same, through the next lowering.
 #[test]
-fn whoever_is_lowered_again_inherits_nothing_that_never_counted() {
-    let mut world = World::with(&["ada"], &[("ben", Role::Admin), ("dan", Role::Writer)]);
+fn what_an_amnesty_brings_back_is_not_taken_by_the_next_lowering() {
+    let mut world = World::with(&["ada"], &[("dan", Role::Writer)]);
     world.ledger.admit_certificate(certificate("dan", "phone")).unwrap();
     let old = world.ledger.roster().grant(user("dan")).unwrap();
     let reader = Body::SetRole { user: user("dan"), role: Role::Reader, cut: Some(CUT), via: None };
-    world.say("vandal's", "ben", removal("dan", Some(VANDALS)), &["base"]).unwrap();
-    world.say("lowered", "ada", reader, &["base"]).unwrap();
+    world.now("lowered", "ada", reader).unwrap();
     world.now("removed", "ada", removal("dan", None)).unwrap();
     world.now("once more", "ada", set_role("dan", Role::Reader)).unwrap();
+    let names = ["lowered", "removed", "once more"].map(|name| world.names[name]);
+    let all_at = |seq| names.map(|name| (name, Some((seq, ChangeHash([7; 32]))))).into_iter().collect();
+    assert_eq!(bounds(&world, old), all_at(7));
 
-    let end = Some((7, ChangeHash([7; 32])));
-    let [lowered, removed, again] = ["lowered", "removed", "once more"].map(|name| world.names[name]);
-    assert_eq!(bounds(&world, old), BTreeMap::from([(lowered, end), (removed, end), (again, end)]));
+    let amnesty = Body::Amnesty { revocation: world.names["lowered"], manifest: AMNESTY };
+    world.now("amnesty", "ada", amnesty).unwrap();
 
-    // What an amnesty brings back of the first is not taken by the others.
-    world.now("amnesty", "ada", Body::Amnesty { revocation: lowered, manifest: AMNESTY }).unwrap();
-    let end = Some((9, ChangeHash([7; 32])));
-    assert_eq!(bounds(&world, old), BTreeMap::from([(lowered, end), (removed, end), (again, end)]));
+    assert_eq!(bounds(&world, old), all_at(9));
 }
 
 /// A lowering of somebody who does not write any more has no manifest. It takes what was written under grants that its
@@ -414,6 +430,50 @@ fn whoever_is_lowered_again_keeps_what_they_kept_before() {
     world.say("again", "ben", writer, &["lowered"]).unwrap();
     assert_eq!(bounds(&world, world.names["again"]), BTreeMap::from([(removed, None)]));
     assert_eq!(bounds(&world, old), BTreeMap::from([(lowered, end), (removed, end)]));
+}
+
+/// Ben's lowering, which leaves nothing, was overruled by ada's before she removed dan. So it took nothing, and takes
+/// nothing by the removal either, however often that is said.
+#[test]
+fn whoever_is_lowered_again_loses_nothing_to_a_lowering_that_never_counted() {
+    const NOTHING: ManifestRef = ManifestRef { root: [1; 32], entries: 0 };
+    let reader = |cut| Body::SetRole { user: user("dan"), role: Role::Reader, cut: Some(cut), via: None };
+    let mut world = World::with(&["ada"], &[("ben", Role::Admin), ("dan", Role::Writer)]);
+    let old = world.ledger.roster().grant(user("dan")).unwrap();
+    world.ledger.admit_certificate(certificate("dan", "phone")).unwrap();
+    world.say("overruled", "ben", reader(NOTHING), &["base"]).unwrap();
+    world.say("lowered", "ada", reader(CUT), &["base"]).unwrap();
+    assert_eq!(world.standing("overruled"), Standing::Superseded);
+    world.say("removed", "ada", removal("dan", None), &["overruled", "lowered"]).unwrap();
+    world.now("as a reader", "ben", set_role("dan", Role::Reader)).unwrap();
+    world.now("again", "ada", removal("dan", None)).unwrap();
+
+    let end = Some((7, ChangeHash([7; 32])));
+    let names = ["lowered", "removed", "as a reader", "again"];
+    let expected: BTreeMap<_, _> = names.into_iter().map(|name| (world.names[name], end)).collect();
+    let bounds = |ledger: &Ledger| {
+        let author = Author { device: device("phone"), grant: old, incarnation: 1 };
+        let end =
+            |manifest: &ManifestRef| Ok::<_, ()>((*manifest == CUT).then_some((7, ChangeHash([7; 32]))));
+        let bounds = ledger.roster().bounds(&author, end).unwrap().unwrap();
+        bounds.into_iter().map(|bound| (bound.revocation, bound.end)).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(bounds(&world.ledger), expected);
+
+    // As another device hears it, and as this one reads it back.
+    let mut envelopes: Vec<Envelope> = world.ledger.envelopes().cloned().collect();
+    let overruled = envelopes.iter().position(|envelope| {
+        envelope.payload == world.ledger.op(world.names["overruled"]).unwrap().envelope().payload
+    });
+    envelopes.swap(overruled.unwrap(), overruled.unwrap() + 1);
+    let mut other = Ledger::new(world.ledger.group());
+    for envelope in envelopes {
+        other.admit_with(envelope, |_| true).unwrap();
+        let _ = other.roster();
+    }
+    other.admit_certificate(certificate("dan", "phone")).unwrap();
+    assert_eq!(bounds(&other), expected);
+    assert_eq!(other.roster().state_digest(), world.ledger.roster().state_digest());
 }
 
 #[test]
@@ -504,7 +564,7 @@ fn what_vouches_for_a_device_that_wrote_stays_whatever_else_its_user_signs() {
     // Whoever hears of it may take what was written, and keeps it from then on.
     assert_eq!(other.admit_certificate(phone.clone()), Ok(Vouched::Spare));
     assert!(accepts(&other));
-    assert_eq!(other.wrote(device("phone")), [phone.clone()]);
+    assert_eq!(other.wrote(device("phone")), std::slice::from_ref(&phone));
     assert_eq!(other.admit_certificate(phone), Ok(Vouched::Known));
     for number in 0..200 {
         other.admit_certificate(certificate("cid", &format!("late {number}"))).unwrap();
@@ -664,6 +724,20 @@ fn eventful() -> World {
     world.say("and out", "ada", removal("dan", None), &["reader", "unheard"]).unwrap();
     world.say("device", "ada", revoke("dan", "dan's phone", Some(CUT)), &["owner"]).unwrap();
     world.now("name", "fay", meta(NAME, "orchard")).unwrap();
+    // Lowerings of one who writes no more, by people who saw different lowerings.
+    let reader = |target, manifest| Body::SetRole {
+        user: user(target),
+        role: Role::Reader,
+        cut: Some(manifest),
+        via: None,
+    };
+    let nothing = ManifestRef { root: [1; 32], entries: 0 };
+    world.say("vic", "ada", set_role("vic", Role::Writer), &["owner"]).unwrap();
+    world.say("vic by fay", "fay", reader("vic", nothing), &["vic"]).unwrap();
+    world.say("vic by ada", "ada", reader("vic", CUT), &["vic"]).unwrap();
+    world.say("vic out", "fay", removal("vic", None), &["vic by fay"]).unwrap();
+    world.say("vic out too", "ada", removal("vic", None), &["vic by ada", "vic by fay"]).unwrap();
+    world.now("vic in", "ada", set_role("vic", Role::Reader)).unwrap();
     world
 }
 
@@ -707,6 +781,15 @@ proptest! {
         prop_assert_eq!(of_dan(a), of_dan(b));
         prop_assert!(of_dan(a).iter().any(|(.., seen, _)| seen.len() == 1), "one inherits");
         prop_assert_eq!(a.name(), b.name());
+        for (user, phone) in [("vic", "phone"), ("cid", "cid's phone"), ("dan", "dan's phone")] {
+            for grant in other.ids() {
+                let cuts = |roster: &Roster| -> Vec<_> {
+                    let cuts = roster.cuts(self::user(user), device(phone), grant);
+                    cuts.map(|cut| (cut.revocation, cut.manifest, cut.seen.clone(), cut.amnesties.clone())).collect()
+                };
+                prop_assert_eq!(cuts(a), cuts(b));
+            }
+        }
         let members = |ledger: &Ledger| -> BTreeSet<(UserId, Role, OpId)> {
             ledger.roster().members().map(|(user, member)| (user, member.role(), member.grant())).collect()
         };

@@ -10,7 +10,7 @@ use peerbase_schema::id::hash;
 use peerbase_schema::key::{Signature, SigningKey};
 use peerbase_schema::ledger::cut::{BadManifest, Entry, Page, PageGroup, page_hash, root};
 use peerbase_schema::ledger::{Body, By, Ledger, ManifestRef, Op, Refusal, Role};
-use peerbase_schema::limits::{FRAME_BYTES_MAX, PENDING_OPS_MAX};
+use peerbase_schema::limits::{FRAME_BYTES_MAX, MANIFESTS_LOOSE_BYTES_MAX, PENDING_OPS_MAX};
 use peerbase_schema::session::ledger::{
     Attachments, Held, LedgerEffect, LedgerFrame, LedgerSession, Place, Taken,
 };
@@ -351,6 +351,55 @@ fn whoever_does_not_have_it_is_not_waited_for() {
     assert!(!ben.attached.contains(&manifest) && !ben.attached.contains(&other));
     ben.push(vec![op]).unwrap();
     assert_eq!(ben.said(), []);
+}
+
+/// Two removals that do not know of each other; of the first one's manifest the peer has all but the last page, so many
+/// bytes. Whether it is then asked for the second's.
+fn is_asked_for_more(bytes: u64) -> bool {
+    let mut ada = Side::founded();
+    ada.set_role(1, Role::Writer, None);
+    ada.set_role(2, Role::Writer, None);
+    let mut ben = Side::new(ada.ledger.clone(), Shelf::default());
+    let mut elsewhere = Side::new(ada.ledger.clone(), Shelf::default());
+    let large = |number: u64| {
+        let entry = |document: u64| Entry {
+            document: DocumentId(hash("test", &[&document.to_be_bytes()])),
+            seq: 1,
+            change: ChangeHash([1; 32]),
+            signature: Signature([1; 64]),
+        };
+        let mut entries: Vec<_> = (0..3_500).map(entry).collect();
+        entries.sort_by_key(|entry| entry.document);
+        let mut grant = OpId([1; 32]);
+        grant.0[..8].copy_from_slice(&number.to_be_bytes());
+        Page { groups: vec![PageGroup { device: DeviceId([1; 32]), grant, incarnation: 1, entries }] }
+            .encode()
+    };
+    let mut pages = Vec::new();
+    for number in 0.. {
+        pages.push(large(number));
+        if pages.iter().map(Vec::len).sum::<usize>() as u64 > bytes {
+            break;
+        }
+    }
+    pages.push(large(u64::MAX));
+    let manifest = ada.shelf.shelve(pages);
+    ada.shelf.pages.remove(ada.shelf.lists[&manifest.root].last().unwrap());
+    let first = ada.set_role(1, Role::None, Some(manifest));
+    let manifest = elsewhere.shelf.write(2, 1);
+    let second = elsewhere.set_role(2, Role::None, Some(manifest));
+
+    ben.push(vec![first]).unwrap();
+    talk(&mut ada, &mut ben, usize::MAX);
+    assert_eq!(ben.session.wake_at(), None);
+    ben.push(vec![second]).unwrap();
+    ben.said().contains(&want_pages(manifest))
+}
+
+#[test]
+fn whoever_lets_pages_be_fetched_in_vain_is_asked_for_no_more_than_so_many_bytes() {
+    assert!(is_asked_for_more(1 << 20));
+    assert!(!is_asked_for_more(MANIFESTS_LOOSE_BYTES_MAX));
 }
 
 #[test]

@@ -16,7 +16,8 @@ fn contestable(world: &World) -> Vec<&'static str> {
 }
 
 fn voided(world: &World) -> Vec<(&'static str, Standing)> {
-    world.ledger.voided().iter().map(|voided| (name_of(world, voided.op), voided.standing)).collect()
+    let standing = |op| world.ledger.graph().standing(op).unwrap();
+    world.ledger.without_effect().map(|facts| (name_of(world, facts.id), standing(facts.id))).collect()
 }
 
 fn name_of(world: &World, op: OpId) -> &'static str {

@@ -54,8 +54,8 @@ pub async fn execute(node: &Node, request: Request, replies: mpsc::Sender<Reply>
         Request::AddMember { group, user, role } => {
             people::add(&find(node, group)?, user, role, &replies).await
         }
-        Request::SetRole { group, user, role, as_of } => {
-            members::set_role(&find(node, group)?, user, role, &as_of, &replies).await
+        Request::SetRole { group, user, role, as_of, anyway } => {
+            members::set_role(&find(node, group)?, (user, role), &as_of, anyway, &replies).await
         }
         Request::Transfer { group, to } => members::transfer(&find(node, group)?, to, &replies).await,
         Request::Confirm { group, what } => members::confirm(&find(node, group)?, &what, &replies).await,

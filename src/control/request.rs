@@ -70,6 +70,9 @@ pub enum Request {
         role: Role,
         /// As of before these ops; now, where there are none.
         as_of: Vec<OpId>,
+        /// Also where documents of theirs are damaged, which is to their loss.
+        #[serde(default)]
+        anyway: bool,
     },
     /// Hands this user's role to another member.
     Transfer {

@@ -64,19 +64,19 @@ impl Group {
         known.map(|(_, people)| people.contestable.clone()).unwrap_or_default()
     }
 
-    /// Admits a user, or changes their role. It needs no connection: whoever meets the user's devices later lets
-    /// them in, once the user asked for the group ([`Node::request_group`](crate::Node::request_group)), in either
-    /// order.
+    /// Admits a user, or gives a member a higher role; the op that gives it, an older one where they have that role
+    /// already. It needs no connection: whoever meets the user's devices later lets them in, once the user asked for the
+    /// group ([`Node::request_group`](crate::Node::request_group)), in either order.
     ///
     /// # Errors
-    /// [`GroupError::Change`] names the rule that forbids it.
-    pub async fn add_member(&self, user: UserId, role: Role) -> Result<(), GroupError> {
-        self.set_role(user, role).await?;
-        Ok(())
+    /// [`GroupError::Change`] says which rule forbids it, or that they have a higher role: [`set_role`](Self::set_role)
+    /// takes it from them, [`remove_member`](Self::remove_member) all.
+    pub async fn add_member(&self, user: UserId, role: Role) -> Result<OpId, GroupError> {
+        self.say(Saying::Admit { user, role }).await
     }
 
     /// Gives a user a role: an Admin one up to Admin, an Owner one up to Owner, to whoever has no higher one than they
-    /// themselves; everybody may lower themselves. What somebody wrote until they may write no more stays as far as it
+    /// themselves. An Admin or above may lower themselves too; a Reader or Writer [leaves](Self::leave). What somebody wrote until they may write no more stays as far as it
     /// is known here; what others have of it beyond that goes. That takes as long as going through what they wrote.
     ///
     /// # Errors
@@ -115,6 +115,25 @@ impl Group {
         let without: BTreeSet<OpId> = rejected.iter().copied().collect();
         let saying = Saying::SetRole { user, role, without };
         Ok(self.node.handle().membership().say(self.id(), saying, progress).await?)
+    }
+
+    /// Gives a user a role, as [`set_role_with`](Self::set_role_with), also where documents to which the user wrote are
+    /// damaged here. Nobody can say then up to where these stay: what the user wrote to them goes, at everybody. How many
+    /// were left out so. Without it the same call fails, with an error that names them, and may be tried again when a
+    /// peer that has them was met.
+    ///
+    /// # Errors
+    /// As [`set_role_as_of`](Self::set_role_as_of).
+    pub async fn set_role_anyway(
+        &self,
+        user: UserId,
+        role: Role,
+        rejected: &[OpId],
+        progress: impl Fn(u64),
+    ) -> Result<(OpId, u64), GroupError> {
+        let without: BTreeSet<OpId> = rejected.iter().copied().collect();
+        let saying = Saying::SetRole { user, role, without };
+        Ok(self.node.handle().membership().say_anyway(self.id(), saying, progress).await?)
     }
 
     /// Removes a member: their devices are served no more, by who hears of it, and what they write from now on is taken
@@ -170,7 +189,8 @@ impl Group {
     /// Ends the contest over a [lowering](Self::contestable): it holds, whatever its target says.
     ///
     /// # Errors
-    /// [`GroupError::Change`] unless `op` is contestable and this user stronger than who said it.
+    /// [`GroupError::Change`] unless `op` is contestable, leaves a role below Admin, and this user is stronger than who said
+    /// it. One that leaves its target an Admin or Owner nobody can confirm: set another role.
     pub async fn confirm(&self, op: OpId) -> Result<OpId, GroupError> {
         self.say(Saying::Confirm { op }).await
     }
@@ -189,13 +209,14 @@ impl Group {
     /// # Errors
     /// [`GroupError::Call`] when nobody answers.
     pub async fn voided(&self) -> Result<Vec<MemberOp>, GroupError> {
-        Ok(self.node.handle().membership().voided(self.id()).await?)
+        Ok(self.node.handle().membership().redoable(self.id()).await?)
     }
 
     /// Says now, in this user's name, what an op said that came to nothing.
     ///
     /// # Errors
-    /// [`GroupError::Change`] names the rule that forbids it, or says that the op has an effect.
+    /// [`GroupError::Change`] names the rule that forbids it, or says that the op is none of the [voided](Self::voided);
+    /// [`GroupError::UnknownDevice`], [`GroupError::OwnDevice`].
     pub async fn redo(&self, op: OpId) -> Result<OpId, GroupError> {
         self.say(Saying::Redo { op }).await
     }
@@ -215,6 +236,20 @@ impl Group {
     /// [`GroupError::UnknownDevice`], [`GroupError::OwnDevice`]; [`GroupError::Change`] names the rule that forbids it.
     pub async fn revoke_device(&self, user: UserId, device: DeviceId) -> Result<OpId, GroupError> {
         self.say(Saying::RevokeDevice { user, device }).await
+    }
+
+    /// Shuts one device of a member out, as [`revoke_device`](Self::revoke_device), also where documents to which it wrote
+    /// are damaged here, as in [`set_role_anyway`](Self::set_role_anyway).
+    ///
+    /// # Errors
+    /// As [`revoke_device`](Self::revoke_device).
+    pub async fn revoke_device_anyway(
+        &self,
+        user: UserId,
+        device: DeviceId,
+    ) -> Result<(OpId, u64), GroupError> {
+        let saying = Saying::RevokeDevice { user, device };
+        Ok(self.node.handle().membership().say_anyway(self.id(), saying, |_| {}).await?)
     }
 
     /// Closes an invitation: whoever hears of it lets nobody in with its ticket any more.

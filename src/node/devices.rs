@@ -22,6 +22,10 @@ impl Node {
     /// where its user is removed and let in again; what it has, it keeps. What it wrote stays in the groups. A thief who
     /// has this user's key as well is another matter: that is what a [recovery key](Self::make_recovery) is for.
     ///
+    /// Where this user is an Admin, what the device writes is ended too, group by group. Should that end half-way, because
+    /// the node did or this returned an error, call it again, and it goes on from there. That the device is out is said
+    /// in all groups then at the latest when the node is opened again.
+    ///
     /// # Errors
     /// [`GroupError::UnknownDevice`] when no certificate of it is here, [`GroupError::OwnDevice`] for this device.
     pub async fn revoke_device(&self, device: DeviceId) -> Result<(), GroupError> {

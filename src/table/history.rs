@@ -7,7 +7,7 @@ use schema::{ChangeHash, DeviceId, UserId};
 /// One change of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
-    /// Who wrote it; `None`: the device is not known (any more).
+    /// Who wrote it: whose role it was written by, whoever else claims the device; `None`: that is not known (any more).
     pub author: Option<UserId>,
     /// On which device.
     pub device: Option<DeviceId>,
@@ -19,8 +19,9 @@ pub struct Revision {
 
 impl Revision {
     pub(crate) fn of(revision: documents::Revision, roster: Option<&Roster>) -> Self {
-        let author = revision.device.and_then(|device| roster?.device_user(device));
-        let documents::Revision { change, device, time_ms } = revision;
-        Self { author, device, time_ms, heads: vec![change] }
+        let documents::Revision { change, author, time_ms } = revision;
+        let user = author.and_then(|(device, grant)| roster?.owner(device, grant));
+        let device = author.map(|(device, _)| device);
+        Self { author: user, device, time_ms, heads: vec![change] }
     }
 }

@@ -148,6 +148,7 @@ async fn scenario_3_a_lowered_admin_floods_the_past_with_a_thousand_ops() {
     hall.ends().await;
 }
 
+/// More heads than an op may join once kept every Admin from saying anything, of the flooder's removal too.
 #[tokio::test(start_paused = true)]
 async fn a_reader_who_floods_the_ledger_with_heads_is_removed_by_the_ordinary_call() {
     let hall = hall().await;

@@ -230,3 +230,70 @@ async fn a_node_that_ends_while_it_fetches_a_manifest_goes_on_where_it_was() {
     assert_eq!(village.count("ben"), ROWS);
     village.ends().await;
 }
+
+/// Ben, who has seen only one row of mia's, removes her, and ada undoes that, in the midst of much else. When she removes
+/// mia herself in that very moment, what stays is all that comes back, and not what is back so far.
+#[tokio::test(start_paused = true)]
+async fn a_removal_right_after_one_that_turned_out_void_leaves_all_that_comes_back() {
+    const ROWS: usize = 100;
+    const OTHERS: usize = 1_000;
+    let mut village = Village::of(37, [("ben", Admin), ("cid", Writer), ("mia", Writer)]).await;
+    village.writes("mia", "basil", "water it").await;
+    village.meet().await;
+    village.part(&[&["ada", "cid", "mia"]]);
+    village.writes_many("mia", ROWS).await;
+    village.settle().await;
+    let removal = village.removes("ben", "mia").await;
+    village.crash("mia").await;
+    village.meet().await;
+    assert_eq!((village.count("ada"), village.kept("ada").await), (1, ROWS));
+
+    let ada = village.group("ada");
+    let mut writes = tokio::task::JoinSet::new();
+    for number in 0..OTHERS {
+        let table = tasks(&village.people["ada"], village.id);
+        writes.spawn(async move { table.put(&format!("other {number}"), &task("to do")).await.unwrap() });
+    }
+    tokio::task::yield_now().await;
+    ada.set_role_as_of(village.user("ben"), Writer, &[removal]).await.unwrap();
+    let has_come_back = |(key, _): &(String, String)| key != "basil" && !key.starts_with("other");
+    assert_eq!(village.rows("ada").into_iter().filter(has_come_back).count(), 0, "nothing to be seen here");
+    let heard = std::cell::RefCell::new(Vec::new());
+    let listen = |documents| heard.borrow_mut().push(documents);
+    ada.remove_member_with(village.user("mia"), listen).await.unwrap();
+
+    while writes.join_next().await.is_some() {}
+    village.meet().await;
+    for name in ["ada", "ben", "cid"] {
+        assert_eq!(village.count(name), 1 + ROWS + OTHERS, "at {name}");
+    }
+    assert_eq!(heard.into_inner().last(), Some(&(1 + ROWS as u64)));
+    village.ends().await;
+}
+
+/// An Admin who leaves is heard by those who are there, also what the rest of the group needs to take the op: up to
+/// where what they wrote stays.
+#[tokio::test(start_paused = true)]
+async fn an_admin_who_removes_themselves_is_heard_at_once_by_whoever_is_linked() {
+    for seed in 38..42 {
+        let mut village = Village::of(seed, [("mia", Admin), ("ben", Writer), ("cid", Writer)]).await;
+        village.writes("mia", "basil", "water it").await;
+        village.meet().await;
+        village.part(&[&["ben", "mia"]]);
+        village.settle().await;
+
+        village.removes("mia", "mia").await;
+        // Announced anew, compared, and the cut's list and page fetched.
+        village.net.sleep(2 * FLIGHT).await;
+
+        let is_in = |name: &str| village.group(name).members().iter().any(|m| m.user == village.user("mia"));
+        assert_eq!((is_in("ben"), is_in("mia"), is_in("cid")), (false, false, true));
+        village.writes("ben", "soap", "make it").await;
+        village.net.sleep(A_WHILE).await;
+        village.have(&["mia"], [("basil", "water it")]);
+        village.crash("mia").await;
+        village.meet().await;
+        village.have(&["ada", "ben", "cid"], [("basil", "water it"), ("soap", "make it")]);
+        village.ends().await;
+    }
+}

@@ -136,7 +136,8 @@ impl Event {
                 events.push(Self::Contestable { group, op, author, user, role });
             }
         }
-        events.extend(after.2.voided.difference(&people.voided).map(|op| Self::Voided { group, op: *op }));
+        events
+            .extend(after.2.own_void.difference(&people.own_void).map(|op| Self::Voided { group, op: *op }));
         events
     }
 }

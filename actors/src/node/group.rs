@@ -31,7 +31,8 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
-use self::documents::{CommitError, Documents, Outcome, Revision, RowEvent, RowWrite, Snapshot};
+use self::cut::Settled;
+use self::documents::{CommitError, Documents, Outcome, Rejudged, Revision, RowEvent, RowWrite, Snapshot};
 
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
@@ -62,6 +63,8 @@ enum Message {
     Kept { document: DocumentId, reply: RpcReplyPort<Option<Snapshot>> },
     /// Describe the group.
     Status(RpcReplyPort<GroupStatus>),
+    /// Answer once all that is here is stored: by which membership it is judged, or how far judging it anew is.
+    Settled(RpcReplyPort<Result<Settled, Rejudged>>),
     /// The batch of this number is durable, or failed.
     Stored { number: u64, result: Result<(), StoreError> },
     /// The membership changed.
@@ -110,6 +113,8 @@ struct State {
     told: usize,
     /// Documents are being judged anew.
     rejudging: Option<Rejudge>,
+    /// Another one whenever documents were judged anew, also by a successor.
+    judged: Arc<()>,
     refusals: Vec<(DocumentId, Refusal)>,
     /// By themselves: what they say must not take the place of our own reasons.
     refused_by_peers: Vec<(DocumentId, Refusal)>,
@@ -222,7 +227,8 @@ impl State {
         self.compare_again(myself)
     }
 
-    fn tell_rejudged(&self) {
+    fn tell_rejudged(&mut self) {
+        self.judged = Arc::default();
         let (group, rejudged) = (self.handle.id(), self.documents.rejudged());
         // Nobody may be listening.
         let _ = self.arguments.events.send(Event::Rejudged { group, rejudged });
@@ -424,6 +430,7 @@ impl Actor for Group {
             unstored: BTreeMap::new(),
             told: 0,
             rejudging: None,
+            judged: Arc::default(),
             refusals: Vec::new(),
             refused_by_peers: Vec::new(),
             scores: Scores::default(),
@@ -459,6 +466,7 @@ impl Actor for Group {
                 answer(reply, state.documents.kept_of(&document).cloned());
             }
             Message::Status(reply) => answer(reply, state.status()),
+            Message::Settled(reply) => state.settled(reply),
             Message::Stored { number, result } => state.stored(&myself, number, result)?,
             Message::Roster(roster) => state.rejudge(&myself, roster)?,
             Message::Open { channel, in_sync } => state.open(&myself, channel, in_sync)?,

@@ -7,14 +7,17 @@
 //! An op is durable before anybody is told; gates close in the handler that admits it.
 
 mod admit;
+mod advice;
 mod contacts;
 mod cut;
 mod devices;
 mod handle;
 mod intents;
 mod links;
+mod loose;
 mod offers;
 mod people;
+mod present;
 mod reach;
 mod sessions;
 mod silence;
@@ -30,19 +33,20 @@ use schema::key::SigningKey;
 pub use schema::ledger::InviteStanding;
 use schema::ledger::{Ledger, ManifestRef, Role};
 use schema::session::ledger::LedgerFrame;
-use schema::signed::Envelope;
 use schema::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 use self::admit::{Gained, Taken, put_op, put_side, replay_ledger};
+use self::cut::MadeCut;
 pub use self::devices::Device;
 pub(crate) use self::handle::Known;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
 use self::intents::intents;
 use self::links::Links;
 pub use self::people::{Invitation, MemberOp, People, Saying};
+pub(crate) use self::present::Presented;
 pub use self::reach::MemberDevice;
 pub use self::silence::Silent;
 use self::tickets::Tickets;
@@ -65,7 +69,7 @@ enum Message {
         group: GroupId,
         saying: Saying,
         /// Where it needs one.
-        cut: Option<ManifestRef>,
+        cut: Option<MadeCut>,
         reply: RpcReplyPort<Result<OpId, ChangeError>>,
     },
     /// Which members' devices do not speak of the group.
@@ -73,7 +77,7 @@ enum Message {
     /// Every op about a member.
     Log { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
     /// The ops about members that came to nothing and are not so all the same.
-    Voided { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
+    Redoable { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
     /// Every invitation.
     Invites { group: GroupId, reply: RpcReplyPort<Vec<Invitation>> },
     /// Open an invitation.
@@ -107,7 +111,7 @@ enum Message {
     /// A peer announces groups.
     Hello { link: LinkId, hello: Hello, _permit: Permit },
     /// A peer shows why it is a member.
-    Present { link: LinkId, group: GroupId, ops: Vec<Envelope>, _permit: Permit },
+    Present { link: LinkId, group: GroupId, shown: Presented, _permit: Permit },
     /// A peer shows a ticket.
     Redeem { link: LinkId, join: Join, _permit: Permit },
     /// A peer to whom we showed a ticket will not let us in.
@@ -150,12 +154,14 @@ pub(crate) struct Entry {
     tickets: Tickets,
     /// Manifests that were checked since the node started. Ops that were taken before may name others.
     attached: BTreeSet<ManifestRef>,
+    /// Bytes of pages that no op names; of those that were kept since they were last counted, some may be named by now.
+    loose: u64,
     space: SpaceHandle,
 }
 
 impl Entry {
     fn new((ledger, taken): (Ledger, Taken), tickets: Tickets, space: SpaceHandle) -> Self {
-        Self { ledger, wanted: false, taken, tickets, attached: BTreeSet::new(), space }
+        Self { ledger, wanted: false, taken, tickets, attached: BTreeSet::new(), loose: 0, space }
     }
 }
 
@@ -201,6 +207,9 @@ impl State {
             put_side(&mut batch, keys::CERTIFICATE, &certificate);
             state.arguments.store.write(&state.entries[&personal].space, batch).await?;
         }
+        for group in state.entries.keys().copied().collect::<Vec<_>>() {
+            state.tidy(group).await?;
+        }
         state.links.blocked = contacts::blocked(&state.entries[&personal].space)?;
         for group in intents(&state.entries[&personal].space)? {
             match state.entry_or_failed(group)? {
@@ -209,8 +218,8 @@ impl State {
             }
         }
         state.entry(personal)?.wanted = true;
-        // A device may have been taken back just before the node ended.
-        state.spread_revocations(personal, false).await?;
+        // The node may have ended while a device was being taken back: what no group has heard yet is said now.
+        state.spread_revocations(personal, true).await?;
         for group in state.entries.keys().copied().collect::<Vec<_>>() {
             state.publish(group);
             if state.entries[&group].wanted {
@@ -374,8 +383,8 @@ impl Actor for Membership {
             Message::Log { group, reply } => {
                 answer(reply, state.entries.get(&group).map(Entry::log).unwrap_or_default());
             }
-            Message::Voided { group, reply } => {
-                answer(reply, state.entries.get(&group).map(Entry::voided).unwrap_or_default());
+            Message::Redoable { group, reply } => {
+                answer(reply, state.entries.get(&group).map(Entry::redoable).unwrap_or_default());
             }
             Message::Invites { group, reply } => {
                 answer(reply, state.entries.get(&group).map(Entry::invites).unwrap_or_default());
@@ -406,9 +415,12 @@ impl Actor for Membership {
             Message::GroupStarted(group) => state.group_started(group).await?,
             Message::Wrote { group, devices } => state.wrote(group, devices).await?,
             Message::LinkUp(link) => state.links.up(link, &state.entries),
-            Message::LinkDown { link, reason } => state.links.down(link, &reason),
+            Message::LinkDown { link, reason } => {
+                state.links.down(link, &reason);
+                state.tidy_all().await?;
+            }
             Message::Hello { link, hello, _permit } => state.links.hello(link, hello, &state.entries),
-            Message::Present { link, group, ops, _permit } => state.present(link, group, ops).await?,
+            Message::Present { link, group, shown, _permit } => state.present(link, group, shown).await?,
             Message::Redeem { link, join, _permit } => state.redeem(link, join).await?,
             Message::Declined { link, tokens, reason, _permit } => {
                 state.declined(link, tokens, reason).await?

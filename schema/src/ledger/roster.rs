@@ -173,6 +173,11 @@ impl Roster {
         self.members.get(&user).map_or(Role::None, |member| member.role)
     }
 
+    /// Whether a user had a role and has none now.
+    pub fn was_removed(&self, user: UserId) -> bool {
+        self.members.get(&user).is_some_and(|member| member.role == Role::None)
+    }
+
     /// The op, or Create, that gave or took a user's role.
     pub fn grant(&self, user: UserId) -> Option<OpId> {
         self.members.get(&user).map(|member| member.grant)
@@ -251,8 +256,7 @@ impl Roster {
     /// [`NotAccepted`] names the clause; an unknown grant or certificate may still come.
     pub fn accepts(&self, device: DeviceId, grant: OpId) -> Result<UserId, NotAccepted> {
         let user = if grant.0 == self.group.0 {
-            // The most senior: whoever certifies another founder's device could as well act on that founder.
-            self.founders.iter().copied().find(|user| self.is_certified(*user, device))
+            self.founder_of(device)
         } else {
             let given = self.grants.get(&grant).ok_or(NotAccepted::UnknownGrant { grant })?;
             if given.role < Role::Writer {
@@ -317,10 +321,17 @@ impl Roster {
 
     /// Whose changes are written under `grant` by `device`, accepted or not.
     pub fn owner(&self, device: DeviceId, grant: OpId) -> Option<UserId> {
-        match self.grants.get(&grant) {
-            Some(given) => Some(given.user),
-            None => self.founders.iter().copied().find(|user| self.is_certified(*user, device)),
+        match grant.0 == self.group.0 {
+            true => self.founder_of(device),
+            false => self.grants.get(&grant).map(|given| given.user),
         }
+    }
+
+    /// The founder whose device that is: of several who certify it the most senior of those who still are founders. They
+    /// could as well act on the others; a founder who was lowered could not.
+    fn founder_of(&self, device: DeviceId) -> Option<UserId> {
+        let founders = self.founders.iter().copied().filter(|user| self.is_certified(*user, device));
+        founders.min_by_key(|user| self.role(*user) != Role::Founder)
     }
 
     /// A hash over all that decides how far what `device` wrote under `grant` is accepted.

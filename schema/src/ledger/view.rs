@@ -3,8 +3,8 @@
 use crate::id::{OpId, UserId};
 use crate::ledger::body::Invite;
 use crate::ledger::graph::Standing;
-use crate::ledger::op::{Body, Role};
-use crate::ledger::{Act, Ledger};
+use crate::ledger::op::Role;
+use crate::ledger::{Act, Facts, Ledger};
 
 /// A lowering that counts, by somebody whom its target could have lowered instead: until a stronger member
 /// [confirms](Ledger::confirms) it, an op of the target that has not seen it may void it (authority 3.0, D5).
@@ -18,19 +18,6 @@ pub struct Contestable {
     pub user: UserId,
     /// The role that it leaves them.
     pub role: Role,
-}
-
-/// An op that is here and has no effect (authority 3.4, client duty ii).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Voided {
-    /// The op.
-    pub op: OpId,
-    /// Who said it.
-    pub author: UserId,
-    /// What it said.
-    pub body: Body,
-    /// It was void, or spoken over by a higher role.
-    pub standing: Standing,
 }
 
 impl Ledger {
@@ -70,18 +57,12 @@ impl Ledger {
             && self.graph.strength(rank, grant, by) < self.graph.node(winner).facts.strength
     }
 
-    /// The ops about members that came to nothing and that somebody may want to say again, the oldest first.
-    pub fn voided(&self) -> Vec<Voided> {
-        let voided = self.graph.ops().zip(&self.ops).enumerate().filter_map(|(number, (facts, op))| {
-            let standing = self.graph.standing_of(number);
-            let about_somebody = matches!(facts.act, Act::SetRole { .. } | Act::RevokeDevice { .. });
-            (standing != Standing::Counts && about_somebody).then(|| Voided {
-                op: facts.id,
-                author: facts.author,
-                body: op.record().body.clone(),
-                standing,
-            })
-        });
-        voided.collect()
+    /// The ops about members that came to nothing, the oldest first: void, or spoken over by a higher role (authority
+    /// 3.4, client duty ii).
+    pub fn without_effect(&self) -> impl Iterator<Item = &Facts> {
+        let numbered = self.graph.ops().enumerate();
+        numbered.filter(|(number, _)| self.graph.standing_of(*number) != Standing::Counts).filter_map(
+            |(_, facts)| matches!(facts.act, Act::SetRole { .. } | Act::RevokeDevice { .. }).then_some(facts),
+        )
     }
 }

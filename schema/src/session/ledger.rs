@@ -220,6 +220,11 @@ impl LedgerSession {
         self.go_on(now, ledger, store, Vec::new())
     }
 
+    /// Whether pages are fetched for ops that wait.
+    pub fn is_fetching(&self) -> bool {
+        self.attach.is_waiting()
+    }
+
     /// When the session wants to be [woken](Self::wake).
     pub fn wake_at(&self) -> Option<Timestamp> {
         let answer = self.pulling.map(|(_, heard)| heard + ANSWER_TIMEOUT);

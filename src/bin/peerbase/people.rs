@@ -79,6 +79,8 @@ pub(crate) enum Group {
         within: InGroup,
         #[command(flatten)]
         as_of: AsOf,
+        #[command(flatten)]
+        anyway: Anyway,
     },
     /// Removes a member
     Remove {
@@ -87,6 +89,8 @@ pub(crate) enum Group {
         within: InGroup,
         #[command(flatten)]
         as_of: AsOf,
+        #[command(flatten)]
+        anyway: Anyway,
     },
     /// Hands the group over to a member; this user stays as an admin
     Transfer {
@@ -131,6 +135,13 @@ pub(crate) struct AsOf {
     /// As if these ops, and what builds on them, were not there: undoes what somebody weaker did; `group log` shows them
     #[arg(long, value_name = "OP", num_args = 1..)]
     as_of: Vec<OpId>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Anyway {
+    /// Also where rows of theirs are damaged on this disk: what they wrote to those is lost to everybody
+    #[arg(long)]
+    anyway: bool,
 }
 
 /// Makes a database and its configuration. Where there is a database it stays, and what is said here is changed.
@@ -207,11 +218,11 @@ pub(crate) async fn group(data: &Data, command: Group, output: &mut Output) -> R
                 user.parse().map_err(|error: schema::id::ParseIdError| Trouble::Usage(error.to_string()))?;
             Request::AddMember { group: who.pop(), user, role }
         }
-        Group::Role { user, role, within, as_of } => {
-            return set_role(data, set_role_request(within, user, role, as_of), output).await;
+        Group::Role { user, role, within, as_of, anyway } => {
+            return set_role(data, set_role_request(within, (user, role), as_of, anyway), output).await;
         }
-        Group::Remove { user, within, as_of } => {
-            return set_role(data, set_role_request(within, user, Role::None, as_of), output).await;
+        Group::Remove { user, within, as_of, anyway } => {
+            return set_role(data, set_role_request(within, (user, Role::None), as_of, anyway), output).await;
         }
         Group::Transfer { user, within } => Request::Transfer { group: within.group, to: user },
         Group::Confirm { what, within } => Request::Confirm { group: within.group, what },
@@ -225,8 +236,13 @@ pub(crate) async fn group(data: &Data, command: Group, output: &mut Output) -> R
     door::ask(data, Need::Existing, request, output).await
 }
 
-fn set_role_request(within: InGroup, user: UserId, role: Role, AsOf { as_of }: AsOf) -> Request {
-    Request::SetRole { group: within.group, user, role, as_of }
+fn set_role_request(
+    within: InGroup,
+    (user, role): (UserId, Role),
+    AsOf { as_of }: AsOf,
+    Anyway { anyway }: Anyway,
+) -> Request {
+    Request::SetRole { group: within.group, user, role, as_of, anyway }
 }
 
 /// Ending that somebody writes takes as long as going through what they wrote: whoever watches sees how far it is.

@@ -26,21 +26,27 @@ pub(super) async fn list(node: &Node, group: &Group, replies: &Replies) -> Resul
 
 pub(super) async fn set_role(
     group: &Group,
-    user: UserId,
-    role: Role,
+    (user, role): (UserId, Role),
     as_of: &[OpId],
+    anyway: bool,
     replies: &Replies,
 ) -> Result<(), Failure> {
-    group.set_role_with(user, role, as_of, |documents| replies.gone_through(documents)).await?;
+    let progress = |documents| replies.gone_through(documents);
+    let left_out = match anyway {
+        true => group.set_role_anyway(user, role, as_of, progress).await?.1,
+        false => group.set_role_with(user, role, as_of, progress).await.map(|_| 0)?,
+    };
     // As of then it may have come to less than was said.
     let now = group.members().into_iter().find(|member| member.user == user);
     let name = group.info().name;
-    replies
-        .done(match now {
-            None => format!("{user} is out of {name}"),
-            Some(member) => format!("{user} is {} of {name}", role_name(member.role)),
-        })
-        .await
+    let mut done = match now {
+        None => format!("{user} is out of {name}"),
+        Some(member) => format!("{user} is {} of {name}", role_name(member.role)),
+    };
+    if left_out > 0 {
+        done += &format!("; {left_out} damaged documents were left out, and what they wrote to them goes");
+    }
+    replies.done(done).await
 }
 
 pub(super) async fn transfer(group: &Group, to: UserId, replies: &Replies) -> Result<(), Failure> {

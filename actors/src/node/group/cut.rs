@@ -3,15 +3,21 @@
 //! Reads the index author → documents straight from the store, page by page, and stores the manifest's pages as they
 //! fill: neither memory nor the group's actor feels how much somebody wrote.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::sync::Arc;
 
+use ractor::RpcReplyPort;
 use schema::ledger::cut::{Entry, Writer, page_hash};
 use schema::ledger::{ManifestRef, Roster};
 use schema::tip::Author;
-use schema::{DeviceId, DocumentId, OpId, UserId, codec};
+use schema::{DeviceId, DocumentId, GroupId, OpId, UserId, codec};
 
+use super::documents::Rejudged;
 use super::record::{AuthorRecord, DocumentRecord};
+use super::{State, rows};
+use crate::call::answer;
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError, StoreHandle};
 
@@ -27,36 +33,111 @@ pub enum Target {
     Device(DeviceId),
 }
 
-/// Writes down what of `target` is accepted here; durable, pages and all, when it returns. `progress` hears how many
-/// documents are done.
+/// What is stored is what one membership accepts of all that is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    /// The membership.
+    pub(crate) roster: Arc<Roster>,
+    /// Another one once documents have been judged anew.
+    judged: Arc<()>,
+}
+
+impl Settled {
+    /// Whether nothing was judged otherwise in between.
+    pub(crate) fn is_still(&self, later: &Self) -> bool {
+        Arc::ptr_eq(&self.judged, &later.judged) && self.roster.state_digest() == later.roster.state_digest()
+    }
+}
+
+impl State {
+    /// Answers behind everything that waits to be stored.
+    pub(super) fn settled(&self, reply: RpcReplyPort<Result<Settled, Rejudged>>) {
+        let is_settled = self.rejudging.is_none() && !self.documents.is_rejudging();
+        let settled = || Settled { roster: self.documents.roster().clone(), judged: self.judged.clone() };
+        let settled = is_settled.then(settled).ok_or_else(|| self.documents.rejudged());
+        let (store, durability) = (&self.arguments.store, self.arguments.durability);
+        // A batch that fails fails the group too: nobody goes on by this answer then.
+        store.submit(self.handle.space(), Batch::default(), durability, |stored| match stored {
+            Ok(()) => answer(reply, settled),
+            Err(_) => drop(reply),
+        });
+    }
+}
+
+/// A document whose record cannot be read. The next peer that has it sends it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedDocument {
+    /// Which.
+    pub document: DocumentId,
+    /// The table and key of its row, where a row is there.
+    pub place: Option<(String, String)>,
+}
+
+impl fmt::Display for DamagedDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some((table, key)) => write!(f, "{table}/{key}"),
+            None => write!(f, "{}", self.document.short()),
+        }
+    }
+}
+
+/// Why no cut was written down.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CutError {
+    /// What a cut does not name is taken from everybody, and of these nothing can be named.
+    #[error("{count} documents are damaged")]
+    Damaged {
+        /// The first of them.
+        documents: Vec<DamagedDocument>,
+        /// How many there are.
+        count: u64,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Documents that an error names.
+const NAMED: usize = 16;
+
+/// Writes down what of `target` is accepted here; durable, pages and all, when it returns, with the number of damaged
+/// documents that it leaves out, `anyway`. `progress` hears how many documents are done.
 ///
 /// # Errors
-/// [`StoreError`]; `Damaged` for a document that cannot be read: let a peer send it again first, since what a cut does
-/// not name is taken from everybody.
+/// [`CutError`]
 pub(crate) async fn write(
     store: &StoreHandle,
     space: &SpaceHandle,
-    roster: &Roster,
-    target: Target,
+    (roster, target): (&Roster, Target),
+    anyway: bool,
     progress: impl Fn(u64),
-) -> Result<ManifestRef, StoreError> {
-    let mut writer = Writer::default();
+) -> Result<(ManifestRef, u64), CutError> {
+    let (mut writer, mut damaged) = (Writer::default(), BTreeSet::new());
     for author @ (device, grant, _) in authors(space, roster, target)? {
         let mut done = None;
         loop {
-            let (entries, last) = page(space, author, done)?;
-            for (incarnation, entry) in entries {
-                if let Some(page) = writer.push(Author { device, grant, incarnation }, entry) {
+            let page = page(space, author, done)?;
+            damaged.extend(page.damaged);
+            for (incarnation, entry) in page.entries {
+                // Who refuses goes on only to see how much there is.
+                if let Some(page) = writer.push(Author { device, grant, incarnation }, entry)
+                    && (anyway || damaged.is_empty())
+                {
                     put_page(store, space, page).await?;
                 }
             }
             progress(writer.entries());
-            match last {
+            match page.last {
                 Some(last) => done = Some(last),
                 None => break,
             }
             tokio::task::yield_now().await;
         }
+    }
+    let count = damaged.len() as u64;
+    if count > 0 && !anyway {
+        return Err(CutError::Damaged { documents: named(space, roster.group(), &damaged)?, count });
     }
     let (page, manifest, pages) = writer.finish();
     if let Some(page) = page {
@@ -65,7 +146,35 @@ pub(crate) async fn write(
     let mut batch = Batch::default();
     batch.put(keys::manifest(&manifest.root), codec::encode(&pages));
     store.write(space, batch).await?;
-    Ok(manifest)
+    Ok((manifest, count))
+}
+
+/// Some of these documents, with their rows: a row has its document's place in its key.
+fn named(
+    space: &SpaceHandle,
+    group: GroupId,
+    damaged: &BTreeSet<DocumentId>,
+) -> Result<Vec<DamagedDocument>, StoreError> {
+    let mut places: BTreeMap<DocumentId, _> =
+        damaged.iter().take(NAMED).map(|document| (*document, None)).collect();
+    space.read(|view| {
+        for entry in view.prefix(&[rows::TAG]) {
+            let key = match entry {
+                Ok((key, _)) | Err(StoreError::Damaged { key, .. }) => key,
+                Err(error) => return Err(error),
+            };
+            let table = rows::decode_table(&key);
+            let Ok(place) = table.and_then(|table| Ok((rows::decode_key(&table, &key)?, table))) else {
+                continue;
+            };
+            let (key, table) = place;
+            if let Some(known) = places.get_mut(&DocumentId::of(group, &table, &key)) {
+                *known = Some((table, key));
+            }
+        }
+        Ok(())
+    })??;
+    Ok(places.into_iter().map(|(document, place)| DamagedDocument { document, place }).collect())
 }
 
 /// An author and their number.
@@ -92,10 +201,18 @@ fn authors(space: &SpaceHandle, roster: &Roster, target: Target) -> Result<BTree
 
 /// Where an author's documents go on.
 type Place = (u64, DocumentId);
-/// What an author wrote, each with the incarnation, and the last place that was looked at.
-type Page = (Vec<(u64, Entry)>, Option<Place>);
+/// What an author wrote.
+#[derive(Default)]
+struct Page {
+    /// Each with its incarnation.
+    entries: Vec<(u64, Entry)>,
+    /// What cannot be read.
+    damaged: Vec<DocumentId>,
+    /// The last place that was looked at; `None`: there are no more.
+    last: Option<Place>,
+}
 
-/// The next documents of an author behind `done`, and where they end; `None`: there are no more.
+/// The next documents of an author behind `done`.
 fn page(space: &SpaceHandle, (.., author): Numbered, done: Option<Place>) -> Result<Page, StoreError> {
     let prefix = keys::written_by(author);
     let from = match done {
@@ -103,23 +220,33 @@ fn page(space: &SpaceHandle, (.., author): Numbered, done: Option<Place>) -> Res
         None => Included(prefix.clone()),
     };
     space.read(|view| {
-        let (mut entries, mut last) = (Vec::new(), None);
+        let mut page = Page::default();
         for entry in view.scan(from.as_ref().map(Vec::as_slice), Unbounded).take(PAGE_DOCUMENTS) {
-            let (key, _) = entry?;
+            // Nothing lies under these keys that could be damaged and matter.
+            let key = match entry {
+                Ok((key, _)) | Err(StoreError::Damaged { key, .. }) => key,
+                Err(error) => return Err(error),
+            };
             if !key.starts_with(&prefix) {
                 break;
             }
             let (incarnation, document) =
                 keys::read_written(&key).ok_or_else(|| keys::damaged(space, &key))?;
-            last = Some((incarnation, document));
-            let key = keys::document(document);
-            let record = view.get(&key)?.and_then(|record| codec::decode_stored(&record).ok());
-            let record: DocumentRecord = record.ok_or_else(|| keys::damaged(space, &key))?;
-            entries.extend(record.end_of(author, incarnation).map(|(change, tip)| {
+            page.last = Some((incarnation, document));
+            let record = match view.get(&keys::document(document)) {
+                Ok(record) => record.and_then(|record| codec::decode_stored(&record).ok()),
+                Err(StoreError::Damaged { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            let Some(record): Option<DocumentRecord> = record else {
+                page.damaged.push(document);
+                continue;
+            };
+            page.entries.extend(record.end_of(author, incarnation).map(|(change, tip)| {
                 (incarnation, Entry { document, seq: tip.seq, change, signature: tip.signature })
             }));
         }
-        Ok((entries, last))
+        Ok(page)
     })?
 }
 

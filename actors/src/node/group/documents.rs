@@ -69,8 +69,8 @@ pub(crate) struct Outcome {
 pub struct Revision {
     /// The change that made it.
     pub change: ChangeHash,
-    /// Who wrote it; `None`: the device is no longer known.
-    pub device: Option<DeviceId>,
+    /// On which device, and by which grant of a role; `None`: that is no longer known.
+    pub author: Option<(DeviceId, OpId)>,
     /// The author's clock, ms since the Unix epoch: shown, never trusted.
     pub time_ms: i64,
 }
@@ -170,6 +170,11 @@ impl Documents {
         self.look_who_is_judged_otherwise();
     }
 
+    /// By which documents are judged, as far as they are not yet to be judged anew.
+    pub(crate) fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
     pub(crate) fn root(&mut self) -> [u8; 32] {
         self.digest.root()
     }
@@ -255,16 +260,16 @@ impl Documents {
         let revisions = document.replica.history();
         let record = document.record.clone();
         let ids = record.replica_ids(self.group, id, &self.authors).unwrap_or_default();
-        let devices: BTreeMap<_, _> = ids
+        let authors: BTreeMap<_, _> = ids
             .into_iter()
             .zip(&record.replicas)
-            .map(|(id, replica)| (id, self.authors.get(replica.author).map(|(device, _)| device)))
+            .map(|(id, replica)| (id, self.authors.get(replica.author)))
             .collect();
         Ok(revisions
             .into_iter()
             .map(|r| Revision {
                 change: r.hash,
-                device: devices.get(&r.author).copied().flatten(),
+                author: authors.get(&r.author).copied().flatten(),
                 time_ms: r.time_ms,
             })
             .collect())

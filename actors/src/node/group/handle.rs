@@ -9,6 +9,7 @@ use schema::ledger::Roster;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
 use tokio::sync::{broadcast, watch};
 
+use super::cut::Settled;
 use super::documents::{CommitError, Kept, Rejudged, Revision, RowEvent, RowWrite, Snapshot};
 use super::turns::{Turn, Turns};
 use super::{Arguments, Group, Message};
@@ -174,6 +175,11 @@ impl GroupHandle {
     /// [`CallError`] when nobody answers.
     pub async fn status(&self) -> Result<GroupStatus, CallError> {
         self.slot.ask(Message::Status).await
+    }
+
+    /// By which membership everything here is judged and stored, or how far judging it anew is.
+    pub(crate) async fn settled(&self) -> Result<Result<Settled, Rejudged>, CallError> {
+        self.slot.ask(Message::Settled).await
     }
 
     /// Waits until nobody else on this device is reading a row in order to write it; hold the turn meanwhile.

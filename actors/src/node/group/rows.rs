@@ -12,7 +12,8 @@ use schema::{ChangeHash, codec};
 
 use super::replica::Row;
 
-const TAG: u8 = b'r';
+/// The first byte of a row's key in the store.
+pub(crate) const TAG: u8 = b'r';
 
 /// A table name or row key that cannot be one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -221,6 +221,8 @@ impl State {
             self.publish(group);
             self.links.push(group, &gained, source);
             self.links.push(group, &introduction, None);
+            // Whoever has just left the group announces it anew to those who are in it: so they hear of it, and fetch up to
+            // where what was written stays.
             self.links.consider(group, &self.entries);
             if has_come_in {
                 self.links.restart(group, &self.entries);
@@ -240,26 +242,6 @@ impl State {
         if !gained.is_empty() {
             self.arguments.store.write(&self.entries[&group].space, batch).await?;
             self.links.push(group, &gained, None);
-        }
-        Ok(())
-    }
-
-    pub(super) async fn present(
-        &mut self,
-        link: LinkId,
-        group: GroupId,
-        ops: Vec<Envelope>,
-    ) -> Result<(), StoreError> {
-        // Only who knows the group's id can present, and only valid ops are admitted; who was removed is not read. Nobody
-        // is asked for a manifest before the group is open.
-        let is_known = |entry: &&Entry| entry.wanted || !entry.ledger.is_empty();
-        let Some(entry) = self.entries.get(&group).filter(is_known) else {
-            self.offered(link, group, ops);
-            return Ok(());
-        };
-        if entry.wanted && self.links.may_present(link, group, entry) {
-            let verdict = self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
-            self.links.score(link, verdict.invalid);
         }
         Ok(())
     }

@@ -5,23 +5,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::frame::{DeclineReason, Hello, Join};
-use schema::ledger::{ManifestRef, Refusal, Role, Roster};
+use schema::ledger::{Refusal, Role, Roster};
 use schema::session::ledger::LedgerFrame;
-use schema::signed::Envelope;
 use schema::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 
+use super::advice::advice;
+use super::cut::MadeCut;
 use super::devices::Device;
 use super::offers::Offers;
-use super::people::{Invitation, MemberOp, People, Saying};
+use super::people::{Invitation, MemberOp, People, Saying, is_alone_in_charge};
+use super::present::Presented;
 use super::silence::Silent;
 use super::tickets::{Opened, Terms};
 use super::{Arguments, Membership, Message};
 use crate::admission::Permit;
 use crate::call::{CallError, Slot};
+use crate::clock::Clock;
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::group::Groups;
+use crate::node::group::cut::DamagedDocument;
 use crate::node::store::{StoreError, StoreHandle};
 
 /// Rosters that may be replaced before whoever follows one has fallen behind.
@@ -64,9 +68,19 @@ pub enum ChangeError {
     /// The group is not known here; its ledger may not have arrived yet.
     #[error("group {0} is not known here")]
     UnknownGroup(GroupId),
-    /// The rules say no.
-    #[error("membership change refused")]
+    /// The rules say no: the message says what to do, the cause which rule.
+    #[error("{}", advice(.0))]
     Refused(#[from] Refusal),
+    /// [Give the role](Saying::SetRole) in so many words.
+    #[error(
+        "user {user} is {role:?}, and to be let in with a role is to get a higher one: set their role, or remove them"
+    )]
+    NotAbove {
+        /// Who was to be let in.
+        user: UserId,
+        /// Their role.
+        role: Role,
+    },
     /// Say it again with a cut; where the group's rows are out of service there is none.
     #[error(
         "ending what user {user} writes needs a cut, and the rows here that it is made from are out of service"
@@ -77,14 +91,35 @@ pub enum ChangeError {
         /// One device of theirs; `None`: all of them.
         device: Option<DeviceId>,
     },
+    /// Try again once there is less to do: what is here was judged anew all the time while it was gone through.
+    #[error(
+        "group {0} is still being judged by who is a member now, or keeps changing; try again in a moment"
+    )]
+    Unsettled(GroupId),
+    /// Wait until they are back, or say it anyway.
+    #[error(
+        "{count} documents that user {user} wrote to are damaged here, and what they wrote to them would be lost to \
+         everybody: {}; they come back from the next peer that has them: meet one first, or do it anyway",
+        listed(.documents, *.count)
+    )]
+    Damaged {
+        /// Who wrote.
+        user: UserId,
+        /// Which, or the first of them.
+        documents: Vec<DamagedDocument>,
+        /// How many.
+        count: u64,
+    },
     /// Leave out fewer ops, or none.
     #[error("as of then user {0} had written nothing, and all that they wrote since would be lost")]
     TakesAll(UserId),
     /// Nobody to remove.
     #[error("user {0} is no member")]
     NotAMember(UserId),
-    /// Make somebody else an Admin first.
-    #[error("nobody would be in charge: make another member an Admin first")]
+    /// Make somebody else an Admin first, who has come in with a device.
+    #[error(
+        "nobody would be in charge: make another member an Admin first, one who has come in with a device"
+    )]
     NobodyInCharge,
     /// Remove somebody first. Devices that are apart may exceed it together, which harms nobody.
     #[error("the group has {max} members, as many as it may")]
@@ -110,6 +145,15 @@ pub enum ChangeError {
     /// Nothing is to be confirmed.
     #[error("op {0} is none that may be contested; perhaps it was confirmed, or is void by now")]
     NotContestable(OpId),
+    /// Nobody can: the rules confirm only what is below Admin (AUTHORITY 3.2). Give them a role below it, or the one that
+    /// they had.
+    #[error("op {op} leaves them {role:?}, and only a role below Admin is confirmed: set another role")]
+    NotConfirmable {
+        /// The lowering.
+        op: OpId,
+        /// The role that it leaves.
+        role: Role,
+    },
     /// Ask somebody who stands above who said it.
     #[error("op {op} can be confirmed only by somebody stronger than {author}, who said it")]
     TooWeakToConfirm {
@@ -118,8 +162,8 @@ pub enum ChangeError {
         /// Who said it.
         author: UserId,
     },
-    /// It has an effect, or is not here.
-    #[error("op {0} is none that came to nothing")]
+    /// It has an effect, or what it says is so all the same, or it is not here.
+    #[error("op {0} is none that came to nothing and may be said again")]
     NotVoided(OpId),
     /// No certificate for such a device of this user is here.
     #[error("device {0} is not known as one of this user")]
@@ -135,12 +179,22 @@ pub enum ChangeError {
     Call(#[from] CallError),
 }
 
+/// Damaged documents for people.
+fn listed(documents: &[DamagedDocument], count: u64) -> String {
+    let names: Vec<String> = documents.iter().map(DamagedDocument::to_string).collect();
+    let more = if count > names.len() as u64 { ", …" } else { "" };
+    names.join(", ") + more
+}
+
 /// Asks and changes who is in which group. Cheap to clone, valid across restarts.
 #[derive(Clone)]
 pub struct MembershipHandle {
     slot: Slot<Message>,
+    pub(super) clock: Clock,
     pub(super) store: StoreHandle,
     pub(super) groups: Groups,
+    /// Held for reading by whoever makes a cut, until an op names it.
+    pub(super) cutting: Arc<tokio::sync::RwLock<()>>,
     published: Arc<RwLock<Published>>,
     /// Which group's roster was replaced; none once the node has ended.
     moved: Arc<RwLock<Option<broadcast::Sender<GroupId>>>>,
@@ -155,10 +209,10 @@ pub(crate) type Known = (GroupInfo, Arc<Roster>, Arc<People>);
 
 impl MembershipHandle {
     /// Has nobody to ask until it is started.
-    pub(crate) fn new(store: StoreHandle, groups: Groups) -> Self {
+    pub(crate) fn new(clock: Clock, store: StoreHandle, groups: Groups) -> Self {
         let moved = Arc::new(RwLock::new(Some(broadcast::Sender::new(MOVED_MAX))));
-        let (published, offers) = (Arc::default(), Arc::default());
-        Self { slot: Slot::reviving(), store, groups, published, moved, offers }
+        let (cutting, published, offers) = (Arc::default(), Arc::default(), Arc::default());
+        Self { slot: Slot::reviving(), clock, store, groups, cutting, published, moved, offers }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.
@@ -197,7 +251,7 @@ impl MembershipHandle {
         &self,
         group: GroupId,
         saying: Saying,
-        cut: Option<ManifestRef>,
+        cut: Option<MadeCut>,
     ) -> Result<OpId, ChangeError> {
         self.slot.ask(|reply| Message::Say { group, saying, cut, reply }).await?
     }
@@ -223,8 +277,8 @@ impl MembershipHandle {
     ///
     /// # Errors
     /// [`CallError`] when nobody answers.
-    pub async fn voided(&self, group: GroupId) -> Result<Vec<MemberOp>, CallError> {
-        self.slot.ask(|reply| Message::Voided { group, reply }).await
+    pub async fn redoable(&self, group: GroupId) -> Result<Vec<MemberOp>, CallError> {
+        self.slot.ask(|reply| Message::Redoable { group, reply }).await
     }
 
     /// Every invitation, the oldest first.
@@ -297,6 +351,15 @@ impl MembershipHandle {
     /// The members of a group, and what people are shown beside them.
     pub fn people(&self, group: GroupId) -> Option<(Arc<Roster>, Arc<People>)> {
         self.read().get(&group).map(|(_, roster, people)| (roster.clone(), people.clone()))
+    }
+
+    /// Whether a group has other members, and none of them could look after it without `user`.
+    pub fn is_alone_in_charge(&self, group: GroupId, user: UserId) -> bool {
+        self.roster(group).is_some_and(|roster| {
+            let others = roster.members().filter(|(other, _)| *other != user);
+            let mut others = others.filter(|(other, _)| Some(*other) != roster.recovery());
+            others.next().is_some() && is_alone_in_charge(&roster, user)
+        })
     }
 
     /// One group.
@@ -382,8 +445,8 @@ impl MembershipHandle {
         self.tell(Message::Hello { link, hello, _permit: permit });
     }
 
-    pub(crate) fn present(&self, link: LinkId, group: GroupId, ops: Vec<Envelope>, permit: Permit) {
-        self.tell(Message::Present { link, group, ops, _permit: permit });
+    pub(crate) fn present(&self, link: LinkId, group: GroupId, shown: Presented, permit: Permit) {
+        self.tell(Message::Present { link, group, shown, _permit: permit });
     }
 
     pub(crate) fn redeem(&self, link: LinkId, join: Join, permit: Permit) {

@@ -31,6 +31,11 @@ pub(super) const PRESENT_BYTES_MAX: usize = 512 << 10;
 const ANNOUNCED_MAX: usize = 4 * GROUPS_MAX;
 /// Times that a peer may present itself on one link.
 const PRESENTED_MAX: usize = GROUPS_MAX;
+/// Times that a peer may present itself on one link without being a member by it. That alone is no fault: whoever let
+/// them in may have been removed meanwhile.
+const PRESENTED_IN_VAIN_MAX: usize = 8;
+/// How often somebody who was removed may show why they think otherwise.
+const CONTESTED_EVERY: Duration = Duration::from_secs(10);
 /// Tickets that a peer may show on one link within [`REDEEMED_IN`].
 const REDEEMED_MAX: usize = 64;
 /// The span in which shown tickets are counted.
@@ -43,6 +48,8 @@ pub(super) struct Links {
     /// Users whose devices get no link.
     pub(super) blocked: BTreeSet<UserId>,
     pub(super) silence: Silence,
+    /// When somebody who was removed from a group last showed why they think otherwise.
+    contested: BTreeMap<(GroupId, UserId), Duration>,
     scores: Scores,
 }
 
@@ -55,6 +62,8 @@ pub(super) struct LinkState {
     greeted: bool,
     /// How often the peer presented itself.
     presented: usize,
+    /// How often it was no member by that.
+    presented_in_vain: usize,
     /// How many groups it presented that are not known here.
     pub(super) offered: usize,
     /// How often the peer showed a ticket lately, and since when.
@@ -87,7 +96,7 @@ pub(super) struct Redeemer {
 impl Links {
     pub(super) fn new(arguments: Arguments) -> Self {
         let (links, blocked, scores) = (BTreeMap::new(), BTreeSet::new(), Scores::default());
-        Self { arguments, links, blocked, silence: Silence::default(), scores }
+        Self { arguments, links, blocked, silence: Silence::default(), contested: BTreeMap::new(), scores }
     }
 
     pub(super) fn up(&mut self, link: Link, entries: &Entries) {
@@ -109,6 +118,7 @@ impl Links {
             theirs: Vec::new(),
             greeted: false,
             presented: 0,
+            presented_in_vain: 0,
             offered: 0,
             redeemed: (0, Duration::ZERO),
             asked: BTreeSet::new(),
@@ -197,18 +207,38 @@ impl Links {
         }
     }
 
-    /// Whether what a peer shows for itself is read: not from who was removed, and not without end.
-    pub(super) fn may_present(&mut self, link: LinkId, group: GroupId, entry: &Entry) -> bool {
-        let Some(state) = self.links.get_mut(&link) else { return false };
+    /// Who shows ops for themselves, where they are looked at: not without end, from who was removed seldom, and not from
+    /// a device that is shut out.
+    pub(super) fn presenter(
+        &mut self,
+        link: LinkId,
+        group: GroupId,
+        entry: &Entry,
+    ) -> Option<(UserId, DeviceId)> {
+        let now = self.arguments.clock.instant();
+        let state = self.links.get_mut(&link)?;
         state.presented += 1;
         let roster = entry.ledger.roster();
-        let user = state.link.peer().user;
-        let removed = roster.grant(user).is_some() && roster.role(user) == Role::None;
-        let is_out = removed || roster.is_device_revoked(user, state.link.peer().device);
-        if is_out {
-            tracing::debug!(group = %group.short(), "a removed member or device presents itself");
+        let (user, device) = (state.link.peer().user, state.link.peer().device);
+        if roster.is_device_revoked(user, device) {
+            tracing::debug!(group = %group.short(), "a device that is shut out presents itself");
+            return None;
         }
-        !is_out && state.presented <= PRESENTED_MAX
+        if state.presented > PRESENTED_MAX || state.presented_in_vain >= PRESENTED_IN_VAIN_MAX {
+            return None;
+        }
+        if roster.was_removed(user) {
+            let last = self.contested.insert((group, user), now);
+            if last.is_some_and(|last| now.saturating_sub(last) < CONTESTED_EVERY) {
+                return None;
+            }
+        }
+        Some((user, device))
+    }
+
+    /// What a peer showed for itself led to nothing.
+    pub(super) fn presented_in_vain(&mut self, link: LinkId) {
+        self.links.get_mut(&link).into_iter().for_each(|state| state.presented_in_vain += 1);
     }
 
     /// Who shows a ticket, and for which group; not without end.
@@ -329,6 +359,12 @@ impl Links {
                 Ok(Vec::new())
             }
         }
+    }
+
+    /// Whether pages of a group are fetched over some link.
+    pub(super) fn is_fetching(&self, group: GroupId) -> bool {
+        let mut open = self.links.values().filter_map(|state| state.open.get(&group));
+        open.any(|open| open.session.is_fetching())
     }
 
     /// When somebody will have owed a page for too long.
@@ -469,8 +505,9 @@ impl Links {
             bytes += envelope.payload.len() + 80;
             bytes < PRESENT_BYTES_MAX
         };
-        let ops = entry.ledger.envelopes().take_while(within).cloned().collect();
-        let _ = state.link.send(LinkFrame::Present { group, ops });
+        let ops: Vec<_> = entry.ledger.envelopes().take_while(within).cloned().collect();
+        let manifests = entry.manifests_to_present(ops.len());
+        let _ = state.link.send(LinkFrame::Present { group, ops, manifests });
     }
 
     fn close(&mut self, link: LinkId, group: GroupId) {

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, ManifestRef, Role, Roster, Standing};
+use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, Role, Roster, Standing};
 use schema::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
 use super::admit::Taken;
+use super::cut::MadeCut;
 use super::reach::{MemberDevice, member_devices};
 use super::tickets::Declined;
 use super::{ChangeError, Entry, State};
@@ -13,6 +14,13 @@ use super::{ChangeError, Entry, State};
 /// Something to be said about members or invitations.
 #[derive(Clone, Debug)]
 pub enum Saying {
+    /// A user is let in with this role, or gets it in the place of a lower one.
+    Admit {
+        /// Whom.
+        user: UserId,
+        /// Which.
+        role: Role,
+    },
     /// A user has this role from now on; `Role::None` removes.
     SetRole {
         /// Whose role.
@@ -39,7 +47,7 @@ pub enum Saying {
         /// The lowering.
         op: OpId,
     },
-    /// What an op said that came to nothing.
+    /// What an op said that came to nothing, by the rules for who says it anew.
     Redo {
         /// The op.
         op: OpId,
@@ -96,8 +104,8 @@ pub struct People {
     pub contestable: Vec<Contestable>,
     /// What came last of this user's ticket, where they are not in.
     pub declined: Option<Declined>,
-    /// What this user said of others and that came to nothing.
-    pub(crate) voided: BTreeSet<OpId>,
+    /// What this user said of others and that came to nothing, whether or not it is so all the same.
+    pub(crate) own_void: BTreeSet<OpId>,
 }
 
 impl People {
@@ -108,14 +116,14 @@ impl People {
         };
         let grants = || ledger.roster().members().map(|(member, entry)| (member, entry.grant()));
         let since = |(member, grant): (UserId, OpId)| Some((member, *taken.get(&grant)?));
-        let own = ledger.voided().into_iter().filter(|voided| voided.author == user);
+        let own = ledger.without_effect().filter(|facts| facts.author == user);
         Self {
             granted_by: grants().filter_map(granted_by).collect(),
             since: grants().filter_map(since).collect(),
             devices: member_devices(ledger),
             contestable: ledger.contestable(),
             declined: None,
-            voided: own.map(|voided| voided.op).collect(),
+            own_void: own.map(|facts| facts.id).collect(),
         }
     }
 }
@@ -125,15 +133,18 @@ impl State {
         &mut self,
         group: GroupId,
         saying: Saying,
-        cut: Option<ManifestRef>,
+        made: Option<MadeCut>,
     ) -> Result<OpId, ChangeError> {
         let me = self.user();
         let entry = self.entries.get_mut(&group).filter(|entry| entry.wanted);
         let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
-        // The group has just made it from what it has.
-        cut.into_iter().for_each(|cut| entry.attach(cut));
+        let cut = made.and_then(|made| entry.take_cut(made));
         let set_role = |user, role| Body::SetRole { user, role, cut: None, via: None };
         match saying {
+            Saying::Admit { user, role } => match entry.check_admission(user, role)? {
+                Some(grant) => Ok(grant),
+                None => self.author_with(group, &BTreeSet::new(), set_role(user, role), cut).await,
+            },
             Saying::SetRole { user, role, without } => {
                 entry.check_set_role(me, user, role)?;
                 entry.check_as_of(&without)?;
@@ -158,14 +169,17 @@ impl State {
                 let contestable = entry.ledger.contestable();
                 let contestable = contestable.iter().find(|contestable| contestable.op == op);
                 let contestable = contestable.ok_or(ChangeError::NotContestable(op))?;
+                if contestable.role >= Role::Admin {
+                    return Err(ChangeError::NotConfirmable { op, role: contestable.role });
+                }
                 if !entry.ledger.confirms(contestable, me) {
                     return Err(ChangeError::TooWeakToConfirm { op, author: contestable.author });
                 }
                 self.author(group, set_role(contestable.user, contestable.role)).await
             }
             Saying::Redo { op } => {
-                let body = entry.redo(op)?;
-                self.author_with(group, &BTreeSet::new(), body, cut).await
+                let again = entry.redo(op)?;
+                Box::pin(self.say(group, again, made)).await
             }
             Saying::CloseInvite { invite } => match entry.ledger.invite(invite) {
                 None => Err(ChangeError::UnknownInvite(invite)),
@@ -188,6 +202,14 @@ pub(super) fn check_room(roster: &Roster, body: &Body, max: usize) -> Result<(),
     }
 }
 
+/// Whether nobody but `me` has the say and a device in the group to use it: a recovery key has none.
+pub(super) fn is_alone_in_charge(roster: &Roster, me: UserId) -> bool {
+    let others = || roster.members().filter(|(other, _)| *other != me);
+    let mut in_charge = others().filter(|(_, member)| member.role() >= Role::Admin);
+    let is_here = |other: UserId| roster.devices(other).next().is_some();
+    roster.role(me) >= Role::Admin && !in_charge.any(|(other, _)| is_here(other))
+}
+
 impl Entry {
     /// What the rules would allow and nobody means.
     fn check_set_role(&self, me: UserId, user: UserId, role: Role) -> Result<(), ChangeError> {
@@ -195,12 +217,18 @@ impl Entry {
         if role == Role::None && roster.role(user) == Role::None {
             return Err(ChangeError::NotAMember(user));
         }
-        let others = || roster.members().filter(|(other, _)| *other != me);
-        let is_last = user == me
-            && roster.role(me) >= Role::Admin
-            && role < Role::Admin
-            && others().all(|(_, member)| member.role() < Role::Admin);
-        if is_last { Err(ChangeError::NobodyInCharge) } else { Ok(()) }
+        let leaves_nobody = user == me && role < Role::Admin && is_alone_in_charge(roster, me);
+        if leaves_nobody { Err(ChangeError::NobodyInCharge) } else { Ok(()) }
+    }
+
+    /// The grant by which they have that very role already.
+    fn check_admission(&self, user: UserId, role: Role) -> Result<Option<OpId>, ChangeError> {
+        let roster = self.ledger.roster();
+        let now = roster.role(user);
+        if role < now || role == Role::None {
+            return Err(ChangeError::NotAbove { user, role: now });
+        }
+        Ok(roster.grant(user).filter(|_| role == now))
     }
 
     /// What is left out is here.
@@ -228,16 +256,15 @@ impl Entry {
         if is_here { Ok(role) } else { Err(ChangeError::NoHeir(to)) }
     }
 
-    /// What a voided op said, to be said now by this user.
-    fn redo(&self, op: OpId) -> Result<Body, ChangeError> {
-        let voided = self.ledger.voided().into_iter().find(|voided| voided.op == op);
-        let body = voided.ok_or(ChangeError::NotVoided(op))?.body;
-        Ok(match body {
-            // An invitation is not used twice: now this user lets them in. What is cut is what is known now.
-            Body::SetRole { user, role, .. } => Body::SetRole { user, role, cut: None, via: None },
-            Body::RevokeDevice { user, device, .. } => Body::RevokeDevice { user, device, cut: None },
-            body => body,
-        })
+    /// What an op said that came to nothing, to be said now by this user: what is cut is what is known now, and an
+    /// invitation is not used twice.
+    fn redo(&self, op: OpId) -> Result<Saying, ChangeError> {
+        let act = self.redoable().into_iter().find(|said| said.op == op).map(|said| said.act);
+        match act {
+            Some(Act::SetRole { user, role }) => Ok(Saying::SetRole { user, role, without: BTreeSet::new() }),
+            Some(Act::RevokeDevice { user, device }) => Ok(Saying::RevokeDevice { user, device }),
+            _ => Err(ChangeError::NotVoided(op)),
+        }
     }
 
     /// Every op about a member, parents before children.
@@ -252,7 +279,7 @@ impl Entry {
     }
 
     /// The ops that came to nothing, except those of which what they said is so all the same.
-    pub(super) fn voided(&self) -> Vec<MemberOp> {
+    pub(super) fn redoable(&self) -> Vec<MemberOp> {
         let roster = self.ledger.roster();
         let holds = |act: &Act| match *act {
             Act::SetRole { user, role } => roster.role(user) == role,

@@ -79,8 +79,9 @@ impl State {
         Ok(())
     }
 
-    async fn keep_record(&self, group: GroupId, key: Vec<u8>, value: Vec<u8>) -> Result<(), StoreError> {
-        let Some(entry) = self.entries.get(&group) else { return Ok(()) };
+    async fn keep_record(&mut self, group: GroupId, key: Vec<u8>, value: Vec<u8>) -> Result<(), StoreError> {
+        let Some(entry) = self.entries.get_mut(&group) else { return Ok(()) };
+        entry.loose += (key.len() + value.len()) as u64;
         let mut batch = Batch::default();
         batch.put(key, value);
         self.arguments.store.write(&entry.space, batch).await

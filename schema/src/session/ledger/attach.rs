@@ -6,7 +6,7 @@ use super::{Attachments, LedgerEffect, LedgerFrame};
 use crate::id::{OpId, hash};
 use crate::ledger::cut::{BadManifest, Fetch, page_hash};
 use crate::ledger::{ManifestRef, Op};
-use crate::limits::{PENDING_OPS_BYTES_MAX, PENDING_OPS_MAX};
+use crate::limits::{MANIFESTS_LOOSE_BYTES_MAX, PENDING_OPS_BYTES_MAX, PENDING_OPS_MAX};
 use crate::session::ANSWER_TIMEOUT;
 use crate::session::{SessionFault, StepError};
 use crate::signed::{Envelope, Record};
@@ -32,6 +32,10 @@ pub(super) struct Attach {
     held: VecDeque<Held>,
     bytes: usize,
     fetch: Option<Fetch>,
+    /// Bytes of pages that were kept for it.
+    kept: u64,
+    /// Bytes of pages that were kept for manifests that the peer then lacked the rest of.
+    in_vain: u64,
     /// The list of pages that the peer owes.
     list: Option<[u8; 32]>,
     /// The pages that the peer owes, also some that nobody waits for any more.
@@ -49,8 +53,11 @@ impl Attach {
     pub(super) fn hold(&mut self, held: Vec<Held>) -> bool {
         let mut all = true;
         for op in held {
-            let is_hopeless =
-                |manifest| self.lacking.len() >= PENDING_OPS_MAX || self.lacking.contains(manifest);
+            let is_hopeless = |manifest| {
+                self.lacking.len() >= PENDING_OPS_MAX
+                    || self.in_vain > MANIFESTS_LOOSE_BYTES_MAX
+                    || self.lacking.contains(manifest)
+            };
             if op.manifest.as_ref().is_some_and(is_hopeless) {
                 continue; // somebody else may have it
             }
@@ -118,7 +125,10 @@ impl Attach {
         self.pages.swap_remove(at);
         self.since = now;
         match self.fetch.as_mut().map_or(Ok(false), |fetch| fetch.page(&bytes)) {
-            Ok(true) => effects.push(LedgerEffect::KeepPage { page, bytes }),
+            Ok(true) => {
+                self.kept += bytes.len() as u64;
+                effects.push(LedgerEffect::KeepPage { page, bytes });
+            }
             Ok(false) => {} // of a manifest that was given up
             Err(cause) => return Err(self.bad(cause)),
         }
@@ -143,8 +153,12 @@ impl Attach {
         self.since = now;
         if let Some(fetch) = self.fetch.take_if(|fetch| is_list || fetch.pages().contains(&name)) {
             self.lacking.insert(fetch.manifest());
+            self.in_vain += std::mem::take(&mut self.kept);
+            let is_enough = self.in_vain > MANIFESTS_LOOSE_BYTES_MAX;
+            let is_hopeless = |manifest: &ManifestRef| is_enough || *manifest == fetch.manifest();
             let held = std::mem::take(&mut self.held);
-            self.held = held.into_iter().filter(|op| op.manifest != Some(fetch.manifest())).collect();
+            self.held =
+                held.into_iter().filter(|op| !op.manifest.as_ref().is_some_and(is_hopeless)).collect();
             self.keep_useful();
         }
         Ok(())
@@ -173,7 +187,7 @@ impl Attach {
         self.fetch = Some(fetch);
         if is_complete.map_err(|cause| self.bad(cause))? {
             self.fetch = None;
-            self.bytes = 0;
+            (self.bytes, self.kept) = (0, 0);
             let ops = self.held.drain(..).map(|op| op.envelope).collect();
             effects.push(LedgerEffect::Attached { manifest });
             effects.push(LedgerEffect::Admit {

@@ -67,7 +67,8 @@ impl Home {
     /// Ada removes somebody: what she has of theirs stays.
     async fn removes(&mut self, whom: u8, ada: &Desk) {
         let (roster, target) = (self.ledger.roster().clone(), Target::User(user(whom)));
-        let cut = cut::write(&ada.store, &ada.space, &roster, target, |_| ()).await.unwrap();
+        let of_whom = (&*roster, target);
+        let (cut, _) = cut::write(&ada.store, &ada.space, of_whom, false, |_| ()).await.unwrap();
         self.says(whom, Role::None, Some(cut));
     }
 
