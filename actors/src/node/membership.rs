@@ -217,6 +217,7 @@ impl State {
         }
         state.entry(personal)?.wanted = true;
         // The node may have ended while a device was being taken back: what no group has heard yet is said now.
+        state.take(personal, Gained::default(), None, true).await?;
         state.spread_revocations(personal, true).await?;
         for group in state.entries.keys().copied().collect::<Vec<_>>() {
             state.publish(group);
@@ -232,7 +233,7 @@ impl State {
     /// A group whose ledger is damaged is out of service; the others are not.
     fn entry_or_failed(&mut self, group: GroupId) -> Result<Option<&mut Entry>, ActorProcessingErr> {
         if let Err(error) = self.entry(group) {
-            if matches!(error.downcast_ref(), Some(StoreError::Closed | StoreError::Failed { .. })) {
+            if is_down(&error) {
                 return Err(error);
             }
             tracing::error!(group = %group.short(), %error, "ledger is damaged");
@@ -254,7 +255,8 @@ impl State {
     fn entry(&mut self, group: GroupId) -> Result<&mut Entry, ActorProcessingErr> {
         if !self.entries.contains_key(&group) {
             let space = self.arguments.store.space(&keys::space(group))?;
-            let (ledger, taken) = replay_ledger(group, &space)?;
+            let key = (group == self.arguments.personal).then_some(&self.arguments.user);
+            let (ledger, taken) = replay_ledger(group, &space, key)?;
             let tickets = Tickets::read(&space)?;
             self.entries.insert(group, Entry::new((ledger, taken), tickets, space));
         }
@@ -336,6 +338,11 @@ impl State {
     fn user(&self) -> UserId {
         self.arguments.device.user()
     }
+}
+
+/// Whether it is the store that failed, not what it holds.
+fn is_down(error: &ActorProcessingErr) -> bool {
+    matches!(error.downcast_ref(), Some(StoreError::Closed | StoreError::Failed { .. }))
 }
 
 /// Answers; a failed store fails the actor, whose ledgers in memory ran ahead of it.
