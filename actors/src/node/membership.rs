@@ -46,6 +46,7 @@ pub(crate) use self::handle::Known;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
 use self::intents::intents;
 use self::links::Links;
+use self::offers::Hearing;
 pub use self::people::{Invitation, MemberOp, People, Saying};
 pub use self::reach::MemberDevice;
 pub use self::silence::Silent;
@@ -170,6 +171,7 @@ struct State {
     arguments: Arguments,
     entries: Entries,
     links: Links,
+    hearing: Hearing,
     /// Where this device is reached; nothing while it does not listen.
     addresses: Vec<String>,
     /// Until kept tickets are shown again.
@@ -184,7 +186,8 @@ impl State {
         let links = Links::new(arguments.clone());
         let addresses = arguments.connections.published();
         let (entries, alarm, watch) = (BTreeMap::new(), JoinSet::new(), JoinSet::new());
-        let mut state = Self { handle, arguments, entries, links, addresses, alarm, watch };
+        let hearing = Hearing::default();
+        let mut state = Self { handle, arguments, entries, links, hearing, addresses, alarm, watch };
         for name in state.arguments.store.spaces()? {
             let Some(group) = keys::group_of(&name) else { continue };
             if group != state.arguments.personal {
