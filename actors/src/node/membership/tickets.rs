@@ -131,6 +131,12 @@ impl Entry {
         self.wanted && (!granted || self.tickets.are_ahead_of(&self.ledger))
     }
 
+    /// The user wants in and was removed, by a ledger that counts: only whoever speaks of the group first is answered.
+    /// They have not heard yet, or have let the user in again.
+    pub(super) fn is_out(&self, user: UserId) -> bool {
+        !self.is_pending(user) && self.ledger.roster().role(user) == Role::None
+    }
+
     /// The user is in, by a ledger that has this op.
     fn is_in(&self, user: UserId, log_head: OpId) -> bool {
         let member = self.ledger.roster().role(user) != Role::None;
