@@ -251,27 +251,6 @@ async fn a_damaged_database_says_so_and_never_shows_something_else() {
 }
 
 #[tokio::test]
-async fn a_node_that_does_not_start_names_the_cause() {
-    let folder = tempfile::tempdir().unwrap();
-    let node = open(folder.path()).await.unwrap();
-    let personal = node.personal().unwrap().id();
-    node.close().await;
-    let store = StoreHandle::open(&folder.path().join("db"), &SledOptions::default()).unwrap();
-    let space = store.space(&[b"g", &personal.0[..]].concat()).unwrap();
-    let mut batch = Batch::default();
-    batch.put([b"o", &0_u64.to_be_bytes()[..]].concat(), *b"no op");
-    store.write(&space, batch).await.unwrap();
-    store.close(A_WHILE).await.unwrap();
-
-    let error = open(folder.path()).await.unwrap_err();
-
-    assert!(matches!(error, OpenError::Start(_)), "{error:?}");
-    assert_eq!(error.kind(), ErrorKind::Failed);
-    let mut causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-    assert!(causes.any(|cause| cause.is::<schema::codec::DecodeError>()), "{error:?}");
-}
-
-#[tokio::test]
 async fn a_file_in_the_way_is_a_folder_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
