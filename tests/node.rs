@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use actors::identity::IdentityError;
-use actors::node::store::{Batch, OpenError as StoreOpenError, SledOptions, StoreHandle};
+use actors::node::store::OpenError as StoreOpenError;
 use peerbase::sim::{Net, faults};
 use peerbase::{Branch, ErrorKind, Event, GroupError, Node, OpenError, Role};
 use support::{TASKS, group, task, tasks, titles};
