@@ -288,12 +288,12 @@ impl Neighbourhood {
                     groups.map(|_| HelloGroup { token: token(&mut self.world), hash: self.world.bytes() });
                 LinkFrame::Hello(Hello { groups: groups.collect() })
             }
-            2 => LinkFrame::Present { group, ops: self.ops(outsider, group) },
+            2 => LinkFrame::Present { group, ops: self.ops(outsider, group), manifests: Vec::new() },
             3 => self.shows_a_ticket(outsider, group),
             4 | 5 => {
                 let ledger = match self.world.pick(3) {
                     0 => LedgerFrame::Summary { hash: self.world.bytes() },
-                    1 => LedgerFrame::Pull { have: Vec::new() },
+                    1 => LedgerFrame::Pull(Default::default()),
                     _ => LedgerFrame::Push {
                         ops: self.ops(outsider, group),
                         certificates: vec![outsider.identity.certificate.envelope().clone()],
@@ -411,7 +411,7 @@ fn h4_whoever_is_no_member_learns_nothing_whatever_they_say() {
         let mut member = here.world.dial(&member).await;
         member.patience = AT_ONCE;
         member.announce(id).await;
-        let pull = codec::encode(&GroupFrame::Ledger(LedgerFrame::Pull { have: Vec::new() }));
+        let pull = codec::encode(&GroupFrame::Ledger(LedgerFrame::Pull(Default::default())));
         member.send(&LinkFrame::Group { channel: 0, body: pull }).await;
         let secrets = here.secrets(member.identity.user()).await;
         assert!(tells(&everything_heard(&mut member).await, &secrets));
@@ -569,7 +569,7 @@ impl Club {
 
         // She is neither answered nor read, and what is new is not hers.
         let third = device_of(&name, &self.world.name());
-        mia.say(GroupFrame::Ledger(LedgerFrame::Pull { have: Vec::new() })).await;
+        mia.say(GroupFrame::Ledger(LedgerFrame::Pull(Default::default()))).await;
         mia.say(grown(Vec::new(), vec![third.certificate.envelope().clone()], Vec::new())).await;
         self.puts("small", SECRET).await;
         mia.stranger.patience = Duration::from_secs(60);
@@ -664,7 +664,7 @@ async fn what_a_removed_member_presents_is_not_read() {
         let id = op.id();
         let ops = vec![Signed::sign(op, &user_key(name)).envelope().clone()];
         let mut anew = world.dial(&identity).await;
-        anew.send(&LinkFrame::Present { group, ops }).await;
+        anew.send(&LinkFrame::Present { group, ops, manifests: Vec::new() }).await;
         everything_heard(&mut anew).await;
         listened.push(home.log().await.unwrap().iter().any(|said| said.op == id));
     }
@@ -710,14 +710,16 @@ async fn whoever_was_a_member_once_writes_nothing_into_the_ledger_through_a_fres
     let mut stranger = world.dial(&again).await;
     let ops = [&back_op, &friend_op, &loss_op].map(Envelope::clone);
     for ops in [ops.to_vec(), vec![back_op], vec![loss_op]] {
-        stranger.send(&LinkFrame::Present { group: home.id(), ops }).await;
+        stranger.send(&LinkFrame::Present { group: home.id(), ops, manifests: Vec::new() }).await;
     }
     everything_heard(&mut stranger).await;
     assert!(!has(back).await && !has(friend).await && !has(loss).await);
     assert_eq!(home.log().await.unwrap().len(), before);
 
     let mut stranger = world.dial(&dan).await;
-    stranger.send(&LinkFrame::Present { group: home.id(), ops: vec![grant_op, deeper_op] }).await;
+    stranger
+        .send(&LinkFrame::Present { group: home.id(), ops: vec![grant_op, deeper_op], manifests: Vec::new() })
+        .await;
     everything_heard(&mut stranger).await;
     assert!(has(grant).await && has(deeper).await);
     assert!(home.members().iter().any(|member| member.user == dan.user()));

@@ -257,10 +257,10 @@ async fn nobody_offers_a_group_in_which_they_have_no_part_or_by_ops_that_are_non
         (anothers, ops.clone()),
         (id, Vec::new()),
     ] {
-        stranger.send(&LinkFrame::Present { group, ops }).await;
+        stranger.send(&LinkFrame::Present { group, ops, manifests: Vec::new() }).await;
     }
     let mut events = ben.events();
-    stranger.send(&LinkFrame::Present { group: id, ops }).await;
+    stranger.send(&LinkFrame::Present { group: id, ops, manifests: Vec::new() }).await;
     let offered = Event::Offered { group: id, role: Role::Writer, by: own.user() };
     while events.recv().await.unwrap() != offered {}
     let info: Vec<_> = ben.groups().into_iter().map(|info| (info.id, info.name, info.offered_by)).collect();
@@ -376,7 +376,7 @@ async fn strangers_who_come_again_under_new_keys_are_heard_no_oftener() {
     for seed in 10..34 {
         let mut mal = Stranger::dial(&network, &clock, identity(seed), "memory://ben").await;
         let (group, ops) = ledger(&mal.identity, &[ben.user_id()]);
-        mal.send(&LinkFrame::Present { group, ops }).await;
+        mal.send(&LinkFrame::Present { group, ops, manifests: Vec::new() }).await;
         mal.patience = Duration::from_millis(1);
         everything_heard(&mut mal).await;
     }

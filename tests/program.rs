@@ -940,7 +940,8 @@ fn users_are_blocked_and_unblocked() {
 #[test]
 fn programs_are_told_of_wrong_arguments_in_json_and_people_in_words() {
     let home = Home::empty();
-    for arguments in [&["frobnicate"][..], &["get", "tasks"], &["block", "7"], &["group"]] {
+    for arguments in [&["frobnicate"][..], &["get", "tasks"], &["group", "role", "7", "emperor"], &["group"]]
+    {
         let told = home.run(&[&["--json"], arguments].concat()).failed(2);
         let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
         assert_eq!(told["error"]["kind"], "invalid", "{told}");

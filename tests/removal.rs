@@ -26,7 +26,7 @@ async fn parted(seed: u64) -> (Net, [Peer; 3], GroupId) {
 }
 
 fn set_role(user: UserId, role: Role, anyway: bool) -> Request {
-    Request::SetRole { group: None, user, role, as_of: Vec::new(), anyway }
+    Request::SetRole { group: None, user: user.to_string(), role, as_of: Vec::new(), anyway }
 }
 
 /// What `request` was answered with, the last word or the failure.
@@ -253,5 +253,33 @@ async fn whoever_was_removed_can_see_that_the_others_do_not_speak_of_the_group()
     net.sleep(Duration::from_secs(90)).await;
     net.settle().await;
     assert_eq!(silent(&cid, home).await, BTreeSet::new(), "and is heard again once in again");
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_is_named_by_a_few_digits_or_by_what_a_device_of_theirs_is_called() {
+    let (mut net, [ada, _, cid], home) = parted(7).await;
+    net.heal();
+    net.settle().await;
+    let say = async |user: &str, role: Role| {
+        let request =
+            Request::SetRole { group: None, user: user.to_owned(), role, as_of: Vec::new(), anyway: false };
+        asked(&ada.node(), request).await
+    };
+    let id = cid.node().user_id().to_string();
+
+    say(&id[..8], Role::Reader).await.unwrap();
+    say("ben", Role::Reader).await.unwrap();
+    let device = say(&cid.node().device_id().to_string(), Role::None).await.unwrap_err();
+    let nobody = say("dan", Role::None).await.unwrap_err();
+    say(&id[..4], Role::None).await.unwrap();
+    let again = say(&id, Role::Writer).await.unwrap_err();
+
+    assert!(device.message.contains(&format!("is a device of user {id}")), "{device:?}");
+    assert!(nobody.message.contains("no member \"dan\""), "{nobody:?}");
+    assert!(again.message.contains("is no member of home"), "nobody is let in again by a slip: {again:?}");
+    let roles: Vec<Role> = group(&ada, home).members().iter().map(|member| member.role).collect();
+    assert_eq!(roles.len(), 2);
+    assert!(roles.contains(&Role::Founder) && roles.contains(&Role::Reader));
     net.close().await;
 }

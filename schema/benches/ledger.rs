@@ -11,6 +11,8 @@ use peerbase_schema::signed::{Envelope, Signed};
 use peerbase_schema::{DeviceId, OpId, UserId};
 
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
+/// Ops side by side.
+const SIBLINGS: usize = 4_000;
 /// Users who are given and lose roles in turn.
 const USERS: usize = 500;
 
@@ -36,6 +38,17 @@ fn graph(ops: usize, width: usize) -> Graph {
         graph.admit(id(number), &proposal).expect("founders may");
     }
     graph
+}
+
+/// Many ops on the end of a line: what somebody who floods a group says.
+fn admit_siblings(graph: &mut Graph) {
+    let end = graph.ops().last().expect("it has a Create").id;
+    for number in 0..SIBLINGS {
+        let act =
+            Act::RevokeDevice { user: user(0), device: DeviceId(hash("bench", &[&number.to_be_bytes()])) };
+        let proposal = Proposal { parents: vec![end], author: user(0), device: None, act };
+        graph.admit(OpId(hash("bench-sibling", &[&number.to_be_bytes()])), &proposal).expect("founders may");
+    }
 }
 
 struct Ada {
@@ -121,6 +134,15 @@ fn ledger(criterion: &mut Criterion) {
             });
         }
     }
+    let line = graph(2_000, 1);
+    group.throughput(Throughput::Elements(SIBLINGS as u64));
+    group.bench_function(BenchmarkId::new("admit siblings on a line of 2000", SIBLINGS), |bencher| {
+        let admit = |mut graph: Graph| {
+            admit_siblings(&mut graph);
+            graph
+        };
+        bencher.iter_batched(|| line.clone(), admit, BatchSize::PerIteration);
+    });
     group.finish();
 }
 

@@ -27,6 +27,8 @@ pub enum LinkFrame {
         group: GroupId,
         /// In causal order.
         ops: Vec<Envelope>,
+        /// The pages, in order, of manifests that they name; of large ones, and of those known to all, none.
+        manifests: Vec<Vec<Vec<u8>>>,
     },
     /// A frame of one group's session.
     Group {
@@ -169,7 +171,7 @@ impl fmt::Debug for LinkFrame {
         match self {
             Self::Auth(_) => write!(f, "Auth"),
             Self::Hello(hello) => write!(f, "Hello({} groups)", hello.groups.len()),
-            Self::Present { group, ops } => write!(f, "Present({group:?}, {} ops)", ops.len()),
+            Self::Present { group, ops, .. } => write!(f, "Present({group:?}, {} ops)", ops.len()),
             Self::Group { channel, body } => write!(f, "Group({channel}, {} bytes)", body.len()),
             Self::Ping { nonce } => write!(f, "Ping({nonce})"),
             Self::Pong { nonce } => write!(f, "Pong({nonce})"),
@@ -211,8 +213,8 @@ mod tests {
         let group = HelloGroup { token: [1; 32], hash: [2; 32] };
         check(LinkFrame::Hello(Hello { groups: vec![group] }), &format!("01 | 01 | {ones} | {twos}"));
         check(
-            LinkFrame::Present { group: GroupId([1; 32]), ops: vec![op] },
-            &format!("02 | {ones} | 01 | 02 0102 | {sig}"),
+            LinkFrame::Present { group: GroupId([1; 32]), ops: vec![op], manifests: vec![vec![vec![7]]] },
+            &format!("02 | {ones} | 01 | 02 0102 | {sig} | 01 | 01 | 01 07"),
         );
         check(LinkFrame::Group { channel: 300, body: vec![9, 8, 7] }, "03 | fb 2c01 | 03 090807");
         check(LinkFrame::Ping { nonce: 7 }, "04 | 07");
@@ -281,8 +283,12 @@ mod tests {
                 }
             ),
             vec(groups, 0..20).prop_map(|groups| LinkFrame::Hello(Hello { groups })),
-            (any::<[u8; 32]>(), vec(envelopes(), 0..5))
-                .prop_map(|(group, ops)| LinkFrame::Present { group: GroupId(group), ops }),
+            (any::<[u8; 32]>(), vec(envelopes(), 0..5), vec(vec(vec(any::<u8>(), 0..9), 0..3), 0..3))
+                .prop_map(|(group, ops, manifests)| LinkFrame::Present {
+                    group: GroupId(group),
+                    ops,
+                    manifests
+                }),
             (any::<u32>(), vec(any::<u8>(), 0..2_000))
                 .prop_map(|(channel, body)| LinkFrame::Group { channel, body }),
             any::<u64>().prop_map(|nonce| LinkFrame::Ping { nonce }),

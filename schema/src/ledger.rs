@@ -4,6 +4,7 @@
 //! order of arrival.
 
 mod body;
+mod compare;
 pub mod cut;
 mod draft;
 mod facts;
@@ -316,15 +317,14 @@ impl Ledger {
         self.ops.iter().map(Signed::envelope)
     }
 
-    /// What somebody with only the ops in `have` lacks, parents before children.
-    pub fn ops_missing_from(&self, have: &BTreeSet<OpId>) -> Vec<Envelope> {
-        let lacking = self.ids().zip(self.envelopes()).filter(|(id, _)| !have.contains(id));
-        lacking.map(|(_, envelope)| envelope.clone()).collect()
-    }
-
     /// Certificates that no op carries.
     pub fn certificates(&self) -> impl Iterator<Item = &Envelope> {
         self.certificates.envelopes()
+    }
+
+    /// The same with who signed them, in user order.
+    pub(crate) fn certificates_by_user(&self) -> impl Iterator<Item = (UserId, &Envelope)> {
+        self.certificates.signed().map(|signed| (signed.record().user, signed.envelope()))
     }
 
     /// Every certificate, carried by ops or not.
@@ -358,11 +358,7 @@ impl Ledger {
         let mut bytes = Vec::new();
         bytes.extend((self.heads.len() as u64).to_be_bytes());
         self.heads.iter().for_each(|head| bytes.extend(head.0));
-        self.certificates.digest(&mut bytes);
-        self.revocations.digest(&mut bytes);
-        let records: Vec<[u8; 32]> = self.records().map(Signed::id).collect();
-        bytes.extend((records.len() as u64).to_be_bytes());
-        records.iter().for_each(|id| bytes.extend(id));
+        [0, 1, 2].into_iter().for_each(|kind| self.digest_side(kind, &mut bytes));
         hash("ledger", &[&bytes])
     }
 }

@@ -53,7 +53,7 @@ pub const PENDING_OPS_MAX: usize = 256;
 pub const PENDING_OPS_BYTES_MAX: usize = 4 << 20;
 /// Founders of a group.
 pub const FOUNDERS_MAX: usize = 4;
-/// Ids in a flat ledger comparison.
+/// Ops that a ledger names as what it has when it asks for more.
 pub const LEDGER_IDS_MAX: usize = 4096;
 /// Device label, bytes.
 pub const LABEL_BYTES_MAX: usize = 64;
@@ -67,8 +67,8 @@ pub const META_KEY_BYTES_MAX: usize = 64;
 pub const META_VALUE_BYTES_MAX: usize = 4 << 10;
 /// One page of a manifest, bytes: it fits a frame.
 pub const MANIFEST_PAGE_BYTES_MAX: usize = 512 << 10;
-/// All pages of one manifest, bytes: entries for ten million rows, so that a removal never fails for size.
-pub const MANIFEST_BYTES_MAX: usize = 3 << 29;
+/// All pages of one manifest, bytes: entries for seven million rows, so that a removal never fails for size.
+pub const MANIFEST_BYTES_MAX: usize = 1 << 30;
 /// Pages of manifests that no op names, bytes: of a group kept from one link and one start to the next, so that what was
 /// interrupted goes on, and of one peer taken in vain. What is being fetched over a link comes on top.
 pub const MANIFESTS_LOOSE_BYTES_MAX: u64 = 64 << 20;

@@ -124,14 +124,18 @@ fn what_one_lacks_is_what_the_other_has() {
         behind.admit(envelope.clone()).unwrap();
     }
 
-    let missing = garden.ledger.ops_missing_from(&behind.ids().collect());
+    let lacking = |behind: &Ledger| -> Vec<Envelope> {
+        let lacking = garden.ledger.lacking(&behind.landmarks(), 0);
+        lacking.map(|(_, envelope)| envelope.clone()).collect()
+    };
+    let missing = lacking(&behind);
 
     assert_eq!(missing.len(), garden.ledger.len() - 2);
     for envelope in missing {
         assert!(matches!(behind.admit(envelope), Ok(Admitted::New(_))));
     }
     assert_eq!(behind.heads(), garden.ledger.heads());
-    assert!(garden.ledger.ops_missing_from(&behind.ids().collect()).is_empty());
+    assert!(lacking(&behind).is_empty());
 }
 
 #[test]
@@ -579,6 +583,48 @@ fn more_heads_than_parents_are_joined_by_merging_ops() {
     garden.now("merge", "ada", meta(MERGE, "")).unwrap();
     garden.now("then", "ada", meta("k", "v")).unwrap();
     assert_eq!(garden.ledger.heads().len(), 1);
+}
+
+/// A Reader takes so many devices back that nobody has ever seen, on top of what let her in.
+fn flooded_garden(heads: usize) -> World {
+    let mut garden = World::with(&["ada"], &[("eve", Role::Reader), ("ben", Role::Admin)]);
+    garden.names.insert("eve", garden.ledger.roster().grant(user("eve")).unwrap());
+    let flood: Vec<Envelope> = (0..heads)
+        .map(|n| garden.signed("eve", revoke("eve", &format!("phone {n}"), None), &["eve"]))
+        .collect();
+    for envelope in flood {
+        garden.ledger.admit(envelope).unwrap();
+    }
+    garden
+}
+
+#[test]
+fn a_readers_flood_of_heads_is_merged_by_who_may_and_stops_nobody() {
+    let mut garden = flooded_garden(600);
+    let nobody = BTreeSet::new();
+    let merges = |garden: &World, name: &str| {
+        garden.ledger.merges(&nobody, user(name), &By::User, &key(name)).map(|merges| merges.len())
+    };
+    assert!(matches!(
+        garden.ledger.draft(user("ben"), By::User, set_role("cid", Role::Writer)),
+        Err(Refusal::TooManyHeads { got: 601, max: 256 })
+    ));
+    assert!(matches!(
+        merges(&garden, "eve"),
+        Err(Refusal::Invalid { why: Invalid::Rank { needed: Role::Admin, .. }, .. })
+    ));
+
+    // Her own device goes all the same: who may not merge has nothing of hers to miss.
+    garden.now("phone", "eve", revoke("eve", "eve's phone", None)).unwrap();
+    assert!(garden.ledger.roster().is_device_revoked(user("eve"), device("eve's phone")));
+
+    // Nothing that she built on knows of ben, and his merging ops are his all the same.
+    for merge in garden.ledger.merges(&nobody, user("ben"), &By::User, &key("ben")).unwrap() {
+        garden.ledger.admit(merge.envelope().clone()).unwrap();
+    }
+    garden.now("removal", "ben", removal("eve", None)).unwrap();
+    assert_eq!((garden.role("eve"), garden.ledger.heads().len()), (Role::None, 1));
+    assert_eq!(merges(&garden, "ben"), Ok(0));
 }
 
 /// Void ops, branches, devices, invitations, amnesties: whatever a ledger can hold.

@@ -176,7 +176,7 @@ fn who_compares_ledgers_gets_the_records_in_frames_that_fit() {
     assert_eq!(count, 63, "of 65 certificates one has no place, and the phone says nothing");
     let (mut session, _) = LedgerSession::open(false, &garden.ledger);
 
-    let pull = LedgerFrame::Pull { have: vec![] };
+    let pull = LedgerFrame::Pull(Default::default());
     let effects = session.frame(Timestamp(0), pull, &garden.ledger, &mut NoPages).unwrap();
 
     let mut seen = 0;

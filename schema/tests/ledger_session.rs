@@ -11,7 +11,9 @@ use peerbase_schema::key::{Signature, SigningKey};
 use peerbase_schema::ledger::cut::{BadManifest, Entry, Page, PageGroup, page_hash, root};
 use peerbase_schema::ledger::{Body, By, Ledger, ManifestRef, Op, Refusal, Role};
 use peerbase_schema::limits::{FRAME_BYTES_MAX, MANIFESTS_LOOSE_BYTES_MAX, PENDING_OPS_MAX};
-use peerbase_schema::session::ledger::{Attachments, Held, LedgerEffect, LedgerFrame, LedgerSession, Taken};
+use peerbase_schema::session::ledger::{
+    Attachments, Held, LedgerEffect, LedgerFrame, LedgerSession, Place, Taken,
+};
 use peerbase_schema::session::{SessionFault, StepError};
 use peerbase_schema::signed::{Envelope, Record, Signed};
 use peerbase_schema::{ChangeHash, DeviceId, DocumentId, OpId, Timestamp, UserId, codec};
@@ -263,8 +265,8 @@ fn sides_agree_only_once_nothing_waits() {
     ben.open();
     ben.said();
     ben.hear(LedgerFrame::Summary { hash: ada.ledger.hash() }).unwrap();
-    let [LedgerFrame::Pull { have }] = &ben.said()[..] else { panic!() };
-    ada.hear(LedgerFrame::Pull { have: have.clone() }).unwrap();
+    let [LedgerFrame::Pull(pull)] = &ben.said()[..] else { panic!() };
+    ada.hear(LedgerFrame::Pull(pull.clone())).unwrap();
     for answer in ada.said() {
         ben.hear(answer).unwrap();
     }
@@ -509,6 +511,163 @@ fn more_ops_than_may_wait_are_asked_for_again() {
 
     assert_eq!((ben.agreed, ben.ledger.hash() == ada.ledger.hash()), (true, true));
     assert_eq!(ben.session.wake_at(), None);
+}
+
+/// What somebody who may do everything says on top of these.
+fn meta(ledger: &Ledger, number: usize, bytes: usize, parents: Vec<OpId>) -> Envelope {
+    let mut value = number.to_be_bytes().to_vec();
+    value.resize(bytes.max(8), 7);
+    let body = Body::SetMeta { key: "k".into(), value };
+    let op = Op { version: 1, group: ledger.group(), parents, author: user(0), by: By::User, body };
+    Signed::sign(op, &ada()).envelope().clone()
+}
+
+fn op_id(envelope: &Envelope) -> OpId {
+    OpId(hash(Op::KIND, &[&envelope.payload]))
+}
+
+impl Side {
+    /// Says so many things of so many bytes, each on top of the one before.
+    fn say_in_a_row(&mut self, count: usize, bytes: usize) {
+        for number in 0..count {
+            let op = meta(&self.ledger, self.ledger.len() + number, bytes, self.ledger.heads());
+            self.ledger.admit(op).unwrap();
+        }
+    }
+}
+
+/// Opens a link and lets both speak until they are silent; the ops that each sent.
+fn meet(ada: &mut Side, ben: &mut Side) -> ([usize; 2], usize) {
+    (ada.agreed, ben.agreed) = (false, false);
+    ada.open();
+    ben.open();
+    let (mut ops, mut frames) = ([0, 0], 0);
+    loop {
+        let said = [ada.said(), ben.said()];
+        if said.iter().all(Vec::is_empty) {
+            return (ops, frames);
+        }
+        for (by, frame) in
+            said.into_iter().enumerate().flat_map(|(by, said)| said.into_iter().map(move |f| (by, f)))
+        {
+            frames += 1;
+            if let LedgerFrame::Push { ops: pushed, .. } = &frame {
+                ops[by] += pushed.len();
+            }
+            if by == 0 { ben.hear(frame).unwrap() } else { ada.hear(frame).unwrap() }
+        }
+    }
+}
+
+#[test]
+fn whoever_lacks_the_last_of_ten_thousand_ops_is_sent_only_these() {
+    let mut ada = Side::founded();
+    ada.say_in_a_row(10_000, 8);
+    let mut ben = Side::new(ada.ledger.clone(), Shelf::default());
+    ada.say_in_a_row(3, 8);
+
+    let (ops, frames) = meet(&mut ada, &mut ben);
+
+    assert_eq!(ada.ledger.hash(), ben.ledger.hash());
+    assert!(ada.agreed && ben.agreed);
+    assert_eq!((ops[0], ops[1] <= 3, frames <= 8), (3, true, true), "{ops:?} in {frames} frames");
+}
+
+#[test]
+fn a_ledger_of_any_size_comes_in_answers_of_a_few_mebibytes() {
+    let mut ada = Side::founded();
+    ada.say_in_a_row(2_000, 4 << 10);
+    let mut ben = ada.newcomer();
+
+    ben.open();
+    ben.said();
+    ben.hear(LedgerFrame::Summary { hash: ada.ledger.hash() }).unwrap();
+    let (mut rounds, mut came) = (0, 0);
+    while let [LedgerFrame::Pull(_)] = &ben.sent[..] {
+        rounds += 1;
+        ada.hear(ben.said().remove(0)).unwrap();
+        let answer = ada.said();
+        assert!(answer.iter().map(|frame| codec::encode(frame).len()).sum::<usize>() < 3 << 20);
+        for frame in answer {
+            if let LedgerFrame::Push { ops, .. } = &frame {
+                came += ops.len();
+            }
+            ben.hear(frame).unwrap();
+        }
+    }
+
+    assert_eq!((ben.agreed, ben.ledger.hash() == ada.ledger.hash()), (true, true));
+    assert_eq!((rounds, came), (5, 2_000));
+    assert_eq!(ben.session.wake_at(), None);
+}
+
+#[test]
+fn whoever_owes_an_answer_for_a_minute_is_let_go_and_so_is_who_answers_in_circles() {
+    let mut ada = Side::founded();
+    let mut ben = ada.newcomer();
+    ada.set_role(1, Role::Reader, None);
+    let asks = |ben: &mut Side| {
+        ben.open();
+        ben.hear(LedgerFrame::Summary { hash: ada.ledger.hash() }).unwrap();
+    };
+    asks(&mut ben);
+    assert_eq!(ben.session.wake_at(), Some(NOW + MINUTE));
+    assert_eq!(ben.session.wake(NOW + MINUTE), Err(SessionFault::Stalled));
+
+    ben.hear(LedgerFrame::More { after: Place::Ops(1) }).unwrap();
+    for after in [Place::Ops(1), Place::Ops(0)] {
+        let circles = ben.hear(LedgerFrame::More { after });
+        assert!(matches!(circles, Err(SessionFault::Unexpected { .. })), "{circles:?}");
+        asks(&mut ben);
+        ben.hear(LedgerFrame::More { after: Place::Ops(1) }).unwrap();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever both have, and whatever order it came in: in a few frames both have all.
+    #[test]
+    fn two_ledgers_are_equal_after_a_few_frames(
+        shape in proptest::collection::vec((0..1_000_usize, 0..1_000_usize, 0..4_u8), 1..60),
+        flood in 0..400_usize,
+        sides in proptest::collection::vec(0..3_u8, 4),
+    ) {
+        let mut ada = Side::founded();
+        let mut ben = ada.newcomer();
+        let create = ada.ledger.heads();
+        // Whose an op is; who says it knows what it builds on.
+        let mut ops = vec![(create[0], 2_u8)];
+        let floods = (0..flood).map(|number| (number, number, sides[number % sides.len()]));
+        for (number, (one, other, side)) in shape.into_iter().chain(floods).enumerate() {
+            let known: Vec<_> = ops.iter().filter(|(_, whose)| *whose == 2 || *whose == side.min(2)).collect();
+            let mut parents = vec![known[one % known.len()].0, known[other % known.len()].0];
+            parents.sort_unstable();
+            parents.dedup();
+            if ada.ledger.graph().is_ancestor(parents[0], parents[parents.len() - 1])
+                || ben.ledger.graph().is_ancestor(parents[0], parents[parents.len() - 1])
+                || ada.ledger.graph().is_ancestor(parents[parents.len() - 1], parents[0])
+                || ben.ledger.graph().is_ancestor(parents[parents.len() - 1], parents[0])
+            {
+                parents.truncate(1);
+            }
+            let op = meta(&ada.ledger, number, 8, parents);
+            ops.push((op_id(&op), side.min(2)));
+            if side != 1 {
+                ada.ledger.admit(op.clone()).unwrap();
+            }
+            if side != 0 {
+                ben.ledger.admit(op).unwrap();
+            }
+        }
+
+        let (_, frames) = meet(&mut ada, &mut ben);
+
+        prop_assert_eq!(ada.ledger.hash(), ben.ledger.hash());
+        prop_assert!(ada.agreed && ben.agreed);
+        prop_assert!(frames <= 8, "{} frames", frames);
+        prop_assert_eq!(meet(&mut ada, &mut ben), ([0, 0], 2));
+    }
 }
 
 proptest! {

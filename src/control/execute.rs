@@ -5,6 +5,7 @@ mod members;
 mod network;
 mod people;
 mod rows;
+mod who;
 
 use tokio::sync::mpsc;
 
@@ -55,9 +56,9 @@ pub async fn execute(node: &Node, request: Request, replies: mpsc::Sender<Reply>
             people::add(&find(node, group)?, user, role, &replies).await
         }
         Request::SetRole { group, user, role, as_of, anyway } => {
-            members::set_role(&find(node, group)?, (user, role), &as_of, anyway, &replies).await
+            members::set_role(&find(node, group)?, (&user, role), &as_of, anyway, &replies).await
         }
-        Request::Transfer { group, to } => members::transfer(&find(node, group)?, to, &replies).await,
+        Request::Transfer { group, to } => members::transfer(&find(node, group)?, &to, &replies).await,
         Request::Confirm { group, what } => members::confirm(&find(node, group)?, &what, &replies).await,
         Request::Redo { group, op } => members::redo(&find(node, group)?, op, &replies).await,
         Request::Log { group } => members::log(&find(node, group)?, &replies).await,
@@ -68,8 +69,8 @@ pub async fn execute(node: &Node, request: Request, replies: mpsc::Sender<Reply>
         Request::RevokeDevice { device } => devices::revoke(node, device, &replies).await,
         Request::Recovery => devices::recovery(node, &replies).await,
         Request::MakeRecovery { replace } => devices::make_recovery(node, replace, &replies).await,
-        Request::Block { user } => people::block(node, user, true, &replies).await,
-        Request::Unblock { user } => people::block(node, user, false, &replies).await,
+        Request::Block { user } => people::block(node, &user, true, &replies).await,
+        Request::Unblock { user } => people::block(node, &user, false, &replies).await,
         Request::RequestGroup { id } => people::request(node, id, &replies).await,
         Request::Leave { group } => people::leave(&find(node, group)?, &replies).await,
         Request::Invite { group, role, uses, valid_for_s } => {
@@ -113,8 +114,14 @@ fn find(node: &Node, wanted: Option<String>) -> Result<Group, Failure> {
     let Some(wanted) = wanted else {
         let is_here = |state| !matches!(state, GroupState::Removed | GroupState::Offered);
         let mut present = groups.into_iter().filter(|group| is_here(group.state));
+        let out = node.groups().into_iter().find(|group| group.state == GroupState::Removed);
         return match (present.next(), present.next()) {
             (Some(only), None) => Ok(node.group(only.id)?),
+            (None, _) if out.is_some() => {
+                let GroupInfo { id, name, .. } = out.expect("just looked");
+                let what = format!("you are out of {name}; `--group {}` reads what is here", id.short());
+                Err(Failure::new(FailureKind::NotFound, what))
+            }
             (None, _) => Err(Failure::new(
                 FailureKind::NotFound,
                 "no group here; `peerbase group create NAME` makes one, `peerbase join TICKET` joins one",

@@ -64,8 +64,8 @@ pub enum Request {
     SetRole {
         /// Of which group.
         group: Option<String>,
-        /// Whose.
-        user: UserId,
+        /// Whose: an id, its first digits, or what a device of theirs is called.
+        user: String,
         /// To what; none removes.
         role: Role,
         /// As of before these ops; now, where there are none.
@@ -78,8 +78,8 @@ pub enum Request {
     Transfer {
         /// Of which group.
         group: Option<String>,
-        /// To whom.
-        to: UserId,
+        /// To whom: an id, its first digits, or what a device of theirs is called.
+        to: String,
     },
     /// Ends the contest over a lowering.
     Confirm {
@@ -133,13 +133,13 @@ pub enum Request {
     },
     /// Has no more to do with a user.
     Block {
-        /// Whom.
-        user: UserId,
+        /// Whom: an id, its first digits, or what a device of theirs is called.
+        user: String,
     },
     /// Has to do with a user again.
     Unblock {
-        /// Whom.
-        user: UserId,
+        /// Whom: an id, its first digits, or what a device of theirs is called.
+        user: String,
     },
     /// Asks for a group whose id is known.
     RequestGroup {

@@ -45,6 +45,34 @@ async fn scenario_1_of_two_admins_against_each_other_the_senior_stays_in_both_or
     village.ends().await;
 }
 
+/// Whoever was met first once had the last word: nobody listened to the senior any more, who had been removed.
+#[tokio::test(start_paused = true)]
+async fn scenario_1_of_two_admins_who_remove_each_other_the_senior_stays_whoever_is_met_first() {
+    for first in ["ada", "ben"] {
+        let people = [("ada", Admin), ("ben", Admin), ("cid", Reader), ("dan", Reader)];
+        let mut village = village(people).await;
+        village.part(&[]);
+        village.says("ada", "ben", Out).await;
+        village.says("ben", "ada", Out).await;
+
+        village.part(&["fay", "cid", "dan", first]);
+        village.net.settle().await;
+        let second = if first == "ada" { "ben" } else { "ada" };
+        assert_eq!(village.roles("dan", [first, second]), [Admin, Out]);
+        // Who has a way to somebody again is told so, and dials at once.
+        village.net.heal();
+        village.part(&["fay", "cid", "dan", second]);
+        village.net.settle().await;
+        assert_eq!(village.roles("dan", ["ada", "ben"]), [Admin, Out], "{first} was met first");
+
+        village.meet().await;
+        for name in ["fay", "ada", "cid", "dan"] {
+            assert_eq!(village.roles(name, ["ada", "ben"]), [Admin, Out], "as {name} sees it");
+        }
+        village.net.close().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn scenario_2_a_cycle_of_admins_leaves_the_one_whose_opponent_fell() {
     let mut village = village([("ada", Admin), ("ben", Admin), ("cid", Admin), ("dan", Reader)]).await;

@@ -16,7 +16,7 @@ use schema::{GroupId, codec};
 use crate::admission::Permit;
 use crate::node::connection_manager::{Link, LinkEnd, LinkId, Switchboard};
 use crate::node::group::Groups;
-use crate::node::membership::MembershipHandle;
+use crate::node::membership::{MembershipHandle, Presented};
 
 /// A session frame may take this many bytes, over many link frames.
 const SESSION_FRAME_BYTES_MAX: usize = SYNC_MESSAGE_BYTES_MAX + (2 << 20);
@@ -163,7 +163,9 @@ impl Switchboard for Routes {
     fn frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
         match frame {
             LinkFrame::Hello(hello) => self.membership.hello(link.id(), hello, permit),
-            LinkFrame::Present { group, ops } => self.membership.present(link.id(), group, ops, permit),
+            LinkFrame::Present { group, ops, manifests } => {
+                self.membership.present(link.id(), group, Presented { ops, manifests }, permit);
+            }
             LinkFrame::Group { channel, body } => {
                 let route = self.lock().get(&link.id()).and_then(|r| r.groups.get(&channel).cloned());
                 // Frames may be under way while a gate closes: they are not read.

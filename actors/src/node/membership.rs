@@ -33,7 +33,6 @@ use schema::key::SigningKey;
 pub use schema::ledger::InviteStanding;
 use schema::ledger::{Ledger, ManifestRef, Role};
 use schema::session::ledger::LedgerFrame;
-use schema::signed::Envelope;
 use schema::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
@@ -48,6 +47,7 @@ use self::intents::intents;
 use self::links::Links;
 use self::offers::Hearing;
 pub use self::people::{Invitation, MemberOp, People, Saying};
+pub(crate) use self::present::Presented;
 pub use self::reach::MemberDevice;
 pub use self::silence::Silent;
 use self::tickets::Tickets;
@@ -110,7 +110,7 @@ enum Message {
     /// A peer announces groups.
     Hello { link: LinkId, hello: Hello, _permit: Permit },
     /// A peer shows why it is a member.
-    Present { link: LinkId, group: GroupId, ops: Vec<Envelope>, _permit: Permit },
+    Present { link: LinkId, group: GroupId, shown: Presented, _permit: Permit },
     /// A peer shows a ticket.
     Redeem { link: LinkId, join: Join, _permit: Permit },
     /// A peer to whom we showed a ticket will not let us in.
@@ -427,7 +427,7 @@ impl Actor for Membership {
                 state.tidy_all().await?;
             }
             Message::Hello { link, hello, _permit } => state.links.hello(link, hello, &state.entries),
-            Message::Present { link, group, ops, _permit } => state.present(link, group, ops).await?,
+            Message::Present { link, group, shown, _permit } => state.present(link, group, shown).await?,
             Message::Redeem { link, join, _permit } => state.redeem(link, join).await?,
             Message::Declined { link, tokens, reason, _permit } => {
                 state.declined(link, tokens, reason).await?

@@ -361,6 +361,7 @@ proptest! {
             1 => LinkFrame::Present {
                 group: GroupId(token),
                 ops: vec![Envelope { payload: body, signature }],
+                manifests: Vec::new(),
             },
             2 => LinkFrame::Group { channel: 7, body },
             3 => LinkFrame::Ping { nonce: number },

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::id::{OpId, UserId};
+use crate::key::SigningKey;
 use crate::ledger::resolve::State;
 use crate::ledger::set::OpSet;
-use crate::ledger::{Body, By, Invalid, Ledger, Op, Refusal, proposal};
+use crate::ledger::{Body, By, Invalid, Ledger, NAME, Op, Refusal, Role, proposal};
 use crate::limits::OP_PARENTS_MAX;
-use crate::signed::Record;
+use crate::signed::{Record, Signed};
 
 /// The key of SetMetas that only join heads.
 pub const MERGE: &str = "merge";
@@ -44,19 +45,17 @@ impl Ledger {
             }
         }
         let kept = self.graph.state().alive.iter().filter(|number| !without.contains(*number));
-        let heads = self.graph.newest(kept.collect()).into_iter();
-        let mut parents: Vec<OpId> = heads.map(|number| self.graph.node(number).facts.id).collect();
-        parents.sort_unstable();
-        // Whoever shuts out their own device need not have seen everything, and may not be allowed to join heads.
-        let joins_some = match &body {
-            Body::SetMeta { key, .. } => key == MERGE,
-            Body::RevokeDevice { user, .. } => *user == author,
-            _ => false,
-        };
-        if parents.len() > OP_PARENTS_MAX && !joins_some {
-            return Err(Refusal::TooManyHeads { got: parents.len(), max: OP_PARENTS_MAX });
+        let mut heads = self.graph.newest(kept.collect());
+        if heads.len() > OP_PARENTS_MAX && !self.leaves_heads_out(author, &body) {
+            return Err(Refusal::TooManyHeads { got: heads.len(), max: OP_PARENTS_MAX });
         }
-        parents.truncate(OP_PARENTS_MAX);
+        // Where some are left out: first what the author's role rests on, then what the strongest said.
+        let grant = self.graph.state().winner(author).unwrap_or_default();
+        let rests_on = |head: usize| head == grant || self.graph.node(head).past.contains(grant);
+        heads.sort_by_cached_key(|head| (!rests_on(*head), self.graph.node(*head).facts.order()));
+        heads.truncate(OP_PARENTS_MAX);
+        let mut parents: Vec<OpId> = heads.iter().map(|head| self.graph.node(*head).facts.id).collect();
+        parents.sort_unstable();
         let op = Op { version: 1, group: self.group, parents, author, by, body };
         let id = op.id();
         let invalid = |why| Refusal::Invalid { op: id, why };
@@ -76,6 +75,41 @@ impl Ledger {
             Ok(op)
         } else {
             Err(Refusal::NoEffect { op: id })
+        }
+    }
+
+    /// The merging ops that `author` would sign, until there are few enough heads for whatever is to be said; none when
+    /// there are already.
+    ///
+    /// # Errors
+    /// As [`draft`](Self::draft): who may not merge meets the rule that forbids it.
+    pub fn merges(
+        &self,
+        rejected: &BTreeSet<OpId>,
+        author: UserId,
+        by: &By,
+        key: &SigningKey,
+    ) -> Result<Vec<Signed<Op>>, Refusal> {
+        let (mut ledger, mut merges) = (self.clone(), Vec::new());
+        let plain = || Body::SetMeta { key: NAME.into(), value: Vec::new() };
+        while let Err(Refusal::TooManyHeads { .. }) =
+            ledger.draft_without(rejected, author, by.clone(), plain())
+        {
+            let body = Body::SetMeta { key: MERGE.into(), value: Vec::new() };
+            let merge = Signed::sign(ledger.draft_without(rejected, author, by.clone(), body)?, key);
+            ledger.admit(merge.envelope().clone())?;
+            merges.push(merge);
+        }
+        Ok(merges)
+    }
+
+    /// Whether an op need not build on all heads: one that joins them, and one by which somebody who may not join them
+    /// takes a device back. They have said nothing else that it might miss.
+    fn leaves_heads_out(&self, author: UserId, body: &Body) -> bool {
+        match body {
+            Body::SetMeta { key, .. } => key == MERGE,
+            Body::RevokeDevice { user, .. } => *user == author && self.graph.role(author) < Role::Admin,
+            _ => false,
         }
     }
 }

@@ -105,7 +105,7 @@ impl Graph {
     /// Judges an op against the state of its past.
     pub(crate) fn judge(&mut self, id: OpId, proposal: &Proposal) -> Result<Judged, Refusal> {
         let past = self.past_of(id, &proposal.parents)?;
-        let place = self.place(&past);
+        let place = self.place(&past, &proposal.parents);
         let node = self.judge_in(self.state_at(place), id, proposal, past)?;
         Ok(Judged { node, place })
     }
@@ -135,17 +135,10 @@ impl Graph {
         self.all.insert(number);
         self.nodes.push(node);
         let current = self.current.take();
-        match place {
-            Place::Current => {
-                let mut state = current.expect("judging in the current state resolved it");
-                state.extend(self, number);
-                self.current = OnceLock::from(state);
-            }
-            Place::Branch(branch) => {
-                let mut state = std::mem::take(&mut self.branches[branch]);
-                state.extend(self, number);
-                self.branches[branch] = state;
-            }
+        if place == Place::Current {
+            let mut state = current.expect("judging in the current state resolved it");
+            state.extend(self, number);
+            self.current = OnceLock::from(state);
         }
         number
     }
@@ -175,8 +168,9 @@ impl Graph {
         Ok(past)
     }
 
-    /// Finds the state of `past` among those kept, or resolves and keeps it.
-    fn place(&mut self, past: &OpSet) -> Place {
+    /// Finds the state of `past` among those kept, or makes and keeps it. One that is kept stays as it is: of many ops on
+    /// the same parents only the first pays.
+    fn place(&mut self, past: &OpSet, parents: &[OpId]) -> Place {
         if self.current.get().is_some_and(|state| state.is_of(past)) {
             return Place::Current;
         }
@@ -186,13 +180,23 @@ impl Graph {
         }
         let state = match self.branches.iter().position(|state| state.is_of(past)) {
             Some(found) => self.branches.remove(found),
-            None => State::resolve(self, past.clone()),
+            None => self.extended(parents).unwrap_or_else(|| State::resolve(self, past.clone())),
         };
         if self.branches.len() == BRANCHES_MAX {
             self.branches.remove(0);
         }
         self.branches.push(state);
         Place::Branch(self.branches.len() - 1)
+    }
+
+    /// The state of one op and its past, where that of its past alone is kept: a branch that arrives op by op.
+    fn extended(&self, parents: &[OpId]) -> Option<State> {
+        let [parent] = parents else { return None };
+        let parent = self.number(*parent)?;
+        let past = &self.node(parent).past;
+        let mut state = self.branches.iter().find(|state| state.is_of(past))?.clone();
+        state.extend(self, parent);
+        Some(state)
     }
 
     pub(crate) fn state_at(&self, place: Place) -> &State {
@@ -300,5 +304,42 @@ impl Graph {
     /// All but the Create, in the order in which they are resolved.
     pub(crate) fn order(&self) -> &[usize] {
         &self.order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u16) -> OpId {
+        OpId(crate::id::hash("test", &[&number.to_be_bytes()]))
+    }
+
+    const ADA: UserId = UserId([1; 32]);
+
+    fn revoke(graph: &mut Graph, number: u16, parent: OpId) -> OpId {
+        let act = Act::RevokeDevice { user: ADA, device: DeviceId(id(number).0) };
+        let proposal = Proposal { parents: vec![parent], author: ADA, device: None, act };
+        graph.admit(id(number), &proposal).unwrap();
+        id(number)
+    }
+
+    /// How often a state is made from nothing is what a flood costs.
+    #[test]
+    fn of_many_ops_on_one_parent_only_the_first_pays_for_their_past() {
+        let mut graph = Graph::new(id(0), vec![ADA]);
+        let parent = revoke(&mut graph, 1, id(0));
+        revoke(&mut graph, 2, parent);
+        revoke(&mut graph, 3, parent);
+        let kept = graph.branches.last().unwrap().clone();
+        assert!(kept.is_of(&graph.node(2).past));
+
+        for number in 10..50 {
+            let sibling = revoke(&mut graph, number, parent);
+            // One that builds on a sibling does not cost the others their state either.
+            revoke(&mut graph, number + 1_000, sibling);
+            let past = graph.node(2).past.clone();
+            assert!(graph.branches.iter().any(|state| state.is_of(&past)));
+        }
     }
 }

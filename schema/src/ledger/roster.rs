@@ -171,6 +171,11 @@ impl Roster {
         self.members.get(&user).map_or(Role::None, |member| member.role)
     }
 
+    /// Whether a user had a role and has none now.
+    pub fn was_removed(&self, user: UserId) -> bool {
+        self.members.get(&user).is_some_and(|member| member.role == Role::None)
+    }
+
     /// The op, or Create, that gave or took a user's role.
     pub fn grant(&self, user: UserId) -> Option<OpId> {
         self.members.get(&user).map(|member| member.grant)

@@ -23,10 +23,9 @@ pub struct Contestable {
 impl Ledger {
     /// Every OpenInvite with who opened it and how it stands, the oldest first.
     pub fn invites(&self) -> impl Iterator<Item = (OpId, UserId, Invite)> {
-        self.ops.iter().filter_map(|op| {
-            let id = OpId(op.id());
-            self.invite(id).map(|invite| (id, op.record().author, invite))
-        })
+        self.ids()
+            .zip(&self.ops)
+            .filter_map(|(id, op)| self.invite(id).map(|invite| (id, op.record().author, invite)))
     }
 
     /// The lowerings that may still be contested, by user.

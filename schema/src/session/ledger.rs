@@ -1,7 +1,7 @@
 //! Brings two ledgers of one group together, before its documents.
 //!
-//! Each side names its heads. Where the hashes differ each pulls what it lacks, naming what it has; new ops are
-//! pushed as they come. A side that is not (yet) a member has nothing to give and only pulls. An op that names a
+//! Each side says its hash. Where they differ each pulls what it lacks, naming what it has, an answer of a few frames
+//! after the other; new ops are pushed as they come. A side that is not (yet) a member has nothing to give and only pulls. An op that names a
 //! manifest waits for its pages, which whoever pushed it is asked for.
 
 mod attach;
@@ -9,11 +9,10 @@ mod frame;
 
 use self::attach::Attach;
 pub use self::attach::Held;
-pub use self::frame::LedgerFrame;
+pub use self::frame::{LedgerFrame, Place, Pull};
 use self::frame::{answer, pushes};
-use super::{SessionFault, StepError};
+use super::{ANSWER_TIMEOUT, SessionFault, StepError};
 use crate::ledger::{Ledger, ManifestRef};
-use crate::limits::LEDGER_IDS_MAX;
 use crate::signed::Envelope;
 use crate::time::Timestamp;
 
@@ -93,7 +92,10 @@ pub struct Taken {
 pub struct LedgerSession {
     /// The peer knows our hash: from a Summary, or from the Hello of two that were in sync.
     said: bool,
-    pulling: bool,
+    /// The answer that the peer owes: from where on, and when it last gave some of it.
+    pulling: Option<(Place, Timestamp)>,
+    /// How far its answers came, when there is more to ask for.
+    next: Option<Place>,
     /// All that the peer has was named to us.
     answered: bool,
     agreed: bool,
@@ -137,18 +139,25 @@ impl LedgerSession {
                 if hash == ledger.hash() {
                     self.answered = true;
                 } else {
-                    self.pull(ledger, &mut effects);
+                    self.pull(now, Place::default(), ledger, &mut effects);
                 }
             }
-            LedgerFrame::Pull { have } => {
-                let frames = answer(&have.into_iter().collect(), ledger);
+            LedgerFrame::Pull(pull) => {
+                let frames = answer(&pull, ledger);
                 effects = frames.into_iter().map(LedgerEffect::Send).collect();
             }
             LedgerFrame::Push { ops, certificates, revocations, records, last } => {
                 self.sides = !certificates.is_empty() || !revocations.is_empty() || !records.is_empty();
-                let last = last && self.pulling;
+                self.pulling.iter_mut().for_each(|(_, heard)| *heard = now);
+                let last = last && self.pulling.is_some();
                 return Ok(vec![LedgerEffect::Admit { ops, certificates, revocations, records, last }]);
             }
+            LedgerFrame::More { after } => match self.pulling.take() {
+                Some((from, _)) if from < after => self.next = Some(after),
+                _ => {
+                    return Err(SessionFault::Unexpected { what: "an answer that does not go on" }.into());
+                }
+            },
             LedgerFrame::WantPages { root } => {
                 let pages = store.list(&root).map_err(StepError::Local)?;
                 effects.push(LedgerEffect::Send(match pages {
@@ -184,11 +193,13 @@ impl LedgerSession {
         let mut effects = Vec::new();
         let sides = std::mem::take(&mut self.sides);
         let all = self.attach.hold(held);
-        self.pulling &= !last;
-        self.answered |= last;
+        if last {
+            self.pulling = None;
+            self.answered = true;
+        }
         self.again |= self.attach.is_waiting() && (sides || !all);
         if !all && !last && !self.attach.is_waiting() {
-            self.pull(ledger, &mut effects);
+            self.pull(now, Place::default(), ledger, &mut effects);
         }
         self.go_on(now, ledger, store, effects)
     }
@@ -214,13 +225,14 @@ impl LedgerSession {
 
     /// When the session wants to be [woken](Self::wake).
     pub fn wake_at(&self) -> Option<Timestamp> {
-        self.attach.wake_at()
+        let answer = self.pulling.map(|(_, heard)| heard + ANSWER_TIMEOUT);
+        [answer, self.attach.wake_at()].into_iter().flatten().min()
     }
 
     /// The time has come.
     ///
     /// # Errors
-    /// [`SessionFault::Stalled`] when the peer has owed a list or page for too long.
+    /// [`SessionFault::Stalled`] when the peer has owed an answer, a list or a page for too long.
     pub fn wake(&self, now: Timestamp) -> Result<(), SessionFault> {
         match self.wake_at() {
             Some(at) if at <= now => Err(SessionFault::Stalled),
@@ -243,14 +255,15 @@ impl LedgerSession {
         self.agreed
     }
 
-    fn pull(&mut self, ledger: &Ledger, effects: &mut Vec<LedgerEffect>) {
-        if !std::mem::replace(&mut self.pulling, true) {
-            let have = ledger.ids().take(LEDGER_IDS_MAX).collect();
-            effects.push(LedgerEffect::Send(LedgerFrame::Pull { have }));
+    fn pull(&mut self, now: Timestamp, after: Place, ledger: &Ledger, effects: &mut Vec<LedgerEffect>) {
+        if self.pulling.is_none() {
+            (self.pulling, self.next) = (Some((after, now)), None);
+            let pull = Pull { have: ledger.landmarks(), sides: ledger.side_hashes(), after };
+            effects.push(LedgerEffect::Send(LedgerFrame::Pull(pull)));
         }
     }
 
-    /// Goes on with what is fetched; once nothing waits, asks again for what was dropped, or agrees.
+    /// Goes on with what is fetched; once nothing waits, asks again for what was dropped, or for the rest, or agrees.
     fn go_on<S: Attachments>(
         &mut self,
         now: Timestamp,
@@ -260,11 +273,13 @@ impl LedgerSession {
     ) -> Result<Vec<LedgerEffect>, StepError<S::Error>> {
         let was_waiting = self.attach.is_waiting();
         self.attach.pump(now, store, &mut effects)?;
-        if was_waiting || self.pulling {
+        if was_waiting || self.pulling.is_some() {
             return Ok(effects);
         }
         if std::mem::take(&mut self.again) {
-            self.pull(ledger, &mut effects);
+            self.pull(now, Place::default(), ledger, &mut effects);
+        } else if let Some(next) = self.next {
+            self.pull(now, next, ledger, &mut effects);
         } else if self.answered && !std::mem::replace(&mut self.agreed, true) {
             effects.push(LedgerEffect::Agreed { in_sync: false });
         }

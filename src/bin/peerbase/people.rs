@@ -35,8 +35,8 @@ pub(crate) struct Init {
 
 #[derive(clap::Args)]
 pub(crate) struct User {
-    /// Their id
-    pub(crate) user: UserId,
+    /// Their id, its first digits, or what a device of theirs is called
+    pub(crate) user: String,
 }
 
 #[derive(clap::Subcommand)]
@@ -71,7 +71,8 @@ pub(crate) enum Group {
     },
     /// Changes a member's role
     Role {
-        user: UserId,
+        /// Their id, its first digits, or what a device of theirs is called
+        user: String,
         /// reader, writer, admin or owner
         #[arg(value_parser = role)]
         role: Role,
@@ -84,7 +85,8 @@ pub(crate) enum Group {
     },
     /// Removes a member
     Remove {
-        user: UserId,
+        /// Their id, its first digits, or what a device of theirs is called
+        user: String,
         #[command(flatten)]
         within: InGroup,
         #[command(flatten)]
@@ -94,7 +96,8 @@ pub(crate) enum Group {
     },
     /// Hands the group over to a member; this user stays as an admin
     Transfer {
-        user: UserId,
+        /// Their id, its first digits, or what a device of theirs is called
+        user: String,
         #[command(flatten)]
         within: InGroup,
     },
@@ -190,11 +193,11 @@ pub(crate) async fn whoami(data: &Data, output: &mut Output) -> Result<(), Troub
     door::ask(data, Need::Existing, Request::Whoami, output).await
 }
 
-pub(crate) async fn block(data: &Data, user: UserId, output: &mut Output) -> Result<(), Trouble> {
+pub(crate) async fn block(data: &Data, user: String, output: &mut Output) -> Result<(), Trouble> {
     door::ask(data, Need::Existing, Request::Block { user }, output).await
 }
 
-pub(crate) async fn unblock(data: &Data, user: UserId, output: &mut Output) -> Result<(), Trouble> {
+pub(crate) async fn unblock(data: &Data, user: String, output: &mut Output) -> Result<(), Trouble> {
     door::ask(data, Need::Existing, Request::Unblock { user }, output).await
 }
 
@@ -238,7 +241,7 @@ pub(crate) async fn group(data: &Data, command: Group, output: &mut Output) -> R
 
 fn set_role_request(
     within: InGroup,
-    (user, role): (UserId, Role),
+    (user, role): (String, Role),
     AsOf { as_of }: AsOf,
     Anyway { anyway }: Anyway,
 ) -> Request {

@@ -191,6 +191,33 @@ fn tell(event: &Event) {
         Event::GroupFailed { group, reason } => {
             tracing::error!(group = group.short(), reason, "group failed")
         }
+        Event::Rejudged { group, rejudged } => {
+            let (documents, changed) = (rejudged.documents, rejudged.changed);
+            tracing::info!(
+                group = group.short(),
+                documents,
+                changed,
+                "documents were judged by the members of now"
+            );
+        }
+        Event::Contestable { group, op, author, user, role } => {
+            let (op, author, user) = (op.short(), author.short(), user.short());
+            tracing::info!(
+                group = group.short(),
+                op,
+                author,
+                user,
+                ?role,
+                "a member was lowered by an equal, and may contest it"
+            );
+        }
+        Event::Voided { group, op } => {
+            tracing::info!(
+                group = group.short(),
+                op = op.short(),
+                "something said about members came to nothing"
+            );
+        }
         other => tracing::info!(event = ?other, "event"),
     }
 }

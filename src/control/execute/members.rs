@@ -2,8 +2,8 @@
 
 use super::super::reply::{InviteLine, MemberLine, Reply, role_name};
 use super::super::{Failure, FailureKind};
-use super::Replies;
-use crate::{Group, Member, MemberOp, Node, OpId, Role, UserId};
+use super::{Replies, who};
+use crate::{Group, Member, MemberOp, Node, OpId, Role};
 
 pub(super) async fn list(node: &Node, group: &Group, replies: &Replies) -> Result<(), Failure> {
     let mut members = group.members();
@@ -26,11 +26,17 @@ pub(super) async fn list(node: &Node, group: &Group, replies: &Replies) -> Resul
 
 pub(super) async fn set_role(
     group: &Group,
-    (user, role): (UserId, Role),
+    (user, role): (&str, Role),
     as_of: &[OpId],
     anyway: bool,
     replies: &Replies,
 ) -> Result<(), Failure> {
+    let user = who::user(std::slice::from_ref(group), user)?;
+    let is_member = group.members().iter().any(|member| member.user == user);
+    if role > Role::None && !is_member && as_of.is_empty() {
+        let what = format!("{user} is no member of {}; `peerbase group add` admits", group.info().name);
+        return Err(Failure::new(FailureKind::NotFound, what));
+    }
     let progress = |documents| replies.gone_through(documents);
     let left_out = match anyway {
         true => group.set_role_anyway(user, role, as_of, progress).await?.1,
@@ -49,7 +55,8 @@ pub(super) async fn set_role(
     replies.done(done).await
 }
 
-pub(super) async fn transfer(group: &Group, to: UserId, replies: &Replies) -> Result<(), Failure> {
+pub(super) async fn transfer(group: &Group, to: &str, replies: &Replies) -> Result<(), Failure> {
+    let to = who::user(std::slice::from_ref(group), to)?;
     group.transfer_ownership(to).await?;
     replies.done(format!("{} is {to}'s now, and this user an admin of it", group.info().name)).await
 }

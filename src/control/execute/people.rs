@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::reply::{GroupLine, Identity, Invitation, Reply, role_name};
 use super::super::{Failure, FailureKind};
-use super::Replies;
+use super::{Replies, who};
 use crate::{Group, GroupId, InviteOptions, Node, Role, UserId};
 
 pub(super) async fn whoami(node: &Node, replies: &Replies) -> Result<(), Failure> {
@@ -36,10 +36,14 @@ pub(super) async fn request(node: &Node, id: GroupId, replies: &Replies) -> Resu
     replies.send(Reply::Group(GroupLine::from(group.info()))).await
 }
 
-pub(super) async fn block(node: &Node, user: UserId, blocks: bool, replies: &Replies) -> Result<(), Failure> {
+pub(super) async fn block(node: &Node, user: &str, blocks: bool, replies: &Replies) -> Result<(), Failure> {
+    let groups: Vec<Group> = node.groups().iter().filter_map(|group| node.group(group.id).ok()).collect();
+    let user = who::user(&groups, user)?;
     if !blocks {
+        let was = node.blocked()?.contains(&user);
         node.unblock(user).await?;
-        return replies.done(format!("{user} is not blocked")).await;
+        let done = if was { "is blocked no more" } else { "was not blocked" };
+        return replies.done(format!("{user} {done}")).await;
     }
     node.block(user).await?;
     replies

@@ -105,6 +105,12 @@ fn changed(row: &Row<Fields>) -> ChangeLine {
 pub(super) async fn history(group: &Group, table: &str, key: &str, replies: &Replies) -> Result<(), Failure> {
     let revisions = named(group, table)?.history(key).await?;
     if revisions.is_empty() {
+        if group.explain(table, key).await?.kept.is_some() {
+            let what = format!(
+                "row {key:?} of {table:?} fell with a removal and is kept aside for a while; `peerbase explain` says why"
+            );
+            return Err(Failure::new(FailureKind::NotFound, what));
+        }
         return Err(Failure::new(
             FailureKind::NotFound,
             format!("no row {key:?} in {table:?}, nor was there"),

@@ -76,6 +76,9 @@ pub struct GroupStatus {
     pub rows: Option<usize>,
     /// Its connected devices.
     pub peers: Vec<PeerLine>,
+    /// Members' devices that were met and do not speak of the group.
+    #[serde(default)]
+    pub silent: Vec<DeviceId>,
     /// Documents that are damaged on the disk, and how.
     pub damaged: Vec<DocumentLine>,
     /// What was refused lately, here or by a peer.
@@ -241,6 +244,7 @@ impl From<crate::GroupReport> for GroupStatus {
             }),
             rows,
             peers: report.peers.into_iter().map(PeerLine::from).collect(),
+            silent: report.silent.into_iter().map(|silent| silent.device).collect(),
             damaged: damaged.collect(),
             refused: by_peers.chain(refused).collect(),
             rejudging: status

@@ -7,7 +7,7 @@ use ractor::ActorProcessingErr;
 use schema::device::DeviceRecord;
 use schema::id::hash;
 use schema::key::SigningKey;
-use schema::ledger::{Admitted, Body, By, Ledger, MERGE, ManifestRef, Op, Refusal, Role, SideRefusal};
+use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Op, Refusal, Role, SideRefusal};
 use schema::limits::MEMBERS_MAX;
 use schema::session::ledger::Held;
 use schema::signed::{Envelope, Record, Signed};
@@ -71,37 +71,31 @@ impl State {
         let author = self.user();
         // A device that was stolen does not shut the others out.
         let is_own_device = matches!(body, Body::RevokeDevice { user, .. } if user == author);
-        let by = if is_own_device { By::User } else { self.by() };
-        let op = loop {
-            let entry = self.entries.get(&group).filter(|entry| entry.wanted);
-            let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
-            check_room(entry.ledger.roster(), &body, MEMBERS_MAX)?;
-            match entry.draft(rejected, (author, by.clone()), body.clone(), cut) {
-                // Any member may have said that much; then some are joined first (AUTHORITY 3.0).
-                Err(ChangeError::Refused(Refusal::TooManyHeads { .. })) => {
-                    let body = Body::SetMeta { key: MERGE.into(), value: Vec::new() };
-                    let merge = entry.ledger.draft_without(rejected, author, self.by(), body)?;
-                    self.sign(group, merge).await?;
-                }
-                drafted => break drafted?,
+        let (by, key) = match is_own_device {
+            true => (By::User, self.arguments.user.clone()),
+            false => (self.by(), self.arguments.device.signing.clone()),
+        };
+        let entry = self.entries.get(&group).filter(|entry| entry.wanted);
+        let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
+        check_room(entry.ledger.roster(), &body, MEMBERS_MAX)?;
+        let drafted = match entry.draft(rejected, (author, by.clone()), body.clone(), cut) {
+            Err(ChangeError::Refused(Refusal::TooManyHeads { .. })) => {
+                let merges = entry.ledger.merges(rejected, author, &by, &key)?;
+                let ops = merges.iter().map(|merge| merge.envelope().clone()).collect();
+                self.admit(group, Gained { ops, ..Gained::default() }, None).await?;
+                self.entries[&group].draft(rejected, (author, by), body, cut)
             }
+            drafted => drafted,
         };
-        let id = self.sign(group, op).await?;
-        self.meet();
-        Ok(id)
-    }
-
-    /// Signs an op of this user, and takes it in.
-    async fn sign(&mut self, group: GroupId, op: Op) -> Result<OpId, ChangeError> {
-        let key = match op.by {
-            By::User => &self.arguments.user,
-            By::Device(_) => &self.arguments.device.signing,
-        };
-        let op = Signed::sign(op, key);
+        let op = Signed::sign(drafted?, &key);
+        let id = OpId(op.id());
         let gained = Gained { ops: vec![op.envelope().clone()], ..Gained::default() };
         match self.admit(group, gained, None).await? {
             Verdict { refused: Some(refusal), .. } => Err(refusal.into()),
-            _ => Ok(OpId(op.id())),
+            _ => {
+                self.meet();
+                Ok(id)
+            }
         }
     }
 

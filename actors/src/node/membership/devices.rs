@@ -5,10 +5,10 @@
 //! same as an op in each group, so that what the device said to nobody yet is void. Any device that holds the user key
 //! says it again after the user was removed and let in again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schema::device::{DeviceCert, UserDeviceRevocation};
-use schema::ledger::{Body, By, Role};
+use schema::ledger::{Body, By, Refusal, Role};
 use schema::signed::{Envelope, Signed};
 use schema::{DeviceId, GroupId, Timestamp, UserId};
 
@@ -132,13 +132,24 @@ impl Entry {
         for device in unsaid {
             // No cut: what the device wrote stays, until an Admin, perhaps our user, says up to where (authority 3.5).
             let body = Body::RevokeDevice { user, device, cut: None };
-            // Who is no member now has nothing to say, and says it when they are let in again.
-            let Ok(op) = self.ledger.draft(user, By::User, body) else { continue };
-            let op = Signed::sign(op, &arguments.user).envelope().clone();
-            if self.take_op(&op, now, batch).is_ok() {
-                ops.push(op);
+            let mut drafted = self.ledger.draft(user, By::User, body.clone());
+            if let Err(Refusal::TooManyHeads { .. }) = drafted {
+                let merges = self.ledger.merges(&BTreeSet::new(), user, &By::User, &arguments.user);
+                for merge in merges.into_iter().flatten() {
+                    self.say_own(merge.envelope(), now, batch, &mut ops);
+                }
+                drafted = self.ledger.draft(user, By::User, body);
             }
+            // Who is no member now has nothing to say, and says it when they are let in again.
+            let Ok(op) = drafted else { continue };
+            self.say_own(Signed::sign(op, &arguments.user).envelope(), now, batch, &mut ops);
         }
         ops
+    }
+
+    fn say_own(&mut self, op: &Envelope, now: Timestamp, batch: &mut Batch, said: &mut Vec<Envelope>) {
+        if self.take_op(op, now, batch).is_ok() {
+            said.push(op.clone());
+        }
     }
 }

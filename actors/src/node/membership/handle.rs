@@ -7,7 +7,6 @@ use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::frame::{DeclineReason, Hello, Join};
 use schema::ledger::{Refusal, Role, Roster};
 use schema::session::ledger::LedgerFrame;
-use schema::signed::Envelope;
 use schema::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
@@ -17,6 +16,7 @@ use super::cut::MadeCut;
 use super::devices::Device;
 use super::offers::Offers;
 use super::people::{Invitation, MemberOp, People, Saying, is_alone_in_charge};
+use super::present::Presented;
 use super::silence::Silent;
 use super::tickets::{Opened, Terms};
 use super::{Arguments, Membership, Message};
@@ -441,8 +441,8 @@ impl MembershipHandle {
         self.tell(Message::Hello { link, hello, _permit: permit });
     }
 
-    pub(crate) fn present(&self, link: LinkId, group: GroupId, ops: Vec<Envelope>, permit: Permit) {
-        self.tell(Message::Present { link, group, ops, _permit: permit });
+    pub(crate) fn present(&self, link: LinkId, group: GroupId, shown: Presented, permit: Permit) {
+        self.tell(Message::Present { link, group, shown, _permit: permit });
     }
 
     pub(crate) fn redeem(&self, link: LinkId, join: Join, permit: Permit) {

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use schema::frame::{ByeReason, Hello, HelloGroup, LinkFrame};
 use schema::handshake::LinkRole;
-use schema::ledger::Role;
 use schema::limits::GROUPS_MAX;
 use schema::session::ledger::{LedgerEffect, LedgerSession};
 use schema::session::{SessionFault, StepError};
@@ -34,6 +33,8 @@ const PRESENTED_MAX: usize = GROUPS_MAX;
 /// Times that a peer may present itself on one link without being a member by it. That alone is no fault: whoever let
 /// them in may have been removed meanwhile.
 const PRESENTED_IN_VAIN_MAX: usize = 8;
+/// How often somebody who was removed may show why they think otherwise.
+const CONTESTED_EVERY: Duration = Duration::from_secs(10);
 /// Tickets that a peer may show on one link within [`REDEEMED_IN`].
 const REDEEMED_MAX: usize = 64;
 /// The span in which shown tickets are counted.
@@ -46,6 +47,8 @@ pub(super) struct Links {
     /// Users whose devices get no link.
     pub(super) blocked: BTreeSet<UserId>,
     pub(super) silence: Silence,
+    /// When somebody who was removed from a group last showed why they think otherwise.
+    contested: BTreeMap<(GroupId, UserId), Duration>,
     scores: Scores,
 }
 
@@ -92,7 +95,7 @@ pub(super) struct Redeemer {
 impl Links {
     pub(super) fn new(arguments: Arguments) -> Self {
         let (links, blocked, scores) = (BTreeMap::new(), BTreeSet::new(), Scores::default());
-        Self { arguments, links, blocked, silence: Silence::default(), scores }
+        Self { arguments, links, blocked, silence: Silence::default(), contested: BTreeMap::new(), scores }
     }
 
     pub(super) fn up(&mut self, link: Link, entries: &Entries) {
@@ -203,24 +206,33 @@ impl Links {
         }
     }
 
-    /// Who shows ops for themselves, where they are read: not from who was removed, and not without end.
+    /// Who shows ops for themselves, where they are looked at: not without end, from who was removed seldom, and not from
+    /// a device that is shut out.
     pub(super) fn presenter(
         &mut self,
         link: LinkId,
         group: GroupId,
         entry: &Entry,
     ) -> Option<(UserId, DeviceId)> {
+        let now = self.arguments.clock.instant();
         let state = self.links.get_mut(&link)?;
         state.presented += 1;
         let roster = entry.ledger.roster();
         let (user, device) = (state.link.peer().user, state.link.peer().device);
-        let removed = roster.grant(user).is_some() && roster.role(user) == Role::None;
-        let is_out = removed || roster.is_device_revoked(user, device);
-        if is_out {
-            tracing::debug!(group = %group.short(), "a removed member or device presents itself");
+        if roster.is_device_revoked(user, device) {
+            tracing::debug!(group = %group.short(), "a device that is shut out presents itself");
+            return None;
         }
-        let is_too_much = state.presented > PRESENTED_MAX || state.presented_in_vain >= PRESENTED_IN_VAIN_MAX;
-        (!is_out && !is_too_much).then_some((user, device))
+        if state.presented > PRESENTED_MAX || state.presented_in_vain >= PRESENTED_IN_VAIN_MAX {
+            return None;
+        }
+        if roster.was_removed(user) {
+            let last = self.contested.insert((group, user), now);
+            if last.is_some_and(|last| now.saturating_sub(last) < CONTESTED_EVERY) {
+                return None;
+            }
+        }
+        Some((user, device))
     }
 
     /// What a peer showed for itself led to nothing.
@@ -493,8 +505,9 @@ impl Links {
             bytes += envelope.payload.len() + 80;
             bytes < PRESENT_BYTES_MAX
         };
-        let ops = entry.ledger.envelopes().take_while(within).cloned().collect();
-        let _ = state.link.send(LinkFrame::Present { group, ops });
+        let ops: Vec<_> = entry.ledger.envelopes().take_while(within).cloned().collect();
+        let manifests = entry.manifests_to_present(ops.len());
+        let _ = state.link.send(LinkFrame::Present { group, ops, manifests });
     }
 
     fn close(&mut self, link: LinkId, group: GroupId) {

@@ -4,11 +4,16 @@
 //! Anybody who knows the group's id may present, whoever was a member once among them, with a fresh key and with ops that
 //! are valid by the past that they chose. So a stranger's ops are judged apart first, on a copy of the ledger; and a copy
 //! is made only where somebody who is in charge here has signed that the stranger is let in.
+//!
+//! Of two Admins who remove each other apart the senior stays, whichever of the two is met first (AUTHORITY 4.2, 1). So
+//! also who was removed may show a few ops of theirs: if they were a member with these, they are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schema::id::hash;
-use schema::ledger::{Body, Ledger, Op, Role};
+use schema::ledger::cut::{Fetch, page_hash, root};
+use schema::ledger::{Body, Ledger, ManifestRef, Op, Role};
+use schema::session::ledger::Attachments;
 use schema::signed::{Envelope, Record, Signed};
 use schema::{DeviceId, GroupId, OpId, UserId, codec};
 
@@ -16,7 +21,23 @@ use super::admit::Gained;
 use super::links::PRESENT_BYTES_MAX;
 use super::{Entry, State};
 use crate::node::connection_manager::LinkId;
-use crate::node::store::StoreError;
+use crate::node::keys;
+use crate::node::store::{Batch, StoreError};
+
+/// Ops that are not here, among those by which somebody who was removed says that they are not.
+const CONTESTING_OPS_MAX: usize = 64;
+
+/// Bytes of pages that a Present carries beside its ops: a cut of some three thousand documents.
+const PRESENT_MANIFESTS_BYTES_MAX: usize = 384 << 10;
+
+/// What somebody shows for themselves.
+#[derive(Debug)]
+pub(crate) struct Presented {
+    /// In causal order.
+    pub(crate) ops: Vec<Envelope>,
+    /// The pages of manifests that they name.
+    pub(crate) manifests: Vec<Vec<Vec<u8>>>,
+}
 
 /// What presented ops say of who presents them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +53,8 @@ impl State {
         &mut self,
         link: LinkId,
         group: GroupId,
-        ops: Vec<Envelope>,
+        Presented { ops, manifests }: Presented,
     ) -> Result<(), StoreError> {
-        // Nobody is asked for a manifest before the group is open.
         let is_known = |entry: &&Entry| entry.wanted || !entry.ledger.is_empty();
         let Some(entry) = self.entries.get(&group).filter(is_known) else {
             self.offered(link, group, ops);
@@ -43,8 +63,10 @@ impl State {
         let Some((user, device)) = self.links.presenter(link, group, entry).filter(|_| entry.wanted) else {
             return Ok(());
         };
-        match entry.shown(user, device, &ops) {
+        let brought = brought(&ops, manifests);
+        match entry.shown(user, device, &ops, &brought) {
             Shown::Member => {
+                self.keep_manifests(group, brought).await?;
                 let verdict = self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
                 self.links.score(link, verdict.invalid);
             }
@@ -58,9 +80,88 @@ impl State {
     }
 }
 
+impl State {
+    /// Keeps the manifests that came with ops which are about to be taken in.
+    async fn keep_manifests(&mut self, group: GroupId, brought: Brought) -> Result<(), StoreError> {
+        let Some(entry) = self.entries.get_mut(&group) else { return Ok(()) };
+        let mut batch = Batch::default();
+        for (manifest, pages) in &brought {
+            let list: Vec<[u8; 32]> = pages.iter().map(|page| page_hash(page)).collect();
+            list.iter().zip(pages).for_each(|(hash, page)| batch.put(keys::page(hash), page.as_slice()));
+            batch.put(keys::manifest(&manifest.root), codec::encode(&list));
+        }
+        if !batch.is_empty() {
+            self.arguments.store.write(&entry.space, batch).await?;
+            brought.into_keys().for_each(|manifest| entry.attach(manifest));
+        }
+        Ok(())
+    }
+}
+
+/// Manifests that a peer brought along, each checked as a whole: their pages.
+type Brought = BTreeMap<ManifestRef, Vec<Vec<u8>>>;
+
+/// Those of the manifests that the ops name.
+fn brought(ops: &[Envelope], manifests: Vec<Vec<Vec<u8>>>) -> Brought {
+    let mut by_root: BTreeMap<[u8; 32], Vec<Vec<u8>>> = BTreeMap::new();
+    for pages in manifests {
+        let list: Vec<[u8; 32]> = pages.iter().map(|page| page_hash(page)).collect();
+        by_root.insert(root(&list), pages);
+    }
+    let mut brought = Brought::new();
+    if by_root.is_empty() {
+        return brought;
+    }
+    for envelope in ops {
+        let op = codec::decode::<Op>(&envelope.payload, Op::BYTES_MAX).ok();
+        let Some(manifest) = op.and_then(|op| op.manifest().copied()) else { continue };
+        if let Some(pages) = by_root.get(&manifest.root)
+            && is_whole(manifest, pages)
+        {
+            brought.insert(manifest, pages.clone());
+        }
+    }
+    brought
+}
+
+fn is_whole(manifest: ManifestRef, pages: &[Vec<u8>]) -> bool {
+    let mut fetch = Fetch::new(manifest);
+    let listed = fetch.list(pages.iter().map(|page| page_hash(page)).collect());
+    let are_pages = pages.iter().all(|page| fetch.page(page) == Ok(true));
+    listed == Ok(true) && are_pages && fetch.is_complete() == Ok(true)
+}
+
 impl Entry {
+    /// The manifests that the first so many ops name, the newest first, as far as they are small.
+    pub(super) fn manifests_to_present(&self, ops: usize) -> Vec<Vec<Vec<u8>>> {
+        let (mut manifests, mut bytes) = (Vec::new(), 0);
+        let ids: Vec<OpId> = self.ledger.ids().take(ops).collect();
+        for op in ids.iter().rev().filter_map(|id| self.ledger.op(*id)) {
+            let Some(manifest) = op.record().manifest() else { continue };
+            let Some(pages) = self.pages_of(manifest, PRESENT_MANIFESTS_BYTES_MAX - bytes) else { break };
+            bytes += pages.iter().map(Vec::len).sum::<usize>();
+            manifests.push(pages);
+        }
+        manifests
+    }
+
+    /// The pages of a manifest; none of one that is larger, or cannot be read.
+    fn pages_of(&self, manifest: &ManifestRef, bytes_max: usize) -> Option<Vec<Vec<u8>>> {
+        let mut shelf = self.shelf();
+        let (mut pages, mut bytes) = (Vec::new(), 0);
+        for hash in shelf.list(&manifest.root).ok()?? {
+            let page = shelf.page(&hash).ok()??;
+            bytes += page.len();
+            if bytes > bytes_max {
+                return None;
+            }
+            pages.push(page);
+        }
+        Some(pages)
+    }
+
     /// Whether `user`, with `device`, is a member, if need be by these ops.
-    fn shown(&self, user: UserId, device: DeviceId, ops: &[Envelope]) -> Shown {
+    fn shown(&self, user: UserId, device: DeviceId, ops: &[Envelope], brought: &Brought) -> Shown {
         if self.ledger.roster().may_read(user, device) {
             return Shown::Member;
         }
@@ -68,7 +169,11 @@ impl Entry {
         if bytes > PRESENT_BYTES_MAX {
             return Shown::Nobody { invalid: 0 };
         }
-        match is_let_in(&self.ledger, user, ops) {
+        let shown = match self.ledger.roster().was_removed(user) {
+            true => contests(&self.ledger, user, ops),
+            false => is_let_in(&self.ledger, user, ops),
+        };
+        match shown {
             Err(invalid) => return Shown::Nobody { invalid },
             Ok(false) => return Shown::Nobody { invalid: 0 },
             Ok(true) => {}
@@ -76,10 +181,33 @@ impl Entry {
         let mut ledger = self.ledger.clone();
         for envelope in ops {
             // What is refused is refused, and scored, when the others are taken.
-            let _ = ledger.admit_with(envelope.clone(), |manifest| self.attached.contains(manifest));
+            let has =
+                |manifest: &ManifestRef| self.attached.contains(manifest) || brought.contains_key(manifest);
+            let _ = ledger.admit_with(envelope.clone(), has);
         }
         if ledger.roster().may_read(user, device) { Shown::Member } else { Shown::Nobody { invalid: 0 } }
     }
+}
+
+/// Whether somebody who was removed shows ops about members which they signed and which are not here: a few at most, so
+/// that looking at them costs little.
+fn contests(ledger: &Ledger, user: UserId, ops: &[Envelope]) -> Result<bool, usize> {
+    let is_new = |envelope: &&Envelope| !ledger.contains(OpId(hash(Op::KIND, &[&envelope.payload])));
+    let new: Vec<&Envelope> = ops.iter().filter(is_new).take(CONTESTING_OPS_MAX + 1).collect();
+    if new.len() > CONTESTING_OPS_MAX {
+        return Ok(false);
+    }
+    let mut contests = false;
+    for envelope in new {
+        let Ok(op) = codec::decode::<Op>(&envelope.payload, Op::BYTES_MAX) else { return Err(1) };
+        if op.author == user && matches!(op.body, Body::SetRole { .. }) {
+            if Signed::<Op>::verify(envelope.clone()).is_err() {
+                return Err(1);
+            }
+            contests = true;
+        }
+    }
+    Ok(contests)
 }
 
 /// Whether whoever is in charge here, or somebody whom they put in charge, has signed that `user` is let in; an op that

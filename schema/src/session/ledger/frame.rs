@@ -1,15 +1,18 @@
 //! The frames of a ledger session, and how what is pushed is spread over them.
 
-use std::collections::BTreeSet;
-
 use bincode::{Decode, Encode};
 
-use crate::OpId;
 use crate::ledger::Ledger;
-use crate::signed::{Envelope, Signed};
+use crate::limits::LEDGER_IDS_MAX;
+use crate::signed::Envelope;
+use crate::{DeviceId, OpId, UserId};
 
 /// Envelopes of one Push frame, bytes: half a frame; one op is at most 64 KiB.
 const PUSH_BYTES: usize = 512 << 10;
+
+/// Envelopes of one answer to a Pull, bytes: whoever asks has to hear it before it asks on, so that no more waits to be
+/// sent, however long the ledger is.
+const ANSWER_BYTES: usize = 2 << 20;
 
 /// What one side says to the other.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -19,11 +22,8 @@ pub enum LedgerFrame {
         /// Over ops, certificates, revocations and device records.
         hash: [u8; 32],
     },
-    /// Send me what I lack.
-    Pull {
-        /// What I have, at most [`LEDGER_IDS_MAX`](crate::limits::LEDGER_IDS_MAX).
-        have: Vec<OpId>,
-    },
+    /// Send me what I lack, or a part of it.
+    Pull(Pull),
     /// Here it is, in causal order.
     Push {
         /// Membership ops.
@@ -36,6 +36,11 @@ pub enum LedgerFrame {
         records: Vec<Envelope>,
         /// Nothing of the answer follows.
         last: bool,
+    },
+    /// This is all that I say at once: pull on from there.
+    More {
+        /// What was sent, or need not be.
+        after: Place,
     },
     /// Send me the list of a manifest's pages.
     WantPages {
@@ -66,14 +71,75 @@ pub enum LedgerFrame {
     },
 }
 
-/// The frames that answer a Pull.
-pub(super) fn answer(have: &BTreeSet<OpId>, ledger: &Ledger) -> Vec<LedgerFrame> {
-    let certificates = ledger.certificates().cloned().collect();
-    let revocations = ledger.revocations().cloned().collect();
-    let records = ledger.records().map(Signed::envelope).cloned().collect();
-    let mut frames = pushes(ledger.ops_missing_from(have), certificates, revocations, records);
-    let none = Vec::new;
-    frames.push(push([none(), none(), none(), none()], true));
+/// What one side has, and from where on it asks for the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Pull {
+    /// Ops that stand for all that it has, as [`Ledger::landmarks`] names them.
+    pub have: Vec<OpId>,
+    /// The [hashes](Ledger::side_hashes) of what it has beside ops.
+    pub sides: [[u8; 32]; 3],
+    /// How far earlier answers came.
+    pub after: Place,
+}
+
+/// How far the answers to pulls have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub enum Place {
+    /// So many ops of the answerer's, in the order in which it took them in.
+    Ops(u64),
+    /// All ops, and certificates up to those of this user.
+    Certificates(UserId),
+    /// These too, and device revocations up to those of this user.
+    Revocations(UserId),
+    /// These too, and device records up to this device's.
+    Records(DeviceId),
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::Ops(0)
+    }
+}
+
+/// The frames that answer a Pull: as much as fits an answer, and whether there is more.
+pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
+    let have = &pull.have[..pull.have.len().min(LEDGER_IDS_MAX)];
+    let first = match pull.after {
+        Place::Ops(number) => usize::try_from(number).unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    };
+    let ours = ledger.side_hashes();
+    let differs = |kind: usize| ours[kind] != pull.sides[kind];
+    let ops = ledger.lacking(have, first).map(|(number, envelope)| (Place::Ops(number as u64 + 1), envelope));
+    let certificates = ledger.certificates_by_user().filter(|_| differs(0));
+    let certificates = certificates.map(|(user, envelope)| (Place::Certificates(user), envelope));
+    let revocations = ledger.withdrawals().filter(|_| differs(1));
+    let revocations = revocations.map(|signed| (Place::Revocations(signed.record().user), signed.envelope()));
+    let records = ledger.records().filter(|_| differs(2));
+    let records = records.map(|signed| (Place::Records(signed.record().device), signed.envelope()));
+    let all = ops.chain(certificates).chain(revocations).chain(records);
+
+    let (mut kinds, mut sum): ([Vec<Envelope>; 4], usize) = Default::default();
+    let (mut sent, mut more) = (pull.after, None);
+    for (place, envelope) in all.skip_while(|(place, _)| *place <= pull.after) {
+        // What is of one place goes together.
+        if sum >= ANSWER_BYTES && place != sent {
+            more = Some(LedgerFrame::More { after: sent });
+            break;
+        }
+        sent = place;
+        sum += bytes(envelope);
+        let kind = match place {
+            Place::Ops(_) => 0,
+            Place::Certificates(_) => 1,
+            Place::Revocations(_) => 2,
+            Place::Records(_) => 3,
+        };
+        kinds[kind].push(envelope.clone());
+    }
+    let [ops, certificates, revocations, records] = kinds;
+    let mut frames = pushes(ops, certificates, revocations, records);
+    frames.push(more.unwrap_or_else(|| push(Default::default(), true)));
     frames
 }
 

@@ -54,8 +54,19 @@ pub(super) fn of(status: &Status) -> String {
 }
 
 fn of_group(text: &mut String, state: &GroupStatus) {
-    let GroupStatus { group, members, recovery, declined, rows, peers, damaged, refused, rejudging, kept } =
-        state;
+    let GroupStatus {
+        group,
+        members,
+        recovery,
+        declined,
+        rows,
+        peers,
+        silent,
+        damaged,
+        refused,
+        rejudging,
+        kept,
+    } = state;
     if let Some(by) = group.offered_by {
         let (id, name, role) = (group.id, safe(&group.name), &group.role);
         let _ = writeln!(
@@ -81,6 +92,16 @@ fn of_group(text: &mut String, state: &GroupStatus) {
     for peer in peers {
         let _ = writeln!(text, "  with    {}", of_peer(peer));
     }
+    if !silent.is_empty() {
+        let silent = silent.iter().map(|device| device.short()).collect::<Vec<_>>().join(", ");
+        let _ = writeln!(text, "  silent  {silent}: met, and do not speak of this group");
+        if peers.is_empty() {
+            let _ = writeln!(
+                text,
+                "          you may be out of it; an admin's `peerbase group add` lets you in again"
+            );
+        }
+    }
     if let Some(RejudgingLine { documents, changed }) = rejudging {
         let _ =
             writeln!(text, "  anew    {documents} documents judged by the members of now, {changed} changed");
@@ -93,6 +114,9 @@ fn of_group(text: &mut String, state: &GroupStatus) {
     }
     for line in refused.iter().rev().take(TROUBLES_MAX) {
         let _ = writeln!(text, "  refused {}: {}", line.document, safe(&line.why));
+    }
+    if let Some(more) = refused.len().checked_sub(TROUBLES_MAX).filter(|more| *more > 0) {
+        let _ = writeln!(text, "  refused {more} more, the oldest; `--json` shows all that is remembered");
     }
 }
 
