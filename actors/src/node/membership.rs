@@ -238,7 +238,7 @@ impl State {
     /// A group whose ledger is damaged is out of service; the others are not.
     fn entry_or_failed(&mut self, group: GroupId) -> Result<Option<&mut Entry>, ActorProcessingErr> {
         if let Err(error) = self.entry(group) {
-            if is_down(&error) {
+            if matches!(error.downcast_ref(), Some(StoreError::Closed | StoreError::Failed { .. })) {
                 return Err(error);
             }
             tracing::error!(group = %group.short(), %error, "ledger is damaged");
@@ -343,11 +343,6 @@ impl State {
     fn user(&self) -> UserId {
         self.arguments.device.user()
     }
-}
-
-/// Whether it is the store that failed, not what it holds.
-fn is_down(error: &ActorProcessingErr) -> bool {
-    matches!(error.downcast_ref(), Some(StoreError::Closed | StoreError::Failed { .. }))
 }
 
 /// Answers; a failed store fails the actor, whose ledgers in memory ran ahead of it.

@@ -14,7 +14,7 @@ use schema::signed::{Envelope, Record, Signed};
 use schema::{DeviceId, GroupId, OpId, Timestamp, codec};
 
 use super::people::check_room;
-use super::{ChangeError, Entry, State, is_down};
+use super::{ChangeError, Entry, State};
 use crate::node::connection_manager::LinkId;
 use crate::node::group::record::AuthorRecord;
 use crate::node::keys;
@@ -292,7 +292,7 @@ pub(super) fn replay_ledger(
     for position in positions {
         match replay_op(space, &position, &mut ledger) {
             Ok((op, at)) => drop(taken.insert(op, at)),
-            Err(error) if is_down(&error) || key.is_none() => return Err(error),
+            Err(error) if key.is_none() || !is_damage(&error) => return Err(error),
             Err(error) if ledger.len() == 1 && position == FIRST => {
                 tracing::error!(%error, "the founding of the personal group is damaged, and follows from the key");
             }
@@ -315,6 +315,13 @@ pub(super) fn replay_ledger(
     replay_side(space, keys::REVOCATION, |envelope| ledger.admit_revocation(envelope))?;
     replay_side(space, keys::RECORD, |envelope| ledger.admit_record(envelope))?;
     Ok((ledger, taken))
+}
+
+/// Whether the disk lost something, or what lies here builds on what it lost; what was stored so by a program is another
+/// matter.
+fn is_damage(error: &ActorProcessingErr) -> bool {
+    matches!(error.downcast_ref(), Some(StoreError::Damaged { .. }))
+        || matches!(error.downcast_ref(), Some(Refusal::MissingParents { .. }))
 }
 
 /// Where the Create lies.
