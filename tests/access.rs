@@ -641,6 +641,37 @@ async fn whoever_sends_what_can_never_be_valid_is_let_go_for_an_hour() {
     world.ada.close().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_passes_on_what_nobody_signed_is_let_go_and_who_says_it_again_is_not() {
+    let mut world = World::seeded(3).await;
+    let home = world.ada.create_group("home").await.unwrap();
+    let (rude, forgetful) = (world.somebody(), world.somebody());
+    for member in [&rude, &forgetful] {
+        home.add_member(member.user(), Role::Reader).await.unwrap();
+    }
+    let known = forgetful.certificate.envelope().clone();
+    let mut again = Member::greet(world.dial(&forgetful).await, home.id()).await;
+    again.stranger.patience = AT_ONCE;
+    again.talk().await;
+    again.say(grown(Vec::new(), vec![known.clone(); 10], Vec::new())).await;
+    again.talk().await;
+
+    let mut link = Member::greet(world.dial(&rude).await, home.id()).await;
+    link.stranger.patience = AT_ONCE;
+    link.talk().await;
+    assert_eq!(world.ada.status().await.unwrap().links.len(), 2);
+    let forged = (0..3_u8).map(|number| Envelope {
+        signature: known.signature,
+        ..device_of(b"victor", &[number]).certificate.envelope().clone()
+    });
+    link.say(grown(Vec::new(), forged.collect(), Vec::new())).await;
+
+    let bye = LinkFrame::Bye { reason: ByeReason::Protocol };
+    assert_eq!(everything_heard(&mut link.stranger).await.last(), Some(&bye));
+    assert_eq!(world.ada.status().await.unwrap().links.len(), 1);
+    world.ada.close().await;
+}
+
 /// Anybody may say of their own device that it is lost, a removed member among them; but they are not listened to.
 #[tokio::test(start_paused = true)]
 async fn what_a_removed_member_presents_is_not_read() {

@@ -4,6 +4,7 @@
 //! order of arrival.
 
 mod body;
+mod certificates;
 mod compare;
 pub mod cut;
 mod draft;
@@ -23,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 pub use body::{Invite, InviteStanding};
+pub use certificates::Vouched;
 pub use cut::ManifestRef;
 pub use draft::MERGE;
 pub use facts::{Act, Class, Facts, Proposal, Strength};
@@ -32,6 +34,7 @@ pub use roster::{Cut, Grant, Member, NotAccepted, Roster};
 pub use validity::{Invalid, Refusal};
 pub use view::Contestable;
 
+use crate::codec;
 use crate::device::{DeviceCert, DeviceRecord, UserDeviceRevocation};
 use crate::id::{DeviceId, GroupId, OpId, UserId, hash};
 use crate::key::SigningKey;
@@ -39,7 +42,7 @@ use crate::limits::{DEVICE_REVOCATIONS_MAX, DEVICES_MAX};
 use crate::signed::{Envelope, Record, Signed, SignedError};
 use graph::Place;
 use op::Body::{Amnesty, CloseInvite, Create, OpenInvite, RevokeDevice, SetMeta, SetRole};
-use side::SideSet;
+use side::{SideSet, Spares};
 
 /// The ledger of one group.
 #[derive(Clone, Debug)]
@@ -60,6 +63,8 @@ pub struct Ledger {
     /// Certificates that ops carry.
     carried: BTreeMap<[u8; 32], DeviceCert>,
     certificates: SideSet<DeviceCert>,
+    /// Those that have no place there.
+    spares: Spares,
     revocations: SideSet<UserDeviceRevocation>,
     /// The newest of each device; what the roster does not admit now is as good as absent.
     records: BTreeMap<DeviceId, Signed<DeviceRecord>>,
@@ -116,6 +121,7 @@ impl Ledger {
             metas: BTreeMap::new(),
             carried: BTreeMap::new(),
             certificates: SideSet::new(DEVICES_MAX),
+            spares: Spares::default(),
             revocations: SideSet::new(DEVICE_REVOCATIONS_MAX),
             records: BTreeMap::new(),
             roster: OnceLock::new(),
@@ -237,33 +243,20 @@ impl Ledger {
         self.refresh(number);
     }
 
-    /// Takes a certificate in; `false` when it changes nothing.
-    ///
-    /// # Errors
-    /// [`SideRefusal`]
-    pub fn admit_certificate(&mut self, envelope: Envelope) -> Result<bool, SideRefusal> {
-        let id = hash(DeviceCert::KIND, &[&envelope.payload]);
-        if self.carried.contains_key(&id) {
-            return Ok(false);
-        }
-        let signed = Signed::<DeviceCert>::verify(envelope)?;
-        let DeviceCert { user, device, .. } = *signed.record();
-        if !self.targets.contains_key(&user) {
-            return Err(SideRefusal::Stranger { user });
-        }
-        let Ok(evicted) = self.certificates.insert(user, signed) else { return Ok(false) };
-        match (evicted, self.roster_mut()) {
-            (None, Some(roster)) => drop(roster.certified.insert((device, user))),
-            _ => self.roster = OnceLock::new(),
-        }
-        Ok(true)
-    }
-
     /// Takes in that a user took a device back; `false` when it changes nothing.
     ///
     /// # Errors
     /// [`SideRefusal`]
     pub fn admit_revocation(&mut self, envelope: Envelope) -> Result<bool, SideRefusal> {
+        // Whoever compares ledgers sends all: those that change nothing cost no signature.
+        let claimed =
+            codec::decode::<UserDeviceRevocation>(&envelope.payload, UserDeviceRevocation::BYTES_MAX);
+        if let Ok(UserDeviceRevocation { user, .. }) = claimed {
+            let id = hash(UserDeviceRevocation::KIND, &[&envelope.payload]);
+            if self.revocations.refuses(user, &id) {
+                return Ok(false);
+            }
+        }
         let signed = Signed::<UserDeviceRevocation>::verify(envelope)?;
         let UserDeviceRevocation { user, device, .. } = *signed.record();
         if !self.targets.contains_key(&user) {
@@ -315,27 +308,6 @@ impl Ledger {
     /// All ops, parents before children.
     pub fn envelopes(&self) -> impl Iterator<Item = &Envelope> {
         self.ops.iter().map(Signed::envelope)
-    }
-
-    /// Certificates that no op carries.
-    pub fn certificates(&self) -> impl Iterator<Item = &Envelope> {
-        self.certificates.envelopes()
-    }
-
-    /// The same with who signed them, in user order.
-    pub(crate) fn certificates_by_user(&self) -> impl Iterator<Item = (UserId, &Envelope)> {
-        self.certificates.signed().map(|signed| (signed.record().user, signed.envelope()))
-    }
-
-    /// Every certificate, carried by ops or not.
-    pub fn certified(&self) -> impl Iterator<Item = &DeviceCert> {
-        self.carried.values().chain(self.certificates.records())
-    }
-
-    /// Every certificate that `user` signed, carried by ops or not.
-    pub fn certificates_of(&self, user: UserId) -> impl Iterator<Item = &DeviceCert> {
-        let carried = self.carried.values().filter(move |certificate| certificate.user == user);
-        carried.chain(self.certificates.of(user).map(Signed::record))
     }
 
     /// Device revocations by users.

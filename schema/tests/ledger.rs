@@ -8,12 +8,14 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use peerbase_schema::device::UserDeviceRevocation;
+use peerbase_schema::device::{DeviceCert, UserDeviceRevocation};
+use peerbase_schema::id::hash;
+use peerbase_schema::key::Signature;
 use peerbase_schema::ledger::{
     Admitted, Body, By, Invalid, InviteProof, Ledger, MERGE, ManifestRef, NAME, NotAccepted, Op, Refusal,
-    Role, Roster, SideRefusal, Standing,
+    Role, Roster, SideRefusal, Standing, Vouched,
 };
-use peerbase_schema::signed::{Envelope, Signed};
+use peerbase_schema::signed::{Envelope, Record, Signed};
 use peerbase_schema::tip::Author;
 use peerbase_schema::{ChangeHash, GroupId, OpId, UserId};
 use proptest::prelude::*;
@@ -509,7 +511,7 @@ fn certificates_are_kept_for_known_users_and_in_numbers() {
     assert_eq!(garden.ledger.admit_certificate(certificate("eve", "phone")), Err(stranger));
     assert_eq!(
         garden.ledger.admit_certificate(certificate("ben", "ben's phone")),
-        Ok(false),
+        Ok(Vouched::Known),
         "an op carries it"
     );
 
@@ -522,7 +524,80 @@ fn certificates_are_kept_for_known_users_and_in_numbers() {
 
     assert_eq!(garden.ledger.certificates().count(), 64);
     assert_eq!(garden.ledger.hash(), other.hash());
-    assert_eq!(garden.ledger.roster().devices(user("cid")).count(), 64);
+    assert_eq!(garden.ledger.roster().devices(user("cid")).count(), 70, "six are remembered");
+}
+
+/// Cid vouches for more devices than have a place, most of them before the phone.
+fn vouchers_before_the_phone() -> (Envelope, Vec<Envelope>) {
+    let id = |envelope: &Envelope| hash(DeviceCert::KIND, &[&envelope.payload]);
+    let phone = certificate("cid", "phone");
+    let many = (0..1_000).map(|number| certificate("cid", &format!("cid's {number}")));
+    let before: Vec<_> = many.filter(|other| id(other) < id(&phone)).take(130).collect();
+    assert_eq!(before.len(), 130);
+    (phone, before)
+}
+
+#[test]
+fn what_vouches_for_a_device_that_wrote_stays_whatever_else_its_user_signs() {
+    let mut garden = garden();
+    let grant = garden.ledger.roster().grant(user("cid")).unwrap();
+    let (phone, before) = vouchers_before_the_phone();
+    let accepts = |ledger: &Ledger| ledger.roster().accepts(device("phone"), grant).is_ok();
+    let mut other = garden.ledger.clone();
+
+    // Here the phone wrote something, there not.
+    garden.ledger.admit_certificate(phone.clone()).unwrap();
+    other.admit_certificate(phone.clone()).unwrap();
+    assert!(garden.ledger.wrote(device("phone")).is_empty(), "it has its place");
+    for envelope in &before {
+        garden.ledger.admit_certificate(envelope.clone()).unwrap();
+        other.admit_certificate(envelope.clone()).unwrap();
+        assert!(accepts(&garden.ledger));
+    }
+    assert!(!accepts(&other), "nothing rested on it");
+    assert!(garden.ledger.certificates().all(|kept| *kept != phone));
+    assert_eq!(garden.ledger.hash(), other.hash());
+    assert_eq!(garden.ledger.kept_certificates().collect::<Vec<_>>(), [&phone]);
+    let known = garden.ledger.certified().filter(|known| known.user == user("cid")).count();
+    assert_eq!(known, 64 + 1 + 64, "no more than these are remembered");
+
+    // Whoever hears of it may take what was written, and keeps it from then on.
+    assert_eq!(other.admit_certificate(phone.clone()), Ok(Vouched::Spare));
+    assert!(accepts(&other));
+    assert_eq!(other.wrote(device("phone")), std::slice::from_ref(&phone));
+    assert_eq!(other.admit_certificate(phone), Ok(Vouched::Known));
+    for number in 0..200 {
+        other.admit_certificate(certificate("cid", &format!("late {number}"))).unwrap();
+        garden.ledger.admit_certificate(certificate("cid", &format!("late {number}"))).unwrap();
+    }
+    assert!(accepts(&other) && accepts(&garden.ledger));
+    assert_eq!(garden.ledger.hash(), other.hash());
+}
+
+#[test]
+fn what_is_known_or_has_no_place_costs_no_signature() {
+    let mut garden = garden();
+    let (phone, before) = vouchers_before_the_phone();
+    let forged = |envelope: &Envelope| Envelope { signature: Signature([7; 64]), ..envelope.clone() };
+    let new = garden.ledger.admit_certificate(forged(&phone));
+    assert!(matches!(new, Err(SideRefusal::Envelope(_))), "{new:?}");
+    for envelope in before.iter().chain([&phone]) {
+        garden.ledger.admit_certificate(envelope.clone()).unwrap();
+    }
+    let kept = garden.ledger.certificates().cloned();
+    for known in kept.chain([phone, certificate("ben", "ben's phone")]).collect::<Vec<_>>() {
+        assert_eq!(garden.ledger.admit_certificate(forged(&known)), Ok(Vouched::Known));
+    }
+
+    let withdrawals: Vec<_> = (0..300).map(|number| withdrawal("cid", &format!("phone {number}"))).collect();
+    for envelope in &withdrawals {
+        garden.ledger.admit_revocation(envelope.clone()).unwrap();
+    }
+    for envelope in &withdrawals {
+        assert_eq!(garden.ledger.admit_revocation(forged(envelope)), Ok(false));
+    }
+    let new = garden.ledger.admit_revocation(forged(&withdrawal("ben", "ben's phone")));
+    assert!(matches!(new, Err(SideRefusal::Envelope(_))), "{new:?}");
 }
 
 #[test]

@@ -6,17 +6,19 @@ use automerge::ROOT;
 use automerge::transaction::Transactable;
 use peerbase::Refusal;
 use peerbase::Role::{Admin, Reader, Writer};
+use schema::device::DeviceCert;
 use schema::key::SigningKey;
 use schema::ledger::cut::root;
 use schema::ledger::{Body, By, Invalid, ManifestRef, Op, Refusal as OpRefusal};
+use schema::limits::DEVICES_MAX;
 use schema::session::frame::{SessionFrame, Unit};
-use schema::session::ledger::LedgerFrame;
-use schema::signed::Signed;
+use schema::session::ledger::{LedgerFrame, LedgerSession};
+use schema::signed::{Envelope, Record, Signed};
 use schema::{ChangeHash, DocumentId, OpId, ReplicaId, codec};
 
 use super::eve::{EVE, changes, written};
 use super::raw::{Raw, chunk};
-use super::stranger::{GroupFrame, Member, Shelf, Stranger, identity};
+use super::stranger::{GroupFrame, Member, Shelf, Stranger, device_of, identity};
 use super::support::TASKS;
 use super::village::Village;
 
@@ -49,6 +51,45 @@ async fn p9_of_a_fork_everybody_takes_the_branch_that_the_cut_names_also_who_has
     village.meet().await;
     village.have(&["ada", "ben", "cid"], [("basil", "left")]);
     assert_eq!((village.kept("ada").await, village.kept("cid").await), (0, 1));
+    village.ends().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn scenario_16_certificates_without_end_take_nothing_that_their_users_device_wrote_from_anybody() {
+    let mut village = Village::with_eve(216, [("ben", Writer)], Writer).await;
+    let author = village.eve_under(village.grant_of(identity(EVE).user()).await);
+    let row = changes(&mut written(village.replica("basil", author), "water it"));
+    village.eve_offers("ada", author, vec![village.unit("basil", author, row)]).await;
+    village.meet().await;
+    village.writes("ben", "basil", "water it twice").await;
+    village.meet().await;
+
+    // More than have a place are before that of her device.
+    let id = |envelope: &Envelope| schema::id::hash(DeviceCert::KIND, &[&envelope.payload]);
+    let own = id(identity(EVE).certificate.envelope());
+    let more: Vec<Envelope> =
+        (0..200_u8).map(|number| device_of(&[EVE], &[EVE, number]).certificate.envelope().clone()).collect();
+    assert!(more.iter().filter(|other| id(other) < own).count() >= DEVICES_MAX);
+    for name in ["ada", "ben"] {
+        let (network, clock) = (village.net.network(), village.net.clock());
+        let stranger = Stranger::dial(network, clock, identity(EVE), &format!("memory://{name}")).await;
+        let mut eve = Member::trusting(stranger, village.id).await;
+        for frame in LedgerSession::grown(Vec::new(), more.clone(), Vec::new(), Vec::new()) {
+            eve.say(GroupFrame::Ledger(frame)).await;
+        }
+        eve.talk().await;
+    }
+    let expected = [("basil", "water it twice")];
+    village.meet().await;
+    village.have(&["ada", "ben"], expected);
+
+    village.crash("ben").await;
+    village.restart("ben").await;
+    village.meet().await;
+    village.have(&["ada", "ben"], expected);
+    village.device("ben", "tablet").await;
+    village.have(&["ada", "ben", "tablet"], expected);
+    assert_eq!(village.kept("ada").await + village.kept("ben").await, 0, "nothing has fallen");
     village.ends().await;
 }
 

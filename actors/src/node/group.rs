@@ -109,6 +109,8 @@ struct State {
     early: BTreeMap<LinkId, Vec<Part>>,
     next_batch: u64,
     unstored: BTreeMap<u64, Unstored>,
+    /// How many authors membership was told of.
+    told: usize,
     /// Documents are being judged anew.
     rejudging: Option<Rejudge>,
     /// Another one whenever documents were judged anew, also by a successor.
@@ -283,6 +285,7 @@ impl State {
         result?;
         let Some(unstored) = self.unstored.remove(&number) else { return Ok(()) };
         self.documents.unpin(&unstored.moved, number);
+        self.tell_authors();
         self.expire();
         self.publish_root();
         if !unstored.rows.is_empty() {
@@ -333,6 +336,16 @@ impl State {
         }
         self.tell_rejudged();
         Ok(())
+    }
+
+    /// What vouches for a device that wrote something here is kept from now on.
+    fn tell_authors(&mut self) {
+        let authors = self.documents.authors();
+        if authors.len() > self.told {
+            let new = authors.iter().skip(self.told).map(|(_, (device, _), _)| device).collect();
+            self.arguments.membership.wrote(self.handle.id(), new);
+        }
+        self.told = authors.len();
     }
 
     fn tell_intents(&self, rows: &[RowEvent]) {
@@ -415,6 +428,7 @@ impl Actor for Group {
             early: BTreeMap::new(),
             next_batch: 0,
             unstored: BTreeMap::new(),
+            told: 0,
             rejudging: None,
             judged: Arc::default(),
             refusals: Vec::new(),
@@ -434,6 +448,7 @@ impl Actor for Group {
         if state.arguments.personal {
             state.arguments.membership.intents_anew();
         }
+        state.tell_authors();
         state.arguments.membership.group_started(state.handle.id());
         Ok(())
     }

@@ -103,6 +103,8 @@ enum Message {
     IntentsAnew,
     /// A group's actor is ready for sessions, perhaps again.
     GroupStarted(GroupId),
+    /// Something was accepted from these devices.
+    Wrote { group: GroupId, devices: Vec<DeviceId> },
     /// A link passed its handshake.
     LinkUp(Link),
     /// A link is gone.
@@ -416,6 +418,7 @@ impl Actor for Membership {
                 state.intents_anew().await?;
             }
             Message::GroupStarted(group) => state.group_started(group).await?,
+            Message::Wrote { group, devices } => state.wrote(group, devices).await?,
             Message::LinkUp(link) => state.links.up(link, &state.entries),
             Message::LinkDown { link, reason } => {
                 state.links.down(link, &reason);

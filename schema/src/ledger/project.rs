@@ -69,7 +69,8 @@ impl Ledger {
             name: self.name(),
             members: BTreeMap::new(),
             grants: BTreeMap::new(),
-            certified: self.certified().map(|certificate| (certificate.device, certificate.user)).collect(),
+            certified: self.chosen().map(|certificate| (certificate.device, certificate.user)).collect(),
+            spared: self.spares.all().map(|spare| (spare.record().device, spare.record().user)).collect(),
             revoked: BTreeMap::new(),
             withdrawn: self.revocations.records().map(|record| (record.user, record.device)).collect(),
         };

@@ -23,6 +23,8 @@ pub struct Roster {
     /// All SetRoles.
     pub(crate) grants: BTreeMap<OpId, Grant>,
     pub(crate) certified: BTreeSet<(DeviceId, UserId)>,
+    /// The same by certificates that not everybody keeps: what follows from these is not compared.
+    pub(crate) spared: BTreeSet<(DeviceId, UserId)>,
     /// What the ledger revoked, with the cuts.
     pub(crate) revoked: BTreeMap<(UserId, DeviceId), Vec<Cut>>,
     /// What its user took back in all groups.
@@ -188,14 +190,15 @@ impl Roster {
 
     /// Whether `user` vouches for `device`.
     pub fn is_certified(&self, user: UserId, device: DeviceId) -> bool {
-        self.certified.contains(&(device, user))
+        self.certified.contains(&(device, user)) || self.spared.contains(&(device, user))
     }
 
     /// The member whose device that is. Anybody can certify any key, so of several the strongest is taken, which a
     /// weaker member cannot displace; where the user is known, ask by the pair instead.
     pub fn device_user(&self, device: DeviceId) -> Option<UserId> {
         let of_device = (device, UserId([0; 32]))..=(device, UserId([0xff; 32]));
-        let users = self.certified.range(of_device).map(|(_, user)| *user);
+        let pairs = self.certified.range(of_device.clone()).chain(self.spared.range(of_device));
+        let users = pairs.map(|(_, user)| *user);
         let members = users.filter_map(|user| Some((self.members.get(&user)?, user)));
         let now = members.filter(|(member, _)| member.role > Role::None);
         now.min_by_key(|(member, user)| (member.strength, *user)).map(|(_, user)| user)
@@ -203,11 +206,11 @@ impl Roster {
 
     /// The devices that `user` vouches for and that are not revoked.
     pub fn devices(&self, user: UserId) -> impl Iterator<Item = DeviceId> {
-        let certified = self.certified.iter().filter(move |(_, by)| *by == user);
+        let certified = self.certified.union(&self.spared).filter(move |(_, by)| *by == user);
         certified.map(|(device, _)| *device).filter(move |device| !self.is_device_revoked(user, *device))
     }
 
-    /// Whether some member vouches for a device that is not shut out.
+    /// Whether some member vouches for a device that is not shut out, by a certificate that everybody keeps.
     pub fn is_served(&self, device: DeviceId) -> bool {
         let of_device = (device, UserId([0; 32]))..=(device, UserId([0xff; 32]));
         self.certified.range(of_device).any(|(_, user)| self.may_read(*user, device))

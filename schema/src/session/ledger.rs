@@ -110,12 +110,14 @@ impl LedgerSession {
     /// Opens the conversation; `in_sync` when both Hellos carried the same hash.
     pub fn open(in_sync: bool, ledger: &Ledger) -> (Self, Vec<LedgerEffect>) {
         let session = Self { said: !in_sync, answered: in_sync, agreed: in_sync, ..Self::default() };
-        let effect = if in_sync {
-            LedgerEffect::Agreed { in_sync }
-        } else {
-            LedgerEffect::Send(LedgerFrame::Summary { hash: ledger.hash() })
-        };
-        (session, vec![effect])
+        if in_sync {
+            return (session, vec![LedgerEffect::Agreed { in_sync }]);
+        }
+        // No hash tells of these.
+        let kept = ledger.kept_certificates().cloned().collect();
+        let kept = pushes(Vec::new(), kept, Vec::new(), Vec::new());
+        let summary = LedgerFrame::Summary { hash: ledger.hash() };
+        (session, [summary].into_iter().chain(kept).map(LedgerEffect::Send).collect())
     }
 
     /// Takes a frame of the peer.

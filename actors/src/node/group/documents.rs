@@ -183,6 +183,10 @@ impl Documents {
         self.digest.len()
     }
 
+    pub(crate) fn authors(&self) -> &Authors {
+        &self.authors
+    }
+
     pub(crate) fn loaded(&self) -> usize {
         self.cache.len()
     }

@@ -7,15 +7,16 @@ use ractor::ActorProcessingErr;
 use schema::device::DeviceRecord;
 use schema::id::hash;
 use schema::key::SigningKey;
-use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Op, Refusal, Role, SideRefusal};
+use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Op, Refusal, Role, SideRefusal, Vouched};
 use schema::limits::MEMBERS_MAX;
 use schema::session::ledger::Held;
 use schema::signed::{Envelope, Record, Signed};
-use schema::{GroupId, OpId, Timestamp, codec};
+use schema::{DeviceId, GroupId, OpId, Timestamp, codec};
 
 use super::people::check_room;
 use super::{ChangeError, Entry, State};
 use crate::node::connection_manager::LinkId;
+use crate::node::group::record::AuthorRecord;
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError};
 
@@ -48,10 +49,20 @@ pub(super) struct Verdict {
     /// Ops that wait for others or for a manifest.
     pub(super) held: Vec<Held>,
     refused: Option<Refusal>,
-    /// Ops that can never be taken.
+    /// Ops that can never be taken, and certificates, revocations and records that nobody signed.
     pub(super) invalid: usize,
     /// It was news that a device is out.
     withdrew: bool,
+}
+
+impl Verdict {
+    /// No honest device passes on what it did not verify; whatever else is refused may have come too early.
+    fn note(&mut self, refusal: &SideRefusal) {
+        if let SideRefusal::Envelope(_) = refusal {
+            tracing::warn!(%refusal, "a certificate, revocation or record is refused");
+            self.invalid += 1;
+        }
+    }
 }
 
 impl State {
@@ -144,24 +155,37 @@ impl State {
             }
         }
         // Behind the ops: only users whom one of them names may have certificates.
+        let mut is_remembered = false;
         for envelope in came.certificates {
-            // A bad certificate is not worth the link: whoever needs it will miss it.
-            if matches!(entry.ledger.admit_certificate(envelope.clone()), Ok(true)) {
-                put_side(&mut batch, keys::CERTIFICATE, &envelope);
-                gained.certificates.push(envelope);
+            // A certificate that comes too early is not worth the link: whoever needs it will miss it.
+            match entry.ledger.admit_certificate(envelope.clone()) {
+                Ok(Vouched::New) => {
+                    put_side(&mut batch, keys::CERTIFICATE, &envelope);
+                    gained.certificates.push(envelope);
+                }
+                Ok(vouched) => is_remembered |= vouched == Vouched::Spare,
+                Err(refusal) => verdict.note(&refusal),
             }
         }
         for envelope in came.revocations {
-            if matches!(entry.ledger.admit_revocation(envelope.clone()), Ok(true)) {
-                put_side(&mut batch, keys::REVOCATION, &envelope);
-                gained.revocations.push(envelope);
+            match entry.ledger.admit_revocation(envelope.clone()) {
+                Ok(true) => {
+                    put_side(&mut batch, keys::REVOCATION, &envelope);
+                    gained.revocations.push(envelope);
+                }
+                Ok(false) => {}
+                Err(refusal) => verdict.note(&refusal),
             }
         }
         for envelope in came.records {
-            // Nor is a bad record: it is a hint. Whose devices are let in later, their records come with a comparison.
-            if matches!(entry.ledger.admit_record(envelope.clone()), Ok(true)) {
-                put_record(&mut batch, &envelope);
-                gained.records.push(envelope);
+            // Nor is such a record: it is a hint. Whose devices are let in later, their records come with a comparison.
+            match entry.ledger.admit_record(envelope.clone()) {
+                Ok(true) => {
+                    put_record(&mut batch, &envelope);
+                    gained.records.push(envelope);
+                }
+                Ok(false) => {}
+                Err(refusal) => verdict.note(&refusal),
             }
         }
         // Whoever judges our changes must know that our user vouches for this device.
@@ -170,7 +194,7 @@ impl State {
         let mut introduction = Gained::default();
         if roster.role(own.user()) != Role::None && !roster.is_certified(own.user(), own.device()) {
             let certificate = own.certificate.envelope();
-            if matches!(entry.ledger.admit_certificate(certificate.clone()), Ok(true)) {
+            if matches!(entry.ledger.admit_certificate(certificate.clone()), Ok(Vouched::New)) {
                 put_side(&mut batch, keys::CERTIFICATE, certificate);
                 introduction.certificates.push(certificate.clone());
             }
@@ -192,7 +216,7 @@ impl State {
         }
         let has_come_in = was_pending && !entry.is_pending(user);
         entry.spend_tickets(user, &mut batch);
-        if !gained.is_empty() || !introduction.is_empty() {
+        if !gained.is_empty() || !introduction.is_empty() || is_remembered {
             self.links.close_gates(group, &self.entries[&group]);
             self.arguments.store.write(&self.entries[&group].space, batch).await?;
             self.publish(group);
@@ -206,6 +230,21 @@ impl State {
             }
         }
         Ok(verdict)
+    }
+
+    /// Devices wrote something that was accepted: what vouches for them stays, here and with whoever hears of it.
+    pub(super) async fn wrote(&mut self, group: GroupId, devices: Vec<DeviceId>) -> Result<(), StoreError> {
+        let Some(entry) = self.entries.get_mut(&group) else { return Ok(()) };
+        let (mut batch, mut gained) = (Batch::default(), Gained::default());
+        for envelope in devices.into_iter().flat_map(|device| entry.ledger.wrote(device)) {
+            put_side(&mut batch, keys::CERTIFICATE, &envelope);
+            gained.certificates.push(envelope);
+        }
+        if !gained.is_empty() {
+            self.arguments.store.write(&self.entries[&group].space, batch).await?;
+            self.links.push(group, &gained, None);
+        }
+        Ok(())
     }
 
     pub(super) fn by(&self) -> By {
@@ -263,8 +302,16 @@ pub(super) fn replay_ledger(
             }
         }
     }
+    for (_, author) in keys::readable(space, keys::AUTHOR)? {
+        // The group says so where one is damaged.
+        if let Ok((device, ..)) = codec::decode_stored::<AuthorRecord>(&author) {
+            ledger.wrote(DeviceId(device));
+        }
+    }
     // Behind the ops: only users whom one of them names have certificates here.
-    replay_side(space, keys::CERTIFICATE, |envelope| ledger.admit_certificate(envelope))?;
+    replay_side(space, keys::CERTIFICATE, |envelope| {
+        ledger.admit_certificate(envelope).map(|vouched| vouched == Vouched::New)
+    })?;
     replay_side(space, keys::REVOCATION, |envelope| ledger.admit_revocation(envelope))?;
     replay_side(space, keys::RECORD, |envelope| ledger.admit_record(envelope))?;
     Ok((ledger, taken))

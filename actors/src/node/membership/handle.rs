@@ -429,6 +429,10 @@ impl MembershipHandle {
         self.tell(Message::GroupStarted(group));
     }
 
+    pub(crate) fn wrote(&self, group: GroupId, devices: Vec<DeviceId>) {
+        self.tell(Message::Wrote { group, devices });
+    }
+
     pub(crate) fn link_up(&self, link: Link) {
         self.tell(Message::LinkUp(link));
     }

@@ -111,7 +111,7 @@ pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
     let ours = ledger.side_hashes();
     let differs = |kind: usize| ours[kind] != pull.sides[kind];
     let ops = ledger.lacking(have, first).map(|(number, envelope)| (Place::Ops(number as u64 + 1), envelope));
-    let certificates = ledger.certificates_by_user().filter(|_| differs(0));
+    let certificates = ledger.certificates_by_user(differs(0));
     let certificates = certificates.map(|(user, envelope)| (Place::Certificates(user), envelope));
     let revocations = ledger.withdrawals().filter(|_| differs(1));
     let revocations = revocations.map(|signed| (Place::Revocations(signed.record().user), signed.envelope()));
