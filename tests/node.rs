@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use actors::identity::IdentityError;
-use actors::node::store::OpenError as StoreOpenError;
+use actors::node::store::{Batch, OpenError as StoreOpenError, SledOptions, StoreHandle};
 use peerbase::sim::{Net, faults};
 use peerbase::{Branch, ErrorKind, Event, GroupError, Node, OpenError, Role};
 use support::{TASKS, group, task, tasks, titles};
@@ -248,6 +248,27 @@ async fn a_damaged_database_says_so_and_never_shows_something_else() {
     }
 
     assert!(refused > 6, "{refused} of 24 refused");
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_start_names_the_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = open(folder.path()).await.unwrap();
+    let personal = node.personal().unwrap().id();
+    node.close().await;
+    let store = StoreHandle::open(&folder.path().join("db"), &SledOptions::default()).unwrap();
+    let space = store.space(&[b"g", &personal.0[..]].concat()).unwrap();
+    let mut batch = Batch::default();
+    batch.put([b"o", &0_u64.to_be_bytes()[..]].concat(), *b"no op");
+    store.write(&space, batch).await.unwrap();
+    store.close(A_WHILE).await.unwrap();
+
+    let error = open(folder.path()).await.unwrap_err();
+
+    assert!(matches!(error, OpenError::Start(_)), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Failed);
+    let mut causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+    assert!(causes.any(|cause| cause.is::<schema::codec::DecodeError>()), "{error:?}");
 }
 
 #[tokio::test]
