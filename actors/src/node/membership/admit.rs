@@ -302,7 +302,7 @@ pub(super) fn replay_ledger(
             }
         }
     }
-    for (_, author) in keys::entries(space, keys::AUTHOR)? {
+    for (_, author) in keys::readable(space, keys::AUTHOR)? {
         // The group says so where one is damaged.
         if let Ok((device, ..)) = codec::decode_stored::<AuthorRecord>(&author) {
             ledger.wrote(DeviceId(device));
