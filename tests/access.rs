@@ -756,3 +756,37 @@ async fn whoever_was_a_member_once_writes_nothing_into_the_ledger_through_a_fres
     assert!(home.members().iter().any(|member| member.user == dan.user()));
     world.ada.close().await;
 }
+
+/// Ada knows that she is out: nobody hears of the group from her, until somebody speaks of it who has let her in again.
+#[tokio::test(start_paused = true)]
+async fn whoever_knows_that_they_are_out_speaks_of_the_group_to_nobody_and_comes_back_when_let_in() {
+    let mut world = World::seeded(4).await;
+    let home = world.ada.create_group("home").await.unwrap();
+    let cid = world.somebody();
+    home.add_member(cid.user(), Role::Founder).await.unwrap();
+    home.set_role(world.ada.user_id(), Role::Admin).await.unwrap();
+    let mut link = world.dial(&cid).await;
+    link.patience = AT_ONCE;
+    Member::greet(link, home.id()).await.talk().await;
+    home.remove_member(world.ada.user_id()).await.unwrap();
+
+    let heard = everything_heard(&mut world.dial(&cid).await).await;
+    assert_eq!(heard, [LinkFrame::Hello(Hello::default()), FAREWELL]);
+
+    let mut link = world.dial(&cid).await;
+    link.patience = AT_ONCE;
+    let mut member = Member::greet(link, home.id()).await;
+    member.talk().await;
+    let by = By::Device(cid.certificate.envelope().clone());
+    let body = Body::SetRole { user: world.ada.user_id(), role: Role::Writer, cut: None, via: None };
+    let op = member.ledger.draft(cid.user(), by, body).unwrap();
+    let op = Signed::sign(op, &cid.signing).envelope().clone();
+    member.ledger.admit(op.clone()).unwrap();
+    member.say(grown(vec![op], Vec::new(), Vec::new())).await;
+    member.talk().await;
+    assert_eq!(home.info().role, Role::Writer);
+    home.table(TASKS).put("first", &task("basil")).await.unwrap();
+    member.talk().await;
+    assert_eq!(member.shelf.units.len(), 1, "and is heard");
+    world.ada.close().await;
+}

@@ -192,7 +192,7 @@ async fn strangers_offer_no_end_of_groups_in_vain() {
             let group = stranger.node().create_group(&format!("{name} {number}")).await.unwrap();
             group.add_member(user, Role::Writer).await.unwrap();
         }
-        net.sleep(Duration::from_secs(5)).await;
+        net.sleep(Duration::from_secs(10)).await;
         let theirs = ben.node().groups().into_iter().filter(|info| info.name.starts_with(name)).count();
         assert!(theirs <= 8, "{theirs} of {name}");
     }
@@ -364,6 +364,25 @@ async fn nobody_blocks_themselves_and_unblocking_a_stranger_says_nothing() {
     node.unblock(other).await.unwrap();
     assert_eq!(node.blocked().unwrap(), []);
     node.close().await;
+}
+
+/// Whoever is let go comes back under a new key: what that costs is bounded for all of them together.
+#[tokio::test(start_paused = true)]
+async fn strangers_who_come_again_under_new_keys_are_heard_no_oftener() {
+    let clock = Clock::simulated(2);
+    let network = MemoryNetwork::seeded(clock.clone(), 2);
+    let ben = Node::in_memory_builder().network(&network, "ben").open().await.unwrap();
+    ben.listen("memory://ben").await.unwrap();
+    for seed in 10..34 {
+        let mut mal = Stranger::dial(&network, &clock, identity(seed), "memory://ben").await;
+        let (group, ops) = ledger(&mal.identity, &[ben.user_id()]);
+        mal.send(&LinkFrame::Present { group, ops, manifests: Vec::new() }).await;
+        mal.patience = Duration::from_millis(1);
+        everything_heard(&mut mal).await;
+    }
+    assert!(clock.instant() < Duration::from_secs(1));
+    assert_eq!(ben.groups().len(), 8);
+    ben.close().await;
 }
 
 /// Anybody can vouch for any key, and a Founder's word is stronger than an Admin's.

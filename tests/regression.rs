@@ -202,3 +202,51 @@ async fn a_damaged_ledger_fails_its_group_alone() {
     assert_eq!(failed.iter().map(|info| info.id).collect::<Vec<_>>(), [home]);
     net.close().await;
 }
+
+/// One damaged certificate, revocation or device record kept its whole group out of service, and the node from opening
+/// where it was in the personal group, as one damaged op there did. What stands beside the ops is done without until a
+/// peer brings it, and of the personal group's ops those before the damage are enough.
+#[tokio::test(start_paused = true)]
+async fn what_is_damaged_beside_the_ops_is_done_without_until_a_peer_brings_it() {
+    let mut net = Net::seeded(6);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let [phone, lost] = [net.device_of(&ada, "phone").await, net.device_of(&ada, "lost").await];
+    let home = net.group("home", &[&ada, &ben]).await;
+    tasks(&ada, home).put("a", &task("basil")).await.unwrap();
+    net.settle().await;
+    let device = lost.node().device_id();
+    ada.node().revoke_device(device).await.unwrap();
+    net.crash(&lost).await;
+    net.settle().await;
+    let personal = ada.node().personal().unwrap().id();
+    let is_out = async || {
+        let known = ada.node().devices().await.unwrap();
+        (known.len(), known.iter().any(|known| known.id == device && known.is_revoked))
+    };
+    assert_eq!(is_out().await, (3, true));
+
+    let damages: [(_, &[&[u8]]); 4] =
+        [(home, &[b"p", b"v", b"w"]), (personal, &[b"p", b"v", b"w"]), (personal, &[b"o"]), (home, &[b"p"])];
+    for (group, tags) in damages {
+        net.partition(&[&[&ada], &[&ben, &phone]]);
+        net.crash(&ada).await;
+        let space = [b"g", &group.0[..]].concat();
+        let damaged: usize = tags.iter().map(|tag| ada.disk().damage_all(&space, tag)).sum();
+        assert!(damaged > 0);
+        net.restart(&ada).await;
+        let known = ada.node().devices().await.unwrap();
+        assert!(known.iter().all(|known| known.id != device || known.is_revoked), "{tags:?} of {group:?}");
+        tasks(&ada, home).put("a", &task(&format!("basil, {damaged}"))).await.unwrap();
+        net.heal();
+        net.settle().await;
+        net.assert_converged();
+        assert_eq!(is_out().await, (3, true), "{tags:?} of {group:?}");
+    }
+    // What was brought is stored.
+    net.crash(&ben).await;
+    net.crash(&phone).await;
+    net.crash(&ada).await;
+    net.restart(&ada).await;
+    assert_eq!(is_out().await, (3, true));
+    net.close().await;
+}

@@ -118,6 +118,18 @@ pub(crate) fn entries(space: &SpaceHandle, tag: u8) -> Result<Vec<Entry>, StoreE
     space.read(|view| view.prefix(&[tag]).collect())?
 }
 
+/// The entries under a tag that can be read, in key order. What cannot is told of, and is no reason to do without the rest.
+pub(crate) fn readable(space: &SpaceHandle, tag: u8) -> Result<Vec<Entry>, StoreError> {
+    let readable = |entry: Result<Entry, StoreError>| match entry {
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::warn!(%error, "a record is damaged, and done without");
+            None
+        }
+        entry => Some(entry),
+    };
+    space.read(|view| view.prefix(&[tag]).filter_map(readable).collect())?
+}
+
 /// The keys under a tag without it, also of values that are damaged.
 pub(crate) fn names(space: &SpaceHandle, tag: u8) -> Result<Vec<Vec<u8>>, StoreError> {
     let name = |entry: Result<Entry, StoreError>| match entry {

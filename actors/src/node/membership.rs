@@ -45,6 +45,7 @@ pub(crate) use self::handle::Known;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
 use self::intents::intents;
 use self::links::Links;
+use self::offers::Hearing;
 pub use self::people::{Invitation, MemberOp, People, Saying};
 pub(crate) use self::present::Presented;
 pub use self::reach::MemberDevice;
@@ -172,6 +173,7 @@ struct State {
     arguments: Arguments,
     entries: Entries,
     links: Links,
+    hearing: Hearing,
     /// Where this device is reached; nothing while it does not listen.
     addresses: Vec<String>,
     /// Until kept tickets are shown again.
@@ -186,7 +188,8 @@ impl State {
         let links = Links::new(arguments.clone());
         let addresses = arguments.connections.published();
         let (entries, alarm, watch) = (BTreeMap::new(), JoinSet::new(), JoinSet::new());
-        let mut state = Self { handle, arguments, entries, links, addresses, alarm, watch };
+        let hearing = Hearing::default();
+        let mut state = Self { handle, arguments, entries, links, hearing, addresses, alarm, watch };
         for name in state.arguments.store.spaces()? {
             let Some(group) = keys::group_of(&name) else { continue };
             if group != state.arguments.personal {
@@ -219,6 +222,7 @@ impl State {
         }
         state.entry(personal)?.wanted = true;
         // The node may have ended while a device was being taken back: what no group has heard yet is said now.
+        state.take(personal, Gained::default(), None, true).await?;
         state.spread_revocations(personal, true).await?;
         for group in state.entries.keys().copied().collect::<Vec<_>>() {
             state.publish(group);
@@ -256,7 +260,8 @@ impl State {
     fn entry(&mut self, group: GroupId) -> Result<&mut Entry, ActorProcessingErr> {
         if !self.entries.contains_key(&group) {
             let space = self.arguments.store.space(&keys::space(group))?;
-            let (ledger, taken) = replay_ledger(group, &space)?;
+            let key = (group == self.arguments.personal).then_some(&self.arguments.user);
+            let (ledger, taken) = replay_ledger(group, &space, key)?;
             let tickets = Tickets::read(&space)?;
             self.entries.insert(group, Entry::new((ledger, taken), tickets, space));
         }

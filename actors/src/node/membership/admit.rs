@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ractor::ActorProcessingErr;
 use schema::device::DeviceRecord;
 use schema::id::hash;
-use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Refusal, Role, SideRefusal, Vouched};
+use schema::key::SigningKey;
+use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Op, Refusal, Role, SideRefusal, Vouched};
 use schema::limits::MEMBERS_MAX;
 use schema::session::ledger::Held;
 use schema::signed::{Envelope, Record, Signed};
@@ -273,15 +274,32 @@ impl Entry {
 /// When this device took each op of a ledger in, by its own clock: an op carries no time. It decides nothing.
 pub(super) type Taken = BTreeMap<OpId, Timestamp>;
 
+/// Reads a ledger back. One whose ops are not all here is as good as none: by it somebody might be in who is not. The
+/// personal group, whose Create follows from the user's `key`, goes on with the ops before the first that is damaged: all
+/// that they say is which devices are out, and that is said beside them too.
+///
+/// What stands beside the ops is done without where it is damaged: peers have it, and what they bring takes its place.
 pub(super) fn replay_ledger(
     group: GroupId,
     space: &SpaceHandle,
+    key: Option<&SigningKey>,
 ) -> Result<(Ledger, Taken), ActorProcessingErr> {
     let (mut ledger, mut taken) = (Ledger::new(group), Taken::new());
-    for (_, record) in keys::entries(space, keys::OP)? {
-        let (envelope, taken_ms): (Envelope, u64) = codec::decode_stored(&record)?;
-        if let Admitted::New(op) = ledger.admit(envelope)? {
-            taken.insert(op, Timestamp(taken_ms));
+    let positions = keys::names(space, keys::OP)?;
+    if let Some(key) = key.filter(|_| !positions.is_empty()) {
+        ledger = Ledger::personal(key).0;
+    }
+    for position in positions {
+        match replay_op(space, &position, &mut ledger) {
+            Ok((op, at)) => drop(taken.insert(op, at)),
+            Err(error) if key.is_none() || !is_damage(&error) => return Err(error),
+            Err(error) if ledger.len() == 1 && position == FIRST => {
+                tracing::error!(%error, "the founding of the personal group is damaged, and follows from the key");
+            }
+            Err(error) => {
+                tracing::error!(%error, "an op of the personal group is damaged: those behind it are done without");
+                break;
+            }
         }
     }
     for (_, author) in keys::entries(space, keys::AUTHOR)? {
@@ -291,17 +309,53 @@ pub(super) fn replay_ledger(
         }
     }
     // Behind the ops: only users whom one of them names have certificates here.
-    for (_, envelope) in keys::entries(space, keys::CERTIFICATE)? {
-        ledger.admit_certificate(codec::decode_stored(&envelope)?)?;
-    }
-    for (_, envelope) in keys::entries(space, keys::REVOCATION)? {
-        ledger.admit_revocation(codec::decode_stored(&envelope)?)?;
-    }
-    for (_, envelope) in keys::entries(space, keys::RECORD)? {
-        // A hint that is refused is not worth the group: whoever is met has it, or a newer one.
-        let _ = ledger.admit_record(codec::decode_stored(&envelope)?);
-    }
+    replay_side(space, keys::CERTIFICATE, |envelope| {
+        ledger.admit_certificate(envelope).map(|vouched| vouched == Vouched::New)
+    })?;
+    replay_side(space, keys::REVOCATION, |envelope| ledger.admit_revocation(envelope))?;
+    replay_side(space, keys::RECORD, |envelope| ledger.admit_record(envelope))?;
     Ok((ledger, taken))
+}
+
+/// Whether the disk lost something, or what lies here builds on what it lost; what was stored so by a program is another
+/// matter.
+fn is_damage(error: &ActorProcessingErr) -> bool {
+    matches!(error.downcast_ref(), Some(StoreError::Damaged { .. }))
+        || matches!(error.downcast_ref(), Some(Refusal::MissingParents { .. }))
+}
+
+/// Where the Create lies.
+const FIRST: [u8; 8] = [0; 8];
+
+fn replay_op(
+    space: &SpaceHandle,
+    position: &[u8],
+    ledger: &mut Ledger,
+) -> Result<(OpId, Timestamp), ActorProcessingErr> {
+    let key = keys::tagged(keys::OP, position);
+    let record = space.get(&key)?.ok_or_else(|| keys::damaged(space, &key))?;
+    let (envelope, taken_ms): (Envelope, u64) = codec::decode_stored(&record)?;
+    let op = OpId(hash(Op::KIND, &[&envelope.payload]));
+    ledger.admit(envelope)?;
+    Ok((op, Timestamp(taken_ms)))
+}
+
+fn replay_side(
+    space: &SpaceHandle,
+    tag: u8,
+    mut admit: impl FnMut(Envelope) -> Result<bool, SideRefusal>,
+) -> Result<(), StoreError> {
+    for (_, record) in keys::readable(space, tag)? {
+        match codec::decode_stored(&record) {
+            Ok(envelope) => {
+                if let Err(error) = admit(envelope) {
+                    tracing::debug!(%error, "a record beside the ops counts no longer");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "a record beside the ops is damaged, and done without"),
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn put_op(batch: &mut Batch, position: usize, envelope: &Envelope, taken: Timestamp) {

@@ -1,7 +1,7 @@
 //! Which groups are spoken of on which link: announcements, gates and ledger sessions (stepped by `membership`).
 //!
 //! A group is announced to a device whose user the ledger admits, or that announced it first while it is pending
-//! here. It is open once both sides announced it; of each side the newest announcement counts, since closing voids the
+//! here or its ledger says that our own user is out. It is open once both sides announced it; of each side the newest announcement counts, since closing voids the
 //! ones before without a word. A member whom the peer does not know presents its grant.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use schema::frame::{ByeReason, Hello, HelloGroup, LinkFrame};
 use schema::handshake::LinkRole;
-use schema::ledger::Role;
 use schema::limits::GROUPS_MAX;
 use schema::session::ledger::{LedgerEffect, LedgerSession};
 use schema::session::{SessionFault, StepError};
@@ -292,7 +291,7 @@ impl Links {
     /// reason (authority 3.9), or would go on waiting for us: what else is shared begins anew on another link.
     pub(super) fn close_gates(&mut self, group: GroupId, entry: &Entry) {
         let roster = entry.ledger.roster();
-        let we_are_in = roster.role(self.arguments.device.user()) != Role::None;
+        let we_are_in = !entry.is_out(self.user());
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             let peer = self.links[&link].link.peer().clone();
             let admitted = we_are_in && roster.may_read(peer.user, peer.device);
@@ -438,12 +437,13 @@ impl Links {
             if state.ours.iter().any(|announced| announced.group == *group) {
                 continue;
             }
-            let admitted = entry.ledger.roster().may_read(peer.user, peer.device);
+            let is_out = entry.is_out(user);
+            let admitted = !is_out && entry.ledger.roster().may_read(peer.user, peer.device);
             let recognised = || {
                 let token = hello::token(*group, &h, role.peer());
                 state.theirs.iter().any(|theirs| theirs.token == token)
             };
-            let asked_for = || entry.is_pending(user) && recognised();
+            let asked_for = || (is_out || entry.is_pending(user)) && recognised();
             if !admitted && !asked_for() {
                 continue;
             }
@@ -497,7 +497,7 @@ impl Links {
         let Some(announced) = state.ours.iter_mut().find(|announced| announced.group == group) else {
             return;
         };
-        if entry.is_pending(user) || std::mem::replace(&mut announced.presented, true) {
+        if entry.is_pending(user) || entry.is_out(user) || std::mem::replace(&mut announced.presented, true) {
             return;
         }
         let mut bytes = 0;

@@ -5,6 +5,7 @@
 //! judged as any, and forgotten: no disk is written, and all that stays is a line for people.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schema::ledger::{Ledger, Role};
 use schema::signed::Envelope;
@@ -21,8 +22,28 @@ const OFFERS_MAX: usize = 64;
 const OFFERS_BY_STRANGERS_MAX: usize = 32;
 /// Offers that are judged on one link: each may cost a thousand signatures.
 const OFFERED_MAX: usize = 8;
+/// Of offers by strangers, who make new keys and links in no time, the node judges so many at once, and then
+const STRANGERS_AT_ONCE: u32 = 8;
+/// one in so long. Who is not heard offers again on the next link.
+const STRANGERS_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) type Offers = BTreeMap<GroupId, GroupInfo>;
+
+/// How much is left for strangers: a token bucket, of which this is when it will be full again.
+#[derive(Default)]
+pub(super) struct Hearing(Duration);
+
+impl Hearing {
+    /// Whether one more stranger is heard.
+    fn take(&mut self, now: Duration) -> bool {
+        let full_at = self.0.max(now) + STRANGERS_EVERY;
+        let is_left = full_at - now <= STRANGERS_EVERY * STRANGERS_AT_ONCE;
+        if is_left {
+            self.0 = full_at;
+        }
+        is_left
+    }
+}
 
 impl State {
     /// Whoever is blocked offers nothing.
@@ -49,6 +70,10 @@ impl State {
         if known >= (if is_met { OFFERS_MAX } else { OFFERS_BY_STRANGERS_MAX }) || bytes > PRESENT_BYTES_MAX {
             return;
         }
+        if !is_met && !self.hearing.take(self.arguments.clock.instant()) {
+            tracing::debug!(group = %group.short(), "strangers offer more groups than are looked at");
+            return;
+        }
         let mut ledger = Ledger::new(group);
         for envelope in ops {
             if let Err(refusal) = ledger.admit(envelope) {
@@ -68,5 +93,21 @@ impl State {
         self.handle.offers().insert(group, GroupInfo { id: group, name, state, role, offered_by });
         // Nobody may be listening.
         let _ = self.arguments.events.send(Event::Offered { group, role, by });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_heard_a_few_at_once_and_then_one_a_second() {
+        let (mut hearing, start) = (Hearing::default(), Duration::from_secs(100));
+        let heard = |hearing: &mut Hearing, at| (0..100).filter(|_| hearing.take(at)).count();
+
+        assert_eq!(heard(&mut hearing, start), 8);
+        assert_eq!(heard(&mut hearing, start + Duration::from_millis(900)), 0);
+        assert_eq!(heard(&mut hearing, start + Duration::from_secs(3)), 3);
+        assert_eq!(heard(&mut hearing, start + Duration::from_secs(3_600)), 8);
     }
 }

@@ -4,6 +4,7 @@
 //! read who know them. Any Admin's device that does signs the grant and announces the group; from there on the joiner
 //! is a member like any other. Until a ledger holds the op that a ticket pins, none counts as the group's.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use bincode::{Decode, Encode};
@@ -59,9 +60,19 @@ pub(super) struct Tickets {
 }
 
 impl Tickets {
-    pub(super) fn read(space: &SpaceHandle) -> Result<Self, ActorProcessingErr> {
-        let record = space.get(keys::TICKET)?;
-        Ok(record.map(|record| codec::decode_stored(&record)).transpose()?.unwrap_or_default())
+    /// A ticket that cannot be read lets nobody in: the user asks for another, and does not lose the group.
+    pub(super) fn read(space: &SpaceHandle) -> Result<Self, StoreError> {
+        let damaged =
+            |error: &dyn Display| tracing::warn!(%error, "kept tickets are damaged, and done without");
+        let record = match space.get(keys::TICKET) {
+            Err(error @ StoreError::Damaged { .. }) => {
+                damaged(&error);
+                None
+            }
+            record => record?,
+        };
+        let decode = |record: Vec<u8>| codec::decode_stored(&record).inspect_err(|error| damaged(error)).ok();
+        Ok(record.and_then(decode).unwrap_or_default())
     }
 
     fn put(&self, batch: &mut Batch) {
@@ -118,6 +129,12 @@ impl Entry {
     pub(super) fn is_pending(&self, user: UserId) -> bool {
         let granted = self.ledger.roster().grant(user).is_some();
         self.wanted && (!granted || self.tickets.are_ahead_of(&self.ledger))
+    }
+
+    /// The user wants in and was removed, by a ledger that counts: only whoever speaks of the group first is answered.
+    /// They have not heard yet, or have let the user in again.
+    pub(super) fn is_out(&self, user: UserId) -> bool {
+        !self.is_pending(user) && self.ledger.roster().role(user) == Role::None
     }
 
     /// The user is in, by a ledger that has this op.

@@ -85,6 +85,15 @@ impl MemoryDisk {
         byte.map(|byte| *byte ^= 1).is_some()
     }
 
+    /// Flips a bit of every stored value whose key begins so. How many there are.
+    pub fn damage_all(&self, space: &[u8], prefix: &[u8]) -> usize {
+        let mut platters = self.write();
+        let values = platters.spaces.get_mut(space).into_iter().flatten();
+        let bytes =
+            values.filter(|(key, _)| key.starts_with(prefix)).filter_map(|(_, value)| value.first_mut());
+        bytes.map(|byte| *byte ^= 1).count()
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Platters> {
         self.platters.read().unwrap_or_else(PoisonError::into_inner)
     }
