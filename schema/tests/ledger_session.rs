@@ -574,6 +574,28 @@ fn whoever_lacks_the_last_of_ten_thousand_ops_is_sent_only_these() {
 }
 
 #[test]
+fn of_more_heads_than_can_be_named_most_are_not_sent_again() {
+    let mut ada = Side::founded();
+    ada.say_in_a_row(100, 8);
+    let parents = ada.ledger.heads();
+    for number in 0..5_000 {
+        let op = meta(&ada.ledger, 1_000 + number, 8, parents.clone());
+        ada.ledger.admit(op).unwrap();
+    }
+    let mut ben = Side::new(ada.ledger.clone(), Shelf::default());
+    for (side, number) in [(&mut ada, 10_000), (&mut ben, 20_000)] {
+        let op = meta(&side.ledger, number, 8, parents.clone());
+        side.ledger.admit(op).unwrap();
+    }
+
+    let (ops, _) = meet(&mut ada, &mut ben);
+
+    assert_eq!(ada.ledger.hash(), ben.ledger.hash());
+    assert!(ada.agreed && ben.agreed);
+    assert!(ops.iter().all(|sent| *sent <= 2 + 5_000 - 3_072), "{ops:?}");
+}
+
+#[test]
 fn a_ledger_of_any_size_comes_in_answers_of_a_few_mebibytes() {
     let mut ada = Side::founded();
     ada.say_in_a_row(2_000, 4 << 10);

@@ -1,4 +1,4 @@
-//! What a ledger says it has when it asks for more, and what another then lacks to send.
+//! What a ledger says it has when it asks for more, and what another then has to send.
 //!
 //! Who has an op has all that it builds on, so a few names say much: the heads, and the heads of ever smaller
 //! beginnings of what came here, for somebody who does not know the newest. Of what came since the last beginning that
@@ -13,9 +13,9 @@ use crate::limits::LEDGER_IDS_MAX;
 use crate::signed::{Envelope, Signed};
 
 /// Heads of all ops that are named: those of the strongest, where somebody floods a ledger with heads.
-const HEADS_NAMED: usize = LEDGER_IDS_MAX / 2;
+const HEADS_NAMED: usize = LEDGER_IDS_MAX / 4 * 3;
 /// Heads of each smaller beginning that are named.
-const EARLIER_NAMED: usize = 128;
+const EARLIER_NAMED: usize = 64;
 
 /// What a ledger has beside its ops: where two hashes are equal nothing of that kind need be sent.
 pub(crate) type SideHashes = [[u8; 32]; 3];
