@@ -10,7 +10,7 @@ use super::super::OpenError;
 use super::damaged;
 
 /// The version of everything in the folder: sled's, the trees' names, the records in them.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 /// Made last, so that it says that all else was made.
 pub(super) const FORMAT_FILE: &str = "format";
 const FORMAT_HEAD: &str = "peerbase store format ";
