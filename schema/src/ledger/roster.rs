@@ -193,17 +193,6 @@ impl Roster {
         self.certified.contains(&(device, user)) || self.spared.contains(&(device, user))
     }
 
-    /// The member whose device that is. Anybody can certify any key, so of several the strongest is taken, which a
-    /// weaker member cannot displace; where the user is known, ask by the pair instead.
-    pub fn device_user(&self, device: DeviceId) -> Option<UserId> {
-        let of_device = (device, UserId([0; 32]))..=(device, UserId([0xff; 32]));
-        let pairs = self.certified.range(of_device.clone()).chain(self.spared.range(of_device));
-        let users = pairs.map(|(_, user)| *user);
-        let members = users.filter_map(|user| Some((self.members.get(&user)?, user)));
-        let now = members.filter(|(member, _)| member.role > Role::None);
-        now.min_by_key(|(member, user)| (member.strength, *user)).map(|(_, user)| user)
-    }
-
     /// The devices that `user` vouches for and that are not revoked.
     pub fn devices(&self, user: UserId) -> impl Iterator<Item = DeviceId> {
         let certified = self.certified.union(&self.spared).filter(move |(_, by)| *by == user);

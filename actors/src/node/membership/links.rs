@@ -28,13 +28,6 @@ use crate::node::store::StoreError;
 pub(super) const PRESENT_BYTES_MAX: usize = 512 << 10;
 /// Announcements that one side of a link may make: every group, and each again a few times after it was closed.
 const ANNOUNCED_MAX: usize = 4 * GROUPS_MAX;
-/// Times that a peer may present itself on one link.
-const PRESENTED_MAX: usize = GROUPS_MAX;
-/// Times that a peer may present itself on one link without being a member by it. That alone is no fault: whoever let
-/// them in may have been removed meanwhile.
-const PRESENTED_IN_VAIN_MAX: usize = 8;
-/// How often somebody who was removed may show why they think otherwise.
-const CONTESTED_EVERY: Duration = Duration::from_secs(10);
 /// Tickets that a peer may show on one link within [`REDEEMED_IN`].
 const REDEEMED_MAX: usize = 64;
 /// The span in which shown tickets are counted.
@@ -48,7 +41,7 @@ pub(super) struct Links {
     pub(super) blocked: BTreeSet<UserId>,
     pub(super) silence: Silence,
     /// When somebody who was removed from a group last showed why they think otherwise.
-    contested: BTreeMap<(GroupId, UserId), Duration>,
+    pub(super) contested: BTreeMap<(GroupId, UserId), Duration>,
     scores: Scores,
 }
 
@@ -60,9 +53,9 @@ pub(super) struct LinkState {
     theirs: Vec<HelloGroup>,
     greeted: bool,
     /// How often the peer presented itself.
-    presented: usize,
+    pub(super) presented: usize,
     /// How often it was no member by that.
-    presented_in_vain: usize,
+    pub(super) presented_in_vain: usize,
     /// How many groups it presented that are not known here.
     pub(super) offered: usize,
     /// How often the peer showed a ticket lately, and since when.
@@ -204,40 +197,6 @@ impl Links {
                 return;
             }
         }
-    }
-
-    /// Who shows ops for themselves, where they are looked at: not without end, from who was removed seldom, and not from
-    /// a device that is shut out.
-    pub(super) fn presenter(
-        &mut self,
-        link: LinkId,
-        group: GroupId,
-        entry: &Entry,
-    ) -> Option<(UserId, DeviceId)> {
-        let now = self.arguments.clock.instant();
-        let state = self.links.get_mut(&link)?;
-        state.presented += 1;
-        let roster = entry.ledger.roster();
-        let (user, device) = (state.link.peer().user, state.link.peer().device);
-        if roster.is_device_revoked(user, device) {
-            tracing::debug!(group = %group.short(), "a device that is shut out presents itself");
-            return None;
-        }
-        if state.presented > PRESENTED_MAX || state.presented_in_vain >= PRESENTED_IN_VAIN_MAX {
-            return None;
-        }
-        if roster.was_removed(user) {
-            let last = self.contested.insert((group, user), now);
-            if last.is_some_and(|last| now.saturating_sub(last) < CONTESTED_EVERY) {
-                return None;
-            }
-        }
-        Some((user, device))
-    }
-
-    /// What a peer showed for itself led to nothing.
-    pub(super) fn presented_in_vain(&mut self, link: LinkId) {
-        self.links.get_mut(&link).into_iter().for_each(|state| state.presented_in_vain += 1);
     }
 
     /// Who shows a ticket, and for which group; not without end.

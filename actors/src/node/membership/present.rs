@@ -9,16 +9,18 @@
 //! also who was removed may show a few ops of theirs: if they were a member with these, they are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use schema::id::hash;
 use schema::ledger::cut::{Fetch, page_hash, root};
 use schema::ledger::{Body, Ledger, ManifestRef, Op, Role};
+use schema::limits::GROUPS_MAX;
 use schema::session::ledger::Attachments;
 use schema::signed::{Envelope, Record, Signed};
 use schema::{DeviceId, GroupId, OpId, UserId, codec};
 
 use super::admit::Gained;
-use super::links::PRESENT_BYTES_MAX;
+use super::links::{Links, PRESENT_BYTES_MAX};
 use super::{Entry, State};
 use crate::node::connection_manager::LinkId;
 use crate::node::keys;
@@ -27,6 +29,13 @@ use crate::node::store::{Batch, StoreError};
 /// Ops that are not here, among those by which somebody who was removed says that they are not.
 const CONTESTING_OPS_MAX: usize = 64;
 
+/// Times that a peer may present itself on one link.
+const PRESENTED_MAX: usize = GROUPS_MAX;
+/// Times that a peer may present itself on one link without being a member by it. That alone is no fault: whoever let
+/// them in may have been removed meanwhile.
+const PRESENTED_IN_VAIN_MAX: usize = 8;
+/// How often somebody who was removed may show why they think otherwise.
+const CONTESTED_EVERY: Duration = Duration::from_secs(10);
 /// Bytes of pages that a Present carries beside its ops: a cut of some three thousand documents.
 const PRESENT_MANIFESTS_BYTES_MAX: usize = 384 << 10;
 
@@ -46,6 +55,38 @@ enum Shown {
     Member,
     /// They are none; so many of the ops no honest device would show.
     Nobody { invalid: usize },
+}
+
+impl Links {
+    /// Who shows ops for themselves, where they are looked at: not without end, from who was removed seldom, and not from
+    /// a device that is shut out.
+    fn presenter(&mut self, link: LinkId, group: GroupId, entry: &Entry) -> Option<(UserId, DeviceId)> {
+        let now = self.arguments.clock.instant();
+        let state = self.links.get_mut(&link)?;
+        state.presented += 1;
+        let roster = entry.ledger.roster();
+        let (user, device) = (state.link.peer().user, state.link.peer().device);
+        if roster.is_device_revoked(user, device) {
+            tracing::debug!(group = %group.short(), "a device that is shut out presents itself");
+            return None;
+        }
+        if state.presented > PRESENTED_MAX || state.presented_in_vain >= PRESENTED_IN_VAIN_MAX {
+            return None;
+        }
+        if roster.was_removed(user) {
+            let last = self.contested.get(&(group, user));
+            if last.is_some_and(|last| now.saturating_sub(*last) < CONTESTED_EVERY) {
+                return None;
+            }
+            self.contested.insert((group, user), now);
+        }
+        Some((user, device))
+    }
+
+    /// What a peer showed for itself led to nothing.
+    fn presented_in_vain(&mut self, link: LinkId) {
+        self.links.get_mut(&link).into_iter().for_each(|state| state.presented_in_vain += 1);
+    }
 }
 
 impl State {
