@@ -2,7 +2,7 @@
 
 mod explain;
 pub(crate) mod members;
-pub(crate) mod people;
+pub(crate) mod members_table;
 
 use std::ops::Bound;
 use std::time::Duration;

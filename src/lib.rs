@@ -35,8 +35,8 @@ pub use crate::error::{
     BackupError, ConnectError, Error, ErrorKind, GroupError, JoinError, OpenError, ReadError, SyncError,
     Waiting, WriteError,
 };
-pub use crate::group::members::{MemberChange, MembersTable, MembersWatch};
-pub use crate::group::people::Member;
+pub use crate::group::members_table::{MemberChange, MembersTable, MembersWatch};
+pub use crate::group::members::Member;
 pub use crate::group::{Explanation, Group, RowState, Synced};
 pub use crate::invite::InviteOptions;
 pub use crate::node::{Backup, EndedLink, GroupReport, Node, NodeBuilder, NodeStatus};
