@@ -138,7 +138,8 @@ impl State {
         let Some(entry) = self.entries.get_mut(&group) else { return Ok(Verdict::default()) };
         let was_pending = entry.is_pending(user);
         let grant = entry.ledger.roster().grant(user);
-        let (mut batch, mut gained, mut verdict) = (Batch::default(), LedgerDelta::default(), Verdict::default());
+        let (mut batch, mut gained, mut verdict) =
+            (Batch::default(), LedgerDelta::default(), Verdict::default());
         for envelope in came.ops {
             match entry.take_op(&envelope, now, &mut batch) {
                 Ok(Admitted::New(_)) => gained.ops.push(envelope),

@@ -67,7 +67,15 @@ impl MembershipHandle {
         let (user, groups) = self.withdraw(device).await?;
         let mut trouble = None;
         for group in groups {
-            match self.submit(group, MembershipChange::RevokeDevice { user, device }, SubmitOptions::default(), |_| {}).await {
+            match self
+                .submit(
+                    group,
+                    MembershipChange::RevokeDevice { user, device },
+                    SubmitOptions::default(),
+                    |_| {},
+                )
+                .await
+            {
                 // A group whose rows are out of service: the device is out all the same.
                 Ok(_) | Err(ChangeError::NeedsCut { .. }) => {}
                 // It is out, and the other groups have nothing to do with it.

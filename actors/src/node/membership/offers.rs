@@ -103,7 +103,8 @@ mod tests {
     #[test]
     fn strangers_are_heard_a_few_at_once_and_then_one_a_second() {
         let (mut strangers, start) = (StrangerRateLimit::default(), Duration::from_secs(100));
-        let heard = |strangers: &mut StrangerRateLimit, at| (0..100).filter(|_| strangers.try_acquire(at)).count();
+        let heard =
+            |strangers: &mut StrangerRateLimit, at| (0..100).filter(|_| strangers.try_acquire(at)).count();
 
         assert_eq!(heard(&mut strangers, start), 8);
         assert_eq!(heard(&mut strangers, start + Duration::from_millis(900)), 0);

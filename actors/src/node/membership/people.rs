@@ -279,7 +279,9 @@ impl Entry {
     fn reissue(&self, op: OpId) -> Result<MembershipChange, ChangeError> {
         let act = self.reissuable().into_iter().find(|said| said.op == op).map(|said| said.act);
         match act {
-            Some(Act::SetRole { user, role }) => Ok(MembershipChange::SetRole { user, role, before: BTreeSet::new() }),
+            Some(Act::SetRole { user, role }) => {
+                Ok(MembershipChange::SetRole { user, role, before: BTreeSet::new() })
+            }
             Some(Act::RevokeDevice { user, device }) => Ok(MembershipChange::RevokeDevice { user, device }),
             _ => Err(ChangeError::NotVoided(op)),
         }

@@ -108,7 +108,8 @@ impl State {
         match entry.shown(user, device, &ops, &brought) {
             Shown::Member => {
                 self.keep_manifests(group, brought).await?;
-                let verdict = self.admit(group, LedgerDelta { ops, ..LedgerDelta::default() }, Some(link)).await?;
+                let verdict =
+                    self.admit(group, LedgerDelta { ops, ..LedgerDelta::default() }, Some(link)).await?;
                 self.links.score(link, verdict.invalid);
             }
             Shown::Nobody { invalid } => {
