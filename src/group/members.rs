@@ -90,7 +90,7 @@ impl Group {
     /// # Errors
     /// [`GroupError::Call`] if the node does not answer.
     pub async fn voided(&self) -> Result<Vec<MemberOp>, GroupError> {
-        Ok(self.node.handle().membership().redoable(self.id()).await?)
+        Ok(self.node.handle().membership().reissuable(self.id()).await?)
     }
 
     /// Lists the invitations, the oldest first.

@@ -5,22 +5,14 @@ use std::fmt;
 use std::future::IntoFuture;
 use std::pin::Pin;
 
-use actors::node::membership::Saying;
+#[doc(inline)]
+pub use actors::node::membership::Receipt;
+use actors::node::membership::{MembershipChange, SubmitOptions};
 use schema::ledger::Role;
 use schema::{DeviceId, OpId, UserId};
 
 use super::Group;
 use crate::error::GroupError;
-
-/// The result of a [`RoleChange`] or [`DeviceRevocation`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// The op that made the change.
-    pub op: OpId,
-    /// Damaged documents in which nothing of the revoked author stays; 0 unless
-    /// [`without_damaged`](RoleChange::without_damaged) was asked for.
-    pub left_out: u64,
-}
 
 type Progress<'a> = Box<dyn Fn(u64) + Send + Sync + 'a>;
 
@@ -51,7 +43,7 @@ pub struct RoleChange<'a> {
     group: &'a Group,
     user: UserId,
     role: Role,
-    without: BTreeSet<OpId>,
+    before: BTreeSet<OpId>,
     without_damaged: bool,
     progress: Progress<'a>,
 }
@@ -74,12 +66,12 @@ impl<'a> RoleChange<'a> {
     /// # }
     /// ```
     pub fn as_of(mut self, rejected: &[OpId]) -> Self {
-        self.without = rejected.iter().copied().collect();
+        self.before = rejected.iter().copied().collect();
         self
     }
 
     /// Makes the change although documents that the user wrote to are damaged here: nothing of what the user wrote to
-    /// these stays, on any device. [`Receipt::left_out`] counts them.
+    /// these stays, on any device. [`Receipt::damaged_left_out`] counts them.
     ///
     /// Without this the change fails with [`ChangeError::Damaged`](crate::error::ChangeError::Damaged), which names the
     /// documents, and succeeds once a peer has healed them.
@@ -100,8 +92,8 @@ impl<'a> IntoFuture for RoleChange<'a> {
     type IntoFuture = Submission<'a>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { group, user, role, without, without_damaged, progress } = self;
-        let change = Saying::SetRole { user, role, without };
+        let Self { group, user, role, before, without_damaged, progress } = self;
+        let change = MembershipChange::SetRole { user, role, before };
         Box::pin(group.submit(change, without_damaged, progress))
     }
 }
@@ -168,7 +160,7 @@ impl<'a> IntoFuture for DeviceRevocation<'a> {
         Box::pin(async move {
             let user = self.owner()?;
             let Self { group, device, without_damaged, progress, .. } = self;
-            group.submit(Saying::RevokeDevice { user, device }, without_damaged, progress).await
+            group.submit(MembershipChange::RevokeDevice { user, device }, without_damaged, progress).await
         })
     }
 }
@@ -195,7 +187,7 @@ impl Group {
     /// [`GroupError::Change`] names the rule that forbids it, or tells that they have a higher role, which only
     /// [`set_role`](Self::set_role) lowers.
     pub async fn add_member(&self, user: UserId, role: Role) -> Result<OpId, GroupError> {
-        self.submit_now(Saying::Admit { user, role }).await
+        self.submit_now(MembershipChange::Admit { user, role }).await
     }
 
     /// Gives a user a role, higher or lower; await the result.
@@ -208,7 +200,7 @@ impl Group {
     /// Awaiting it: [`GroupError::Change`] names the rule that forbids it.
     pub fn set_role(&self, user: UserId, role: Role) -> RoleChange<'_> {
         let progress = no_progress();
-        RoleChange { group: self, user, role, without: BTreeSet::new(), without_damaged: false, progress }
+        RoleChange { group: self, user, role, before: BTreeSet::new(), without_damaged: false, progress }
     }
 
     /// Removes a member; await the result. Their devices are no longer served by any device that receives this, and what
@@ -242,7 +234,7 @@ impl Group {
     /// # Errors
     /// [`GroupError::Change`] if this user is below Owner, or `to` is no member with a device in the group.
     pub async fn transfer_ownership(&self, to: UserId) -> Result<(), GroupError> {
-        self.submit_now(Saying::Transfer { to }).await?;
+        self.submit_now(MembershipChange::Transfer { to }).await?;
         Ok(())
     }
 
@@ -252,7 +244,7 @@ impl Group {
     /// [`GroupError::Change`] unless `op` is contestable, leaves a role below Admin, and this user is stronger than its
     /// author. A lowering to Admin or Owner cannot be confirmed: set another role.
     pub async fn confirm(&self, op: OpId) -> Result<OpId, GroupError> {
-        self.submit_now(Saying::Confirm { op }).await
+        self.submit_now(MembershipChange::Confirm { op }).await
     }
 
     /// Re-issues a [voided](Self::voided) op, signed by this user; returns the new op.
@@ -261,7 +253,7 @@ impl Group {
     /// [`GroupError::Change`] names the rule that forbids it, or tells that the op is not voided;
     /// [`GroupError::UnknownDevice`], [`GroupError::OwnDevice`].
     pub async fn reissue(&self, op: OpId) -> Result<OpId, GroupError> {
-        self.submit_now(Saying::Redo { op }).await
+        self.submit_now(MembershipChange::Reissue { op }).await
     }
 
     /// Closes an invitation: devices that receive this no longer accept its ticket.
@@ -269,25 +261,21 @@ impl Group {
     /// # Errors
     /// [`GroupError::Change`] if there is no such invitation, or this user is no Admin.
     pub async fn close_invite(&self, invite: OpId) -> Result<(), GroupError> {
-        self.submit_now(Saying::CloseInvite { invite }).await?;
+        self.submit_now(MembershipChange::CloseInvite { invite }).await?;
         Ok(())
     }
 
-    async fn submit_now(&self, change: Saying) -> Result<OpId, GroupError> {
-        Ok(self.node.handle().membership().say(self.id(), change, |_| {}).await?)
+    async fn submit_now(&self, change: MembershipChange) -> Result<OpId, GroupError> {
+        Ok(self.submit(change, false, no_progress()).await?.op)
     }
 
     async fn submit(
         &self,
-        change: Saying,
+        change: MembershipChange,
         without_damaged: bool,
         progress: Progress<'_>,
     ) -> Result<Receipt, GroupError> {
-        let membership = self.node.handle().membership();
-        let (op, left_out) = match without_damaged {
-            true => membership.say_anyway(self.id(), change, progress).await?,
-            false => (membership.say(self.id(), change, progress).await?, 0),
-        };
-        Ok(Receipt { op, left_out })
+        let options = SubmitOptions { without_damaged };
+        Ok(self.node.handle().membership().submit(self.id(), change, options, progress).await?)
     }
 }
