@@ -28,6 +28,7 @@ pub use actors::edit::EditError;
 pub use actors::identity::IdentityError;
 #[doc(inline)]
 pub use actors::node::StartError;
+use actors::node::connection_manager::LinkEnd;
 #[doc(inline)]
 pub use actors::node::connection_manager::{ConnectError as DialError, ListenError};
 #[doc(inline)]
@@ -40,13 +41,12 @@ pub use actors::node::membership::ChangeError;
 pub use actors::node::store::{CopyError, OpenError as StoreOpenError, StoreError};
 #[doc(inline)]
 pub use actors::transport::TransportError;
+use schema::frame::DeclineReason;
+use schema::ledger::Role;
 #[doc(inline)]
 pub use schema::ticket::TicketError;
 #[doc(inline)]
 pub use schema::words::WordsError;
-use actors::node::connection_manager::LinkEnd;
-use schema::frame::DeclineReason;
-use schema::ledger::Role;
 use schema::{DeviceId, GroupId, UserId};
 
 #[doc(inline)]
@@ -510,7 +510,9 @@ impl ConnectError {
     /// Returns the sort of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Connect(DialError::Call(error)) | Self::Listen(ListenError::Call(error)) => call_kind(error),
+            Self::Connect(DialError::Call(error)) | Self::Listen(ListenError::Call(error)) => {
+                call_kind(error)
+            }
             // The peer does not answer now; it may later.
             Self::Connect(error) => match error.source().and_then(|cause| cause.downcast_ref()) {
                 Some(LinkEnd::Dial(error)) => transport_kind(error, ErrorKind::Busy),

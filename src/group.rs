@@ -21,12 +21,12 @@ mod membership;
 use std::ops::Bound;
 use std::time::Duration;
 
+use actors::node::group::GroupHandle;
 #[doc(inline)]
 pub use actors::node::group::cut::DamagedDocument;
 #[doc(inline)]
 pub use actors::node::group::documents::{Kept, Rejudged, Snapshot};
 use actors::node::group::rows::{self, RowRecord};
-use actors::node::group::GroupHandle;
 #[doc(inline)]
 pub use actors::node::group::{GroupStatus, PeerStatus};
 #[doc(inline)]

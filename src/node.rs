@@ -26,14 +26,14 @@ use std::sync::Arc;
 
 use actors::clock::Clock;
 use actors::identity::Identity;
-use actors::node::group::INTENTS_TABLE;
-use actors::node::membership::ChangeError;
 #[doc(inline)]
 pub use actors::node::Branch;
 #[doc(inline)]
 pub use actors::node::connection_manager::{LinkEnd, LinkStatus};
 #[doc(inline)]
 pub use actors::node::event::Event;
+use actors::node::group::INTENTS_TABLE;
+use actors::node::membership::ChangeError;
 #[doc(inline)]
 pub use actors::node::membership::Device;
 #[doc(inline)]
@@ -44,11 +44,11 @@ use actors::node::{NodeArguments, NodeHandle};
 pub use actors::transport::memory::MemoryNetwork;
 use actors::transport::websocket::WebSockets;
 use actors::transport::{Transport, Transports};
-#[doc(inline)]
-pub use schema::words::Words;
 use schema::device::DeviceIdentity;
 use schema::key::SigningKey;
 use schema::limits::{GROUP_NAME_BYTES_MAX, GROUPS_MAX};
+#[doc(inline)]
+pub use schema::words::Words;
 use schema::{DeviceId, GroupId, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;

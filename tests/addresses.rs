@@ -5,8 +5,9 @@ mod support;
 
 use std::time::Duration;
 
+use peerbase::group::MemberDevice;
 use peerbase::sim::{Net, Peer};
-use peerbase::{Group, GroupId, InviteOptions, MemberDevice, Node, Role};
+use peerbase::{Group, GroupId, InviteOptions, Node, Role};
 use support::{group, task, tasks, titles, until};
 
 /// No step over real sockets takes longer, in real time.

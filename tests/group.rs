@@ -5,11 +5,9 @@ mod support;
 
 use std::time::Duration;
 
+use peerbase::group::{PeerStatus, RowState};
 use peerbase::sim::{Net, Peer};
-use peerbase::{
-    DocumentId, ErrorKind, Event, GroupError, GroupId, GroupState, Node, PeerStatus, Role, RowState,
-    SyncError,
-};
+use peerbase::{DocumentId, ErrorKind, Event, GroupError, GroupId, GroupState, Node, Role, SyncError};
 use support::{TASKS, group, home, task, tasks, titles};
 use tokio::sync::broadcast::Receiver;
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use actors::clock::Clock;
 use actors::transport::memory::MemoryNetwork;
+use peerbase::error::Waiting;
+use peerbase::group::{DeclineReason, InviteStanding};
 use peerbase::sim::{Net, Peer};
 use peerbase::{
-    DeclineReason, ErrorKind, Event, Group, GroupError, GroupId, GroupState, InviteOptions, InviteStanding,
-    JoinError, Node, Role, Ticket, Waiting,
+    ErrorKind, Event, Group, GroupError, GroupId, GroupState, InviteOptions, JoinError, Node, Role, Ticket,
 };
 use schema::frame::{ByeReason, Hello, Join, LinkFrame};
 use schema::handshake::LinkRole;
@@ -409,7 +410,7 @@ async fn leaving_ends_a_join() {
         node.group(ticket.group()).unwrap().leave().await.unwrap();
     });
 
-    assert!(matches!(joined, Err(JoinError::Withdrawn { group }) if group == ticket.group()), "{joined:?}");
+    assert!(matches!(joined, Err(JoinError::Left { group }) if group == ticket.group()), "{joined:?}");
     assert_eq!(state(&ben, ticket.group()), None);
     net.close().await;
 }

@@ -6,8 +6,10 @@ mod support;
 use std::error::Error as _;
 use std::time::Duration;
 
+use peerbase::error::WordsError;
+use peerbase::node::Words;
 use peerbase::sim::{Net, Peer};
-use peerbase::{ErrorKind, GroupError, GroupId, Node, OpenError, Role, UserId, Words, WordsError};
+use peerbase::{ErrorKind, GroupError, GroupId, Node, OpenError, Role, UserId};
 use support::{TASKS, group, task, tasks, titles, until};
 
 /// Long enough for every retry of a dial.

@@ -4,13 +4,14 @@
 
 mod support;
 
-use std::cell::RefCell;
+use std::sync::Mutex;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use peerbase::control::{self, Failure, FailureKind, Reply, Request};
+use peerbase::group::{Refusal, RowState};
 use peerbase::sim::{Net, Peer};
-use peerbase::{DocumentId, ErrorKind, Event, GroupId, Node, Refusal, Role, RowState, SyncError, UserId};
+use peerbase::{DocumentId, ErrorKind, Event, GroupId, Node, Role, SyncError, UserId};
 use support::{group, task, tasks};
 use tokio::sync::mpsc;
 
@@ -102,14 +103,14 @@ async fn a_removal_says_how_far_it_is() {
     tasks(&ben, home).insert_many(&new[..10]).await.unwrap();
     net.settle().await;
 
-    let heard = RefCell::new(Vec::new());
-    let listen = |documents| heard.borrow_mut().push(documents);
-    group(&ada, home).remove_member_with(cid.node().user_id(), listen).await.unwrap();
+    let heard = Mutex::new(Vec::new());
+    let listen = |documents| heard.lock().unwrap().push(documents);
+    group(&ada, home).remove_member(cid.node().user_id()).on_progress(listen).await.unwrap();
     let (sender, mut replies) = mpsc::channel(64);
     let request = set_role(ben.node().user_id(), Role::Reader, false);
     control::execute(&ada.node(), request, sender).await.unwrap();
 
-    let heard = heard.into_inner();
+    let heard = heard.into_inner().unwrap();
     assert!(heard.len() > 1 && heard.is_sorted(), "{heard:?}");
     assert_eq!(heard.last(), Some(&601));
     let told = std::iter::from_fn(|| replies.try_recv().ok()).collect::<Vec<_>>();
@@ -130,7 +131,7 @@ async fn a_removal_that_nobody_waits_for_any_more_was_said_or_was_not() {
     net.settle().await;
 
     for polls in 1..12 {
-        let mut removal = Box::pin(here.remove_member(user));
+        let mut removal = here.remove_member(user).into_future();
         for _ in 0..polls {
             tokio::select! {
                 biased;

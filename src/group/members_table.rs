@@ -1,4 +1,4 @@
-//! The members of a group as a table that is read and followed.
+//! The members of a group as a read-only table.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -11,8 +11,8 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::members::Member;
 use crate::group::Group;
 
-/// The members of a group, one row a user: what [`Group::members`] says, to be followed. Nobody writes it: it is what the
-/// group's ledger says.
+/// The members of a group as a read-only table, one row for each user: [`Group::members`], to be read and followed. Only
+/// membership ops change it.
 ///
 /// ```
 /// # use peerbase::{MemberChange, Node, Role};
@@ -33,17 +33,17 @@ pub struct MembersTable {
     group: Group,
 }
 
-/// What happened to the members of a group.
+/// A change of the members of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MemberChange {
-    /// Somebody is new, or something about them has changed: role, devices, whether it may be contested.
+    /// A member is new or has changed: role, devices, or the op that may be contested.
     Put(Member),
-    /// Somebody is out.
+    /// A member was removed.
     Removed {
-        /// Who.
+        /// The user.
         user: UserId,
     },
-    /// The reader fell behind: here is everybody, by user id.
+    /// The reader fell behind: all members as they are now, by user id.
     Reset(Vec<Member>),
 }
 
@@ -52,31 +52,31 @@ impl MembersTable {
         Self { group }
     }
 
-    /// One member.
+    /// Returns a member; none if the user is no member.
     pub fn get(&self, user: UserId) -> Option<Member> {
         self.group.members().into_iter().find(|member| member.user == user)
     }
 
-    /// Everybody, by user id.
+    /// Lists the members, by user id.
     pub fn list(&self) -> Vec<Member> {
         self.group.members()
     }
 
-    /// Follows the members from now on. Changes that come together may be told as one; a reader that falls far behind
-    /// gets a [`MemberChange::Reset`], never silence. It ends when the node is closed.
+    /// Follows the members from now on. Several changes of one member may arrive as one; a reader that falls far behind
+    /// gets a [`MemberChange::Reset`].
     pub fn watch(&self) -> MembersWatch {
-        // First, or what changes in between would go unseen.
+        // Subscribe first, so that no change between the two is missed.
         let rosters = BroadcastStream::new(self.group.node.handle().membership().rosters());
         let known = by_user(self.list());
         MembersWatch { table: self.clone(), rosters, known, queue: VecDeque::new() }
     }
 }
 
-/// A stream of changes of the members of one group. It ends when the node is closed.
+/// A stream of changes of the members of one group, from [`MembersTable::watch`]. It ends when the node is closed.
 pub struct MembersWatch {
     table: MembersTable,
     rosters: BroadcastStream<GroupId>,
-    /// What was told.
+    /// The members as the reader knows them.
     known: BTreeMap<UserId, Member>,
     queue: VecDeque<MemberChange>,
 }
@@ -87,7 +87,7 @@ impl MembersWatch {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
 
-    fn take(&mut self) {
+    fn queue_changes(&mut self) {
         let members = by_user(self.table.list());
         let gone = self.known.keys().filter(|user| !members.contains_key(user));
         self.queue.extend(gone.map(|user| MemberChange::Removed { user: *user }));
@@ -106,10 +106,10 @@ impl Stream for MembersWatch {
                 return Poll::Ready(Some(change));
             }
             match ready!(Pin::new(&mut self.rosters).poll_next(context)) {
-                Some(Ok(group)) if group == self.table.group.id() => self.take(),
+                Some(Ok(group)) if group == self.table.group.id() => self.queue_changes(),
                 Some(Ok(_)) => {}
                 Some(Err(_)) => {
-                    // What is still queued is older than the answer.
+                    // Queued changes are older than the reset.
                     let rosters = self.table.group.node.handle().membership().rosters();
                     self.rosters = BroadcastStream::new(rosters);
                     let members = self.table.list();

@@ -2,8 +2,8 @@
 
 use automerge::transaction::Transactable;
 use automerge::{ActorId, AutoCommit, ROOT};
-use peerbase::Refusal;
 use peerbase::Role;
+use peerbase::group::Refusal;
 use schema::change::ChangeHeader;
 use schema::ledger::Act;
 use schema::session::frame::{Unit, UnitTip};

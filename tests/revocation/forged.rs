@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use automerge::ROOT;
 use automerge::transaction::Transactable;
-use peerbase::Refusal;
 use peerbase::Role::{Admin, Reader, Writer};
+use peerbase::group::Refusal;
 use schema::device::DeviceCert;
 use schema::key::SigningKey;
 use schema::ledger::cut::root;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use peerbase::Role::{Admin, Writer};
-use peerbase::{EndedLink, LinkEnd, Refusal};
+use peerbase::group::Refusal;
+use peerbase::node::{EndedLink, LinkEnd};
 use schema::frame::ByeReason;
 
 use super::support::{Task, task, tasks, until};
@@ -255,19 +256,19 @@ async fn a_removal_right_after_one_that_turned_out_void_leaves_all_that_comes_ba
         writes.spawn(async move { table.put(&format!("other {number}"), &task("to do")).await.unwrap() });
     }
     tokio::task::yield_now().await;
-    ada.set_role_as_of(village.user("ben"), Writer, &[removal]).await.unwrap();
+    ada.set_role(village.user("ben"), Writer).as_of(&[removal]).await.unwrap();
     let has_come_back = |(key, _): &(String, String)| key != "basil" && !key.starts_with("other");
     assert_eq!(village.rows("ada").into_iter().filter(has_come_back).count(), 0, "nothing to be seen here");
-    let heard = std::cell::RefCell::new(Vec::new());
-    let listen = |documents| heard.borrow_mut().push(documents);
-    ada.remove_member_with(village.user("mia"), listen).await.unwrap();
+    let heard = std::sync::Mutex::new(Vec::new());
+    let listen = |documents| heard.lock().unwrap().push(documents);
+    ada.remove_member(village.user("mia")).on_progress(listen).await.unwrap();
 
     while writes.join_next().await.is_some() {}
     village.meet().await;
     for name in ["ada", "ben", "cid"] {
         assert_eq!(village.count(name), 1 + ROWS + OTHERS, "at {name}");
     }
-    assert_eq!(heard.into_inner().last(), Some(&(1 + ROWS as u64)));
+    assert_eq!(heard.into_inner().unwrap().last(), Some(&(1 + ROWS as u64)));
     village.ends().await;
 }
 

@@ -91,7 +91,7 @@ async fn scenario_15_what_a_vandals_cut_took_is_back_once_the_vandal_is_removed_
     village.have(&["ada", "oda", "ben", "vera"], []);
 
     let vera = village.user("vera");
-    village.group("oda").remove_member_as_of(vera, &[removal]).await.unwrap();
+    village.group("oda").remove_member(vera).as_of(&[removal]).await.unwrap();
 
     village.meet().await;
     for name in ["ada", "oda", "ben"] {

@@ -76,11 +76,11 @@ impl Village {
     }
 
     pub(crate) async fn says(&self, by: &str, about: &str, role: Role) -> OpId {
-        self.group(by).set_role(self.user(about), role).await.unwrap()
+        self.group(by).set_role(self.user(about), role).await.unwrap().op
     }
 
     pub(crate) async fn removes(&self, by: &str, whom: &str) -> OpId {
-        self.group(by).remove_member(self.user(whom)).await.unwrap()
+        self.group(by).remove_member(self.user(whom)).await.unwrap().op
     }
 
     pub(crate) async fn writes(&self, name: &str, key: &str, title: &str) {

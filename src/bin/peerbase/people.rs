@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use peerbase::control::{Reply, Request};
-use peerbase::{GroupId, OpId, Role, UserId, Words, WordsError};
+use peerbase::error::WordsError;
+use peerbase::node::Words;
+use peerbase::{GroupId, OpId, Role, UserId};
 
 use super::data::Data;
 use super::door::{self, Need};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use schema::ledger::{Body, By, Invalid, ManifestRef, Op, Refusal, Role};
 use schema::{DeviceId, GroupId, OpId, UserId};
 
-use super::{ChangeError, Entry, MembershipChange, MembershipHandle, SubmitOptions, Receipt};
+use super::{ChangeError, Entry, MembershipChange, MembershipHandle, Receipt, SubmitOptions};
 use crate::call::CallError;
 use crate::node::group::GroupHandle;
 use crate::node::group::cut::{self, CutError, Settled, Target};
