@@ -12,12 +12,11 @@ use peerbase::{Group, Node, Role, UserId};
 use schema::key::Signature;
 use schema::ledger::cut::{Entry, Page, PageGroup, page_hash, root};
 use schema::ledger::{Body, By, ManifestRef, Op};
-use schema::limits::FRAME_BYTES_MAX;
 use schema::signed::{Envelope, Signed};
 use schema::wire::group::GroupFrame;
 use schema::wire::ledger::LedgerFrame;
 use schema::wire::link::{ByeReason, LinkFrame};
-use schema::{ChangeHash, DeviceId, DocumentId, OpId, codec};
+use schema::{ChangeHash, DeviceId, DocumentId, OpId};
 use stranger::{Member, Stranger, identity};
 
 /// Somebody who never comes.

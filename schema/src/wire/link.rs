@@ -13,7 +13,6 @@ use crate::key::Signature;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::signed::Envelope;
 use crate::wire::auth::Auth;
-use crate::wire::auth::Auth;
 use crate::wire::hello::Hello;
 
 /// What one device says to another over a link.
