@@ -26,7 +26,8 @@ pub struct NodeStatus {
     /// The links, one a device.
     pub links: Vec<LinkStatus>,
     /// The last 64 links that ended or never came about, oldest first.
-    #[cfg_attr(feature = "control", serde(skip))] // holds errors of the system; `control::reply::Ended` replaces it
+    #[cfg_attr(feature = "control", serde(skip))]
+    // holds errors of the system; `control::reply::Ended` replaces it
     pub ended: Vec<EndedLink>,
     /// This user's recovery key; none also where what is remembered of it cannot be read, as [`Node::recovery`] tells.
     pub recovery: Option<UserId>,
