@@ -41,10 +41,10 @@ pub use actors::node::membership::ChangeError;
 pub use actors::node::store::{CopyError, OpenError as StoreOpenError, StoreError};
 #[doc(inline)]
 pub use actors::transport::TransportError;
-use schema::frame::DeclineReason;
 use schema::ledger::Role;
+use schema::wire::link::DeclineReason;
 #[doc(inline)]
-pub use schema::ticket::TicketError;
+pub use schema::wire::ticket::TicketError;
 #[doc(inline)]
 pub use schema::words::WordsError;
 use schema::{DeviceId, GroupId, UserId};

@@ -39,11 +39,11 @@ use schema::GroupId;
 #[doc(inline)]
 pub use schema::admission::Refusal;
 #[doc(inline)]
-pub use schema::frame::DeclineReason;
-#[doc(inline)]
 pub use schema::ledger::{Act, Contestable, InviteStanding, Role, Standing};
 #[doc(inline)]
-pub use schema::ticket::Ticket;
+pub use schema::wire::link::DeclineReason;
+#[doc(inline)]
+pub use schema::wire::ticket::Ticket;
 
 pub use self::explain::{Explanation, RowState};
 pub use self::members::Member;
@@ -68,6 +68,7 @@ pub struct Group {
 
 /// The devices that were in sync when [`Group::synced`] returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Synced {
     /// The devices, at least one.
     pub with: Vec<DeviceId>,

@@ -9,7 +9,7 @@ use peerbase::group::{Act, MemberOp};
 use peerbase::node::{Device, EndedLink, LinkEnd};
 use peerbase::sim::{Net, Peer};
 use peerbase::{ErrorKind, GroupError, GroupId, JoinError, Node, Role};
-use schema::frame::ByeReason;
+use schema::wire::link::ByeReason;
 use support::{group, task, tasks, titles, until};
 
 /// Long enough for every retry of a dial, and for links to be let go.

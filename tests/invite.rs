@@ -15,10 +15,10 @@ use peerbase::sim::{Net, Peer};
 use peerbase::{
     ErrorKind, Event, Group, GroupError, GroupId, GroupState, InviteOptions, JoinError, Node, Role, Ticket,
 };
-use schema::frame::{ByeReason, Hello, Join, LinkFrame};
 use schema::handshake::LinkRole;
-use schema::hello;
 use schema::ledger::InviteProof;
+use schema::wire::hello::{self, Hello};
+use schema::wire::link::{ByeReason, Join, LinkFrame};
 use stranger::{Stranger, identity};
 use support::{group, task, tasks, titles};
 

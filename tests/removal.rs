@@ -4,8 +4,8 @@
 
 mod support;
 
-use std::sync::Mutex;
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use peerbase::control::{self, Failure, FailureKind, Reply, Request};

@@ -12,7 +12,8 @@ use crate::error::ReadError;
 use crate::table::history::Revision;
 
 /// All that this device knows about one row, from [`Group::explain`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Explanation {
     /// The row's table.
     pub table: String,
@@ -48,6 +49,11 @@ pub struct Explanation {
 /// The state of a row on this device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum RowState {
     /// The row exists.
     Present,

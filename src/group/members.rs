@@ -10,6 +10,7 @@ use crate::error::GroupError;
 
 /// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Member {
     /// The member's user id.
     pub user: UserId,
@@ -19,6 +20,7 @@ pub struct Member {
     pub granted_by: Option<UserId>,
     /// The time at which this device received the op that gave them the role, by its own clock. Ops carry no time, so
     /// each device has another one.
+    #[cfg_attr(feature = "control", serde(rename = "since_ms"))]
     pub since: Option<Timestamp>,
     /// Their devices that are known here and not revoked, by id.
     pub devices: Vec<MemberDevice>,

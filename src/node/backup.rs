@@ -12,6 +12,7 @@ use crate::error::BackupError;
 
 /// The contents of a backup that [`Node::backup`] made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Backup {
     /// Number of groups in it, also of those that were left; the personal group is not counted.
     pub groups: usize,

@@ -10,7 +10,8 @@ use crate::error::GroupError;
 use crate::group::GroupInfo;
 
 /// The state of a node, from [`Node::status`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct NodeStatus {
     /// The user whose device this is.
     pub user: UserId,
@@ -25,6 +26,8 @@ pub struct NodeStatus {
     /// The links, at most one for each device.
     pub links: Vec<LinkStatus>,
     /// The last 64 links that ended or failed to come up, oldest first.
+    // The ends hold errors of the system; `control::reply::Ended` replaces them.
+    #[cfg_attr(feature = "control", serde(skip))]
     pub ended: Vec<EndedLink>,
     /// This user's recovery user; also none if it cannot be read, for the reason that [`Node::recovery`] returns.
     pub recovery: Option<UserId>,
@@ -54,9 +57,11 @@ impl From<Ended> for EndedLink {
 }
 
 /// The state of one group, from [`Node::status`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct GroupReport {
     /// The group's name and state, and this user's role.
+    #[cfg_attr(feature = "control", serde(flatten))]
     pub info: GroupInfo,
     /// Number of members.
     pub members: usize,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use peerbase::Role::{Admin, Writer};
 use peerbase::group::Refusal;
 use peerbase::node::{EndedLink, LinkEnd};
-use schema::frame::ByeReason;
+use schema::wire::link::ByeReason;
 
 use super::support::{Task, task, tasks, until};
 use super::village::Village;
