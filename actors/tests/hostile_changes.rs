@@ -5,7 +5,7 @@
 // The chunks made by hand are schema's, which knows itself by its full name.
 extern crate schema as peerbase_schema;
 
-#[path = "../../schema/tests/support/mod.rs"]
+#[path = "../../schema/tests/it/support/mod.rs"]
 mod support;
 
 use peerbase_actors::node::group::replica::{ApplyError, Replica};

@@ -4,7 +4,7 @@
 extern crate schema as peerbase_schema; // as the tests call it
 
 #[allow(dead_code, unreachable_pub)]
-#[path = "../../schema/tests/support/raw.rs"]
+#[path = "../../schema/tests/it/support/raw.rs"]
 mod raw;
 
 use automerge::Change;

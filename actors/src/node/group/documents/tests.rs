@@ -1,6 +1,6 @@
 //! Documents without an actor: the store gets their batches when a test says so, and peers are a call away.
 
-#[path = "../../../../../schema/tests/support/raw.rs"]
+#[path = "../../../../../schema/tests/it/support/raw.rs"]
 #[allow(dead_code, unreachable_pub, reason = "its part")]
 mod raw;
 mod supply;
