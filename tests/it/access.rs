@@ -5,8 +5,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::stranger::{GroupFrame, Member, Stranger, device_of, user_key};
-use crate::support::{TASKS, task};
 use actors::clock::{Clock, Random};
 use actors::transport::memory::{MemoryNetwork, PIPE_BYTES_MAX};
 use peerbase::{Group, GroupId, Node, Role, UserId};
@@ -20,6 +18,9 @@ use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
 use schema::ticket::Ticket;
 use schema::{DeviceId, OpId, codec, hello};
+
+use crate::support::stranger::{GroupFrame, Member, Stranger, device_of, user_key};
+use crate::support::{TASKS, task};
 
 /// How long whoever listens waits where nothing but virtual time keeps the node from answering.
 const AT_ONCE: Duration = Duration::from_millis(5);

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::{group, task, tasks, titles, until};
 use peerbase::sim::{Net, Peer};
 use peerbase::{Group, GroupId, InviteOptions, MemberDevice, Node, Role};
+
+use crate::support::{group, task, tasks, titles, until};
 
 /// No step over real sockets takes longer, in real time.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::{TASKS, group, home, task, tasks, titles};
 use actors::node::store::{SledOptions, StoreHandle};
 use peerbase::sim::Net;
 use peerbase::{BackupError, Counter, DocumentId, ErrorKind, GroupId, GroupState, Node, Role, TableName};
 use serde::{Deserialize, Serialize};
+
+use crate::support::{TASKS, group, home, task, tasks, titles};
 
 /// No step takes longer, in real time.
 const DEADLINE: Duration = Duration::from_secs(30);

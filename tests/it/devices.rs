@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::support::{group, task, tasks, titles, until};
 use peerbase::sim::{Net, Peer};
 use peerbase::{
     Act, Device, EndedLink, ErrorKind, GroupError, GroupId, JoinError, LinkEnd, MemberOp, Node, Role,
 };
 use schema::frame::ByeReason;
+
+use crate::support::{group, task, tasks, titles, until};
 
 /// Long enough for every retry of a dial, and for links to be let go.
 const A_WHILE: Duration = Duration::from_secs(180);

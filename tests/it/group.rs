@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::support::{TASKS, group, home, task, tasks, titles};
 use peerbase::sim::{Net, Peer};
 use peerbase::{
     DocumentId, ErrorKind, Event, GroupError, GroupId, GroupState, Node, PeerStatus, Role, RowState,
     SyncError,
 };
 use tokio::sync::broadcast::Receiver;
+
+use crate::support::{TASKS, group, home, task, tasks, titles};
 
 /// Long enough for every retry of a dial.
 const A_WHILE: Duration = Duration::from_secs(120);

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::support::stranger::{Stranger, identity};
-use crate::support::{group, task, tasks, titles};
 use actors::clock::Clock;
 use actors::transport::memory::MemoryNetwork;
 use peerbase::sim::{Net, Peer};
@@ -15,6 +13,9 @@ use schema::frame::{ByeReason, Hello, Join, LinkFrame};
 use schema::handshake::LinkRole;
 use schema::hello;
 use schema::ledger::InviteProof;
+
+use crate::support::stranger::{Stranger, identity};
+use crate::support::{group, task, tasks, titles};
 
 /// Long enough for every retry of a dial.
 const A_WHILE: Duration = Duration::from_secs(120);

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::home;
 use peerbase::{Counter, Group, Table, TableName, Text};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use crate::support::home;
 
 type Json = BTreeMap<String, Value>;
 

@@ -1,9 +1,6 @@
 //! The tests that share one process: nodes on virtual networks, wires spoken by hand, machines and properties.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-// The chunks made by hand are schema's, which knows itself by its full name.
-extern crate schema as peerbase_schema;
-
 mod access;
 mod addresses;
 mod backup;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::support::stranger::{GroupFrame, Member, Stranger, identity};
 use actors::clock::Clock;
 use actors::transport::memory::MemoryNetwork;
 use peerbase::{Group, Node, Role, UserId};
@@ -14,6 +13,8 @@ use schema::limits::FRAME_BYTES_MAX;
 use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
 use schema::{ChangeHash, DeviceId, DocumentId, OpId, codec};
+
+use crate::support::stranger::{GroupFrame, Member, Stranger, identity};
 
 /// Somebody who never comes.
 const PIA: UserId = UserId([9; 32]);

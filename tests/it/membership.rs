@@ -11,7 +11,6 @@ mod scenarios;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::support::{group, task, tasks, titles, until};
 use peerbase::sim::{Net, Peer};
 use peerbase::{
     Act, DeclineReason, ErrorKind, Event, Group, GroupError, GroupId, InviteOptions, InviteStanding,
@@ -20,6 +19,8 @@ use peerbase::{
 use tokio::sync::broadcast::Receiver;
 
 use Role::{Admin, Founder, None as Out, Owner, Reader, Writer};
+
+use crate::support::{group, task, tasks, titles, until};
 
 /// Long enough for every retry of a dial.
 const A_WHILE: Duration = Duration::from_secs(120);

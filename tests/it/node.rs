@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{TASKS, group, task, tasks, titles};
 use actors::identity::IdentityError;
 use actors::node::store::{Batch, OpenError as StoreOpenError, SledOptions, StoreHandle};
 use peerbase::sim::{Net, faults};
 use peerbase::{Branch, ErrorKind, Event, GroupError, Node, OpenError, Role};
+
+use crate::support::{TASKS, group, task, tasks, titles};
 
 const A_WHILE: Duration = Duration::from_secs(120);
 /// Says what a child process of the test is to do, and where.

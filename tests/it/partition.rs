@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::support::{TASKS, Task, group, task, tasks};
 use actors::clock::Random;
 use actors::node::store::engine::Engine;
 use peerbase::sim::{Net, Peer, faults};
@@ -12,6 +11,8 @@ use peerbase::{Counter, ErrorKind, GroupId, Role, Table, TableName};
 use proptest::prelude::*;
 use schema::DocumentId;
 use serde::{Deserialize, Serialize};
+
+use crate::support::{TASKS, Task, group, task, tasks};
 
 /// Long enough for every retry of a dial.
 const A_WHILE: Duration = Duration::from_secs(120);

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use crate::support::stranger::{GroupFrame, Member as Other, Stranger, identity, user_key};
-use crate::support::{TASKS, group, home, task, tasks, titles, until};
 use actors::clock::Clock;
 use actors::transport::memory::MemoryNetwork;
 use peerbase::sim::{Net, Peer};
@@ -18,6 +16,9 @@ use schema::ledger::{Body, By, Ledger};
 use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
 use tokio::sync::broadcast::Receiver;
+
+use crate::support::stranger::{GroupFrame, Member as Other, Stranger, identity, user_key};
+use crate::support::{TASKS, group, home, task, tasks, titles, until};
 
 /// Long enough for every retry of a dial, and for links to be let go.
 const A_WHILE: Duration = Duration::from_secs(180);

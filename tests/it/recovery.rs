@@ -3,9 +3,10 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use crate::support::{TASKS, group, task, tasks, titles, until};
 use peerbase::sim::{Net, Peer};
 use peerbase::{ErrorKind, GroupError, GroupId, Node, OpenError, Role, UserId, Words, WordsError};
+
+use crate::support::{TASKS, group, task, tasks, titles, until};
 
 /// Long enough for every retry of a dial.
 const A_WHILE: Duration = Duration::from_secs(120);

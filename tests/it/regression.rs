@@ -1,9 +1,10 @@
 //! Every bug that was found, as a test that fails while it is there.
 #![allow(clippy::disallowed_methods, reason = "a test is no actor: its tasks are its own")]
 
-use crate::support::{TASKS, group, home, task, tasks, titles};
 use peerbase::sim::Net;
 use peerbase::{ErrorKind, GroupError, GroupState, RowChange, TableName};
+
+use crate::support::{TASKS, group, home, task, tasks, titles};
 
 /// `list` and `unreadable` showed removed rows: only `iter` left them out, and the tests asked `iter` alone.
 /// What a page holds is now filtered by everyone who reads pages.

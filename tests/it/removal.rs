@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::{group, task, tasks};
 use peerbase::control::{self, Failure, FailureKind, Reply, Request};
 use peerbase::sim::{Net, Peer};
 use peerbase::{DocumentId, ErrorKind, Event, GroupId, Node, Refusal, Role, RowState, SyncError, UserId};
 use tokio::sync::mpsc;
+
+use crate::support::{group, task, tasks};
 
 /// Ada, ben and cid, who wrote a row before they were parted from ada.
 async fn parted(seed: u64) -> (Net, [Peer; 3], GroupId) {

@@ -10,8 +10,9 @@ mod returns;
 mod scenarios;
 mod whatever;
 
-use crate::support::village::Village;
 use peerbase::Role::{Admin, None as Out, Reader, Writer};
+
+use crate::support::village::Village;
 
 #[tokio::test(start_paused = true)]
 async fn p1_what_a_removed_member_wrote_before_stays_and_nothing_is_added() {

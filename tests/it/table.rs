@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{TASKS, Task, home, task, tasks, titles};
 use peerbase::sim::Net;
 use peerbase::{
     Counter, ErrorKind, Group, Node, PutMany, RowChange, Table, TableName, Text, Watch, WriteError,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::support::{TASKS, Task, home, task, tasks, titles};
 
 async fn table() -> (Node, Table<Task>) {
     let (node, group) = home().await;

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::stranger::{Member, Stranger, identity};
-use crate::support::{TASKS, Task, task};
 use actors::clock::Clock;
 use actors::transport::memory::MemoryNetwork;
 use automerge::sync::{self, SyncDoc};
@@ -21,6 +19,9 @@ use schema::sync_message::SyncMessage;
 use schema::tip::{Author, Tip};
 use schema::{DeviceId, DocumentId, ReplicaId, UserId};
 use serde::{Deserialize, Serialize};
+
+use crate::support::stranger::{Member, Stranger, identity};
+use crate::support::{TASKS, Task, task};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Note {

@@ -6,8 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
-use crate::process::{Home, Process, until};
 use serde_json::{Value, json};
+
+use crate::process::{Home, Process, until};
 
 /// One table, two rows.
 fn garden() -> Home {

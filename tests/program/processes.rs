@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::process::{Home, Process, until};
 use serde_json::Value;
+
+use crate::process::{Home, Process, until};
 
 /// Rows of the import: several batches.
 const ROWS: usize = 2_000;

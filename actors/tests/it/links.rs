@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use peerbase_actors as actors;
 
-use crate::support::{Authenticated, DEADLINE, Heard, Mallory, PANIC_CHANNEL, Peer, identity};
 use actors::clock::Clock;
 use actors::node::connection_manager::{ConnectError, Link, LinkClosed, LinkEnd, ListenError};
 use actors::transport::framing::StreamError;
@@ -18,6 +17,8 @@ use schema::limits::{
     MAILBOX_BYTES_MAX, OUTBOUND_BYTES_MAX, OUTBOUND_FRAMES_MAX, PING_EVERY, STOP_TIMEOUT, STRANGER_TIMEOUT,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{Authenticated, DEADLINE, Heard, Mallory, PANIC_CHANNEL, Peer, identity};
 
 fn net(seed: u64) -> (MemoryNetwork, Clock) {
     let clock = Clock::simulated(seed);

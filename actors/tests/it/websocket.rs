@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use peerbase_actors as actors;
 
-use crate::support::{Mallory, Peer, identity};
 use actors::clock::Clock;
 use actors::node::connection_manager::{ConnectError, LinkEnd, ListenError};
 use actors::transport::framing::StreamError;
@@ -20,6 +19,8 @@ use schema::handshake::{Handshake, HandshakeError, RecordError, Terms};
 use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT, PING_EVERY};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::support::{Mallory, Peer, identity};
 
 const ANY_PORT: &str = "127.0.0.1:0";
 /// What a busy machine may take longer.

@@ -2,9 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::history::{document, edits, headers_and_tips, play};
-use crate::support::raw::Raw;
-use crate::support::{ADA, BEN, CID, author, from_automerge, quick_tip, replica, tip};
 use automerge::Change;
 use peerbase_schema::admission::{Bound, Index, Refusal, Verdict, vet, vet_anew};
 use peerbase_schema::change::ChangeHeader;
@@ -12,6 +9,11 @@ use peerbase_schema::limits::OP_COUNTER_MAX;
 use peerbase_schema::tip::{Author, VerifiedTip};
 use peerbase_schema::{ChangeHash, OpId};
 use proptest::prelude::*;
+use testkit::raw::Raw;
+use testkit::{ADA, BEN, CID, author, replica, tip, unsigned_tip};
+
+use crate::support::from_automerge;
+use crate::support::history::{document, edits, headers_and_tips, play};
 
 fn all(_: &Author) -> Result<Vec<Bound>, Refusal> {
     Ok(Vec::new())
@@ -273,7 +275,7 @@ fn c8_the_author_and_the_cut_are_asked_last() {
     let denied = Refusal::NotAllowed { author: author(ADA) };
 
     let verdict = vet(&Index::new(), &batch, &tips, |author| match author.device {
-        device if device == crate::support::author(ADA).device => Err(denied.clone()),
+        device if device == testkit::author(ADA).device => Err(denied.clone()),
         _ => Ok(Vec::new()),
     });
     assert_eq!(verdict.accepted, [3]);
@@ -290,7 +292,7 @@ const REMOVAL: OpId = OpId([9; 32]);
 /// Everybody may write; `person` no further than `end`.
 fn cut_at(person: u8, end: Option<(u64, ChangeHash)>) -> impl Fn(&Author) -> Result<Vec<Bound>, Refusal> {
     move |author| {
-        let is_cut = author.device == crate::support::author(person).device;
+        let is_cut = author.device == testkit::author(person).device;
         Ok(is_cut.then_some(Bound { revocation: REMOVAL, end }).into_iter().collect())
     }
 }
@@ -414,7 +416,7 @@ fn a_hundred_thousand_changes_are_judged_in_one_step() {
     let newest = headers.last().unwrap().hash;
     headers.reverse();
 
-    let verdict = vet(&Index::new(), &headers, &[quick_tip(ADA, 100_000, newest)], all);
+    let verdict = vet(&Index::new(), &headers, &[unsigned_tip(ADA, 100_000, newest)], all);
 
     assert_eq!(verdict.accepted.len(), 100_000);
     let mut index = Index::new();
@@ -455,7 +457,7 @@ fn forge(honest: &ChangeHeader, others: &[ChangeHeader], kind: u8, by: u8) -> (R
         _ => raw.time = by.into(),
     }
     raw.seq = raw.seq.max(1);
-    let tip = quick_tip(person, raw.seq, raw.hash());
+    let tip = unsigned_tip(person, raw.seq, raw.hash());
     (raw, tip)
 }
 

@@ -4,13 +4,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::support::history::document;
-use crate::support::raw::*;
-use crate::support::{ADA, BEN, from_automerge, replica};
 use automerge::transaction::Transactable;
 use automerge::{AutoCommit, AutomergeError, Change, ROOT, ReadDoc};
 use peerbase_schema::ChangeHash;
 use peerbase_schema::change::{ChangeError, ChangeHeader, Fault};
+use testkit::raw::*;
+use testkit::{ADA, BEN, replica};
+
+use crate::support::from_automerge;
+use crate::support::history::document;
 
 fn one(seq: u64, start_op: u64, deps: Vec<ChangeHash>) -> Raw {
     let raw = Raw::puts(replica(ADA), seq, start_op, deps, 1);

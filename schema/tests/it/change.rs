@@ -1,14 +1,16 @@
 //! The reader of changes against real Automerge, and against chunks that no Automerge writes.
 
-use crate::support::history::{Edit, document, edits, play};
-use crate::support::raw::*;
-use crate::support::{ADA, BEN, from_automerge, replica};
 use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{AutoCommit, Change, ObjType, ROOT};
 use peerbase_schema::ReplicaId;
 use peerbase_schema::change::{ChangeError, ChangeHeader, Fault, read_document, split};
 use peerbase_schema::limits::{CHANGE_BYTES_MAX, CHANGE_OPS_MAX, OP_COUNTER_MAX};
 use proptest::prelude::*;
+use testkit::raw::*;
+use testkit::{ADA, BEN, replica};
+
+use crate::support::from_automerge;
+use crate::support::history::{Edit, document, edits, play};
 
 fn assert_same(change: &Change) {
     let header = ChangeHeader::read(change.raw_bytes()).unwrap();
@@ -383,7 +385,7 @@ fn frames_are_strict() {
     *damaged.last_mut().unwrap() ^= 1;
     assert_eq!(ChangeHeader::read(&damaged), Err(ChangeError::Checksum));
     assert_eq!(ChangeHeader::read(&chunk[..20]), Err(ChangeError::Malformed(Fault::Truncated)));
-    let huge = crate::support::raw::chunk(1, &vec![0; CHANGE_BYTES_MAX]);
+    let huge = testkit::raw::chunk(1, &vec![0; CHANGE_BYTES_MAX]);
     assert!(matches!(ChangeHeader::read(&huge), Err(ChangeError::TooLong { .. })));
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::world::{CUT, World, certificate, device, key, set_role, user};
 use peerbase_schema::device::{DeviceCert, UserDeviceRevocation};
 use peerbase_schema::id::hash;
 use peerbase_schema::key::Signature;
@@ -15,6 +14,8 @@ use peerbase_schema::tip::Author;
 use peerbase_schema::{ChangeHash, GroupId, OpId, UserId};
 use proptest::prelude::*;
 use proptest::sample::Index;
+
+use crate::support::world::{CUT, World, certificate, device, key, set_role, user};
 
 impl World {
     fn clause(&mut self, author: &str, body: Body, parents: &[&str]) -> u8 {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::log::{CREATE, Log, drafts, logs, members, present, users};
 use peerbase_schema::ledger::{Act, Facts, Graph, Proposal, Refusal, Role, Standing};
 use peerbase_schema::{DeviceId, OpId, UserId};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
+
+use crate::support::log::{CREATE, Log, drafts, logs, members, present, users};
 
 /// The same ops in another order that keeps parents before children.
 fn shuffled(log: &Log, picks: &[Index]) -> Vec<(OpId, Proposal)> {

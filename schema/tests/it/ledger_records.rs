@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 
-use crate::world::{World, certificate, device, key, set_role, user};
 use peerbase_schema::device::{DeviceRecord, UserDeviceRevocation};
 use peerbase_schema::ledger::{Body, Ledger, Role, SideRefusal};
 use peerbase_schema::session::ledger::{Attachments, LedgerEffect, LedgerFrame, LedgerSession};
@@ -11,6 +10,8 @@ use peerbase_schema::{GroupId, Timestamp, codec};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+
+use crate::support::world::{World, certificate, device, key, set_role, user};
 
 fn record(group: GroupId, phone: &str, counter: u64, place: &str) -> DeviceRecord {
     let addresses = vec![format!("ws://{place}:7654")];

@@ -4,7 +4,7 @@
 
 use std::io::Read;
 
-use crate::vectors;
+use crate::support::vectors;
 
 fn agree(deflated: &[u8]) {
     let mut lines = String::new();

@@ -1,9 +1,10 @@
 //! What people are shown of a ledger: contestable removals, ops that came to nothing, invitations.
 
-use crate::world::{World, device, key, set_role, user};
 use peerbase_schema::OpId;
 use peerbase_schema::ledger::Role::{Admin, None, Owner, Writer};
 use peerbase_schema::ledger::{Body, InviteProof, InviteStanding, Standing};
+
+use crate::support::world::{World, device, key, set_role, user};
 
 /// By the names of their ops.
 fn contestable(world: &World) -> Vec<&'static str> {

@@ -10,13 +10,7 @@ mod ledger_records;
 mod ledger_session;
 mod ledger_vectors;
 mod ledger_view;
-#[path = "support/log.rs"]
-mod log;
 mod session;
 mod support;
 mod sync_message;
-#[path = "support/vectors.rs"]
-mod vectors;
 mod worked_examples;
-#[path = "support/world.rs"]
-mod world;

@@ -1,7 +1,5 @@
 //! Our sync messages against an unmodified Automerge.
 
-use crate::support::history::{document, edits, play};
-use crate::support::{ADA, BEN, from_automerge};
 use automerge::AutoCommit;
 use automerge::sync::{Message, State, SyncDoc};
 use automerge::transaction::Transactable;
@@ -9,6 +7,10 @@ use peerbase_schema::change::ChangeHeader;
 use peerbase_schema::limits::SYNC_MESSAGE_BYTES_MAX;
 use peerbase_schema::sync_message::{SyncMessage, SyncMessageError};
 use proptest::prelude::*;
+use testkit::{ADA, BEN};
+
+use crate::support::from_automerge;
+use crate::support::history::{document, edits, play};
 
 fn all_of(document: &mut AutoCommit) -> SyncMessage {
     let changes = document.get_changes(&[]).iter().map(|change| change.raw_bytes().to_vec()).collect();

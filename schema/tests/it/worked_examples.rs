@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::world::{CUT, World, key, set_role, user};
 use peerbase_schema::ledger::Role::{Admin, Founder, None, Owner, Reader, Writer};
 use peerbase_schema::ledger::Standing::{Counts, Superseded, Void};
 use peerbase_schema::ledger::{Body, By, Role};
 use peerbase_schema::signed::Signed;
+
+use crate::support::world::{CUT, World, key, set_role, user};
 
 impl World {
     fn op(&mut self, name: &'static str, author: &str, target: &str, role: Role, parents: &[&str]) {

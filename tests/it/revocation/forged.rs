@@ -15,10 +15,10 @@ use schema::session::frame::{SessionFrame, Unit};
 use schema::session::ledger::{LedgerFrame, LedgerSession};
 use schema::signed::{Envelope, Record, Signed};
 use schema::{ChangeHash, DocumentId, OpId, ReplicaId, codec};
+use testkit::raw::{Raw, chunk};
 
 use super::eve::{EVE, changes, written};
 use crate::support::TASKS;
-use crate::support::raw::{Raw, chunk};
 use crate::support::stranger::{GroupFrame, Member, Shelf, Stranger, device_of, identity};
 use crate::support::village::Village;
 

@@ -6,9 +6,6 @@
 )]
 
 pub(crate) mod merging;
-#[path = "../../../schema/tests/it/support/raw.rs"]
-#[allow(unreachable_pub, reason = "shared with other crates")]
-pub(crate) mod raw;
 pub(crate) mod stranger;
 pub(crate) mod village;
 

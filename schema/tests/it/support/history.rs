@@ -7,33 +7,33 @@ use peerbase_schema::change::ChangeHeader;
 use peerbase_schema::tip::VerifiedTip;
 use proptest::prelude::*;
 
-use super::{quick_tip, replica};
+use testkit::{replica, unsigned_tip};
 
-pub const PEOPLE: u8 = 3;
+pub(crate) const PEOPLE: u8 = 3;
 
 /// One thing that a person does; numbers are taken modulo what is there.
 #[derive(Clone, Debug)]
-pub struct Edit {
-    pub person: u8,
-    pub kind: u8,
-    pub a: u16,
-    pub b: u16,
-    pub commit: bool,
+pub(crate) struct Edit {
+    pub(crate) person: u8,
+    pub(crate) kind: u8,
+    pub(crate) a: u16,
+    pub(crate) b: u16,
+    pub(crate) commit: bool,
 }
 
-pub fn edits(count: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<Edit>> {
+pub(crate) fn edits(count: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<Edit>> {
     let edit = (0..PEOPLE, 0..20_u8, any::<u16>(), any::<u16>(), any::<bool>())
         .prop_map(|(person, kind, a, b, commit)| Edit { person, kind, a, b, commit });
     proptest::collection::vec(edit, count)
 }
 
 /// A document of `person`.
-pub fn document(person: u8) -> AutoCommit {
+pub(crate) fn document(person: u8) -> AutoCommit {
     AutoCommit::new().with_actor(ActorId::from(replica(person).0.as_slice()))
 }
 
 /// Plays the edits on three documents, merges all into the first one and returns it.
-pub fn play(edits: &[Edit]) -> AutoCommit {
+pub(crate) fn play(edits: &[Edit]) -> AutoCommit {
     let mut documents: Vec<AutoCommit> = (0..PEOPLE).map(document).collect();
     for edit in edits {
         step(&mut documents, edit);
@@ -47,14 +47,16 @@ pub fn play(edits: &[Edit]) -> AutoCommit {
 }
 
 /// The headers of a document's changes and a tip for the end of each chain.
-pub fn headers_and_tips(document: &mut AutoCommit) -> (Vec<Change>, Vec<ChangeHeader>, Vec<VerifiedTip>) {
+pub(crate) fn headers_and_tips(
+    document: &mut AutoCommit,
+) -> (Vec<Change>, Vec<ChangeHeader>, Vec<VerifiedTip>) {
     let changes = document.get_changes(&[]);
     let headers: Vec<_> =
         changes.iter().map(|change| ChangeHeader::read(change.raw_bytes()).unwrap()).collect();
     let tips = (0..PEOPLE).filter_map(|person| {
         let chain = headers.iter().filter(|header| header.replica == replica(person));
         let end = chain.max_by_key(|header| header.seq)?;
-        Some(quick_tip(person, end.seq, end.hash))
+        Some(unsigned_tip(person, end.seq, end.hash))
     });
     let tips = tips.collect();
     (changes, headers, tips)

@@ -1,17 +1,9 @@
 //! Changes that pass every check and still hurt Automerge: the replica says so, and nothing of them is kept.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-// The chunks made by hand are schema's, which knows itself by its full name.
-extern crate schema as peerbase_schema;
-
-#[path = "../../schema/tests/it/support/mod.rs"]
-mod support;
-
 use peerbase_actors::node::group::replica::{ApplyError, Replica};
 use schema::change::ChangeHeader;
-use support::raw::*;
-use support::{ADA, replica};
+use testkit::raw::*;
+use testkit::{ADA, replica};
 
 fn one() -> Raw {
     Raw::puts(replica(ADA), 1, 1, Vec::new(), 1)
