@@ -188,7 +188,7 @@ async fn a_stranger_who_knows_the_id_and_says_everything_hears_nothing() {
     mallory.send(&LinkFrame::Present { group: home.id(), ops, manifests: Vec::new() }).await;
     for channel in 0..3 {
         let pull = schema::session::ledger::LedgerFrame::Pull(Default::default());
-        let body = schema::codec::encode(&stranger::GroupFrame::Ledger(pull));
+        let body = schema::codec::encode(&crate::support::stranger::GroupFrame::Ledger(pull));
         mallory.send(&LinkFrame::Group { channel, body }).await;
     }
 

@@ -557,7 +557,7 @@ fn a_client_that_stalls_or_talks_nonsense_harms_nobody() {
     assert_eq!(home.run(&["list"]).ok(), "tasks\t2\n");
 
     for client in &mut clients {
-        client.set_read_timeout(Some(process::DEADLINE)).unwrap();
+        client.set_read_timeout(Some(crate::process::DEADLINE)).unwrap();
         let mut told = Vec::new();
         if let Err(error) = client.read_to_end(&mut told) {
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "each is let go");

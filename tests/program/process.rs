@@ -1,10 +1,5 @@
 //! Real `peerbase` processes: started, asked, killed when a test ends however it ends. Every wait has a deadline.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "each test file uses its part; a test that cannot go on fails; deadlines are in real time"
-)]
+#![allow(clippy::disallowed_methods, reason = "deadlines are in real time")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};

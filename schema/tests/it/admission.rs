@@ -319,7 +319,10 @@ fn of_ones_own_chain_any_change_may_be_the_last() {
     let cut = || cut_at(ADA, Some((3, ChangeHash([7; 32]))));
     let own = ada.iter().map(|header| (header.hash, author(ADA))).collect();
 
-    assert_eq!(vet_anew(&ada, &tips, &BTreeMap::new(), cut()).accepted, [], "nobody signed for the second");
+    assert!(
+        vet_anew(&ada, &tips, &BTreeMap::new(), cut()).accepted.is_empty(),
+        "nobody signed for the second"
+    );
     let verdict = vet_anew(&ada, &tips, &own, cut());
     assert_eq!((verdict.accepted, verdict.tips, verdict.open), (vec![0, 1], vec![], vec![(1, author(ADA))]));
 }
@@ -334,7 +337,7 @@ fn a_cut_whose_change_is_not_here_holds_by_its_place() {
     assert_eq!(verdict.accepted, [0, 1], "another change number 3 is none of that chain");
 
     let nothing = vet(&Index::new(), &ada, &tips, cut_at(ADA, None));
-    assert_eq!(nothing.accepted, []);
+    assert!(nothing.accepted.is_empty());
 }
 
 /// Ada signs two histories; one batch has both, and the cut names the end of the second.

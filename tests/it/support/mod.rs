@@ -1,9 +1,4 @@
 //! What the tests talk about: tasks of a household, and short ways to reach them.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "each test file uses its part; a test that cannot go on fails"
-)]
 
 pub(crate) mod merging;
 pub(crate) mod stranger;

@@ -1,9 +1,4 @@
 //! A peer made by hand from the published rules alone: no actors, no store, and whatever it likes to say.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "each test file uses its part; a test that cannot go on fails"
-)]
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

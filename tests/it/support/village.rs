@@ -1,9 +1,4 @@
 //! A group with its people, each with a node on one virtual network, and short ways to let them write, part and meet.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "each test file uses its part; a test that cannot go on fails"
-)]
 
 use std::collections::BTreeMap;
 

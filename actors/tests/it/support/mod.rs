@@ -1,7 +1,5 @@
 //! Nodes that have nothing but links, and a peer that speaks the wire by hand.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
-
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,11 +25,11 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 /// No test waits longer, in virtual time.
-pub const DEADLINE: Duration = Duration::from_secs(600);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(600);
 /// The channel whose frames make a switchboard panic.
-pub const PANIC_CHANNEL: u32 = 13;
+pub(crate) const PANIC_CHANNEL: u32 = 13;
 
-pub fn identity(seed: u8) -> DeviceIdentity {
+pub(crate) fn identity(seed: u8) -> DeviceIdentity {
     let key = |what| SigningKey::from_seed(schema::id::hash(what, &[&[seed]]));
     let agreement = AgreementKey::from_seed(schema::id::hash("agreement", &[&[seed]]));
     DeviceIdentity::certify(&key("user"), key("device"), agreement, "laptop")
@@ -39,7 +37,7 @@ pub fn identity(seed: u8) -> DeviceIdentity {
 
 /// What a switchboard heard.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Heard {
+pub(crate) enum Heard {
     Up(LinkId, DeviceId),
     Frame(LinkId, LinkFrame),
     Down(LinkId, LinkEnd),
@@ -47,7 +45,7 @@ pub enum Heard {
 
 /// Writes down what it hears. While it `holds`, it keeps every permit, as a busy group does.
 #[derive(Default)]
-pub struct Board {
+pub(crate) struct Board {
     heard: Mutex<Vec<Heard>>,
     held: Mutex<Option<Vec<Permit>>>,
     news: Notify,
@@ -59,21 +57,21 @@ impl Board {
         self.news.notify_waiters();
     }
 
-    pub fn heard(&self) -> Vec<Heard> {
+    pub(crate) fn heard(&self) -> Vec<Heard> {
         self.heard.lock().unwrap().clone()
     }
 
-    pub fn hold(&self) {
+    pub(crate) fn hold(&self) {
         *self.held.lock().unwrap() = Some(Vec::new());
     }
 
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         let held = self.held.lock().unwrap().take();
         drop(held);
     }
 
     /// The bodies of the Group frames, in order.
-    pub fn bodies(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn bodies(&self) -> Vec<Vec<u8>> {
         let body = |heard| match heard {
             Heard::Frame(_, LinkFrame::Group { body, .. }) => Some(body),
             _ => None,
@@ -82,7 +80,7 @@ impl Board {
     }
 
     /// Waits until what was heard fulfils `enough`.
-    pub async fn wait(&self, clock: &Clock, enough: impl Fn(&[Heard]) -> bool) {
+    pub(crate) async fn wait(&self, clock: &Clock, enough: impl Fn(&[Heard]) -> bool) {
         let waiting = async {
             loop {
                 let news = self.news.notified();
@@ -157,13 +155,13 @@ impl Actor for Root {
 }
 
 /// A node without data.
-pub struct Peer {
-    pub name: &'static str,
-    pub clock: Clock,
-    pub identity: DeviceIdentity,
-    pub manager: ConnectionManagerHandle,
-    pub board: Arc<Board>,
-    pub root_heard: Arc<Mutex<Vec<String>>>,
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
+    pub(crate) clock: Clock,
+    pub(crate) identity: DeviceIdentity,
+    pub(crate) manager: ConnectionManagerHandle,
+    pub(crate) board: Arc<Board>,
+    pub(crate) root_heard: Arc<Mutex<Vec<String>>>,
     transport: Arc<dyn Transport>,
     address: String,
     root: ActorRef<()>,
@@ -171,13 +169,13 @@ pub struct Peer {
 
 impl Peer {
     /// Starts a node on the host `name` that listens at `memory://name`.
-    pub async fn start(network: &MemoryNetwork, clock: &Clock, name: &'static str, seed: u8) -> Self {
+    pub(crate) async fn start(network: &MemoryNetwork, clock: &Clock, name: &'static str, seed: u8) -> Self {
         let address = format!("memory://{name}");
         Self::over(Arc::new(network.host(name)), clock, name, seed, &address).await
     }
 
     /// Starts a node on any network.
-    pub async fn over(
+    pub(crate) async fn over(
         transport: Arc<dyn Transport>,
         clock: &Clock,
         name: &'static str,
@@ -202,7 +200,7 @@ impl Peer {
         peer
     }
 
-    pub async fn start_manager(&self) {
+    pub(crate) async fn start_manager(&self) {
         let arguments = Arguments {
             clock: self.clock.clone(),
             transport: self.transport.clone(),
@@ -213,40 +211,40 @@ impl Peer {
     }
 
     /// Where others dial it.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    pub fn device(&self) -> DeviceId {
+    pub(crate) fn device(&self) -> DeviceId {
         self.identity.device()
     }
 
     /// The devices that it has a link to.
-    pub async fn linked(&self) -> Vec<DeviceId> {
+    pub(crate) async fn linked(&self) -> Vec<DeviceId> {
         self.manager.links().await.unwrap().iter().map(|link| link.peer().device).collect()
     }
 
-    pub async fn link_to(&self, other: &Peer) -> Link {
+    pub(crate) async fn link_to(&self, other: &Peer) -> Link {
         self.until(|| async { self.linked().await.contains(&other.device()) }).await;
         let links = self.manager.links().await.unwrap();
         links.into_iter().find(|link| link.peer().device == other.device()).unwrap()
     }
 
     /// Waits until it has links to exactly `others`.
-    pub async fn until_linked(&self, others: &[&Peer]) {
+    pub(crate) async fn until_linked(&self, others: &[&Peer]) {
         let mut expected: Vec<DeviceId> = others.iter().map(|other| other.device()).collect();
         expected.sort_unstable();
         self.until(|| async { self.linked().await == expected }).await;
     }
 
     /// Waits until some link has ended as `wanted` says.
-    pub async fn until_ended(&self, wanted: impl Fn(&Ended) -> bool) -> Ended {
+    pub(crate) async fn until_ended(&self, wanted: impl Fn(&Ended) -> bool) -> Ended {
         self.until(|| async { self.manager.ends().await.unwrap().iter().any(&wanted) }).await;
         self.manager.ends().await.unwrap().into_iter().find(wanted).unwrap()
     }
 
     /// Waits until `fulfilled`, looking every 10 ms of virtual time.
-    pub async fn until<F: Future<Output = bool>>(&self, fulfilled: impl Fn() -> F) {
+    pub(crate) async fn until<F: Future<Output = bool>>(&self, fulfilled: impl Fn() -> F) {
         let waiting = async {
             while !fulfilled().await {
                 self.clock.sleep(Duration::from_millis(10)).await;
@@ -257,25 +255,29 @@ impl Peer {
         }
     }
 
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         self.manager.stop().await;
         self.root.stop_and_wait(None, Some(DEADLINE)).await.unwrap();
     }
 }
 
 /// Speaks the wire by hand, to say what no node would.
-pub struct Mallory {
-    pub stream: Stream,
+pub(crate) struct Mallory {
+    pub(crate) stream: Stream,
 }
 
 impl Mallory {
     /// Dials as far as the stream.
-    pub async fn dial(transport: &impl Transport, address: &str) -> Self {
+    pub(crate) async fn dial(transport: &impl Transport, address: &str) -> Self {
         Self { stream: transport.dial(address).await.unwrap() }
     }
 
     /// Dials and passes the handshake.
-    pub async fn meet(transport: &impl Transport, address: &str, identity: DeviceIdentity) -> Authenticated {
+    pub(crate) async fn meet(
+        transport: &impl Transport,
+        address: &str,
+        identity: DeviceIdentity,
+    ) -> Authenticated {
         let mut mallory = Self::dial(transport, address).await;
         let (mut machine, first) = Handshake::initiator(identity, Terms::default(), [7; 32], None);
         mallory.send(&first).await;
@@ -297,18 +299,18 @@ impl Mallory {
     }
 
     /// One message of a handshake, or what looks like one.
-    pub async fn send(&mut self, message: &[u8]) {
+    pub(crate) async fn send(&mut self, message: &[u8]) {
         write_messages(&mut self.stream.writer, &[message.to_vec()]).await.unwrap();
     }
 
     /// The next message; none once the stream is over.
-    pub async fn receive(&mut self) -> Option<Vec<u8>> {
+    pub(crate) async fn receive(&mut self) -> Option<Vec<u8>> {
         read_message(&mut self.stream.reader, HANDSHAKE_BYTES_MAX).await.ok()
     }
 }
 
 /// A device that has proven who it is, and then says what it likes.
-pub struct Authenticated {
+pub(crate) struct Authenticated {
     reader: FrameReader<Box<dyn AsyncRead + Send + Unpin>>,
     writer: Box<dyn AsyncWrite + Send + Unpin>,
     cipher: RecordCipher,
@@ -316,19 +318,19 @@ pub struct Authenticated {
 
 impl Authenticated {
     /// A frame.
-    pub async fn send(&mut self, frame: &[u8]) {
+    pub(crate) async fn send(&mut self, frame: &[u8]) {
         let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
         self.send_record(&[&length, frame].concat()).await;
     }
 
     /// A record that holds anything.
-    pub async fn send_record(&mut self, content: &[u8]) {
+    pub(crate) async fn send_record(&mut self, content: &[u8]) {
         let record = self.seal(content);
         write_messages(&mut self.writer, &[record]).await.unwrap();
     }
 
     /// The next record, sealed but not sent.
-    pub fn seal(&mut self, content: &[u8]) -> Vec<u8> {
+    pub(crate) fn seal(&mut self, content: &[u8]) -> Vec<u8> {
         let mut record = content.to_vec();
         let tag = self.cipher.seal(&mut record).unwrap();
         record.extend(tag);
@@ -336,13 +338,13 @@ impl Authenticated {
     }
 
     /// Bytes without any seal.
-    pub async fn send_raw(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
         self.writer.write_all(bytes).await.unwrap();
         self.writer.flush().await.unwrap();
     }
 
     /// The next frame; none once the stream is over.
-    pub async fn receive(&mut self) -> Option<Vec<u8>> {
+    pub(crate) async fn receive(&mut self) -> Option<Vec<u8>> {
         let length = self.reader.read_length(FRAME_BYTES_MAX).await.ok()?;
         self.reader.read_body(length, || ()).await.ok()
     }
