@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::device::{DeviceCert, UserDeviceRevocation};
 use schema::ledger::{Body, By, Refusal, Role};
 use schema::signed::{Envelope, Signed};
+use schema::wire::device::{DeviceCert, UserDeviceRevocation};
 use schema::{DeviceId, GroupId, Timestamp, UserId};
 
 use super::admit::{LedgerDelta, put_side};
@@ -19,6 +19,7 @@ use crate::node::store::{Batch, StoreError};
 
 /// A device of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Device {
     /// Its verifying key.
     pub id: DeviceId,

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
-use schema::frame::{DeclineReason, Hello, Join};
 use schema::ledger::{Refusal, Role, Roster};
-use schema::session::ledger::LedgerFrame;
-use schema::ticket::Ticket;
+use schema::wire::hello::Hello;
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::{DeclineReason, Join};
+use schema::wire::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 
@@ -33,6 +34,11 @@ const MOVED_MAX: usize = 256;
 
 /// Whether this user takes part in a group, and may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum GroupState {
     /// Intent and authority agree.
     Active,
@@ -48,6 +54,7 @@ pub enum GroupState {
 
 /// A group as this device knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct GroupInfo {
     /// Which group.
     pub id: GroupId,

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use schema::device::{DeviceCert, DeviceIdentity, DeviceRecord};
+use schema::device::DeviceIdentity;
 use schema::ledger::Ledger;
 use schema::signed::{Envelope, Signed};
+use schema::wire::device::{DeviceCert, DeviceRecord};
 use schema::{DeviceId, GroupId, Timestamp, UserId};
 
 use super::admit::{LedgerDelta, put_record};
@@ -17,6 +18,7 @@ use crate::node::store::{Batch, StoreError};
 
 /// A device of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct MemberDevice {
     /// The member who vouches for it.
     pub user: UserId,
