@@ -6,7 +6,7 @@ use peerbase::sim::{Net, Peer};
 use peerbase::{
     Act, Device, EndedLink, ErrorKind, GroupError, GroupId, JoinError, LinkEnd, MemberOp, Node, Role,
 };
-use schema::frame::ByeReason;
+use schema::wire::link::ByeReason;
 
 use crate::support::{group, task, tasks, titles, until};
 

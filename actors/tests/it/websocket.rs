@@ -14,9 +14,9 @@ use actors::transport::memory::MemoryNetwork;
 use actors::transport::websocket::{MESSAGE_BYTES_MAX, WebSockets};
 use actors::transport::{Listener, Stream, Transport, TransportError, Transports};
 use futures_util::{SinkExt, StreamExt};
-use schema::frame::{ByeReason, LinkFrame};
 use schema::handshake::{Handshake, HandshakeError, RecordError, Terms};
 use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT, PING_EVERY};
+use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use peerbase_schema::device::{DeviceCert, UserDeviceRevocation};
 use peerbase_schema::id::hash;
 use peerbase_schema::key::Signature;
 use peerbase_schema::ledger::{
@@ -11,6 +10,7 @@ use peerbase_schema::ledger::{
 };
 use peerbase_schema::signed::{Envelope, Record, Signed};
 use peerbase_schema::tip::Author;
+use peerbase_schema::wire::device::{DeviceCert, UserDeviceRevocation};
 use peerbase_schema::{ChangeHash, GroupId, OpId, UserId};
 use proptest::prelude::*;
 use proptest::sample::Index;

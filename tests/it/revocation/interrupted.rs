@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use peerbase::Role::{Admin, Writer};
 use peerbase::{EndedLink, LinkEnd, Refusal};
-use schema::frame::ByeReason;
+use schema::wire::link::ByeReason;
 
 use crate::support::village::Village;
 use crate::support::{Task, task, tasks, until};

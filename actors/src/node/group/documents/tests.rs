@@ -4,11 +4,11 @@ mod supply;
 
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::{Body, By, Ledger, ManifestRef, Role};
-use schema::session::frame::{Unit, UnitTip, Units};
 use schema::session::{Documents as _, Wanted};
 use schema::signed::Signed;
-use schema::sync_message::SyncMessage;
 use schema::tip::{Author, Tip};
+use schema::wire::session::{Unit, UnitTip, Units};
+use schema::wire::sync_message::SyncMessage;
 use schema::{ChangeHash, ReplicaId};
 use testkit::raw;
 
