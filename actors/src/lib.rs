@@ -15,11 +15,11 @@
 #[cfg(test)]
 extern crate schema as peerbase_schema;
 
-pub mod admission;
 pub mod call;
 pub mod clock;
 pub mod edit;
 pub mod identity;
 pub mod node;
+pub mod permits;
 pub mod restart;
 pub mod transport;

@@ -13,10 +13,10 @@ use schema::session::frame::SessionFrame;
 use schema::session::ledger::LedgerFrame;
 use schema::{GroupId, codec};
 
-use crate::admission::Permit;
 use crate::node::connection_manager::{Link, LinkEnd, LinkId, Switchboard};
 use crate::node::group::Groups;
 use crate::node::membership::{MembershipHandle, Presented};
+use crate::permits::Permit;
 
 /// A session frame may take this many bytes, over many link frames.
 const SESSION_FRAME_BYTES_MAX: usize = SYNC_MESSAGE_BYTES_MAX + (2 << 20);
