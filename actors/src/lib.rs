@@ -19,6 +19,7 @@ pub mod call;
 pub mod clock;
 pub mod edit;
 pub mod identity;
+pub mod meter;
 pub mod node;
 pub mod permits;
 pub mod restart;
