@@ -34,9 +34,9 @@ pub mod engine {
     pub use actors::node::store::{OpenError, SledOptions, StoreError};
 }
 pub use schema::admission::Refusal;
-pub use schema::frame::DeclineReason;
 pub use schema::ledger::{Act, Contestable, InviteStanding, Role, Standing};
-pub use schema::ticket::{Ticket, TicketError};
+pub use schema::wire::link::DeclineReason;
+pub use schema::wire::ticket::{Ticket, TicketError};
 pub use schema::words::{Words, WordsError};
 pub use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, Timestamp, UserId};
 

@@ -19,6 +19,8 @@ pub mod call;
 pub mod clock;
 pub mod edit;
 pub mod identity;
+#[cfg(feature = "control")]
+mod json;
 pub mod meter;
 pub mod node;
 pub mod permits;
