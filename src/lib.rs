@@ -74,6 +74,7 @@
 #[cfg(feature = "control")]
 #[doc(hidden)] // for the program, its tests and its fuzz target
 pub mod control;
+pub mod engine;
 pub mod error;
 pub mod group;
 #[cfg(doctest)]

@@ -38,7 +38,7 @@ use actors::node::membership::ChangeError;
 pub use actors::node::membership::Device;
 #[doc(inline)]
 pub use actors::node::store::Durability;
-use actors::node::store::{SledOptions, StoreHandle};
+use actors::node::store::{OpenEngine, StoreHandle, default_engine};
 use actors::node::{NodeArguments, NodeHandle};
 #[doc(inline)]
 pub use actors::transport::memory::MemoryNetwork;
@@ -94,6 +94,8 @@ pub struct Node {
     name: Arc<str>,
     identity: Arc<Identity>,
     clock: Clock,
+    /// Opens the databases of backups.
+    engine: Arc<dyn OpenEngine>,
 }
 
 /// A row of the personal group: this user decided to take part in a group.
@@ -111,6 +113,7 @@ const INTENTS: TableName<Intent> = TableName::reserved(INTENTS_TABLE);
 pub struct NodeBuilder {
     path: Option<PathBuf>,
     name: String,
+    engine: Arc<dyn OpenEngine>,
     durability: Durability,
     lenient: bool,
     cache_bytes: usize,
@@ -127,6 +130,7 @@ impl NodeBuilder {
         Self {
             path,
             name: String::new(),
+            engine: default_engine(),
             durability: Durability::Immediate,
             lenient: false,
             cache_bytes: CACHE_BYTES,
@@ -142,6 +146,15 @@ impl NodeBuilder {
     /// Sets the device's name, which members see: at most 64 bytes of UTF-8.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// Sets the storage engine and its options; [`SledOptions::default()`](crate::engine::SledOptions) unless set.
+    ///
+    /// A database stays with the engine that made it, and its backups use the same engine. A database in memory uses it
+    /// for its backups alone.
+    pub fn engine(mut self, engine: impl OpenEngine) -> Self {
+        self.engine = Arc::new(engine);
         self
     }
 
@@ -204,7 +217,7 @@ impl NodeBuilder {
     pub async fn open(self) -> Result<Node, OpenError> {
         let (store, identity) = match self.parts {
             Some(parts) => parts,
-            None => open_parts(self.path.as_deref(), &self.clock, self.restored)?,
+            None => open_parts(self.path.as_deref(), &*self.engine, &self.clock, self.restored)?,
         };
         let kept = Arc::new(identity.clone());
         let device = DeviceIdentity::certify(&identity.user, identity.device, identity.agreement, &self.name);
@@ -225,7 +238,8 @@ impl NodeBuilder {
         match Box::pin(NodeHandle::start(arguments)).await {
             Ok(handle) => {
                 let name = self.name.into();
-                Ok(Node { handle, device: device_id, name, identity: kept, clock: self.clock })
+                let (clock, engine) = (self.clock, self.engine);
+                Ok(Node { handle, device: device_id, name, identity: kept, clock, engine })
             }
             Err(error) => {
                 // The error of the start matters more than one of the stop.
@@ -239,6 +253,7 @@ impl NodeBuilder {
 /// Opens the store and the identity of a folder, or makes both in memory; a new identity belongs to `restored`.
 fn open_parts(
     path: Option<&Path>,
+    engine: &dyn OpenEngine,
     clock: &Clock,
     restored: Option<SigningKey>,
 ) -> Result<(StoreHandle, Identity), OpenError> {
@@ -251,13 +266,13 @@ fn open_parts(
     std::fs::create_dir_all(path).map_err(|cause| OpenError::Folder { path: path.into(), cause })?;
     let database = path.join(DATABASE_FOLDER);
     // The identity first: a crash between the two must not leave a database without an identity.
-    let known = StoreHandle::exists(&database);
+    let known = engine.exists_in(&database);
     let file = path.join(IDENTITY_FILE);
     let identity = match restored {
         Some(user) => Identity::restore(&file, known, user, &mut random)?,
         None => Identity::open(&file, known, &mut random)?,
     };
-    let store = StoreHandle::open(&database, &SledOptions::default())?;
+    let store = StoreHandle::open(&database, engine)?;
     Ok((store, identity))
 }
 
