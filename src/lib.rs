@@ -26,9 +26,9 @@ pub use actors::node::membership::{
 pub use actors::node::store::Durability;
 pub use schema::admission::Refusal;
 pub use schema::frame::DeclineReason;
-pub use schema::ledger::{Act, Contestable, InviteStanding, Role, Standing};
+pub use schema::ledger::{Contestable, InviteStatus, OpAction, OpStatus, Role};
+pub use schema::mnemonic::{Mnemonic, MnemonicError};
 pub use schema::ticket::{Ticket, TicketError};
-pub use schema::words::{Words, WordsError};
 pub use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, Timestamp, UserId};
 
 pub use crate::error::{

@@ -11,7 +11,7 @@ use actors::transport::memory::MemoryNetwork;
 use peerbase::{Group, Node, Role, UserId};
 use schema::frame::{ByeReason, LinkFrame};
 use schema::key::Signature;
-use schema::ledger::cut::{Entry, Page, PageGroup, page_hash, root};
+use schema::ledger::manifest::{Entry, Page, PageGroup, page_hash, root};
 use schema::ledger::{Body, By, ManifestRef, Op};
 use schema::limits::FRAME_BYTES_MAX;
 use schema::session::ledger::LedgerFrame;

@@ -15,6 +15,7 @@ pub mod id;
 pub mod key;
 pub mod ledger;
 pub mod limits;
+pub mod mnemonic;
 pub mod session;
 pub mod signed;
 pub mod sync_message;
@@ -22,7 +23,6 @@ pub mod ticket;
 pub mod time;
 pub mod tip;
 pub mod value;
-pub mod words;
 
 pub use id::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};
 pub use time::Timestamp;

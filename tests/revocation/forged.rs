@@ -8,7 +8,7 @@ use peerbase::Refusal;
 use peerbase::Role::{Admin, Reader, Writer};
 use schema::device::DeviceCert;
 use schema::key::SigningKey;
-use schema::ledger::cut::root;
+use schema::ledger::manifest::root;
 use schema::ledger::{Body, By, Invalid, ManifestRef, Op, Refusal as OpRefusal};
 use schema::limits::DEVICES_MAX;
 use schema::session::frame::{SessionFrame, Unit};

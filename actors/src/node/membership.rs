@@ -30,7 +30,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::device::DeviceIdentity;
 use schema::frame::{DeclineReason, Hello, Join};
 use schema::key::SigningKey;
-pub use schema::ledger::InviteStanding;
+pub use schema::ledger::InviteStatus;
 use schema::ledger::{Ledger, ManifestRef, Role};
 use schema::session::ledger::LedgerFrame;
 use schema::ticket::Ticket;

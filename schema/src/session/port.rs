@@ -4,7 +4,7 @@ use super::ANSWER_TIMEOUT;
 use super::frame::{SessionFrame, Unit, Units};
 use crate::admission::Refusal;
 use crate::digest::{Mark, Page};
-use crate::ledger::cut::BadManifest;
+use crate::ledger::manifest::BadManifest;
 use crate::{DeviceId, DocumentId, OpId};
 
 /// What a session reads from its group; every call is short.

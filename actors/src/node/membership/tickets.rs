@@ -10,7 +10,7 @@ use std::time::Duration;
 use bincode::{Decode, Encode};
 use ractor::ActorProcessingErr;
 use schema::frame::{DeclineReason, Join, LinkFrame};
-use schema::ledger::{Body, InviteProof, InviteStanding, Ledger, Role};
+use schema::ledger::{Body, InviteProof, InviteStatus, Ledger, Role};
 use schema::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, Timestamp, UserId, codec, hello};
 use tokio::task::JoinSet;
@@ -301,10 +301,10 @@ impl State {
         let expired = self.arguments.clock.now().as_millis() > invite.hint_expiry;
         let declined = match invite.standing {
             _ if roster.grant(user).is_some() => Some(DeclineReason::Removed),
-            InviteStanding::Closed => Some(DeclineReason::Closed),
-            InviteStanding::UsedUp => Some(DeclineReason::UsedUp),
-            InviteStanding::Open { .. } if expired => Some(DeclineReason::Expired),
-            InviteStanding::Open { .. } => None,
+            InviteStatus::Closed => Some(DeclineReason::Closed),
+            InviteStatus::UsedUp => Some(DeclineReason::UsedUp),
+            InviteStatus::Open { .. } if expired => Some(DeclineReason::Expired),
+            InviteStatus::Open { .. } => None,
         };
         if let Some(reason) = declined {
             self.links.decline(link, group, join.invite, reason);
