@@ -3,36 +3,36 @@
 //! A ledger is a grow-only DAG of signed ops. Its state is a pure function of the set of ops: no clock, no votes, any
 //! order of arrival.
 
-mod body;
 mod certificates;
 mod compare;
+mod device_records;
+mod disputes;
 mod draft;
 mod facts;
 mod graph;
 pub mod manifest;
 mod op;
-mod project;
-mod reach;
+mod op_set;
+mod projection;
+mod references;
 mod resolve;
 mod roster;
-mod set;
-mod side;
+mod side_set;
 mod validity;
-mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-pub use body::{Invite, InviteStatus};
 pub use certificates::CertificateOutcome;
+pub use disputes::Contestable;
 pub use draft::MERGE;
 pub use facts::{Class, Facts, OpAction, Proposal, Strength};
 pub use graph::{Graph, OpStatus};
 pub use manifest::ManifestRef;
 pub use op::{Body, By, InviteProof, Op, Role};
+pub use references::{Invite, InviteStatus};
 pub use roster::{Cut, Grant, Member, NotAccepted, Roster};
 pub use validity::{Invalid, Refusal};
-pub use view::Contestable;
 
 use crate::codec;
 use crate::device::{DeviceCert, DeviceRecord, UserDeviceRevocation};
@@ -42,7 +42,7 @@ use crate::limits::{DEVICE_REVOCATIONS_MAX, DEVICES_MAX};
 use crate::signed::{Envelope, Record, Signed, SignedError};
 use graph::Place;
 use op::Body::{Amnesty, CloseInvite, Create, OpenInvite, RevokeDevice, SetMeta, SetRole};
-use side::{SideSet, Spares};
+use side_set::{SideSet, Spares};
 
 /// The ledger of one group.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::id::{OpId, hash};
 use crate::ledger::Ledger;
-use crate::ledger::set::OpSet;
+use crate::ledger::op_set::OpSet;
 use crate::limits::LEDGER_IDS_MAX;
 use crate::signed::{Envelope, Signed};
 

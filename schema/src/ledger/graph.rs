@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use crate::id::{DeviceId, OpId, UserId};
 use crate::ledger::facts::{Class, Facts, OpAction, Proposal, Strength};
 use crate::ledger::op::Role;
+use crate::ledger::op_set::OpSet;
 use crate::ledger::resolve::State;
-use crate::ledger::set::OpSet;
 use crate::ledger::validity::{Invalid, Refusal};
 
 /// States of older branches that are kept, so that a branch which arrives op by op is resolved once.

@@ -9,7 +9,7 @@ use crate::id::{DeviceId, UserId};
 use crate::ledger::facts::{Class, OpAction};
 use crate::ledger::graph::{Graph, Node};
 use crate::ledger::op::Role;
-use crate::ledger::set::OpSet;
+use crate::ledger::op_set::OpSet;
 
 /// The state of a downward-closed set of ops. Ops are numbers of their [`Graph`]; 0 is the Create.
 #[derive(Clone, Debug, Default)]

@@ -7,7 +7,7 @@ use crate::id::{ChangeHash, DeviceId, GroupId, OpId, UserId, hash};
 use crate::ledger::facts::Strength;
 use crate::ledger::manifest::ManifestRef;
 use crate::ledger::op::Role;
-use crate::ledger::set::OpSet;
+use crate::ledger::op_set::OpSet;
 use crate::tip::Author;
 
 /// The state of a ledger, apart from it. Clone the `Arc` that it comes in.

@@ -1,9 +1,9 @@
 //! What people are shown of a ledger: invitations, removals that may still be contested, ops that came to nothing.
 
 use crate::id::{OpId, UserId};
-use crate::ledger::body::Invite;
 use crate::ledger::graph::OpStatus;
 use crate::ledger::op::Role;
+use crate::ledger::references::Invite;
 use crate::ledger::{Facts, Ledger, OpAction};
 
 /// A lowering that counts, by somebody whom its target could have lowered instead: until a stronger member
