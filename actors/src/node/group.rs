@@ -353,10 +353,10 @@ impl State {
         for event in rows {
             match event.table.as_str() {
                 INTENTS_TABLE => {
-                    event.key.parse().into_iter().for_each(|group| membership.intent_moved(group))
+                    event.key.parse().into_iter().for_each(|group| membership.notify_intent(group))
                 }
                 CONTACTS_TABLE => {
-                    event.key.parse().into_iter().for_each(|user| membership.contact_moved(user))
+                    event.key.parse().into_iter().for_each(|user| membership.notify_contact(user))
                 }
                 _ => {}
             }
@@ -446,7 +446,7 @@ impl Actor for Group {
         // What became durable as a predecessor failed was told to nobody.
         state.handle.publish_reset();
         if state.arguments.personal {
-            state.arguments.membership.intents_anew();
+            state.arguments.membership.reload_intents();
         }
         state.tell_authors();
         state.arguments.membership.group_started(state.handle.id());

@@ -15,7 +15,7 @@ use schema::session::ledger::{LedgerEffect, LedgerSession};
 use schema::session::{SessionFault, StepError};
 use schema::{DeviceId, GroupId, OpId, Timestamp, UserId, hello};
 
-use super::admit::Gained;
+use super::admit::LedgerDelta;
 use super::silence::Silence;
 use super::{Arguments, Entries, Entry};
 use crate::node::connection_manager::{Link, LinkId};
@@ -283,13 +283,13 @@ impl Links {
     }
 
     /// Sends what our ledger gained to everyone but its source.
-    pub(super) fn push(&mut self, group: GroupId, gained: &Gained, source: Option<LinkId>) {
+    pub(super) fn push(&mut self, group: GroupId, gained: &LedgerDelta, source: Option<LinkId>) {
         for (link, state) in &self.links {
             if Some(*link) == source || gained.is_empty() {
                 continue;
             }
             if let Some(open) = state.open.get(&group) {
-                let Gained { ops, certificates, revocations, records } = gained.clone();
+                let LedgerDelta { ops, certificates, revocations, records } = gained.clone();
                 for frame in LedgerSession::grown(ops, certificates, revocations, records) {
                     open.channel.send_ledger(frame);
                 }

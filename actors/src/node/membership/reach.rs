@@ -10,7 +10,7 @@ use schema::ledger::Ledger;
 use schema::signed::{Envelope, Signed};
 use schema::{DeviceId, GroupId, Timestamp, UserId};
 
-use super::admit::{Gained, put_record};
+use super::admit::{LedgerDelta, put_record};
 use super::{Entry, GroupState, State};
 use crate::node::connection_manager::Reach;
 use crate::node::store::{Batch, StoreError};
@@ -48,7 +48,7 @@ impl State {
         if self.addresses.is_empty() || !self.entries.get(&group).is_some_and(|entry| entry.wanted) {
             return Ok(());
         }
-        self.take(group, Gained::default(), None, false).await?;
+        self.take(group, LedgerDelta::default(), None, false).await?;
         Ok(())
     }
 
@@ -123,7 +123,7 @@ pub(super) fn member_devices(ledger: &Ledger) -> BTreeMap<UserId, Vec<MemberDevi
 mod tests {
     use schema::key::{AgreementKey, SigningKey};
 
-    use super::super::admit::Taken;
+    use super::super::admit::ReceivedAt;
     use super::super::tickets::Tickets;
     use super::*;
     use crate::node::store::StoreHandle;
@@ -144,7 +144,7 @@ mod tests {
         (
             store,
             phone,
-            Entry { wanted: true, ..Entry::new((ledger, Taken::default()), Tickets::default(), space) },
+            Entry { wanted: true, ..Entry::new((ledger, ReceivedAt::default()), Tickets::default(), space) },
         )
     }
 
