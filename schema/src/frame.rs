@@ -78,6 +78,11 @@ pub struct Join {
 
 /// Why a ticket lets nobody in any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum DeclineReason {
     /// An Admin closed the invitation, or it is void.
     Closed,

@@ -17,8 +17,11 @@ use crate::limits::{
 use crate::signed::{Envelope, Record, Signed, SignedError};
 
 /// What a user may do in a group; the greater role may do more. One byte on the wire, the number as given here.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
 )]
 #[repr(u8)]
 pub enum Role {

@@ -19,6 +19,7 @@ use crate::node::store::{Batch, StoreError};
 
 /// A device of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Device {
     /// Its verifying key.
     pub id: DeviceId,

@@ -33,6 +33,11 @@ const MOVED_MAX: usize = 256;
 
 /// Whether this user takes part in a group, and may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum GroupState {
     /// Intent and authority agree.
     Active,
@@ -48,6 +53,7 @@ pub enum GroupState {
 
 /// A group as this device knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct GroupInfo {
     /// Which group.
     pub id: GroupId,

@@ -79,12 +79,14 @@ pub struct Submitted {
 
 /// An op about a member, and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct MemberOp {
     /// The op.
     pub op: OpId,
     /// Who said it.
     pub author: UserId,
     /// What it says.
+    #[cfg_attr(feature = "control", serde(flatten))]
     pub act: OpAction,
     /// Whether it has an effect.
     pub standing: OpStatus,
@@ -92,6 +94,7 @@ pub struct MemberOp {
 
 /// An invitation, as its group knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Invitation {
     /// The op that opened it.
     pub id: OpId,
@@ -104,8 +107,10 @@ pub struct Invitation {
     /// How many it let in: more than `uses`, where Admins' devices that were apart each let the last one in.
     pub used: usize,
     /// When Admins' devices stop accepting it, each by its own clock.
+    #[cfg_attr(feature = "control", serde(rename = "expires_ms"))]
     pub expires: Timestamp,
     /// Whether it lets anybody in.
+    #[cfg_attr(feature = "control", serde(flatten))]
     pub standing: InviteStatus,
 }
 

@@ -17,6 +17,7 @@ use crate::node::store::{Batch, StoreError};
 
 /// A device of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct MemberDevice {
     /// The member who vouches for it.
     pub user: UserId,

@@ -44,8 +44,10 @@ struct Kept {
 
 /// What was said of a ticket that let nobody in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Declined {
     /// When it was heard, by this device's clock.
+    #[cfg_attr(feature = "control", serde(rename = "at_ms"))]
     pub at: Timestamp,
     /// Why.
     pub reason: DeclineReason,

@@ -105,6 +105,29 @@ pub enum LinkEnd {
     Crashed,
 }
 
+impl LinkEnd {
+    /// The variant in snake case: what a program that reads a status compares with.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Dial(_) => "dial",
+            Self::DialTimeout => "dial_timeout",
+            Self::Handshake(_) => "handshake",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::Stream(_) => "stream",
+            Self::Frame(_) => "frame",
+            Self::OutOfPlace { .. } => "out_of_place",
+            Self::Silent => "silent",
+            Self::Stranger => "stranger",
+            Self::Overflow { .. } => "overflow",
+            Self::Oversized { .. } => "oversized",
+            Self::Worn => "worn",
+            Self::Closed { .. } => "closed",
+            Self::ClosedByPeer { .. } => "closed_by_peer",
+            Self::Crashed => "crashed",
+        }
+    }
+}
+
 /// A farewell in words, and what to do about it.
 fn words(reason: ByeReason) -> &'static str {
     match reason {
