@@ -25,10 +25,10 @@ pub use actors::node::membership::{
 };
 pub use actors::node::store::Durability;
 pub use schema::admission::Refusal;
-pub use schema::frame::DeclineReason;
 pub use schema::ledger::{Contestable, InviteStatus, OpAction, OpStatus, Role};
 pub use schema::mnemonic::{Mnemonic, MnemonicError};
-pub use schema::ticket::{Ticket, TicketError};
+pub use schema::wire::link::DeclineReason;
+pub use schema::wire::ticket::{Ticket, TicketError};
 pub use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, Timestamp, UserId};
 
 pub use crate::error::{
