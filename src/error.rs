@@ -42,11 +42,11 @@ pub use actors::node::store::{CopyError, OpenError as StoreOpenError, StoreError
 #[doc(inline)]
 pub use actors::transport::TransportError;
 use schema::ledger::Role;
+#[doc(inline)]
+pub use schema::mnemonic::MnemonicError;
 use schema::wire::link::DeclineReason;
 #[doc(inline)]
 pub use schema::wire::ticket::TicketError;
-#[doc(inline)]
-pub use schema::words::WordsError;
 use schema::{DeviceId, GroupId, UserId};
 
 #[doc(inline)]

@@ -39,7 +39,7 @@ use schema::GroupId;
 #[doc(inline)]
 pub use schema::admission::Refusal;
 #[doc(inline)]
-pub use schema::ledger::{Act, Contestable, InviteStanding, Role, Standing};
+pub use schema::ledger::{Contestable, InviteStatus, OpAction, OpStatus, Role};
 #[doc(inline)]
 pub use schema::wire::link::DeclineReason;
 #[doc(inline)]

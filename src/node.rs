@@ -48,7 +48,7 @@ use schema::device::DeviceIdentity;
 use schema::key::SigningKey;
 use schema::limits::{GROUP_NAME_BYTES_MAX, GROUPS_MAX};
 #[doc(inline)]
-pub use schema::words::Words;
+pub use schema::mnemonic::Mnemonic;
 use schema::{DeviceId, GroupId, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;

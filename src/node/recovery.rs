@@ -2,7 +2,7 @@
 
 use schema::UserId;
 use schema::key::{Signature, verify};
-use schema::words::Words;
+use schema::mnemonic::Mnemonic;
 use serde::{Deserialize, Serialize};
 
 use super::{Node, NodeBuilder};
@@ -60,7 +60,7 @@ impl Node {
     ///
     /// # Errors
     /// [`GroupError::HasRecovery`] if there is one already; [`Node::replace_recovery`] replaces it. Else as there.
-    pub async fn make_recovery(&self) -> Result<Words, GroupError> {
+    pub async fn make_recovery(&self) -> Result<Mnemonic, GroupError> {
         match self.recovery()? {
             Some(user) => Err(GroupError::HasRecovery { user }),
             None => self.replace_recovery().await,
@@ -72,8 +72,8 @@ impl Node {
     ///
     /// # Errors
     /// [`GroupError::Intent`] if it was not stored.
-    pub async fn replace_recovery(&self) -> Result<Words, GroupError> {
-        let words = Words::generate(&mut |bits: &mut [u8]| self.clock().fill(bits));
+    pub async fn replace_recovery(&self) -> Result<Mnemonic, GroupError> {
+        let words = Mnemonic::generate(&mut |bits: &mut [u8]| self.clock().fill(bits));
         let user = words.user();
         let row = Recovery {
             user: user.to_string(),
@@ -118,7 +118,7 @@ impl NodeBuilder {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn restore_user(mut self, words: &Words) -> Self {
+    pub fn restore_user(mut self, words: &Mnemonic) -> Self {
         self.restored = Some(words.key());
         self
     }
