@@ -1,7 +1,7 @@
 //! Rows of one group: what each verb promises.
 #![allow(clippy::disallowed_methods, reason = "a test is no actor: its tasks are its own")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use peerbase::sim::Net;
 use peerbase::table::PutMany;
@@ -532,6 +532,113 @@ async fn texts_and_counters_merge_and_the_same_key_made_twice_is_one_row() {
     assert_eq!(notes(&ada).get("a").unwrap(), Some(merged));
     let pinned = titles(&tasks(&ada, home));
     assert!(pinned == ["basil"] || pinned == ["rope"], "{pinned:?}");
+    net.close().await;
+}
+
+/// The table of `peerbase::table`: what two devices write to one row apart, for each kind of field.
+#[tokio::test(start_paused = true)]
+async fn each_kind_of_field_merges_as_the_documentation_lists() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    enum Shape {
+        Circle { radius: i64, colour: i64 },
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Size {
+        width: i64,
+        height: i64,
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Row {
+        string: String,
+        bytes: Vec<u8>,
+        text: Text,
+        counter: Counter,
+        size: Size,
+        map: BTreeMap<String, i64>,
+        list: Vec<String>,
+        elements: Vec<Size>,
+        set: BTreeSet<String>,
+        pair: (i64, i64),
+        shape: Shape,
+        note: Option<Text>,
+    }
+    const ROWS: TableName<Row> = TableName::new("rows");
+    let mut net = Net::seeded(5).latency_ms(5..20);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    let rows = |peer: &peerbase::sim::Peer| crate::support::group(peer, home).table(ROWS);
+    let row = Row {
+        string: String::new(),
+        bytes: vec![0, 0],
+        text: "middle".into(),
+        counter: 0.into(),
+        size: Size::default(),
+        map: BTreeMap::new(),
+        list: vec!["old".to_owned()],
+        elements: vec![Size::default()],
+        set: ["old".to_owned()].into(),
+        pair: (0, 0),
+        shape: Shape::Circle { radius: 0, colour: 0 },
+        note: Some("middle".into()),
+    };
+    rows(&ada).put("a", &row).await.unwrap();
+    net.settle().await;
+
+    net.partition(&[&[&ada], &[&ben]]);
+    let of_ada = |row: &mut Row| {
+        row.string = "ada".to_owned();
+        row.bytes[0] = 1;
+        row.text.splice(0, 0, "front ");
+        row.counter.increment(1);
+        row.size.width = 1;
+        row.map.insert("ada".to_owned(), 1);
+        row.list.insert(0, "ada".to_owned());
+        row.elements[0].width = 1;
+        row.set.insert("ada".to_owned());
+        row.pair.0 = 1;
+        row.shape = Shape::Circle { radius: 1, colour: 0 };
+        row.note.as_mut().unwrap().splice(0, 0, "front ");
+    };
+    let of_ben = |row: &mut Row| {
+        row.string = "ben".to_owned();
+        row.bytes[1] = 1;
+        row.text.push_str(" back");
+        row.counter.increment(1);
+        row.size.height = 1;
+        row.map.insert("ben".to_owned(), 1);
+        row.list.push("ben".to_owned());
+        row.elements[0].height = 1;
+        row.set.insert("ben".to_owned());
+        row.pair.1 = 1;
+        row.shape = Shape::Circle { radius: 0, colour: 1 };
+        row.note.as_mut().unwrap().push_str(" back");
+    };
+    rows(&ada).update("a", of_ada).await.unwrap();
+    rows(&ben).update("a", of_ben).await.unwrap();
+    net.heal();
+    net.settle().await;
+
+    net.assert_converged();
+    let merged = rows(&ada).get("a").unwrap().unwrap();
+    let registers = |row: &Row| (row.string.clone(), row.bytes.clone(), row.pair, row.shape.clone());
+    let [mut with_ada, mut with_ben] = [row.clone(), row.clone()];
+    of_ada(&mut with_ada);
+    of_ben(&mut with_ben);
+    assert!([registers(&with_ada), registers(&with_ben)].contains(&registers(&merged)), "{merged:?}");
+    let size = Size { width: 1, height: 1 };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let expected = Row {
+        text: "front middle back".into(),
+        counter: 2.into(),
+        size: size.clone(),
+        map: [("ada".to_owned(), 1), ("ben".to_owned(), 1)].into(),
+        list: names(&["ada", "old", "ben"]),
+        elements: vec![size],
+        set: names(&["ada", "ben", "old"]).into_iter().collect(),
+        note: Some("front middle back".into()),
+        ..merged.clone()
+    };
+    assert_eq!(merged, expected);
     net.close().await;
 }
 
