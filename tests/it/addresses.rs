@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use peerbase::group::MemberDevice;
 use peerbase::sim::{Net, Peer};
-use peerbase::{Group, GroupId, InviteOptions, MemberDevice, Node, Role};
+use peerbase::{Group, GroupId, InviteOptions, Node, Role};
 
 use crate::support::{group, task, tasks, titles, until};
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use actors::clock::Clock;
 use actors::transport::memory::MemoryNetwork;
+use peerbase::error::Waiting;
+use peerbase::group::{DeclineReason, InviteStatus};
 use peerbase::sim::{Net, Peer};
 use peerbase::{
-    DeclineReason, ErrorKind, Event, Group, GroupError, GroupId, GroupState, InviteOptions, InviteStanding,
-    JoinError, Node, Role, Ticket, Waiting,
+    ErrorKind, Event, Group, GroupError, GroupId, GroupState, InviteOptions, JoinError, Node, Role, Ticket,
 };
 use schema::handshake::LinkRole;
 use schema::ledger::InviteProof;
@@ -242,9 +243,9 @@ async fn a_closed_ticket_admits_nobody_on_devices_that_know_it_is_closed() {
     for peer in [&ada, &ben, &dan] {
         let invites = group(peer, home.id()).invites().await.unwrap();
         let [used_up, closed] = invites[..] else { panic!("{invites:?}") };
-        assert_eq!((used_up.standing, used_up.used), (InviteStanding::UsedUp, 1));
+        assert_eq!((used_up.standing, used_up.used), (InviteStatus::UsedUp, 1));
         assert_eq!((closed.id, closed.author), (ticket.invite(), ada.node().user_id()));
-        assert_eq!((closed.standing, closed.used, closed.uses), (InviteStanding::Closed, 1, 1));
+        assert_eq!((closed.standing, closed.used, closed.uses), (InviteStatus::Closed, 1, 1));
         assert_eq!(closed.role, Role::Writer);
     }
     let unknown = home.close_invite(schema::OpId([7; 32])).await.unwrap_err();
@@ -272,7 +273,7 @@ async fn partitioned_admins_can_each_admit_with_one_single_use_ticket_and_all_se
         assert_eq!(home.members().len(), 4, "as {} sees it", peer.name());
         let invites = home.invites().await.unwrap();
         let twice = invites.iter().find(|invite| invite.id == ticket.invite()).unwrap();
-        assert_eq!((twice.standing, twice.used, twice.uses), (InviteStanding::UsedUp, 2, 1));
+        assert_eq!((twice.standing, twice.used, twice.uses), (InviteStatus::UsedUp, 2, 1));
     }
     tasks(&dan, home.id()).put("d", &task("rope")).await.unwrap();
     tasks(&cid, home.id()).put("c", &task("hose")).await.unwrap();
@@ -411,7 +412,7 @@ async fn leaving_the_group_ends_a_pending_join() {
         node.group(ticket.group()).unwrap().leave().await.unwrap();
     });
 
-    assert!(matches!(joined, Err(JoinError::Withdrawn { group }) if group == ticket.group()), "{joined:?}");
+    assert!(matches!(joined, Err(JoinError::Left { group }) if group == ticket.group()), "{joined:?}");
     assert_eq!(state(&ben, ticket.group()), None);
     net.close().await;
 }

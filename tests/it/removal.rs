@@ -1,13 +1,14 @@
 //! How a removal is shown to users: its progress, the changes it set aside and why, and how long these are
 //! kept.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use peerbase::control::{self, Failure, FailureKind, Reply, Request};
+use peerbase::group::{Refusal, RowState};
 use peerbase::sim::{Net, Peer};
-use peerbase::{DocumentId, ErrorKind, Event, GroupId, Node, Refusal, Role, RowState, SyncError, UserId};
+use peerbase::{DocumentId, ErrorKind, Event, GroupId, Node, Role, SyncError, UserId};
 use tokio::sync::mpsc;
 
 use crate::support::{group, task, tasks};
@@ -100,14 +101,14 @@ async fn a_removal_reports_its_progress() {
     tasks(&ben, home).insert_many(&new[..10]).await.unwrap();
     net.settle().await;
 
-    let progress = RefCell::new(Vec::new());
-    let record = |documents| progress.borrow_mut().push(documents);
-    group(&ada, home).remove_member_with(cid.node().user_id(), record).await.unwrap();
+    let progress = Mutex::new(Vec::new());
+    let record = |documents| progress.lock().unwrap().push(documents);
+    group(&ada, home).remove_member(cid.node().user_id()).on_progress(record).await.unwrap();
     let (sender, mut replies) = mpsc::channel(64);
     let request = set_role(ben.node().user_id(), Role::Reader, false);
     control::execute(&ada.node(), request, sender).await.unwrap();
 
-    let progress = progress.into_inner();
+    let progress = progress.into_inner().unwrap();
     assert!(progress.len() > 1 && progress.is_sorted(), "{progress:?}");
     assert_eq!(progress.last(), Some(&601));
     let replies = std::iter::from_fn(|| replies.try_recv().ok()).collect::<Vec<_>>();
@@ -131,7 +132,7 @@ async fn a_cancelled_removal_is_either_complete_or_absent() {
     net.settle().await;
 
     for polls in 1..12 {
-        let mut removal = Box::pin(here.remove_member(user));
+        let mut removal = here.remove_member(user).into_future();
         for _ in 0..polls {
             tokio::select! {
                 biased;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use peerbase::Role::{Admin, Writer};
-use peerbase::{EndedLink, LinkEnd, Refusal};
+use peerbase::group::Refusal;
+use peerbase::node::{EndedLink, LinkEnd};
 use schema::wire::link::ByeReason;
 
 use crate::support::scenario::Scenario;
@@ -262,19 +263,19 @@ async fn a_removal_during_a_restoration_keeps_every_restored_change() {
         writes.spawn(async move { table.put(&format!("other {number}"), &task("to do")).await.unwrap() });
     }
     tokio::task::yield_now().await;
-    ada.set_role_as_of(scenario.user("ben"), Writer, &[removal]).await.unwrap();
+    ada.set_role(scenario.user("ben"), Writer).as_of(&[removal]).await.unwrap();
     let has_come_back = |(key, _): &(String, String)| key != "basil" && !key.starts_with("other");
     assert_eq!(scenario.rows("ada").into_iter().filter(has_come_back).count(), 0, "nothing is restored yet");
-    let heard = std::cell::RefCell::new(Vec::new());
-    let listen = |documents| heard.borrow_mut().push(documents);
-    ada.remove_member_with(scenario.user("mia"), listen).await.unwrap();
+    let progress = std::sync::Mutex::new(Vec::new());
+    let record = |documents| progress.lock().unwrap().push(documents);
+    ada.remove_member(scenario.user("mia")).on_progress(record).await.unwrap();
 
     while writes.join_next().await.is_some() {}
     scenario.converge().await;
     for name in ["ada", "ben", "cid"] {
         assert_eq!(scenario.count(name), 1 + ROWS + OTHERS, "at {name}");
     }
-    assert_eq!(heard.into_inner().last(), Some(&(1 + ROWS as u64)));
+    assert_eq!(progress.into_inner().unwrap().last(), Some(&(1 + ROWS as u64)));
     scenario.close().await;
 }
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use peerbase::Refusal;
 use peerbase::Role::{Admin, Writer};
+use peerbase::group::Refusal;
 use schema::limits::SNAPSHOT_AGE_MAX;
 
 use crate::support::scenario::{Scenario, rows};

@@ -92,7 +92,7 @@ async fn scenario_15_changes_purged_by_a_vandal_return_once_the_vandal_is_remove
     scenario.assert_rows(&["ada", "oda", "ben", "vera"], []);
 
     let vera = scenario.user("vera");
-    scenario.group("oda").remove_member_as_of(vera, &[removal]).await.unwrap();
+    scenario.group("oda").remove_member(vera).as_of(&[removal]).await.unwrap();
 
     scenario.converge().await;
     for name in ["ada", "oda", "ben"] {

@@ -7,9 +7,9 @@ use std::fmt::Debug;
 
 use actors::edit::{Path, RowEdit};
 use actors::node::group::replica::Replica;
-use peerbase::table::counter::Counter;
+use peerbase::Counter;
+use peerbase::Text;
 use peerbase::table::row;
-use peerbase::table::text::Text;
 use schema::value::Value;
 use schema::{ReplicaId, codec};
 use serde::de::DeserializeOwned;

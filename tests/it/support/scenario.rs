@@ -70,11 +70,11 @@ impl Scenario {
     }
 
     pub(crate) async fn set_role(&self, author: &str, target: &str, role: Role) -> OpId {
-        self.group(author).set_role(self.user(target), role).await.unwrap()
+        self.group(author).set_role(self.user(target), role).await.unwrap().op
     }
 
     pub(crate) async fn remove(&self, author: &str, target: &str) -> OpId {
-        self.group(author).remove_member(self.user(target)).await.unwrap()
+        self.group(author).remove_member(self.user(target)).await.unwrap().op
     }
 
     pub(crate) async fn write(&self, name: &str, key: &str, title: &str) {
