@@ -34,6 +34,8 @@ pub use actors::node::connection_manager::{ConnectError as DialError, ListenErro
 #[doc(inline)]
 pub use actors::node::group::documents::CommitError;
 #[doc(inline)]
+pub use actors::node::group::replica::ReadError as DocumentError;
+#[doc(inline)]
 pub use actors::node::group::rows::{NameError, RowRecordError};
 #[doc(inline)]
 pub use actors::node::membership::ChangeError;
@@ -41,9 +43,27 @@ pub use actors::node::membership::ChangeError;
 pub use actors::node::store::{CopyError, OpenError as StoreOpenError, StoreError};
 #[doc(inline)]
 pub use actors::transport::TransportError;
+#[doc(inline)]
+pub use actors::transport::framing::StreamError;
+#[doc(inline)]
+pub use schema::change::ChangeError as ChunkError;
+#[doc(inline)]
+pub use schema::codec::DecodeError;
+#[doc(inline)]
+pub use schema::handshake::HandshakeError;
+#[doc(inline)]
+pub use schema::handshake::RecordError;
+#[doc(inline)]
+pub use schema::id::ParseIdError;
+#[doc(inline)]
+pub use schema::key::BadSignature;
+#[doc(inline)]
+pub use schema::ledger::Refusal as OpRefusal;
 use schema::ledger::Role;
 #[doc(inline)]
 pub use schema::mnemonic::MnemonicError;
+#[doc(inline)]
+pub use schema::signed::SignedError;
 use schema::wire::link::DeclineReason;
 #[doc(inline)]
 pub use schema::wire::ticket::TicketError;

@@ -42,6 +42,8 @@ pub use schema::admission::Refusal;
 #[doc(inline)]
 pub use schema::ledger::{Contestable, InviteStatus, OpAction, OpStatus, Role};
 #[doc(inline)]
+pub use schema::tip::Author;
+#[doc(inline)]
 pub use schema::wire::link::DeclineReason;
 #[doc(inline)]
 pub use schema::wire::ticket::Ticket;

@@ -46,7 +46,7 @@
 //!
 //! # Promises
 //!
-//! - A write that was acknowledged is on the disk ([`Durability`](node::Durability) trades this for speed).
+//! - A write that was acknowledged is on the disk ([`Durability`] trades this for speed).
 //! - Rows merge field by field, and a merge of valid rows decodes.
 //! - Each change is signed by its device and checked by every device that receives it, against a ledger of
 //!   members from which all devices derive the same roster.
@@ -74,8 +74,6 @@
 //! The minimum supported Rust version is 1.90. This crate follows semver; `peerbase-schema` and
 //! `peerbase-actors`, which it is built of, do not: depend on this crate alone.
 
-#![warn(unnameable_types)] // a type in a public signature that users cannot name
-
 #[cfg(feature = "control")]
 #[doc(hidden)] // for the program, its tests and its fuzz target
 pub mod control;
@@ -91,7 +89,7 @@ pub mod sim;
 pub mod table;
 
 #[doc(inline)]
-pub use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, Timestamp, UserId};
+pub use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, Timestamp, UserId};
 
 #[doc(inline)]
 pub use crate::error::{

@@ -50,6 +50,8 @@ use schema::key::SigningKey;
 use schema::limits::{GROUP_NAME_BYTES_MAX, GROUPS_MAX};
 #[doc(inline)]
 pub use schema::mnemonic::Mnemonic;
+#[doc(inline)]
+pub use schema::wire::link::ByeReason;
 use schema::{DeviceId, GroupId, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;

@@ -31,7 +31,7 @@ pub use graph::{Graph, OpStatus};
 pub use manifest::ManifestRef;
 pub use op::{Body, By, InviteProof, Op, Role};
 pub use references::{Invite, InviteStatus};
-pub use roster::{Cut, Grant, Member, NotAccepted, Roster};
+pub use roster::{Cut, Grant, Left, Member, NotAccepted, Roster};
 pub use validity::{Invalid, Refusal};
 
 use crate::codec;

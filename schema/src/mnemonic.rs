@@ -56,6 +56,7 @@ pub enum MnemonicError {
 
 impl Mnemonic {
     /// Makes new words from `random`, which must fill its argument with unpredictable bytes.
+    #[doc(hidden)] // `Node::make_recovery` makes words
     pub fn generate(random: &mut impl FnMut(&mut [u8])) -> Self {
         let mut bits = Zeroizing::new([0; 32]);
         random(&mut *bits);
@@ -63,6 +64,7 @@ impl Mnemonic {
     }
 
     /// Signs for the recovery user.
+    #[doc(hidden)] // the secret key of the recovery user
     pub fn key(&self) -> SigningKey {
         SigningKey::from_seed(*Zeroizing::new(hash("recovery", &[&*self.bits])))
     }

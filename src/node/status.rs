@@ -51,8 +51,8 @@ pub struct EndedLink {
     pub end: LinkEnd,
 }
 
-impl From<Ended> for EndedLink {
-    fn from(Ended { at, address, device, end }: Ended) -> Self {
+impl EndedLink {
+    fn of(Ended { at, address, device, end }: Ended) -> Self {
         Self { at, address, device, end }
     }
 }
@@ -136,7 +136,7 @@ impl Node {
             listening: connections.listening(),
             dialled: connections.dialled(),
             links,
-            ended: ended.into_iter().map(EndedLink::from).collect(),
+            ended: ended.into_iter().map(EndedLink::of).collect(),
             recovery: self.recovery().ok().flatten(),
             blocked: self.blocked().unwrap_or_default(),
             groups,

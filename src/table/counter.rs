@@ -51,12 +51,6 @@ impl From<Counter> for i64 {
     }
 }
 
-impl From<Counter> for schema::value::Value {
-    fn from(counter: Counter) -> Self {
-        Self::Counter(counter.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -75,12 +75,6 @@ impl From<Text> for String {
     }
 }
 
-impl From<Text> for schema::value::Value {
-    fn from(text: Text) -> Self {
-        Self::Text(text.0)
-    }
-}
-
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
         self.0 == other

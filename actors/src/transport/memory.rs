@@ -24,7 +24,7 @@ pub const PIPE_BYTES_MAX: usize = 256 << 10;
 /// Streams that wait at a listener; the next dial fails.
 const BACKLOG_MAX: usize = 128;
 
-/// Hosts that reach each other through memory. Clones share the network.
+/// A network in memory, within one process, whose hosts have addresses of the form `memory://HOST`. Clones share it.
 #[derive(Clone)]
 pub struct MemoryNetwork {
     clock: Clock,
@@ -48,7 +48,14 @@ struct World {
 }
 
 impl MemoryNetwork {
-    /// An empty network without latency or loss.
+    /// Returns an empty network in real time, without latency or loss.
+    #[expect(clippy::new_without_default, reason = "an empty network is no default of anything")]
+    pub fn new() -> Self {
+        Self::seeded(Clock::real(), 0)
+    }
+
+    /// Returns an empty network on this clock, without latency or loss.
+    #[doc(hidden)]
     pub fn seeded(clock: Clock, seed: u64) -> Self {
         let world = World {
             seed,
@@ -89,6 +96,7 @@ impl MemoryNetwork {
     }
 
     /// The network as the host `name` sees it. Its addresses are `memory://name` and whatever follows `memory://name/`.
+    #[doc(hidden)]
     pub fn host(&self, name: &str) -> MemoryHost {
         MemoryHost { network: self.clone(), name: name.to_owned() }
     }

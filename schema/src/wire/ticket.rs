@@ -89,6 +89,7 @@ impl Ticket {
     ///
     /// # Errors
     /// [`TicketError::Addresses`].
+    #[doc(hidden)] // `Group::invite` makes tickets
     pub fn new(
         group: GroupId,
         invite: OpId,
@@ -130,11 +131,13 @@ impl Ticket {
     }
 
     /// What the invitation's secret key is made from.
+    #[doc(hidden)] // the secret of the invitation
     pub fn seed(&self) -> [u8; 16] {
         *self.seed
     }
 
     /// The secret key that a seed stands for in a group.
+    #[doc(hidden)] // the secret key of the invitation
     pub fn key_of(seed: &[u8; 16], group: GroupId) -> SigningKey {
         SigningKey::from_seed(hash("invite", &[seed, &group.0]))
     }

@@ -78,7 +78,7 @@ pub enum ChangeError {
     /// The rules say no: the message says what to do, the cause which rule.
     #[error("{}", advice(.0))]
     Refused(#[from] Refusal),
-    /// [Give the role](MembershipChange::SetRole) in so many words.
+    /// Set the role instead, which may also lower it.
     #[error(
         "user {user} is {role:?}, and to be let in with a role is to get a higher one: set their role, or remove them"
     )]

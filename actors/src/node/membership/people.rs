@@ -73,7 +73,7 @@ pub struct SubmitOptions {
 pub struct Receipt {
     /// The op; of a transfer the second, of an admission that changes nothing the one that gave the role.
     pub op: OpId,
-    /// Damaged documents that its cut leaves out; 0 unless [`SubmitOptions::without_damaged`].
+    /// Damaged documents that its cut leaves out; 0 unless the change was made without damaged documents.
     pub damaged_left_out: u64,
 }
 
