@@ -46,7 +46,7 @@ pub use actors::transport::TransportError;
 #[doc(inline)]
 pub use actors::transport::framing::StreamError;
 #[doc(inline)]
-pub use schema::change::ChangeError as ChunkError;
+pub use schema::change::{ChangeError as ChunkError, Fault as ChunkFault};
 #[doc(inline)]
 pub use schema::codec::DecodeError;
 #[doc(inline)]
@@ -57,9 +57,9 @@ pub use schema::handshake::RecordError;
 pub use schema::id::ParseIdError;
 #[doc(inline)]
 pub use schema::key::BadSignature;
-#[doc(inline)]
-pub use schema::ledger::Refusal as OpRefusal;
 use schema::ledger::Role;
+#[doc(inline)]
+pub use schema::ledger::{Invalid as InvalidOp, Refusal as OpRefusal};
 #[doc(inline)]
 pub use schema::mnemonic::MnemonicError;
 #[doc(inline)]

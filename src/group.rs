@@ -11,7 +11,7 @@
 //! | change a role, remove somebody | [`Group::set_role`], [`Group::remove_member`] |
 //! | revoke a lost device | [`Node::revoke_device`]; as an Admin, [`Group::revoke_device`] |
 //! | see and follow the members | [`Group::members`], [`Group::members_table`] |
-//! | undo ops of an insider | [`RoleChange::as_of`], [`Group::voided`], [`Group::reissue`], [`Group::confirm`] |
+//! | undo an insider | [`RoleChange::as_of`], [`Group::voided`], [`Group::reissue`], [`Group::confirm`] |
 //! | find out why a row is not there | [`Group::explain`], [`Group::status`] |
 
 mod explain;
@@ -40,7 +40,7 @@ use schema::GroupId;
 #[doc(inline)]
 pub use schema::admission::Refusal;
 #[doc(inline)]
-pub use schema::ledger::{Contestable, InviteStatus, OpAction, OpStatus, Role};
+pub use schema::ledger::{Contestable, InviteStatus, ManifestRef, OpAction, OpStatus, Role};
 #[doc(inline)]
 pub use schema::tip::Author;
 #[doc(inline)]

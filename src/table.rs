@@ -8,7 +8,7 @@
 //!
 //! | field | two devices change it at the same time |
 //! |---|---|
-//! | `String`, numbers, `bool`, `Vec<u8>` | a *register*: one of the two values stays, the same on every device |
+//! | `String`, numbers, `bool`, `Vec<u8>` | a *register*: one value stays, on every device the same one |
 //! | [`Text`] | both edits stay; insertions at one position stand one after the other |
 //! | [`Counter`] | both increments count |
 //! | struct; `BTreeMap` and other maps | field by field and entry by entry, each as its own type merges |

@@ -1,9 +1,9 @@
 //! Converts rows of a serde type to values and back, and computes the edit that a write makes.
 //!
 //! **No merge of valid rows yields a row that does not decode.** Writes of two devices meet inside a document
-//! wherever both wrote into one container. So a container is shared only if every mixture of two values decodes.
-//! Every other one is a *register*: it is put as a fresh object whenever anything in it changes, so that of two
-//! concurrent ones Automerge keeps one whole. The type's use of serde tells them apart:
+//! wherever both wrote into one container. So a container is shared only if every mixture of two values
+//! decodes. Every other one is a *register*: it is put as a fresh object whenever anything in it changes, so
+//! that of two concurrent ones Automerge keeps one whole. The type's use of serde tells them apart:
 //!
 //! | shape of the type | in the document |
 //! |---|---|
