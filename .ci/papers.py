@@ -73,7 +73,7 @@ def main(root):
         total += len(named_tests)
         paper = path.relative_to(root)
         wrong += [f"{paper}: {tests[name]} tests called {name}" for name in sorted(named_tests) if tests[name] != 1]
-        places = (root, path.parent)
+        places = (root, path.parent, root / "actors/src/node")
         wrong += [f"{paper}: no file {name}" for name in sorted(named_files) if not any((at / name).exists() for at in places)]
     print(*wrong, sep="\n" if wrong else "")
     print(f"{count} promises, {total} tests named; {len(wrong)} mistakes")
