@@ -24,7 +24,7 @@ pub use actors::node::membership::{
     Declined, Device, GroupInfo, GroupState, Invitation, MemberDevice, MemberOp, Silent,
 };
 pub use actors::node::store::Durability;
-pub use schema::admission::Refusal;
+pub use schema::document::Refusal;
 pub use schema::frame::DeclineReason;
 pub use schema::ledger::{Act, Contestable, InviteStanding, Role, Standing};
 pub use schema::ticket::{Ticket, TicketError};

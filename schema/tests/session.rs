@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
-use peerbase_schema::admission::Refusal;
 use peerbase_schema::codec;
 use peerbase_schema::digest::{Digest, Mark, Page};
+use peerbase_schema::document::Refusal;
 use peerbase_schema::session::frame::{
     FRAME_DOCUMENTS, FRAME_MARKS, MARKS_MAX, PAGE_LEAVES, RootWhy, SessionFrame, Unit, Units,
 };

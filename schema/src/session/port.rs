@@ -2,8 +2,8 @@
 
 use super::ANSWER_TIMEOUT;
 use super::frame::{SessionFrame, Unit, Units};
-use crate::admission::Refusal;
 use crate::digest::{Mark, Page};
+use crate::document::Refusal;
 use crate::ledger::cut::BadManifest;
 use crate::{DeviceId, DocumentId, OpId};
 

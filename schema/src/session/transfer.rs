@@ -5,7 +5,7 @@ use super::frame::{FRAME_DOCUMENTS, SessionFrame, Unit, Units};
 use super::port::{Documents, Effect, SessionFault, StepError};
 use super::walk::request;
 use crate::DocumentId;
-use crate::admission::Refusal;
+use crate::document::Refusal;
 use crate::limits::{UNIT_BYTES_MAX, WINDOW_BYTES};
 use crate::time::Timestamp;
 
