@@ -288,7 +288,7 @@ impl Node {
         let intent = Intent { name: name.to_owned(), joined_ms: self.clock.now().as_millis() };
         let intents = self.personal_table()?;
         intents.put(&id.to_string(), &intent).await?;
-        self.handle.membership().heed(id).await?;
+        self.handle.membership().intent_changed(id).await?;
         let handle = self.handle.start_group(id).await?;
         Ok(Group::new(self.clone(), handle))
     }
@@ -296,7 +296,7 @@ impl Node {
     /// Takes the intent back, on every device of this user.
     pub(crate) async fn intend_no_more(&self, id: GroupId) -> Result<(), GroupError> {
         self.personal_table()?.remove(&id.to_string()).await?;
-        self.handle.membership().heed(id).await?;
+        self.handle.membership().intent_changed(id).await?;
         Ok(self.handle.stop_group(id).await?)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use actors::node::membership::{Invitation, MemberDevice, MemberOp, Saying};
+use actors::node::membership::{Invitation, MemberDevice, MemberOp, MembershipChange, SubmitOptions};
 use schema::ledger::{Contestable, Role};
 use schema::{DeviceId, OpId, Timestamp, UserId};
 
@@ -12,6 +12,7 @@ use crate::group::members::MembersTable;
 
 /// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Member {
     /// Who.
     pub user: UserId,
@@ -21,6 +22,7 @@ pub struct Member {
     pub granted_by: Option<UserId>,
     /// Since when they have it: when this device took in the op that gave it, by its own clock. An op carries no time, so
     /// each device says something else; one that came later says when it came.
+    #[cfg_attr(feature = "control", serde(rename = "since_ms"))]
     pub since: Option<Timestamp>,
     /// Their devices, as far as they are known here and were not shut out.
     pub devices: Vec<MemberDevice>,
@@ -72,7 +74,7 @@ impl Group {
     /// [`GroupError::Change`] says which rule forbids it, or that they have a higher role: [`set_role`](Self::set_role)
     /// takes it from them, [`remove_member`](Self::remove_member) all.
     pub async fn add_member(&self, user: UserId, role: Role) -> Result<OpId, GroupError> {
-        self.say(Saying::Admit { user, role }).await
+        self.submit(MembershipChange::Admit { user, role }).await
     }
 
     /// Gives a user a role: an Admin one up to Admin, an Owner one up to Owner, to whoever has no higher one than they
@@ -112,9 +114,10 @@ impl Group {
         rejected: &[OpId],
         progress: impl Fn(u64),
     ) -> Result<OpId, GroupError> {
-        let without: BTreeSet<OpId> = rejected.iter().copied().collect();
-        let saying = Saying::SetRole { user, role, without };
-        Ok(self.node.handle().membership().say(self.id(), saying, progress).await?)
+        let before: BTreeSet<OpId> = rejected.iter().copied().collect();
+        let change = MembershipChange::SetRole { user, role, before };
+        let options = SubmitOptions::default();
+        Ok(self.node.handle().membership().submit(self.id(), change, options, progress).await?.op)
     }
 
     /// Gives a user a role, as [`set_role_with`](Self::set_role_with), also where documents to which the user wrote are
@@ -131,9 +134,11 @@ impl Group {
         rejected: &[OpId],
         progress: impl Fn(u64),
     ) -> Result<(OpId, u64), GroupError> {
-        let without: BTreeSet<OpId> = rejected.iter().copied().collect();
-        let saying = Saying::SetRole { user, role, without };
-        Ok(self.node.handle().membership().say_anyway(self.id(), saying, progress).await?)
+        let before: BTreeSet<OpId> = rejected.iter().copied().collect();
+        let change = MembershipChange::SetRole { user, role, before };
+        let options = SubmitOptions { without_damaged: true };
+        let submitted = self.node.handle().membership().submit(self.id(), change, options, progress).await?;
+        Ok((submitted.op, submitted.damaged_left_out))
     }
 
     /// Removes a member: their devices are served no more, by who hears of it, and what they write from now on is taken
@@ -182,7 +187,7 @@ impl Group {
     /// # Errors
     /// [`GroupError::Change`] when this user is below Owner, or `to` is no member with a device in the group.
     pub async fn transfer_ownership(&self, to: UserId) -> Result<(), GroupError> {
-        self.say(Saying::Transfer { to }).await?;
+        self.submit(MembershipChange::Transfer { to }).await?;
         Ok(())
     }
 
@@ -192,7 +197,7 @@ impl Group {
     /// [`GroupError::Change`] unless `op` is contestable, leaves a role below Admin, and this user is stronger than who said
     /// it. One that leaves its target an Admin or Owner nobody can confirm: set another role.
     pub async fn confirm(&self, op: OpId) -> Result<OpId, GroupError> {
-        self.say(Saying::Confirm { op }).await
+        self.submit(MembershipChange::Confirm { op }).await
     }
 
     /// Every op about a member, with what came of it; each behind those that it builds on.
@@ -209,7 +214,7 @@ impl Group {
     /// # Errors
     /// [`GroupError::Call`] when nobody answers.
     pub async fn voided(&self) -> Result<Vec<MemberOp>, GroupError> {
-        Ok(self.node.handle().membership().redoable(self.id()).await?)
+        Ok(self.node.handle().membership().reissuable(self.id()).await?)
     }
 
     /// Says now, in this user's name, what an op said that came to nothing.
@@ -218,7 +223,7 @@ impl Group {
     /// [`GroupError::Change`] names the rule that forbids it, or says that the op is none of the [voided](Self::voided);
     /// [`GroupError::UnknownDevice`], [`GroupError::OwnDevice`].
     pub async fn redo(&self, op: OpId) -> Result<OpId, GroupError> {
-        self.say(Saying::Redo { op }).await
+        self.submit(MembershipChange::Reissue { op }).await
     }
 
     /// Every invitation, the oldest first.
@@ -235,7 +240,7 @@ impl Group {
     /// # Errors
     /// [`GroupError::UnknownDevice`], [`GroupError::OwnDevice`]; [`GroupError::Change`] names the rule that forbids it.
     pub async fn revoke_device(&self, user: UserId, device: DeviceId) -> Result<OpId, GroupError> {
-        self.say(Saying::RevokeDevice { user, device }).await
+        self.submit(MembershipChange::RevokeDevice { user, device }).await
     }
 
     /// Shuts one device of a member out, as [`revoke_device`](Self::revoke_device), also where documents to which it wrote
@@ -248,8 +253,10 @@ impl Group {
         user: UserId,
         device: DeviceId,
     ) -> Result<(OpId, u64), GroupError> {
-        let saying = Saying::RevokeDevice { user, device };
-        Ok(self.node.handle().membership().say_anyway(self.id(), saying, |_| {}).await?)
+        let change = MembershipChange::RevokeDevice { user, device };
+        let options = SubmitOptions { without_damaged: true };
+        let submitted = self.node.handle().membership().submit(self.id(), change, options, |_| {}).await?;
+        Ok((submitted.op, submitted.damaged_left_out))
     }
 
     /// Closes an invitation: whoever hears of it lets nobody in with its ticket any more.
@@ -257,11 +264,12 @@ impl Group {
     /// # Errors
     /// [`GroupError::Change`] when there is none, or this user is no Admin.
     pub async fn close_invite(&self, invite: OpId) -> Result<(), GroupError> {
-        self.say(Saying::CloseInvite { invite }).await?;
+        self.submit(MembershipChange::CloseInvite { invite }).await?;
         Ok(())
     }
 
-    async fn say(&self, saying: Saying) -> Result<OpId, GroupError> {
-        Ok(self.node.handle().membership().say(self.id(), saying, |_| {}).await?)
+    async fn submit(&self, change: MembershipChange) -> Result<OpId, GroupError> {
+        let options = SubmitOptions::default();
+        Ok(self.node.handle().membership().submit(self.id(), change, options, |_| {}).await?.op)
     }
 }

@@ -61,7 +61,7 @@ impl Node {
     async fn remember(&self, user: UserId, blocked: bool) -> Result<(), GroupError> {
         let contact = Contact { blocked, moved_ms: self.clock().now().as_millis() };
         self.contacts()?.put(&user.to_string(), &contact).await?;
-        Ok(self.handle().membership().heed_contact(user).await?)
+        Ok(self.handle().membership().contact_changed(user).await?)
     }
 
     fn contacts(&self) -> Result<Table<Contact>, GroupError> {

@@ -28,25 +28,26 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::device::DeviceIdentity;
-use schema::frame::{DeclineReason, Hello, Join};
 use schema::key::SigningKey;
 pub use schema::ledger::InviteStanding;
 use schema::ledger::{Ledger, ManifestRef, Role};
-use schema::session::ledger::LedgerFrame;
-use schema::ticket::Ticket;
+use schema::wire::hello::Hello;
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::{DeclineReason, Join};
+use schema::wire::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
-use self::admit::{Gained, Taken, put_op, put_side, replay_ledger};
+use self::admit::{LedgerDelta, ReceivedAt, put_op, put_side, replay_ledger};
 use self::cut::MadeCut;
 pub use self::devices::Device;
 pub(crate) use self::handle::Known;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
 use self::intents::intents;
 use self::links::Links;
-use self::offers::Hearing;
-pub use self::people::{Invitation, MemberOp, People, Saying};
+use self::offers::StrangerRateLimit;
+pub use self::people::{Invitation, MemberOp, MembershipChange, People, SubmitOptions, Submitted};
 pub(crate) use self::present::Presented;
 pub use self::reach::MemberDevice;
 pub use self::silence::Silent;
@@ -65,10 +66,10 @@ use crate::node::{NodeNews, keys};
 enum Message {
     /// Found a group.
     Create { name: String, recovery: Option<UserId>, reply: RpcReplyPort<Result<GroupId, ChangeError>> },
-    /// Say something about members or invitations.
-    Say {
+    /// Sign and store a membership change.
+    Submit {
         group: GroupId,
-        saying: Saying,
+        change: MembershipChange,
         /// Where it needs one.
         cut: Option<MadeCut>,
         reply: RpcReplyPort<Result<OpId, ChangeError>>,
@@ -78,7 +79,7 @@ enum Message {
     /// Every op about a member.
     Log { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
     /// The ops about members that came to nothing and are not so all the same.
-    Redoable { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
+    Reissuable { group: GroupId, reply: RpcReplyPort<Vec<MemberOp>> },
     /// Every invitation.
     Invites { group: GroupId, reply: RpcReplyPort<Vec<Invitation>> },
     /// Open an invitation.
@@ -100,7 +101,7 @@ enum Message {
     /// The row that says whether the user wants to hear of somebody has moved.
     Contact { user: UserId, reply: Option<RpcReplyPort<()>> },
     /// Read the intents and contacts again.
-    IntentsAnew,
+    ReloadIntents,
     /// A group's actor is ready for sessions, perhaps again.
     GroupStarted(GroupId),
     /// Something was accepted from these devices.
@@ -151,7 +152,7 @@ pub(crate) struct Entry {
     pub(crate) ledger: Ledger,
     pub(crate) wanted: bool,
     /// For people alone.
-    taken: Taken,
+    taken: ReceivedAt,
     tickets: Tickets,
     /// Manifests that were checked since the node started. Ops that were taken before may name others.
     attached: BTreeSet<ManifestRef>,
@@ -161,7 +162,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn new((ledger, taken): (Ledger, Taken), tickets: Tickets, space: SpaceHandle) -> Self {
+    fn new((ledger, taken): (Ledger, ReceivedAt), tickets: Tickets, space: SpaceHandle) -> Self {
         Self { ledger, wanted: false, taken, tickets, attached: BTreeSet::new(), loose: 0, space }
     }
 }
@@ -173,7 +174,7 @@ struct State {
     arguments: Arguments,
     entries: Entries,
     links: Links,
-    hearing: Hearing,
+    strangers: StrangerRateLimit,
     /// Where this device is reached; nothing while it does not listen.
     addresses: Vec<String>,
     /// Until kept tickets are shown again.
@@ -188,8 +189,8 @@ impl State {
         let links = Links::new(arguments.clone());
         let addresses = arguments.connections.published();
         let (entries, alarm, watch) = (BTreeMap::new(), JoinSet::new(), JoinSet::new());
-        let hearing = Hearing::default();
-        let mut state = Self { handle, arguments, entries, links, hearing, addresses, alarm, watch };
+        let strangers = StrangerRateLimit::default();
+        let mut state = Self { handle, arguments, entries, links, strangers, addresses, alarm, watch };
         for name in state.arguments.store.spaces()? {
             let Some(group) = keys::group_of(&name) else { continue };
             if group != state.arguments.personal {
@@ -222,7 +223,7 @@ impl State {
         }
         state.entry(personal)?.wanted = true;
         // The node may have ended while a device was being taken back: what no group has heard yet is said now.
-        state.take(personal, Gained::default(), None, true).await?;
+        state.take(personal, LedgerDelta::default(), None, true).await?;
         state.spread_revocations(personal, true).await?;
         for group in state.entries.keys().copied().collect::<Vec<_>>() {
             state.publish(group);
@@ -281,9 +282,9 @@ impl State {
         let now = self.arguments.clock.now();
         put_op(&mut batch, 0, create.envelope(), now);
         self.arguments.store.write(&space, batch).await?;
-        let taken = Taken::from([(OpId(group.0), now)]);
+        let taken = ReceivedAt::from([(OpId(group.0), now)]);
         self.entries.insert(group, Entry::new((ledger, taken), Tickets::default(), space));
-        self.take(group, Gained::default(), None, false).await?;
+        self.take(group, LedgerDelta::default(), None, false).await?;
         self.publish(group);
         Ok(group)
     }
@@ -335,7 +336,7 @@ impl State {
     }
 
     /// Who was a stranger may be none now: addresses are not left alone any longer.
-    fn meet(&self) {
+    fn redial_known(&self) {
         // While the node starts or closes there is nobody to dial.
         let _ = self.arguments.connections.network_changed();
     }
@@ -381,15 +382,15 @@ impl Actor for Membership {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::Create { name, recovery, reply } => report(reply, state.create(name, recovery).await)?,
-            Message::Say { group, saying, cut, reply } => {
-                report(reply, state.say(group, saying, cut).await)?;
+            Message::Submit { group, change, cut, reply } => {
+                report(reply, state.submit(group, change, cut).await)?;
             }
             Message::Silent { group, reply } => answer(reply, state.silent(group)),
             Message::Log { group, reply } => {
                 answer(reply, state.entries.get(&group).map(Entry::log).unwrap_or_default());
             }
-            Message::Redoable { group, reply } => {
-                answer(reply, state.entries.get(&group).map(Entry::redoable).unwrap_or_default());
+            Message::Reissuable { group, reply } => {
+                answer(reply, state.entries.get(&group).map(Entry::reissuable).unwrap_or_default());
             }
             Message::Invites { group, reply } => {
                 answer(reply, state.entries.get(&group).map(Entry::invites).unwrap_or_default());
@@ -402,20 +403,20 @@ impl Actor for Membership {
             Message::AskAgain(group) => state.links.ask_again(group, &state.entries),
             Message::AddressesMoved => state.addresses_moved().await?,
             Message::Intent { group, reply } => {
-                state.heed(group).await?;
+                state.intent_changed(group).await?;
                 if let Some(reply) = reply {
                     answer(reply, ());
                 }
             }
             Message::Contact { user, reply } => {
-                state.heed_contact(user)?;
+                state.contact_changed(user)?;
                 if let Some(reply) = reply {
                     answer(reply, ());
                 }
             }
-            Message::IntentsAnew => {
-                state.contacts_anew()?;
-                state.intents_anew().await?;
+            Message::ReloadIntents => {
+                state.reload_contacts()?;
+                state.reload_intents().await?;
             }
             Message::GroupStarted(group) => state.group_started(group).await?,
             Message::Wrote { group, devices } => state.wrote(group, devices).await?,

@@ -8,8 +8,8 @@ use schema::digest::{Digest, Mark};
 use schema::document::{Bound, Index, Refusal, Verdict, vet, vet_anew};
 use schema::ledger::Roster;
 use schema::session::Wanted;
-use schema::session::frame::{Unit, Units};
 use schema::tip::{Author, Tip, VerifiedTip};
+use schema::wire::session::{Unit, Units};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};
 
 use super::broken::Broken;

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ractor::ActorProcessingErr;
-use schema::device::DeviceRecord;
 use schema::id::hash;
 use schema::key::SigningKey;
 use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Op, Refusal, Role, SideRefusal, Vouched};
 use schema::limits::MEMBERS_MAX;
 use schema::session::ledger::Held;
 use schema::signed::{Envelope, Record, Signed};
+use schema::wire::device::DeviceRecord;
 use schema::{DeviceId, GroupId, OpId, Timestamp, codec};
 
 use super::people::check_room;
@@ -22,14 +22,14 @@ use crate::node::store::{Batch, SpaceHandle, StoreError};
 
 /// Ops, certificates, revocations and device records on their way into a ledger, or just in.
 #[derive(Clone, Default)]
-pub(crate) struct Gained {
+pub(crate) struct LedgerDelta {
     pub(crate) ops: Vec<Envelope>,
     pub(crate) certificates: Vec<Envelope>,
     pub(crate) revocations: Vec<Envelope>,
     pub(crate) records: Vec<Envelope>,
 }
 
-impl Gained {
+impl LedgerDelta {
     pub(super) fn append(&mut self, mut other: Self) {
         self.ops.append(&mut other.ops);
         self.certificates.append(&mut other.certificates);
@@ -93,18 +93,18 @@ impl State {
             Err(ChangeError::Refused(Refusal::TooManyHeads { .. })) => {
                 let merges = entry.ledger.merges(rejected, author, &by, &key)?;
                 let ops = merges.iter().map(|merge| merge.envelope().clone()).collect();
-                self.admit(group, Gained { ops, ..Gained::default() }, None).await?;
+                self.admit(group, LedgerDelta { ops, ..LedgerDelta::default() }, None).await?;
                 self.entries[&group].draft(rejected, (author, by), body, cut)
             }
             drafted => drafted,
         };
         let op = Signed::sign(drafted?, &key);
         let id = OpId(op.id());
-        let gained = Gained { ops: vec![op.envelope().clone()], ..Gained::default() };
+        let gained = LedgerDelta { ops: vec![op.envelope().clone()], ..LedgerDelta::default() };
         match self.admit(group, gained, None).await? {
             Verdict { refused: Some(refusal), .. } => Err(refusal.into()),
             _ => {
-                self.meet();
+                self.redial_known();
                 Ok(id)
             }
         }
@@ -115,7 +115,7 @@ impl State {
     pub(super) async fn admit(
         &mut self,
         group: GroupId,
-        came: Gained,
+        came: LedgerDelta,
         source: Option<LinkId>,
     ) -> Result<Verdict, StoreError> {
         let verdict = self.take(group, came, source, false).await?;
@@ -129,7 +129,7 @@ impl State {
     pub(super) async fn take(
         &mut self,
         group: GroupId,
-        came: Gained,
+        came: LedgerDelta,
         source: Option<LinkId>,
         says: bool,
     ) -> Result<Verdict, StoreError> {
@@ -138,7 +138,8 @@ impl State {
         let Some(entry) = self.entries.get_mut(&group) else { return Ok(Verdict::default()) };
         let was_pending = entry.is_pending(user);
         let grant = entry.ledger.roster().grant(user);
-        let (mut batch, mut gained, mut verdict) = (Batch::default(), Gained::default(), Verdict::default());
+        let (mut batch, mut gained, mut verdict) =
+            (Batch::default(), LedgerDelta::default(), Verdict::default());
         for envelope in came.ops {
             match entry.take_op(&envelope, now, &mut batch) {
                 Ok(Admitted::New(_)) => gained.ops.push(envelope),
@@ -191,7 +192,7 @@ impl State {
         // Whoever judges our changes must know that our user vouches for this device.
         let own = &self.arguments.device;
         let roster = entry.ledger.roster();
-        let mut introduction = Gained::default();
+        let mut introduction = LedgerDelta::default();
         if roster.role(own.user()) != Role::None && !roster.is_certified(own.user(), own.device()) {
             let certificate = own.certificate.envelope();
             if matches!(entry.ledger.admit_certificate(certificate.clone()), Ok(Vouched::New)) {
@@ -235,7 +236,7 @@ impl State {
     /// Devices wrote something that was accepted: what vouches for them stays, here and with whoever hears of it.
     pub(super) async fn wrote(&mut self, group: GroupId, devices: Vec<DeviceId>) -> Result<(), StoreError> {
         let Some(entry) = self.entries.get_mut(&group) else { return Ok(()) };
-        let (mut batch, mut gained) = (Batch::default(), Gained::default());
+        let (mut batch, mut gained) = (Batch::default(), LedgerDelta::default());
         for envelope in devices.into_iter().flat_map(|device| entry.ledger.wrote(device)) {
             put_side(&mut batch, keys::CERTIFICATE, &envelope);
             gained.certificates.push(envelope);
@@ -272,7 +273,7 @@ impl Entry {
 }
 
 /// When this device took each op of a ledger in, by its own clock: an op carries no time. It decides nothing.
-pub(super) type Taken = BTreeMap<OpId, Timestamp>;
+pub(super) type ReceivedAt = BTreeMap<OpId, Timestamp>;
 
 /// Reads a ledger back. One whose ops are not all here is as good as none: by it somebody might be in who is not. The
 /// personal group, whose Create follows from the user's `key`, goes on with the ops before the first that is damaged: all
@@ -283,8 +284,8 @@ pub(super) fn replay_ledger(
     group: GroupId,
     space: &SpaceHandle,
     key: Option<&SigningKey>,
-) -> Result<(Ledger, Taken), ActorProcessingErr> {
-    let (mut ledger, mut taken) = (Ledger::new(group), Taken::new());
+) -> Result<(Ledger, ReceivedAt), ActorProcessingErr> {
+    let (mut ledger, mut taken) = (Ledger::new(group), ReceivedAt::new());
     let positions = keys::names(space, keys::OP)?;
     if let Some(key) = key.filter(|_| !positions.is_empty()) {
         ledger = Ledger::personal(key).0;

@@ -17,7 +17,7 @@ use crate::node::store::{SpaceHandle, StoreError};
 
 impl State {
     /// Does as the row says that is stored now. One that is damaged changes nothing.
-    pub(super) fn heed_contact(&mut self, user: UserId) -> Result<(), ActorProcessingErr> {
+    pub(super) fn contact_changed(&mut self, user: UserId) -> Result<(), ActorProcessingErr> {
         let row = match self.personal_space().get(&rows::row_key(CONTACTS_TABLE, &user.to_string())) {
             Ok(row) => row,
             Err(StoreError::Damaged { .. }) => return Ok(()),
@@ -31,10 +31,10 @@ impl State {
     }
 
     /// What was told of as the predecessor failed was told to nobody.
-    pub(super) fn contacts_anew(&mut self) -> Result<(), ActorProcessingErr> {
+    pub(super) fn reload_contacts(&mut self) -> Result<(), ActorProcessingErr> {
         let blocked = blocked(self.personal_space())?;
         for user in blocked.union(&self.links.blocked).copied().collect::<Vec<_>>() {
-            self.heed_contact(user)?;
+            self.contact_changed(user)?;
         }
         Ok(())
     }
@@ -47,7 +47,7 @@ impl State {
             self.links.let_go(user);
             self.forget_offers(user);
         } else if !is_blocked && self.links.blocked.remove(&user) {
-            self.meet();
+            self.redial_known();
         }
     }
 
@@ -62,7 +62,7 @@ impl Links {
         let theirs = self.links.iter().filter(|(_, state)| state.link.peer().user == user);
         for (id, link) in theirs.map(|(id, state)| (*id, state.link.clone())).collect::<Vec<_>>() {
             self.down(id, "the user was blocked");
-            link.close(schema::frame::ByeReason::NotAuthorized);
+            link.close(schema::wire::link::ByeReason::NotAuthorized);
         }
     }
 }

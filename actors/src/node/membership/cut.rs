@@ -7,7 +7,7 @@ use std::time::Duration;
 use schema::ledger::{Body, By, Invalid, ManifestRef, Op, Refusal, Role};
 use schema::{DeviceId, GroupId, OpId, UserId};
 
-use super::{ChangeError, Entry, MembershipHandle, Saying};
+use super::{ChangeError, Entry, MembershipChange, MembershipHandle, SubmitOptions, Submitted};
 use crate::call::CallError;
 use crate::node::group::GroupHandle;
 use crate::node::group::cut::{self, CutError, Settled, Target};
@@ -30,51 +30,28 @@ pub(super) struct MadeCut {
 }
 
 impl MembershipHandle {
-    /// Says something about members or invitations; the op, the last where there are two, is durable when it returns.
-    /// Ending that somebody writes takes as long as going through what they wrote; `progress` hears how many documents
-    /// are done, and 0 while all that is here is still being judged anew.
+    /// Signs and stores a membership change; durable when it returns. Where it ends that somebody writes, the cut is made
+    /// first, which takes as long as going through what they wrote: `progress` is called with the number of documents
+    /// that are done, and with 0 while documents are still re-judged.
     ///
     /// # Errors
     /// [`ChangeError`]
-    pub async fn say(
+    pub async fn submit(
         &self,
         group: GroupId,
-        saying: Saying,
+        change: MembershipChange,
+        options: SubmitOptions,
         progress: impl Fn(u64),
-    ) -> Result<OpId, ChangeError> {
-        self.say_how(group, saying, false, progress).await.map(|(op, _)| op)
-    }
-
-    /// As [`say`](Self::say), but where a cut is needed and documents are damaged that it should name, they are left
-    /// out: nothing of theirs that was written by whom it is about stays, anywhere. Also how many these are.
-    ///
-    /// # Errors
-    /// [`ChangeError`], without [`ChangeError::Damaged`].
-    pub async fn say_anyway(
-        &self,
-        group: GroupId,
-        saying: Saying,
-        progress: impl Fn(u64),
-    ) -> Result<(OpId, u64), ChangeError> {
-        self.say_how(group, saying, true, progress).await
-    }
-
-    async fn say_how(
-        &self,
-        group: GroupId,
-        saying: Saying,
-        anyway: bool,
-        progress: impl Fn(u64),
-    ) -> Result<(OpId, u64), ChangeError> {
-        // Pages that no op names yet are not let go meanwhile.
+    ) -> Result<Submitted, ChangeError> {
+        // Pages that no op names yet are not deleted meanwhile.
         let _cutting = self.cutting.read().await;
         let mut cut = None;
         for _ in 0..=TRIES {
-            match self.say_with(group, saying.clone(), cut).await {
+            match self.submit_with(group, change.clone(), cut).await {
                 Err(ChangeError::NeedsCut { user, device }) => {
-                    cut = self.cut(group, (user, device), anyway, &progress).await?;
+                    cut = self.cut(group, (user, device), options.without_damaged, &progress).await?;
                 }
-                said => return Ok((said?, cut.map_or(0, |cut| cut.left_out))),
+                op => return Ok(Submitted { op: op?, damaged_left_out: cut.map_or(0, |cut| cut.left_out) }),
             }
         }
         Err(ChangeError::Unsettled(group))
@@ -90,7 +67,15 @@ impl MembershipHandle {
         let (user, groups) = self.withdraw(device).await?;
         let mut trouble = None;
         for group in groups {
-            match self.say(group, Saying::RevokeDevice { user, device }, |_| {}).await {
+            match self
+                .submit(
+                    group,
+                    MembershipChange::RevokeDevice { user, device },
+                    SubmitOptions::default(),
+                    |_| {},
+                )
+                .await
+            {
                 // A group whose rows are out of service: the device is out all the same.
                 Ok(_) | Err(ChangeError::NeedsCut { .. }) => {}
                 // It is out, and the other groups have nothing to do with it.

@@ -7,18 +7,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::device::{DeviceCert, UserDeviceRevocation};
 use schema::ledger::{Body, By, Refusal, Role};
 use schema::signed::{Envelope, Signed};
+use schema::wire::device::{DeviceCert, UserDeviceRevocation};
 use schema::{DeviceId, GroupId, Timestamp, UserId};
 
-use super::admit::{Gained, put_side};
+use super::admit::{LedgerDelta, put_side};
 use super::{Arguments, ChangeError, Entry, State};
 use crate::node::keys;
 use crate::node::store::{Batch, StoreError};
 
 /// A device of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Device {
     /// Its verifying key.
     pub id: DeviceId,
@@ -67,7 +68,7 @@ impl State {
         }
         let revocation = UserDeviceRevocation { version: 1, user: self.user(), device };
         let revocation = Signed::sign(revocation, &self.arguments.user).envelope().clone();
-        let gained = Gained { revocations: vec![revocation], ..Gained::default() };
+        let gained = LedgerDelta { revocations: vec![revocation], ..LedgerDelta::default() };
         let personal = self.arguments.personal;
         self.take(personal, gained, None, true).await?;
         self.spread_revocations(personal, true).await?;
@@ -98,7 +99,7 @@ impl State {
     /// Has all other groups hear of what `source` knows.
     pub(super) async fn spread_revocations(&mut self, source: GroupId, says: bool) -> Result<(), StoreError> {
         for group in self.entries.keys().copied().filter(|group| *group != source).collect::<Vec<_>>() {
-            self.take(group, Gained::default(), None, says).await?;
+            self.take(group, LedgerDelta::default(), None, says).await?;
         }
         Ok(())
     }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
-use schema::frame::{DeclineReason, Hello, Join};
 use schema::ledger::{Refusal, Role, Roster};
-use schema::session::ledger::LedgerFrame;
-use schema::ticket::Ticket;
+use schema::wire::hello::Hello;
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::{DeclineReason, Join};
+use schema::wire::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 
@@ -15,7 +16,7 @@ use super::advice::advice;
 use super::cut::MadeCut;
 use super::devices::Device;
 use super::offers::Offers;
-use super::people::{Invitation, MemberOp, People, Saying, is_alone_in_charge};
+use super::people::{Invitation, MemberOp, MembershipChange, People, SubmitOptions, is_alone_in_charge};
 use super::present::Presented;
 use super::silence::Silent;
 use super::tickets::{Opened, Terms};
@@ -33,6 +34,11 @@ const MOVED_MAX: usize = 256;
 
 /// Whether this user takes part in a group, and may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum GroupState {
     /// Intent and authority agree.
     Active,
@@ -48,6 +54,7 @@ pub enum GroupState {
 
 /// A group as this device knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct GroupInfo {
     /// Which group.
     pub id: GroupId,
@@ -71,7 +78,7 @@ pub enum ChangeError {
     /// The rules say no: the message says what to do, the cause which rule.
     #[error("{}", advice(.0))]
     Refused(#[from] Refusal),
-    /// [Give the role](Saying::SetRole) in so many words.
+    /// [Give the role](MembershipChange::SetRole) in so many words.
     #[error(
         "user {user} is {role:?}, and to be let in with a role is to get a higher one: set their role, or remove them"
     )]
@@ -234,7 +241,7 @@ impl MembershipHandle {
     ///
     /// # Errors
     /// [`CallError`] when nobody answers.
-    pub async fn heed(&self, group: GroupId) -> Result<(), CallError> {
+    pub async fn intent_changed(&self, group: GroupId) -> Result<(), CallError> {
         self.slot.ask(|reply| Message::Intent { group, reply: Some(reply) }).await
     }
 
@@ -243,17 +250,18 @@ impl MembershipHandle {
     /// # Errors
     /// [`ChangeError::Refused`] names the rule that forbids it.
     pub async fn set_role(&self, group: GroupId, user: UserId, role: Role) -> Result<OpId, ChangeError> {
-        self.say(group, Saying::SetRole { user, role, without: BTreeSet::new() }, |_| {}).await
+        let change = MembershipChange::SetRole { user, role, before: BTreeSet::new() };
+        Ok(self.submit(group, change, SubmitOptions::default(), |_| {}).await?.op)
     }
 
-    /// Says it with this cut, where it needs one.
-    pub(super) async fn say_with(
+    /// Signs and stores a change with this cut, where it needs one.
+    pub(super) async fn submit_with(
         &self,
         group: GroupId,
-        saying: Saying,
+        change: MembershipChange,
         cut: Option<MadeCut>,
     ) -> Result<OpId, ChangeError> {
-        self.slot.ask(|reply| Message::Say { group, saying, cut, reply }).await?
+        self.slot.ask(|reply| Message::Submit { group, change, cut, reply }).await?
     }
 
     /// Which members' devices were met and do not speak of the group with this one: they left it, or this user is out of
@@ -277,8 +285,8 @@ impl MembershipHandle {
     ///
     /// # Errors
     /// [`CallError`] when nobody answers.
-    pub async fn redoable(&self, group: GroupId) -> Result<Vec<MemberOp>, CallError> {
-        self.slot.ask(|reply| Message::Redoable { group, reply }).await
+    pub async fn reissuable(&self, group: GroupId) -> Result<Vec<MemberOp>, CallError> {
+        self.slot.ask(|reply| Message::Reissuable { group, reply }).await
     }
 
     /// Every invitation, the oldest first.
@@ -389,7 +397,7 @@ impl MembershipHandle {
     ///
     /// # Errors
     /// [`CallError`] when nobody answers.
-    pub async fn heed_contact(&self, user: UserId) -> Result<(), CallError> {
+    pub async fn contact_changed(&self, user: UserId) -> Result<(), CallError> {
         self.slot.ask(|reply| Message::Contact { user, reply: Some(reply) }).await
     }
 
@@ -405,12 +413,12 @@ impl MembershipHandle {
     }
 
     /// The user's intent changed: a row of the personal group became durable.
-    pub(crate) fn intent_moved(&self, group: GroupId) {
+    pub(crate) fn notify_intent(&self, group: GroupId) {
         self.tell(Message::Intent { group, reply: None });
     }
 
     /// A row of the personal group about somebody became durable.
-    pub(crate) fn contact_moved(&self, user: UserId) {
+    pub(crate) fn notify_contact(&self, user: UserId) {
         self.tell(Message::Contact { user, reply: None });
     }
 
@@ -421,8 +429,8 @@ impl MembershipHandle {
     }
 
     /// The personal group was started: its rows may say what was told to nobody.
-    pub(crate) fn intents_anew(&self) {
-        self.tell(Message::IntentsAnew);
+    pub(crate) fn reload_intents(&self) {
+        self.tell(Message::ReloadIntents);
     }
 
     pub(crate) fn group_started(&self, group: GroupId) {

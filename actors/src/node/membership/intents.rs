@@ -11,18 +11,18 @@ use crate::node::group::{INTENTS_TABLE, rows};
 use crate::node::store::{SpaceHandle, StoreError};
 
 impl State {
-    pub(super) async fn intents_anew(&mut self) -> Result<(), ActorProcessingErr> {
+    pub(super) async fn reload_intents(&mut self) -> Result<(), ActorProcessingErr> {
         let mut groups = intents(&self.entries[&self.arguments.personal].space)?;
         groups.extend(self.entries.iter().filter(|(_, entry)| entry.wanted).map(|(group, _)| *group));
         for group in groups {
-            self.heed(group).await?;
+            self.intent_changed(group).await?;
         }
         Ok(())
     }
 
     /// Does as the intent says that is stored now: what tells of it may come late, and one that was written and taken
     /// back is told of twice.
-    pub(super) async fn heed(&mut self, group: GroupId) -> Result<(), ActorProcessingErr> {
+    pub(super) async fn intent_changed(&mut self, group: GroupId) -> Result<(), ActorProcessingErr> {
         let personal = self.arguments.personal;
         if group == personal {
             return Ok(());
@@ -44,7 +44,7 @@ impl State {
             self.handle.offers().remove(&group);
             self.publish(group);
             self.arguments.node.want_group(group);
-            self.meet();
+            self.redial_known();
             self.links.consider(group, &self.entries);
             self.arm();
         } else {

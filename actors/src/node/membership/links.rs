@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::time::Duration;
 
-use schema::frame::{ByeReason, Hello, HelloGroup, LinkFrame};
 use schema::handshake::LinkRole;
 use schema::limits::GROUPS_MAX;
 use schema::session::ledger::{LedgerEffect, LedgerSession};
 use schema::session::{SessionFault, StepError};
-use schema::{DeviceId, GroupId, OpId, Timestamp, UserId, hello};
+use schema::wire::hello::{self, Hello, HelloGroup};
+use schema::wire::link::{ByeReason, LinkFrame};
+use schema::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
-use super::admit::Gained;
+use super::admit::LedgerDelta;
 use super::silence::Silence;
 use super::{Arguments, Entries, Entry};
 use crate::node::connection_manager::{Link, LinkId};
@@ -281,13 +282,13 @@ impl Links {
     }
 
     /// Sends what our ledger gained to everyone but its source.
-    pub(super) fn push(&mut self, group: GroupId, gained: &Gained, source: Option<LinkId>) {
+    pub(super) fn push(&mut self, group: GroupId, gained: &LedgerDelta, source: Option<LinkId>) {
         for (link, state) in &self.links {
             if Some(*link) == source || gained.is_empty() {
                 continue;
             }
             if let Some(open) = state.open.get(&group) {
-                let Gained { ops, certificates, revocations, records } = gained.clone();
+                let LedgerDelta { ops, certificates, revocations, records } = gained.clone();
                 for frame in LedgerSession::grown(ops, certificates, revocations, records) {
                     open.channel.send_ledger(frame);
                 }

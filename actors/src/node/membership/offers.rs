@@ -31,11 +31,11 @@ pub(super) type Offers = BTreeMap<GroupId, GroupInfo>;
 
 /// How much is left for strangers: a token bucket, of which this is when it will be full again.
 #[derive(Default)]
-pub(super) struct Hearing(Duration);
+pub(super) struct StrangerRateLimit(Duration);
 
-impl Hearing {
+impl StrangerRateLimit {
     /// Whether one more stranger is heard.
-    fn take(&mut self, now: Duration) -> bool {
+    fn try_acquire(&mut self, now: Duration) -> bool {
         let full_at = self.0.max(now) + STRANGERS_EVERY;
         let is_left = full_at - now <= STRANGERS_EVERY * STRANGERS_AT_ONCE;
         if is_left {
@@ -70,7 +70,7 @@ impl State {
         if known >= (if is_met { OFFERS_MAX } else { OFFERS_BY_STRANGERS_MAX }) || bytes > PRESENT_BYTES_MAX {
             return;
         }
-        if !is_met && !self.hearing.take(self.arguments.clock.instant()) {
+        if !is_met && !self.strangers.try_acquire(self.arguments.clock.instant()) {
             tracing::debug!(group = %group.short(), "strangers offer more groups than are looked at");
             return;
         }
@@ -102,12 +102,13 @@ mod tests {
 
     #[test]
     fn strangers_are_heard_a_few_at_once_and_then_one_a_second() {
-        let (mut hearing, start) = (Hearing::default(), Duration::from_secs(100));
-        let heard = |hearing: &mut Hearing, at| (0..100).filter(|_| hearing.take(at)).count();
+        let (mut strangers, start) = (StrangerRateLimit::default(), Duration::from_secs(100));
+        let heard =
+            |strangers: &mut StrangerRateLimit, at| (0..100).filter(|_| strangers.try_acquire(at)).count();
 
-        assert_eq!(heard(&mut hearing, start), 8);
-        assert_eq!(heard(&mut hearing, start + Duration::from_millis(900)), 0);
-        assert_eq!(heard(&mut hearing, start + Duration::from_secs(3)), 3);
-        assert_eq!(heard(&mut hearing, start + Duration::from_secs(3_600)), 8);
+        assert_eq!(heard(&mut strangers, start), 8);
+        assert_eq!(heard(&mut strangers, start + Duration::from_millis(900)), 0);
+        assert_eq!(heard(&mut strangers, start + Duration::from_secs(3)), 3);
+        assert_eq!(heard(&mut strangers, start + Duration::from_secs(3_600)), 8);
     }
 }

@@ -5,68 +5,88 @@ use std::collections::{BTreeMap, BTreeSet};
 use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, Role, Roster, Standing};
 use schema::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
-use super::admit::Taken;
+use super::admit::ReceivedAt;
 use super::cut::MadeCut;
 use super::reach::{MemberDevice, member_devices};
 use super::tickets::Declined;
 use super::{ChangeError, Entry, State};
 
-/// Something to be said about members or invitations.
+/// A change of who takes part in a group, or of its invitations; [`MembershipHandle::submit`] signs it.
+///
+/// [`MembershipHandle::submit`]: super::MembershipHandle::submit
 #[derive(Clone, Debug)]
-pub enum Saying {
-    /// A user is let in with this role, or gets it in the place of a lower one.
+pub enum MembershipChange {
+    /// Admits a user with a role, or raises a member to it.
     Admit {
-        /// Whom.
+        /// The user.
         user: UserId,
-        /// Which.
+        /// Their new role.
         role: Role,
     },
-    /// A user has this role from now on; `Role::None` removes.
+    /// Gives a user a role; `Role::None` removes them.
     SetRole {
-        /// Whose role.
+        /// The user.
         user: UserId,
-        /// Which.
+        /// Their new role.
         role: Role,
-        /// Said as of before these ops, so that a stronger author voids them; empty: said now.
-        without: BTreeSet<OpId>,
+        /// Signs the op as of before these ops, so that a stronger author voids them; empty: as of now.
+        before: BTreeSet<OpId>,
     },
-    /// A device of a user is out; up to where what it wrote stays is what is known here.
+    /// Revokes one device of a user; its changes stay as far as they are known here.
     RevokeDevice {
-        /// Whose device.
+        /// The user.
         user: UserId,
-        /// Which.
+        /// The device.
         device: DeviceId,
     },
-    /// This user's role goes to another member, and this user stays as an Admin.
+    /// Gives this user's role to another member and makes this user an Admin: two ops.
     Transfer {
-        /// To whom.
+        /// The heir.
         to: UserId,
     },
-    /// A lowering that may be contested holds.
+    /// Confirms a lowering that may still be contested.
     Confirm {
         /// The lowering.
         op: OpId,
     },
-    /// What an op said that came to nothing, by the rules for who says it anew.
-    Redo {
-        /// The op.
+    /// Re-issues a voided op, signed by this user.
+    Reissue {
+        /// The voided op.
         op: OpId,
     },
-    /// An invitation lets nobody in any more.
+    /// Closes an invitation.
     CloseInvite {
         /// Its OpenInvite.
         invite: OpId,
     },
 }
 
+/// Options of [`MembershipHandle::submit`](super::MembershipHandle::submit).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubmitOptions {
+    /// Makes a cut although documents are damaged here: whatever its target wrote to those is lost to everybody.
+    pub without_damaged: bool,
+}
+
+/// A membership change that is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// The op; of a transfer the second, of an admission that changes nothing the one that gave the role.
+    pub op: OpId,
+    /// Damaged documents that its cut leaves out; 0 unless [`SubmitOptions::without_damaged`].
+    pub damaged_left_out: u64,
+}
+
 /// An op about a member, and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct MemberOp {
     /// The op.
     pub op: OpId,
     /// Who said it.
     pub author: UserId,
     /// What it says.
+    #[cfg_attr(feature = "control", serde(flatten))]
     pub act: Act,
     /// Whether it has an effect.
     pub standing: Standing,
@@ -74,6 +94,7 @@ pub struct MemberOp {
 
 /// An invitation, as its group knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Invitation {
     /// The op that opened it.
     pub id: OpId,
@@ -86,8 +107,10 @@ pub struct Invitation {
     /// How many it let in: more than `uses`, where Admins' devices that were apart each let the last one in.
     pub used: usize,
     /// When Admins' devices stop accepting it, each by its own clock.
+    #[cfg_attr(feature = "control", serde(rename = "expires_ms"))]
     pub expires: Timestamp,
     /// Whether it lets anybody in.
+    #[cfg_attr(feature = "control", serde(flatten))]
     pub standing: InviteStanding,
 }
 
@@ -109,7 +132,7 @@ pub struct People {
 }
 
 impl People {
-    pub(super) fn of(ledger: &Ledger, taken: &Taken, user: UserId) -> Self {
+    pub(super) fn of(ledger: &Ledger, taken: &ReceivedAt, user: UserId) -> Self {
         let granted_by = |(member, grant): (UserId, OpId)| {
             let grant = ledger.op(grant)?.record();
             matches!(grant.body, Body::SetRole { .. }).then_some((member, grant.author))
@@ -129,10 +152,10 @@ impl People {
 }
 
 impl State {
-    pub(super) async fn say(
+    pub(super) async fn submit(
         &mut self,
         group: GroupId,
-        saying: Saying,
+        change: MembershipChange,
         made: Option<MadeCut>,
     ) -> Result<OpId, ChangeError> {
         let me = self.user();
@@ -140,17 +163,17 @@ impl State {
         let entry = entry.ok_or(ChangeError::UnknownGroup(group))?;
         let cut = made.and_then(|made| entry.take_cut(made));
         let set_role = |user, role| Body::SetRole { user, role, cut: None, via: None };
-        match saying {
-            Saying::Admit { user, role } => match entry.check_admission(user, role)? {
+        match change {
+            MembershipChange::Admit { user, role } => match entry.check_admission(user, role)? {
                 Some(grant) => Ok(grant),
                 None => self.author_with(group, &BTreeSet::new(), set_role(user, role), cut).await,
             },
-            Saying::SetRole { user, role, without } => {
+            MembershipChange::SetRole { user, role, before } => {
                 entry.check_set_role(me, user, role)?;
-                entry.check_as_of(&without)?;
-                self.author_with(group, &without, set_role(user, role), cut).await
+                entry.check_as_of(&before)?;
+                self.author_with(group, &before, set_role(user, role), cut).await
             }
-            Saying::RevokeDevice { user, device } => {
+            MembershipChange::RevokeDevice { user, device } => {
                 entry.check_device(user, device)?;
                 if device == self.arguments.device.device() {
                     return Err(ChangeError::OwnDevice);
@@ -158,14 +181,14 @@ impl State {
                 let body = Body::RevokeDevice { user, device, cut: None };
                 self.author_with(group, &BTreeSet::new(), body, cut).await
             }
-            Saying::Transfer { to } => {
+            MembershipChange::Transfer { to } => {
                 let role = entry.check_transfer(me, to)?;
                 if entry.ledger.roster().role(to) < role {
                     self.author(group, set_role(to, role)).await?;
                 }
                 self.author(group, set_role(me, Role::Admin)).await
             }
-            Saying::Confirm { op } => {
+            MembershipChange::Confirm { op } => {
                 let contestable = entry.ledger.contestable();
                 let contestable = contestable.iter().find(|contestable| contestable.op == op);
                 let contestable = contestable.ok_or(ChangeError::NotContestable(op))?;
@@ -177,11 +200,11 @@ impl State {
                 }
                 self.author(group, set_role(contestable.user, contestable.role)).await
             }
-            Saying::Redo { op } => {
-                let again = entry.redo(op)?;
-                Box::pin(self.say(group, again, made)).await
+            MembershipChange::Reissue { op } => {
+                let again = entry.reissue(op)?;
+                Box::pin(self.submit(group, again, made)).await
             }
-            Saying::CloseInvite { invite } => match entry.ledger.invite(invite) {
+            MembershipChange::CloseInvite { invite } => match entry.ledger.invite(invite) {
                 None => Err(ChangeError::UnknownInvite(invite)),
                 Some(known) if known.standing == InviteStanding::Closed => Ok(invite),
                 Some(_) => self.author(group, Body::CloseInvite { invite }).await,
@@ -258,11 +281,13 @@ impl Entry {
 
     /// What an op said that came to nothing, to be said now by this user: what is cut is what is known now, and an
     /// invitation is not used twice.
-    fn redo(&self, op: OpId) -> Result<Saying, ChangeError> {
-        let act = self.redoable().into_iter().find(|said| said.op == op).map(|said| said.act);
+    fn reissue(&self, op: OpId) -> Result<MembershipChange, ChangeError> {
+        let act = self.reissuable().into_iter().find(|said| said.op == op).map(|said| said.act);
         match act {
-            Some(Act::SetRole { user, role }) => Ok(Saying::SetRole { user, role, without: BTreeSet::new() }),
-            Some(Act::RevokeDevice { user, device }) => Ok(Saying::RevokeDevice { user, device }),
+            Some(Act::SetRole { user, role }) => {
+                Ok(MembershipChange::SetRole { user, role, before: BTreeSet::new() })
+            }
+            Some(Act::RevokeDevice { user, device }) => Ok(MembershipChange::RevokeDevice { user, device }),
             _ => Err(ChangeError::NotVoided(op)),
         }
     }
@@ -279,7 +304,7 @@ impl Entry {
     }
 
     /// The ops that came to nothing, except those of which what they said is so all the same.
-    pub(super) fn redoable(&self) -> Vec<MemberOp> {
+    pub(super) fn reissuable(&self) -> Vec<MemberOp> {
         let roster = self.ledger.roster();
         let holds = |act: &Act| match *act {
             Act::SetRole { user, role } => roster.role(user) == role,

@@ -19,7 +19,7 @@ use schema::session::ledger::Attachments;
 use schema::signed::{Envelope, Record, Signed};
 use schema::{DeviceId, GroupId, OpId, UserId, codec};
 
-use super::admit::Gained;
+use super::admit::LedgerDelta;
 use super::links::{Links, PRESENT_BYTES_MAX};
 use super::{Entry, State};
 use crate::node::connection_manager::LinkId;
@@ -108,7 +108,8 @@ impl State {
         match entry.shown(user, device, &ops, &brought) {
             Shown::Member => {
                 self.keep_manifests(group, brought).await?;
-                let verdict = self.admit(group, Gained { ops, ..Gained::default() }, Some(link)).await?;
+                let verdict =
+                    self.admit(group, LedgerDelta { ops, ..LedgerDelta::default() }, Some(link)).await?;
                 self.links.score(link, verdict.invalid);
             }
             Shown::Nobody { invalid } => {

@@ -5,18 +5,20 @@
 
 use std::collections::BTreeMap;
 
-use schema::device::{DeviceCert, DeviceIdentity, DeviceRecord};
+use schema::device::DeviceIdentity;
 use schema::ledger::Ledger;
 use schema::signed::{Envelope, Signed};
+use schema::wire::device::{DeviceCert, DeviceRecord};
 use schema::{DeviceId, GroupId, Timestamp, UserId};
 
-use super::admit::{Gained, put_record};
+use super::admit::{LedgerDelta, put_record};
 use super::{Entry, GroupState, State};
 use crate::node::connection_manager::Reach;
 use crate::node::store::{Batch, StoreError};
 
 /// A device of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct MemberDevice {
     /// The member who vouches for it.
     pub user: UserId,
@@ -48,7 +50,7 @@ impl State {
         if self.addresses.is_empty() || !self.entries.get(&group).is_some_and(|entry| entry.wanted) {
             return Ok(());
         }
-        self.take(group, Gained::default(), None, false).await?;
+        self.take(group, LedgerDelta::default(), None, false).await?;
         Ok(())
     }
 
@@ -122,7 +124,7 @@ pub(super) fn member_devices(ledger: &Ledger) -> BTreeMap<UserId, Vec<MemberDevi
 mod tests {
     use schema::key::{AgreementKey, SigningKey};
 
-    use super::super::admit::Taken;
+    use super::super::admit::ReceivedAt;
     use super::super::tickets::Tickets;
     use super::*;
     use crate::node::store::StoreHandle;
@@ -143,7 +145,7 @@ mod tests {
         (
             store,
             phone,
-            Entry { wanted: true, ..Entry::new((ledger, Taken::default()), Tickets::default(), space) },
+            Entry { wanted: true, ..Entry::new((ledger, ReceivedAt::default()), Tickets::default(), space) },
         )
     }
 

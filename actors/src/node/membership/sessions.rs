@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use schema::ledger::ManifestRef;
 use schema::session::StepError;
-use schema::session::ledger::{Attachments, LedgerEffect, LedgerFrame, LedgerSession, Taken};
+use schema::session::ledger::{Attachments, LedgerEffect, LedgerSession, Taken};
+use schema::wire::ledger::LedgerFrame;
 use schema::{GroupId, Timestamp, codec};
 use tokio::task::JoinSet;
 
-use super::admit::Gained;
+use super::admit::LedgerDelta;
 use super::{Entry, State};
 use crate::node::connection_manager::LinkId;
 use crate::node::keys;
@@ -51,7 +52,7 @@ impl State {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 LedgerEffect::Admit { ops, certificates, revocations, records, last } => {
-                    let gained = Gained { ops, certificates, revocations, records };
+                    let gained = LedgerDelta { ops, certificates, revocations, records };
                     let verdict = self.admit(group, gained, Some(link)).await?;
                     self.links.score(link, verdict.invalid);
                     let held = verdict.held;
