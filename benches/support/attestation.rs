@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use actors::edit::RowEdit;
 use actors::node::group::replica::Replica;
 use schema::change::ChangeHeader;
-use schema::document::{self, Index};
+use schema::document::admission::{self, Index};
 use schema::id::hash;
 use schema::key::SigningKey;
 use schema::tip::{Author, Tip};
