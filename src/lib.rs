@@ -34,10 +34,10 @@ pub mod engine {
     pub use actors::node::store::{OpenError, SledOptions, StoreError};
 }
 pub use schema::document::Refusal;
-pub use schema::ledger::{Act, Contestable, InviteStanding, Role, Standing};
+pub use schema::ledger::{Contestable, InviteStatus, OpAction, OpStatus, Role};
+pub use schema::mnemonic::{Mnemonic, MnemonicError};
 pub use schema::wire::link::DeclineReason;
 pub use schema::wire::ticket::{Ticket, TicketError};
-pub use schema::words::{Words, WordsError};
 pub use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, Timestamp, UserId};
 
 pub use crate::error::{

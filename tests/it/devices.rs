@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use peerbase::sim::{Net, Peer};
 use peerbase::{
-    Act, Device, EndedLink, ErrorKind, GroupError, GroupId, JoinError, LinkEnd, MemberOp, Node, Role,
+    Device, EndedLink, ErrorKind, GroupError, GroupId, JoinError, LinkEnd, MemberOp, Node, OpAction, Role,
 };
 use schema::wire::link::ByeReason;
 
@@ -442,7 +442,8 @@ async fn ends_while_it_takes_back(flushes: u64) -> (bool, bool) {
     let is_out = devices(&ada).await.iter().any(|known| known.id == device && known.is_revoked);
     for id in groups {
         let log = group(&ada, id).log().await.unwrap();
-        let is_it = |op: &MemberOp| matches!(op.act, Act::RevokeDevice { device: it, .. } if it == device);
+        let is_it =
+            |op: &MemberOp| matches!(op.act, OpAction::RevokeDevice { device: it, .. } if it == device);
         assert_eq!(log.iter().any(is_it), is_out, "after {flushes} flushes");
     }
     net.close().await;

@@ -6,7 +6,7 @@ use actors::clock::Clock;
 use actors::transport::memory::MemoryNetwork;
 use peerbase::sim::{Net, Peer};
 use peerbase::{
-    DeclineReason, ErrorKind, Event, Group, GroupError, GroupId, GroupState, InviteOptions, InviteStanding,
+    DeclineReason, ErrorKind, Event, Group, GroupError, GroupId, GroupState, InviteOptions, InviteStatus,
     JoinError, Node, Role, Ticket, Waiting,
 };
 use schema::handshake::LinkRole;
@@ -240,9 +240,9 @@ async fn a_closed_ticket_lets_nobody_in_where_the_closing_is_known() {
     for peer in [&ada, &ben, &dan] {
         let invites = group(peer, home.id()).invites().await.unwrap();
         let [used_up, closed] = invites[..] else { panic!("{invites:?}") };
-        assert_eq!((used_up.standing, used_up.used), (InviteStanding::UsedUp, 1));
+        assert_eq!((used_up.standing, used_up.used), (InviteStatus::UsedUp, 1));
         assert_eq!((closed.id, closed.author), (ticket.invite(), ada.node().user_id()));
-        assert_eq!((closed.standing, closed.used, closed.uses), (InviteStanding::Closed, 1, 1));
+        assert_eq!((closed.standing, closed.used, closed.uses), (InviteStatus::Closed, 1, 1));
         assert_eq!(closed.role, Role::Writer);
     }
     let unknown = home.close_invite(schema::OpId([7; 32])).await.unwrap_err();
@@ -270,7 +270,7 @@ async fn two_admins_apart_may_both_use_up_a_ticket_and_everybody_sees_that() {
         assert_eq!(home.members().len(), 4, "as {} sees it", peer.name());
         let invites = home.invites().await.unwrap();
         let twice = invites.iter().find(|invite| invite.id == ticket.invite()).unwrap();
-        assert_eq!((twice.standing, twice.used, twice.uses), (InviteStanding::UsedUp, 2, 1));
+        assert_eq!((twice.standing, twice.used, twice.uses), (InviteStatus::UsedUp, 2, 1));
     }
     tasks(&dan, home.id()).put("d", &task("rope")).await.unwrap();
     tasks(&cid, home.id()).put("c", &task("hose")).await.unwrap();

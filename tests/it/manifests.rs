@@ -6,7 +6,7 @@ use actors::clock::Clock;
 use actors::transport::memory::MemoryNetwork;
 use peerbase::{Group, Node, Role, UserId};
 use schema::key::Signature;
-use schema::ledger::cut::{Entry, Page, PageGroup, page_hash, root};
+use schema::ledger::manifest::{Entry, Page, PageGroup, page_hash, root};
 use schema::ledger::{Body, By, ManifestRef, Op};
 use schema::signed::{Envelope, Signed};
 use schema::wire::group::GroupFrame;

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use peerbase::sim::{Net, Peer};
 use peerbase::{
-    Act, DeclineReason, ErrorKind, Event, Group, GroupError, GroupId, InviteOptions, InviteStanding,
-    JoinError, MemberDevice, MemberOp, OpId, Role, Standing, UserId, Waiting,
+    DeclineReason, ErrorKind, Event, Group, GroupError, GroupId, InviteOptions, InviteStatus, JoinError,
+    MemberDevice, MemberOp, OpAction, OpId, OpStatus, Role, UserId, Waiting,
 };
 use tokio::sync::broadcast::Receiver;
 
@@ -110,7 +110,7 @@ impl Village {
     }
 
     /// How an op stands, for whoever is in the group.
-    async fn standing(&self, op: OpId) -> Standing {
+    async fn standing(&self, op: OpId) -> OpStatus {
         let log = self.group("fay").log().await.unwrap();
         log.iter().find(|entry| entry.op == op).unwrap().standing
     }
@@ -138,8 +138,8 @@ async fn w1_of_two_admins_who_lower_each_other_the_senior_stays() {
     for name in ["fay", "ada", "ben"] {
         assert_eq!(village.roles(name, ["ada", "ben"]), [Admin, Writer], "as {name} sees it");
     }
-    assert_eq!(village.standing(by_ada).await, Standing::Counts);
-    assert_eq!(village.standing(by_ben).await, Standing::Void);
+    assert_eq!(village.standing(by_ada).await, OpStatus::Counts);
+    assert_eq!(village.standing(by_ben).await, OpStatus::Void);
     let told = heard(&mut of_ben);
     assert!(told.contains(&Event::Voided { group: village.home, op: by_ben }), "{told:?}");
     village.ends().await;
@@ -201,7 +201,7 @@ async fn w4_the_higher_role_speaks_over_the_lower() {
     village.meet().await;
 
     assert_eq!(village.roles("ada", ["ada", "zoe"]), [Admin, Owner]);
-    assert_eq!(village.standing(removal).await, Standing::Superseded);
+    assert_eq!(village.standing(removal).await, OpStatus::Superseded);
     village.ends().await;
 }
 
@@ -245,7 +245,7 @@ async fn w5_a_junior_may_be_contested_until_somebody_stronger_confirms() {
     village.meet().await;
 
     assert_eq!(village.roles("fay", ["ada", "ben"]), [Writer, Admin]);
-    assert_eq!(village.standing(contest).await, Standing::Void);
+    assert_eq!(village.standing(contest).await, OpStatus::Void);
     assert_eq!(village.group("ada").contestable(), []);
     village.ends().await;
 }
@@ -288,7 +288,7 @@ async fn w6_whoever_was_lowered_by_somebody_stronger_changes_nothing_any_more() 
 
     let people = ["oda", "mia", "ben", "sam", "zoe"];
     assert_eq!(village.roles("mia", people), [Owner, Writer, Admin, Reader, Reader]);
-    assert_eq!(village.standing(vandalism).await, Standing::Void);
+    assert_eq!(village.standing(vandalism).await, OpStatus::Void);
     assert_eq!(village.may_not_say("mia", "zoe", Writer).await.kind(), ErrorKind::NotAllowed);
     village.ends().await;
 }
@@ -334,8 +334,8 @@ async fn w9_a_new_grant_does_not_revive_what_was_said_under_the_old_one() {
     let older = village.says("mia", "pia", Reader).await;
 
     village.meet().await;
-    assert_eq!(village.standing(old).await, Standing::Void);
-    assert_eq!(village.standing(older).await, Standing::Void);
+    assert_eq!(village.standing(old).await, OpStatus::Void);
+    assert_eq!(village.standing(older).await, OpStatus::Void);
     village.says("mia", "pia", Writer).await;
     village.meet().await;
 
@@ -355,9 +355,9 @@ async fn w10_a_voided_removal_is_shown_and_said_again() {
     assert_eq!(village.roles("zoe", ["ada", "zoe"]), [Writer, Reader], "zoe is still in");
     let fay = village.group("fay");
     let voided = fay.voided().await.unwrap();
-    let act = Act::SetRole { user: village.user("zoe"), role: Out };
+    let act = OpAction::SetRole { user: village.user("zoe"), role: Out };
     let author = village.user("ada");
-    assert_eq!(voided, [MemberOp { op: removal, author, act, standing: Standing::Void }]);
+    assert_eq!(voided, [MemberOp { op: removal, author, act, standing: OpStatus::Void }]);
     assert_eq!(village.group("ada").redo(removal).await.unwrap_err().kind(), ErrorKind::NotAllowed);
 
     village.goes("zoe").await;
@@ -388,7 +388,7 @@ async fn w11_what_the_remover_had_seen_is_not_undone_by_a_removal() {
     village.meet().await;
 
     assert_eq!(village.roles("ada", ["mia", "ada", "pia"]), [Writer, Writer, Out]);
-    assert_eq!(village.standing(vandalism).await, Standing::Counts);
+    assert_eq!(village.standing(vandalism).await, OpStatus::Counts);
     village.ends().await;
 }
 
@@ -404,7 +404,7 @@ async fn w11b_as_of_before_it_vandalism_is_undone_on_every_device() {
     village.meet().await;
 
     assert_eq!(village.roles("ada", ["mia", "ada", "pia"]), [Writer, Admin, Reader]);
-    assert_eq!(village.standing(vandalism).await, Standing::Void);
+    assert_eq!(village.standing(vandalism).await, OpStatus::Void);
     village.says("ada", "pia", Writer).await;
     village.ends().await;
 }

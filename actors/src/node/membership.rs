@@ -29,7 +29,7 @@ use std::sync::Arc;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::device::DeviceIdentity;
 use schema::key::SigningKey;
-pub use schema::ledger::InviteStanding;
+pub use schema::ledger::InviteStatus;
 use schema::ledger::{Ledger, ManifestRef, Role};
 use schema::wire::hello::Hello;
 use schema::wire::ledger::LedgerFrame;

@@ -113,7 +113,7 @@ async fn scenario_4_a_contested_lowering_is_the_same_for_all_and_final_once_conf
     village.meet().await;
 
     assert_eq!(village.agreed(["ada", "ben"]), [Writer, Admin]);
-    assert_eq!(village.standing(contest).await, Standing::Void);
+    assert_eq!(village.standing(contest).await, OpStatus::Void);
     assert_eq!(village.group("fay").contestable(), []);
     village.ends().await;
 }
@@ -135,8 +135,8 @@ async fn scenario_6_whoever_cites_a_void_lowering_does_not_lift_a_founder_down()
     village.meet().await;
 
     assert_eq!(village.agreed(["fay", "gil", "oda"]), [Admin, Founder, Owner]);
-    assert_eq!(village.standing(void).await, Standing::Void);
-    assert_ne!(village.standing(laundered).await, Standing::Counts);
+    assert_eq!(village.standing(void).await, OpStatus::Void);
+    assert_ne!(village.standing(laundered).await, OpStatus::Counts);
     village.ends().await;
 }
 
@@ -202,7 +202,7 @@ async fn scenario_8_a_puppet_is_junior_to_its_maker_and_falls_with_them() {
     village.meet().await;
 
     assert_eq!(village.agreed(["ada", "mia", "sam"])[..2], [Admin, Writer]);
-    assert_eq!(village.standing(duel).await, Standing::Void);
+    assert_eq!(village.standing(duel).await, OpStatus::Void);
     village.ends().await;
 }
 
@@ -270,7 +270,7 @@ async fn scenario_24_a_closed_ticket_lets_in_only_where_the_closing_is_unknown_a
 
     assert_eq!(village.roles("fay", ["cid", "dan"]), [Out, Reader]);
     let invites = village.group("fay").invites().await.unwrap();
-    assert_eq!((invites[0].standing, invites[0].used), (InviteStanding::Closed, 1));
+    assert_eq!((invites[0].standing, invites[0].used), (InviteStatus::Closed, 1));
     village.net.close().await;
 }
 
@@ -368,7 +368,7 @@ async fn what_is_said_again_is_held_to_the_rules_for_who_says_it() {
     let said = village.group("cid").revoke_device(ada, device).await.unwrap();
     village.says("fay", "cid", Writer).await;
     village.meet().await;
-    assert_eq!(village.standing(said).await, Standing::Void);
+    assert_eq!(village.standing(said).await, OpStatus::Void);
 
     let own = village.group("ada").redo(said).await;
     assert!(matches!(own, Err(GroupError::OwnDevice)), "{own:?}");

@@ -5,7 +5,7 @@ use automerge::{ActorId, AutoCommit, ROOT};
 use peerbase::Refusal;
 use peerbase::Role;
 use schema::change::ChangeHeader;
-use schema::ledger::Act;
+use schema::ledger::OpAction;
 use schema::tip::{Author, Tip};
 use schema::wire::session::{Unit, UnitTip};
 use schema::wire::sync_message::SyncMessage;
@@ -62,7 +62,7 @@ impl Village {
 
     pub(crate) async fn grant_of(&self, user: peerbase::UserId) -> OpId {
         let log = self.group("ada").log().await.unwrap();
-        let is_it = |act: &Act| matches!(act, Act::SetRole { user: of, .. } if *of == user);
+        let is_it = |act: &OpAction| matches!(act, OpAction::SetRole { user: of, .. } if *of == user);
         log.iter().rev().find(|entry| is_it(&entry.act)).unwrap().op
     }
 

@@ -7,7 +7,7 @@ use automerge::transaction::Transactable;
 use peerbase::Refusal;
 use peerbase::Role::{Admin, Reader, Writer};
 use schema::key::SigningKey;
-use schema::ledger::cut::root;
+use schema::ledger::manifest::root;
 use schema::ledger::{Body, By, Invalid, ManifestRef, Op, Refusal as OpRefusal};
 use schema::limits::DEVICES_MAX;
 use schema::session::ledger::LedgerSession;

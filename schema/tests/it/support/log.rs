@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use peerbase_schema::ledger::{Act, Facts, Graph, Proposal, Refusal, Role, Standing};
+use peerbase_schema::ledger::{Facts, Graph, OpAction, OpStatus, Proposal, Refusal, Role};
 use peerbase_schema::{DeviceId, OpId, UserId};
 use proptest::prelude::*;
 
@@ -81,9 +81,9 @@ impl Log {
             };
             let user = targets[draft.target % targets.len()];
             let act = match draft.kind {
-                0..70 => Act::SetRole { user, role: draft.role },
-                70..93 => Act::RevokeDevice { user, device: DeviceId([draft.kind % 2; 32]) },
-                _ => Act::Other,
+                0..70 => OpAction::SetRole { user, role: draft.role },
+                70..93 => OpAction::RevokeDevice { user, device: DeviceId([draft.kind % 2; 32]) },
+                _ => OpAction::Other,
             };
             // Few founders step down, or little would be left to see.
             if draft.author % 8 > 0
@@ -116,7 +116,7 @@ impl Log {
     }
 
     /// An op of the user key on the heads.
-    pub(crate) fn say_now(&mut self, author: UserId, act: Act) -> Result<OpId, Refusal> {
+    pub(crate) fn say_now(&mut self, author: UserId, act: OpAction) -> Result<OpId, Refusal> {
         self.say(Proposal { parents: self.heads(), author, device: None, act })
     }
 
@@ -157,7 +157,7 @@ impl Log {
 }
 
 /// All that a graph says of the present.
-pub(crate) type Present = (Vec<(UserId, Role, Option<OpId>)>, Vec<(OpId, Standing)>, Vec<(UserId, DeviceId)>);
+pub(crate) type Present = (Vec<(UserId, Role, Option<OpId>)>, Vec<(OpId, OpStatus)>, Vec<(UserId, DeviceId)>);
 
 pub(crate) fn present(graph: &Graph) -> Present {
     let roles = graph.users().map(|user| (user, graph.role(user), graph.winner(user))).collect();

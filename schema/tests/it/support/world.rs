@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use peerbase_schema::key::SigningKey;
 use peerbase_schema::ledger::{
-    Admitted, Body, By, Invalid, Ledger, ManifestRef, Op, Refusal, Role, Standing,
+    Body, By, Invalid, Ledger, ManifestRef, Op, OpOutcome, OpStatus, Refusal, Role,
 };
 use peerbase_schema::signed::{Envelope, Signed};
 use peerbase_schema::wire::device::DeviceCert;
@@ -95,7 +95,7 @@ impl World {
             }
             (admitted, _) => admitted,
         };
-        let Admitted::New(id) = admitted? else { panic!("{name} was said before") };
+        let OpOutcome::New(id) = admitted? else { panic!("{name} was said before") };
         self.names.insert(name, id);
         Ok(id)
     }
@@ -112,7 +112,8 @@ impl World {
             }
             (drafted, _) => drafted,
         };
-        let Admitted::New(id) = self.ledger.admit(Signed::sign(drafted?, &key(author)).envelope().clone())?
+        let OpOutcome::New(id) =
+            self.ledger.admit(Signed::sign(drafted?, &key(author)).envelope().clone())?
         else {
             panic!("{name} was said before")
         };
@@ -124,7 +125,7 @@ impl World {
         self.ledger.roster().role(user(name))
     }
 
-    pub(crate) fn standing(&self, name: &str) -> Standing {
+    pub(crate) fn standing(&self, name: &str) -> OpStatus {
         self.ledger.graph().standing(self.names[name]).expect("it was said")
     }
 }
