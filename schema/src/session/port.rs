@@ -2,6 +2,7 @@
 
 use super::ANSWER_TIMEOUT;
 use crate::digest::{Mark, Page};
+use crate::document::Refusal;
 use crate::ledger::manifest::BadManifest;
 use crate::wire::session::{SessionFrame, Unit, Units};
 use crate::{DeviceId, DocumentId, OpId};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use peerbase_schema::codec;
 use peerbase_schema::digest::{Digest, Mark, Page};
+use peerbase_schema::document::Refusal;
 use peerbase_schema::session::{Documents, Effect, Input, Session, SessionFault, StepError, Supply, Wanted};
 use peerbase_schema::time::Timestamp;
 use peerbase_schema::wire::session::{
