@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use actors::clock::Clock;
 use peerbase::control::FailureKind;
-use peerbase::{Mnemonic, Node, NodeBuilder, OpenError};
+use peerbase::node::Mnemonic;
+use peerbase::{Node, NodeBuilder, OpenError};
 
 use super::config::Config;
 use super::trouble::Trouble;

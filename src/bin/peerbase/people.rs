@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use peerbase::control::{Reply, Request};
-use peerbase::{GroupId, Mnemonic, MnemonicError, OpId, Role, UserId};
+use peerbase::error::MnemonicError;
+use peerbase::node::Mnemonic;
+use peerbase::{GroupId, OpId, Role, UserId};
 
 use super::data::Data;
 use super::door::{self, Need};
