@@ -1,7 +1,7 @@
 //! What a node is like as a whole, and why a row is as it is.
 
 use schema::DocumentId;
-use schema::admission::Refusal;
+use schema::document::Refusal;
 use serde::{Deserialize, Serialize};
 
 use super::{GroupLine, RevisionLine};
