@@ -156,11 +156,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::control::reply::Progress;
     use crate::control::{Answer, Greeting, Reply, Request};
 
     fn put() -> Request {
         let row = [("latitude".to_owned(), json!(47.449_888_888_888_89)), ("open".to_owned(), json!(null))];
-        Request::Put { group: None, table: "airports".into(), key: "SEA".into(), row: row.into() }
+        Request::PutMany { group: None, table: "airports".into(), rows: vec![("SEA".into(), row.into())] }
     }
 
     #[test]
@@ -168,7 +169,7 @@ mod tests {
         let bytes = encode(&put()).unwrap();
         assert_eq!(decode::<Request>(&bytes).unwrap(), put());
 
-        let answer = Answer::Reply(Reply::Progress("dialling".into()));
+        let answer = Answer::Reply(Reply::Progress(Progress::Documents { read: 7 }));
         assert_eq!(decode::<Answer>(&encode(&answer).unwrap()).unwrap(), answer);
     }
 

@@ -1,4 +1,4 @@
-//! Why a command ended without doing what was asked, and what it tells the shell.
+//! The error of a command: its text or JSON, and its exit status.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -9,40 +9,46 @@ use peerbase::control::{Failure, FailureKind};
 
 use super::config::ConfigError;
 
-/// Exit status for arguments that make no sense together; clap's own.
+/// The exit status of a usage error; clap uses the same.
 pub(crate) const USAGE: u8 = 2;
 
-/// Why a command ended.
+/// Why a command ended early.
 #[derive(Debug)]
-pub(crate) enum Trouble {
-    /// It was not done.
+pub(crate) enum CommandError {
+    /// The command was not carried out.
     Failed(Failure),
-    /// The arguments make no sense together.
+    /// The arguments contradict each other, or one is missing.
     Usage(String),
-    /// Standard output was closed: whoever reads it has read enough.
-    Unread,
+    /// The reader closed standard output; this is no failure of the command.
+    OutputClosed,
 }
 
-impl Trouble {
+impl CommandError {
+    /// A failure without causes.
     pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self::Failed(Failure::new(kind, message))
     }
 
-    /// What the system refused.
+    /// An error of the system.
     pub(crate) fn io(what: impl Into<String>, cause: &io::Error) -> Self {
         let causes = vec![cause.to_string()];
         Self::Failed(Failure { kind: FailureKind::Failed, message: what.into(), causes })
     }
 
-    /// What somebody gave cannot be.
-    pub(crate) fn invalid(error: &dyn Error) -> Self {
+    /// Invalid input.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Invalid, message)
+    }
+
+    /// Invalid input, with the error and its causes.
+    pub(crate) fn of(error: &dyn Error) -> Self {
         Self::Failed(Failure::of(FailureKind::Invalid, error))
     }
 
-    /// Tells people, or with `json` a program.
+    /// Prints the error as text, or with `json` as a document.
     pub(crate) fn report(self, json: bool) -> ExitCode {
         let (failure, status) = match self {
-            Self::Unread => return ExitCode::SUCCESS,
+            Self::OutputClosed => return ExitCode::SUCCESS,
             Self::Usage(message) => (Failure::new(FailureKind::Invalid, message), USAGE),
             Self::Failed(failure) => (failure, 1),
         };
@@ -53,19 +59,19 @@ impl Trouble {
                 failure.causes.iter().map(|cause| format!("\n  because {}", super::text::safe(cause)));
             format!("error: {}{}", super::text::safe(&failure.message), causes.collect::<String>())
         };
-        // Nobody may read this either.
+        // Standard error may be closed too.
         let _ = writeln!(io::stderr(), "{text}");
         ExitCode::from(status)
     }
 }
 
-impl From<Failure> for Trouble {
+impl From<Failure> for CommandError {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
 }
 
-impl From<ControlError> for Trouble {
+impl From<ControlError> for CommandError {
     fn from(error: ControlError) -> Self {
         let kind = match error {
             ControlError::TooLong { .. }
@@ -80,8 +86,8 @@ impl From<ControlError> for Trouble {
     }
 }
 
-impl From<ConfigError> for Trouble {
+impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
-        Self::invalid(&error)
+        Self::of(&error)
     }
 }
