@@ -28,12 +28,13 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::device::DeviceIdentity;
-use schema::frame::{DeclineReason, Hello, Join};
 use schema::key::SigningKey;
 pub use schema::ledger::InviteStanding;
 use schema::ledger::{Ledger, ManifestRef, Role};
-use schema::session::ledger::LedgerFrame;
-use schema::ticket::Ticket;
+use schema::wire::hello::Hello;
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::{DeclineReason, Join};
+use schema::wire::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr};
-use schema::device::DeviceRecord;
 use schema::limits::{
     ADDRESS_BYTES_MAX, CALL_TIMEOUT, DIAL_TIMEOUT, HANDSHAKE_TIMEOUT, LINKS_MAX, STOP_TIMEOUT,
     TICKET_ADDRESSES_MAX,
 };
+use schema::wire::device::DeviceRecord;
 use schema::{DeviceId, GroupId, Timestamp, UserId};
 
 use super::connection::{Link, LinkEnd};

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ractor::ActorProcessingErr;
-use schema::device::DeviceRecord;
 use schema::id::hash;
 use schema::key::SigningKey;
 use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Op, Refusal, Role, SideRefusal, Vouched};
 use schema::limits::MEMBERS_MAX;
 use schema::session::ledger::Held;
 use schema::signed::{Envelope, Record, Signed};
+use schema::wire::device::DeviceRecord;
 use schema::{DeviceId, GroupId, OpId, Timestamp, codec};
 
 use super::people::check_room;

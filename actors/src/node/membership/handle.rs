@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
-use schema::frame::{DeclineReason, Hello, Join};
 use schema::ledger::{Refusal, Role, Roster};
-use schema::session::ledger::LedgerFrame;
-use schema::ticket::Ticket;
+use schema::wire::hello::Hello;
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::{DeclineReason, Join};
+use schema::wire::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use bincode::{Decode, Encode};
 use ractor::ActorProcessingErr;
-use schema::frame::{DeclineReason, Join, LinkFrame};
 use schema::ledger::{Body, InviteProof, InviteStanding, Ledger, Role};
-use schema::ticket::Ticket;
-use schema::{DeviceId, GroupId, OpId, Timestamp, UserId, codec, hello};
+use schema::wire::hello;
+use schema::wire::link::{DeclineReason, Join, LinkFrame};
+use schema::wire::ticket::Ticket;
+use schema::{DeviceId, GroupId, OpId, Timestamp, UserId, codec};
 use tokio::task::JoinSet;
 
 use super::links::{Links, Redeemer};
