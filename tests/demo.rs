@@ -1,4 +1,4 @@
-//! The program's demo holds every promise that it makes, and says so.
+//! The program's demo keeps every promise that it makes, and says so.
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "processes run in real time")]
@@ -90,7 +90,7 @@ fn serve_and_get(serve: &str, folder: &Path, place: [&str; 2]) -> Value {
 fn told(run: &Output) -> String {
     let told = String::from_utf8(run.stdout.clone()).unwrap();
     assert!(run.status.success(), "{told}");
-    let verdict = told.lines().find(|line| line.contains("promises held")).unwrap();
+    let verdict = told.lines().find(|line| line.contains("promises kept")).unwrap();
     let numbers: Vec<&str> = verdict.split_whitespace().filter(|word| word.parse::<u32>().is_ok()).collect();
     assert!(matches!(numbers[..], [held, all] if held == all && held != "0"), "{verdict}");
     let drawn = told.lines().take_while(|line| !line.contains("databases are kept"));
@@ -100,10 +100,10 @@ fn told(run: &Output) -> String {
 }
 
 #[test]
-fn the_story_holds_every_promise() {
+fn the_story_keeps_every_promise() {
     let told = told(&demo(&[]));
 
-    assert!(told.lines().last().unwrap().contains("promises held"), "{told}");
+    assert!(told.lines().last().unwrap().contains("promises kept"), "{told}");
     assert!(
         told.contains("✓ what cid wrote after is gone") && told.contains("BeyondCut: change 1"),
         "{told}"
@@ -125,7 +125,7 @@ fn a_story_without_admission_ends_non_zero_and_says_which_promise_broke() {
 }
 
 #[test]
-fn scale_holds_every_promise_and_what_it_keeps_is_worked_with() {
+fn scale_keeps_every_promise_and_what_it_keeps_is_worked_with() {
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("airfields");
 

@@ -8,6 +8,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use peerbase::control::reply::{Done, Progress};
+use peerbase::control::request::{Cut, GroupRequest, InGroup};
 use peerbase::control::{self, Failure, FailureKind, Reply, Request};
 use peerbase::sim::{Net, Peer};
 use peerbase::{DocumentId, ErrorKind, Event, GroupId, Node, Refusal, Role, RowState, SyncError, UserId};
@@ -25,17 +27,18 @@ async fn parted(seed: u64) -> (Net, [Peer; 3], GroupId) {
     (net, [ada, ben, cid], home)
 }
 
-fn set_role(user: UserId, role: Role, anyway: bool) -> Request {
-    Request::SetRole { group: None, user: user.to_string(), role, as_of: Vec::new(), anyway }
+fn set_role(user: impl ToString, role: Role, without_damaged: bool) -> Request {
+    let cut = Cut { as_of: Vec::new(), without_damaged };
+    Request::Group(GroupRequest::Role { user: user.to_string(), role, group: InGroup::default(), cut })
 }
 
-/// What `request` was answered with, the last word or the failure.
-async fn asked(node: &Node, request: Request) -> Result<String, Failure> {
+/// Carries out a request that sets a role; returns the role that the user has then, and the documents left out.
+async fn asked(node: &Node, request: Request) -> Result<(Role, u64), Failure> {
     let (sender, mut replies) = mpsc::channel(64);
     control::execute(node, request, sender).await?;
     let last = std::iter::from_fn(|| replies.try_recv().ok()).last();
-    let Some(Reply::Done(done)) = last else { panic!("{last:?}") };
-    Ok(done.done)
+    let Some(Reply::Done(Done::RoleSet { role, damaged_left_out, .. })) = last else { panic!("{last:?}") };
+    Ok((role, damaged_left_out))
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,7 +55,7 @@ async fn what_fell_with_a_removal_is_explained_and_shown() {
 
     let stays = group(&ben, home).explain("tasks", "basil").await.unwrap();
     let gone = group(&ben, home).explain("tasks", "rope").await.unwrap();
-    let status = control::reply::Status::from(ben.node().status().await.unwrap());
+    let status = ben.node().status().await.unwrap();
 
     assert_eq!((stays.row, stays.revisions, gone.row), (RowState::Present, 1, RowState::Absent));
     let beyond = |refusal: &Refusal, stay, number| {
@@ -63,10 +66,10 @@ async fn what_fell_with_a_removal_is_explained_and_shown() {
     assert!(gone.refusals.iter().any(|refusal| beyond(refusal, 0, 1)), "{:?}", gone.refusals);
     let (of_stays, of_gone) = (stays.kept.unwrap(), gone.kept.unwrap());
     assert_eq!((of_stays.changes, of_gone.changes), (1, 1));
-    let shown = &status.groups[0];
-    let kept = shown.kept.unwrap();
+    let shown = status.groups[0].status.as_ref().unwrap();
+    let kept = shown.kept;
     assert_eq!((kept.documents, kept.changes, kept.bytes), (2, 2, of_stays.bytes + of_gone.bytes));
-    assert_eq!((kept.since_ms, shown.rejudging), (of_stays.since().min(of_gone.since()).as_millis(), None));
+    assert_eq!((kept.since, shown.rejudging), (Some(of_stays.since().min(of_gone.since())), None));
     let judged = std::iter::from_fn(|| events.try_recv().ok()).filter_map(|event| match event {
         Event::Rejudged { group, rejudged } if group == home => Some((rejudged.documents, rejudged.changed)),
         _ => None,
@@ -114,8 +117,9 @@ async fn a_removal_says_how_far_it_is() {
     assert_eq!(heard.last(), Some(&601));
     let told = std::iter::from_fn(|| replies.try_recv().ok()).collect::<Vec<_>>();
     let (done, how_far) = told.split_last().unwrap();
-    assert!(matches!(done, Reply::Done(done) if done.done.contains("reader of home")), "{told:?}");
-    assert!(!how_far.is_empty() && how_far.iter().all(|reply| *reply == Reply::GoneThrough(10)), "{told:?}");
+    assert!(matches!(done, Reply::Done(Done::RoleSet { role: Role::Reader, .. })), "{told:?}");
+    let read = Reply::Progress(Progress::Documents { read: 10 });
+    assert!(!how_far.is_empty() && how_far.iter().all(|reply| *reply == read), "{told:?}");
     for peer in [ben, cid] {
         net.crash(&peer).await;
     }
@@ -209,7 +213,7 @@ async fn whoever_removes_anyway_hears_how_much_that_leaves_out() {
 
     let done = asked(&ada.node(), set_role(user, Role::None, true)).await.unwrap();
 
-    assert!(done.contains("2 damaged documents were left out"), "{done}");
+    assert_eq!(done, (Role::None, 2));
     net.heal();
     net.settle().await;
     let homes = [&ada, &ben].map(|peer| group(peer, home));
@@ -261,11 +265,7 @@ async fn a_member_is_named_by_a_few_digits_or_by_what_a_device_of_theirs_is_call
     let (mut net, [ada, _, cid], home) = parted(7).await;
     net.heal();
     net.settle().await;
-    let say = async |user: &str, role: Role| {
-        let request =
-            Request::SetRole { group: None, user: user.to_owned(), role, as_of: Vec::new(), anyway: false };
-        asked(&ada.node(), request).await
-    };
+    let say = async |user: &str, role: Role| asked(&ada.node(), set_role(user, role, false)).await;
     let id = cid.node().user_id().to_string();
 
     say(&id[..8], Role::Reader).await.unwrap();

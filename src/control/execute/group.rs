@@ -7,7 +7,7 @@ use super::super::request::{Cut, GroupRequest};
 use super::super::{Failure, FailureKind};
 use super::Replies;
 use super::lookup::{find_group, find_user};
-use crate::{Group, InviteOptions, Member, Node, OpId, Role};
+use crate::{ErrorKind, Group, GroupError, InviteOptions, Member, Node, OpId, Role};
 
 pub(super) async fn execute(node: &Node, request: GroupRequest, replies: &Replies) -> Result<(), Failure> {
     let find = |group: Option<String>| find_group(node, group.as_deref());
@@ -104,10 +104,14 @@ async fn set_role(
         return Err(Failure::new(FailureKind::NotFound, what));
     }
     let progress = |read| replies.try_progress(Progress::Documents { read });
-    let (op, damaged_left_out): (OpId, u64) = match without_damaged {
-        true => group.set_role_anyway(user, role, &as_of, progress).await?,
-        false => (group.set_role_with(user, role, &as_of, progress).await?, 0),
+    let set: Result<(OpId, u64), GroupError> = match without_damaged {
+        true => group.set_role_anyway(user, role, &as_of, progress).await,
+        false => group.set_role_with(user, role, &as_of, progress).await.map(|op| (op, 0)),
     };
+    let (op, damaged_left_out) = set.map_err(|error| match error.kind() {
+        ErrorKind::Damaged => Failure::from(error).advise("`--without-damaged` leaves them out"),
+        _ => error.into(),
+    })?;
     // With `as_of` the user may have another role than the op gives.
     let role = role_of(group).unwrap_or(Role::None);
     let (id, name) = (group.id(), group.info().name);

@@ -1,22 +1,22 @@
-//! Where the demo's databases lie: in a folder that goes away with it, or in one that is kept.
+//! The folder of the demo's databases: temporary, or kept.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// A folder with nothing in it yet.
-pub(super) enum Place {
+/// An empty folder.
+pub(crate) enum Folder {
     /// Removed at the end.
     Temporary(TempDir),
-    /// Left as it is.
+    /// Kept at the end.
     Kept(PathBuf),
 }
 
-/// Why there is no such folder. Nothing was changed.
+/// Why the folder cannot be used. It is unchanged.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PlaceError {
-    /// There is something in it, which is not ours to touch.
+pub(crate) enum FolderError {
+    /// It has files, which the demo does not touch.
     #[error("folder {} is not empty; name one that is empty or does not exist", path.display())]
     NotEmpty {
         /// The folder.
@@ -27,7 +27,7 @@ pub(super) enum PlaceError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         cause: io::Error,
     },
@@ -36,32 +36,32 @@ pub(super) enum PlaceError {
     Temporary(#[source] io::Error),
 }
 
-impl Place {
-    /// The folder to be kept, made if it is absent; a temporary one unless one is named.
-    pub(super) fn new(keep: Option<&Path>) -> Result<Self, PlaceError> {
+impl Folder {
+    /// Uses the folder `keep`, made if it is absent; without one, a temporary folder.
+    pub(crate) fn new(keep: Option<&Path>) -> Result<Self, FolderError> {
         let Some(path) = keep else {
             let folder = tempfile::Builder::new().prefix("peerbase-demo-").tempdir();
-            return folder.map(Self::Temporary).map_err(PlaceError::Temporary);
+            return folder.map(Self::Temporary).map_err(FolderError::Temporary);
         };
-        let unusable = |cause| PlaceError::Folder { path: path.to_owned(), cause };
+        let unusable = |cause| FolderError::Folder { path: path.to_owned(), cause };
         std::fs::create_dir_all(path).map_err(unusable)?;
         match std::fs::read_dir(path).map_err(unusable)?.next() {
             None => Ok(Self::Kept(path.to_owned())),
-            Some(_) => Err(PlaceError::NotEmpty { path: path.to_owned() }),
+            Some(_) => Err(FolderError::NotEmpty { path: path.to_owned() }),
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Temporary(folder) => folder.path(),
             Self::Kept(path) => path,
         }
     }
 
-    /// Commands for the databases that are kept: each says whose database, and what to do with it.
-    pub(super) fn commands(&self, commands: &[(&str, &str)]) -> Vec<String> {
+    /// Returns commands for the kept databases: each a device's name and arguments.
+    pub(crate) fn commands(&self, commands: &[(&str, &str)]) -> Vec<String> {
         let Self::Kept(path) = self else { return Vec::new() };
-        // As it was called: what worked once works again, also behind `cargo run`.
+        // By the name with which this program was started, which also works after `cargo run`.
         let program = std::env::args_os().next().unwrap_or_else(|| "peerbase".into());
         let program = program.to_string_lossy();
         let line = |(who, command): &(&str, &str)| {
@@ -72,7 +72,7 @@ impl Place {
     }
 }
 
-/// One word for a shell.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -91,31 +91,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let kept = folder.path().join("a").join("b");
         for _ in 0..2 {
-            assert!(matches!(Place::new(Some(&kept)), Ok(Place::Kept(path)) if path == kept));
+            assert!(matches!(Folder::new(Some(&kept)), Ok(Folder::Kept(path)) if path == kept));
         }
         std::fs::write(kept.join("letter"), "dear ben").unwrap();
-        let refused = Place::new(Some(&kept)).err().unwrap();
-        assert!(matches!(&refused, PlaceError::NotEmpty { path } if *path == kept), "{refused}");
-        let refused = Place::new(Some(&kept.join("letter"))).err().unwrap();
+        let refused = Folder::new(Some(&kept)).err().unwrap();
+        assert!(matches!(&refused, FolderError::NotEmpty { path } if *path == kept), "{refused}");
+        let refused = Folder::new(Some(&kept.join("letter"))).err().unwrap();
         assert!(
-            matches!(&refused, PlaceError::Folder { path, .. } if *path == kept.join("letter")),
+            matches!(&refused, FolderError::Folder { path, .. } if *path == kept.join("letter")),
             "{refused}"
         );
         assert_eq!(std::fs::read_to_string(kept.join("letter")).unwrap(), "dear ben");
     }
 
     #[test]
-    fn what_is_not_kept_goes_away_and_is_not_talked_about() {
-        let place = Place::new(None).unwrap();
-        let path = place.path().to_owned();
+    fn a_temporary_folder_is_removed_and_has_no_commands() {
+        let folder = Folder::new(None).unwrap();
+        let path = folder.path().to_owned();
         assert!(path.is_dir());
-        assert_eq!(place.commands(&[("ada", "list tasks")]), [""; 0]);
-        drop(place);
+        assert_eq!(folder.commands(&[("ada", "list tasks")]), [""; 0]);
+        drop(folder);
         assert!(!path.exists());
     }
 
     #[test]
-    fn a_word_is_quoted_where_a_shell_would_read_it_otherwise() {
+    fn a_word_with_special_characters_is_quoted() {
         let words = ["/tmp/club", "my club", "ada's", "", "a;b"].map(quoted);
         assert_eq!(words, ["/tmp/club", "'my club'", r"'ada'\''s'", "''", "'a;b'"]);
     }

@@ -1,15 +1,15 @@
-//! Words, numbers and colours for a line.
+//! Wrapping, numbers and colours for a line.
 
 use std::time::Duration;
 
 use clap::builder::styling::Style;
 
-pub(super) fn paint(style: Style, text: &str) -> String {
+pub(crate) fn paint(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
 /// `8.3 ms`, `83 ms`, `1.24 s`
-pub(in crate::command::demo) fn millis(time: Duration) -> String {
+pub(crate) fn millis(time: Duration) -> String {
     match time.as_secs_f64() {
         seconds if seconds < 0.01 => format!("{:.1} ms", seconds * 1e3),
         seconds if seconds < 1.0 => format!("{:.0} ms", seconds * 1e3),
@@ -18,7 +18,7 @@ pub(in crate::command::demo) fn millis(time: Duration) -> String {
 }
 
 /// `830 bytes`, `8.3 kB`
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} bytes"),
         _ => format!("{}.{} kB", bytes / 1_000, bytes % 1_000 / 100),
@@ -26,7 +26,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// `844`, `3 376`
-pub(in crate::command::demo) fn count(number: usize) -> String {
+pub(crate) fn count(number: usize) -> String {
     let digits = number.to_string();
     let mut count = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -38,16 +38,16 @@ pub(in crate::command::demo) fn count(number: usize) -> String {
     count
 }
 
-/// At most `width` columns; what is missing shows as `…`.
-pub(super) fn cut(text: &str, width: usize) -> String {
+/// Cuts a text to `width` columns; `…` stands for the rest.
+pub(crate) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
     text.chars().take(width - 1).chain(['…']).collect()
 }
 
-/// Lines of at most `width` columns, broken between words.
-pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+/// Wraps a text between words into lines of at most `width` columns.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let line = lines.last_mut().expect("begins with one");

@@ -1,32 +1,32 @@
-//! Who reaches whom, drawn.
+//! A drawing of the cables between the nodes.
 
 use super::text::paint;
 use super::{BAD, BOLD, DIM};
 
-/// Of ada, ben and cid: who is open, and who reaches whom.
+/// The open nodes among ada, ben and cid, and the cables that are plugged in.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::command::demo) struct Links {
-    pub(in crate::command::demo) open: [bool; 3],
-    pub(in crate::command::demo) ada_ben: bool,
-    pub(in crate::command::demo) ben_cid: bool,
-    pub(in crate::command::demo) ada_cid: bool,
+pub(crate) struct Links {
+    pub(crate) open: [bool; 3],
+    pub(crate) ada_ben: bool,
+    pub(crate) ben_cid: bool,
+    pub(crate) ada_cid: bool,
 }
 
 impl Links {
-    /// The chain, and below it the way from ada to cid.
-    pub(super) fn lines(&self) -> Vec<String> {
+    /// Draws the chain, and below it the cable between ada and cid.
+    pub(crate) fn lines(&self) -> Vec<String> {
         let [ada, ben, cid] = self.open;
         let chain = format!(
             "{} {} {} {} {}",
             name("ada", ada),
-            way(ada && ben, self.ada_ben, 7),
+            cable(ada && ben, self.ada_ben, 7),
             name("ben", ben),
-            way(ben && cid, self.ben_cid, 7),
+            cable(ben && cid, self.ben_cid, 7),
             name("cid", cid),
         );
         let mut lines = vec![chain];
         if ada && cid {
-            lines.push(format!(" └{}┘", way(true, self.ada_cid, 23)));
+            lines.push(format!(" └{}┘", cable(true, self.ada_cid, 23)));
         }
         lines
     }
@@ -36,8 +36,8 @@ fn name(name: &str, open: bool) -> String {
     if open { paint(BOLD, name) } else { paint(DIM, &"·".repeat(name.len())) }
 }
 
-/// A way of an odd length; none where somebody is closed.
-fn way(open: bool, joined: bool, length: usize) -> String {
+/// Draws a cable of an odd length; none where a node is closed.
+fn cable(open: bool, joined: bool, length: usize) -> String {
     let side = "─".repeat(length / 2);
     match (open, joined) {
         (false, _) => " ".repeat(length),
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_reaches_a_closed_node() {
+    fn a_closed_node_has_no_cable() {
         let links = Links { open: [true, true, false], ada_ben: true, ben_cid: true, ada_cid: true };
         assert_eq!(drawn(links), ["ada ─────── ben         ···"]);
     }

@@ -1,4 +1,4 @@
-//! A way between two nodes that can be pulled: a small TCP relay that counts what it carries.
+//! A cable between two nodes that can be pulled: a small TCP relay that counts the bytes it carries.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,13 +11,13 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// What is carried at once, bytes.
+/// The size of one copy, bytes.
 const CHUNK_BYTES: usize = 16 << 10;
-/// How long to wait when the system has no socket to give: one may become free.
+/// The pause after the system had no free socket.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Leads from an address of its own to a node's. Dropping it ends what runs through it.
-pub(super) struct Cable {
+/// A relay from an address of its own to a node's. Dropping it ends its connections.
+pub(crate) struct Cable {
     address: String,
     inside: Arc<Inside>,
     /// The task that accepts, and with it all others.
@@ -26,47 +26,47 @@ pub(super) struct Cable {
 
 #[derive(Default)]
 struct Inside {
-    /// What runs through it; none while it is pulled.
+    /// The connections; none while the cable is pulled.
     connections: Mutex<Option<JoinSet<()>>>,
     bytes: AtomicU64,
 }
 
 impl Cable {
     /// Lays a cable to `address` (`ws://HOST:PORT`), plugged in.
-    pub(super) async fn lay(clock: &Clock, address: &str) -> io::Result<Self> {
-        let place = address.strip_prefix("ws://").unwrap_or(address).to_owned();
+    pub(crate) async fn lay(clock: &Clock, address: &str) -> io::Result<Self> {
+        let target = address.strip_prefix("ws://").unwrap_or(address).to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = format!("ws://{}", listener.local_addr()?);
         let inside = Arc::new(Inside::default());
         let mut accepting = JoinSet::new();
-        clock.spawn_in(&mut accepting, accept(clock.clone(), listener, place, inside.clone()));
+        clock.spawn_in(&mut accepting, accept(clock.clone(), listener, target, inside.clone()));
         let cable = Self { address, inside, _accepting: accepting };
         cable.plug_in();
         Ok(cable)
     }
 
-    /// Where to dial.
-    pub(super) fn address(&self) -> &str {
+    /// The address to dial.
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// Bytes carried so far, both ways together.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.inside.bytes.load(Ordering::Relaxed)
     }
 
-    pub(super) fn is_plugged_in(&self) -> bool {
+    pub(crate) fn is_plugged_in(&self) -> bool {
         self.inside.connections().is_some()
     }
 
-    /// Ends what runs through it; who dials is turned away at once.
-    pub(super) fn pull(&self) {
+    /// Ends all connections; a new one is closed at once.
+    pub(crate) fn pull(&self) {
         // Dropping the tasks closes their sockets.
         *self.inside.connections() = None;
     }
 
-    /// Carries again.
-    pub(super) fn plug_in(&self) {
+    /// Lets connections through again.
+    pub(crate) fn plug_in(&self) {
         self.inside.connections().get_or_insert_default();
     }
 }
@@ -76,7 +76,7 @@ impl Inside {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Copies until there is no more to come.
+    /// Copies until the end of `from`.
     async fn copy(&self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<()> {
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
@@ -90,26 +90,26 @@ impl Inside {
     }
 }
 
-/// Takes whoever dials. The port is kept while the cable is pulled, or another program might get it.
-async fn accept(clock: Clock, listener: TcpListener, place: String, inside: Arc<Inside>) {
+/// Accepts connections. The port stays bound while the cable is pulled, or another program might get it.
+async fn accept(clock: Clock, listener: TcpListener, target: String, inside: Arc<Inside>) {
     loop {
         let Ok((socket, _)) = listener.accept().await else {
             clock.sleep(ACCEPT_PAUSE).await;
             continue;
         };
         if let Some(connections) = inside.connections().as_mut() {
-            clock.spawn_in(connections, carry(socket, place.clone(), inside.clone()));
+            clock.spawn_in(connections, carry(socket, target.clone(), inside.clone()));
         }
     }
 }
 
-/// Carries one connection both ways; if one way breaks, so does the other.
-async fn carry(mut near: TcpStream, place: String, inside: Arc<Inside>) {
-    let Ok(mut far) = TcpStream::connect(place).await else { return };
-    // Without it a row is slower, not lost.
+/// Carries one connection in both directions; when one breaks, the other ends too.
+async fn carry(mut near: TcpStream, target: String, inside: Arc<Inside>) {
+    let Ok(mut far) = TcpStream::connect(target).await else { return };
+    // Without `nodelay` rows are slower, not lost.
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let ((near_out, near_in), (far_out, far_in)) = (near.split(), far.split());
-    // Both ends hear of it by what they read.
+    // Both ends see the error when they read.
     let _ = tokio::try_join!(inside.copy(near_out, far_in), inside.copy(far_out, near_in));
 }
 
@@ -151,8 +151,8 @@ mod tests {
         let mut near = dial(&cable).await;
         let (mut far, _) = listener.accept().await.unwrap();
         cable.pull();
-        assert_eq!((rest(&mut near).await, rest(&mut far).await), (vec![], vec![]), "what was open ends");
-        assert!(rest(&mut dial(&cable).await).await.is_empty(), "who dials is turned away");
+        assert_eq!((rest(&mut near).await, rest(&mut far).await), (vec![], vec![]), "open connections end");
+        assert!(rest(&mut dial(&cable).await).await.is_empty(), "a new connection is closed");
         assert!(!cable.is_plugged_in());
 
         cable.plug_in();

@@ -1,4 +1,4 @@
-//! Tells the story on a terminal of 100 columns, and as plainly down a pipe.
+//! Prints a story on a terminal of 100 columns, or without colours to a pipe.
 
 mod grid;
 mod links;
@@ -10,17 +10,17 @@ use std::time::Duration;
 use anstream::AutoStream;
 use clap::builder::styling::{AnsiColor, Style};
 
-pub(super) use self::grid::GridRow;
-pub(super) use self::links::Links;
-pub(super) use self::text::{count, millis};
+pub(crate) use self::grid::GridRow;
+pub(crate) use self::links::Links;
+pub(crate) use self::text::{count, millis};
 use self::text::{cut, paint, size, wrapped};
 use super::promises::{Promise, Promises};
 
-/// What a line may take, columns.
+/// The width of a line, columns.
 const WIDTH: usize = 98;
-/// What is kept free at the left, columns.
+/// The left margin of an act, columns.
 const INDENT: usize = 4;
-/// The name of a promise, columns.
+/// The width of a promise's name, columns.
 const NAME: usize = 37;
 
 const BOLD: Style = Style::new().bold();
@@ -29,20 +29,20 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const DIFFERS: Style = AnsiColor::Yellow.on_default();
 
-/// Where the story is told.
-pub(super) struct Screen {
+/// The output of a story.
+pub(crate) struct Screen {
     out: AutoStream<Stdout>,
-    /// The grid that was shown last.
+    /// The grid shown last.
     shown: Vec<GridRow>,
 }
 
 impl Screen {
     /// Colours only for a terminal that wants them (`NO_COLOR`, `CLICOLOR`, `TERM`).
-    pub(super) fn stdout() -> Self {
+    pub(crate) fn stdout() -> Self {
         Self { out: anstream::stdout(), shown: Vec::new() }
     }
 
-    pub(super) fn title(&mut self, title: &str, paragraphs: &[&str]) {
+    pub(crate) fn title(&mut self, title: &str, paragraphs: &[&str]) {
         self.line("");
         self.line(&format!("  {}", paint(BOLD, title)));
         for paragraph in paragraphs {
@@ -51,15 +51,15 @@ impl Screen {
         }
     }
 
-    /// What a viewer must know to judge what follows.
-    pub(super) fn warning(&mut self, text: &str) {
+    /// Prints a warning above the first act.
+    pub(crate) fn warning(&mut self, text: &str) {
         self.line("");
         for line in wrapped(text, WIDTH - 2) {
             self.line(&format!("  {}", paint(BAD, &line)));
         }
     }
 
-    pub(super) fn act(&mut self, title: &str, says: &str) {
+    pub(crate) fn act(&mut self, title: &str, says: &str) {
         let rule = "─".repeat((WIDTH - 3).saturating_sub(title.chars().count()));
         self.line("");
         self.line("");
@@ -69,35 +69,35 @@ impl Screen {
         self.line("");
     }
 
-    pub(super) fn links(&mut self, links: &Links) {
+    pub(crate) fn links(&mut self, links: &Links) {
         self.block(links.lines());
     }
 
-    /// The rows that differ, or have changed since the last grid.
-    pub(super) fn grid(&mut self, grid: Vec<GridRow>) {
+    /// Prints the rows that differ between nodes, or have changed since the last grid.
+    pub(crate) fn grid(&mut self, grid: Vec<GridRow>) {
         self.block(grid::lines(&self.shown, &grid));
         self.shown = grid;
     }
 
-    pub(super) fn notes(&mut self, notes: &[String]) {
+    pub(crate) fn notes(&mut self, notes: &[String]) {
         self.block(notes.iter().map(|note| cut(note, WIDTH - INDENT)).collect());
     }
 
-    /// What has just happened.
-    pub(super) fn step(&mut self, step: &str) {
+    /// Prints a line about what just happened.
+    pub(crate) fn step(&mut self, step: &str) {
         for (at, line) in wrapped(step, WIDTH - INDENT - 2).iter().enumerate() {
             self.line(&paint(DIM, &format!("    {} {line}", if at == 0 { "·" } else { " " })));
         }
     }
 
-    /// How long an act took.
-    pub(super) fn time(&mut self, time: Duration) {
+    /// Prints the time that an act took.
+    pub(crate) fn time(&mut self, time: Duration) {
         self.line("");
         self.line(&paint(DIM, &format!("    {}", millis(time))));
     }
 
-    pub(super) fn promise(&mut self, promise: &Promise) {
-        let (mark, style) = if promise.held { ("✓", GOOD) } else { ("✗", BAD) };
+    pub(crate) fn promise(&mut self, promise: &Promise) {
+        let (mark, style) = if promise.is_kept { ("✓", GOOD) } else { ("✗", BAD) };
         let left = INDENT + 2 + NAME;
         let mut details = wrapped(&promise.detail, WIDTH - left).into_iter();
         let first = details.next().unwrap_or_default();
@@ -107,7 +107,7 @@ impl Screen {
         }
     }
 
-    pub(super) fn measure(&mut self, rows: &[usize], bytes: u64, time: Duration) {
+    pub(crate) fn measure(&mut self, rows: &[usize], bytes: u64, time: Duration) {
         let rows = match rows {
             [] => "no rows".to_owned(),
             [first, rest @ ..] if rest.iter().all(|rows| rows == first) => format!("{first} rows at each"),
@@ -117,27 +117,27 @@ impl Screen {
         self.line(&paint(DIM, &format!("    {rows} · {} on the wire · {}", size(bytes), millis(time))));
     }
 
-    /// How it ended; the last line says it all.
-    pub(super) fn verdict(&mut self, promises: &Promises, time: Duration) {
+    /// Prints the broken promises again, and the result as the last line.
+    pub(crate) fn verdict(&mut self, promises: &Promises, time: Duration) {
         let broken = promises.broken();
         self.line("");
         self.line("");
         for promise in &broken {
             self.promise(promise);
         }
-        let held = promises.len() - broken.len();
-        let verdict = format!("{held} of {} promises held", promises.len());
+        let kept = promises.len() - broken.len();
+        let verdict = format!("{kept} of {} promises kept", promises.len());
         let style = if broken.is_empty() { GOOD.bold() } else { BAD };
         self.line(&format!("  {} in {}", paint(style, &verdict), millis(time)));
     }
 
-    /// Commands to be pasted: they are not cut, however long a folder's name is.
-    pub(super) fn paste(&mut self, commands: &[String]) {
+    /// Prints commands to be pasted into a shell; they are never cut.
+    pub(crate) fn commands(&mut self, commands: &[String]) {
         if commands.is_empty() {
             return;
         }
         self.line("");
-        self.line("  The databases are kept. To go on with them:");
+        self.line("  The databases are kept. To continue with them:");
         self.line("");
         for command in commands {
             self.line(&format!("  {command}"));
@@ -157,7 +157,7 @@ impl Screen {
         self.line("");
     }
 
-    /// A viewer who leaves misses the rest; the exit status stays true.
+    /// Prints a line. A closed pipe is ignored: the exit status is still right.
     fn line(&mut self, line: &str) {
         let _ = writeln!(self.out, "{line}");
     }

@@ -1,11 +1,11 @@
-//! The club's rows, a column for each node.
+//! The rows of a group, a column for each node.
 
 use clap::builder::styling::Style;
 
 use super::text::{cut, paint};
 use super::{BOLD, DIFFERS, DIM, INDENT};
 
-/// What a row takes, columns: a mark, its list, its key, and for each node a cell behind a gap.
+/// The widths of a line's parts, columns: a mark, the table, the key, and for each node a gap and a cell.
 const MARK: usize = 2;
 const TABLE: usize = 6;
 const KEY: usize = 7;
@@ -15,14 +15,14 @@ const _: () = assert!(INDENT + MARK + TABLE + KEY + 3 * (GAP + CELL) <= 100, "a 
 
 /// A row as ada, ben and cid have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::command::demo) struct GridRow {
-    pub(in crate::command::demo) table: &'static str,
-    pub(in crate::command::demo) key: String,
-    pub(in crate::command::demo) cells: [Option<String>; 3],
+pub(crate) struct GridRow {
+    pub(crate) table: &'static str,
+    pub(crate) key: String,
+    pub(crate) cells: [Option<String>; 3],
 }
 
 impl GridRow {
-    pub(in crate::command::demo) fn is(&self, table: &str, key: &str) -> bool {
+    pub(crate) fn is(&self, table: &str, key: &str) -> bool {
         self.table == table && self.key == key
     }
 
@@ -38,7 +38,7 @@ impl GridRow {
     }
 }
 
-/// Cells, each behind its gap; nothing is behind the last.
+/// Renders cells, each behind a gap, without trailing spaces.
 fn columns(style: Style, [ada, ben, cid]: [&str; 3]) -> String {
     let gap = " ".repeat(GAP);
     let cell = |text: &str| paint(style, &cut(text, CELL));
@@ -46,8 +46,8 @@ fn columns(style: Style, [ada, ben, cid]: [&str; 3]) -> String {
     format!("{gap}{}{}{gap}{}{}{gap}{}", cell(ada), room(ada), cell(ben), room(ben), cell(cid))
 }
 
-/// A head, the rows that differ or have changed since `before`, and how many others there are.
-pub(super) fn lines(before: &[GridRow], grid: &[GridRow]) -> Vec<String> {
+/// Renders a head, the rows that differ or have changed since `before`, and the number of other rows.
+pub(crate) fn lines(before: &[GridRow], grid: &[GridRow]) -> Vec<String> {
     let names = columns(BOLD, ["ada", "ben", "cid"]);
     let mut lines = vec![format!("{:width$}{names}", "", width = MARK + TABLE + KEY)];
     let gone = before.iter().filter(|old| !grid.iter().any(|row| row.is(old.table, &old.key)));
