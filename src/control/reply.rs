@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Failure, Fields, Secret};
-use crate::{
-    Backup, Device, DeviceId, EndedLink, Explanation, GroupId, GroupInfo, Invitation, LinkEnd, Member,
-    MemberOp, NodeStatus, OpId, Revision, Role, Synced, Timestamp, UserId, table,
-};
+use crate::group::{Explanation, Invitation, MemberOp};
+use crate::node::{Backup, Device, EndedLink, NodeStatus};
+use crate::table::{PutMany, Revision};
+use crate::{DeviceId, GroupId, GroupInfo, Member, OpId, Role, Synced, Timestamp, UserId};
 
 /// One reply; most requests have one, some have many.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ pub enum Reply {
     /// One change of a row.
     Revision(Revision),
     /// Rows are durable.
-    Written(table::PutMany),
+    Written(PutMany),
     /// The state of the node.
     Status {
         /// All of it but the ended links.
@@ -172,7 +172,7 @@ impl From<EndedLink> for Ended {
     fn from(EndedLink { at, address, device, end }: EndedLink) -> Self {
         let causes = std::iter::successors(Some(&end as &dyn std::error::Error), |cause| cause.source());
         let causes = causes.map(ToString::to_string).collect();
-        Self { at_ms: at, address, device, end: LinkEnd::name(&end).to_owned(), causes }
+        Self { at_ms: at, address, device, end: end.name().to_owned(), causes }
     }
 }
 

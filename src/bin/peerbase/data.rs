@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use actors::clock::Clock;
 use peerbase::control::FailureKind;
-use peerbase::{Node, NodeBuilder, OpenError, Words};
+use peerbase::node::Mnemonic;
+use peerbase::{Node, NodeBuilder, OpenError};
 
 use super::config::Config;
 use super::error::CommandError;
@@ -69,7 +70,7 @@ impl Data {
     }
 
     /// Makes a database for a new device of the user with these recovery words.
-    pub(crate) async fn restore(&self, config: &Config, words: &Words) -> Result<(), CommandError> {
+    pub(crate) async fn restore(&self, config: &Config, words: &Mnemonic) -> Result<(), CommandError> {
         let node = self.builder(config).restore_user(words).open().await;
         node.map_err(peerbase::control::Failure::from)?.close().await;
         Ok(())

@@ -2,8 +2,9 @@
 
 use std::io::IsTerminal;
 
-use peerbase::Words;
 use peerbase::control::Request;
+use peerbase::error::MnemonicError;
+use peerbase::node::Mnemonic;
 
 use super::address::listen_address;
 use super::connection::{self, Database};
@@ -60,12 +61,12 @@ pub(crate) async fn run(data: &Data, options: Options, output: &mut Output) -> R
 }
 
 /// Reads recovery words from standard input. Wrong words make no database.
-fn words(data: &Data, output: &Output) -> Result<Words, CommandError> {
+fn words(data: &Data, output: &Output) -> Result<Mnemonic, CommandError> {
     if data.has_database() {
         return Err(data.not_new());
     }
     if std::io::stdin().is_terminal() {
         output.note("type the 24 words, then Enter and Ctrl-D");
     }
-    stdin::read(WORDS_BYTES_MAX)?.parse().map_err(|error: peerbase::WordsError| CommandError::of(&error))
+    stdin::read(WORDS_BYTES_MAX)?.parse().map_err(|error: MnemonicError| CommandError::of(&error))
 }

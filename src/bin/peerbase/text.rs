@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use peerbase::control::Reply;
 use peerbase::control::reply::{Change, Done, Progress, Row};
-use peerbase::{GroupInfo, GroupState, Revision, Role, Timestamp};
+use peerbase::table::Revision;
+use peerbase::{GroupInfo, GroupState, Role, Timestamp};
 
 /// Renders a reply as one line, or a few.
 pub(crate) fn of(reply: &Reply) -> String {

@@ -7,7 +7,8 @@ use super::super::request::{Cut, GroupRequest};
 use super::super::{Failure, FailureKind};
 use super::Replies;
 use super::lookup::{find_group, find_user};
-use crate::{ErrorKind, Group, GroupError, InviteOptions, Member, Node, OpId, Role};
+use crate::group::Receipt;
+use crate::{ErrorKind, Group, InviteOptions, Member, Node, Role};
 
 pub(super) async fn execute(node: &Node, request: GroupRequest, replies: &Replies) -> Result<(), Failure> {
     let find = |group: Option<String>| find_group(node, group.as_deref());
@@ -49,7 +50,7 @@ pub(super) async fn execute(node: &Node, request: GroupRequest, replies: &Replie
             replies.send_all(find(group)?.voided().await?.into_iter().map(Reply::MemberOp)).await
         }
         GroupRequest::Reissue { op, group } => {
-            let op = group.find(node)?.redo(op).await?;
+            let op = group.find(node)?.reissue(op).await?;
             replies.done(Done::Reissued { op }).await
         }
         GroupRequest::Invites { group } => {
@@ -104,17 +105,18 @@ async fn set_role(
         return Err(Failure::new(FailureKind::NotFound, what));
     }
     let progress = |read| replies.try_progress(Progress::Documents { read });
-    let set: Result<(OpId, u64), GroupError> = match without_damaged {
-        true => group.set_role_anyway(user, role, &as_of, progress).await,
-        false => group.set_role_with(user, role, &as_of, progress).await.map(|op| (op, 0)),
-    };
-    let (op, damaged_left_out) = set.map_err(|error| match error.kind() {
+    let mut change = group.set_role(user, role).as_of(&as_of).on_progress(progress);
+    if without_damaged {
+        change = change.without_damaged();
+    }
+    let changed = change.await.map_err(|error| match error.kind() {
         ErrorKind::Damaged => Failure::from(error).advise("`--without-damaged` leaves them out"),
         _ => error.into(),
     })?;
     // With `as_of` the user may have another role than the op gives.
     let role = role_of(group).unwrap_or(Role::None);
     let (id, name) = (group.id(), group.info().name);
+    let Receipt { op, damaged_left_out, .. } = changed;
     replies.done(Done::RoleSet { group: id, name, user, role, op, damaged_left_out }).await
 }
 

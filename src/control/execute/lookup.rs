@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::super::request::InGroup;
 use super::super::{Failure, FailureKind};
-use crate::{DeviceId, Group, GroupId, GroupInfo, GroupState, MemberDevice, Node, UserId};
+use crate::group::MemberDevice;
+use crate::{DeviceId, Group, GroupId, GroupInfo, GroupState, Node, UserId};
 
 /// The fewest hex digits that stand for an id.
 const PREFIX_DIGITS_MIN: usize = 4;

@@ -4,7 +4,8 @@ mod rows;
 
 use std::time::Duration;
 
-use peerbase::{ErrorKind, Refusal, Role};
+use peerbase::group::Refusal;
+use peerbase::{ErrorKind, Role};
 use sha2::{Digest, Sha256};
 
 use self::rows::{DIARY, Page, SEEDS, Seed, TASKS, Task, column, task};
@@ -22,7 +23,7 @@ pub(crate) fn story() -> Story<Nodes> {
     Story::new(
         "Peerbase · a garden club on three devices",
         &[
-            "ada, ben and cid each keep the whole club in a folder of their own (sled). There is no server. They \
+            "ada, ben and cid each keep the whole club in a folder of their own. There is no server. They \
              talk over WebSockets on this machine's loopback; between each two runs a cable, a small TCP relay that \
              can be pulled.",
             "In the columns ≠ marks a row that differs, = one that has changed and is the same on all three; – is no \

@@ -1,7 +1,9 @@
 //! Members, devices, ops and invitations as text.
 
 use actors::clock::Clock;
-use peerbase::{Act, Device, Invitation, InviteStanding, Member, MemberDevice, MemberOp, Standing};
+use peerbase::Member;
+use peerbase::group::{Invitation, InviteStatus, MemberDevice, MemberOp, OpAction, OpStatus};
+use peerbase::node::Device;
 
 use super::{date_of, of_role, safe};
 
@@ -34,16 +36,16 @@ pub(super) fn of_device(device: &Device) -> String {
 
 pub(super) fn of_op(op: &MemberOp) -> String {
     let act = match op.act {
-        Act::SetRole { user, role } => format!("sets {} to {}", user.short(), of_role(role)),
-        Act::RevokeDevice { user, device } => {
+        OpAction::SetRole { user, role } => format!("sets {} to {}", user.short(), of_role(role)),
+        OpAction::RevokeDevice { user, device } => {
             format!("revokes device {} of {}", device.short(), user.short())
         }
-        Act::Other => "neither sets a role nor revokes a device".to_owned(),
+        OpAction::Other => "neither sets a role nor revokes a device".to_owned(),
     };
     let standing = match op.standing {
-        Standing::Counts => "counts",
-        Standing::Superseded => "superseded",
-        Standing::Void => "void",
+        OpStatus::Counts => "counts",
+        OpStatus::Superseded => "superseded",
+        OpStatus::Void => "void",
     };
     format!("{}\t{standing}\tby {}\t{act}", op.op, op.author.short())
 }
@@ -51,10 +53,10 @@ pub(super) fn of_op(op: &MemberOp) -> String {
 pub(super) fn of_invitation(invitation: &Invitation) -> String {
     let Invitation { id, author, role, uses, used, expires, standing } = invitation;
     let standing = match standing {
-        InviteStanding::Open { .. } if Clock::real().now() > *expires => "expired",
-        InviteStanding::Open { .. } => "open",
-        InviteStanding::Closed => "closed",
-        InviteStanding::UsedUp => "used up",
+        InviteStatus::Open { .. } if Clock::real().now() > *expires => "expired",
+        InviteStatus::Open { .. } => "open",
+        InviteStatus::Closed => "closed",
+        InviteStatus::UsedUp => "used up",
     };
     let more = if *used > usize::from(*uses) { ", more often than allowed" } else { "" };
     let (role, expires, author) = (of_role(*role), date_of(*expires), author.short());

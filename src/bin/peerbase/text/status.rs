@@ -4,10 +4,9 @@ use std::error::Error;
 use std::fmt::Write;
 
 use peerbase::control::reply::Ended;
-use peerbase::{
-    Backup, DocumentId, Explanation, GroupReport, GroupState, GroupStatus, LinkStatus, NodeStatus,
-    PeerStatus, Refusal, RowState,
-};
+use peerbase::group::{Explanation, GroupStatus, PeerStatus, Refusal, RowState};
+use peerbase::node::{Backup, GroupReport, LinkStatus, NodeStatus};
+use peerbase::{DocumentId, GroupState};
 
 use super::{date_of, line_of_revision, of_role, of_state, safe};
 
