@@ -1,12 +1,13 @@
 //! Requests of commands to a node and its replies, in one process or over the socket of a node that serves.
 //!
-//! A command is a [`Request`]; [`execute()`] carries it out and sends [`Reply`] values. When a node serves in the data
-//! folder, the request goes through its control socket ([`client`], [`server`]); otherwise the program opens the
-//! database and calls the same `execute`. There is no second way to do anything.
+//! A command is a [`Request`]; [`execute()`] carries it out and sends [`Reply`] values. When a node serves in
+//! the data folder, the request goes through its control socket ([`client`], [`server`]); otherwise the
+//! program opens the database and calls the same `execute`. There is no second way to do anything.
 //!
-//! One connection carries one request. Both sides first send a [`Greeting`], then the client sends its request; the
-//! server sends [`Answer`]s until [`Answer::Done`], [`Answer::Failed`] or [`Answer::Stopping`]. A message is four
-//! bytes of length, big-endian, then JSON ([`wire`]). A client that hangs up stops its request.
+//! One connection carries one request. Both sides first send a [`Greeting`], then the client sends its
+//! request; the server sends [`Answer`]s until [`Answer::Done`], [`Answer::Failed`] or [`Answer::Stopping`].
+//! A message is four bytes of length, big-endian, then JSON ([`wire`]). A client that hangs up stops its
+//! request.
 
 pub mod arguments;
 pub mod client;
@@ -39,7 +40,8 @@ pub const SOCKET: &str = "control.sock";
 /// The fields of a row as JSON.
 pub type Fields = std::collections::BTreeMap<String, serde_json::Value>;
 
-/// The first message of both sides, by which two versions of the program recognise each other. Its form never changes.
+/// The first message of both sides, by which two versions of the program recognise each other. Its form never
+/// changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greeting {
     /// [`VERSION`] of the sender.

@@ -31,7 +31,8 @@ use command::{demo, export, import, init, request, serve};
 
 /// An embedded, offline-first database for groups of people.
 ///
-/// Every command works while `peerbase serve` runs in the same folder, and opens the database itself otherwise.
+/// Every command works while `peerbase serve` runs in the same folder, and opens the database itself
+/// otherwise.
 #[derive(Parser)]
 #[command(name = "peerbase", version, arg_required_else_help = true)]
 struct Arguments {
@@ -59,8 +60,8 @@ enum Command {
     Serve(serve::Options),
     /// Ada, ben and cid: a partition, a merge before your eyes, a healed network.
     ///
-    /// Three nodes in a temporary folder, over WebSockets; with `scale`, the program itself with 3 376 rows, killed during
-    /// an import. Every act checks its promises; the exit status is 0 when all were kept.
+    /// Three nodes in a temporary folder, over WebSockets; with `scale`, the program itself with 3 376 rows,
+    /// killed during an import. Every act checks its promises; the exit status is 0 when all were kept.
     Demo(demo::Options),
 }
 

@@ -84,7 +84,8 @@ impl Client {
     /// Waits for the next answer.
     ///
     /// # Errors
-    /// [`ControlError::Stopping`] when the request was not begun; after any other it may have been carried out.
+    /// [`ControlError::Stopping`] when the request was not begun; after any other it may have been carried
+    /// out.
     pub async fn next(&mut self) -> Result<Next, ControlError> {
         loop {
             let answer = tokio::time::timeout(SILENCE_MAX, wire::read(&mut self.stream)).await;

@@ -13,7 +13,7 @@ use crate::error::{
 pub struct Failure {
     /// The kind, for programs.
     pub kind: FailureKind,
-    /// What happened and what to do, for people.
+    /// The error and the advice, for people.
     pub message: String,
     /// The causes, nearest first.
     pub causes: Vec<String>,

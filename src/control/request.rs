@@ -1,6 +1,8 @@
-//! The commands that a node carries out: as a program parses them from its arguments, and as they cross the socket.
+//! The commands that a node carries out: as a program parses them from its arguments, and as they cross the
+//! socket.
 //!
-//! One enum is both: clap reads it from a command line, serde sends it. A comment on a variant is its help text.
+//! One enum is both: clap reads it from a command line, serde sends it. A comment on a variant is its help
+//! text.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,8 +14,9 @@ use super::arguments::{absolute, role, span};
 use super::{Fields, Secret};
 use crate::{DeviceId, GroupId, OpId, Role, UserId};
 
-/// A command. A `group` is an id, the first four or more hex digits of one, or an exact name; without one, the only
-/// group is meant. A `user` given as text is an id, its first digits, or the label of one of the user's devices.
+/// A command. A `group` is an id, the first four or more hex digits of one, or an exact name; without one,
+/// the only group is meant. A `user` given as text is an id, its first digits, or the label of one of the
+/// user's devices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Subcommand)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
@@ -47,7 +50,7 @@ pub enum Request {
         /// Also waits until all rows are here.
         #[arg(long)]
         wait: bool,
-        /// How long to try now; the ticket is stored and presented later in any case.
+        /// The time to try now; the ticket is stored and presented later in any case.
         #[arg(long, value_name = "TIME", value_parser = span, default_value = "30s")]
         timeout: Duration,
     },
@@ -55,7 +58,7 @@ pub enum Request {
     Sync {
         /// The group; not needed when there is only one.
         group: Option<String>,
-        /// How long to wait.
+        /// The longest wait.
         #[arg(long, value_name = "TIME", value_parser = span, default_value = "30s")]
         timeout: Duration,
     },
@@ -63,7 +66,8 @@ pub enum Request {
     Connect {
         /// The address of a device: ws://HOST:PORT.
         address: String,
-        /// True when the configuration lists the address, so that a failed attempt does not make the node forget it.
+        /// True when the configuration lists the address, so that a failed attempt does not make the node
+        /// forget it.
         #[arg(skip)]
         known: bool,
     },
@@ -156,10 +160,10 @@ pub enum GroupRequest {
         /// reader or writer.
         #[arg(long, value_parser = role, default_value = "writer")]
         role: Role,
-        /// How many users can join with it.
+        /// The number of users that can join with it.
         #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..), default_value_t = 1)]
         uses: u16,
-        /// How long it is valid.
+        /// The time for which it is valid.
         #[arg(long, value_name = "TIME", value_parser = span, default_value = "7d")]
         expires: Duration,
     },
@@ -248,8 +252,8 @@ pub enum GroupRequest {
         #[command(flatten)]
         group: InGroup,
     },
-    /// Requests a group by id, or accepts an offered one; it is pending until a member has admitted this user and a
-    /// device of a member is connected.
+    /// Requests a group by id, or accepts an offered one; it is pending until a member has admitted this user
+    /// and a device of a member is connected.
     Request {
         /// The group's id.
         id: GroupId,
@@ -308,11 +312,12 @@ pub struct RowName {
 /// The cut of a removal or a lowered role.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Args)]
 pub struct Cut {
-    /// Decides as if these ops, and all that build on them, did not exist: undoes what a weaker member did; `group log`
-    /// lists ops.
+    /// Decides as if these ops, and all that build on them, did not exist: undoes what a weaker member did;
+    /// `group log` lists ops.
     #[arg(long, value_name = "OP", num_args = 1..)]
     pub as_of: Vec<OpId>,
-    /// Also when rows that the user wrote are damaged on this disk: every device then loses what they wrote to those.
+    /// Also when rows that the user wrote are damaged on this disk: every device then loses what they wrote
+    /// to those.
     #[arg(long)]
     pub without_damaged: bool,
 }

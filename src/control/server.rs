@@ -47,8 +47,8 @@ struct Shared {
 }
 
 impl Server {
-    /// Opens the socket in `folder`; replaces one that a killed node left. No other node serves there, because this one
-    /// has the database open.
+    /// Opens the socket in `folder`; replaces one that a killed node left. No other node serves there,
+    /// because this one has the database open.
     ///
     /// # Errors
     /// [`ControlError::PathTooLong`], [`ControlError::InTheWay`], [`ControlError::Io`].
@@ -84,8 +84,8 @@ impl Drop for Server {
     }
 }
 
-/// Binds the socket in a folder that only this user may enter, then moves it to `path`: at no moment can another user
-/// connect.
+/// Binds the socket in a folder that only this user may enter, then moves it to `path`: at no moment can
+/// another user connect.
 fn bind(folder: &Path, path: &Path) -> Result<UnixListener, ControlError> {
     let closed = tempfile::Builder::new()
         .prefix(".c")
@@ -137,7 +137,8 @@ async fn accept(listener: UnixListener, shared: Arc<Shared>) {
     }
 }
 
-/// Refuses a client, because too many are served. The messages fit the socket's buffer, so the writes do not wait.
+/// Refuses a client, because too many are served. The messages fit the socket's buffer, so the writes do not
+/// wait.
 async fn refuse(mut stream: UnixStream) -> Result<(), ControlError> {
     wire::write(&mut stream, &Greeting::ours()).await?;
     let message = format!(
@@ -192,7 +193,8 @@ async fn answer(
             biased;
             Some(reply) = replies.recv() => writer.reply(reply, &mut replies).await?,
             done = &mut work => break done,
-            // One connection carries one request: after any further byte, or the end, the client does not wait for this one.
+            // One connection carries one request: after any further byte, or the end, the client does not
+            // wait for this one.
             _ = reader.read(&mut rest) => return Err(ControlError::HungUp),
             () = node.clock().sleep(ALIVE_EVERY) => writer.send(&Answer::Alive).await?,
         }

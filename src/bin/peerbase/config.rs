@@ -33,7 +33,7 @@ pub(crate) struct Config {
     pub(crate) advertise: Vec<String>,
 }
 
-/// Why the file was not read or written; it is unchanged.
+/// An error of reading or writing the file, which is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// Correct the line.
@@ -43,7 +43,8 @@ pub(crate) enum ConfigError {
     #[error("{}: {key}: {what}", .path.display())]
     Address { path: PathBuf, key: &'static str, what: String },
     /// Move it away.
-    #[error("{} is no file, or larger than 1 MiB; move it away, and `peerbase init` writes a new one", .path.display())]
+    #[error("{} is no file, or larger than 1 MiB; move it away, and `peerbase init` writes a new \
+        one", .path.display())]
     TooLarge { path: PathBuf },
     /// The system refused.
     #[error("could not read {}", .path.display())]

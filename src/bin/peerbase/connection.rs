@@ -1,4 +1,5 @@
-//! The connection of a command to a node: the control socket of a node that serves, or the database opened here.
+//! The connection of a command to a node: the control socket of a node that serves, or the database opened
+//! here.
 
 use std::pin::pin;
 
@@ -86,7 +87,8 @@ impl<'d> Connection<'d> {
         }
     }
 
-    /// Connects to the node that serves. None when no node serves: then `self.own` is the database, opened here.
+    /// Connects to the node that serves. None when no node serves: then `self.own` is the database, opened
+    /// here.
     async fn connect(&mut self, retry: &Retry) -> Result<Option<Client>, CommandError> {
         loop {
             match Client::connect(self.data.folder()).await {

@@ -18,7 +18,8 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// Finds the folder: the one that the command names, else `$PEERBASE_DATA`, else one in this user's data folder.
+    /// Finds the folder: the one that the command names, else `$PEERBASE_DATA`, else one in this user's data
+    /// folder.
     pub(crate) fn find(named: Option<PathBuf>) -> Result<Self, CommandError> {
         let of = |variable| std::env::var_os(variable).filter(|value: &OsString| !value.is_empty());
         let folder = named
@@ -92,7 +93,8 @@ impl Data {
     }
 }
 
-/// Dials addresses of the configuration, each in a task of its own; the node dials again those that it did not reach.
+/// Dials addresses of the configuration, each in a task of its own; the node dials again those that it did
+/// not reach.
 pub(crate) fn dial(node: &Node, addresses: &[String]) {
     for address in addresses {
         let (node, address) = (node.clone(), address.clone());

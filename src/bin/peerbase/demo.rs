@@ -1,6 +1,7 @@
 //! The demo: stories told on one stage. Each story checks its promises against real state.
 //!
-//! A new story is a function that returns a [`Story`], in a file beside `garden.rs`, and a variant of [`Show`].
+//! A new story is a function that returns a [`Story`], in a file beside `garden.rs`, and a variant of
+//! [`Show`].
 
 mod airports;
 mod garden;
@@ -39,7 +40,7 @@ pub(crate) struct Options {
 /// A rule that can be broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Broken {
-    /// Every well-formed change is accepted, whoever wrote it
+    /// Every well-formed change is accepted, from any author
     Admission,
 }
 

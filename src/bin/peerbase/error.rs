@@ -12,7 +12,7 @@ use super::config::ConfigError;
 /// The exit status of a usage error; clap uses the same.
 pub(crate) const USAGE: u8 = 2;
 
-/// Why a command ended early.
+/// The error of a command.
 #[derive(Debug)]
 pub(crate) enum CommandError {
     /// The command was not carried out.

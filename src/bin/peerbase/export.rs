@@ -23,8 +23,9 @@ pub(crate) struct Options {
     group: InGroup,
 }
 
-/// Writes `{"table","key","row"}` a line, in order of table and key, with sorted names in each row: equal databases
-/// give equal bytes. A regular file is replaced as a whole or not at all; a pipe or a device is written to.
+/// Writes `{"table","key","row"}` a line, in order of table and key, with sorted names in each row: equal
+/// databases give equal bytes. A regular file is replaced as a whole or not at all; a pipe or a device is
+/// written to.
 pub(crate) async fn run(data: &Data, options: Options, output: &mut Output) -> Result<(), CommandError> {
     let request = Request::Rows { group: options.group.group, table: options.table };
     let Some(file) = options.file.filter(|file| file.as_os_str() != "-") else {

@@ -1,4 +1,5 @@
-//! `import`: rows of a file, in batches. Acknowledged rows are durable, and repeating an import duplicates nothing.
+//! `import`: rows of a file, in batches. Acknowledged rows are durable, and repeating an import duplicates
+//! nothing.
 
 mod csv;
 mod lines;
@@ -26,7 +27,7 @@ const BATCH_ROWS: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
 /// The longest line or record, bytes; a longer row would not fit a message of the control socket.
 const ROW_BYTES_MAX: usize = 8 << 20;
-/// How often the bar is drawn between acknowledgements.
+/// The pause between two drawings of the bar.
 const TICK: Duration = Duration::from_millis(200);
 
 #[derive(clap::Args)]
@@ -68,7 +69,7 @@ struct Item {
 
 type Items = Box<dyn Iterator<Item = Result<Item, ImportError>>>;
 
-/// Why an import ends early. Acknowledged rows stay.
+/// The error that ends an import. Acknowledged rows stay.
 #[derive(Debug, thiserror::Error)]
 enum ImportError {
     #[error("could not read the file")]
@@ -100,7 +101,8 @@ enum ImportError {
     #[error("line {line}, field {field:?}: a key is text or a whole number")]
     Key { line: u64, field: String },
     #[error(
-        "line {line}: not of the form {{\"key\":…,\"row\":{{…}}}} that `export` writes; `--key FIELD` names the field that holds the key"
+        "line {line}: not of the form {{\"key\":…,\"row\":{{…}}}} that `export` writes; `--key FIELD` names \
+        the field that holds the key"
     )]
     NoExport { line: u64 },
     #[error("line {line}: a row of table {found:?}, not of {table:?}")]

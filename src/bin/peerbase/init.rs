@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// A label for this device, shown to other members
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Where `serve` accepts links; may be repeated
+    /// An address on which `serve` accepts links; may be repeated
     #[arg(long, value_name = "HOST:PORT", value_parser = listen_address)]
     listen: Vec<String>,
     /// Makes a device of the recovery user whose words are on standard input; needs a new folder

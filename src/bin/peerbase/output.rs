@@ -1,4 +1,5 @@
-//! The output of a command: results on standard output, as text or JSON; notes and progress on standard error.
+//! The output of a command: results on standard output, as text or JSON; notes and progress on standard
+//! error.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use super::error::CommandError;
 use super::text;
 
-/// How often a bar is drawn while no progress arrives.
+/// The pause between two drawings of the bar.
 const TICK: Duration = Duration::from_millis(200);
 
 /// The output of a command.

@@ -20,7 +20,7 @@ use super::data::{Data, Retry, dial};
 use super::error::CommandError;
 use super::output::Output;
 
-/// Where a node listens by default: on every address of the machine.
+/// The default listen address: every address of the machine.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7654);
 /// The exit status of an interrupted program, by convention of shells.
 const INTERRUPTED: i32 = 130;
@@ -29,10 +29,11 @@ const VALID_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Where to accept links, added to the configuration; may be repeated [default: 0.0.0.0:7654]
+    /// An address on which to accept links, besides the configuration; may be repeated [default:
+    /// 0.0.0.0:7654]
     #[arg(long, value_name = "HOST:PORT", value_parser = listen_address)]
     listen: Vec<String>,
-    /// A peer to dial, added to the configuration; may be repeated
+    /// A peer to dial, besides the configuration; may be repeated
     #[arg(long, value_name = "ADDRESS", value_parser = peer_address)]
     connect: Vec<String>,
     /// Prints a ticket for this group; it admits one writer and is valid for seven days
@@ -139,8 +140,8 @@ async fn serve(
     for listen in &config.listen {
         let address = node.listen(listen).await.map_err(|error| {
             Failure::from(error).advise(&format!(
-                "{listen} may be in use by another program, or be no address of this machine; set another with `--listen \
-                 HOST:PORT` or in config.toml"
+                "{listen} may be in use by another program, or be no address of this machine; set another \
+                 with `--listen HOST:PORT` or in config.toml"
             ))
         })?;
         tracing::info!(address, "listening");
@@ -169,7 +170,7 @@ async fn serve(
                 Ok(event) => log_event(&event),
                 Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events were missed"),
                 Err(RecvError::Closed) => {
-                    return Err(CommandError::new(FailureKind::Failed, "the node stopped because of an error; the log shows it"));
+                    return Err(CommandError::new(FailureKind::Failed, "the node failed and stopped; see the log"));
                 }
             },
         }

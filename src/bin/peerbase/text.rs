@@ -52,21 +52,22 @@ pub(crate) fn notes(reply: &Reply) -> Vec<String> {
                 addresses.iter().map(|address| format!("address in the ticket: {address}")).collect();
             if addresses.is_empty() {
                 notes.push(
-                    "warning: the ticket has no address, because no node listens here; run `peerbase serve` first"
+                    "warning: the ticket has no address, because no node listens here; run `peerbase serve` \
+                    first"
                         .to_owned(),
                 );
             } else if !reachable {
                 notes.push(
-                    "warning: another machine cannot reach these addresses; listen on another one, or set `advertise` in \
-                     config.toml"
+                    "warning: another machine cannot reach these addresses; listen on another one, or set \
+                     `advertise` in config.toml"
                         .to_owned(),
                 );
             }
             notes
         }
         Reply::RecoveryKey { words: Some(_), .. } => vec![
-            "write these words on paper and lock them away: they are not stored and cannot be shown again. `peerbase init \
-             --restore` makes a device from them"
+            "write these words on paper and lock them away: they are not stored and cannot be shown again. \
+             `peerbase init --restore` makes a device from them"
                 .to_owned(),
         ],
         _ => Vec::new(),
@@ -100,18 +101,18 @@ fn of_done(done: &Done) -> String {
         Done::Reissued { op } => format!("re-issued as op {op}"),
         Done::InvitationClosed { invite } => format!("invitation {invite} is closed"),
         Done::DeviceRevoked { device } => format!(
-            "device {device} is revoked for ever: every device that receives this serves it no longer. It keeps the rows \
-             that it has"
+            "device {device} is revoked for ever: every device that receives this serves it no longer. It \
+             keeps the rows that it has"
         ),
         Done::Blocked { user } => format!(
-            "{user} is blocked on all your devices; in groups that you share they stay members, and other members still \
-             pass on what you both write"
+            "{user} is blocked on all your devices; in groups that you share they stay members, and other \
+             members still pass on what you both write"
         ),
         Done::Unblocked { user, was_blocked: true } => format!("{user} is no longer blocked"),
         Done::Unblocked { user, was_blocked: false } => format!("{user} was not blocked"),
         Done::Left { name, .. } => format!(
-            "left {} on all your devices; other members still list you until an admin removes you, and the rows stay on \
-             this disk",
+            "left {} on all your devices; other members still list you until an admin removes you, and the \
+             rows stay on this disk",
             safe(name)
         ),
     }
@@ -201,18 +202,20 @@ fn date_of(time: Timestamp) -> String {
     date(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Renders milliseconds since the Unix epoch as `2026-11-22T19:24:04Z`, by Howard Hinnant's `civil_from_days`.
+/// Renders milliseconds since the Unix epoch as `2026-11-22T19:24:04Z`, by Howard Hinnant's
+/// `civil_from_days`.
 fn date(ms: i64) -> String {
     let seconds = ms.div_euclid(1_000);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // The calendar repeats every 400 years.
+    let (cycle, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let year = year + cycle * 400 + i64::from(month <= 2);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }

@@ -130,8 +130,8 @@ async fn confirm(group: &Group, what: &str, replies: &Replies) -> Result<(), Fai
         .find(|lowering| is_named(lowering.op.to_string()) || is_named(lowering.user.to_string()))
         .ok_or_else(|| {
             let message = format!(
-                "{what:?} is neither an op that may be contested nor a user whose role one lowers; `peerbase group \
-                 members` shows those ops"
+                "{what:?} is neither an op that may be contested nor a user whose role one lowers; `peerbase \
+                 group members` shows those ops"
             );
             Failure::new(FailureKind::NotFound, message)
         })?;

@@ -54,8 +54,8 @@ fn only_group(node: &Node) -> Result<Group, Failure> {
         (Some(only), None) => Ok(node.group(only.id)?),
         (Some(_), Some(_)) => Err(Failure::new(
             FailureKind::Invalid,
-            "there are several groups: say which one, by its name or the first digits of its id; `peerbase group list` \
-             lists them",
+            "there are several groups: say which one, by its name or the first digits of its id; `peerbase \
+             group list` lists them",
         )),
         (None, _) => Err(match groups.iter().find(|group| group.state == GroupState::Removed) {
             Some(GroupInfo { id, name, .. }) => {
@@ -71,7 +71,8 @@ fn only_group(node: &Node) -> Result<Group, Failure> {
     }
 }
 
-/// Finds a user by id; among the members of `groups` also by the first digits of the id, or by a device's label.
+/// Finds a user by id; among the members of `groups` also by the first digits of the id, or by a device's
+/// label.
 pub(super) fn find_user(groups: &[Group], name: &str) -> Result<UserId, Failure> {
     let members: Vec<_> = groups.iter().flat_map(Group::members).collect();
     let devices = || members.iter().flat_map(|m| m.devices.iter().map(|device| (m.user, device)));

@@ -47,7 +47,8 @@ pub(super) async fn tables(node: &Node, group: &Group, replies: &Replies) -> Res
     replies.send_all(counts.into_iter().map(|(table, rows)| Reply::Table { table, rows })).await
 }
 
-/// Sends all rows in order of table and key. Fails at the first that cannot be read: a list without it would be wrong.
+/// Sends all rows in order of table and key. Fails at the first that cannot be read: a list without it would
+/// be wrong.
 pub(super) async fn rows(
     node: &Node,
     group: &Group,
@@ -115,7 +116,8 @@ pub(super) async fn history(group: &Group, table: &str, key: &str, replies: &Rep
     }
     let message = if group.explain(table, key).await?.kept.is_some() {
         format!(
-            "row {key:?} of {table:?} is set aside, since its author was removed; `peerbase explain` shows the reason"
+            "row {key:?} of {table:?} is set aside, since its author was removed; `peerbase explain` shows \
+            the reason"
         )
     } else {
         format!("no row {key:?} in {table:?}, now or before")

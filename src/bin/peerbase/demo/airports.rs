@@ -41,8 +41,9 @@ pub(crate) fn story() -> Story<Devices> {
     let before_kill = acknowledged.clone();
     Story::new(
         "Peerbase · an airfield guide on three devices",
-        &["3 376 real airports, and real processes: every step is this program's own command line, as people type it, \
-           on databases in folders of their own. `serve` keeps a device connected; other commands go through it."],
+        &["3 376 real airports, and real processes: every step is this program's own command line, as people \
+           type it, on databases in folders of their own. `serve` keeps a device connected; other commands \
+           go through it."],
         (FILE, AIRPORTS),
         MAX,
     )
@@ -53,8 +54,8 @@ pub(crate) fn story() -> Story<Devices> {
     ])
     .act(
         "Killed in mid-import",
-        "ada founds a group and serves. Another process imports through her server. After a quarter of the rows both \
-         are killed (SIGKILL), and the server is started again.",
+        "ada founds a group and serves. Another process imports through her server. After a quarter of the \
+         rows both are killed (SIGKILL), and the server is started again.",
         async move |stage| {
             before_kill.set(killing(stage).await?);
             Ok(())
@@ -67,13 +68,14 @@ pub(crate) fn story() -> Story<Devices> {
     )
     .act(
         "Two more devices",
-        "ada makes one ticket for two people. ben and cid join with it, wait until everything is here, and serve.",
+        "ada makes one ticket for two people. ben and cid join with it, wait until everything is here, and \
+        serve.",
         joining,
     )
     .act(
         "Edited on all three",
-        "Each visits three airports of its own and adds an airstrip, all at the same time; then each waits until \
-         it is in sync.",
+        "Each visits three airports of its own and adds an airstrip, all at the same time; then each waits \
+         until it is in sync.",
         editing,
     )
     .act(

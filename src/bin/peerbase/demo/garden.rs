@@ -24,10 +24,10 @@ pub(crate) fn story() -> Story<Nodes> {
         "Peerbase · a garden club on three devices",
         &[
             "ada, ben and cid each keep the whole club in a folder of their own. There is no server. They \
-             talk over WebSockets on this machine's loopback; between each two runs a cable, a small TCP relay that \
-             can be pulled.",
-            "In the columns ≠ marks a row that differs, = one that has changed and is the same on all three; – is no \
-             row.",
+             talk over WebSockets on this machine's loopback; between each two runs a cable, a small TCP \
+             relay that can be pulled.",
+            "In the columns ≠ marks a row that differs, = one that has changed and is the same on all three; \
+             – is no row.",
         ],
         column as Column,
         MAX,
@@ -35,8 +35,8 @@ pub(crate) fn story() -> Story<Nodes> {
     .commands([("ada", "list tasks"), ("ben", "history tasks rope"), ("cid", "serve --listen 127.0.0.1:0")])
     .act(
         "One list in three places",
-        "ada founds the club and admits ben and cid by their public keys; ben asked before he was admitted, cid \
-         asks after it. ada writes the first rows.",
+        "ada founds the club and admits ben and cid by their public keys; ben asked before he was admitted, \
+         cid asks after it. ada writes the first rows.",
         founding,
     )
     .act("A row travels", "ada writes a task and cid, who follows the table, sees it.", travelling)
@@ -57,15 +57,11 @@ pub(crate) fn story() -> Story<Nodes> {
         "ada and cid are linked again. cid closes, ada writes meanwhile, cid opens the same folder again.",
         reopening,
     )
-    .act(
-        "Three exports",
-        "Each node writes every row of every table as canonical JSON lines.",
-        exporting,
-    )
+    .act("Three exports", "Each node writes every row of every table as canonical JSON lines.", exporting)
     .act(
         "Removed",
-        "ada's cables are pulled again, and she removes cid. ben does not know of it yet when cid changes a task and \
-         adds one. Then ada is back.",
+        "ada's cables are pulled again, and she removes cid. ben does not know of it yet when cid changes a \
+         task and adds one. Then ada is back.",
         removing,
     )
 }
@@ -271,9 +267,15 @@ async fn removing(stage: &mut Stage<Nodes>) -> Result<(), ActError> {
     let detail = format!("ada and ben: {hose}, party: {party}; {}", millis(agreed));
     stage.promise("what cid wrote after is gone", is_kept, detail);
     let refusals = at_ben.explain("tasks", "party").await?.refusals;
-    let cut = refusals.iter().find(|refusal| matches!(refusal, Refusal::BeyondCut { .. }));
-    let detail = cut.map_or("no refusal says so".to_owned(), |cut| format!("BeyondCut: {cut}"));
-    stage.promise("ben can say why", cut.is_some(), detail);
+    let cut = refusals.iter().find_map(|refusal| match refusal {
+        Refusal::BeyondCut { author, revocation, seq, got } => {
+            let (device, op) = (author.device.short(), revocation.short());
+            Some(format!("BeyondCut: change {got} of device {device}, where {seq} stay since op {op}"))
+        }
+        _ => None,
+    });
+    let is_kept = cut.is_some();
+    stage.promise("ben can say why", is_kept, cut.unwrap_or_else(|| "nothing was refused".to_owned()));
     let (of_ada, of_ben) = (at_ada.status().await?, at_ben.status().await?);
     let is_kept = (of_ada.documents, of_ada.root) == (of_ben.documents, of_ben.root);
     let (documents, aside) = (of_ben.documents, of_ben.kept.documents);

@@ -1,7 +1,8 @@
 //! The stage on which every story of the demo is told: acts in order, promises with ✓ or ✗, a limit of time.
 //!
-//! A story has a cast: [`nodes::Nodes`] are three nodes in this process, with cables that can be pulled and a column of
-//! rows for each node; [`device::Devices`] are three folders, whose commands are processes that can be killed.
+//! A story has a cast: [`nodes::Nodes`] are three nodes in this process, with cables that can be pulled and a
+//! column of rows for each node; [`device::Devices`] are three folders, whose commands are processes that can
+//! be killed.
 
 mod cable;
 pub(crate) mod device;
@@ -140,7 +141,7 @@ pub(crate) async fn tell<C: Cast>(story: Story<C>, folder: &Path, broken: Option
     let mut screen = Screen::stdout();
     screen.title(title, says);
     if broken == Some(Broken::Admission) {
-        screen.warning("Admission is broken: every node accepts every well-formed change, whoever wrote it.");
+        screen.warning("Admission is broken: every node accepts every well-formed change, from any author.");
     }
     let mut promises = Promises::default();
     let opened = within(&clock, max, Box::pin(C::open(setup, &clock, folder, broken))).await;
@@ -191,7 +192,8 @@ impl fmt::Display for EndedEarly {
 
 impl Error for EndedEarly {}
 
-/// Waits for `future` until `max` or a signal: the process goes on after a signal, to remove folders and end children.
+/// Waits for `future` until `max` or a signal: the process goes on after a signal, to remove folders and end
+/// children.
 async fn within<F: Future>(clock: &Clock, max: Duration, future: F) -> Result<F::Output, EndedEarly> {
     tokio::select! {
         biased;

@@ -13,7 +13,7 @@ pub(crate) enum Folder {
     Kept(PathBuf),
 }
 
-/// Why the folder cannot be used. It is unchanged.
+/// An error of a folder that cannot be used; it is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
     /// It has files, which the demo does not touch.

@@ -40,7 +40,8 @@ pub(crate) struct Cell {
     pub(crate) text: String,
 }
 
-/// Returns the rows of a group as columns show them; each story defines it, since it knows the types of its rows.
+/// Returns the rows of a group as columns show them; each story defines it, since it knows the types of its
+/// rows.
 pub(crate) type Column = fn(&Group) -> Result<Vec<Cell>, ReadError>;
 
 /// Three nodes and the cables between them.
@@ -201,8 +202,8 @@ impl Nodes {
         Ok(())
     }
 
-    /// Copies a running node's folder file by file, as a crash at this moment would leave it, opens the copy and returns
-    /// its export.
+    /// Copies a running node's folder file by file, as a crash at this moment would leave it, opens the copy
+    /// and returns its export.
     pub(crate) async fn export_of_copy(&self, who: Who) -> Result<String, ActError> {
         let copy = tempfile::Builder::new().prefix("peerbase-demo-copy-").tempdir()?;
         let (from, to) = (self.folder(who), copy.path().to_owned());

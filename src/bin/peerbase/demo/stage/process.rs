@@ -47,7 +47,7 @@ pub(crate) enum ProcessError {
     Ended {
         /// Its arguments.
         command: String,
-        /// How.
+        /// The exit status.
         status: ExitStatus,
         /// The last line of its errors.
         errors: String,
