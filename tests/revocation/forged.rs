@@ -76,7 +76,7 @@ async fn scenario_16_certificates_without_end_take_nothing_that_their_users_devi
         let (network, clock) = (village.net.network(), village.net.clock());
         let stranger = Stranger::dial(network, clock, identity(EVE), &format!("memory://{name}")).await;
         let mut eve = Member::trusting(stranger, village.id).await;
-        for frame in LedgerSession::grown(Vec::new(), more.clone(), Vec::new(), Vec::new()) {
+        for frame in LedgerSession::push(Vec::new(), more.clone(), Vec::new(), Vec::new()) {
             eve.say(GroupFrame::Ledger(frame)).await;
         }
         eve.talk().await;

@@ -1,7 +1,7 @@
-//! Every frame that crosses a link.
+//! Link frames: the messages that two devices exchange on an encrypted link.
 //!
-//! Shape in the records of a link: length (u32, big endian, at most `FRAME_BYTES_MAX`) ‖ kind (one byte) ‖ body; what
-//! is encoded here is kind and body. Kinds: 0 Auth, 1 Hello, 2 Present, 3 Group, 4 Ping, 5 Pong, 6 Bye, 7 Join, 8 Declined.
+//! A frame is one kind byte and a body. On the link it follows its length (u32, big endian, at most
+//! [`FRAME_BYTES_MAX`]). Kinds: 0 Auth, 1 Hello, 2 Present, 3 Group, 4 Ping, 5 Pong, 6 Bye, 7 Join, 8 Declined.
 
 use std::fmt;
 
@@ -15,69 +15,70 @@ use crate::signed::Envelope;
 use crate::wire::auth::Auth;
 use crate::wire::hello::Hello;
 
-/// What one device says to another over a link.
+/// A message from one device to the other.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub enum LinkFrame {
-    /// Proves who speaks; the handshake's, and never sent after it.
+    /// Proves the sender's identity; part of the handshake, a protocol error after it.
     Auth(Auth),
-    /// Which groups the sender would talk about.
+    /// Announces groups; a group opens on the link once both sides have announced it.
     Hello(Hello),
-    /// Membership ops that the sender believes the receiver lacks, to be judged before anything else.
+    /// Carries the ops by which the sender is a member of a group that the receiver may not know it for.
     Present {
-        /// The group to whose ledger they belong.
+        /// The group of the ledger.
         group: GroupId,
-        /// In causal order.
+        /// Membership ops in causal order.
         ops: Vec<Envelope>,
-        /// The pages, in order, of manifests that they name; of large ones, and of those known to all, none.
+        /// Pages of the manifests that the ops name, in order; left out where large or known to every member.
         manifests: Vec<Vec<Vec<u8>>>,
     },
-    /// A frame of one group's session.
+    /// Carries a frame of one group.
     Group {
-        /// Running index in the list of groups that the *receiver's* Hellos gave: only who was told of it can use it.
+        /// Position in the list of groups that the *receiver's* Hellos announced, so that a peer can address only
+        /// groups that were announced to it.
         channel: u32,
-        /// An encoded session frame, opaque to the link.
+        /// An encoded [`GroupFrame`](super::group::GroupFrame).
         body: Vec<u8>,
     },
     /// Asks for a Pong.
     Ping {
-        /// To be returned.
+        /// The Pong repeats it.
         nonce: u64,
     },
     /// Answers a Ping.
     Pong {
-        /// The Ping's.
+        /// The nonce of the Ping.
         nonce: u64,
     },
-    /// The last frame: says why the link ends.
+    /// Ends the link; the last frame of its sender.
     Bye {
-        /// Why.
+        /// The cause.
         reason: ByeReason,
     },
-    /// Redeems a ticket. Who may let the sender in answers with a Hello.
+    /// Redeems a ticket. A device that may admit the sender answers with a Hello.
     Join(Join),
-    /// Answers a Join whose proof holds and that comes too late. Nobody else is told anything.
+    /// Refuses a Join whose proof is valid but whose invitation no longer admits. An invalid proof gets no answer.
     Declined {
         /// `H("token", group ‖ h ‖ role byte of the sender)`.
         token: [u8; 32],
-        /// The Join's.
+        /// The invite token of the Join.
         invite: [u8; 32],
-        /// Why.
+        /// The cause.
         reason: DeclineReason,
     },
 }
 
-/// The holder of a ticket asks to be let in (authority 3.11).
+/// Redeems a ticket (authority 3.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Join {
-    /// `H("token", group ‖ h ‖ role byte of the sender)`: who does not know the group learns nothing.
+    /// `H("token", group ‖ h ‖ role byte of the sender)`, which only a device that knows the group can recognise.
     pub token: [u8; 32],
-    /// `H("token", invite ‖ h ‖ "invite")`: nor does who does not know the invitation.
+    /// `H("token", invite ‖ h ‖ "invite")`, which only a device that knows the invitation can recognise.
     pub invite: [u8; 32],
-    /// Of the [`InviteProof`](crate::ledger::InviteProof) for the sender's user and device.
+    /// Signature of the [`InviteProof`](crate::ledger::InviteProof) for the sender's user and device.
     pub signature: Signature,
 }
 
-/// Why a ticket lets nobody in any more.
+/// The cause for which an invitation admits no more users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(
     feature = "control",
@@ -87,11 +88,11 @@ pub struct Join {
 pub enum DeclineReason {
     /// An Admin closed the invitation, or it is void.
     Closed,
-    /// As many as it is for have come.
+    /// It has admitted as many users as it is for.
     UsedUp,
-    /// It is older than it may be, by the clock of who was asked.
+    /// It has expired, by the clock of the device that was asked.
     Expired,
-    /// An Admin removed this user before: a person has to decide.
+    /// An Admin removed this user before: only another Admin's decision admits them again.
     Removed,
 }
 
@@ -106,27 +107,27 @@ impl fmt::Display for DeclineReason {
     }
 }
 
-/// Why a device ends a link.
+/// The cause for which a device ends a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ByeReason {
-    /// Another link to the same device is kept.
+    /// The sender keeps another link to the same device.
     Duplicate,
-    /// The node closes.
+    /// The sender closes its node.
     Shutdown,
-    /// The node has as many links as it may.
+    /// The sender has no link to spare.
     Full,
-    /// The receiver broke a rule of the protocol.
+    /// The receiver violated the protocol.
     Protocol,
-    /// The receiver has no business here (any more); which rule says so stays unsaid (authority 3.9).
+    /// The two share no group (any more); which rule decides so is not disclosed (authority 3.9).
     NotAuthorized,
-    /// The person at the other side took the address back.
+    /// The user at the other end disconnected this peer by hand.
     Disconnected,
-    /// The link's keys have lasted long enough: it is to be dialled again.
+    /// The link's keys have reached the end of their life: dial again.
     Renew,
 }
 
 impl LinkFrame {
-    /// The frame's name, for errors and logs.
+    /// Returns the name of the kind, for errors and logs.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Auth(_) => "auth",
@@ -141,21 +142,21 @@ impl LinkFrame {
         }
     }
 
-    /// Kind and body. Whoever builds a frame keeps it within `FRAME_BYTES_MAX`.
+    /// Encodes kind and body. The caller keeps the frame within [`FRAME_BYTES_MAX`].
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(self)
     }
 
-    /// Reads one whole frame.
+    /// Decodes one whole frame.
     ///
     /// # Errors
-    /// [`DecodeError`] for a frame that is too long, malformed, of an unknown kind, or followed by anything.
+    /// [`DecodeError`] for a frame that is too long, malformed, of an unknown kind, or followed by other bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         codec::decode(bytes, FRAME_BYTES_MAX)
     }
 }
 
-/// What people write stays out of logs, and a megabyte too.
+/// Prints sizes, not contents: user data and large bodies stay out of logs.
 impl fmt::Debug for LinkFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -8,7 +8,7 @@ use schema::id::hash;
 use schema::key::SigningKey;
 use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Op, Refusal, Role, SideRefusal, Vouched};
 use schema::limits::MEMBERS_MAX;
-use schema::session::ledger::Held;
+use schema::session::ledger::PendingOp;
 use schema::signed::{Envelope, Record, Signed};
 use schema::wire::device::DeviceRecord;
 use schema::{DeviceId, GroupId, OpId, Timestamp, codec};
@@ -47,7 +47,7 @@ impl LedgerDelta {
 #[derive(Default)]
 pub(super) struct Verdict {
     /// Ops that wait for others or for a manifest.
-    pub(super) held: Vec<Held>,
+    pub(super) held: Vec<PendingOp>,
     refused: Option<Refusal>,
     /// Ops that can never be taken, and certificates, revocations and records that nobody signed.
     pub(super) invalid: usize,
@@ -144,9 +144,11 @@ impl State {
             match entry.take_op(&envelope, now, &mut batch) {
                 Ok(Admitted::New(_)) => gained.ops.push(envelope),
                 Ok(Admitted::Known) => {}
-                Err(Refusal::MissingParents { .. }) => verdict.held.push(Held { envelope, manifest: None }),
+                Err(Refusal::MissingParents { .. }) => {
+                    verdict.held.push(PendingOp { envelope, manifest: None })
+                }
                 Err(Refusal::MissingManifest { manifest, .. }) => {
-                    verdict.held.push(Held { envelope, manifest: Some(manifest) });
+                    verdict.held.push(PendingOp { envelope, manifest: Some(manifest) });
                 }
                 Err(refusal) => {
                     tracing::warn!(group = %group.short(), %refusal, "membership op refused");
