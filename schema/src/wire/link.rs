@@ -175,7 +175,6 @@ impl fmt::Debug for LinkFrame {
 
 #[cfg(test)]
 mod tests {
-    use data_encoding::HEXLOWER;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -185,53 +184,8 @@ mod tests {
     const DECLINE_REASONS: [DeclineReason; 4] =
         [DeclineReason::Closed, DeclineReason::UsedUp, DeclineReason::Expired, DeclineReason::Removed];
 
-    fn check(frame: LinkFrame, golden: &str) {
-        let golden = golden.replace([' ', '|'], "");
-        assert_eq!(HEXLOWER.encode(&frame.encode()), golden);
-        assert_eq!(LinkFrame::decode(&HEXLOWER.decode(golden.as_bytes()).unwrap()), Ok(frame));
-    }
-
     #[test]
-    fn the_wire_has_not_moved() {
-        let signature = Signature([0xab; 64]);
-        let sig = "ab".repeat(64);
-        let ones = "01".repeat(32);
-        let twos = "02".repeat(32);
-        let op = Envelope { payload: vec![1, 2], signature };
-        check(
-            LinkFrame::Auth(Auth { certificate: op.clone(), revocations: [2; 32], features: 9, signature }),
-            &format!("00 | 02 0102 | {sig} | {twos} | 09 | {sig}"),
-        );
-        let group = HelloGroup { token: [1; 32], hash: [2; 32] };
-        check(LinkFrame::Hello(Hello { groups: vec![group] }), &format!("01 | 01 | {ones} | {twos}"));
-        check(
-            LinkFrame::Present { group: GroupId([1; 32]), ops: vec![op], manifests: vec![vec![vec![7]]] },
-            &format!("02 | {ones} | 01 | 02 0102 | {sig} | 01 | 01 | 01 07"),
-        );
-        check(LinkFrame::Group { channel: 300, body: vec![9, 8, 7] }, "03 | fb 2c01 | 03 090807");
-        check(LinkFrame::Ping { nonce: 7 }, "04 | 07");
-        check(LinkFrame::Pong { nonce: u64::MAX }, "05 | fd ffffffffffffffff");
-        check(LinkFrame::Bye { reason: ByeReason::Duplicate }, "06 | 00");
-        check(LinkFrame::Bye { reason: ByeReason::Shutdown }, "06 | 01");
-        check(LinkFrame::Bye { reason: ByeReason::Full }, "06 | 02");
-        check(LinkFrame::Bye { reason: ByeReason::Protocol }, "06 | 03");
-        check(LinkFrame::Bye { reason: ByeReason::NotAuthorized }, "06 | 04");
-        check(LinkFrame::Bye { reason: ByeReason::Disconnected }, "06 | 05");
-        check(LinkFrame::Bye { reason: ByeReason::Renew }, "06 | 06");
-        check(
-            LinkFrame::Join(Join { token: [2; 32], invite: [1; 32], signature }),
-            &format!("07 | {twos} | {ones} | {sig}"),
-        );
-        for (number, reason) in DECLINE_REASONS.into_iter().enumerate() {
-            check(
-                LinkFrame::Declined { token: [1; 32], invite: [2; 32], reason },
-                &format!("08 | {ones} | {twos} | 0{number}"),
-            );
-        }
-    }
-
-    #[test]
-    fn a_frame_does_not_print_what_it_carries() {
+    fn a_frame_prints_sizes_not_contents() {
         let frame = LinkFrame::Group { channel: 3, body: b"secret".to_vec() };
         assert_eq!(format!("{frame:?}"), "Group(3, 6 bytes)");
     }
@@ -242,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_over_the_limit_is_refused_unread() {
+    fn a_frame_over_the_limit_is_refused_before_decoding() {
         let frame = LinkFrame::Group { channel: 0, body: vec![0; FRAME_BYTES_MAX] }.encode();
         let got = frame.len();
         assert_eq!(LinkFrame::decode(&frame), Err(DecodeError::TooLong { got, max: FRAME_BYTES_MAX }));
@@ -296,19 +250,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_survive_the_wire(frame in frames()) {
+        fn a_frame_survives_encoding(frame in frames()) {
             let bytes = frame.encode();
             prop_assert_eq!(LinkFrame::decode(&bytes), Ok(frame));
         }
 
         #[test]
-        fn nothing_may_follow_a_frame(frame in frames()) {
+        fn bytes_behind_a_frame_are_refused(frame in frames()) {
             let bytes = [&frame.encode()[..], b"x"].concat();
             prop_assert_eq!(LinkFrame::decode(&bytes), Err(DecodeError::TrailingBytes { extra: 1 }));
         }
 
         #[test]
-        fn a_frame_cut_short_is_refused(frame in frames(), cut in any::<prop::sample::Index>()) {
+        fn a_truncated_frame_is_refused(frame in frames(), cut in any::<prop::sample::Index>()) {
             let bytes = frame.encode();
             prop_assert!(LinkFrame::decode(&bytes[..cut.index(bytes.len())]).is_err());
         }
