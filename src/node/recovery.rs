@@ -2,7 +2,7 @@
 
 use schema::UserId;
 use schema::key::{Signature, verify};
-use schema::words::Words;
+use schema::mnemonic::Mnemonic;
 use serde::{Deserialize, Serialize};
 
 use super::{Node, NodeBuilder};
@@ -61,7 +61,7 @@ impl Node {
     ///
     /// # Errors
     /// [`GroupError::HasRecovery`] when there is one; [`Node::replace_recovery`] makes another nevertheless.
-    pub async fn make_recovery(&self) -> Result<Words, GroupError> {
+    pub async fn make_recovery(&self) -> Result<Mnemonic, GroupError> {
         match self.recovery()? {
             Some(user) => Err(GroupError::HasRecovery { user }),
             None => self.replace_recovery().await,
@@ -73,8 +73,8 @@ impl Node {
     ///
     /// # Errors
     /// [`GroupError::Intent`] when it was not remembered; the words are of no use then.
-    pub async fn replace_recovery(&self) -> Result<Words, GroupError> {
-        let words = Words::generate(&mut |bits: &mut [u8]| self.clock().fill(bits));
+    pub async fn replace_recovery(&self) -> Result<Mnemonic, GroupError> {
+        let words = Mnemonic::generate(&mut |bits: &mut [u8]| self.clock().fill(bits));
         let user = words.user();
         let row = Recovery {
             user: user.to_string(),
@@ -122,7 +122,7 @@ impl NodeBuilder {
     /// # }
     /// ```
     #[must_use]
-    pub fn restore_user(mut self, words: &Words) -> Self {
+    pub fn restore_user(mut self, words: &Mnemonic) -> Self {
         self.restored = Some(words.key());
         self
     }

@@ -12,10 +12,10 @@ use schema::wire::ledger::LedgerFrame;
 use schema::wire::link::{ByeReason, LinkFrame};
 use schema::wire::session::SessionFrame;
 
-use crate::admission::Permit;
 use crate::node::connection_manager::{Link, LinkEnd, LinkId, Switchboard};
 use crate::node::group::Groups;
 use crate::node::membership::{MembershipHandle, Presented};
+use crate::permits::Permit;
 
 /// Whether one group may be spoken of on one link. Closed for good once closed.
 #[derive(Clone, Debug)]

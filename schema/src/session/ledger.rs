@@ -120,7 +120,7 @@ impl LedgerSession {
             return (session, vec![LedgerEffect::OpenDocuments { in_sync }]);
         }
         // The ledger's hash does not cover these certificates.
-        let kept = ledger.kept_certificates().cloned().collect();
+        let kept = ledger.pinned_certificates().cloned().collect();
         let kept = pushes(Vec::new(), kept, Vec::new(), Vec::new());
         let summary = LedgerFrame::Summary { hash: ledger.hash() };
         (session, [summary].into_iter().chain(kept).map(LedgerEffect::Send).collect())

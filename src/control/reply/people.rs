@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Secret;
 use super::role_name;
-use crate::{Act, DeviceId, GroupId, InviteStanding, Member, MemberOp, OpId, Standing, Timestamp, UserId};
+use crate::{DeviceId, GroupId, InviteStatus, Member, MemberOp, OpAction, OpId, OpStatus, Timestamp, UserId};
 
 /// A member of a group, or somebody whose removal may be contested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,14 +102,14 @@ pub struct MemberOpLine {
 impl From<MemberOp> for MemberOpLine {
     fn from(MemberOp { op, author, act, standing }: MemberOp) -> Self {
         let (role, device) = match act {
-            Act::SetRole { role, .. } => (Some(role_name(role)), None),
-            Act::RevokeDevice { device, .. } => (None, Some(device)),
-            Act::Other => (None, None),
+            OpAction::SetRole { role, .. } => (Some(role_name(role)), None),
+            OpAction::RevokeDevice { device, .. } => (None, Some(device)),
+            OpAction::Other => (None, None),
         };
         let standing = match standing {
-            Standing::Counts => "counts",
-            Standing::Superseded => "superseded",
-            Standing::Void => "void",
+            OpStatus::Counts => "counts",
+            OpStatus::Superseded => "superseded",
+            OpStatus::Void => "void",
         };
         Self { op, author, user: act.target(), role, device, standing: standing.to_owned() }
     }
@@ -152,10 +152,10 @@ impl InviteLine {
         let crate::Invitation { id, author, role, uses, used, expires, standing } = invite;
         let expires_ms = expires.as_millis();
         let standing = match standing {
-            InviteStanding::Open { .. } if now_ms > expires_ms => "expired",
-            InviteStanding::Open { .. } => "open",
-            InviteStanding::Closed => "closed",
-            InviteStanding::UsedUp => "used_up",
+            InviteStatus::Open { .. } if now_ms > expires_ms => "expired",
+            InviteStatus::Open { .. } => "open",
+            InviteStatus::Closed => "closed",
+            InviteStatus::UsedUp => "used_up",
         };
         let (role, standing) = (role_name(role), standing.to_owned());
         Self { invite: id, author, role, uses, used, expires_ms, standing }

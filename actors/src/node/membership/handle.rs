@@ -21,13 +21,13 @@ use super::present::Presented;
 use super::silence::Silent;
 use super::tickets::{Opened, Terms};
 use super::{Arguments, Membership, Message};
-use crate::admission::Permit;
 use crate::call::{CallError, Slot};
 use crate::clock::Clock;
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::group::Groups;
 use crate::node::group::cut::DamagedDocument;
 use crate::node::store::{StoreError, StoreHandle};
+use crate::permits::Permit;
 
 /// Rosters that may be replaced before whoever follows one has fallen behind.
 const MOVED_MAX: usize = 256;

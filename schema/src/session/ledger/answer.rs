@@ -22,11 +22,12 @@ pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
     };
     let ours = ledger.side_hashes();
     let differs = |kind: usize| ours[kind] != pull.sides[kind];
-    let ops =
-        ledger.lacking(have, first).map(|(number, envelope)| (PullCursor::Ops(number as u64 + 1), envelope));
+    let ops = ledger
+        .ops_beyond(have, first)
+        .map(|(number, envelope)| (PullCursor::Ops(number as u64 + 1), envelope));
     let certificates = ledger.certificates_by_user(differs(0));
     let certificates = certificates.map(|(user, envelope)| (PullCursor::Certificates(user), envelope));
-    let revocations = ledger.withdrawals().filter(|_| differs(1));
+    let revocations = ledger.signed_revocations().filter(|_| differs(1));
     let revocations =
         revocations.map(|signed| (PullCursor::Revocations(signed.record().user), signed.envelope()));
     let records = ledger.records().filter(|_| differs(2));
