@@ -7,6 +7,7 @@ use crate::signed::Envelope;
 
 /// Proves the sender's identity on this link. No other frame is accepted before both sides have passed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Auth {
     /// The sender's signed [`DeviceCert`](super::device::DeviceCert).
     pub certificate: Envelope,

@@ -11,6 +11,7 @@ use crate::signed::{Record, SignedError};
 /// A user's certificate for the keys of a device (authority 3.0). Any user can certify any key, so a device id alone
 /// does not determine a user: look up the pair.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct DeviceCert {
     /// Version of the record, 1.
     pub version: u8,
@@ -42,6 +43,7 @@ impl Record for DeviceCert {
 /// A user's revocation of a device, for ever and in every group. It ends the device's links; changes that the device
 /// wrote stay accepted until a group's ledger cuts them.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct UserDeviceRevocation {
     /// Version of the record, 1.
     pub version: u8,
@@ -65,6 +67,7 @@ impl Record for UserDeviceRevocation {
 
 /// A device's addresses, signed by the device for the members of one group. The highest counter wins.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct DeviceRecord {
     /// Version of the record, 1.
     pub version: u8,

@@ -12,6 +12,7 @@ use crate::{GroupId, OpId};
 
 /// Announces groups. A later Hello on the same link adds to the earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Hello {
     /// The announced groups. The position of a group among all that the sender has announced on this link is the
     /// channel under which the receiver addresses it.
@@ -20,6 +21,7 @@ pub struct Hello {
 
 /// One announced group (authority 3.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct HelloGroup {
     /// The [`token`] of the group for the sender's side of this link.
     pub token: [u8; 32],

@@ -7,6 +7,7 @@ use crate::{DeviceId, OpId, UserId};
 
 /// A message of a ledger session.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum LedgerFrame {
     /// Tells the hash of the sender's ledger.
     Summary {
@@ -64,6 +65,7 @@ pub enum LedgerFrame {
 
 /// The records that one side has, and the position from which it asks for the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Pull {
     /// Ids of ops that stand for all that it has, as chosen by
     /// [`Ledger::landmarks`](crate::ledger::Ledger::landmarks).
@@ -76,6 +78,7 @@ pub struct Pull {
 
 /// A position in everything that a ledger can push: ops, certificates, revocations, device records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum PullCursor {
     /// This many ops, in the order in which the replying side admitted them.
     Ops(u64),

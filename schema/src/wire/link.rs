@@ -17,6 +17,7 @@ use crate::wire::hello::Hello;
 
 /// A message from one device to the other.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum LinkFrame {
     /// Proves the sender's identity; part of the handshake, a protocol error after it.
     Auth(Auth),
@@ -69,6 +70,7 @@ pub enum LinkFrame {
 
 /// Redeems a ticket (authority 3.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Join {
     /// `H("token", group ‖ h ‖ role byte of the sender)`, which only a device that knows the group can recognise.
     pub token: [u8; 32],
@@ -80,6 +82,7 @@ pub struct Join {
 
 /// The cause for which an invitation admits no more users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[cfg_attr(
     feature = "control",
     derive(serde::Serialize, serde::Deserialize),
@@ -109,6 +112,7 @@ impl fmt::Display for DeclineReason {
 
 /// The cause for which a device ends a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum ByeReason {
     /// The sender keeps another link to the same device.
     Duplicate,

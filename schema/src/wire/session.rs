@@ -25,6 +25,7 @@ pub(crate) fn weight((_, marks): &(DocumentId, Vec<Mark>)) -> usize {
 
 /// A message of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum SessionFrame {
     /// Tells the root of the sender's documents.
     Root {
@@ -62,6 +63,7 @@ pub enum SessionFrame {
 
 /// The occasion on which a root is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum RootReason {
     /// Opens a session; frames that the sender sent before belong to an earlier one.
     Opening {
@@ -81,6 +83,7 @@ pub enum RootReason {
 
 /// Changes of many documents, with the authors of their tips.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Units {
     /// Number of the frame; grows within the session.
     pub number: u64,
@@ -95,6 +98,7 @@ pub struct Units {
 
 /// Changes of one document.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Unit {
     /// The hash of group, table and key; anything else is refused.
     pub document: DocumentId,
@@ -130,6 +134,7 @@ impl SessionFrame {
 
 /// A tip without the fields that the receiver derives: the replica id, and the hash of the change at `seq`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct UnitTip {
     /// Index into [`Units::authors`].
     pub author: u32,
