@@ -47,7 +47,7 @@ pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
 use self::intents::intents;
 use self::links::Links;
 use self::offers::StrangerRateLimit;
-pub use self::people::{Invitation, MemberOp, MembershipChange, People, SubmitOptions, Submitted};
+pub use self::people::{Invitation, MemberOp, MembershipChange, People, Receipt, SubmitOptions};
 pub(crate) use self::present::Presented;
 pub use self::reach::MemberDevice;
 pub use self::silence::Silent;

@@ -170,7 +170,7 @@ async fn two_devices_meet_talk_and_part() {
     for number in 0..500 {
         link.send(group(body(number))).unwrap();
     }
-    ben.board.wait(&ben.clock, |heard| heard.len() >= 502).await;
+    ben.board.wait(&ben.clock, |calls| calls.len() >= 502).await;
     assert!(ben.board.bodies().into_iter().skip(1).eq((0..500).map(body)));
 
     ada.stop().await;
@@ -739,7 +739,7 @@ async fn a_stream_of_tiny_frames_without_end_holds_up_nobody_else() {
         }
         sent
     });
-    ada.board.wait(&ada.clock, |heard| heard.len() > 10_000).await;
+    ada.board.wait(&ada.clock, |calls| calls.len() > 10_000).await;
 
     for round in 0..20_u8 {
         let began = ada.clock.instant();

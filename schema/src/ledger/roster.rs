@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::admission::Bound;
+use crate::document::Bound;
 use crate::id::{ChangeHash, DeviceId, GroupId, OpId, UserId, hash};
 use crate::ledger::facts::Strength;
 use crate::ledger::manifest::ManifestRef;
@@ -191,6 +191,13 @@ impl Roster {
     /// Whether `user` vouches for `device`.
     pub fn is_certified(&self, user: UserId, device: DeviceId) -> bool {
         self.certified.contains(&(device, user)) || self.spared.contains(&(device, user))
+    }
+
+    /// Lists the users who certify `device`, by id.
+    pub fn certifiers(&self, device: DeviceId) -> impl Iterator<Item = UserId> {
+        let of_device = || (device, UserId([0; 32]))..=(device, UserId([0xff; 32]));
+        let certified = self.certified.range(of_device()).chain(self.spared.range(of_device()));
+        certified.map(|(_, user)| *user).collect::<BTreeSet<_>>().into_iter()
     }
 
     /// The devices that `user` vouches for and that are not revoked.

@@ -9,9 +9,9 @@ use std::fmt::Debug;
 
 use bincode::{Decode, Encode};
 use data_encoding::HEXLOWER;
-use peerbase_schema::admission::Refusal;
 use peerbase_schema::codec::{self, DecodeError};
 use peerbase_schema::digest::{Digest, Mark, Page, leaf};
+use peerbase_schema::document::Refusal;
 use peerbase_schema::handshake::LinkRole;
 use peerbase_schema::key::{Signature, SigningKey};
 use peerbase_schema::ledger::manifest::{self, Entry, PageGroup, page_hash, root};
