@@ -357,17 +357,17 @@ async fn a_link_without_business_ends_in_time_and_one_with_some_stays() {
     // Nobody has said anything.
     ada.clock.sleep(4 * STRANGER_TIMEOUT).await;
     for _ in 0..10 {
-        link.acquainted(false);
+        link.set_shares_group(false);
         ada.clock.sleep(STRANGER_TIMEOUT * 9 / 10).await;
-        link.acquainted(true);
+        link.set_shares_group(true);
         ada.clock.sleep(STRANGER_TIMEOUT).await;
     }
     assert!(!link.is_closed());
 
     let began = ada.clock.instant();
-    link.acquainted(false);
+    link.set_shares_group(false);
     ada.clock.sleep(STRANGER_TIMEOUT / 2).await;
-    link.acquainted(false);
+    link.set_shares_group(false);
     ada.until_ended(|ended| ended.end == LinkEnd::Stranger).await;
 
     let lasted = ada.clock.instant() - began;
@@ -387,7 +387,7 @@ async fn strangers_are_dialled_ever_more_seldom_at_either_side() {
         for _ in 0..9 {
             let link = host.link_to(guest).await;
             host.clock.sleep(Duration::from_secs(120)).await;
-            link.acquainted(false);
+            link.set_shares_group(false);
             host.until(|| async { link.is_closed() }).await;
             let began = host.clock.instant();
             host.until_linked(&[guest]).await;

@@ -1,9 +1,10 @@
 //! What a node is doing: where it listens, to whom it is linked, how its groups are.
 
-use actors::node::connection_manager::{Ended, LinkEnd, LinkStatus};
+pub use actors::node::connection_manager::EndedLink;
+use actors::node::connection_manager::LinkStatus;
 use actors::node::group::{GroupStatus, PeerStatus};
 use actors::node::membership::{Declined, Silent};
-use schema::{DeviceId, Timestamp, UserId};
+use schema::{DeviceId, UserId};
 
 use super::Node;
 use crate::GroupInfo;
@@ -35,25 +36,6 @@ pub struct NodeStatus {
     pub blocked: Vec<UserId>,
     /// The groups as [`Node::groups`] lists them.
     pub groups: Vec<GroupReport>,
-}
-
-/// A link that is over, or never was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndedLink {
-    /// When, by this device's clock.
-    pub at: Timestamp,
-    /// Where the peer was.
-    pub address: String,
-    /// Who it was, if it proved that.
-    pub device: Option<DeviceId>,
-    /// Why.
-    pub end: LinkEnd,
-}
-
-impl From<Ended> for EndedLink {
-    fn from(Ended { at, address, device, end }: Ended) -> Self {
-        Self { at, address, device, end }
-    }
 }
 
 /// How one group is.
@@ -135,7 +117,7 @@ impl Node {
             listening: connections.listening(),
             dialled: connections.dialled(),
             links,
-            ended: ended.into_iter().map(EndedLink::from).collect(),
+            ended,
             recovery: self.recovery().ok().flatten(),
             blocked: self.blocked().unwrap_or_default(),
             groups,

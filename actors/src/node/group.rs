@@ -39,6 +39,7 @@ pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
 pub use self::turns::Turn;
 use crate::call::answer;
 use crate::clock::Clock;
+use crate::meter::Meters;
 use crate::node::connection_manager::LinkId;
 use crate::node::event::Event;
 use crate::node::gate::{Channel, IncomingPart};
@@ -88,6 +89,7 @@ enum Message {
 #[derive(Clone)]
 pub(crate) struct Arguments {
     pub(crate) clock: Clock,
+    pub(crate) meters: Meters,
     pub(crate) user: UserId,
     pub(crate) device: SigningKey,
     pub(crate) store: StoreHandle,

@@ -9,8 +9,9 @@ use std::time::Duration;
 use peerbase_actors as actors;
 
 use actors::clock::Clock;
+use actors::meter::LinkMeters;
 use actors::node::connection_manager::{
-    Arguments, ConnectionManagerHandle, Ended, Link, LinkEnd, LinkId, Switchboard,
+    Arguments, ConnectionManagerHandle, EndedLink, Link, LinkEnd, LinkId, LinkOwner,
 };
 use actors::permits::Permit;
 use actors::transport::framing::{FrameReader, read_message, write_messages};
@@ -28,7 +29,7 @@ use tokio::sync::Notify;
 
 /// No test waits longer, in virtual time.
 pub const DEADLINE: Duration = Duration::from_secs(600);
-/// The channel whose frames make a switchboard panic.
+/// The channel whose frames make a link owner panic.
 pub const PANIC_CHANNEL: u32 = 13;
 
 pub fn identity(seed: u8) -> DeviceIdentity {
@@ -37,7 +38,7 @@ pub fn identity(seed: u8) -> DeviceIdentity {
     DeviceIdentity::certify(&key("user"), key("device"), agreement, "laptop")
 }
 
-/// What a switchboard heard.
+/// What a link owner heard.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
     Up(LinkId, DeviceId),
@@ -103,12 +104,12 @@ impl Board {
     }
 }
 
-impl Switchboard for Board {
-    fn up(&self, link: Link) {
+impl LinkOwner for Board {
+    fn on_up(&self, link: Link) {
         self.hear(Heard::Up(link.id(), link.peer().device));
     }
 
-    fn frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
+    fn on_frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
         if matches!(frame, LinkFrame::Group { channel: PANIC_CHANNEL, .. }) {
             panic!("a frame that nobody foresaw");
         }
@@ -118,7 +119,7 @@ impl Switchboard for Board {
         }
     }
 
-    fn down(&self, link: LinkId, reason: &LinkEnd) {
+    fn on_down(&self, link: LinkId, reason: &LinkEnd) {
         self.hear(Heard::Down(link, reason.clone()));
     }
 }
@@ -164,7 +165,7 @@ pub struct Peer {
     pub manager: ConnectionManagerHandle,
     pub board: Arc<Board>,
     pub root_heard: Arc<Mutex<Vec<String>>>,
-    transport: Arc<dyn Transport>,
+    pub meters: Arc<LinkMeters>,
     address: String,
     root: ActorRef<()>,
 }
@@ -190,10 +191,10 @@ impl Peer {
             name,
             clock: clock.clone(),
             identity: identity(seed),
-            manager: ConnectionManagerHandle::default(),
+            manager: ConnectionManagerHandle::new(transport, Vec::new(), true),
             board: Arc::default(),
             root_heard,
-            transport,
+            meters: Arc::default(),
             address: String::new(),
             root,
         };
@@ -205,9 +206,9 @@ impl Peer {
     pub async fn start_manager(&self) {
         let arguments = Arguments {
             clock: self.clock.clone(),
-            transport: self.transport.clone(),
+            meters: self.meters.clone(),
             identity: self.identity.clone(),
-            switchboard: self.board.clone(),
+            owner: self.board.clone(),
         };
         self.manager.start(arguments, self.root.get_cell()).await.unwrap();
     }
@@ -240,7 +241,7 @@ impl Peer {
     }
 
     /// Waits until some link has ended as `wanted` says.
-    pub async fn until_ended(&self, wanted: impl Fn(&Ended) -> bool) -> Ended {
+    pub async fn until_ended(&self, wanted: impl Fn(&EndedLink) -> bool) -> EndedLink {
         self.until(|| async { self.manager.ends().await.unwrap().iter().any(&wanted) }).await;
         self.manager.ends().await.unwrap().into_iter().find(wanted).unwrap()
     }
