@@ -14,6 +14,7 @@ pub mod sim;
 pub mod table;
 
 pub use actors::edit::RowEdit;
+pub use actors::meter::{MeterKind, MeterReading};
 pub use actors::node::Branch;
 pub use actors::node::connection_manager::{LinkEnd, LinkStatus};
 pub use actors::node::event::Event;

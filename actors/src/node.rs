@@ -284,9 +284,9 @@ impl NodeHandle {
 
 enum Message {
     /// Start a group unless it runs.
-    Want { group: GroupId, reply: Option<RpcReplyPort<()>> },
+    StartGroup { group: GroupId, reply: Option<RpcReplyPort<()>> },
     /// Stop a group.
-    Unwant { group: GroupId, reply: Option<RpcReplyPort<()>> },
+    StopGroup { group: GroupId, reply: Option<RpcReplyPort<()>> },
     /// The pause before a restart is over.
     Restart(BranchKind),
     /// Describe the tree.
@@ -515,7 +515,7 @@ impl Actor for Node {
         handle.slot.put(myself.clone());
         let mut state = State {
             routes: Routes::new(handle.membership.clone(), handle.groups.clone()),
-            budget: CacheBudget::new(arguments.cache_bytes),
+            budget: CacheBudget::new(arguments.cache_bytes, handle.meters.documents.clone()),
             children: BTreeMap::new(),
             restarts: Restarts::default(),
             handle,

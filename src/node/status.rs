@@ -1,5 +1,8 @@
 //! What a node is doing: where it listens, to whom it is linked, how its groups are.
 
+use std::collections::BTreeMap;
+
+use actors::meter::MeterReading;
 pub use actors::node::connection_manager::EndedLink;
 use actors::node::connection_manager::LinkStatus;
 use actors::node::group::{GroupStatus, PeerStatus};
@@ -36,6 +39,8 @@ pub struct NodeStatus {
     pub blocked: Vec<UserId>,
     /// The groups as [`Node::groups`] lists them.
     pub groups: Vec<GroupReport>,
+    /// The value of each meter by name; [`Node::meters`] has their units and descriptions.
+    pub meters: BTreeMap<String, u64>,
 }
 
 /// How one group is.
@@ -62,6 +67,25 @@ pub struct GroupReport {
 }
 
 impl Node {
+    /// Reads every meter: counters since the node was opened, and gauges. Cheap enough to be called every second.
+    ///
+    /// ```
+    /// # use peerbase::Node;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let node = Node::in_memory().await?;
+    /// # node.create_group("Garden club").await?;
+    /// for meter in node.meters() {
+    ///     println!("{} = {} {} ({})", meter.name, meter.value, meter.unit, meter.help);
+    /// }
+    /// # assert!(node.meters().iter().any(|meter| meter.name == "store_barriers" && meter.value > 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn meters(&self) -> Vec<MeterReading> {
+        self.handle.meters().read()
+    }
+
     /// What this node is doing, for people and programs that watch over it.
     ///
     /// ```
@@ -121,6 +145,7 @@ impl Node {
             recovery: self.recovery().ok().flatten(),
             blocked: self.blocked().unwrap_or_default(),
             groups,
+            meters: self.meters().into_iter().map(|meter| (meter.name.to_owned(), meter.value)).collect(),
         })
     }
 }

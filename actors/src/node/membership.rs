@@ -44,7 +44,6 @@ use self::admit::{LedgerDelta, ReceivedAt, put_op, put_side, replay_ledger};
 use self::cut::MadeCut;
 pub use self::devices::Device;
 pub(crate) use self::events::GroupSupervisor;
-pub(crate) use self::handle::Known;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
 use self::intents::intents;
 use self::links::Links;

@@ -87,7 +87,6 @@ impl State {
             connections: BTreeMap::new(),
             devices: BTreeMap::new(),
             address_book,
-            /// Callers of `connect`, by address, until their dial ends.
             waiting: BTreeMap::new(),
             restarts: Restarts::default(),
             half_open: Permits::new(HALF_OPEN_MAX),

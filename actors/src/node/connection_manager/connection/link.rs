@@ -118,7 +118,7 @@ impl LinkEnd {
             Self::HandshakeTimeout => "handshake_timeout",
             Self::Stream(_) => "stream",
             Self::Frame(_) => "frame",
-            Self::OutOfPlace { .. } => "out_of_place",
+            Self::UnexpectedFrame { .. } => "unexpected_frame",
             Self::Silent => "silent",
             Self::Stranger => "stranger",
             Self::Overflow { .. } => "overflow",

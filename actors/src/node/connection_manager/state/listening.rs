@@ -2,8 +2,8 @@
 
 use ractor::{ActorCell, ActorProcessingErr, ActorRef};
 
+use super::super::Message;
 use super::super::listener::{self, ListenerHandle, StartError};
-use super::super::{Arguments, Message};
 use super::{Listening, State};
 use crate::restart::Verdict;
 

@@ -215,7 +215,7 @@ proptest! {
             let (written, lane) = if frame.bytes[0] == 1 { (&mut own, Lane::Heartbeat) } else { (&mut group, Lane::Group(1)) };
             *written += frame.bytes.len();
             prop_assert!(own <= group + QUANTUM_BYTES + KIB, "{own} bytes of heartbeats, {group} of a group");
-            queue.push(lane, waiting(frame.bytes)).unwrap();
+            queue.push(lane, queued_frame(frame.bytes)).unwrap();
         }
     }
 }
