@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use peerbase::group::{MemberOp, OpAction};
+use peerbase::node::{Device, EndedLink, LinkEnd};
 use peerbase::sim::{Net, Peer};
-use peerbase::{
-    Act, Device, EndedLink, ErrorKind, GroupError, GroupId, JoinError, LinkEnd, MemberOp, Node, Role,
-};
+use peerbase::{ErrorKind, GroupError, GroupId, JoinError, Node, Role};
 use schema::wire::link::ByeReason;
 
 use crate::support::{group, task, tasks, titles, until};
@@ -336,17 +336,15 @@ async fn an_admin_shuts_out_the_device_of_another_and_what_it_wrote_stays() {
     for peer in [&ada, &ben, &tablet] {
         until(&net, "everybody has the phone's row", || has(peer, club, 2)).await;
     }
-    let (user, lost) = (ada.node().user_id(), phone.node().device_id());
-    let unknown = group(&ben, club).revoke_device(ben.node().user_id(), lost).await.unwrap_err();
+    let lost = phone.node().device_id();
+    let unknown = group(&ben, club).revoke_device(lost).of(ben.node().user_id()).await.unwrap_err();
     assert!(matches!(unknown, GroupError::UnknownDevice(device) if device == lost), "{unknown:?}");
-    let own =
-        group(&ben, club).revoke_device(ben.node().user_id(), ben.node().device_id()).await.unwrap_err();
+    let own = group(&ben, club).revoke_device(ben.node().device_id()).await.unwrap_err();
     assert!(matches!(own, GroupError::OwnDevice), "{own:?}");
-    let above =
-        group(&ada, club).revoke_device(ben.node().user_id(), ben.node().device_id()).await.unwrap_err();
+    let above = group(&ada, club).revoke_device(ben.node().device_id()).await.unwrap_err();
     assert_eq!(above.kind(), ErrorKind::NotAllowed);
 
-    group(&ben, club).revoke_device(user, lost).await.unwrap();
+    group(&ben, club).revoke_device(lost).await.unwrap();
     let is_out =
         || group(&ada, club).members().iter().all(|member| member.devices.iter().all(|it| it.device != lost));
     until(&net, "ada has heard", is_out).await;
@@ -442,7 +440,8 @@ async fn ends_while_it_takes_back(flushes: u64) -> (bool, bool) {
     let is_out = devices(&ada).await.iter().any(|known| known.id == device && known.is_revoked);
     for id in groups {
         let log = group(&ada, id).log().await.unwrap();
-        let is_it = |op: &MemberOp| matches!(op.act, Act::RevokeDevice { device: it, .. } if it == device);
+        let is_it =
+            |op: &MemberOp| matches!(op.act, OpAction::RevokeDevice { device: it, .. } if it == device);
         assert_eq!(log.iter().any(is_it), is_out, "after {flushes} flushes");
     }
     net.close().await;

@@ -3,8 +3,10 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use peerbase::error::MnemonicError;
+use peerbase::node::Mnemonic;
 use peerbase::sim::{Net, Peer};
-use peerbase::{ErrorKind, GroupError, GroupId, Node, OpenError, Role, UserId, Words, WordsError};
+use peerbase::{ErrorKind, GroupError, GroupId, Node, OpenError, Role, UserId};
 
 use crate::support::{TASKS, group, task, tasks, titles, until};
 
@@ -112,12 +114,12 @@ async fn words_are_read_back_and_mistakes_are_told() {
     let written = words.to_string();
 
     assert_eq!(written.split(' ').count(), 24);
-    assert_eq!(written.to_uppercase().parse::<Words>().unwrap().user(), words.user());
+    assert_eq!(written.to_uppercase().parse::<Mnemonic>().unwrap().user(), words.user());
     assert!(!format!("{words:?}").contains(written.split(' ').next().unwrap()));
     let short = written.rsplit_once(' ').unwrap().0;
-    assert!(matches!(short.parse::<Words>(), Err(WordsError::Count { got: 23 })));
-    let slip = format!("{short} zooo").parse::<Words>();
-    assert!(matches!(slip, Err(WordsError::Unknown { place: 24, nearest: "zoo", .. })), "{slip:?}");
+    assert!(matches!(short.parse::<Mnemonic>(), Err(MnemonicError::Count { got: 23 })));
+    let slip = format!("{short} zooo").parse::<Mnemonic>();
+    assert!(matches!(slip, Err(MnemonicError::Unknown { place: 24, nearest: "zoo", .. })), "{slip:?}");
     ada.close().await;
 }
 
@@ -181,7 +183,7 @@ async fn w8_a_recovery_key_takes_a_group_back_from_a_thief() {
     assert_eq!((role(&ben, home, user(&cid)), role(&ben, home, user(&eve))), (Role::None, Role::Owner));
 
     // Ada's words make a node, which asks for the group by its id.
-    let words: Words = written.parse().unwrap();
+    let words: Mnemonic = written.parse().unwrap();
     let safe = net.restored(&words, "safe").await;
     safe.node().request_group(home).await.unwrap();
     until(&net, "the recovery key is let in", || titles(&tasks(&safe, home)).len() == 1).await;

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use schema::admission::Refusal;
+use schema::document::Refusal;
 use schema::key::SigningKey;
 use schema::ledger::{Ledger, Roster};
 use schema::session::{Documents as _, Input, Session, Wanted};

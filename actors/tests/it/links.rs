@@ -20,7 +20,7 @@ use schema::wire::hello::{Hello, HelloGroup};
 use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Authenticated, DEADLINE, Heard, Mallory, PANIC_CHANNEL, Peer, identity};
+use crate::support::{Authenticated, Call, DEADLINE, Mallory, PANIC_CHANNEL, Peer, identity};
 
 fn net(seed: u64) -> (MemoryNetwork, Clock) {
     let clock = Clock::simulated(seed);
@@ -58,12 +58,11 @@ async fn two_devices_meet_and_exchange_frames() {
     at_ada.send(group(0, "to ben")).unwrap();
     at_ben.send(group(0, "to ada")).unwrap();
 
-    let up_to_ben = Heard::Up(at_ben.id(), ada.device());
-    let expected =
-        [up_to_ben, Heard::Frame(at_ben.id(), hello), Heard::Frame(at_ben.id(), group(0, "to ben"))];
-    ben.board.wait(&ben.clock, |heard| heard.len() == 3).await;
-    assert_eq!(ben.board.heard(), expected);
-    ada.board.wait(&ada.clock, |heard| heard.contains(&Heard::Frame(at_ada.id(), group(0, "to ada")))).await;
+    let up_to_ben = Call::Up(at_ben.id(), ada.device());
+    let expected = [up_to_ben, Call::Frame(at_ben.id(), hello), Call::Frame(at_ben.id(), group(0, "to ben"))];
+    ben.board.wait(&ben.clock, |calls| calls.len() == 3).await;
+    assert_eq!(ben.board.calls(), expected);
+    ada.board.wait(&ada.clock, |calls| calls.contains(&Call::Frame(at_ada.id(), group(0, "to ada")))).await;
     assert_eq!(at_ada.h(), at_ben.h());
     assert_eq!((at_ada.role(), at_ben.role()), (LinkRole::Initiator, LinkRole::Responder));
     assert_eq!(at_ada.peer().user, ben.identity.user());
@@ -87,7 +86,7 @@ async fn a_partition_ends_links_and_healing_brings_them_back() {
     talk(&ada, &ben, b"after").await;
     let after = ada.link_to(&ben).await;
     assert_ne!((after.id(), after.h()), (before.id(), before.h()));
-    let downs = ada.board.heard().into_iter().filter(|heard| matches!(heard, Heard::Down(..))).count();
+    let downs = ada.board.calls().into_iter().filter(|call| matches!(call, Call::Down(..))).count();
     assert_eq!(downs, 1, "dials that come to nothing are not the switchboard's");
 }
 
@@ -281,7 +280,7 @@ async fn nothing_is_said_or_heard_before_auth() {
 
         ends_with(ada, LinkEnd::Handshake(HandshakeError::Record(RecordError::Tampered))).await;
         assert_eq!(mallory.receive().await, None, "not even an Auth");
-        let up = ada.board.heard().iter().filter(|heard| matches!(heard, Heard::Up(..))).count();
+        let up = ada.board.calls().iter().filter(|call| matches!(call, Call::Up(..))).count();
         assert_eq!(up, 1, "ben alone");
     })
     .await;
@@ -595,13 +594,13 @@ async fn a_panic_over_one_link_ends_that_link_alone() {
 
     ben.link_to(&ada).await.send(group(PANIC_CHANNEL, "boom")).unwrap();
 
-    ada.board.wait(&ada.clock, |heard| heard.contains(&Heard::Down(to_ben.id(), LinkEnd::Crashed))).await;
+    ada.board.wait(&ada.clock, |calls| calls.contains(&Call::Down(to_ben.id(), LinkEnd::Crashed))).await;
     ada.until_ended(|ended| ended.end == LinkEnd::Crashed).await;
     ada.until_linked(&[&ben, &cid]).await;
     assert_ne!(ada.link_to(&ben).await.id(), to_ben.id(), "ben has dialled again");
-    let downs = ada.board.heard().into_iter().filter(|heard| matches!(heard, Heard::Down(..))).count();
+    let downs = ada.board.calls().into_iter().filter(|call| matches!(call, Call::Down(..))).count();
     assert_eq!(downs, 1, "cid's link has not noticed");
-    assert_eq!(*ada.root_heard.lock().unwrap(), [""; 0], "nor has the manager");
+    assert_eq!(*ada.child_ends.lock().unwrap(), [""; 0], "nor has the manager");
 }
 
 #[tokio::test(start_paused = true)]
@@ -689,7 +688,7 @@ async fn a_listener_that_keeps_failing_is_the_nodes_concern() {
         network.close_listeners("ben");
         ben.clock.sleep(Duration::from_secs(1)).await;
     }
-    assert_eq!(*ben.root_heard.lock().unwrap(), ["listener is closed"]);
+    assert_eq!(*ben.child_ends.lock().unwrap(), ["listener is closed"]);
 
     ben.start_manager().await;
 
@@ -725,7 +724,7 @@ async fn nothing_is_left_running_after_a_stop() {
     assert!(ada.clock.instant() - began < STOP_TIMEOUT);
     ben.until_ended(|ended| ended.end == LinkEnd::ClosedByPeer { reason: ByeReason::Shutdown }).await;
     assert!(ada.manager.links().await.is_err());
-    assert!(matches!(ada.board.heard().last(), Some(Heard::Down(..))));
+    assert!(matches!(ada.board.calls().last(), Some(Call::Down(..))));
     ben.stop().await;
     drop(stalled);
     let metrics = tokio::runtime::Handle::current().metrics();

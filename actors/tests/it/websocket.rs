@@ -170,7 +170,7 @@ async fn two_devices_meet_talk_and_part() {
     for number in 0..500 {
         link.send(group(body(number))).unwrap();
     }
-    ben.board.wait(&ben.clock, |heard| heard.len() >= 502).await;
+    ben.board.wait(&ben.clock, |calls| calls.len() >= 502).await;
     assert!(ben.board.bodies().into_iter().skip(1).eq((0..500).map(body)));
 
     ada.stop().await;
@@ -739,7 +739,7 @@ async fn a_stream_of_tiny_frames_without_end_holds_up_nobody_else() {
         }
         sent
     });
-    ada.board.wait(&ada.clock, |heard| heard.len() > 10_000).await;
+    ada.board.wait(&ada.clock, |calls| calls.len() > 10_000).await;
 
     for round in 0..20_u8 {
         let began = ada.clock.instant();
@@ -826,10 +826,7 @@ async fn errors_name_the_address_and_what_to_do_about_it() {
 
     let by_peer = |reason| LinkEnd::ClosedByPeer { reason };
     for (end, words) in [
-        (
-            LinkEnd::DialTimeout,
-            "no answer within 5s; is a node there, and does a firewall let it through?",
-        ),
+        (LinkEnd::DialTimeout, "no answer within 5s; is a node there, and does a firewall let it through?"),
         (
             LinkEnd::HandshakeTimeout,
             "peer did not prove its identity within 5s; is it a node, and the line fast enough?",

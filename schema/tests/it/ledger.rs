@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use peerbase_schema::id::hash;
 use peerbase_schema::key::Signature;
 use peerbase_schema::ledger::{
-    Admitted, Body, By, Invalid, InviteProof, Ledger, MERGE, ManifestRef, NAME, NotAccepted, Op, Refusal,
-    Role, Roster, SideRefusal, Standing, Vouched,
+    Body, By, CertificateOutcome, Invalid, InviteProof, Ledger, MERGE, ManifestRef, NAME, NotAccepted, Op,
+    OpOutcome, OpStatus, Refusal, Role, Roster, SideRefusal,
 };
 use peerbase_schema::signed::{Envelope, Record, Signed};
 use peerbase_schema::tip::Author;
@@ -26,7 +26,7 @@ impl World {
     }
 
     /// What `author` drafts and signs with a device.
-    fn by_device(&mut self, author: &str, device: &str, body: Body) -> Result<Admitted, Refusal> {
+    fn by_device(&mut self, author: &str, device: &str, body: Body) -> Result<OpOutcome, Refusal> {
         let draft = self.ledger.draft(user(author), By::Device(certificate(author, device)), body)?;
         self.ledger.admit(Signed::sign(draft, &key(device)).envelope().clone())
     }
@@ -122,14 +122,14 @@ fn what_one_lacks_is_what_the_other_has() {
     }
 
     let lacking = |behind: &Ledger| -> Vec<Envelope> {
-        let lacking = garden.ledger.lacking(&behind.landmarks(), 0);
+        let lacking = garden.ledger.ops_beyond(&behind.landmarks(), 0);
         lacking.map(|(_, envelope)| envelope.clone()).collect()
     };
     let missing = lacking(&behind);
 
     assert_eq!(missing.len(), garden.ledger.len() - 2);
     for envelope in missing {
-        assert!(matches!(behind.admit(envelope), Ok(Admitted::New(_))));
+        assert!(matches!(behind.admit(envelope), Ok(OpOutcome::New(_))));
     }
     assert_eq!(behind.heads(), garden.ledger.heads());
     assert!(lacking(&behind).is_empty());
@@ -143,8 +143,8 @@ fn a_bad_signature_does_not_shadow_the_good_one() {
     bad.signature.0[7] ^= 1;
 
     assert!(matches!(garden.ledger.admit(bad), Err(Refusal::Invalid { why: Invalid::Envelope(_), .. })));
-    assert!(matches!(garden.ledger.admit(good.clone()), Ok(Admitted::New(_))));
-    assert_eq!(garden.ledger.admit(good), Ok(Admitted::Known));
+    assert!(matches!(garden.ledger.admit(good.clone()), Ok(OpOutcome::New(_))));
+    assert_eq!(garden.ledger.admit(good), Ok(OpOutcome::Known));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn clause_1_wants_a_well_formed_op_by_a_device_in_good_standing() {
     garden.now("revoke", "ben", revoke("ben", "ben's phone", None)).unwrap();
     let refused = garden.by_device("ben", "ben's phone", body());
     assert!(matches!(refused, Err(Refusal::Invalid { why: Invalid::DeviceRevoked, .. })), "{refused:?}");
-    assert!(matches!(garden.by_device("ben", "ben's laptop", body()), Ok(Admitted::New(_))));
+    assert!(matches!(garden.by_device("ben", "ben's laptop", body()), Ok(OpOutcome::New(_))));
 }
 
 #[test]
@@ -290,13 +290,13 @@ fn what_a_founder_wrote_is_not_a_lowered_founders_who_certifies_the_device() {
 
     let roster = world.ledger.roster();
     assert_eq!(roster.accepts(phone, create), Ok(user("ben")));
-    assert_eq!(roster.owner(phone, create), Some(user("ben")));
+    assert_eq!(roster.user_of(phone, create), Some(user("ben")));
     let author = Author { device: phone, grant: create, incarnation: 1 };
     let bounds = roster.bounds(&author, |_| Ok::<_, ()>(None)).unwrap();
     assert_eq!(bounds, Ok(Vec::new()), "it does not fall with her");
     // What she wrote as a founder is hers.
-    assert_eq!(roster.owner(device("ada's phone"), create), Some(user("ada")));
-    assert_eq!(roster.owner(phone, OpId([1; 32])), None, "nobody's, where the grant is unknown");
+    assert_eq!(roster.user_of(device("ada's phone"), create), Some(user("ada")));
+    assert_eq!(roster.user_of(phone, OpId([1; 32])), None, "nobody's, where the grant is unknown");
 }
 
 #[test]
@@ -438,7 +438,7 @@ fn whoever_is_lowered_again_loses_nothing_to_a_lowering_that_never_counted() {
     world.ledger.admit_certificate(certificate("dan", "phone")).unwrap();
     world.say("overruled", "ben", reader(NOTHING), &["base"]).unwrap();
     world.say("lowered", "ada", reader(CUT), &["base"]).unwrap();
-    assert_eq!(world.standing("overruled"), Standing::Superseded);
+    assert_eq!(world.standing("overruled"), OpStatus::Superseded);
     world.say("removed", "ada", removal("dan", None), &["overruled", "lowered"]).unwrap();
     world.now("as a reader", "ben", set_role("dan", Role::Reader)).unwrap();
     world.now("again", "ada", removal("dan", None)).unwrap();
@@ -505,7 +505,7 @@ fn certificates_are_kept_for_known_users_and_in_numbers() {
     assert_eq!(garden.ledger.admit_certificate(certificate("eve", "phone")), Err(stranger));
     assert_eq!(
         garden.ledger.admit_certificate(certificate("ben", "ben's phone")),
-        Ok(Vouched::Known),
+        Ok(CertificateOutcome::Known),
         "an op carries it"
     );
 
@@ -542,7 +542,7 @@ fn what_vouches_for_a_device_that_wrote_stays_whatever_else_its_user_signs() {
     // Here the phone wrote something, there not.
     garden.ledger.admit_certificate(phone.clone()).unwrap();
     other.admit_certificate(phone.clone()).unwrap();
-    assert!(garden.ledger.wrote(device("phone")).is_empty(), "it has its place");
+    assert!(garden.ledger.pin_certificates(device("phone")).is_empty(), "it has its place");
     for envelope in &before {
         garden.ledger.admit_certificate(envelope.clone()).unwrap();
         other.admit_certificate(envelope.clone()).unwrap();
@@ -551,15 +551,15 @@ fn what_vouches_for_a_device_that_wrote_stays_whatever_else_its_user_signs() {
     assert!(!accepts(&other), "nothing rested on it");
     assert!(garden.ledger.certificates().all(|kept| *kept != phone));
     assert_eq!(garden.ledger.hash(), other.hash());
-    assert_eq!(garden.ledger.kept_certificates().collect::<Vec<_>>(), [&phone]);
+    assert_eq!(garden.ledger.pinned_certificates().collect::<Vec<_>>(), [&phone]);
     let known = garden.ledger.certified().filter(|known| known.user == user("cid")).count();
     assert_eq!(known, 64 + 1 + 64, "no more than these are remembered");
 
     // Whoever hears of it may take what was written, and keeps it from then on.
-    assert_eq!(other.admit_certificate(phone.clone()), Ok(Vouched::Spare));
+    assert_eq!(other.admit_certificate(phone.clone()), Ok(CertificateOutcome::Spare));
     assert!(accepts(&other));
-    assert_eq!(other.wrote(device("phone")), std::slice::from_ref(&phone));
-    assert_eq!(other.admit_certificate(phone), Ok(Vouched::Known));
+    assert_eq!(other.pin_certificates(device("phone")), std::slice::from_ref(&phone));
+    assert_eq!(other.admit_certificate(phone), Ok(CertificateOutcome::Known));
     for number in 0..200 {
         other.admit_certificate(certificate("cid", &format!("late {number}"))).unwrap();
         garden.ledger.admit_certificate(certificate("cid", &format!("late {number}"))).unwrap();
@@ -580,7 +580,7 @@ fn what_is_known_or_has_no_place_costs_no_signature() {
     }
     let kept = garden.ledger.certificates().cloned();
     for known in kept.chain([phone, certificate("ben", "ben's phone")]).collect::<Vec<_>>() {
-        assert_eq!(garden.ledger.admit_certificate(forged(&known)), Ok(Vouched::Known));
+        assert_eq!(garden.ledger.admit_certificate(forged(&known)), Ok(CertificateOutcome::Known));
     }
 
     let withdrawals: Vec<_> = (0..300).map(|number| withdrawal("cid", &format!("phone {number}"))).collect();
@@ -804,7 +804,7 @@ proptest! {
             odd.signature = key("ada").sign("op", &odd.payload);
         }
         let (mut ledger, before) = (world.ledger.clone(), world.ledger.hash());
-        let taken = matches!(ledger.admit(odd), Ok(Admitted::New(_)));
+        let taken = matches!(ledger.admit(odd), Ok(OpOutcome::New(_)));
         prop_assert!(taken != (ledger.hash() == before));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use peerbase_schema::ledger::{Act, Facts, Graph, Proposal, Refusal, Role, Standing};
+use peerbase_schema::ledger::{Facts, Graph, OpAction, OpStatus, Proposal, Refusal, Role};
 use peerbase_schema::{DeviceId, OpId, UserId};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -102,7 +102,7 @@ proptest! {
         let parent = |(pick, known): &(Index, bool)| if *known { ids[pick.index(ids.len())] } else { OpId([1; 32]) };
         let parents: Vec<OpId> = parents.iter().map(parent).collect();
         let unknown = parents.is_empty() || parents.contains(&OpId([1; 32]));
-        let act = Act::SetRole { user: UserId([b'a' + target; 32]), role: Role::Reader };
+        let act = OpAction::SetRole { user: UserId([b'a' + target; 32]), role: Role::Reader };
         let before = present(&log.graph);
 
         let said = log.say(Proposal { parents, author: UserId([b'a' + author; 32]), device: None, act });
@@ -115,10 +115,10 @@ proptest! {
     fn m4_every_role_rests_on_living_grants(log in logs()) {
         for user in log.graph.users() {
             let mut op = log.graph.winner(user).unwrap();
-            prop_assert_eq!(log.graph.standing(op), Some(Standing::Counts));
+            prop_assert_eq!(log.graph.standing(op), Some(OpStatus::Counts));
             while op != CREATE {
                 op = log.facts(op).grant();
-                prop_assert!(log.graph.standing(op) >= Some(Standing::Superseded));
+                prop_assert!(log.graph.standing(op) >= Some(OpStatus::Superseded));
             }
         }
     }
@@ -144,8 +144,8 @@ proptest! {
         prop_assume!(!able.is_empty());
         let (removed, _) = able[whom.index(able.len())];
         let Some(remover) = somebody(&log, &by, removed, Role::Admin) else { return Ok(()) };
-        let Ok(removal) = log.say_now(remover, Act::SetRole { user: removed, role: Role::None }) else { return Ok(()) };
-        prop_assume!(log.graph.standing(removal) == Some(Standing::Counts));
+        let Ok(removal) = log.say_now(remover, OpAction::SetRole { user: removed, role: Role::None }) else { return Ok(()) };
+        prop_assume!(log.graph.standing(removal) == Some(OpStatus::Counts));
         let before = members(&log.graph);
 
         let adversaries = [vec![removed], users("yz")].concat();
@@ -153,7 +153,7 @@ proptest! {
         let strength = log.facts(removal).strength;
         prop_assume!(grown.iter().all(|op| log.facts(*op).author != removed || strength < log.facts(*op).strength));
 
-        prop_assert_eq!(log.graph.standing(removal), Some(Standing::Counts));
+        prop_assert_eq!(log.graph.standing(removal), Some(OpStatus::Counts));
         prop_assert_eq!(members(&log.graph), before);
     }
 
@@ -168,7 +168,7 @@ proptest! {
         prop_assume!(!able.is_empty());
         let coalition: BTreeSet<UserId> = conspirators.iter().map(|pick| able[pick.index(able.len())]).collect();
         let ever = log.graph.ops().filter_map(|op| match op.act {
-            Act::SetRole { user, role } if coalition.contains(&user) => Some(role),
+            OpAction::SetRole { user, role } if coalition.contains(&user) => Some(role),
             _ => None,
         });
         let best = ever.max().unwrap_or_default();
@@ -191,12 +191,12 @@ proptest! {
     fn m8_old_parents_give_no_more_than_the_heads(log in logs(), pick: Index, target: Index, backdated in drafts(1..2, 0.99)) {
         let Some(author) = somebody(&log, &pick, UserId([0; 32]), Role::Admin) else { return Ok(()) };
         let now = log.graph.role(author);
-        let lowers = |op: &Facts| matches!(op.act, Act::SetRole { user, role } if user == author && role < op.old_role);
+        let lowers = |op: &Facts| matches!(op.act, OpAction::SetRole { user, role } if user == author && role < op.old_role);
         prop_assume!(!log.graph.ops().any(lowers));
         // An equal who had not seen a grant may have spoken against it: then what is said on all heads is void from birth.
         let mut present = log.clone();
-        let Ok(op) = present.say_now(author, Act::Other) else { return Ok(()) };
-        prop_assume!(present.graph.standing(op) == Some(Standing::Counts));
+        let Ok(op) = present.say_now(author, OpAction::Other) else { return Ok(()) };
+        prop_assume!(present.graph.standing(op) == Some(OpStatus::Counts));
         let all = users("abcdef");
         let user = all[target.index(all.len())];
         let before = log.graph.role(user);
@@ -204,7 +204,7 @@ proptest! {
         let mut reachable = BTreeSet::from([before]);
         for role in Role::ALL {
             let mut honest = log.clone();
-            if honest.say_now(author, Act::SetRole { user, role }).is_ok() {
+            if honest.say_now(author, OpAction::SetRole { user, role }).is_ok() {
                 reachable.insert(honest.graph.role(user));
             }
         }
@@ -218,7 +218,7 @@ proptest! {
 
     #[test]
     fn m9_void_ops_that_nothing_living_builds_on_may_be_dropped(log in logs(), later in drafts(1..10, 0.5)) {
-        let living: Vec<OpId> = log.graph.ops().map(|op| op.id).filter(|op| log.graph.standing(*op) > Some(Standing::Void)).collect();
+        let living: Vec<OpId> = log.graph.ops().map(|op| op.id).filter(|op| log.graph.standing(*op) > Some(OpStatus::Void)).collect();
         let kept = |op: OpId| living.iter().any(|living| *living == op || log.graph.is_ancestor(op, *living));
         let mut lean = log.only(kept);
         let (roles, standing, revoked) = present(&lean);
@@ -266,30 +266,30 @@ proptest! {
         let all = users("bcdef");
         let mut log = Log::new(&users("a"));
         let owner = UserId([b'o'; 32]);
-        log.say_now(log.founders[0], Act::SetRole { user: owner, role: Role::Owner }).unwrap();
+        log.say_now(log.founders[0], OpAction::SetRole { user: owner, role: Role::Owner }).unwrap();
         for (user, by) in all.iter().zip(&grants) {
             let author = if *by == 0 { log.founders[0] } else { owner };
-            log.say_now(author, Act::SetRole { user: *user, role: Role::Admin }).unwrap();
+            log.say_now(author, OpAction::SetRole { user: *user, role: Role::Admin }).unwrap();
         }
         let (senior, junior) = (all[0], all[grants.len().min(all.len()) - 1]);
-        let removal = log.say_now(junior, Act::SetRole { user: senior, role: Role::None }).unwrap();
+        let removal = log.say_now(junior, OpAction::SetRole { user: senior, role: Role::None }).unwrap();
         let old = log.facts(removal).grant();
-        let contest = Proposal { parents: vec![old], author: senior, device: None, act: Act::SetRole { user: junior, role: Role::None } };
+        let contest = Proposal { parents: vec![old], author: senior, device: None, act: OpAction::SetRole { user: junior, role: Role::None } };
         let mut contested = log.clone();
         let contest = contested.say(contest).unwrap();
         prop_assert_eq!(contested.graph.role(senior), Role::Admin);
-        prop_assert_eq!(contested.graph.standing(removal), Some(Standing::Void));
+        prop_assert_eq!(contested.graph.standing(removal), Some(OpStatus::Void));
 
-        log.say_now(owner, Act::SetRole { user: senior, role: Role::None }).unwrap();
+        log.say_now(owner, OpAction::SetRole { user: senior, role: Role::None }).unwrap();
         let before = members(&log.graph);
         log.grow(&backdated, &[vec![senior], users("yz")].concat(), &users("abcdefoyz"));
         prop_assert_eq!(&members(&log.graph), &before);
-        prop_assert_eq!(log.graph.standing(removal), Some(Standing::Counts));
+        prop_assert_eq!(log.graph.standing(removal), Some(OpStatus::Counts));
 
         // The same where the contest came first.
-        let confirm = Proposal { parents: vec![removal], author: owner, device: None, act: Act::SetRole { user: senior, role: Role::None } };
+        let confirm = Proposal { parents: vec![removal], author: owner, device: None, act: OpAction::SetRole { user: senior, role: Role::None } };
         contested.say(confirm).unwrap();
-        prop_assert_eq!(contested.graph.standing(contest), Some(Standing::Void));
+        prop_assert_eq!(contested.graph.standing(contest), Some(OpStatus::Void));
         prop_assert_eq!(members(&contested.graph), before);
     }
 
@@ -299,8 +299,8 @@ proptest! {
         let mut log = log;
         let Some(owner) = somebody(&log, &pick, UserId([0; 32]), Role::Reader) else { return Ok(()) };
         let stolen = DeviceId([1; 32]);
-        let Ok(revocation) = log.say_now(owner, Act::RevokeDevice { user: owner, device: stolen }) else { return Ok(()) };
-        prop_assume!(log.graph.standing(revocation) == Some(Standing::Counts));
+        let Ok(revocation) = log.say_now(owner, OpAction::RevokeDevice { user: owner, device: stolen }) else { return Ok(()) };
+        prop_assume!(log.graph.standing(revocation) == Some(OpStatus::Counts));
         let grant = log.facts(revocation).grant();
 
         let grown = log.grow(&backdated, &[owner], &users("abcdef"));
@@ -308,9 +308,9 @@ proptest! {
         // An older and higher grant that the owner gave up would be stronger than the revocation.
         prop_assume!(grown.iter().all(|op| log.facts(*op).grant() == grant));
 
-        prop_assert_eq!(log.graph.standing(revocation), Some(Standing::Counts));
+        prop_assert_eq!(log.graph.standing(revocation), Some(OpStatus::Counts));
         for op in grown.iter().map(|op| log.facts(*op)).filter(|op| op.device == Some(stolen)) {
-            prop_assert_eq!(log.graph.standing(op.id), Some(Standing::Void));
+            prop_assert_eq!(log.graph.standing(op.id), Some(OpStatus::Void));
         }
     }
 }
@@ -321,7 +321,7 @@ proptest! {
 fn a_founder_who_has_not_seen_a_promotion_to_founder_may_undo_it() {
     let [first, promoted, junior] = users("abd")[..] else { unreachable!() };
     let mut log = Log::new(&[first]);
-    let to = |user, role| Act::SetRole { user, role };
+    let to = |user, role| OpAction::SetRole { user, role };
     log.say_now(first, to(promoted, Role::Writer)).unwrap();
     let old = log.heads();
     log.say_now(first, to(promoted, Role::Founder)).unwrap();
@@ -347,14 +347,14 @@ fn the_logs_reach_every_corner() {
         let log = logs().new_tree(&mut runner).unwrap().current();
         let standing = |wanted| log.graph.ops().any(|op| log.graph.standing(op.id) == Some(wanted));
         note("five ops", log.said.len() >= 5);
-        note("void", standing(Standing::Void));
-        note("superseded", standing(Standing::Superseded));
+        note("void", standing(OpStatus::Void));
+        note("superseded", standing(OpStatus::Superseded));
         note("several heads", log.heads().len() > 1);
         note("device revoked", log.graph.revoked().count() > 0);
         note("founder lowered", log.founders.iter().any(|user| log.graph.role(*user) < Role::Founder));
         note(
             "confirmed",
-            log.graph.ops().any(|op| matches!(op.act, Act::SetRole { role, .. } if role == op.old_role)),
+            log.graph.ops().any(|op| matches!(op.act, OpAction::SetRole { role, .. } if role == op.old_role)),
         );
     }
     assert!(seen.values().all(|count| *count >= 5), "of 500 logs: {seen:?}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use peerbase_schema::id::hash;
 use peerbase_schema::key::{Signature, SigningKey};
-use peerbase_schema::ledger::cut::{BadManifest, Entry, Page, PageGroup, page_hash, root};
+use peerbase_schema::ledger::manifest::{BadManifest, Entry, Page, PageGroup, page_hash, root};
 use peerbase_schema::ledger::{Body, By, Ledger, ManifestRef, Op, Refusal, Role};
 use peerbase_schema::limits::{FRAME_BYTES_MAX, MANIFESTS_LOOSE_BYTES_MAX, PENDING_OPS_MAX};
 use peerbase_schema::session::ledger::{Attachments, Held, LedgerEffect, LedgerSession, Taken};

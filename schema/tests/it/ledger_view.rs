@@ -2,7 +2,7 @@
 
 use peerbase_schema::OpId;
 use peerbase_schema::ledger::Role::{Admin, None, Owner, Writer};
-use peerbase_schema::ledger::{Body, InviteProof, InviteStanding, Standing};
+use peerbase_schema::ledger::{Body, InviteProof, InviteStatus, OpStatus};
 
 use crate::support::world::{World, device, key, set_role, user};
 
@@ -11,7 +11,7 @@ fn contestable(world: &World) -> Vec<&'static str> {
     world.ledger.contestable().iter().map(|contestable| name_of(world, contestable.op)).collect()
 }
 
-fn voided(world: &World) -> Vec<(&'static str, Standing)> {
+fn voided(world: &World) -> Vec<(&'static str, OpStatus)> {
     let standing = |op| world.ledger.graph().standing(op).unwrap();
     world.ledger.without_effect().map(|facts| (name_of(world, facts.id), standing(facts.id))).collect()
 }
@@ -35,12 +35,12 @@ fn a_juniors_removal_of_an_equal_is_contestable_until_a_stronger_member_confirms
     let mut contested = world.clone();
     contested.say("a contests", "A", set_role("B", None), &["base"]).unwrap();
     assert_eq!(contestable(&contested), Vec::<&str>::new(), "a senior's word is not");
-    assert_eq!(voided(&contested), [("b removes a", Standing::Void)]);
+    assert_eq!(voided(&contested), [("b removes a", OpStatus::Void)]);
 
     world.say("confirm", "O", set_role("A", None), &["b removes a"]).unwrap();
     assert_eq!(contestable(&world), Vec::<&str>::new());
     world.say("a contests", "A", set_role("B", None), &["base"]).unwrap();
-    assert_eq!(voided(&world), [("a contests", Standing::Void)], "too late");
+    assert_eq!(voided(&world), [("a contests", OpStatus::Void)], "too late");
 }
 
 #[test]
@@ -58,12 +58,12 @@ fn what_came_to_nothing_is_listed_with_the_reason() {
     let mut world = World::with(&["F"], &[("A", Admin), ("Z", Writer)]);
     world.say("a removes z", "A", set_role("Z", None), &["base"]).unwrap();
     world.say("f removes a", "F", set_role("A", None), &["base"]).unwrap();
-    assert_eq!(voided(&world), [("a removes z", Standing::Void)]);
+    assert_eq!(voided(&world), [("a removes z", OpStatus::Void)]);
 
     let mut world = World::with(&["F"], &[("A", Admin), ("Z", Writer)]);
     world.say("f promotes z", "F", set_role("Z", Owner), &["base"]).unwrap();
     world.say("a removes z", "A", set_role("Z", None), &["base"]).unwrap();
-    assert_eq!(voided(&world), [("a removes z", Standing::Superseded)]);
+    assert_eq!(voided(&world), [("a removes z", OpStatus::Superseded)]);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn an_invitation_is_open_until_it_is_used_up_or_closed() {
     let standings = |world: &World| -> Vec<_> {
         world.ledger.invites().map(|(op, author, invite)| (op, author, invite.standing)).collect()
     };
-    let unused = InviteStanding::Open { left: 2 };
+    let unused = InviteStatus::Open { left: 2 };
     assert_eq!(standings(&world), [(first, user("A"), unused), (second, user("F"), unused)]);
 
     let redeem = |name: &str| {
@@ -85,14 +85,14 @@ fn an_invitation_is_open_until_it_is_used_up_or_closed() {
     };
     let (ben, cid, dan) = (redeem("ben"), redeem("cid"), redeem("dan"));
     world.now("ben comes", "A", ben).unwrap();
-    assert_eq!(standings(&world)[0].2, InviteStanding::Open { left: 1 });
+    assert_eq!(standings(&world)[0].2, InviteStatus::Open { left: 1 });
     world.now("cid comes", "F", cid).unwrap();
-    assert_eq!(standings(&world)[0].2, InviteStanding::UsedUp);
+    assert_eq!(standings(&world)[0].2, InviteStatus::UsedUp);
     world.now("dan comes", "F", dan).unwrap_err();
 
     world.now("close", "A", Body::CloseInvite { invite: second }).unwrap();
-    assert_eq!(standings(&world)[1].2, InviteStanding::Closed);
+    assert_eq!(standings(&world)[1].2, InviteStatus::Closed);
     // Whoever opened it is out, and so is what they promised.
     world.now("a leaves", "F", set_role("A", None)).unwrap();
-    assert_eq!(standings(&world)[0].2, InviteStanding::UsedUp, "what had been seen stands");
+    assert_eq!(standings(&world)[0].2, InviteStatus::UsedUp, "what had been seen stands");
 }

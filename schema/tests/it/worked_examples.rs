@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use peerbase_schema::ledger::OpStatus::{Counts, Superseded, Void};
 use peerbase_schema::ledger::Role::{Admin, Founder, None, Owner, Reader, Writer};
-use peerbase_schema::ledger::Standing::{Counts, Superseded, Void};
 use peerbase_schema::ledger::{Body, By, Role};
 use peerbase_schema::signed::Signed;
 
@@ -25,7 +25,7 @@ impl World {
         names.map(|name| self.role(name))
     }
 
-    fn stands<const N: usize>(&self, names: [&str; N]) -> [peerbase_schema::ledger::Standing; N] {
+    fn stands<const N: usize>(&self, names: [&str; N]) -> [peerbase_schema::ledger::OpStatus; N] {
         names.map(|name| self.standing(name))
     }
 }

@@ -140,7 +140,7 @@ async fn scenario_3_a_lowered_admin_floods_the_past_with_a_thousand_ops() {
     let log = hall.home.log().await.unwrap();
     let by_mia = log.iter().filter(|said| said.author == mia.user() || said.author == puppet.user());
     assert_eq!(by_mia.clone().count(), 1_000);
-    assert!(by_mia.clone().all(|said| said.standing == Standing::Void));
+    assert!(by_mia.clone().all(|said| said.standing == OpStatus::Void));
     // Whoever is in charge goes on, and what they say is none the larger for it.
     hall.home.set_role(rob.user(), Writer).await.unwrap();
     hall.clock.sleep(A_WHILE).await;
@@ -192,7 +192,7 @@ async fn scenario_5_a_removal_dated_before_a_promotion_is_superseded() {
 
     assert_eq!(hall.role(zoe.user()), Owner);
     let last = *hall.home.log().await.unwrap().last().unwrap();
-    assert_eq!((last.author, last.standing), (mia.user(), Standing::Superseded));
+    assert_eq!((last.author, last.standing), (mia.user(), OpStatus::Superseded));
     hall.ends().await;
 }
 

@@ -17,8 +17,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use schema::admission::{Index, Refusal};
 use schema::digest::{Digest, Mark};
+use schema::document::{Index, Refusal};
 use schema::key::SigningKey;
 use schema::ledger::Roster;
 use schema::session::Wanted;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
-use schema::admission::Refusal;
+use schema::document::Refusal;
 use schema::ledger::Roster;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
 use tokio::sync::{broadcast, watch};

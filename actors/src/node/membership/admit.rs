@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ractor::ActorProcessingErr;
 use schema::id::hash;
 use schema::key::SigningKey;
-use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Op, Refusal, Role, SideRefusal, Vouched};
+use schema::ledger::{
+    Body, By, CertificateOutcome, Ledger, ManifestRef, Op, OpOutcome, Refusal, Role, SideRefusal,
+};
 use schema::limits::MEMBERS_MAX;
 use schema::session::ledger::Held;
 use schema::signed::{Envelope, Record, Signed};
@@ -143,11 +145,11 @@ impl State {
             (Batch::default(), LedgerDelta::default(), Verdict::default());
         for envelope in came.ops {
             match entry.take_op(&envelope, now, &mut batch) {
-                Ok(Admitted::New(_)) => {
+                Ok(OpOutcome::New(_)) => {
                     meters.admitted_ops.increment();
                     gained.ops.push(envelope);
                 }
-                Ok(Admitted::Known) => {}
+                Ok(OpOutcome::Known) => {}
                 Err(Refusal::MissingParents { .. }) => verdict.held.push(Held { envelope, manifest: None }),
                 Err(Refusal::MissingManifest { manifest, .. }) => {
                     verdict.held.push(Held { envelope, manifest: Some(manifest) });
@@ -165,11 +167,11 @@ impl State {
         for envelope in came.certificates {
             // A certificate that comes too early is not worth the link: whoever needs it will miss it.
             match entry.ledger.admit_certificate(envelope.clone()) {
-                Ok(Vouched::New) => {
+                Ok(CertificateOutcome::New) => {
                     put_side(&mut batch, keys::CERTIFICATE, &envelope);
                     gained.certificates.push(envelope);
                 }
-                Ok(vouched) => is_remembered |= vouched == Vouched::Spare,
+                Ok(vouched) => is_remembered |= vouched == CertificateOutcome::Spare,
                 Err(refusal) => verdict.note(&refusal),
             }
         }
@@ -200,7 +202,7 @@ impl State {
         let mut introduction = LedgerDelta::default();
         if roster.role(own.user()) != Role::None && !roster.is_certified(own.user(), own.device()) {
             let certificate = own.certificate.envelope();
-            if matches!(entry.ledger.admit_certificate(certificate.clone()), Ok(Vouched::New)) {
+            if matches!(entry.ledger.admit_certificate(certificate.clone()), Ok(CertificateOutcome::New)) {
                 put_side(&mut batch, keys::CERTIFICATE, certificate);
                 introduction.certificates.push(certificate.clone());
             }
@@ -242,7 +244,7 @@ impl State {
     pub(super) async fn wrote(&mut self, group: GroupId, devices: Vec<DeviceId>) -> Result<(), StoreError> {
         let Some(entry) = self.entries.get_mut(&group) else { return Ok(()) };
         let (mut batch, mut gained) = (Batch::default(), LedgerDelta::default());
-        for envelope in devices.into_iter().flat_map(|device| entry.ledger.wrote(device)) {
+        for envelope in devices.into_iter().flat_map(|device| entry.ledger.pin_certificates(device)) {
             put_side(&mut batch, keys::CERTIFICATE, &envelope);
             gained.certificates.push(envelope);
         }
@@ -265,11 +267,11 @@ impl Entry {
         envelope: &Envelope,
         now: Timestamp,
         batch: &mut Batch,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<OpOutcome, Refusal> {
         let position = self.ledger.len();
         let has = |manifest: &ManifestRef| self.attached.contains(manifest);
         let admitted = self.ledger.admit_with(envelope.clone(), has)?;
-        if let Admitted::New(op) = admitted {
+        if let OpOutcome::New(op) = admitted {
             put_op(batch, position, envelope, now);
             self.taken.insert(op, now);
         }
@@ -311,12 +313,12 @@ pub(super) fn replay_ledger(
     for (_, author) in keys::readable(space, keys::AUTHOR)? {
         // The group says so where one is damaged.
         if let Ok((device, ..)) = codec::decode_stored::<AuthorRecord>(&author) {
-            ledger.wrote(DeviceId(device));
+            ledger.pin_certificates(DeviceId(device));
         }
     }
     // Behind the ops: only users whom one of them names have certificates here.
     replay_side(space, keys::CERTIFICATE, |envelope| {
-        ledger.admit_certificate(envelope).map(|vouched| vouched == Vouched::New)
+        ledger.admit_certificate(envelope).map(|vouched| vouched == CertificateOutcome::New)
     })?;
     replay_side(space, keys::REVOCATION, |envelope| ledger.admit_revocation(envelope))?;
     replay_side(space, keys::RECORD, |envelope| ledger.admit_record(envelope))?;

@@ -84,7 +84,7 @@ impl State {
 
     /// What the ledgers here know of devices that were taken back: seldom more than a few.
     pub(super) fn withdrawn(&self) -> Withdrawn {
-        let known = self.entries.values().flat_map(|entry| entry.ledger.withdrawals());
+        let known = self.entries.values().flat_map(|entry| entry.ledger.signed_revocations());
         let mut known: Withdrawn = known
             .map(|signed| {
                 let UserDeviceRevocation { user, device, .. } = *signed.record();
@@ -111,7 +111,7 @@ impl Entry {
         let mut learnt = Vec::new();
         for (user, device, envelope) in withdrawn {
             let roster = self.ledger.roster();
-            let is_news = roster.grant(*user).is_some() && !roster.is_withdrawn(*user, *device);
+            let is_news = roster.grant(*user).is_some() && !roster.is_revoked_by_user(*user, *device);
             if is_news && matches!(self.ledger.admit_revocation(envelope.clone()), Ok(true)) {
                 put_side(batch, keys::REVOCATION, envelope);
                 learnt.push(envelope.clone());
@@ -128,7 +128,7 @@ impl Entry {
         batch: &mut Batch,
     ) -> Vec<Envelope> {
         let user = arguments.device.user();
-        let unsaid: Vec<_> = self.ledger.roster().withdrawn_unsaid(user).collect();
+        let unsaid: Vec<_> = self.ledger.roster().revoked_outside_ledger(user).collect();
         let mut ops = Vec::new();
         for device in unsaid {
             // No cut: what the device wrote stays, until an Admin, perhaps our user, says up to where (authority 3.5).

@@ -215,8 +215,9 @@ impl Links {
             |group: &GroupId| hello::token(*group, state.link.h(), state.link.role().peer()) == *token;
         let (group, _) = entries.iter().find(|(group, entry)| entry.wanted && is_it(group))?;
         let peer = state.link.peer();
-        let is_withdrawn = |entry: &Entry| entry.ledger.roster().is_withdrawn(peer.user, peer.device);
-        if entries.values().any(is_withdrawn) {
+        let is_revoked_by_user =
+            |entry: &Entry| entry.ledger.roster().is_revoked_by_user(peer.user, peer.device);
+        if entries.values().any(is_revoked_by_user) {
             return None;
         }
         Some(Redeemer { group: *group, user: peer.user, device: peer.device })
@@ -262,7 +263,8 @@ impl Links {
                 self.close(link, group);
                 if removed && was_open {
                     let state = &self.links[&link];
-                    let shares_more = !state.open.is_empty() && !roster.is_withdrawn(peer.user, peer.device);
+                    let shares_more =
+                        !state.open.is_empty() && !roster.is_revoked_by_user(peer.user, peer.device);
                     state.link.close(if shares_more { ByeReason::Renew } else { ByeReason::NotAuthorized });
                 }
             }
@@ -376,8 +378,9 @@ impl Links {
         let mut pending = None;
         for state in self.links.values() {
             let peer = state.link.peer();
-            let is_withdrawn = personal.is_none_or(|roster| roster.is_withdrawn(peer.user, peer.device));
-            let is_ours = peer.user == self.user() && !is_withdrawn;
+            let is_revoked_by_user =
+                personal.is_none_or(|roster| roster.is_revoked_by_user(peer.user, peer.device));
+            let is_ours = peer.user == self.user() && !is_revoked_by_user;
             let mut is_asked = || {
                 let any = || entries.values().any(|entry| entry.is_pending(self.user()));
                 state.link.role() == LinkRole::Initiator && *pending.get_or_insert_with(any)

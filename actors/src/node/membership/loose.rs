@@ -94,7 +94,7 @@ fn loose(space: &SpaceHandle, ledger: &Ledger) -> Result<(Vec<Vec<u8>>, u64), St
 #[cfg(test)]
 mod tests {
     use schema::key::SigningKey;
-    use schema::ledger::cut::{page_hash, root};
+    use schema::ledger::manifest::{page_hash, root};
     use schema::ledger::{Body, By, ManifestRef, Role};
     use schema::signed::Signed;
     use schema::{UserId, codec};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::ledger::{Act, Body, Contestable, InviteStanding, Ledger, Role, Roster, Standing};
+use schema::ledger::{Body, Contestable, InviteStatus, Ledger, OpAction, OpStatus, Role, Roster};
 use schema::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
 use super::admit::ReceivedAt;
@@ -70,7 +70,7 @@ pub struct SubmitOptions {
 
 /// A membership change that is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Submitted {
+pub struct Receipt {
     /// The op; of a transfer the second, of an admission that changes nothing the one that gave the role.
     pub op: OpId,
     /// Damaged documents that its cut leaves out; 0 unless [`SubmitOptions::without_damaged`].
@@ -87,9 +87,9 @@ pub struct MemberOp {
     pub author: UserId,
     /// What it says.
     #[cfg_attr(feature = "control", serde(flatten))]
-    pub act: Act,
+    pub act: OpAction,
     /// Whether it has an effect.
-    pub standing: Standing,
+    pub standing: OpStatus,
 }
 
 /// An invitation, as its group knows it.
@@ -111,7 +111,7 @@ pub struct Invitation {
     pub expires: Timestamp,
     /// Whether it lets anybody in.
     #[cfg_attr(feature = "control", serde(flatten))]
-    pub standing: InviteStanding,
+    pub standing: InviteStatus,
 }
 
 /// What is published beside a roster, for people alone: it decides nothing.
@@ -206,7 +206,7 @@ impl State {
             }
             MembershipChange::CloseInvite { invite } => match entry.ledger.invite(invite) {
                 None => Err(ChangeError::UnknownInvite(invite)),
-                Some(known) if known.standing == InviteStanding::Closed => Ok(invite),
+                Some(known) if known.standing == InviteStatus::Closed => Ok(invite),
                 Some(_) => self.author(group, Body::CloseInvite { invite }).await,
             },
         }
@@ -284,10 +284,12 @@ impl Entry {
     fn reissue(&self, op: OpId) -> Result<MembershipChange, ChangeError> {
         let act = self.reissuable().into_iter().find(|said| said.op == op).map(|said| said.act);
         match act {
-            Some(Act::SetRole { user, role }) => {
+            Some(OpAction::SetRole { user, role }) => {
                 Ok(MembershipChange::SetRole { user, role, before: BTreeSet::new() })
             }
-            Some(Act::RevokeDevice { user, device }) => Ok(MembershipChange::RevokeDevice { user, device }),
+            Some(OpAction::RevokeDevice { user, device }) => {
+                Ok(MembershipChange::RevokeDevice { user, device })
+            }
             _ => Err(ChangeError::NotVoided(op)),
         }
     }
@@ -306,13 +308,13 @@ impl Entry {
     /// The ops that came to nothing, except those of which what they said is so all the same.
     pub(super) fn reissuable(&self) -> Vec<MemberOp> {
         let roster = self.ledger.roster();
-        let holds = |act: &Act| match *act {
-            Act::SetRole { user, role } => roster.role(user) == role,
-            Act::RevokeDevice { user, device } => roster.is_device_revoked(user, device),
-            Act::Other => true,
+        let holds = |act: &OpAction| match *act {
+            OpAction::SetRole { user, role } => roster.role(user) == role,
+            OpAction::RevokeDevice { user, device } => roster.is_device_revoked(user, device),
+            OpAction::Other => true,
         };
         let mut log = self.log();
-        log.retain(|op| op.standing != Standing::Counts && !holds(&op.act));
+        log.retain(|op| op.standing != OpStatus::Counts && !holds(&op.act));
         log
     }
 

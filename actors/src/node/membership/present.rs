@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use schema::id::hash;
-use schema::ledger::cut::{Fetch, page_hash, root};
+use schema::ledger::manifest::{Fetch, page_hash, root};
 use schema::ledger::{Body, Ledger, ManifestRef, Op, Role};
 use schema::limits::GROUPS_MAX;
 use schema::session::ledger::Attachments;

@@ -84,7 +84,8 @@ impl Entry {
         batch: &mut Batch,
     ) -> Option<Envelope> {
         let device = own.device();
-        let is_in = self.wanted && !self.is_pending(own.user()) && self.ledger.roster().is_served(device);
+        let is_in =
+            self.wanted && !self.is_pending(own.user()) && self.ledger.roster().is_member_device(device);
         let said = self.ledger.record(device);
         if !is_in || addresses.is_empty() || said.is_some_and(|said| said.addresses == addresses) {
             return None;

@@ -29,7 +29,7 @@ impl State {
     pub(super) fn silent(&self, group: GroupId) -> Vec<Silent> {
         let Some(entry) = self.entries.get(&group) else { return Vec::new() };
         let (roster, now) = (entry.ledger.roster(), self.arguments.clock.now());
-        self.links.silence.about(group, now).filter(|silent| roster.is_served(silent.device)).collect()
+        self.links.silence.about(group, now).filter(|silent| roster.is_member_device(silent.device)).collect()
     }
 }
 

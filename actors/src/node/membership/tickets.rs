@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bincode::{Decode, Encode};
 use ractor::ActorProcessingErr;
-use schema::ledger::{Body, InviteProof, InviteStanding, Ledger, Role};
+use schema::ledger::{Body, InviteProof, InviteStatus, Ledger, Role};
 use schema::wire::hello;
 use schema::wire::link::{DeclineReason, Join, LinkFrame};
 use schema::wire::ticket::Ticket;
@@ -304,10 +304,10 @@ impl State {
         let expired = self.arguments.clock.now().as_millis() > invite.hint_expiry;
         let declined = match invite.standing {
             _ if roster.grant(user).is_some() => Some(DeclineReason::Removed),
-            InviteStanding::Closed => Some(DeclineReason::Closed),
-            InviteStanding::UsedUp => Some(DeclineReason::UsedUp),
-            InviteStanding::Open { .. } if expired => Some(DeclineReason::Expired),
-            InviteStanding::Open { .. } => None,
+            InviteStatus::Closed => Some(DeclineReason::Closed),
+            InviteStatus::UsedUp => Some(DeclineReason::UsedUp),
+            InviteStatus::Open { .. } if expired => Some(DeclineReason::Expired),
+            InviteStatus::Open { .. } => None,
         };
         if let Some(reason) = declined {
             self.links.decline(link, group, join.invite, reason);

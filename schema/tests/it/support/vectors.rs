@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use peerbase_schema::ledger::{Act, Graph, Proposal, Refusal, Role, Standing};
+use peerbase_schema::ledger::{Graph, OpAction, OpStatus, Proposal, Refusal, Role};
 use peerbase_schema::{DeviceId, OpId, UserId};
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ pub(crate) fn compare(line: &str) -> Result<(), String> {
     let winner = |user| graph.winner(user).map(|op| show(&op.0)).unwrap_or_default();
     let winners = graph.users().map(|user| (show(&user.0), winner(user))).collect();
     differ("winners", shown(winners), shown(object(&vector["winners"])));
-    for (field, least) in [("alive", Standing::Superseded), ("counts", Standing::Counts)] {
+    for (field, least) in [("alive", OpStatus::Superseded), ("counts", OpStatus::Counts)] {
         let standing = graph.ops().filter(|op| graph.standing(op.id) >= Some(least)).map(|op| show(&op.id.0));
         let expected: BTreeSet<String> = list(&vector[field]).into_iter().map(String::from).collect();
         differ(field, format!("{:?}", standing.collect::<BTreeSet<_>>()), format!("{expected:?}"));
@@ -53,9 +53,9 @@ fn proposal(op: &Value) -> Proposal {
     let role =
         op["role"].as_u64().map(|role| u8::try_from(role).ok().and_then(Role::from_number).expect("a role"));
     let act = match (user, op["revokes"].as_str(), role) {
-        (Some(user), Some(device), None) => Act::RevokeDevice { user, device: DeviceId(name(device)) },
-        (Some(user), None, Some(role)) => Act::SetRole { user, role },
-        _ => Act::Other,
+        (Some(user), Some(device), None) => OpAction::RevokeDevice { user, device: DeviceId(name(device)) },
+        (Some(user), None, Some(role)) => OpAction::SetRole { user, role },
+        _ => OpAction::Other,
     };
     Proposal {
         parents: list(&op["parents"]).into_iter().map(|parent| OpId(name(parent))).collect(),

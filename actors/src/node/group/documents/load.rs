@@ -1,8 +1,8 @@
 //! Documents from cache and store; what is damaged is set aside.
 
-use schema::admission::Index;
 use schema::change;
 use schema::digest::Mark;
+use schema::document::Index;
 use schema::{DocumentId, codec};
 
 use super::{Document, Documents};

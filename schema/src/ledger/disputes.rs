@@ -1,10 +1,10 @@
 //! What people are shown of a ledger: invitations, removals that may still be contested, ops that came to nothing.
 
 use crate::id::{OpId, UserId};
-use crate::ledger::body::Invite;
-use crate::ledger::graph::Standing;
+use crate::ledger::graph::OpStatus;
 use crate::ledger::op::Role;
-use crate::ledger::{Act, Facts, Ledger};
+use crate::ledger::references::Invite;
+use crate::ledger::{Facts, Ledger, OpAction};
 
 /// A lowering that counts, by somebody whom its target could have lowered instead: until a stronger member
 /// [confirms](Ledger::confirms) it, an op of the target that has not seen it may void it (authority 3.0, D5).
@@ -62,8 +62,10 @@ impl Ledger {
     /// 3.4, client duty ii).
     pub fn without_effect(&self) -> impl Iterator<Item = &Facts> {
         let numbered = self.graph.ops().enumerate();
-        numbered.filter(|(number, _)| self.graph.standing_of(*number) != Standing::Counts).filter_map(
-            |(_, facts)| matches!(facts.act, Act::SetRole { .. } | Act::RevokeDevice { .. }).then_some(facts),
+        numbered.filter(|(number, _)| self.graph.standing_of(*number) != OpStatus::Counts).filter_map(
+            |(_, facts)| {
+                matches!(facts.act, OpAction::SetRole { .. } | OpAction::RevokeDevice { .. }).then_some(facts)
+            },
         )
     }
 }

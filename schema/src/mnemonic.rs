@@ -15,26 +15,26 @@ use crate::id::{UserId, hash};
 use crate::key::SigningKey;
 
 /// How many words there are.
-pub const WORDS: usize = 24;
+pub const WORD_COUNT: usize = 24;
 /// Bits that a word stands for.
 const WORD_BITS: usize = 11;
 /// Letters of a word that are compared when the nearest is looked for: the longest of the list has eight.
 const LETTERS_MAX: usize = 16;
 
-static LIST: LazyLock<Vec<&str>> = LazyLock::new(|| include_str!("words/english.txt").lines().collect());
+static LIST: LazyLock<Vec<&str>> = LazyLock::new(|| include_str!("mnemonic/english.txt").lines().collect());
 
 /// The secret of a recovery key: 24 words, to be written on paper. Wiped on drop; it prints where it is asked to, with
 /// `Display`, and never with `Debug`.
-pub struct Words {
+pub struct Mnemonic {
     bits: Zeroizing<[u8; 32]>,
 }
 
 /// Why text is not a recovery key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum WordsError {
-    /// Words are missing, or there are too many.
-    #[error("{got} words where a recovery key has {WORDS}")]
+pub enum MnemonicError {
+    /// Mnemonic are missing, or there are too many.
+    #[error("{got} words where a recovery key has {WORD_COUNT}")]
     Count {
         /// How many there are; of a long text at least as many.
         got: usize,
@@ -54,7 +54,7 @@ pub enum WordsError {
     Checksum,
 }
 
-impl Words {
+impl Mnemonic {
     /// Makes new words from `random`, which must fill its argument with unpredictable bytes.
     pub fn generate(random: &mut impl FnMut(&mut [u8])) -> Self {
         let mut bits = Zeroizing::new([0; 32]);
@@ -83,10 +83,10 @@ impl Words {
     }
 }
 
-impl fmt::Display for Words {
+impl fmt::Display for Mnemonic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let checked = Self::checked(&self.bits);
-        for place in 0..WORDS {
+        for place in 0..WORD_COUNT {
             let number = (place * WORD_BITS..(place + 1) * WORD_BITS)
                 .fold(0, |number, bit| number << 1 | usize::from(checked[bit / 8] >> (7 - bit % 8) & 1));
             let space = if place == 0 { "" } else { " " };
@@ -96,27 +96,27 @@ impl fmt::Display for Words {
     }
 }
 
-impl fmt::Debug for Words {
+impl fmt::Debug for Mnemonic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Words(secret)")
+        f.write_str("Mnemonic(secret)")
     }
 }
 
-impl FromStr for Words {
-    type Err = WordsError;
+impl FromStr for Mnemonic {
+    type Err = MnemonicError;
 
     /// Reads 24 words between any white space, in any case.
-    fn from_str(text: &str) -> Result<Self, WordsError> {
-        let got = text.split_whitespace().take(2 * WORDS).count();
-        if got != WORDS {
-            return Err(WordsError::Count { got });
+    fn from_str(text: &str) -> Result<Self, MnemonicError> {
+        let got = text.split_whitespace().take(2 * WORD_COUNT).count();
+        if got != WORD_COUNT {
+            return Err(MnemonicError::Count { got });
         }
         let mut checked = Zeroizing::new([0_u8; 33]);
         for (at, word) in text.split_whitespace().enumerate() {
             let word = Zeroizing::new(word.chars().take(LETTERS_MAX).collect::<String>().to_lowercase());
             let Ok(number) = LIST.binary_search(&word.as_str()) else {
                 let nearest = nearest(&word);
-                return Err(WordsError::Unknown { place: at + 1, word: word.to_string(), nearest });
+                return Err(MnemonicError::Unknown { place: at + 1, word: word.to_string(), nearest });
             };
             for bit in 0..WORD_BITS {
                 let to = at * WORD_BITS + bit;
@@ -125,7 +125,7 @@ impl FromStr for Words {
         }
         let bits = Zeroizing::new(*checked.first_chunk::<32>().expect("33 bytes have 32"));
         if *Self::checked(&bits) != *checked {
-            return Err(WordsError::Checksum);
+            return Err(MnemonicError::Checksum);
         }
         Ok(Self { bits })
     }
@@ -174,17 +174,17 @@ mod tests {
         ),
     ];
 
-    fn of(bits: [u8; 32]) -> Words {
-        Words::generate(&mut |random| random.copy_from_slice(&bits))
+    fn of(bits: [u8; 32]) -> Mnemonic {
+        Mnemonic::generate(&mut |random| random.copy_from_slice(&bits))
     }
 
-    fn read(words: &[&str]) -> Result<Words, WordsError> {
+    fn read(words: &[&str]) -> Result<Mnemonic, MnemonicError> {
         words.join(" ").parse()
     }
 
     #[test]
     fn the_list_is_the_published_one() {
-        let digest: [u8; 32] = Sha256::digest(include_str!("words/english.txt")).into();
+        let digest: [u8; 32] = Sha256::digest(include_str!("mnemonic/english.txt")).into();
         assert_eq!(digest[..4], [0x2f, 0x5e, 0xed, 0x53]);
         assert_eq!(LIST.len(), 1 << WORD_BITS);
         assert!(LIST.is_sorted());
@@ -195,7 +195,7 @@ mod tests {
     fn the_published_vectors_hold() {
         for (bits, words) in VECTORS {
             assert_eq!(of(bits).to_string(), words);
-            assert_eq!(*words.parse::<Words>().unwrap().bits, bits);
+            assert_eq!(*words.parse::<Mnemonic>().unwrap().bits, bits);
         }
     }
 
@@ -209,15 +209,15 @@ mod tests {
     fn case_and_white_space_do_not_matter() {
         let (bits, words) = VECTORS[1];
         let written = format!("\n  {}\n", words.to_uppercase().replace(' ', " \t\n"));
-        assert_eq!(*written.parse::<Words>().unwrap().bits, bits);
+        assert_eq!(*written.parse::<Mnemonic>().unwrap().bits, bits);
     }
 
     #[test]
     fn a_wrong_count_is_told() {
         let words: Vec<&str> = VECTORS[1].1.split(' ').collect();
-        assert_eq!(read(&words[..23]).unwrap_err(), WordsError::Count { got: 23 });
-        assert_eq!(read(&[&words[..], &["zoo"]].concat()).unwrap_err(), WordsError::Count { got: 25 });
-        assert_eq!("".parse::<Words>().unwrap_err(), WordsError::Count { got: 0 });
+        assert_eq!(read(&words[..23]).unwrap_err(), MnemonicError::Count { got: 23 });
+        assert_eq!(read(&[&words[..], &["zoo"]].concat()).unwrap_err(), MnemonicError::Count { got: 25 });
+        assert_eq!("".parse::<Mnemonic>().unwrap_err(), MnemonicError::Count { got: 0 });
     }
 
     #[test]
@@ -225,30 +225,32 @@ mod tests {
         let mut words: Vec<&str> = VECTORS[1].1.split(' ').collect();
         words[4] = "wavve";
         let refused = read(&words).unwrap_err();
-        assert_eq!(refused, WordsError::Unknown { place: 5, word: "wavve".into(), nearest: "wave" });
+        assert_eq!(refused, MnemonicError::Unknown { place: 5, word: "wavve".into(), nearest: "wave" });
         assert_eq!(refused.to_string(), r#"word 5, "wavve", is not in the list; the nearest is "wave""#);
 
         let long = "ä".repeat(1 << 20);
         words[4] = &long;
-        assert!(matches!(read(&words), Err(WordsError::Unknown { place: 5, word, .. }) if word.len() == 32));
+        assert!(
+            matches!(read(&words), Err(MnemonicError::Unknown { place: 5, word, .. }) if word.len() == 32)
+        );
     }
 
     #[test]
     fn words_do_not_print_unless_asked_to() {
-        assert_eq!(format!("{:?}", of([7; 32])), "Words(secret)");
+        assert_eq!(format!("{:?}", of([7; 32])), "Mnemonic(secret)");
     }
 
     proptest! {
         #[test]
         fn words_read_back_as_the_bits_that_they_are_of(bits in any::<[u8; 32]>()) {
             let words = of(bits);
-            prop_assert_eq!(*words.to_string().parse::<Words>().unwrap().bits, bits);
+            prop_assert_eq!(*words.to_string().parse::<Mnemonic>().unwrap().bits, bits);
         }
 
         #[test]
         fn another_word_is_noticed_or_has_its_own_checksum(
             bits in any::<[u8; 32]>(),
-            place in 0..WORDS,
+            place in 0..WORD_COUNT,
             number in 0..2048_usize,
         ) {
             let text = of(bits).to_string();
@@ -256,7 +258,7 @@ mod tests {
             words[place] = LIST[number];
             match read(&words) {
                 Ok(read) => prop_assert_eq!(read.to_string(), words.join(" ")),
-                Err(refused) => prop_assert_eq!(refused, WordsError::Checksum),
+                Err(refused) => prop_assert_eq!(refused, MnemonicError::Checksum),
             }
         }
     }

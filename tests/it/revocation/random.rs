@@ -1,14 +1,13 @@
-//! Removals, lowerings and people who come back, at random, among writes, partitions and crashes: whoever is in ends
-//! equal.
+//! Random removals, role changes, writes, partitions and crashes: all members end equal.
 
 use actors::clock::Clock;
 use peerbase::Role::{self, Admin, None as Out, Reader, Writer};
 
-use crate::support::village::{Village, seeded};
+use crate::support::scenario::{Scenario, seeded};
 
 const PEOPLE: [&str; 5] = ["ada", "ben", "cid", "dan", "mia"];
 
-/// What somebody does next.
+/// Draws the next step.
 struct Chance(Clock);
 
 impl Chance {
@@ -21,9 +20,9 @@ impl Chance {
     }
 }
 
-async fn a_history(seed: u64) {
+async fn play_history(seed: u64) {
     let people = [("ben", Admin), ("cid", Admin), ("dan", Writer), ("mia", Writer)];
-    let mut village = Village::of(seed, people).await;
+    let mut scenario = Scenario::new(seed, people).await;
     let chance = Chance(Clock::simulated(seeded(seed)));
     let mut down: Option<&str> = None;
     for step in 0..40 {
@@ -31,43 +30,43 @@ async fn a_history(seed: u64) {
         let is_up = down != Some(name);
         match chance.below(10) {
             0..5 if is_up => {
-                // Whoever knows to be no writer is refused: that is as it should be.
+                // A member who may not write is refused; that is expected.
                 let key = format!("row {}", chance.below(4));
-                let _ = village.tries_to_write(name, &key, &format!("{name} in step {step}")).await;
+                let _ = scenario.try_write(name, &key, &format!("{name} in step {step}")).await;
             }
             5 | 6 if is_up => {
-                let whom = chance.of(&PEOPLE[1..]);
+                let target = chance.of(&PEOPLE[1..]);
                 let role: Role = chance.of(&[Out, Reader, Writer, Writer, Admin]);
-                // The rules forbid most of it to most of them.
-                let _ = village.group(name).set_role(village.user(whom), role).await;
+                // Most of these are refused; that is expected.
+                let _ = scenario.group(name).set_role(scenario.user(target), role).await;
             }
             7 => {
                 let side: Vec<&str> = PEOPLE.into_iter().filter(|_| chance.below(2) == 0).collect();
                 let other: Vec<&str> = PEOPLE.into_iter().filter(|name| !side.contains(name)).collect();
-                village.part(&[&side, &other]);
+                scenario.partition(&[&side, &other]);
             }
             8 => match down.take() {
-                Some(name) => village.restart(name).await,
+                Some(name) => scenario.restart(name).await,
                 None => {
-                    village.crash(name).await;
+                    scenario.crash(name).await;
                     down = Some(name);
                 }
             },
-            _ => village.net.sleep(std::time::Duration::from_secs(2)).await,
+            _ => scenario.net.sleep(std::time::Duration::from_secs(2)).await,
         }
-        village.net.sleep(std::time::Duration::from_millis(20)).await;
+        scenario.net.sleep(std::time::Duration::from_millis(20)).await;
     }
     if let Some(name) = down {
-        village.restart(name).await;
+        scenario.restart(name).await;
     }
-    village.meet().await;
-    village.writes("ada", "row 0", "the last word").await;
-    village.ends().await;
+    scenario.converge().await;
+    scenario.write("ada", "row 0", "the last word").await;
+    scenario.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_is_said_and_written_whoever_is_in_ends_equal() {
+async fn members_end_equal_after_random_removals_and_writes() {
     for seed in 50..60 {
-        a_history(seed).await;
+        play_history(seed).await;
     }
 }

@@ -20,7 +20,7 @@ pub struct Invite {
     /// When an Admin's device should stop accepting it, ms since the Unix epoch.
     pub hint_expiry: u64,
     /// Whether it lets anybody in.
-    pub standing: InviteStanding,
+    pub standing: InviteStatus,
 }
 
 /// Whether an invitation lets anybody in.
@@ -30,7 +30,7 @@ pub struct Invite {
     derive(serde::Serialize, serde::Deserialize),
     serde(tag = "standing", rename_all = "snake_case")
 )]
-pub enum InviteStanding {
+pub enum InviteStatus {
     /// It does.
     Open {
         /// How many still.
@@ -67,7 +67,7 @@ impl Ledger {
                 }
                 proof.verify(key, self.group, *user).map_err(Invalid::InviteProof)?;
                 match self.standing(proof.invite, *uses, state) {
-                    InviteStanding::Open { .. } => Ok(()),
+                    InviteStatus::Open { .. } => Ok(()),
                     _ => Err(Invalid::InviteSpent { invite: proof.invite }),
                 }
             }
@@ -119,14 +119,14 @@ impl Ledger {
     }
 
     /// Whether an invitation lives, was not closed and has uses left, by `state`.
-    fn standing(&self, invite: OpId, uses: u16, state: &State) -> InviteStanding {
+    fn standing(&self, invite: OpId, uses: u16, state: &State) -> InviteStatus {
         let is_void = !self.graph.number(invite).is_some_and(|number| state.alive.contains(number));
         let is_closed = self.naming_alive(invite, state).any(|body| matches!(body, CloseInvite { .. }));
         let left = usize::from(uses).saturating_sub(self.used(invite, state));
         match u16::try_from(left) {
-            _ if is_void || is_closed => InviteStanding::Closed,
-            Ok(0) => InviteStanding::UsedUp,
-            left => InviteStanding::Open { left: left.unwrap_or(uses) },
+            _ if is_void || is_closed => InviteStatus::Closed,
+            Ok(0) => InviteStatus::UsedUp,
+            left => InviteStatus::Open { left: left.unwrap_or(uses) },
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::id::{DeviceId, OpId, UserId};
-use crate::ledger::cut::ManifestRef;
+use crate::ledger::manifest::ManifestRef;
 use crate::ledger::op::Body::{self, Amnesty, Create, RevokeDevice, SetMeta, SetRole};
 use crate::ledger::op::{Op, Role};
 use crate::ledger::resolve::State;

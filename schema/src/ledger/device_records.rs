@@ -28,7 +28,7 @@ impl Ledger {
         if group != self.group {
             return Err(SideRefusal::OtherGroup { got: group });
         }
-        if !self.roster().is_served(device) {
+        if !self.roster().is_member_device(device) {
             return Err(SideRefusal::Outsider { device });
         }
         if self.records.get(&device).is_some_and(|known| age(known) >= age(&signed)) {
@@ -41,18 +41,19 @@ impl Ledger {
     /// The records that count, by device.
     pub fn records(&self) -> impl Iterator<Item = &Signed<DeviceRecord>> {
         let roster = self.roster();
-        self.records.iter().filter(|(device, _)| roster.is_served(**device)).map(|(_, record)| record)
+        self.records.iter().filter(|(device, _)| roster.is_member_device(**device)).map(|(_, record)| record)
     }
 
     /// What a device says of itself, if that counts.
     pub fn record(&self, device: DeviceId) -> Option<&DeviceRecord> {
-        self.records.get(&device).filter(|_| self.roster().is_served(device)).map(Signed::record)
+        self.records.get(&device).filter(|_| self.roster().is_member_device(device)).map(Signed::record)
     }
 
     /// Drops the records that count no longer: whose they were.
     pub fn drop_records(&mut self) -> Vec<DeviceId> {
         let roster = self.roster().clone();
-        let gone: Vec<_> = self.records.keys().copied().filter(|device| !roster.is_served(*device)).collect();
+        let gone: Vec<_> =
+            self.records.keys().copied().filter(|device| !roster.is_member_device(*device)).collect();
         for device in &gone {
             self.records.remove(device);
         }
