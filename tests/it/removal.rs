@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use peerbase::control::reply::{Done, Progress};
+use peerbase::control::request::{Cut, GroupRequest, InGroup};
 use peerbase::control::{self, Failure, FailureKind, Reply, Request};
 use peerbase::group::{Refusal, RowState};
 use peerbase::sim::{Net, Peer};
@@ -24,17 +26,19 @@ async fn partitioned(seed: u64) -> (Net, [Peer; 3], GroupId) {
     (net, [ada, ben, cid], home)
 }
 
-fn set_role(user: UserId, role: Role, anyway: bool) -> Request {
-    Request::SetRole { group: None, user: user.to_string(), role, as_of: Vec::new(), anyway }
+fn set_role(user: impl ToString, role: Role, without_damaged: bool) -> Request {
+    let cut = Cut { as_of: Vec::new(), without_damaged };
+    Request::Group(GroupRequest::Role { user: user.to_string(), role, group: InGroup::default(), cut })
 }
 
-/// Carries out `request` as the control socket does; returns the text of its last reply.
-async fn execute(node: &Node, request: Request) -> Result<String, Failure> {
+/// Carries out a request that sets a role, as the control socket does; returns the role that the user has
+/// then and the number of damaged documents left out.
+async fn execute(node: &Node, request: Request) -> Result<(Role, u64), Failure> {
     let (sender, mut replies) = mpsc::channel(64);
     control::execute(node, request, sender).await?;
     let last = std::iter::from_fn(|| replies.try_recv().ok()).last();
-    let Some(Reply::Done(done)) = last else { panic!("{last:?}") };
-    Ok(done.done)
+    let Some(Reply::Done(Done::RoleSet { role, damaged_left_out, .. })) = last else { panic!("{last:?}") };
+    Ok((role, damaged_left_out))
 }
 
 #[tokio::test(start_paused = true)]
@@ -51,7 +55,7 @@ async fn explain_and_status_show_what_a_removal_set_aside() {
 
     let stays = group(&ben, home).explain("tasks", "basil").await.unwrap();
     let gone = group(&ben, home).explain("tasks", "rope").await.unwrap();
-    let status = control::reply::Status::from(ben.node().status().await.unwrap());
+    let status = ben.node().status().await.unwrap();
 
     assert_eq!((stays.row, stays.revisions, gone.row), (RowState::Present, 1, RowState::Absent));
     let beyond = |refusal: &Refusal, stay, number| {
@@ -62,10 +66,10 @@ async fn explain_and_status_show_what_a_removal_set_aside() {
     assert!(gone.refusals.iter().any(|refusal| beyond(refusal, 0, 1)), "{:?}", gone.refusals);
     let (of_stays, of_gone) = (stays.kept.unwrap(), gone.kept.unwrap());
     assert_eq!((of_stays.changes, of_gone.changes), (1, 1));
-    let shown = &status.groups[0];
-    let kept = shown.kept.unwrap();
+    let shown = status.groups[0].status.as_ref().unwrap();
+    let kept = shown.kept;
     assert_eq!((kept.documents, kept.changes, kept.bytes), (2, 2, of_stays.bytes + of_gone.bytes));
-    assert_eq!((kept.since_ms, shown.rejudging), (of_stays.since().min(of_gone.since()).as_millis(), None));
+    assert_eq!((kept.since, shown.rejudging), (Some(of_stays.since().min(of_gone.since())), None));
     let judged = std::iter::from_fn(|| events.try_recv().ok()).filter_map(|event| match event {
         Event::Rejudged { group, rejudged } if group == home => Some((rejudged.documents, rejudged.changed)),
         _ => None,
@@ -113,11 +117,9 @@ async fn a_removal_reports_its_progress() {
     assert_eq!(progress.last(), Some(&601));
     let replies = std::iter::from_fn(|| replies.try_recv().ok()).collect::<Vec<_>>();
     let (done, progress) = replies.split_last().unwrap();
-    assert!(matches!(done, Reply::Done(done) if done.done.contains("reader of home")), "{replies:?}");
-    assert!(
-        !progress.is_empty() && progress.iter().all(|reply| *reply == Reply::GoneThrough(10)),
-        "{replies:?}"
-    );
+    assert!(matches!(done, Reply::Done(Done::RoleSet { role: Role::Reader, .. })), "{replies:?}");
+    let read = Reply::Progress(Progress::Documents { read: 10 });
+    assert!(!progress.is_empty() && progress.iter().all(|reply| *reply == read), "{replies:?}");
     for peer in [ben, cid] {
         net.crash(&peer).await;
     }
@@ -211,7 +213,7 @@ async fn a_removal_without_damaged_documents_reports_how_many_it_left_out() {
 
     let done = execute(&ada.node(), set_role(user, Role::None, true)).await.unwrap();
 
-    assert!(done.contains("2 damaged documents were left out"), "{done}");
+    assert_eq!(done, (Role::None, 2));
     net.heal();
     net.settle().await;
     let homes = [&ada, &ben].map(|peer| group(peer, home));
@@ -268,11 +270,7 @@ async fn a_member_can_be_named_by_an_id_prefix_or_by_a_device_label() {
     let (mut net, [ada, _, cid], home) = partitioned(7).await;
     net.heal();
     net.settle().await;
-    let set_role = async |user: &str, role: Role| {
-        let request =
-            Request::SetRole { group: None, user: user.to_owned(), role, as_of: Vec::new(), anyway: false };
-        execute(&ada.node(), request).await
-    };
+    let set_role = async |user: &str, role: Role| execute(&ada.node(), set_role(user, role, false)).await;
     let id = cid.node().user_id().to_string();
 
     set_role(&id[..8], Role::Reader).await.unwrap();
