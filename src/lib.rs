@@ -24,8 +24,8 @@
 //! let bens = ben.join(&ticket).await?;
 //! bens.synced(Duration::from_secs(10)).await?;
 //! bens.table(TASKS).update(&key, |task| task.done = true).await?;
+//! bens.synced(Duration::from_secs(10)).await?;
 //!
-//! garden.synced(Duration::from_secs(10)).await?;
 //! assert!(garden.table(TASKS).get(&key)?.is_some_and(|task| task.done));
 //! # ada.close().await;
 //! # ben.close().await;

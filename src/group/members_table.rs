@@ -15,7 +15,7 @@ use crate::group::Group;
 /// followed. Only membership ops change it.
 ///
 /// ```
-/// # use peerbase::{MemberChange, Node, Role};
+/// # use peerbase::{Node, Role, group::MemberChange};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let (node, ben) = (Node::in_memory().await?, Node::in_memory().await?.user_id());

@@ -60,8 +60,8 @@ impl<'a> RoleChange<'a> {
     /// # let (node, other) = (Node::in_memory().await?, Node::in_memory().await?);
     /// # let (garden, ben) = (node.create_group("Garden club").await?, other.user_id());
     /// garden.add_member(ben, Role::Reader).await?;
-    /// let vandalism = garden.set_role(ben, Role::Admin).await?.op;
-    /// garden.set_role(ben, Role::Reader).as_of(&[vandalism]).await?;
+    /// let mistake = garden.set_role(ben, Role::Admin).await?.op;
+    /// garden.remove_member(ben).as_of(&[mistake]).await?;
     /// # Ok(())
     /// # }
     /// ```
