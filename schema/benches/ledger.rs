@@ -3,11 +3,11 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use peerbase_schema::device::DeviceCert;
 use peerbase_schema::id::hash;
 use peerbase_schema::key::SigningKey;
-use peerbase_schema::ledger::{Body, By, Graph, Ledger, ManifestRef, Op, OpAction, Proposal, Role};
+use peerbase_schema::ledger::{Body, By, Ledger, ManifestRef, Op, OpAction, Proposal, Resolver, Role};
 use peerbase_schema::signed::{Envelope, Signed};
+use peerbase_schema::wire::device::DeviceCert;
 use peerbase_schema::{DeviceId, OpId, UserId};
 
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
@@ -29,27 +29,29 @@ fn id(number: usize) -> OpId {
 }
 
 /// One founder sets roles; every op builds on the heads, of which there are `width`.
-fn graph(ops: usize, width: usize) -> Graph {
-    let mut graph = Graph::new(id(0), vec![user(0)]);
+fn resolver(ops: usize, width: usize) -> Resolver {
+    let mut resolver = Resolver::new(id(0), vec![user(0)]);
     for number in 1..ops {
         let parents = vec![id(number.saturating_sub(width))];
-        let act = OpAction::SetRole { user: user(1 + number % USERS), role: role(number) };
-        let proposal = Proposal { parents, author: user(0), device: None, act };
-        graph.admit(id(number), &proposal).expect("founders may");
+        let action = OpAction::SetRole { user: user(1 + number % USERS), role: role(number) };
+        let proposal = Proposal { parents, author: user(0), device: None, action };
+        resolver.admit(id(number), &proposal).expect("founders may");
     }
-    graph
+    resolver
 }
 
 /// Many ops on the end of a line: what somebody who floods a group says.
-fn admit_siblings(graph: &mut Graph) {
-    let end = graph.ops().last().expect("it has a Create").id;
+fn admit_siblings(resolver: &mut Resolver) {
+    let end = resolver.ops().last().expect("it has a Create").id;
     for number in 0..SIBLINGS {
-        let act = OpAction::RevokeDevice {
+        let action = OpAction::RevokeDevice {
             user: user(0),
             device: DeviceId(hash("bench", &[&number.to_be_bytes()])),
         };
-        let proposal = Proposal { parents: vec![end], author: user(0), device: None, act };
-        graph.admit(OpId(hash("bench-sibling", &[&number.to_be_bytes()])), &proposal).expect("founders may");
+        let proposal = Proposal { parents: vec![end], author: user(0), device: None, action };
+        resolver
+            .admit(OpId(hash("bench-sibling", &[&number.to_be_bytes()])), &proposal)
+            .expect("founders may");
     }
 }
 
@@ -120,28 +122,28 @@ fn ledger(criterion: &mut Criterion) {
     }
     for (shape, width) in [("line", 1), ("two branches", 2)] {
         for ops in SIZES {
-            let graph = graph(ops, width);
+            let resolver = resolver(ops, width);
             group.throughput(Throughput::Elements(ops as u64));
             group.bench_function(BenchmarkId::new(format!("resolve a {shape}"), ops), |bencher| {
                 let forget = || {
-                    let mut graph = graph.clone();
-                    graph.forget_states();
-                    graph
+                    let mut resolver = resolver.clone();
+                    resolver.forget_states();
+                    resolver
                 };
-                let resolve = |graph: Graph| {
-                    black_box(graph.role(user(0)));
-                    graph
+                let resolve = |resolver: Resolver| {
+                    black_box(resolver.role(user(0)));
+                    resolver
                 };
                 bencher.iter_batched(forget, resolve, BatchSize::PerIteration);
             });
         }
     }
-    let line = graph(2_000, 1);
+    let line = resolver(2_000, 1);
     group.throughput(Throughput::Elements(SIBLINGS as u64));
     group.bench_function(BenchmarkId::new("admit siblings on a line of 2000", SIBLINGS), |bencher| {
-        let admit = |mut graph: Graph| {
-            admit_siblings(&mut graph);
-            graph
+        let admit = |mut resolver: Resolver| {
+            admit_siblings(&mut resolver);
+            resolver
         };
         bencher.iter_batched(|| line.clone(), admit, BatchSize::PerIteration);
     });

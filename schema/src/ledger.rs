@@ -40,7 +40,6 @@ mod validity;
 pub use acceptance::NotAccepted;
 pub use admit::OpOutcome;
 pub use certificates::CertificateOutcome;
-pub use compare::SideHashes;
 pub use disputes::Contestable;
 pub use draft::MERGE;
 pub use facts::{Class, Facts, OpAction, Proposal, Strength};

@@ -6,22 +6,16 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bincode::{Decode, Encode};
-use schema::frame::{ByeReason, LinkFrame};
-use schema::limits::{FRAME_BYTES_MAX, SYNC_MESSAGE_BYTES_MAX};
-use schema::session::frame::SessionFrame;
-use schema::session::ledger::LedgerFrame;
-use schema::{GroupId, codec};
+use schema::GroupId;
+use schema::wire::group::{self, GroupFrame, Part};
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::{ByeReason, LinkFrame};
+use schema::wire::session::SessionFrame;
 
-use crate::admission::Permit;
 use crate::node::connection_manager::{Link, LinkEnd, LinkId, Switchboard};
 use crate::node::group::Groups;
 use crate::node::membership::{MembershipHandle, Presented};
-
-/// A session frame may take this many bytes, over many link frames.
-const SESSION_FRAME_BYTES_MAX: usize = SYNC_MESSAGE_BYTES_MAX + (2 << 20);
-/// What one link frame carries of it.
-const PART_BYTES: usize = FRAME_BYTES_MAX - 256;
+use crate::permits::Permit;
 
 /// Whether one group may be spoken of on one link. Closed for good once closed.
 #[derive(Clone, Debug)]
@@ -43,17 +37,6 @@ impl Gate {
     }
 }
 
-/// The body of a group frame on a link.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-enum GroupFrame {
-    Ledger(LedgerFrame),
-    /// A stretch of an encoded session frame.
-    Part {
-        more: bool,
-        bytes: Vec<u8>,
-    },
-}
-
 /// One group's end of one link.
 #[derive(Clone)]
 pub(crate) struct Channel {
@@ -69,48 +52,22 @@ impl Channel {
     }
 
     pub(crate) fn send_session(&self, frame: &SessionFrame) {
-        let bytes = codec::encode(frame);
-        let mut parts = bytes.chunks(PART_BYTES).peekable();
-        while let Some(part) = parts.next() {
-            self.send(GroupFrame::Part { more: parts.peek().is_some(), bytes: part.to_vec() });
+        for part in group::parts(frame) {
+            self.send(GroupFrame::Part(part));
         }
     }
 
     fn send(&self, frame: GroupFrame) {
-        let frame = LinkFrame::Group { channel: self.number, body: codec::encode(&frame) };
+        let frame = LinkFrame::Group { channel: self.number, body: frame.encode() };
         // A closed link is told of by the connection; sync repairs what was not sent.
         let gate = self.gate.clone();
         let _ = self.link.send_while(move || gate.is_open(), frame);
     }
 }
 
-/// Puts the parts of session frames together again.
-#[derive(Debug, Default)]
-pub(crate) struct Assembly {
-    bytes: Vec<u8>,
-}
-
-impl Assembly {
-    /// Takes a part; the frame, when it is whole.
-    pub(crate) fn take(&mut self, part: Part) -> Result<Option<SessionFrame>, codec::DecodeError> {
-        let len = self.bytes.len() + part.bytes.len();
-        if len > SESSION_FRAME_BYTES_MAX {
-            return Err(codec::DecodeError::TooLong { got: len, max: SESSION_FRAME_BYTES_MAX });
-        }
-        if part.more {
-            self.bytes.extend(part.bytes);
-            return Ok(None);
-        }
-        let mut whole = std::mem::take(&mut self.bytes);
-        whole.extend(part.bytes);
-        codec::decode(&whole, SESSION_FRAME_BYTES_MAX).map(Some)
-    }
-}
-
-/// A stretch of a session frame, holding its share of the mailbox.
-pub(crate) struct Part {
-    pub(crate) more: bool,
-    pub(crate) bytes: Vec<u8>,
+/// A part of a session frame with its share of the mailbox.
+pub(crate) struct IncomingPart {
+    pub(crate) part: Part,
     pub(crate) _permit: Permit,
 }
 
@@ -173,11 +130,11 @@ impl Switchboard for Routes {
                 if !gate.is_open() {
                     return;
                 }
-                match codec::decode(&body, FRAME_BYTES_MAX) {
+                match GroupFrame::decode(&body) {
                     Ok(GroupFrame::Ledger(frame)) => self.membership.ledger(link.id(), group, frame, permit),
-                    Ok(GroupFrame::Part { more, bytes }) => {
+                    Ok(GroupFrame::Part(part)) => {
                         if let Some(handle) = self.groups.get(group) {
-                            handle.frame(link.id(), Part { more, bytes, _permit: permit });
+                            handle.frame(link.id(), IncomingPart { part, _permit: permit });
                         }
                     }
                     Err(error) => {

@@ -41,11 +41,12 @@ use crate::call::answer;
 use crate::clock::Clock;
 use crate::node::connection_manager::LinkId;
 use crate::node::event::Event;
-use crate::node::gate::{Assembly, Channel, Part};
+use crate::node::gate::{Channel, IncomingPart};
 use crate::node::keys;
 use crate::node::membership::MembershipHandle;
 use crate::node::scores::Scores;
 use crate::node::store::{Batch, Durability, SpaceHandle, StoreError, StoreHandle};
+use schema::wire::group::Assembly;
 
 /// The table of the personal group that says which groups its user takes part in.
 pub const INTENTS_TABLE: &str = "$groups";
@@ -74,7 +75,7 @@ enum Message {
     /// The gate or the link closed.
     Close(LinkId),
     /// A stretch of a session frame.
-    Frame { link: LinkId, part: Part },
+    Frame { link: LinkId, part: IncomingPart },
     /// A session wants to be woken.
     Wake,
     /// Judge more documents anew: what was looked at last stands, so there was nothing to store.
@@ -106,7 +107,7 @@ struct State {
     documents: Documents,
     sessions: BTreeMap<LinkId, Peer>,
     /// Frames that overtook the `Open` of their session.
-    early: BTreeMap<LinkId, Vec<Part>>,
+    early: BTreeMap<LinkId, Vec<IncomingPart>>,
     next_batch: u64,
     unstored: BTreeMap<u64, Unstored>,
     /// How many authors membership was told of.
@@ -238,7 +239,7 @@ impl State {
         &mut self,
         myself: &ActorRef<Message>,
         link: LinkId,
-        units: schema::session::frame::Units,
+        units: schema::wire::session::Units,
     ) -> Result<(), ActorProcessingErr> {
         let number = units.number;
         // Who judges by the same membership had refused it too.

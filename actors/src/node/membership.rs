@@ -28,12 +28,13 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::device::DeviceIdentity;
-use schema::frame::{DeclineReason, Hello, Join};
 use schema::key::SigningKey;
 pub use schema::ledger::InviteStatus;
 use schema::ledger::{Ledger, ManifestRef, Role};
-use schema::session::ledger::LedgerFrame;
-use schema::ticket::Ticket;
+use schema::wire::hello::Hello;
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::{DeclineReason, Join};
+use schema::wire::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -52,7 +53,6 @@ pub use self::reach::MemberDevice;
 pub use self::silence::Silent;
 use self::tickets::Tickets;
 pub use self::tickets::{Declined, Opened, Terms};
-use crate::admission::Permit;
 use crate::call::answer;
 use crate::clock::Clock;
 use crate::node::connection_manager::{ConnectionManagerHandle, Link, LinkId};
@@ -61,6 +61,7 @@ use crate::node::gate::Routes;
 use crate::node::group::Groups;
 use crate::node::store::{Batch, SpaceHandle, StoreError, StoreHandle};
 use crate::node::{NodeNews, keys};
+use crate::permits::Permit;
 
 enum Message {
     /// Found a group.

@@ -2,7 +2,6 @@
 
 use std::sync::OnceLock;
 
-use crate::device::DeviceCert;
 use crate::id::{DeviceId, GroupId, OpId, hash};
 use crate::ledger::facts::{OpAction, Proposal};
 use crate::ledger::manifest::ManifestRef;
@@ -12,6 +11,7 @@ use crate::ledger::refusal::{Invalid, Refusal};
 use crate::ledger::resolver::{PastState, Resolver};
 use crate::ledger::state::Ledger;
 use crate::signed::{Envelope, Record, Signed};
+use crate::wire::device::DeviceCert;
 
 /// The outcome of admitting a valid op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

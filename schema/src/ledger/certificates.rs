@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::codec;
-use crate::device::DeviceCert;
 use crate::id::{DeviceId, UserId, hash};
 use crate::ledger::refusal::SideRefusal;
 use crate::ledger::side_set::Insertion;
 use crate::ledger::state::Ledger;
 use crate::signed::{Envelope, Record, Signed};
+use crate::wire::device::DeviceCert;
 
 /// The outcome of admitting a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,29 +7,17 @@
 
 use std::collections::BTreeSet;
 
-use bincode::{Decode, Encode};
-
 use crate::id::{OpId, hash};
 use crate::ledger::op_set::OpSet;
 use crate::ledger::state::Ledger;
 use crate::limits::LEDGER_IDS_MAX;
 use crate::signed::{Envelope, Signed};
+use crate::wire::ledger::SideHashes;
 
 /// Heads of all ops that are named: the strongest, if a peer floods the ledger with heads.
 const HEADS_NAMED: usize = LEDGER_IDS_MAX / 4 * 3;
 /// Heads of each smaller prefix that are named.
 const EARLIER_NAMED: usize = 64;
-
-/// Hashes over the records beside the ops, by kind: a kind with equal hashes is not sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct SideHashes {
-    /// The bounded set of certificates.
-    pub certificates: [u8; 32],
-    /// Device revocations by users.
-    pub revocations: [u8; 32],
-    /// Device records of members.
-    pub records: [u8; 32],
-}
 
 impl Ledger {
     /// `H("ledger", heads ‖ certificates ‖ revocations ‖ records)`: equal on equal ledgers.

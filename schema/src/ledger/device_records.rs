@@ -7,11 +7,11 @@
 use std::cmp::Reverse;
 
 use crate::codec;
-use crate::device::DeviceRecord;
 use crate::id::DeviceId;
 use crate::ledger::refusal::SideRefusal;
 use crate::ledger::state::Ledger;
 use crate::signed::{Envelope, Record, Signed};
+use crate::wire::device::DeviceRecord;
 
 impl Ledger {
     /// Admits a device record in place of an older one; returns false if it changes nothing.

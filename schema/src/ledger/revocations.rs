@@ -1,12 +1,12 @@
 //! Device revocations that users sign for all their groups: they are kept beside the ops and never end.
 
 use crate::codec;
-use crate::device::UserDeviceRevocation;
 use crate::id::hash;
 use crate::ledger::refusal::SideRefusal;
 use crate::ledger::side_set::Insertion;
 use crate::ledger::state::Ledger;
 use crate::signed::{Envelope, Record, Signed};
+use crate::wire::device::UserDeviceRevocation;
 
 impl Ledger {
     /// Admits a user's revocation of one of their devices; returns false if it changes nothing.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use crate::device::{DeviceCert, DeviceRecord, UserDeviceRevocation};
 use crate::id::{DeviceId, GroupId, OpId, UserId};
 use crate::ledger::facts::Facts;
 use crate::ledger::op::{Body, Op};
@@ -13,6 +12,7 @@ use crate::ledger::side_set::SideSet;
 use crate::ledger::surplus::SurplusCertificates;
 use crate::limits::{DEVICE_REVOCATIONS_MAX, DEVICES_MAX};
 use crate::signed::{Envelope, Signed};
+use crate::wire::device::{DeviceCert, DeviceRecord, UserDeviceRevocation};
 
 /// The key of the group's name among its SetMetas.
 pub const NAME: &str = "name";

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::device::DeviceCert;
 use crate::id::{DeviceId, UserId};
 use crate::limits::DEVICES_MAX;
 use crate::signed::Signed;
+use crate::wire::device::DeviceCert;
 
 /// Certificates that do not fit in the full set of their user, one for each device.
 ///

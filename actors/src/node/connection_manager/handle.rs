@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr};
-use schema::device::DeviceRecord;
 use schema::limits::{
     ADDRESS_BYTES_MAX, CALL_TIMEOUT, DIAL_TIMEOUT, HANDSHAKE_TIMEOUT, LINKS_MAX, STOP_TIMEOUT,
     TICKET_ADDRESSES_MAX,
 };
+use schema::wire::device::DeviceRecord;
 use schema::{DeviceId, GroupId, Timestamp, UserId};
 
 use super::connection::{Link, LinkEnd};
 use super::listener::StartError;
 use super::{Arguments, ConnectionManager, Message};
-use crate::admission::Permit;
 use crate::call::{CallError, Slot};
+use crate::permits::Permit;
 use crate::transport::{Stream, TransportError, websocket};
 
 /// Listens, connects and lists links. Cheap to clone, valid across restarts.

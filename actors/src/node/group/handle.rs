@@ -15,7 +15,7 @@ use super::turns::{Turn, Turns};
 use super::{Arguments, Group, Message};
 use crate::call::{CallError, Slot};
 use crate::node::connection_manager::LinkId;
-use crate::node::gate::{Channel, Part};
+use crate::node::gate::{Channel, IncomingPart};
 use crate::node::store::{SpaceHandle, StoreError};
 
 /// Batches of rows that a slow watcher may fall behind before it gets a reset.
@@ -257,7 +257,7 @@ impl GroupHandle {
         self.tell(Message::Close(link));
     }
 
-    pub(crate) fn frame(&self, link: LinkId, part: Part) {
+    pub(crate) fn frame(&self, link: LinkId, part: IncomingPart) {
         self.tell(Message::Frame { link, part });
     }
 }

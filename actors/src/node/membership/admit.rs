@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ractor::ActorProcessingErr;
-use schema::device::DeviceRecord;
 use schema::id::hash;
 use schema::key::SigningKey;
 use schema::ledger::{
@@ -13,6 +12,7 @@ use schema::ledger::{
 use schema::limits::MEMBERS_MAX;
 use schema::session::ledger::Held;
 use schema::signed::{Envelope, Record, Signed};
+use schema::wire::device::DeviceRecord;
 use schema::{DeviceId, GroupId, OpId, Timestamp, codec};
 
 use super::people::check_room;
@@ -166,7 +166,7 @@ impl State {
                     put_side(&mut batch, keys::CERTIFICATE, &envelope);
                     gained.certificates.push(envelope);
                 }
-                Ok(vouched) => is_remembered |= vouched == CertificateOutcome::Spare,
+                Ok(vouched) => is_remembered |= vouched == CertificateOutcome::Surplus,
                 Err(refusal) => verdict.note(&refusal),
             }
         }

@@ -62,7 +62,7 @@ impl Links {
         let theirs = self.links.iter().filter(|(_, state)| state.link.peer().user == user);
         for (id, link) in theirs.map(|(id, state)| (*id, state.link.clone())).collect::<Vec<_>>() {
             self.down(id, "the user was blocked");
-            link.close(schema::frame::ByeReason::NotAuthorized);
+            link.close(schema::wire::link::ByeReason::NotAuthorized);
         }
     }
 }

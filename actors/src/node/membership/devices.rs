@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::device::{DeviceCert, UserDeviceRevocation};
 use schema::ledger::{Body, By, Refusal, Role};
 use schema::signed::{Envelope, Signed};
+use schema::wire::device::{DeviceCert, UserDeviceRevocation};
 use schema::{DeviceId, GroupId, Timestamp, UserId};
 
 use super::admit::{LedgerDelta, put_side};

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::time::Duration;
 
-use schema::frame::{ByeReason, Hello, HelloGroup, LinkFrame};
 use schema::handshake::LinkRole;
 use schema::limits::GROUPS_MAX;
 use schema::session::ledger::{LedgerEffect, LedgerSession};
 use schema::session::{SessionFault, StepError};
-use schema::{DeviceId, GroupId, OpId, Timestamp, UserId, hello};
+use schema::wire::hello::{self, Hello, HelloGroup};
+use schema::wire::link::{ByeReason, LinkFrame};
+use schema::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
 use super::admit::LedgerDelta;
 use super::silence::Silence;

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use schema::device::{DeviceCert, DeviceIdentity, DeviceRecord};
+use schema::device::DeviceIdentity;
 use schema::ledger::Ledger;
 use schema::signed::{Envelope, Signed};
+use schema::wire::device::{DeviceCert, DeviceRecord};
 use schema::{DeviceId, GroupId, Timestamp, UserId};
 
 use super::admit::{LedgerDelta, put_record};

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use schema::ledger::ManifestRef;
 use schema::session::StepError;
-use schema::session::ledger::{Attachments, LedgerEffect, LedgerFrame, LedgerSession, Taken};
+use schema::session::ledger::{Attachments, LedgerEffect, LedgerSession, Taken};
+use schema::wire::ledger::LedgerFrame;
 use schema::{GroupId, Timestamp, codec};
 use tokio::task::JoinSet;
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use bincode::{Decode, Encode};
 use ractor::ActorProcessingErr;
-use schema::frame::{DeclineReason, Join, LinkFrame};
 use schema::ledger::{Body, InviteProof, InviteStatus, Ledger, Role};
-use schema::ticket::Ticket;
-use schema::{DeviceId, GroupId, OpId, Timestamp, UserId, codec, hello};
+use schema::wire::hello;
+use schema::wire::link::{DeclineReason, Join, LinkFrame};
+use schema::wire::ticket::Ticket;
+use schema::{DeviceId, GroupId, OpId, Timestamp, UserId, codec};
 use tokio::task::JoinSet;
 
 use super::links::{Links, Redeemer};
@@ -301,7 +302,7 @@ impl State {
             return Ok(()); // and the group is announced
         }
         let expired = self.arguments.clock.now().as_millis() > invite.hint_expiry;
-        let declined = match invite.standing {
+        let declined = match invite.status {
             _ if roster.grant(user).is_some() => Some(DeclineReason::Removed),
             InviteStatus::Closed => Some(DeclineReason::Closed),
             InviteStatus::UsedUp => Some(DeclineReason::UsedUp),

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use schema::codec::DecodeError;
-use schema::frame::{ByeReason, LinkFrame};
 use schema::handshake::{Established, HandshakeError, LinkRole, PeerIdentity};
 use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, STRANGER_TIMEOUT};
+use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::sync::{Notify, watch};
 
 use super::outbound::{Condition, Lane, Next, Outbound, Overflow, Waiting};
-use crate::admission::Permit;
 use crate::clock::Clock;
+use crate::permits::Permit;
 use crate::transport::TransportError;
 use crate::transport::framing::StreamError;
 

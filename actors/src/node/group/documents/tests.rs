@@ -1,18 +1,16 @@
 //! Documents without an actor: the store gets their batches when a test says so, and peers are a call away.
 
-#[path = "../../../../../schema/tests/support/raw.rs"]
-#[allow(dead_code, unreachable_pub, reason = "its part")]
-mod raw;
 mod supply;
 
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::{Body, By, Ledger, ManifestRef, Role};
-use schema::session::frame::{Unit, UnitTip, Units};
 use schema::session::{Documents as _, Wanted};
 use schema::signed::Signed;
-use schema::sync_message::SyncMessage;
 use schema::tip::{Author, Tip};
+use schema::wire::session::{Unit, UnitTip, Units};
+use schema::wire::sync_message::SyncMessage;
 use schema::{ChangeHash, ReplicaId};
+use testkit::raw;
 
 use super::rejudge::LOOKED_AT;
 use super::*;

@@ -1,0 +1,104 @@
+//! Splits what a ledger session sends over frames: the answer to a Pull, and pushes.
+
+use crate::ledger::Ledger;
+use crate::limits::LEDGER_IDS_MAX;
+use crate::signed::Envelope;
+use crate::wire::ledger::{LedgerFrame, Place, Pull};
+
+/// Envelopes of one Push frame, bytes: half a frame; one op is at most 64 KiB.
+const PUSH_BYTES: usize = 512 << 10;
+
+/// Envelopes of one answer to a Pull, bytes: whoever asks has to hear it before it asks on, so that no more waits to be
+/// sent, however long the ledger is.
+const ANSWER_BYTES: usize = 2 << 20;
+
+/// The frames that answer a Pull: as much as fits an answer, and whether there is more.
+pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
+    let have = &pull.have[..pull.have.len().min(LEDGER_IDS_MAX)];
+    let first = match pull.after {
+        Place::Ops(number) => usize::try_from(number).unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    };
+    let ours = ledger.side_hashes();
+    let theirs = &pull.sides;
+    let ops =
+        ledger.ops_beyond(have, first).map(|(number, envelope)| (Place::Ops(number as u64 + 1), envelope));
+    let certificates = ledger.certificates_by_user(ours.certificates != theirs.certificates);
+    let certificates = certificates.map(|(user, envelope)| (Place::Certificates(user), envelope));
+    let revocations = ledger.signed_revocations().filter(|_| ours.revocations != theirs.revocations);
+    let revocations = revocations.map(|signed| (Place::Revocations(signed.record().user), signed.envelope()));
+    let records = ledger.records().filter(|_| ours.records != theirs.records);
+    let records = records.map(|signed| (Place::Records(signed.record().device), signed.envelope()));
+    let all = ops.chain(certificates).chain(revocations).chain(records);
+
+    let (mut kinds, mut sum): ([Vec<Envelope>; 4], usize) = Default::default();
+    let (mut sent, mut more) = (pull.after, None);
+    for (place, envelope) in all.skip_while(|(place, _)| *place <= pull.after) {
+        // What is of one place goes together.
+        if sum >= ANSWER_BYTES && place != sent {
+            more = Some(LedgerFrame::More { after: sent });
+            break;
+        }
+        sent = place;
+        sum += bytes(envelope);
+        let kind = match place {
+            Place::Ops(_) => 0,
+            Place::Certificates(_) => 1,
+            Place::Revocations(_) => 2,
+            Place::Records(_) => 3,
+        };
+        kinds[kind].push(envelope.clone());
+    }
+    let [ops, certificates, revocations, records] = kinds;
+    let mut frames = pushes(ops, certificates, revocations, records);
+    frames.push(more.unwrap_or_else(|| push(Default::default(), true)));
+    frames
+}
+
+/// As many frames as it takes; one where it fits, so that what belongs together comes together.
+pub(super) fn pushes(
+    ops: Vec<Envelope>,
+    certificates: Vec<Envelope>,
+    revocations: Vec<Envelope>,
+    records: Vec<Envelope>,
+) -> Vec<LedgerFrame> {
+    // Behind each other what lets the next in.
+    let kinds = [ops, certificates, revocations, records];
+    let sum: usize = kinds.iter().flatten().map(bytes).sum();
+    if sum <= PUSH_BYTES {
+        let is_empty = kinds.iter().all(Vec::is_empty);
+        return if is_empty { Vec::new() } else { vec![push(kinds, false)] };
+    }
+    let mut frames = Vec::new();
+    for (kind, envelopes) in kinds.into_iter().enumerate() {
+        for portion in portions(envelopes) {
+            let mut alone: [Vec<Envelope>; 4] = Default::default();
+            alone[kind] = portion;
+            frames.push(push(alone, false));
+        }
+    }
+    frames
+}
+
+fn push([ops, certificates, revocations, records]: [Vec<Envelope>; 4], last: bool) -> LedgerFrame {
+    LedgerFrame::Push { ops, certificates, revocations, records, last }
+}
+
+/// Each fits half a frame.
+fn portions(envelopes: Vec<Envelope>) -> impl Iterator<Item = Vec<Envelope>> {
+    let mut envelopes = envelopes.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let mut portion = vec![envelopes.next()?];
+        let mut sum = bytes(&portion[0]);
+        while let Some(next) = envelopes.next_if(|next| sum + bytes(next) <= PUSH_BYTES) {
+            sum += bytes(&next);
+            portion.push(next);
+        }
+        Some(portion)
+    })
+}
+
+/// What an envelope takes in a frame: payload, signature and their lengths.
+fn bytes(envelope: &Envelope) -> usize {
+    envelope.payload.len() + 80
+}
