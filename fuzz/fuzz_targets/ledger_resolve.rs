@@ -44,7 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
         resolver.users().map(|user| (user, resolver.role(user), resolver.winner(user))).collect::<Vec<_>>()
     };
     assert_eq!(roles(&resolver), roles(&other));
-    for facts in resolver.ops() {
+    for facts in resolver.facts() {
         assert_eq!(resolver.status(facts.id), other.status(facts.id));
     }
 });

@@ -42,7 +42,7 @@ fn resolver(ops: usize, width: usize) -> Resolver {
 
 /// Many ops on the end of a line: what somebody who floods a group says.
 fn admit_siblings(resolver: &mut Resolver) {
-    let end = resolver.ops().last().expect("it has a Create").id;
+    let end = resolver.facts().last().expect("it has a Create").id;
     for number in 0..SIBLINGS {
         let action = OpAction::RevokeDevice {
             user: user(0),

@@ -16,7 +16,7 @@ impl OpSet {
     /// Returns the set of all numbers below `end`.
     pub(crate) fn below(end: usize) -> Self {
         let mut set = Self::default();
-        let full = Arc::new([u64::MAX; WORDS]);
+        let full = Arc::new([u64::MAX; CHUNK_WORDS]);
         set.chunks.resize(end / CHUNK_BITS, full);
         for number in end / CHUNK_BITS * CHUNK_BITS..end {
             set.insert(number);

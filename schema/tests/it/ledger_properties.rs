@@ -62,7 +62,7 @@ proptest! {
         }
 
         prop_assert_eq!(present(&resolver), present(&log.resolver));
-        for facts in resolver.ops() {
+        for facts in resolver.facts() {
             prop_assert_eq!(facts, log.facts(facts.id));
         }
     }
@@ -86,7 +86,7 @@ proptest! {
             prop_assert_eq!(resolver.admit(*id, proposal), Ok(()));
         }
 
-        prop_assert_eq!(resolver.len(), log.resolver.len());
+        prop_assert_eq!(resolver.facts().count(), log.resolver.facts().count());
         prop_assert_eq!(present(&resolver), present(&log.resolver));
     }
 
@@ -98,7 +98,7 @@ proptest! {
         parents in proptest::collection::vec((any::<Index>(), any::<bool>()), 0..4),
     ) {
         let mut log = log;
-        let ids: Vec<OpId> = log.resolver.ops().map(|op| op.id).collect();
+        let ids: Vec<OpId> = log.resolver.facts().map(|op| op.id).collect();
         let parent = |(pick, known): &(Index, bool)| if *known { ids[pick.index(ids.len())] } else { OpId([1; 32]) };
         let parents: Vec<OpId> = parents.iter().map(parent).collect();
         let unknown = parents.is_empty() || parents.contains(&OpId([1; 32]));
@@ -126,7 +126,7 @@ proptest! {
     #[test]
     fn m5_only_the_first_founder_lowers_the_first_founder(log in logs()) {
         let first = log.founders[0];
-        let own = log.resolver.ops().any(|op| op.author == first && op.action.target() == Some(first));
+        let own = log.resolver.facts().any(|op| op.author == first && op.action.target() == Some(first));
         prop_assert!(own || log.resolver.role(first) == Role::Founder);
     }
 
@@ -167,7 +167,7 @@ proptest! {
         let able: Vec<UserId> = log.resolver.users().filter(|user| !log.founders.contains(user)).collect();
         prop_assume!(!able.is_empty());
         let coalition: BTreeSet<UserId> = conspirators.iter().map(|pick| able[pick.index(able.len())]).collect();
-        let ever = log.resolver.ops().filter_map(|op| match op.action {
+        let ever = log.resolver.facts().filter_map(|op| match op.action {
             OpAction::SetRole { user, role } if coalition.contains(&user) => Some(role),
             _ => None,
         });
@@ -192,7 +192,7 @@ proptest! {
         let Some(author) = somebody(&log, &pick, UserId([0; 32]), Role::Admin) else { return Ok(()) };
         let now = log.resolver.role(author);
         let lowers = |op: &Facts| matches!(op.action, OpAction::SetRole { user, role } if user == author && role < op.old_role);
-        prop_assume!(!log.resolver.ops().any(lowers));
+        prop_assume!(!log.resolver.facts().any(lowers));
         // An equal who had not seen a grant may have spoken against it: then what is said on all heads is void from birth.
         let mut present = log.clone();
         let Ok(op) = present.say_now(author, OpAction::Other) else { return Ok(()) };
@@ -218,7 +218,7 @@ proptest! {
 
     #[test]
     fn m9_void_ops_that_nothing_living_builds_on_may_be_dropped(log in logs(), later in drafts(1..10, 0.5)) {
-        let living: Vec<OpId> = log.resolver.ops().map(|op| op.id).filter(|op| log.resolver.status(*op) > Some(OpStatus::Void)).collect();
+        let living: Vec<OpId> = log.resolver.facts().map(|op| op.id).filter(|op| log.resolver.status(*op) > Some(OpStatus::Void)).collect();
         let kept = |op: OpId| living.iter().any(|living| *living == op || log.resolver.is_ancestor(op, *living));
         let mut lean = log.only(kept);
         let (roles, standing, revoked) = present(&lean);
@@ -239,7 +239,7 @@ proptest! {
         for (id, proposal) in &log.said {
             let mut past = log.only(|op| log.resolver.is_ancestor(op, *id));
             prop_assert_eq!(past.admit(*id, proposal), Ok(()));
-            prop_assert_eq!(past.ops().last().unwrap(), log.facts(*id));
+            prop_assert_eq!(past.facts().last().unwrap(), log.facts(*id));
         }
         for (id, proposal, refusal) in log.refused.iter().take(10) {
             let seen = |op| proposal.parents.iter().any(|parent| *parent == op || log.resolver.is_ancestor(op, *parent));
@@ -251,7 +251,7 @@ proptest! {
 
     #[test]
     fn m11_a_grant_is_stronger_than_what_rests_on_it(log in logs()) {
-        for op in log.resolver.ops().filter(|op| op.id != CREATE && op.grant() != CREATE) {
+        for op in log.resolver.facts().filter(|op| op.id != CREATE && op.grant() != CREATE) {
             prop_assert!(log.facts(op.grant()).strength < op.strength);
             prop_assert!(log.resolver.is_ancestor(op.grant(), op.id));
         }
@@ -346,7 +346,7 @@ fn the_logs_reach_every_corner() {
     let mut note = |what, is: bool| *seen.entry(what).or_default() += u32::from(is);
     for _ in 0..500 {
         let log = logs().new_tree(&mut runner).unwrap().current();
-        let standing = |wanted| log.resolver.ops().any(|op| log.resolver.status(op.id) == Some(wanted));
+        let standing = |wanted| log.resolver.facts().any(|op| log.resolver.status(op.id) == Some(wanted));
         note("five ops", log.said.len() >= 5);
         note("void", standing(OpStatus::Void));
         note("superseded", standing(OpStatus::Superseded));
@@ -356,7 +356,7 @@ fn the_logs_reach_every_corner() {
         note(
             "confirmed",
             log.resolver
-                .ops()
+                .facts()
                 .any(|op| matches!(op.action, OpAction::SetRole { role, .. } if role == op.old_role)),
         );
     }

@@ -131,7 +131,7 @@ impl Log {
     }
 
     fn antichain(&self, picks: [usize; 2]) -> Vec<OpId> {
-        let ids: Vec<OpId> = self.resolver.ops().map(|op| op.id).collect();
+        let ids: Vec<OpId> = self.resolver.facts().map(|op| op.id).collect();
         let [a, b] = picks.map(|pick| ids[pick % ids.len()]);
         if a == b || self.resolver.is_ancestor(a, b) {
             vec![b]
@@ -143,7 +143,7 @@ impl Log {
     }
 
     pub(crate) fn facts(&self, op: OpId) -> &Facts {
-        self.resolver.ops().find(|facts| facts.id == op).expect("it was said")
+        self.resolver.facts().find(|facts| facts.id == op).expect("it was said")
     }
 
     /// The same founders with only the ops that `keep` keeps, in the same order.
@@ -162,7 +162,7 @@ pub(crate) type Present = (Vec<(UserId, Role, Option<OpId>)>, Vec<(OpId, OpStatu
 pub(crate) fn present(resolver: &Resolver) -> Present {
     let roles = resolver.users().map(|user| (user, resolver.role(user), resolver.winner(user))).collect();
     let mut standing: Vec<_> =
-        resolver.ops().filter_map(|op| Some((op.id, resolver.status(op.id)?))).collect();
+        resolver.facts().filter_map(|op| Some((op.id, resolver.status(op.id)?))).collect();
     standing.sort();
     (roles, standing, resolver.revoked().collect())
 }

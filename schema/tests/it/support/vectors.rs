@@ -38,7 +38,7 @@ pub(crate) fn compare(line: &str) -> Result<(), String> {
     differ("winners", shown(winners), shown(object(&vector["winners"])));
     for (field, least) in [("alive", OpStatus::Superseded), ("counts", OpStatus::Counts)] {
         let standing =
-            resolver.ops().filter(|op| resolver.status(op.id) >= Some(least)).map(|op| show(&op.id.0));
+            resolver.facts().filter(|op| resolver.status(op.id) >= Some(least)).map(|op| show(&op.id.0));
         let expected: BTreeSet<String> = list(&vector[field]).into_iter().map(String::from).collect();
         differ(field, format!("{:?}", standing.collect::<BTreeSet<_>>()), format!("{expected:?}"));
     }
