@@ -1,4 +1,4 @@
-//! What membership costs as a ledger grows: one more op, and the whole state from nothing.
+//! The cost of a ledger as it grows: one more op, and resolving from nothing.
 
 use std::hint::black_box;
 
@@ -13,7 +13,7 @@ use peerbase_schema::{DeviceId, OpId, UserId};
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
 /// Ops side by side.
 const SIBLINGS: usize = 4_000;
-/// Users who are given and lose roles in turn.
+/// Users whose roles are set in turn.
 const USERS: usize = 500;
 
 fn user(number: usize) -> UserId {
@@ -28,7 +28,7 @@ fn id(number: usize) -> OpId {
     OpId(hash("bench-op", &[&number.to_be_bytes()]))
 }
 
-/// One founder sets roles; every op builds on the heads, of which there are `width`.
+/// A resolver with `width` heads, in which one founder sets roles.
 fn resolver(ops: usize, width: usize) -> Resolver {
     let mut resolver = Resolver::new(id(0), vec![user(0)]);
     for number in 1..ops {
@@ -40,7 +40,7 @@ fn resolver(ops: usize, width: usize) -> Resolver {
     resolver
 }
 
-/// Many ops on the end of a line: what somebody who floods a group says.
+/// Many ops on one parent: a flood.
 fn admit_siblings(resolver: &mut Resolver) {
     let end = resolver.facts().last().expect("it has a Create").id;
     for number in 0..SIBLINGS {
@@ -106,7 +106,7 @@ fn ledger(criterion: &mut Criterion) {
         after.admit(first.clone()).expect("the op was drafted here");
         let second = ada.next(&after);
         group.bench_function(BenchmarkId::new("admit a signed op on the heads", ops), |bencher| {
-            // The first op after a clone pays for what both share: the roster, and vectors without room.
+            // The first op after a clone also pays for copying the shared roster and vectors.
             let own = || {
                 let mut ledger = before.clone();
                 ledger.admit(first.clone()).expect("the op was drafted here");

@@ -9,8 +9,8 @@
 //! * results: `roster` (members, devices, cuts), `acceptance` (how far changes are accepted);
 //! * sets: `side_set` and `surplus` (bounded sets of records);
 //! * state: `state` holds one ledger;
-//! * behaviour, each an `impl Ledger`: `invites`, `references` (clause 5), `projection` (state to roster), `admit`,
-//!   `draft`, `certificates`, `revocations`, `device_records`, `disputes`, `compare`.
+//! * behaviour, each an `impl Ledger`: `invites`, `references` (clause 5), `projection` (state to roster),
+//!   `admit`, `draft`, `certificates`, `revocations`, `device_records`, `disputes`, `compare`.
 
 mod acceptance;
 mod admit;

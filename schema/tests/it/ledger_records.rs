@@ -121,8 +121,8 @@ fn who_is_out_is_nowhere_and_a_ledger_that_never_heard_where_is_equal() {
     garden.ledger.admit_record(said(&garden, "ben's phone", 1, "barn")).unwrap();
     assert_ne!(garden.ledger.hash(), other.ledger.hash());
 
-    garden.now("removal", "ada", set_role("ben", Role::None)).unwrap();
-    other.now("removal", "ada", set_role("ben", Role::None)).unwrap();
+    garden.admit_now("removal", "ada", set_role("ben", Role::None)).unwrap();
+    other.admit_now("removal", "ada", set_role("ben", Role::None)).unwrap();
 
     assert_eq!(garden.ledger.hash(), other.ledger.hash(), "dropped or not");
     assert_eq!((places(&garden.ledger), garden.ledger.record(device("ben's phone"))), (vec![], None));
@@ -136,7 +136,7 @@ fn a_device_for_which_another_member_vouches_stays_where_it_is() {
     garden.ledger.admit_certificate(certificate("cid", "ben's phone")).unwrap();
     garden.ledger.admit_record(said(&garden, "ben's phone", 1, "barn")).unwrap();
 
-    garden.now("removal", "ada", set_role("ben", Role::None)).unwrap();
+    garden.admit_now("removal", "ada", set_role("ben", Role::None)).unwrap();
 
     assert_eq!(garden.ledger.drop_records(), []);
     assert_eq!(places(&garden.ledger), ["ws://barn:7654"]);
@@ -210,14 +210,14 @@ fn offer(ledger: &mut Ledger, item: &Item) -> bool {
 /// People come, go and come back, a removal is void, a phone is lost; everybody says several times where they are.
 fn eventful() -> (GroupId, Vec<Item>) {
     let mut world = garden();
-    world.now("dan", "ada", set_role("dan", Role::Admin)).unwrap();
-    world.now("out", "ada", set_role("ben", Role::None)).unwrap();
-    world.say("aside", "dan", set_role("eve", Role::Reader), &["dan"]).unwrap();
-    world.now("back", "ada", set_role("ben", Role::Reader)).unwrap();
-    world.now("gone", "ada", set_role("eve", Role::None)).unwrap();
-    world.now("fay", "dan", set_role("fay", Role::Reader)).unwrap();
+    world.admit_now("dan", "ada", set_role("dan", Role::Admin)).unwrap();
+    world.admit_now("out", "ada", set_role("ben", Role::None)).unwrap();
+    world.admit_on("aside", "dan", set_role("eve", Role::Reader), &["dan"]).unwrap();
+    world.admit_now("back", "ada", set_role("ben", Role::Reader)).unwrap();
+    world.admit_now("gone", "ada", set_role("eve", Role::None)).unwrap();
+    world.admit_now("fay", "dan", set_role("fay", Role::Reader)).unwrap();
     world
-        .say(
+        .admit_on(
             "demoted",
             "ada",
             Body::SetRole { user: user("dan"), role: Role::Writer, cut: None, via: None },

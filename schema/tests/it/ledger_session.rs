@@ -106,7 +106,7 @@ impl Side {
         Self::new(ledger, Shelf::default())
     }
 
-    fn say(&mut self, body: Body) -> Envelope {
+    fn admit_on(&mut self, body: Body) -> Envelope {
         let op = self.ledger.draft(user(0), By::User, body).unwrap();
         let op = Signed::<Op>::sign(op, &ada()).envelope().clone();
         self.ledger.admit(op.clone()).unwrap();
@@ -114,7 +114,7 @@ impl Side {
     }
 
     fn set_role(&mut self, number: u64, role: Role, cut: Option<ManifestRef>) -> Envelope {
-        self.say(Body::SetRole { user: user(number), role, cut, via: None })
+        self.admit_on(Body::SetRole { user: user(number), role, cut, via: None })
     }
 
     /// Lets somebody in and removes them with a cut of so many pages.

@@ -1,4 +1,4 @@
-//! Random membership logs over the abstract resolver: honest ops on the heads, backdated ones anywhere.
+//! Random logs of unsigned ops for the resolver: honest ops on the heads, backdated ones anywhere.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use peerbase_schema::ledger::{Facts, OpAction, OpStatus, Proposal, Refusal, Reso
 use peerbase_schema::{DeviceId, OpId, UserId};
 use proptest::prelude::*;
 
-/// What somebody tries to say; numbers are taken modulo what there is to choose from.
+/// A random op to propose; indices are taken modulo the number of choices.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     author: usize,
@@ -41,7 +41,7 @@ pub(crate) fn drafts(count: Range<usize>, backdated: f64) -> impl Strategy<Value
 pub(crate) struct Log {
     pub(crate) resolver: Resolver,
     pub(crate) founders: Vec<UserId>,
-    pub(crate) said: Vec<(OpId, Proposal)>,
+    pub(crate) admitted: Vec<(OpId, Proposal)>,
     pub(crate) refused: Vec<(OpId, Proposal, Refusal)>,
     tried: u64,
 }
@@ -52,7 +52,7 @@ pub(crate) fn users(names: &str) -> Vec<UserId> {
     names.bytes().map(|name| UserId([name; 32])).collect()
 }
 
-/// One or two founders, some of six users, and what they say: some logs honest, some mostly backdated.
+/// Logs of up to six users, one or two of them founders: some honest, some mostly backdated.
 pub(crate) fn logs() -> impl Strategy<Value = Log> {
     let shape = (1..=2usize, 3..=6usize, proptest::sample::select(vec![0.1, 0.4, 0.7]));
     shape.prop_flat_map(|(founders, users_max, backdated)| {
@@ -68,10 +68,10 @@ pub(crate) fn logs() -> impl Strategy<Value = Log> {
 impl Log {
     pub(crate) fn new(founders: &[UserId]) -> Self {
         let resolver = Resolver::new(CREATE, founders.to_vec());
-        Self { resolver, founders: founders.to_vec(), said: Vec::new(), refused: Vec::new(), tried: 0 }
+        Self { resolver, founders: founders.to_vec(), admitted: Vec::new(), refused: Vec::new(), tried: 0 }
     }
 
-    /// Tries each draft once; the ids of those that are valid.
+    /// Proposes each draft once, and returns the ids of the valid ones.
     pub(crate) fn grow(&mut self, drafts: &[Draft], authors: &[UserId], targets: &[UserId]) -> Vec<OpId> {
         let mut grown = Vec::new();
         for draft in drafts {
@@ -85,7 +85,7 @@ impl Log {
                 70..93 => OpAction::RevokeDevice { user, device: DeviceId([draft.kind % 2; 32]) },
                 _ => OpAction::Other,
             };
-            // Few founders step down, or little would be left to see.
+            // Founders seldom lower themselves, so that most logs keep a founder.
             if draft.author % 8 > 0
                 && user == authors[draft.author % authors.len()]
                 && self.founders.contains(&user)
@@ -94,18 +94,18 @@ impl Log {
             }
             let device = draft.device.map(|device| DeviceId([device; 32]));
             let author = authors[draft.author % authors.len()];
-            grown.extend(self.say(Proposal { parents, author, device, action }).ok());
+            grown.extend(self.propose(Proposal { parents, author, device, action }).ok());
         }
         grown
     }
 
-    /// Admits one op under a fresh id that nobody chose.
-    pub(crate) fn say(&mut self, proposal: Proposal) -> Result<OpId, Refusal> {
+    /// Proposes one op under a fresh pseudo-random id.
+    pub(crate) fn propose(&mut self, proposal: Proposal) -> Result<OpId, Refusal> {
         self.tried += 1;
         let id = OpId(peerbase_schema::id::hash("test", &[&self.tried.to_be_bytes()]));
         match self.resolver.admit(id, &proposal) {
             Ok(()) => {
-                self.said.push((id, proposal));
+                self.admitted.push((id, proposal));
                 Ok(id)
             }
             Err(refusal) => {
@@ -115,14 +115,14 @@ impl Log {
         }
     }
 
-    /// An op of the user key on the heads.
-    pub(crate) fn say_now(&mut self, author: UserId, action: OpAction) -> Result<OpId, Refusal> {
-        self.say(Proposal { parents: self.heads(), author, device: None, action })
+    /// Proposes an op of the user key on the heads.
+    pub(crate) fn propose_now(&mut self, author: UserId, action: OpAction) -> Result<OpId, Refusal> {
+        self.propose(Proposal { parents: self.heads(), author, device: None, action })
     }
 
     pub(crate) fn heads(&self) -> Vec<OpId> {
-        let mut heads: BTreeSet<OpId> = self.said.iter().map(|(id, _)| *id).chain([CREATE]).collect();
-        for (_, proposal) in &self.said {
+        let mut heads: BTreeSet<OpId> = self.admitted.iter().map(|(id, _)| *id).chain([CREATE]).collect();
+        for (_, proposal) in &self.admitted {
             for parent in &proposal.parents {
                 heads.remove(parent);
             }
@@ -143,31 +143,36 @@ impl Log {
     }
 
     pub(crate) fn facts(&self, op: OpId) -> &Facts {
-        self.resolver.facts().find(|facts| facts.id == op).expect("it was said")
+        self.resolver.facts().find(|facts| facts.id == op).expect("the op is known")
     }
 
-    /// The same founders with only the ops that `keep` keeps, in the same order.
+    /// A resolver with the same founders and only the ops for which `keep` returns true, in the same order.
     pub(crate) fn only(&self, keep: impl Fn(OpId) -> bool) -> Resolver {
         let mut resolver = Resolver::new(CREATE, self.founders.clone());
-        for (id, proposal) in self.said.iter().filter(|(id, _)| keep(*id)) {
+        for (id, proposal) in self.admitted.iter().filter(|(id, _)| keep(*id)) {
             resolver.admit(*id, proposal).expect("validity depends on the past alone");
         }
         resolver
     }
 }
 
-/// All that a resolver says of the present.
-pub(crate) type Present = (Vec<(UserId, Role, Option<OpId>)>, Vec<(OpId, OpStatus)>, Vec<(UserId, DeviceId)>);
+/// The state of a resolver as it can be observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Present {
+    pub(crate) roles: Vec<(UserId, Role, Option<OpId>)>,
+    pub(crate) statuses: Vec<(OpId, OpStatus)>,
+    pub(crate) revoked: Vec<(UserId, DeviceId)>,
+}
 
 pub(crate) fn present(resolver: &Resolver) -> Present {
     let roles = resolver.users().map(|user| (user, resolver.role(user), resolver.winner(user))).collect();
-    let mut standing: Vec<_> =
+    let mut statuses: Vec<_> =
         resolver.facts().filter_map(|op| Some((op.id, resolver.status(op.id)?))).collect();
-    standing.sort();
-    (roles, standing, resolver.revoked().collect())
+    statuses.sort();
+    Present { roles, statuses, revoked: resolver.revoked().collect() }
 }
 
-/// Who has a role above None.
+/// The users with a role above None.
 pub(crate) fn members(resolver: &Resolver) -> Vec<(UserId, Role)> {
     let roles = resolver.users().map(|user| (user, resolver.role(user)));
     roles.filter(|(_, role)| *role > Role::None).collect()

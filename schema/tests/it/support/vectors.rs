@@ -7,7 +7,7 @@ use peerbase_schema::ledger::{OpAction, OpStatus, Proposal, Refusal, Resolver, R
 use peerbase_schema::{DeviceId, OpId, UserId};
 use serde_json::Value;
 
-/// Replays one line of `vectors.py` or `vectors_devices.py`; an error shows the log and what differs.
+/// Replays one line of `vectors.py` or `vectors_devices.py`; the error shows the log and the differences.
 pub(crate) fn compare(line: &str) -> Result<(), String> {
     let vector: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
     let mut differences = String::new();
@@ -37,10 +37,10 @@ pub(crate) fn compare(line: &str) -> Result<(), String> {
     let winners = resolver.users().map(|user| (show(&user.0), winner(user))).collect();
     differ("winners", shown(winners), shown(object(&vector["winners"])));
     for (field, least) in [("alive", OpStatus::Superseded), ("counts", OpStatus::Counts)] {
-        let standing =
+        let statuses =
             resolver.facts().filter(|op| resolver.status(op.id) >= Some(least)).map(|op| show(&op.id.0));
         let expected: BTreeSet<String> = list(&vector[field]).into_iter().map(String::from).collect();
-        differ(field, format!("{:?}", standing.collect::<BTreeSet<_>>()), format!("{expected:?}"));
+        differ(field, format!("{:?}", statuses.collect::<BTreeSet<_>>()), format!("{expected:?}"));
     }
     if let Some(revoked) = vector["revoked"].as_array() {
         let expected: Vec<_> = revoked.iter().map(|pair| (text(&pair[0]), text(&pair[1]))).collect();
