@@ -3,11 +3,11 @@
 //! Ids, keys, signed records, the ledger and its rules, the reader of changes, admission, wire frames and the
 //! session machines. Two devices that run this crate decide alike.
 
-pub mod admission;
 pub mod change;
 pub mod codec;
 pub mod device;
 pub mod digest;
+pub mod document;
 pub mod handshake;
 pub mod id;
 pub mod key;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use peerbase::group::{MemberOp, OpAction};
+use peerbase::node::{Device, EndedLink, LinkEnd};
 use peerbase::sim::{Net, Peer};
-use peerbase::{
-    Device, EndedLink, ErrorKind, GroupError, GroupId, JoinError, LinkEnd, MemberOp, Node, OpAction, Role,
-};
+use peerbase::{ErrorKind, GroupError, GroupId, JoinError, Node, Role};
 use schema::wire::link::ByeReason;
 
 use crate::support::{group, task, tasks, titles, until};
@@ -336,17 +336,15 @@ async fn an_admin_shuts_out_the_device_of_another_and_what_it_wrote_stays() {
     for peer in [&ada, &ben, &tablet] {
         until(&net, "everybody has the phone's row", || has(peer, club, 2)).await;
     }
-    let (user, lost) = (ada.node().user_id(), phone.node().device_id());
-    let unknown = group(&ben, club).revoke_device(ben.node().user_id(), lost).await.unwrap_err();
+    let lost = phone.node().device_id();
+    let unknown = group(&ben, club).revoke_device(lost).of(ben.node().user_id()).await.unwrap_err();
     assert!(matches!(unknown, GroupError::UnknownDevice(device) if device == lost), "{unknown:?}");
-    let own =
-        group(&ben, club).revoke_device(ben.node().user_id(), ben.node().device_id()).await.unwrap_err();
+    let own = group(&ben, club).revoke_device(ben.node().device_id()).await.unwrap_err();
     assert!(matches!(own, GroupError::OwnDevice), "{own:?}");
-    let above =
-        group(&ada, club).revoke_device(ben.node().user_id(), ben.node().device_id()).await.unwrap_err();
+    let above = group(&ada, club).revoke_device(ben.node().device_id()).await.unwrap_err();
     assert_eq!(above.kind(), ErrorKind::NotAllowed);
 
-    group(&ben, club).revoke_device(user, lost).await.unwrap();
+    group(&ben, club).revoke_device(lost).await.unwrap();
     let is_out =
         || group(&ada, club).members().iter().all(|member| member.devices.iter().all(|it| it.device != lost));
     until(&net, "ada has heard", is_out).await;

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
+use peerbase::group::{PeerStatus, RowState};
 use peerbase::sim::{Net, Peer};
-use peerbase::{
-    DocumentId, ErrorKind, Event, GroupError, GroupId, GroupState, Node, PeerStatus, Role, RowState,
-    SyncError,
-};
+use peerbase::{DocumentId, ErrorKind, Event, GroupError, GroupId, GroupState, Node, Role, SyncError};
 use tokio::sync::broadcast::Receiver;
 
 use crate::support::{TASKS, group, home, task, tasks, titles};

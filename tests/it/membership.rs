@@ -11,11 +11,10 @@ mod scenarios;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use peerbase::error::Waiting;
+use peerbase::group::{DeclineReason, InviteStatus, MemberDevice, MemberOp, OpAction, OpStatus};
 use peerbase::sim::{Net, Peer};
-use peerbase::{
-    DeclineReason, ErrorKind, Event, Group, GroupError, GroupId, InviteOptions, InviteStatus, JoinError,
-    MemberDevice, MemberOp, OpAction, OpId, OpStatus, Role, UserId, Waiting,
-};
+use peerbase::{ErrorKind, Event, Group, GroupError, GroupId, InviteOptions, JoinError, OpId, Role, UserId};
 use tokio::sync::broadcast::Receiver;
 
 use Role::{Admin, Founder, None as Out, Owner, Reader, Writer};
@@ -78,7 +77,7 @@ impl Village {
     }
 
     async fn says(&self, author: &str, about: &str, role: Role) -> OpId {
-        self.group(author).set_role(self.user(about), role).await.unwrap()
+        self.group(author).set_role(self.user(about), role).await.unwrap().op
     }
 
     async fn may_not_say(&self, author: &str, about: &str, role: Role) -> GroupError {
@@ -196,7 +195,7 @@ async fn w4_the_higher_role_speaks_over_the_lower() {
     let mut village = village([("ada", Admin), ("zoe", Reader)]).await;
     village.part(&[]);
     village.says("fay", "zoe", Owner).await;
-    let removal = village.group("ada").remove_member(village.user("zoe")).await.unwrap();
+    let removal = village.group("ada").remove_member(village.user("zoe")).await.unwrap().op;
 
     village.meet().await;
 
@@ -264,7 +263,7 @@ async fn w5_what_nobody_confirmed_is_contested_and_all_agree() {
     assert_eq!(gone.kind(), ErrorKind::NotFound, "nothing is left to confirm");
 
     // Oda would have had it the other way, and says so as of before the contest.
-    let as_of = village.group("oda").set_role_as_of(village.user("ada"), Writer, &[contest]).await;
+    let as_of = village.group("oda").set_role(village.user("ada"), Writer).as_of(&[contest]).await;
     as_of.unwrap();
     village.meet().await;
     assert_eq!(village.roles("ben", ["ada", "ben"]), [Writer, Admin]);
@@ -347,7 +346,7 @@ async fn w9_a_new_grant_does_not_revive_what_was_said_under_the_old_one() {
 async fn w10_a_voided_removal_is_shown_and_said_again() {
     let mut village = village([("ada", Admin), ("zoe", Reader)]).await;
     village.part(&[]);
-    let removal = village.group("ada").remove_member(village.user("zoe")).await.unwrap();
+    let removal = village.group("ada").remove_member(village.user("zoe")).await.unwrap().op;
     village.says("fay", "ada", Writer).await;
 
     village.meet().await;
@@ -358,14 +357,14 @@ async fn w10_a_voided_removal_is_shown_and_said_again() {
     let act = OpAction::SetRole { user: village.user("zoe"), role: Out };
     let author = village.user("ada");
     assert_eq!(voided, [MemberOp { op: removal, author, act, standing: OpStatus::Void }]);
-    assert_eq!(village.group("ada").redo(removal).await.unwrap_err().kind(), ErrorKind::NotAllowed);
+    assert_eq!(village.group("ada").reissue(removal).await.unwrap_err().kind(), ErrorKind::NotAllowed);
 
     village.goes("zoe").await;
-    let again = fay.redo(removal).await.unwrap();
+    let again = fay.reissue(removal).await.unwrap();
     village.meet().await;
     assert_eq!(village.roles("ada", ["zoe"]), [Out]);
     assert_eq!(fay.voided().await.unwrap(), [], "it is so all the same");
-    assert_eq!(fay.redo(again).await.unwrap_err().kind(), ErrorKind::NotFound, "it has an effect");
+    assert_eq!(fay.reissue(again).await.unwrap_err().kind(), ErrorKind::NotFound, "it has an effect");
     village.ends().await;
 }
 
@@ -396,11 +395,11 @@ async fn w11_what_the_remover_had_seen_is_not_undone_by_a_removal() {
 async fn w11b_as_of_before_it_vandalism_is_undone_on_every_device() {
     let (mut village, vandalism) = vandalised().await;
     let (oda, mia) = (village.group("oda"), village.user("mia"));
-    let unknown = oda.set_role_as_of(mia, Writer, &[OpId([7; 32])]).await.unwrap_err();
-    let founding = oda.set_role_as_of(mia, Writer, &[OpId(village.home.0)]).await.unwrap_err();
+    let unknown = oda.set_role(mia, Writer).as_of(&[OpId([7; 32])]).await.unwrap_err();
+    let founding = oda.set_role(mia, Writer).as_of(&[OpId(village.home.0)]).await.unwrap_err();
     assert_eq!((unknown.kind(), founding.kind()), (ErrorKind::NotFound, ErrorKind::NotFound));
 
-    oda.set_role_as_of(mia, Writer, &[vandalism]).await.unwrap();
+    oda.set_role(mia, Writer).as_of(&[vandalism]).await.unwrap();
     village.meet().await;
 
     assert_eq!(village.roles("ada", ["mia", "ada", "pia"]), [Writer, Admin, Reader]);
@@ -419,7 +418,7 @@ async fn whoever_may_write_is_lowered_and_removed_and_what_they_wrote_stays() {
     // Not as of before ben could write, which would take everything that he wrote.
     let log = fay.log().await.unwrap();
     let granted = log.iter().find(|said| said.act.target() == Some(village.user("ben"))).unwrap();
-    let as_of = fay.remove_member_as_of(village.user("ben"), &[granted.op]).await.unwrap_err();
+    let as_of = fay.remove_member(village.user("ben")).as_of(&[granted.op]).await.unwrap_err();
     assert_eq!(as_of.kind(), ErrorKind::NotAllowed);
     assert_eq!(fay.remove_member(PIA).await.unwrap_err().kind(), ErrorKind::NotFound);
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use actors::identity::IdentityError;
 use actors::node::store::{Batch, OpenError as StoreOpenError, SledOptions, StoreHandle};
+use peerbase::node::Branch;
 use peerbase::sim::{Net, faults};
-use peerbase::{Branch, ErrorKind, Event, GroupError, Node, OpenError, Role};
+use peerbase::{ErrorKind, Event, GroupError, Node, OpenError, Role};
 
 use crate::support::{TASKS, group, task, tasks, titles};
 
@@ -567,7 +568,7 @@ async fn a_node_says_what_it_is_doing() {
     let [("", pending), ("home", shared)] = &groups[..] else { panic!("{groups:?}") };
     assert_eq!((pending.members, pending.peers.len()), (0, 0));
     assert_eq!(shared.members, 2);
-    assert_eq!(shared.peers, [peerbase::PeerStatus { device, synced: true }]);
+    assert_eq!(shared.peers, [peerbase::group::PeerStatus { device, synced: true }]);
     assert_eq!(shared.status.as_ref().unwrap().documents, 1);
 
     net.crash(&ben).await;

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use actors::clock::Clock;
 use actors::transport::memory::MemoryNetwork;
+use peerbase::group::{MemberChange, MembersTable};
+use peerbase::node::LinkEnd;
 use peerbase::sim::{Net, Peer};
-use peerbase::{
-    ErrorKind, Event, GroupError, GroupId, GroupState, LinkEnd, Member, MemberChange, MembersTable, Node,
-    Role, UserId,
-};
+use peerbase::{ErrorKind, Event, GroupError, GroupId, GroupState, Member, Node, Role, UserId};
 use schema::device::DeviceIdentity;
 use schema::ledger::{Body, By, Ledger};
 use schema::signed::{Envelope, Signed};

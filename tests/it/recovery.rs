@@ -3,8 +3,10 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use peerbase::error::MnemonicError;
+use peerbase::node::Mnemonic;
 use peerbase::sim::{Net, Peer};
-use peerbase::{ErrorKind, GroupError, GroupId, Mnemonic, MnemonicError, Node, OpenError, Role, UserId};
+use peerbase::{ErrorKind, GroupError, GroupId, Node, OpenError, Role, UserId};
 
 use crate::support::{TASKS, group, task, tasks, titles, until};
 

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 
 use peerbase::sim::Net;
-use peerbase::{
-    Counter, ErrorKind, Group, Node, PutMany, RowChange, Table, TableName, Text, Watch, WriteError,
-};
+use peerbase::table::PutMany;
+use peerbase::{Counter, ErrorKind, Group, Node, RowChange, Table, TableName, Text, Watch, WriteError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

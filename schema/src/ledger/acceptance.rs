@@ -1,6 +1,6 @@
 //! The data rule: how far the changes of an author are accepted under a roster (authority 3.7.1).
 
-use crate::admission::Bound;
+use crate::document::Bound;
 use crate::id::{ChangeHash, DeviceId, OpId, UserId, hash};
 use crate::ledger::manifest::ManifestRef;
 use crate::ledger::op::Role;

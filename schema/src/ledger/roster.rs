@@ -144,6 +144,13 @@ impl Roster {
         self.certified.contains(&(device, user)) || self.surplus_certified.contains(&(device, user))
     }
 
+    /// The users who certify `device`, by id.
+    pub fn certifiers(&self, device: DeviceId) -> impl Iterator<Item = UserId> {
+        let of_device = || (device, UserId([0; 32]))..=(device, UserId([0xff; 32]));
+        let certified = self.certified.range(of_device()).chain(self.surplus_certified.range(of_device()));
+        certified.map(|(_, user)| *user).collect::<BTreeSet<_>>().into_iter()
+    }
+
     /// The devices that `user` certifies and that are not revoked.
     pub fn devices(&self, user: UserId) -> impl Iterator<Item = DeviceId> {
         let certified = self.certified.union(&self.surplus_certified).filter(move |(_, by)| *by == user);

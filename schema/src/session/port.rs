@@ -1,8 +1,8 @@
 //! What a session reads, what happens to it, and what it wants done.
 
 use super::ANSWER_TIMEOUT;
-use crate::admission::Refusal;
 use crate::digest::{Mark, Page};
+use crate::document::Refusal;
 use crate::ledger::manifest::BadManifest;
 use crate::wire::session::{SessionFrame, Unit, Units};
 use crate::{DeviceId, DocumentId, OpId};

@@ -4,7 +4,7 @@ use super::Session;
 use super::port::{Documents, Effect, SessionFault, StepError};
 use super::walk::request;
 use crate::DocumentId;
-use crate::admission::Refusal;
+use crate::document::Refusal;
 use crate::limits::{UNIT_BYTES_MAX, WINDOW_BYTES};
 use crate::time::Timestamp;
 use crate::wire::session::{FRAME_DOCUMENTS, SessionFrame, Unit, Units};

@@ -2,8 +2,8 @@
 
 use bincode::{Decode, Encode};
 
-use crate::admission::Refusal;
 use crate::digest::{Mark, Page};
+use crate::document::Refusal;
 use crate::key::Signature;
 use crate::{DeviceId, DocumentId, OpId};
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
-use peerbase_schema::admission::Refusal;
 use peerbase_schema::codec;
 use peerbase_schema::digest::{Digest, Mark, Page};
+use peerbase_schema::document::Refusal;
 use peerbase_schema::session::{Documents, Effect, Input, Session, SessionFault, StepError, Supply, Wanted};
 use peerbase_schema::time::Timestamp;
 use peerbase_schema::wire::session::{

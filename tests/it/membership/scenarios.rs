@@ -1,6 +1,6 @@
 //! The scenarios of AUTHORITY 4.2 in which everybody runs an honest node, and is apart from others for a while.
 
-use peerbase::{EndedLink, LinkEnd};
+use peerbase::node::{EndedLink, LinkEnd};
 use schema::wire::link::ByeReason;
 
 use super::*;
@@ -165,7 +165,7 @@ async fn scenario_7_what_a_senior_admin_erases_in_the_past_an_owner_restores() {
     assert_eq!(village.agreed(["mia", "ada"]), [Admin, Writer]);
     assert_eq!(of_the_twenty(&village, "oda"), 1, "the one that an Owner stands by");
 
-    village.group("oda").set_role_as_of(village.user("mia"), Writer, &[erasure]).await.unwrap();
+    village.group("oda").set_role(village.user("mia"), Writer).as_of(&[erasure]).await.unwrap();
     village.meet().await;
 
     assert_eq!(village.agreed(["mia", "ada"]), [Writer, Admin]);
@@ -210,15 +210,15 @@ async fn scenario_8_a_puppet_is_junior_to_its_maker_and_falls_with_them() {
 async fn scenario_9_a_voided_removal_is_listed_for_who_voided_it_and_one_tap_repeats_it() {
     let mut village = village([("ada", Admin), ("yan", Reader), ("zoe", Reader)]).await;
     village.part(&["ada"]);
-    let of_yan = village.group("ada").remove_member(village.user("yan")).await.unwrap();
-    let of_zoe = village.group("ada").remove_member(village.user("zoe")).await.unwrap();
+    let of_yan = village.group("ada").remove_member(village.user("yan")).await.unwrap().op;
+    let of_zoe = village.group("ada").remove_member(village.user("zoe")).await.unwrap().op;
     village.says("fay", "ada", Writer).await;
     village.meet().await;
     assert_eq!(village.agreed(["ada", "yan", "zoe"]), [Writer, Reader, Reader]);
 
     let voided = village.group("fay").voided().await.unwrap();
     assert_eq!(voided.iter().map(|said| said.op).collect::<Vec<_>>(), [of_yan, of_zoe]);
-    village.group("fay").redo(of_zoe).await.unwrap();
+    village.group("fay").reissue(of_zoe).await.unwrap();
     village.goes("zoe").await;
     village.meet().await;
 
@@ -332,7 +332,7 @@ async fn scenario_25_a_removed_member_is_cut_off_in_mid_transfer_by_each_who_hea
         tasks(&village.people["fay"], home).put(key, &row(key)).await.unwrap();
     }
     village.net.sleep(Duration::from_millis(100)).await;
-    let removal = village.group("fay").remove_member(village.user("mia")).await.unwrap();
+    let removal = village.group("fay").remove_member(village.user("mia")).await.unwrap().op;
     village.net.sleep(A_WHILE).await;
     assert!(titles(&tasks(&mia, home)).len() < 3, "the rest never came");
 
@@ -364,19 +364,19 @@ async fn scenario_25_a_removed_member_is_cut_off_in_mid_transfer_by_each_who_hea
 async fn what_is_said_again_is_held_to_the_rules_for_who_says_it() {
     let mut village = village([("ada", Admin), ("dan", Admin), ("cid", Admin)]).await;
     village.part(&[]);
-    let (ada, device) = (village.user("ada"), village.people["ada"].node().device_id());
-    let said = village.group("cid").revoke_device(ada, device).await.unwrap();
+    let device = village.people["ada"].node().device_id();
+    let said = village.group("cid").revoke_device(device).await.unwrap().op;
     village.says("fay", "cid", Writer).await;
     village.meet().await;
     assert_eq!(village.standing(said).await, OpStatus::Void);
 
-    let own = village.group("ada").redo(said).await;
+    let own = village.group("ada").reissue(said).await;
     assert!(matches!(own, Err(GroupError::OwnDevice)), "{own:?}");
     village.goes("ada").await;
-    village.group("dan").redo(said).await.unwrap();
+    village.group("dan").reissue(said).await.unwrap();
     village.net.settle().await;
     assert_eq!(village.group("fay").voided().await.unwrap(), [], "it is so all the same");
-    let again = village.group("fay").redo(said).await;
+    let again = village.group("fay").reissue(said).await;
     assert_eq!(again.unwrap_err().kind(), ErrorKind::NotFound);
     village.ends().await;
 }

@@ -211,7 +211,7 @@ pub(crate) struct Member {
     pub(crate) ledger: Ledger,
     pub(crate) shelf: Shelf,
     /// What the node refused of ours.
-    pub(crate) refused: Vec<(DocumentId, schema::admission::Refusal)>,
+    pub(crate) refused: Vec<(DocumentId, schema::document::Refusal)>,
     talk: LedgerSession,
     /// Says that its ledger is whatever the node's is, and never looks at it.
     trusts: bool,

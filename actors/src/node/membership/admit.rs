@@ -137,6 +137,7 @@ impl State {
     ) -> Result<Verdict, StoreError> {
         let user = self.user();
         let (withdrawn, now) = (self.withdrawn(), self.arguments.clock.now());
+        let meters = self.arguments.meters.ledgers.clone();
         let Some(entry) = self.entries.get_mut(&group) else { return Ok(Verdict::default()) };
         let was_pending = entry.is_pending(user);
         let grant = entry.ledger.roster().grant(user);
@@ -144,13 +145,17 @@ impl State {
             (Batch::default(), LedgerDelta::default(), Verdict::default());
         for envelope in came.ops {
             match entry.take_op(&envelope, now, &mut batch) {
-                Ok(OpOutcome::New(_)) => gained.ops.push(envelope),
+                Ok(OpOutcome::New(_)) => {
+                    meters.admitted_ops.increment();
+                    gained.ops.push(envelope);
+                }
                 Ok(OpOutcome::Known) => {}
                 Err(Refusal::MissingParents { .. }) => verdict.held.push(Held { envelope, manifest: None }),
                 Err(Refusal::MissingManifest { manifest, .. }) => {
                     verdict.held.push(Held { envelope, manifest: Some(manifest) });
                 }
                 Err(refusal) => {
+                    meters.refused_ops.increment();
                     tracing::warn!(group = %group.short(), %refusal, "membership op refused");
                     verdict.invalid += usize::from(matches!(refusal, Refusal::Invalid { .. }));
                     verdict.refused = Some(refusal);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use schema::ledger::{Body, By, Invalid, ManifestRef, Op, Refusal, Role};
 use schema::{DeviceId, GroupId, OpId, UserId};
 
-use super::{ChangeError, Entry, MembershipChange, MembershipHandle, SubmitOptions, Submitted};
+use super::{ChangeError, Entry, MembershipChange, MembershipHandle, Receipt, SubmitOptions};
 use crate::call::CallError;
 use crate::node::group::GroupHandle;
 use crate::node::group::cut::{self, CutError, Settled, Target};
@@ -42,7 +42,7 @@ impl MembershipHandle {
         change: MembershipChange,
         options: SubmitOptions,
         progress: impl Fn(u64),
-    ) -> Result<Submitted, ChangeError> {
+    ) -> Result<Receipt, ChangeError> {
         // Pages that no op names yet are not deleted meanwhile.
         let _cutting = self.cutting.read().await;
         let mut cut = None;
@@ -51,7 +51,7 @@ impl MembershipHandle {
                 Err(ChangeError::NeedsCut { user, device }) => {
                     cut = self.cut(group, (user, device), options.without_damaged, &progress).await?;
                 }
-                op => return Ok(Submitted { op: op?, damaged_left_out: cut.map_or(0, |cut| cut.left_out) }),
+                op => return Ok(Receipt { op: op?, damaged_left_out: cut.map_or(0, |cut| cut.left_out) }),
             }
         }
         Err(ChangeError::Unsettled(group))

@@ -385,7 +385,7 @@ impl Links {
                 let any = || entries.values().any(|entry| entry.is_pending(self.user()));
                 state.link.role() == LinkRole::Initiator && *pending.get_or_insert_with(any)
             };
-            state.link.acquainted(is_ours || !state.open.is_empty() || is_asked());
+            state.link.set_shares_group(is_ours || !state.open.is_empty() || is_asked());
         }
     }
 

@@ -70,7 +70,7 @@ pub struct SubmitOptions {
 
 /// A membership change that is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Submitted {
+pub struct Receipt {
     /// The op; of a transfer the second, of an admission that changes nothing the one that gave the role.
     pub op: OpId,
     /// Damaged documents that its cut leaves out; 0 unless [`SubmitOptions::without_damaged`].
