@@ -1,8 +1,8 @@
 //! A stream in the binary messages of a WebSocket (RFC 6455), over TCP: `ws://HOST:PORT`.
 //!
-//! A message is a chunk of the stream; the boundaries of messages have no meaning. The stream is encrypted by the
-//! handshake inside it, not by this transport. An accepted socket is upgraded by the first read of its stream, so that a
-//! slow dialler blocks no other and counts as half-open.
+//! A message is a chunk of the stream; the boundaries of messages have no meaning. The stream is encrypted by
+//! the handshake inside it, not by this transport. An accepted socket is upgraded by the first read of its
+//! stream, so that a slow dialler blocks no other and counts as half-open.
 
 use std::future::Future;
 use std::io;
@@ -38,7 +38,8 @@ const WRITE_BUFFER_BYTES_MAX: usize = BUFFER_BYTES + 2 * CHUNK_BYTES_MAX;
 /// Pause after the system failed to accept a socket, until one may be free.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Limits instead of the library's defaults, which accept messages of 64 MiB and buffer writes without a bound.
+/// Limits instead of the library's defaults, which accept messages of 64 MiB and buffer writes without a
+/// bound.
 fn limits() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
@@ -52,7 +53,8 @@ fn limits() -> WebSocketConfig {
 type Socket = WebSocketStream<TcpStream>;
 type Upgrade = BoxFuture<'static, Result<Socket, Error>>;
 
-/// WebSockets over TCP. Dials `ws://HOST:PORT`; listens at that or at `HOST:PORT`, where port 0 means any free port.
+/// WebSockets over TCP. Dials `ws://HOST:PORT`; listens at that or at `HOST:PORT`, where port 0 means any
+/// free port.
 #[derive(Clone, Debug)]
 pub struct WebSockets {
     clock: Clock,
@@ -127,8 +129,8 @@ fn host_and_port(address: &str) -> Result<&str, TransportError> {
     place.filter(is_place).ok_or_else(|| no_address(address))
 }
 
-/// The bound address. If that means every address of this machine, instead the addresses from which the machine reaches
-/// others; its loopback if it is offline.
+/// The bound address. If that means every address of this machine, instead the addresses from which the
+/// machine reaches others; its loopback if it is offline.
 fn dialable(bound: &str) -> Vec<String> {
     let local = bound.strip_prefix(SCHEME).and_then(|local| local.parse::<SocketAddr>().ok());
     let Some(local) = local.filter(|local| local.ip().is_unspecified()) else {
