@@ -7,13 +7,9 @@
 //! ├── membership              the gate: ledgers and intents in, rosters out; replays its ledgers
 //! ├── group × N               one group: documents, tables, sessions; reads them back from the store
 //! └── connection_manager      dials, listens, keeps one link per device
-//!     ├── listener × L        accepts streams while permits last; started again
+//!     ├── listener × L        accepts streams while permits are available; started again
 //!     └── connection × K      one link: handshake, frames; dialled again after its end
 //! ```
-
-// Changes made by hand are schema's, which knows itself by its full name.
-#[cfg(test)]
-extern crate schema as peerbase_schema;
 
 pub mod call;
 pub mod clock;

@@ -137,7 +137,7 @@ pub enum TransportError {
     #[error("listener is closed")]
     Closed,
     /// The system refuses to listen at the address.
-    #[error("cannot listen at {address}: {kind}")]
+    #[error("the system refuses {address}: {kind}")]
     Io {
         /// The address.
         address: String,

@@ -119,14 +119,14 @@ fn no_address(address: &str) -> TransportError {
 
 /// `ws://HOST:PORT` → `HOST:PORT`; no path, no user, no default port.
 fn host_and_port(address: &str) -> Result<&str, TransportError> {
-    let place = address.strip_prefix(SCHEME).map(|rest| rest.strip_suffix('/').unwrap_or(rest));
-    let is_place = |place: &&str| {
-        let (host, port) = place.rsplit_once(':').unwrap_or_default();
+    let host_and_port = address.strip_prefix(SCHEME).map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    let is_valid = |host_and_port: &&str| {
+        let (host, port) = host_and_port.rsplit_once(':').unwrap_or_default();
         let is_ipv6 = host.starts_with('[') && host.ends_with(']');
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c) || is_ipv6 && "[:]".contains(c);
         !host.is_empty() && host.chars().all(plain) && port.parse::<u16>().is_ok()
     };
-    place.filter(is_place).ok_or_else(|| no_address(address))
+    host_and_port.filter(is_valid).ok_or_else(|| no_address(address))
 }
 
 /// The bound address. If that means every address of this machine, instead the addresses from which the
@@ -373,12 +373,12 @@ mod tests {
 
     #[test]
     fn an_address_is_a_host_and_a_port() {
-        for (address, place) in [
+        for (address, expected) in [
             ("ws://127.0.0.1:80", "127.0.0.1:80"),
             ("ws://garden.example.org:4000/", "garden.example.org:4000"),
             ("ws://[::1]:0", "[::1]:0"),
         ] {
-            assert_eq!(host_and_port(address), Ok(place));
+            assert_eq!(host_and_port(address), Ok(expected));
         }
         for wrong in [
             "",

@@ -50,7 +50,7 @@ struct RecordedAddress {
     dial: DialState,
     /// The counters of the records that name it, one for each group.
     counters: Vec<u64>,
-    /// Not dialled until a newer record names it: another device answered there, or one side wants no link.
+    /// Not dialled until a newer record names it: another device answered there, or a side closed the link for good.
     is_suspended: bool,
 }
 
@@ -192,7 +192,7 @@ impl AddressBook {
         }
     }
 
-    /// No link came of a dial.
+    /// A dial failed, or its link was not kept.
     pub(super) fn on_failed(&mut self, dial: &Dial, now: Duration, random: u64) {
         if let Some(state) = self.get_mut(dial) {
             state.is_dialling = false;
