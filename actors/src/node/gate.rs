@@ -147,8 +147,10 @@ impl LinkOwner for Routes {
             LinkFrame::Declined { token, invite, reason } => {
                 self.membership.declined(link.id(), (token, invite), reason, permit);
             }
-            // The connection passes on nothing else.
-            _ => link.close(ByeReason::Protocol),
+            // The connection handles these itself and never passes them on.
+            LinkFrame::Auth(_) | LinkFrame::Ping { .. } | LinkFrame::Pong { .. } | LinkFrame::Bye { .. } => {
+                link.close(ByeReason::Protocol);
+            }
         }
     }
 

@@ -108,7 +108,7 @@ mod tests {
 
     /// Cacophony's and snow's vectors: handshake messages, hash, and records both ways.
     #[test]
-    fn the_published_vectors_hold() {
+    fn the_published_noise_vectors_hold() {
         let vectors: Value = serde_json::from_str(include_str!("vectors.json")).unwrap();
         let vectors = vectors["vectors"].as_array().unwrap();
         assert_eq!(vectors.len(), 2);

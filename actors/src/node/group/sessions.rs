@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ractor::{ActorProcessingErr, ActorRef};
 use schema::handshake::LinkRole;
 use schema::ledger::Roster;
-use schema::session::{Effect, Input, Session, StepError};
+use schema::session::{Effect, Input, Session, SessionSide, StepError};
 use schema::wire::link::ByeReason;
 use schema::wire::session::SessionFrame;
 
@@ -33,7 +33,10 @@ impl State {
             channel.link.close(ByeReason::Protocol);
             return Ok(());
         }
-        let side = (channel.link.role() == LinkRole::Initiator, self.arguments.clock.random_u64());
+        let side = SessionSide {
+            initiator: channel.link.role() == LinkRole::Initiator,
+            incarnation: self.arguments.clock.random_u64(),
+        };
         let (session, effects) = Session::open(now, side, in_sync, &mut self.documents)?;
         let open = OpenSession::new(self.arguments.meters.sessions.clone());
         self.sessions.insert(link, Peer { channel, session, assembly: Assembly::default(), _open: open });

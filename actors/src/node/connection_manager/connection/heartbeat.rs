@@ -28,8 +28,9 @@ pub(super) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Called every `PING_EVERY`. `received` grows with everything that arrives: any of it shows that the peer lives,
-    /// since a Pong may queue behind much data. While our own reader is `blocked`, silence is not the peer's fault.
+    /// Called every `PING_EVERY`. `received` grows with everything that arrives: any of it shows that the
+    /// peer lives, since a Pong may queue behind much data. While our own reader is `blocked`, silence is not
+    /// the peer's fault.
     pub(super) fn tick(&mut self, now: Duration, received: u64, blocked: bool) -> Tick {
         let silent = self.sent.is_some() && received == self.received && !blocked;
         self.missed = if silent { self.missed + 1 } else { 0 };

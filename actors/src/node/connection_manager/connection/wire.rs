@@ -17,7 +17,8 @@ use crate::transport::{Stream, Transport};
 
 /// Buffer of the reader, bytes: the length of a record does not cost a read of its own.
 const BUFFER_BYTES: usize = 64 << 10;
-/// Memory of a waiting frame besides its bytes; it counts, so that a flood of tiny frames stays within the bound.
+/// Memory of a waiting frame besides its bytes; it counts, so that a flood of tiny frames stays within the
+/// bound.
 const FRAME_OVERHEAD_BYTES: usize = 256;
 
 type Incoming = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
@@ -95,8 +96,8 @@ async fn run_handshake(
     }
 }
 
-/// Reads frames and delivers each with its permit, until the stream or the peer fails. A permit is acquired before the
-/// frame is read.
+/// Reads frames and delivers each with its permit, until the stream or the peer fails. A permit is acquired
+/// before the frame is read.
 pub(super) async fn read(
     mut reader: Reader,
     link: Link,
