@@ -76,6 +76,18 @@ pub struct Pull {
     pub after: PullCursor,
 }
 
+/// Hashes over the records beside the ops, by kind: a kind with equal hashes is not sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct SideHashes {
+    /// The bounded set of certificates.
+    pub certificates: [u8; 32],
+    /// Device revocations by users.
+    pub revocations: [u8; 32],
+    /// Device records of members.
+    pub records: [u8; 32],
+}
+
 /// A position in everything that a ledger can push: ops, certificates, revocations, device records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
