@@ -10,14 +10,9 @@ use std::collections::BTreeSet;
 use crate::id::{OpId, hash};
 use crate::ledger::op_set::OpSet;
 use crate::ledger::state::Ledger;
-use crate::limits::LEDGER_IDS_MAX;
+use crate::limits::{EARLIER_LANDMARK_HEADS_MAX, LANDMARK_HEADS_MAX, LEDGER_IDS_MAX};
 use crate::signed::{Envelope, Signed};
 use crate::wire::ledger::SideHashes;
-
-/// Heads of all ops that are named: the strongest, if a peer floods the ledger with heads.
-const HEADS_NAMED: usize = LEDGER_IDS_MAX / 4 * 3;
-/// Heads of each smaller prefix that are named.
-const EARLIER_NAMED: usize = 64;
 
 impl Ledger {
     /// `H("ledger", heads ‖ certificates ‖ revocations ‖ records)`: equal on equal ledgers.
@@ -56,7 +51,7 @@ impl Ledger {
             let mut heads = graph.newest((0..self.len() - left_out).collect());
             heads.sort_by_cached_key(|head| graph.node(*head).facts.resolve_order());
             let ids = heads.into_iter().map(|head| graph.node(head).facts.id);
-            let most = if left_out == 0 { HEADS_NAMED } else { EARLIER_NAMED };
+            let most = if left_out == 0 { LANDMARK_HEADS_MAX } else { EARLIER_LANDMARK_HEADS_MAX };
             named.extend(ids.take(most.min(LEDGER_IDS_MAX - named.len())));
             left_out = (2 * left_out).max(1);
         }

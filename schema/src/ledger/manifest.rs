@@ -14,7 +14,7 @@ use bincode::{Decode, Encode};
 use crate::codec::{self, DecodeError};
 use crate::id::{ChangeHash, DeviceId, DocumentId, OpId, hash};
 use crate::key::Signature;
-use crate::limits::{MANIFEST_BYTES_MAX, MANIFEST_PAGE_BYTES_MAX};
+use crate::limits::MANIFEST_PAGE_BYTES_MAX;
 use crate::tip::{Author, Tip};
 
 pub use fetch::{BadManifest, Fetch};
@@ -111,9 +111,6 @@ impl PageGroup {
         Author { device: self.device, grant: self.grant, incarnation: self.incarnation }
     }
 }
-
-/// Pages that a manifest may have.
-pub const PAGES_MAX: usize = MANIFEST_BYTES_MAX / MANIFEST_PAGE_BYTES_MAX;
 
 /// The hash that names an encoded page. A first byte keeps hashes of pages and roots apart.
 pub fn page_hash(bytes: &[u8]) -> [u8; 32] {

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use super::look_up::EntryKey;
-use super::{ManifestRef, PAGES_MAX, Page, page_hash, root};
+use super::{ManifestRef, Page, page_hash, root};
 use crate::codec::DecodeError;
+use crate::limits::MANIFEST_PAGES_MAX;
 
 /// A fault in the pages of a manifest: the op that names it can never be admitted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +35,7 @@ pub enum BadManifest {
         expected: u64,
     },
     /// More pages than a manifest may have.
-    #[error("{got} pages where at most {PAGES_MAX} are allowed")]
+    #[error("{got} pages where at most {MANIFEST_PAGES_MAX} are allowed")]
     TooLong {
         /// Pages listed.
         got: usize,
@@ -81,7 +82,7 @@ impl Fetch {
     /// # Errors
     /// [`BadManifest::TooLong`]
     pub fn list(&mut self, pages: Vec<[u8; 32]>) -> Result<bool, BadManifest> {
-        if pages.len() > PAGES_MAX {
+        if pages.len() > MANIFEST_PAGES_MAX {
             return Err(BadManifest::TooLong { got: pages.len() });
         }
         if self.pages.is_some() || root(&pages) != self.manifest.root {
