@@ -374,7 +374,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     /// parts of some hundreds.
     ///
     /// ```
-    /// # use peerbase::{Node, PutMany, TableName};
+    /// # use peerbase::{Node, TableName, table::PutMany};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let garden = Node::in_memory().await?.create_group("Garden club").await?;
