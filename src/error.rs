@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use actors::call::CallError;
 use actors::node::group::documents::CommitError;
-use actors::node::membership::ChangeError;
+use actors::node::membership::{ChangeError, ChangeRefusal};
 use actors::node::store::StoreError;
 use actors::transport::TransportError;
 use schema::frame::DeclineReason;
@@ -309,22 +309,17 @@ impl GroupError {
             Self::RecoveryUser { .. } => ErrorKind::Damaged,
             Self::Failed(_) => ErrorKind::Failed,
             Self::Change(error) => match &**error {
-                ChangeError::UnknownGroup(_) => ErrorKind::NotFound,
-                ChangeError::UnknownOp(_)
-                | ChangeError::UnknownInvite(_)
-                | ChangeError::NotAMember(_)
-                | ChangeError::NotContestable(_)
-                | ChangeError::NotVoided(_) => ErrorKind::NotFound,
-                ChangeError::NotAbove { .. } => ErrorKind::Invalid,
-                ChangeError::Refused(_)
-                | ChangeError::NeedsCut { .. }
-                | ChangeError::TakesAll(_)
-                | ChangeError::NobodyInCharge
-                | ChangeError::Full { .. }
-                | ChangeError::NotAnOwner { .. }
-                | ChangeError::NoHeir(_)
-                | ChangeError::NotConfirmable { .. }
-                | ChangeError::TooWeakToConfirm { .. } => ErrorKind::NotAllowed,
+                ChangeError::Change(refusal) => match refusal {
+                    ChangeRefusal::UnknownGroup(_)
+                    | ChangeRefusal::UnknownOp(_)
+                    | ChangeRefusal::UnknownInvite(_)
+                    | ChangeRefusal::NotAMember(_)
+                    | ChangeRefusal::NotContestable(_)
+                    | ChangeRefusal::NotVoided(_) => ErrorKind::NotFound,
+                    ChangeRefusal::NotAbove { .. } => ErrorKind::Invalid,
+                    _ => ErrorKind::NotAllowed,
+                },
+                ChangeError::Refused(_) | ChangeError::NeedsCut { .. } => ErrorKind::NotAllowed,
                 ChangeError::Unsettled(_) => ErrorKind::Busy,
                 ChangeError::Damaged { .. } => ErrorKind::Damaged,
                 ChangeError::Store(error) => store_kind(error),
@@ -340,8 +335,8 @@ impl GroupError {
 impl From<ChangeError> for GroupError {
     fn from(error: ChangeError) -> Self {
         match error {
-            ChangeError::UnknownDevice(device) => Self::UnknownDevice(device),
-            ChangeError::OwnDevice => Self::OwnDevice,
+            ChangeError::Change(ChangeRefusal::UnknownDevice(device)) => Self::UnknownDevice(device),
+            ChangeError::Change(ChangeRefusal::OwnDevice) => Self::OwnDevice,
             error => Self::Change(Box::new(error)),
         }
     }

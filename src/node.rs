@@ -12,7 +12,7 @@ use std::sync::Arc;
 use actors::clock::Clock;
 use actors::identity::Identity;
 use actors::node::group::INTENTS_TABLE;
-use actors::node::membership::ChangeError;
+use actors::node::membership::{ChangeError, ChangeRefusal};
 use actors::node::store::{Durability, SledOptions, StoreHandle};
 use actors::node::{Branch, NodeArguments, NodeHandle};
 use actors::transport::memory::MemoryNetwork;
@@ -307,7 +307,7 @@ impl Node {
         let membership = self.handle.membership();
         membership.info(id).ok_or(GroupError::Unknown(id))?;
         if membership.is_alone_in_charge(id, self.user_id()) {
-            return Err(ChangeError::NobodyInCharge.into());
+            return Err(ChangeError::from(ChangeRefusal::NobodyInCharge).into());
         }
         self.intend_no_more(id).await
     }

@@ -10,7 +10,6 @@ pub mod gate;
 pub mod group;
 pub(crate) mod keys;
 pub mod membership;
-mod scores;
 pub mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,9 +143,9 @@ impl NodeHandle {
     pub async fn start(arguments: NodeArguments) -> Result<Self, StartError> {
         let slot = Slot::default();
         let groups = Groups::default();
-        let membership =
-            MembershipHandle::new(arguments.clock.clone(), arguments.store.clone(), groups.clone());
         let user = UserId(arguments.user.public());
+        let (clock, store) = (arguments.clock.clone(), arguments.store.clone());
+        let membership = MembershipHandle::new(user, clock, store, groups.clone());
         let handle = Self {
             slot: slot.clone(),
             store: arguments.store.clone(),

@@ -9,6 +9,7 @@ pub mod codec;
 pub mod device;
 pub mod digest;
 pub mod frame;
+pub mod gate;
 pub mod handshake;
 pub mod hello;
 pub mod id;

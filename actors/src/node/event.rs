@@ -1,11 +1,10 @@
 //! What a node tells whoever listens: people come and go, devices come and go, branches fail.
 
 use schema::frame::DeclineReason;
-use schema::ledger::{Contestable, Role};
+use schema::ledger::Role;
 use schema::{DeviceId, GroupId, OpId, UserId};
 
 use super::group::documents::Rejudged;
-use super::membership::{GroupState, Known};
 
 /// Something that happened at this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,41 +102,4 @@ pub enum Event {
         /// How it failed last.
         reason: String,
     },
-}
-
-impl Event {
-    /// What changed for `user` and everyone else from one roster to the next.
-    pub(crate) fn of_roster(
-        group: GroupId,
-        before: Option<&Known>,
-        after: &Known,
-        user: UserId,
-    ) -> Vec<Self> {
-        let mut events = Vec::new();
-        let was_active = before.is_some_and(|(info, ..)| info.state == GroupState::Active);
-        if after.0.state == GroupState::Active && !was_active {
-            events.push(Self::Joined { group, role: after.0.role });
-        }
-        let Some((_, before, people)) = before.filter(|(info, ..)| info.state != GroupState::Pending) else {
-            return events;
-        };
-        let mut users: Vec<_> = before.members().chain(after.1.members()).map(|(user, _)| user).collect();
-        users.sort_unstable();
-        users.dedup();
-        for other in users {
-            let role = after.1.role(other);
-            let is_our_joining = other == user && !was_active;
-            if role != before.role(other) && !is_our_joining {
-                events.push(Self::RoleChanged { group, user: other, role });
-            }
-        }
-        for &Contestable { op, author, user, role } in &after.2.contestable {
-            if people.contestable.iter().all(|known| known.op != op) {
-                events.push(Self::Contestable { group, op, author, user, role });
-            }
-        }
-        events
-            .extend(after.2.own_void.difference(&people.own_void).map(|op| Self::Voided { group, op: *op }));
-        events
-    }
 }

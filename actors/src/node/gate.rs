@@ -16,7 +16,9 @@ use schema::{GroupId, codec};
 use crate::admission::Permit;
 use crate::node::connection_manager::{Link, LinkEnd, LinkId, Switchboard};
 use crate::node::group::Groups;
-use crate::node::membership::{MembershipHandle, Presented};
+use schema::gate::{Input, Presented};
+
+use crate::node::membership::MembershipHandle;
 
 /// A session frame may take this many bytes, over many link frames.
 const SESSION_FRAME_BYTES_MAX: usize = SYNC_MESSAGE_BYTES_MAX + (2 << 20);
@@ -161,38 +163,45 @@ impl Switchboard for Routes {
     }
 
     fn frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
-        match frame {
-            LinkFrame::Hello(hello) => self.membership.hello(link.id(), hello, permit),
+        let id = link.id();
+        let input = match frame {
+            LinkFrame::Hello(hello) => Input::Hello { link: id, hello },
             LinkFrame::Present { group, ops, manifests } => {
-                self.membership.present(link.id(), group, Presented { ops, manifests }, permit);
+                Input::Present { link: id, group, presented: Presented { ops, manifests } }
+            }
+            LinkFrame::Join(join) => Input::Join { link: id, join },
+            LinkFrame::Declined { token, invite, reason } => {
+                Input::Declined { link: id, token, invite, reason }
             }
             LinkFrame::Group { channel, body } => {
-                let route = self.lock().get(&link.id()).and_then(|r| r.groups.get(&channel).cloned());
+                let route = self.lock().get(&id).and_then(|r| r.groups.get(&channel).cloned());
                 // Frames may be under way while a gate closes: they are not read.
                 let Some((group, gate)) = route else { return };
                 if !gate.is_open() {
                     return;
                 }
                 match codec::decode(&body, FRAME_BYTES_MAX) {
-                    Ok(GroupFrame::Ledger(frame)) => self.membership.ledger(link.id(), group, frame, permit),
+                    Ok(GroupFrame::Ledger(frame)) => Input::Ledger { link: id, group, frame },
                     Ok(GroupFrame::Part { more, bytes }) => {
                         if let Some(handle) = self.groups.get(group) {
-                            handle.frame(link.id(), Part { more, bytes, _permit: permit });
+                            handle.frame(id, Part { more, bytes, _permit: permit });
                         }
+                        return;
                     }
                     Err(error) => {
                         tracing::warn!(%error, "peer sent a group frame that is none");
                         link.close(ByeReason::Protocol);
+                        return;
                     }
                 }
             }
-            LinkFrame::Join(join) => self.membership.redeem(link.id(), join, permit),
-            LinkFrame::Declined { token, invite, reason } => {
-                self.membership.declined(link.id(), (token, invite), reason, permit);
-            }
             // The connection passes on nothing else.
-            _ => link.close(ByeReason::Protocol),
-        }
+            _ => {
+                link.close(ByeReason::Protocol);
+                return;
+            }
+        };
+        self.membership.step(input, Some(permit));
     }
 
     fn down(&self, link: LinkId, reason: &LinkEnd) {

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::admission::Refusal;
+use schema::gate::FaultScores;
 use schema::key::SigningKey;
 use schema::ledger::{Ledger, Roster};
 use schema::session::{Documents as _, Input, Session, Wanted};
@@ -44,7 +45,6 @@ use crate::node::event::Event;
 use crate::node::gate::{Assembly, Channel, Part};
 use crate::node::keys;
 use crate::node::membership::MembershipHandle;
-use crate::node::scores::Scores;
 use crate::node::store::{Batch, Durability, SpaceHandle, StoreError, StoreHandle};
 
 /// The table of the personal group that says which groups its user takes part in.
@@ -118,7 +118,7 @@ struct State {
     refusals: Vec<(DocumentId, Refusal)>,
     /// By themselves: what they say must not take the place of our own reasons.
     refused_by_peers: Vec<(DocumentId, Refusal)>,
-    scores: Scores,
+    scores: FaultScores,
     wake: Option<(Timestamp, JoinHandle<()>)>,
 }
 
@@ -433,7 +433,7 @@ impl Actor for Group {
             judged: Arc::default(),
             refusals: Vec::new(),
             refused_by_peers: Vec::new(),
-            scores: Scores::default(),
+            scores: FaultScores::default(),
             wake: None,
         };
         state.rejudge_all().await?;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+pub use schema::gate::LinkId;
 use schema::codec::DecodeError;
 use schema::frame::{ByeReason, LinkFrame};
 use schema::handshake::{Established, HandshakeError, LinkRole, PeerIdentity};
@@ -16,10 +17,6 @@ use crate::admission::Permit;
 use crate::clock::Clock;
 use crate::transport::TransportError;
 use crate::transport::framing::StreamError;
-
-/// A link of this node; never used twice while the node runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u64);
 
 /// What a link meets above it. Calls must not block; for one link they come one after the other, `up` first, `down`
 /// last. A panic in them ends that link alone.

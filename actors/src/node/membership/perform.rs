@@ -1,0 +1,208 @@
+//! Performs the effects of the gate, and answers its reads.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use schema::gate::{
+    Answer, Channel as ChannelId, Effect, GroupView, Input, KnownAddresses, Lookup, Notice, Peer,
+    SHOW_TICKETS_EVERY,
+};
+use schema::{GroupId, codec};
+
+use super::{Message, State, news};
+use crate::node::connection_manager::{Link, LinkId, Reach};
+use crate::node::event::Event;
+use crate::node::gate::{Channel, Gate as Cell};
+use crate::node::group::Groups;
+use crate::node::keys;
+use crate::node::store::{SpaceHandle, StoreError};
+
+/// One link, with the gate cells of the groups that were announced on it, by our numbers.
+pub(super) struct LinkCells {
+    link: Link,
+    cells: BTreeMap<u32, Cell>,
+}
+
+impl State {
+    pub(super) async fn link_up(&mut self, link: Link) -> Result<(), StoreError> {
+        let (id, h, role) = (link.id(), *link.h(), link.role());
+        let peer = Peer { user: link.peer().user, device: link.peer().device, h, role };
+        self.links.insert(id, LinkCells { link, cells: BTreeMap::new() });
+        self.step(Input::LinkUp { link: id, peer }).await.map(drop)
+    }
+
+    /// Performs effects in order, up to the batch that ends them: its number, and whether it is durable.
+    pub(super) async fn perform_all(
+        &mut self,
+        effects: Vec<Effect>,
+        answer: &mut Option<Answer>,
+    ) -> Result<Option<(u64, Result<(), StoreError>)>, StoreError> {
+        let mut stored = None;
+        for effect in effects {
+            match effect {
+                Effect::Store { number, group, records } => {
+                    stored = Some((number, self.persist(group, records).await));
+                }
+                Effect::Answer(to_request) => *answer = Some(to_request),
+                effect => self.perform(effect),
+            }
+        }
+        Ok(stored)
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let arguments = &self.arguments;
+        match effect {
+            Effect::CloseCell { link, number } => {
+                let cells = self.links.get(&link).map(|link| &link.cells);
+                cells.and_then(|cells| cells.get(&number)).into_iter().for_each(Cell::close);
+            }
+            Effect::OpenCell { link, number, group } => {
+                let Some(cells) = self.links.get_mut(&link) else { return };
+                let cell = Cell::opened();
+                arguments.routes.put(link, number, group, cell.clone());
+                cells.cells.insert(number, cell);
+            }
+            Effect::Send { link, frame } => {
+                // A closed link is reported by its connection.
+                self.links.get(&link).into_iter().for_each(|link| drop(link.link.send(frame)));
+            }
+            Effect::SendLedger { channel, frame } => {
+                self.channel(channel).into_iter().for_each(|channel| channel.send_ledger(frame.clone()));
+            }
+            Effect::CloseLink { link, reason } => {
+                self.links.get(&link).into_iter().for_each(|link| link.link.close(reason));
+            }
+            Effect::SetShared { link, is_shared } => {
+                self.links.get(&link).into_iter().for_each(|link| link.link.acquainted(is_shared));
+            }
+            Effect::OpenSession { channel, group, in_sync } => {
+                let handle = arguments.groups.get(group);
+                if let (Some(handle), Some(channel)) = (handle, self.channel(channel)) {
+                    handle.open(channel, in_sync);
+                }
+            }
+            Effect::CloseSession { link, group } => {
+                arguments.groups.get(group).into_iter().for_each(|handle| handle.close(link));
+            }
+            Effect::Publish(view) => self.publish(*view),
+            Effect::Unpublish(group) => {
+                self.handle.publish().remove(&group);
+                arguments.connections.recorded(group, BTreeMap::new());
+                self.handle.roster_changed(group);
+            }
+            Effect::StartGroup(group) => arguments.node.want_group(group),
+            Effect::StopGroup(group) => arguments.node.drop_group(group),
+            Effect::ListOffer(info) => drop(self.handle.offers().insert(info.id, info)),
+            Effect::UnlistOffer(group) => drop(self.handle.offers().remove(&group)),
+            Effect::Remember { address, device } => arguments.connections.remember(&address, device),
+            Effect::Forget { address, device } => arguments.connections.forget(&address, device),
+            // While the node starts or closes there is nobody to dial.
+            Effect::RedialKnown => drop(arguments.connections.network_changed()),
+            Effect::Notify(notice) => self.send_event(event(notice)),
+            Effect::Resume { link, group } => {
+                self.handle.tell(Message::Step(Box::new(Input::Resume { link, group }), None));
+            }
+            Effect::ArmTickets => self.arm_tickets(),
+            Effect::Warn(warning) => tracing::warn!("{warning}"),
+            Effect::Store { .. } | Effect::Answer(_) => unreachable!("performed apart"),
+        }
+    }
+
+    fn arm_tickets(&mut self) {
+        let (clock, handle) = (self.arguments.clock.clone(), self.handle.clone());
+        self.arguments.clock.spawn_in(&mut self.tickets, async move {
+            clock.sleep(clock.jitter(SHOW_TICKETS_EVERY)).await;
+            handle.tell(Message::TicketsDue);
+        });
+    }
+
+    /// A channel, unless its cell was never opened.
+    fn channel(&self, id: ChannelId) -> Option<Channel> {
+        let LinkCells { link, cells } = self.links.get(&id.link)?;
+        Some(Channel { link: link.clone(), gate: cells.get(&id.ours)?.clone(), number: id.theirs })
+    }
+
+    /// Makes a view visible to readers, and its roster to the group's documents.
+    fn publish(&self, view: GroupView) {
+        let (id, roster) = (view.info.id, view.roster.clone());
+        self.arguments.connections.recorded(id, reach(&view.addresses));
+        if view.is_wanted {
+            let view = std::sync::Arc::new(view);
+            let before = self.handle.publish().insert(id, view.clone());
+            self.handle.roster_changed(id);
+            let user = self.arguments.device.user();
+            news::of_views(before.as_deref(), &view, user).into_iter().for_each(|event| self.send_event(event));
+        }
+        if let Some(handle) = self.arguments.groups.get(id) {
+            handle.set_roster(roster);
+        }
+    }
+
+    fn send_event(&self, event: Event) {
+        // Nobody may be listening.
+        let _ = self.arguments.events.send(event);
+    }
+}
+
+fn reach(addresses: &KnownAddresses) -> BTreeMap<schema::DeviceId, Reach> {
+    let reach = addresses.iter().map(|(device, known)| {
+        (*device, Reach { counter: known.counter, addresses: known.addresses.clone() })
+    });
+    reach.collect()
+}
+
+fn event(notice: Notice) -> Event {
+    match notice {
+        Notice::PeerUp { user, device } => Event::PeerUp { user, device },
+        Notice::PeerDown { device, reason } => Event::PeerDown { device, reason },
+        Notice::SessionLost { group, device } => Event::SessionLost { group, device },
+        Notice::JoinDeclined { group, invite, reason } => Event::JoinDeclined { group, invite, reason },
+        Notice::Offered { group, role, by } => Event::Offered { group, role, by },
+    }
+}
+
+/// The reads of one step. After a failed one the effects of the step are dropped.
+pub(super) struct Reads<'r> {
+    spaces: &'r BTreeMap<GroupId, SpaceHandle>,
+    groups: &'r Groups,
+    failure: RefCell<Option<StoreError>>,
+}
+
+impl<'r> Reads<'r> {
+    pub(super) fn new(spaces: &'r BTreeMap<GroupId, SpaceHandle>, groups: &'r Groups) -> Self {
+        Self { spaces, groups, failure: RefCell::new(None) }
+    }
+
+    /// # Errors
+    /// The first read that failed.
+    pub(super) fn result(self) -> Result<(), StoreError> {
+        self.failure.into_inner().map_or(Ok(()), Err)
+    }
+
+    fn get(&self, group: GroupId, key: &[u8]) -> Option<Vec<u8>> {
+        match self.spaces.get(&group)?.get(key) {
+            Ok(value) => value,
+            // Fetched from a peer again, and replaced.
+            Err(StoreError::Damaged { .. }) => None,
+            Err(error) => {
+                self.failure.borrow_mut().get_or_insert(error);
+                None
+            }
+        }
+    }
+}
+
+impl Lookup for Reads<'_> {
+    fn root(&self, group: GroupId) -> [u8; 32] {
+        self.groups.get(group).map(|handle| handle.root()).unwrap_or_default()
+    }
+
+    fn list(&self, group: GroupId, root: &[u8; 32]) -> Option<Vec<[u8; 32]>> {
+        codec::decode_stored(&self.get(group, &keys::manifest(root))?).ok()
+    }
+
+    fn page(&self, group: GroupId, hash: &[u8; 32]) -> Option<Vec<u8>> {
+        self.get(group, &keys::page(hash))
+    }
+}

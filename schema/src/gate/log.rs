@@ -1,0 +1,89 @@
+//! What people are shown of a ledger: ops about members, voided ops, invitations.
+
+use super::Gate;
+use super::group::Group;
+use crate::ledger::{Act, InviteStanding, Role, Standing};
+use crate::{GroupId, OpId, Timestamp, UserId};
+
+/// An op about a member, and its effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberOp {
+    /// The op.
+    pub op: OpId,
+    /// Its author.
+    pub author: UserId,
+    /// What it asks for.
+    pub act: Act,
+    /// Its effect.
+    pub standing: Standing,
+}
+
+/// An invitation, as its group knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invitation {
+    /// The op that opened it.
+    pub id: OpId,
+    /// Its author.
+    pub author: UserId,
+    /// The role that it gives.
+    pub role: Role,
+    /// How many users it was to admit.
+    pub uses: u16,
+    /// How many it admitted: more than `uses` where disconnected Admins' devices each admitted the last one.
+    pub used: usize,
+    /// The time from which Admins' devices decline it, each by its own clock.
+    pub expires: Timestamp,
+    /// Its state.
+    pub standing: InviteStanding,
+}
+
+impl Gate {
+    /// Every op about a member of a group, parents before children.
+    pub fn log(&self, group: GroupId) -> Vec<MemberOp> {
+        self.groups.get(&group).map(Group::log).unwrap_or_default()
+    }
+
+    /// The voided ops about members of a group, except where what they ask for holds anyway.
+    pub fn reissuable(&self, group: GroupId) -> Vec<MemberOp> {
+        self.groups.get(&group).map(Group::reissuable).unwrap_or_default()
+    }
+
+    /// Every invitation of a group, the oldest first.
+    pub fn invites(&self, group: GroupId) -> Vec<Invitation> {
+        let Some(group) = self.groups.get(&group) else { return Vec::new() };
+        let invites = group.ledger.invites().map(|(id, author, invite)| Invitation {
+            id,
+            author,
+            role: invite.max_role,
+            uses: invite.uses,
+            used: invite.used,
+            expires: Timestamp(invite.hint_expiry),
+            standing: invite.standing,
+        });
+        invites.collect()
+    }
+}
+
+impl Group {
+    fn log(&self) -> Vec<MemberOp> {
+        let graph = self.ledger.graph();
+        let about_members = graph.ops().filter(|facts| facts.act.target().is_some());
+        let log = about_members.filter_map(|facts| {
+            let standing = graph.standing(facts.id)?;
+            Some(MemberOp { op: facts.id, author: facts.author, act: facts.act, standing })
+        });
+        log.collect()
+    }
+
+    pub(super) fn reissuable(&self) -> Vec<MemberOp> {
+        let roster = self.ledger.roster();
+        let holds = |act: &Act| match *act {
+            Act::SetRole { user, role } => roster.role(user) == role,
+            Act::RevokeDevice { user, device } => roster.is_device_revoked(user, device),
+            Act::Other => true,
+        };
+        let mut log = self.log();
+        log.retain(|op| op.standing != Standing::Counts && !holds(&op.act));
+        log
+    }
+}
