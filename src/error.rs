@@ -9,8 +9,8 @@ use actors::node::group::documents::CommitError;
 use actors::node::membership::{ChangeError, ChangeRefusal};
 use actors::node::store::StoreError;
 use actors::transport::TransportError;
-use schema::frame::DeclineReason;
 use schema::ledger::Role;
+use schema::wire::link::DeclineReason;
 use schema::{DeviceId, GroupId, UserId};
 
 use crate::table::row::RowError;

@@ -32,6 +32,7 @@ pub struct Group {
 
 /// Who was in sync when a wait for it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Synced {
     /// The devices, at least one.
     pub with: Vec<DeviceId>,

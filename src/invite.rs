@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use actors::call::CallError;
 use actors::node::membership::Terms;
-use schema::frame::DeclineReason;
 use schema::ledger::Role;
-use schema::ticket::Ticket;
+use schema::wire::link::DeclineReason;
+use schema::wire::ticket::Ticket;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::error::{GroupError, JoinError, Waiting};

@@ -25,9 +25,9 @@ pub use actors::node::membership::{
 };
 pub use actors::node::store::Durability;
 pub use schema::admission::Refusal;
-pub use schema::frame::DeclineReason;
 pub use schema::ledger::{Act, Contestable, InviteStanding, Role, Standing};
-pub use schema::ticket::{Ticket, TicketError};
+pub use schema::wire::link::DeclineReason;
+pub use schema::wire::ticket::{Ticket, TicketError};
 pub use schema::words::{Words, WordsError};
 pub use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, Timestamp, UserId};
 

@@ -444,6 +444,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
 
 /// What [`Table::put_many`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct PutMany {
     /// Rows that are new or have changed.
     pub written: usize,

@@ -13,17 +13,20 @@ use std::time::Duration;
 use actors::clock::{Clock, Random};
 use actors::transport::memory::{MemoryNetwork, PIPE_BYTES_MAX};
 use peerbase::{Group, GroupId, Node, Role, UserId};
-use schema::device::{DeviceIdentity, UserDeviceRevocation};
-use schema::frame::{ByeReason, DeclineReason, Hello, HelloGroup, Join, LinkFrame};
+use schema::device::DeviceIdentity;
 use schema::handshake::LinkRole;
 use schema::key::{Signature, SigningKey};
 use schema::ledger::{Body, By, InviteProof, Op};
 use schema::limits::RECORD_BYTES_MAX;
-use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
-use schema::ticket::Ticket;
-use schema::{DeviceId, OpId, codec, hello};
-use stranger::{GroupFrame, Member, Stranger, device_of, user_key};
+use schema::wire::device::UserDeviceRevocation;
+use schema::wire::group::{GroupFrame, Part};
+use schema::wire::hello::{self, Hello, HelloGroup};
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::{ByeReason, DeclineReason, Join, LinkFrame};
+use schema::wire::ticket::Ticket;
+use schema::{DeviceId, OpId, codec};
+use stranger::{Member, Stranger, device_of, user_key};
 use support::{TASKS, task};
 
 /// How long whoever listens waits where nothing but virtual time keeps the node from answering.
@@ -302,7 +305,7 @@ impl Neighbourhood {
                         last: self.world.random.chance(0.5),
                     },
                 };
-                let part = GroupFrame::Part { more: false, bytes: self.world.bytes::<40>().to_vec() };
+                let part = GroupFrame::Part(Part { more: false, bytes: self.world.bytes::<40>().to_vec() });
                 let frame = if self.world.random.chance(0.8) { GroupFrame::Ledger(ledger) } else { part };
                 let channel = u32::try_from(self.world.pick(6)).unwrap();
                 LinkFrame::Group { channel, body: codec::encode(&frame) }
@@ -411,7 +414,7 @@ fn h4_whoever_is_no_member_learns_nothing_whatever_they_say() {
         let mut member = here.world.dial(&member).await;
         member.patience = AT_ONCE;
         member.announce(id).await;
-        let pull = codec::encode(&GroupFrame::Ledger(LedgerFrame::Pull(Default::default())));
+        let pull = GroupFrame::Ledger(LedgerFrame::Pull(Default::default())).encode();
         member.send(&LinkFrame::Group { channel: 0, body: pull }).await;
         let secrets = here.secrets(member.identity.user()).await;
         assert!(tells(&everything_heard(&mut member).await, &secrets));

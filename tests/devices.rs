@@ -9,7 +9,7 @@ use peerbase::sim::{Net, Peer};
 use peerbase::{
     Act, Device, EndedLink, ErrorKind, GroupError, GroupId, JoinError, LinkEnd, MemberOp, Node, Role,
 };
-use schema::frame::ByeReason;
+use schema::wire::link::ByeReason;
 use support::{group, task, tasks, titles, until};
 
 /// Long enough for every retry of a dial, and for links to be let go.

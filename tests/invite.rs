@@ -14,10 +14,10 @@ use peerbase::{
     DeclineReason, ErrorKind, Event, Group, GroupError, GroupId, GroupState, InviteOptions, InviteStanding,
     JoinError, Node, Role, Ticket, Waiting,
 };
-use schema::frame::{ByeReason, Hello, Join, LinkFrame};
 use schema::handshake::LinkRole;
-use schema::hello;
 use schema::ledger::InviteProof;
+use schema::wire::hello::{self, Hello};
+use schema::wire::link::{ByeReason, Join, LinkFrame};
 use stranger::{Stranger, identity};
 use support::{group, task, tasks, titles};
 

@@ -9,15 +9,15 @@ use std::time::Duration;
 use actors::clock::Clock;
 use actors::transport::memory::MemoryNetwork;
 use peerbase::{Group, Node, Role, UserId};
-use schema::frame::{ByeReason, LinkFrame};
 use schema::key::Signature;
 use schema::ledger::cut::{Entry, Page, PageGroup, page_hash, root};
 use schema::ledger::{Body, By, ManifestRef, Op};
-use schema::limits::FRAME_BYTES_MAX;
-use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
-use schema::{ChangeHash, DeviceId, DocumentId, OpId, codec};
-use stranger::{GroupFrame, Member, Stranger, identity};
+use schema::wire::group::GroupFrame;
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::{ByeReason, LinkFrame};
+use schema::{ChangeHash, DeviceId, DocumentId, OpId};
+use stranger::{Member, Stranger, identity};
 
 /// Somebody who never comes.
 const PIA: UserId = UserId([9; 32]);
@@ -101,7 +101,7 @@ async fn push(ben: &mut Member, op: Envelope) {
 async fn heard(ben: &mut Member) -> LedgerFrame {
     loop {
         if let LinkFrame::Group { body, .. } = ben.stranger.hear().await.unwrap()
-            && let GroupFrame::Ledger(frame) = codec::decode(&body, FRAME_BYTES_MAX).unwrap()
+            && let GroupFrame::Ledger(frame) = GroupFrame::decode(&body).unwrap()
         {
             return frame;
         }

@@ -15,12 +15,14 @@ use peerbase::{
     ErrorKind, Event, GroupError, GroupId, GroupState, LinkEnd, Member, MemberChange, MembersTable, Node,
     Role, UserId,
 };
-use schema::device::{DeviceCert, DeviceIdentity};
-use schema::frame::{ByeReason, LinkFrame};
+use schema::device::DeviceIdentity;
 use schema::ledger::{Body, By, Ledger};
-use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
-use stranger::{GroupFrame, Member as Other, Stranger, identity, user_key};
+use schema::wire::device::DeviceCert;
+use schema::wire::group::GroupFrame;
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::{ByeReason, LinkFrame};
+use stranger::{Member as Other, Stranger, identity, user_key};
 use support::{TASKS, group, home, task, tasks, titles, until};
 use tokio::sync::broadcast::Receiver;
 

@@ -17,11 +17,12 @@ use peerbase::{Group, Node, Role, TableName, Text};
 use schema::admission::Refusal;
 use schema::change::ChangeHeader;
 use schema::device::DeviceIdentity;
-use schema::frame::{ByeReason, Hello, LinkFrame};
 use schema::key::SigningKey;
-use schema::session::frame::{Unit, UnitTip};
-use schema::sync_message::SyncMessage;
 use schema::tip::{Author, Tip};
+use schema::wire::hello::Hello;
+use schema::wire::link::{ByeReason, LinkFrame};
+use schema::wire::session::{Unit, UnitTip};
+use schema::wire::sync_message::SyncMessage;
 use schema::{DeviceId, DocumentId, ReplicaId, UserId};
 use serde::{Deserialize, Serialize};
 use stranger::{Member, Stranger, identity};
@@ -191,8 +192,8 @@ async fn a_stranger_who_knows_the_id_and_says_everything_hears_nothing() {
     let ops = forged.envelopes().cloned().collect();
     mallory.send(&LinkFrame::Present { group: home.id(), ops, manifests: Vec::new() }).await;
     for channel in 0..3 {
-        let pull = schema::session::ledger::LedgerFrame::Pull(Default::default());
-        let body = schema::codec::encode(&stranger::GroupFrame::Ledger(pull));
+        let pull = schema::wire::ledger::LedgerFrame::Pull(Default::default());
+        let body = schema::wire::group::GroupFrame::Ledger(pull).encode();
         mallory.send(&LinkFrame::Group { channel, body }).await;
     }
 

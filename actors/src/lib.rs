@@ -20,6 +20,8 @@ pub mod call;
 pub mod clock;
 pub mod edit;
 pub mod identity;
+#[cfg(feature = "control")]
+mod json;
 pub mod node;
 pub mod restart;
 pub mod transport;

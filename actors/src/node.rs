@@ -10,6 +10,7 @@ pub mod gate;
 pub mod group;
 pub(crate) mod keys;
 pub mod membership;
+mod router;
 pub mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,10 +29,11 @@ use tokio::sync::broadcast;
 
 use self::connection_manager::ConnectionManagerHandle;
 use self::event::Event;
-use self::gate::Routes;
+use self::gate::GateCells;
 use self::group::cache::CacheBudget;
 use self::group::{GroupHandle, Groups, rows};
 use self::membership::{GroupState, MembershipHandle};
+use self::router::Router;
 use self::store::{Copied, CopyError, Durability, StoreHandle};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
@@ -293,7 +295,7 @@ enum Kind {
 struct State {
     handle: NodeHandle,
     arguments: NodeArguments,
-    routes: Routes,
+    router: Router,
     budget: CacheBudget,
     children: BTreeMap<ActorId, Kind>,
     restarts: Restarts<Kind>,
@@ -314,13 +316,13 @@ impl State {
                     store,
                     groups: self.handle.groups.clone(),
                     connections: self.handle.connections.clone(),
-                    routes: self.routes.clone(),
+                    cells: self.router.cells.clone(),
                     node: NodeNews { slot: self.handle.slot.clone() },
                     events: self.handle.events.clone(),
                 };
                 let id = self.handle.membership.start(arguments, parent).await?;
                 // A link that came up while nobody listened would stay silent for ever: it comes again.
-                self.routes.close_all();
+                self.router.cells.close_all();
                 id
             }
             Kind::Group(group) => {
@@ -329,7 +331,7 @@ impl State {
                     user: device.user(),
                     device: device.signing,
                     store,
-                    membership: self.handle.membership.clone(),
+                    owner: Arc::new(self.handle.membership.clone()),
                     budget: self.budget.clone(),
                     durability: self.arguments.durability,
                     events: self.handle.events.clone(),
@@ -346,7 +348,7 @@ impl State {
                     clock,
                     identity: device,
                     transport,
-                    switchboard: Arc::new(self.routes.clone()),
+                    switchboard: Arc::new(self.router.clone()),
                 };
                 self.handle.connections.start(arguments, parent).await?
             }
@@ -440,7 +442,7 @@ impl State {
             (Kind::Store, _) => return Err(cause),
             (_, Verdict::Restart { after }) => {
                 if kind == Kind::Membership {
-                    self.routes.close_all();
+                    self.router.cells.close_all();
                 }
                 let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
                 self.arguments.clock.spawn(async move {
@@ -482,7 +484,11 @@ impl Actor for Node {
     ) -> Result<State, ActorProcessingErr> {
         handle.slot.put(myself.clone());
         let mut state = State {
-            routes: Routes::new(handle.membership.clone(), handle.groups.clone()),
+            router: Router {
+                cells: GateCells::default(),
+                membership: handle.membership.clone(),
+                groups: handle.groups.clone(),
+            },
             budget: CacheBudget::new(arguments.cache_bytes),
             children: BTreeMap::new(),
             restarts: Restarts::default(),

@@ -15,8 +15,8 @@ use schema::admission::{self, Index};
 use schema::change::ChangeHeader;
 use schema::id::hash;
 use schema::key::SigningKey;
-use schema::sync_message::SyncMessage;
 use schema::tip::{Author, Tip};
+use schema::wire::sync_message::SyncMessage;
 use schema::{DeviceId, DocumentId, GroupId, OpId, ReplicaId, codec};
 
 use super::{Entry, Raw, text};

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use schema::frame::LinkFrame;
+use schema::wire::link::LinkFrame;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(frame) = LinkFrame::decode(bytes) {

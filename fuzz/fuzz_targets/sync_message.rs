@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use schema::sync_message::SyncMessage;
+use schema::wire::sync_message::SyncMessage;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(message) = SyncMessage::decode(bytes) else { return };

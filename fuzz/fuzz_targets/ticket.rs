@@ -4,7 +4,7 @@
 use data_encoding::BASE32_NOPAD;
 use libfuzzer_sys::fuzz_target;
 use schema::id::hash;
-use schema::ticket::{Ticket, TicketError};
+use schema::wire::ticket::{Ticket, TicketError};
 
 // As text, and as a record whose checksum holds: else nothing would ever get past it.
 fuzz_target!(|bytes: &[u8]| {

@@ -3,11 +3,11 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use peerbase_schema::device::DeviceCert;
 use peerbase_schema::id::hash;
 use peerbase_schema::key::SigningKey;
 use peerbase_schema::ledger::{Act, Body, By, Graph, Ledger, ManifestRef, Op, Proposal, Role};
 use peerbase_schema::signed::{Envelope, Signed};
+use peerbase_schema::wire::device::DeviceCert;
 use peerbase_schema::{DeviceId, OpId, UserId};
 
 const SIZES: [usize; 3] = [100, 1_000, 10_000];

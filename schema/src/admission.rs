@@ -51,6 +51,11 @@ const TEXT_BYTES_MAX: usize = 256;
 /// Why a change was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Encode, Decode)]
 #[non_exhaustive]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(tag = "kind", rename_all = "snake_case")
+)]
 pub enum Refusal {
     /// C1: no verified tip of its replica covers it whose own change is accepted too. Ask for the tip.
     #[error("no verified tip vouches for the change")]

@@ -32,7 +32,7 @@ mod silence;
 mod tickets;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,10 +54,10 @@ use self::group::{Group, Groups};
 use self::links::Links;
 use self::offers::Offers;
 use crate::device::DeviceIdentity;
-use crate::hello;
 use crate::key::SigningKey;
-use crate::ledger::{Ledger, Role};
-use crate::{GroupId, OpId, Timestamp, UserId};
+use crate::ledger::Ledger;
+use crate::wire::hello;
+use crate::{GroupId, Timestamp, UserId};
 
 /// The time of one step, by two clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

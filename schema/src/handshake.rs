@@ -10,10 +10,12 @@
 use zeroize::Zeroizing;
 
 use crate::codec::{self, DecodeError};
-use crate::device::{DeviceCert, DeviceIdentity};
-use crate::frame::LinkFrame;
+use crate::device::DeviceIdentity;
 use crate::key::{AgreementKey, BadSignature};
 use crate::signed::{Record, Signed, SignedError};
+use crate::wire::auth::Auth;
+use crate::wire::device::DeviceCert;
+use crate::wire::link::LinkFrame;
 use crate::{DeviceId, UserId};
 
 mod auth;
@@ -21,7 +23,6 @@ mod noise;
 mod record;
 mod resolver;
 
-pub use auth::Auth;
 use auth::Binding;
 use noise::{Mismatch, Noise, Split};
 pub use record::{RECORD_TAG_BYTES, RecordCipher, RecordError, Records};

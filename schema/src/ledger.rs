@@ -35,11 +35,11 @@ pub use validity::{Invalid, Refusal};
 pub use view::Contestable;
 
 use crate::codec;
-use crate::device::{DeviceCert, DeviceRecord, UserDeviceRevocation};
 use crate::id::{DeviceId, GroupId, OpId, UserId, hash};
 use crate::key::SigningKey;
 use crate::limits::{DEVICE_REVOCATIONS_MAX, DEVICES_MAX};
 use crate::signed::{Envelope, Record, Signed, SignedError};
+use crate::wire::device::{DeviceCert, DeviceRecord, UserDeviceRevocation};
 use graph::Place;
 use op::Body::{Amnesty, CloseInvite, Create, OpenInvite, RevokeDevice, SetMeta, SetRole};
 use side::{SideSet, Spares};

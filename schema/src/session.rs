@@ -6,7 +6,6 @@
 //! way. Afterwards every change is sent as it comes. Roots are compared again whenever both sides are quiet, so that
 //! whatever was lost on the way is found; a pair of roots that was walked is not walked again.
 
-pub mod frame;
 pub mod ledger;
 mod outbox;
 mod port;
@@ -19,13 +18,13 @@ use std::time::Duration;
 
 pub use self::port::{Documents, Effect, Input, SessionFault, StepError, Supply, Wanted};
 
-use self::frame::{RootWhy, SessionFrame};
 use self::outbox::Outbox;
 use self::walk::Walk;
 use crate::DocumentId;
 use crate::digest::Page;
 use crate::limits::WINDOW_BYTES;
 use crate::time::Timestamp;
+use crate::wire::session::{RootWhy, SessionFrame};
 
 /// How long a peer may owe an answer.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);

@@ -16,6 +16,7 @@ const PAYLOAD_BYTES: usize = 1 + 5 * 32 + 2 * 8 + 32;
 
 /// Who writes a chain of changes, and under which grant. With a group and a document it makes a replica id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Author {
     /// The device that writes.
     pub device: DeviceId,

@@ -8,7 +8,6 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use peerbase_schema::device::{DeviceCert, UserDeviceRevocation};
 use peerbase_schema::id::hash;
 use peerbase_schema::key::Signature;
 use peerbase_schema::ledger::{
@@ -17,6 +16,7 @@ use peerbase_schema::ledger::{
 };
 use peerbase_schema::signed::{Envelope, Record, Signed};
 use peerbase_schema::tip::Author;
+use peerbase_schema::wire::device::{DeviceCert, UserDeviceRevocation};
 use peerbase_schema::{ChangeHash, GroupId, OpId, UserId};
 use proptest::prelude::*;
 use proptest::sample::Index;

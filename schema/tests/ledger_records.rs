@@ -8,10 +8,11 @@ mod world;
 
 use std::convert::Infallible;
 
-use peerbase_schema::device::{DeviceRecord, UserDeviceRevocation};
 use peerbase_schema::ledger::{Body, Ledger, Role, SideRefusal};
-use peerbase_schema::session::ledger::{Attachments, LedgerEffect, LedgerFrame, LedgerSession};
+use peerbase_schema::session::ledger::{Attachments, LedgerEffect, LedgerSession};
 use peerbase_schema::signed::{Envelope, Signed, SignedError};
+use peerbase_schema::wire::device::{DeviceRecord, UserDeviceRevocation};
+use peerbase_schema::wire::ledger::LedgerFrame;
 use peerbase_schema::{GroupId, Timestamp, codec};
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -11,11 +11,10 @@ use peerbase_schema::key::{Signature, SigningKey};
 use peerbase_schema::ledger::cut::{BadManifest, Entry, Page, PageGroup, page_hash, root};
 use peerbase_schema::ledger::{Body, By, Ledger, ManifestRef, Op, Refusal, Role};
 use peerbase_schema::limits::{FRAME_BYTES_MAX, MANIFESTS_LOOSE_BYTES_MAX, PENDING_OPS_MAX};
-use peerbase_schema::session::ledger::{
-    Attachments, Held, LedgerEffect, LedgerFrame, LedgerSession, Place, Taken,
-};
+use peerbase_schema::session::ledger::{Attachments, Held, LedgerEffect, LedgerSession, Taken};
 use peerbase_schema::session::{SessionFault, StepError};
 use peerbase_schema::signed::{Envelope, Record, Signed};
+use peerbase_schema::wire::ledger::{LedgerFrame, Place};
 use peerbase_schema::{ChangeHash, DeviceId, DocumentId, OpId, Timestamp, UserId, codec};
 use proptest::prelude::*;
 

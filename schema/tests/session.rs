@@ -9,11 +9,11 @@ use std::time::Duration;
 use peerbase_schema::admission::Refusal;
 use peerbase_schema::codec;
 use peerbase_schema::digest::{Digest, Mark, Page};
-use peerbase_schema::session::frame::{
-    FRAME_DOCUMENTS, FRAME_MARKS, MARKS_MAX, PAGE_LEAVES, RootWhy, SessionFrame, Unit, Units,
-};
 use peerbase_schema::session::{Documents, Effect, Input, Session, SessionFault, StepError, Supply, Wanted};
 use peerbase_schema::time::Timestamp;
+use peerbase_schema::wire::session::{
+    FRAME_DOCUMENTS, FRAME_MARKS, MARKS_MAX, PAGE_LEAVES, RootWhy, SessionFrame, Unit, Units,
+};
 use peerbase_schema::{ChangeHash, DocumentId, ReplicaId};
 
 /// Documents that are nothing but their marks.

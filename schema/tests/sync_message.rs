@@ -9,7 +9,7 @@ use automerge::sync::{Message, State, SyncDoc};
 use automerge::transaction::Transactable;
 use peerbase_schema::change::ChangeHeader;
 use peerbase_schema::limits::SYNC_MESSAGE_BYTES_MAX;
-use peerbase_schema::sync_message::{SyncMessage, SyncMessageError};
+use peerbase_schema::wire::sync_message::{SyncMessage, SyncMessageError};
 use proptest::prelude::*;
 use support::history::{document, edits, play};
 use support::{ADA, BEN, from_automerge};

@@ -13,7 +13,8 @@ use crate::error::ReadError;
 use crate::table::history::Revision;
 
 /// What this device knows of one row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Explanation {
     /// The row's table.
     pub table: String,
@@ -50,6 +51,11 @@ pub struct Explanation {
 /// Whether a row can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum RowState {
     /// It is there.
     Present,

@@ -12,6 +12,7 @@ use crate::group::members::MembersTable;
 
 /// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Member {
     /// Who.
     pub user: UserId,
@@ -21,6 +22,7 @@ pub struct Member {
     pub granted_by: Option<UserId>,
     /// Since when they have it: when this device took in the op that gave it, by its own clock. An op carries no time, so
     /// each device says something else; one that came later says when it came.
+    #[cfg_attr(feature = "control", serde(rename = "since_ms"))]
     pub since: Option<Timestamp>,
     /// Their devices, as far as they are known here and were not shut out.
     pub devices: Vec<MemberDevice>,

@@ -12,6 +12,7 @@ use crate::error::BackupError;
 
 /// What a backup holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Backup {
     /// The groups in it, those that were left too; the personal group comes on top.
     pub groups: usize,

@@ -10,7 +10,8 @@ use crate::GroupInfo;
 use crate::error::GroupError;
 
 /// What a node is doing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct NodeStatus {
     /// The user whose device this is.
     pub user: UserId,
@@ -25,6 +26,8 @@ pub struct NodeStatus {
     /// The links, one a device.
     pub links: Vec<LinkStatus>,
     /// The last 64 links that ended or never came about, oldest first.
+    #[cfg_attr(feature = "control", serde(skip))]
+    // holds errors of the system; `control::reply::Ended` replaces it
     pub ended: Vec<EndedLink>,
     /// This user's recovery key; none also where what is remembered of it cannot be read, as [`Node::recovery`] tells.
     pub recovery: Option<UserId>,
@@ -54,9 +57,11 @@ impl From<Ended> for EndedLink {
 }
 
 /// How one group is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct GroupReport {
     /// Name, state and this user's role.
+    #[cfg_attr(feature = "control", serde(flatten))]
     pub info: GroupInfo,
     /// How many members it has.
     pub members: usize,

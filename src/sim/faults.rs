@@ -3,7 +3,7 @@
 use std::panic::resume_unwind;
 
 use schema::GroupId;
-use schema::frame::LinkFrame;
+use schema::wire::link::LinkFrame;
 
 use crate::Node;
 

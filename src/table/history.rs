@@ -6,6 +6,7 @@ use schema::{ChangeHash, DeviceId, UserId};
 
 /// One change of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Revision {
     /// Who wrote it: whose role it was written by, whoever else claims the device; `None`: that is not known (any more).
     pub author: Option<UserId>,

@@ -6,16 +6,17 @@ use actors::transport::framing::{read_message, write_messages};
 use actors::transport::memory::MemoryNetwork;
 use peerbase::Node;
 use schema::device::DeviceIdentity;
-use schema::frame::{ByeReason, Join, LinkFrame};
 use schema::handshake::{HANDSHAKE_BYTES_MAX, Handshake, LinkRole, Terms};
-use schema::hello;
 use schema::id::hash;
 use schema::ledger::{Body, By, Invalid, InviteProof, Ledger, ManifestRef, Op, Refusal};
-use schema::session::ledger::LedgerFrame;
 use schema::signed::{Envelope, Signed};
-use schema::ticket::Ticket;
+use schema::wire::group::GroupFrame;
+use schema::wire::hello;
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::{ByeReason, Join, LinkFrame};
+use schema::wire::ticket::Ticket;
 
-use super::stranger::{GroupFrame, Member, Stranger, device_of, identity, user_key};
+use super::stranger::{Member, Stranger, device_of, identity, user_key};
 use super::support::TASKS;
 use super::*;
 

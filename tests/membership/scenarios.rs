@@ -1,7 +1,7 @@
 //! The scenarios of AUTHORITY 4.2 in which everybody runs an honest node, and is apart from others for a while.
 
 use peerbase::{EndedLink, LinkEnd};
-use schema::frame::ByeReason;
+use schema::wire::link::ByeReason;
 
 use super::*;
 

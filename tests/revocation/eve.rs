@@ -6,9 +6,9 @@ use peerbase::Refusal;
 use peerbase::Role;
 use schema::change::ChangeHeader;
 use schema::ledger::Act;
-use schema::session::frame::{Unit, UnitTip};
-use schema::sync_message::SyncMessage;
 use schema::tip::{Author, Tip};
+use schema::wire::session::{Unit, UnitTip};
+use schema::wire::sync_message::SyncMessage;
 use schema::{DocumentId, GroupId, OpId, ReplicaId};
 
 use super::stranger::{Member, Shelf, Stranger, identity};

@@ -6,19 +6,21 @@ use automerge::ROOT;
 use automerge::transaction::Transactable;
 use peerbase::Refusal;
 use peerbase::Role::{Admin, Reader, Writer};
-use schema::device::DeviceCert;
 use schema::key::SigningKey;
 use schema::ledger::cut::root;
 use schema::ledger::{Body, By, Invalid, ManifestRef, Op, Refusal as OpRefusal};
 use schema::limits::DEVICES_MAX;
-use schema::session::frame::{SessionFrame, Unit};
-use schema::session::ledger::{LedgerFrame, LedgerSession};
+use schema::session::ledger::LedgerSession;
 use schema::signed::{Envelope, Record, Signed};
+use schema::wire::device::DeviceCert;
+use schema::wire::group::{GroupFrame, Part};
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::session::{SessionFrame, Unit};
 use schema::{ChangeHash, DocumentId, OpId, ReplicaId, codec};
 
 use super::eve::{EVE, changes, written};
 use super::raw::{Raw, chunk};
-use super::stranger::{GroupFrame, Member, Shelf, Stranger, device_of, identity};
+use super::stranger::{Member, Shelf, Stranger, device_of, identity};
 use super::support::TASKS;
 use super::village::Village;
 
@@ -344,7 +346,7 @@ async fn what_peers_say_that_they_refuse_takes_no_room_from_what_was_refused_her
     let why = Refusal::Unreadable { what: "x".repeat(2_000) };
     let refused = vec![(village.document("rope"), why); 100];
     let bytes = codec::encode(&SessionFrame::Ack { number: 0, refused });
-    eve.say(GroupFrame::Part { more: false, bytes }).await;
+    eve.say(GroupFrame::Part(Part { more: false, bytes })).await;
     eve.talk().await;
 
     let status = village.group("ada").status().await.unwrap();

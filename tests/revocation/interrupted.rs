@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use peerbase::Role::{Admin, Writer};
 use peerbase::{EndedLink, LinkEnd, Refusal};
-use schema::frame::ByeReason;
+use schema::wire::link::ByeReason;
 
 use super::support::{Task, task, tasks, until};
 use super::village::Village;

@@ -13,28 +13,23 @@ use actors::clock::Clock;
 use actors::transport::Transport;
 use actors::transport::framing::{FrameReader, FrameWriter, read_message, write_messages};
 use actors::transport::memory::MemoryNetwork;
-use bincode::{Decode, Encode};
 use schema::change::ChangeHeader;
 use schema::device::DeviceIdentity;
 use schema::digest::{Digest, Mark, Page};
-use schema::frame::{Hello, HelloGroup, LinkFrame};
 use schema::handshake::{Established, HANDSHAKE_BYTES_MAX, Handshake, LinkRole, Records, Step, Terms};
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::Ledger;
-use schema::limits::{FRAME_BYTES_MAX, SYNC_MESSAGE_BYTES_MAX};
-use schema::session::frame::{SessionFrame, Unit, Units};
-use schema::session::ledger::{Attachments, LedgerEffect, LedgerFrame, LedgerSession, Taken};
+use schema::limits::FRAME_BYTES_MAX;
+use schema::session::ledger::{Attachments, LedgerEffect, LedgerSession, Taken};
 use schema::session::{Documents, Effect, Input, Session, Supply, Wanted};
-use schema::sync_message::SyncMessage;
-use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, codec, hello};
+use schema::wire::group::{self, Assembly, GroupFrame};
+use schema::wire::hello::{self, Hello, HelloGroup};
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::LinkFrame;
+use schema::wire::session::{SessionFrame, Unit, Units};
+use schema::wire::sync_message::SyncMessage;
+use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId};
 use tokio::io::{AsyncRead, AsyncWrite};
-
-/// What a Group frame carries, as `actors/src/node/gate.rs` has it.
-#[derive(Encode, Decode)]
-pub(crate) enum GroupFrame {
-    Ledger(LedgerFrame),
-    Part { more: bool, bytes: Vec<u8> },
-}
 
 pub(crate) fn identity(seed: u8) -> DeviceIdentity {
     device_of(&[seed], &[seed])
@@ -227,7 +222,7 @@ pub(crate) struct Member {
     trusts: bool,
     session: Option<Session>,
     channel: u32,
-    parts: Vec<u8>,
+    assembly: Assembly,
 }
 
 impl Member {
@@ -271,7 +266,7 @@ impl Member {
             trusts,
             session: None,
             channel,
-            parts: Vec::new(),
+            assembly: Assembly::default(),
         }
     }
 
@@ -279,7 +274,7 @@ impl Member {
     pub(crate) async fn talk(&mut self) {
         while let Some(frame) = self.stranger.hear().await {
             if let LinkFrame::Group { body, .. } = frame {
-                match codec::decode(&body, FRAME_BYTES_MAX).unwrap() {
+                match GroupFrame::decode(&body).unwrap() {
                     GroupFrame::Ledger(LedgerFrame::Summary { hash }) if self.trusts => {
                         let agreed = LedgerEffect::Agreed { in_sync: false };
                         self.follow(vec![LedgerEffect::Send(LedgerFrame::Summary { hash }), agreed]).await;
@@ -290,11 +285,8 @@ impl Member {
                         let effects = self.talk.frame(now, frame, &self.ledger, &mut none);
                         self.follow(effects.unwrap()).await;
                     }
-                    GroupFrame::Part { more, bytes } => {
-                        self.parts.extend(bytes);
-                        if !more {
-                            let whole = std::mem::take(&mut self.parts);
-                            let frame = codec::decode(&whole, 2 * SYNC_MESSAGE_BYTES_MAX).unwrap();
+                    GroupFrame::Part(part) => {
+                        if let Some(frame) = self.assembly.push(part).unwrap() {
                             self.step(Input::Frame(frame)).await;
                         }
                     }
@@ -370,16 +362,12 @@ impl Member {
     }
 
     async fn say_session(&mut self, frame: &SessionFrame) {
-        let bytes = codec::encode(frame);
-        let mut parts = bytes.chunks(FRAME_BYTES_MAX - 1_024).peekable();
-        while let Some(part) = parts.next() {
-            let more = parts.peek().is_some();
-            self.say(GroupFrame::Part { more, bytes: part.to_vec() }).await;
+        for part in group::parts(frame) {
+            self.say(GroupFrame::Part(part)).await;
         }
     }
 
     pub(crate) async fn say(&mut self, frame: GroupFrame) {
-        let body = codec::encode(&frame);
-        self.stranger.send(&LinkFrame::Group { channel: self.channel, body }).await;
+        self.stranger.send(&LinkFrame::Group { channel: self.channel, body: frame.encode() }).await;
     }
 }

@@ -1,7 +1,7 @@
 //! What a node tells whoever listens: people come and go, devices come and go, branches fail.
 
-use schema::frame::DeclineReason;
 use schema::ledger::Role;
+use schema::wire::link::DeclineReason;
 use schema::{DeviceId, GroupId, OpId, UserId};
 
 use super::group::documents::Rejudged;

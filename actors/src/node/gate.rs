@@ -1,218 +1,148 @@
-//! One cell per group and link: open while membership allows, checked before every frame in both directions.
+//! Gate cells: one for each group and link, open while the gate allows, and checked before every frame in both directions.
 //!
-//! `membership` closes a cell in the handler that admits the op; frames already queued do not pass a closed one.
+//! `membership` opens and closes them as the [gate](schema::gate) asks. A frame that is queued already does not pass a
+//! closed cell.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bincode::{Decode, Encode};
-use schema::frame::{ByeReason, LinkFrame};
-use schema::limits::{FRAME_BYTES_MAX, SYNC_MESSAGE_BYTES_MAX};
-use schema::session::frame::SessionFrame;
-use schema::session::ledger::LedgerFrame;
-use schema::{GroupId, codec};
+use schema::GroupId;
+use schema::gate::Channel as ChannelId;
+use schema::wire::group::{self, GroupFrame, Part};
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::{ByeReason, LinkFrame};
+use schema::wire::session::SessionFrame;
 
 use crate::admission::Permit;
-use crate::node::connection_manager::{Link, LinkEnd, LinkId, Switchboard};
-use crate::node::group::Groups;
-use schema::gate::{Input, Presented};
+use crate::node::connection_manager::{Link, LinkId};
 
-use crate::node::membership::MembershipHandle;
-
-/// A session frame may take this many bytes, over many link frames.
-const SESSION_FRAME_BYTES_MAX: usize = SYNC_MESSAGE_BYTES_MAX + (2 << 20);
-/// What one link frame carries of it.
-const PART_BYTES: usize = FRAME_BYTES_MAX - 256;
-
-/// Whether one group may be spoken of on one link. Closed for good once closed.
+/// Lets frames of one group pass on one link, until it is closed for good.
 #[derive(Clone, Debug)]
-pub(crate) struct Gate {
+pub(crate) struct GateCell {
     open: Arc<AtomicBool>,
 }
 
-impl Gate {
-    pub(crate) fn opened() -> Self {
+impl GateCell {
+    fn opened() -> Self {
         Self { open: Arc::new(AtomicBool::new(true)) }
     }
 
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         self.open.store(false, Ordering::SeqCst);
     }
 
-    pub(crate) fn is_open(&self) -> bool {
+    fn is_open(&self) -> bool {
         self.open.load(Ordering::SeqCst)
     }
-}
-
-/// The body of a group frame on a link.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-enum GroupFrame {
-    Ledger(LedgerFrame),
-    /// A stretch of an encoded session frame.
-    Part {
-        more: bool,
-        bytes: Vec<u8>,
-    },
 }
 
 /// One group's end of one link.
 #[derive(Clone)]
 pub(crate) struct Channel {
     pub(crate) link: Link,
-    pub(crate) gate: Gate,
+    cell: GateCell,
     /// The peer's number for the group.
-    pub(crate) number: u32,
+    number: u32,
 }
 
 impl Channel {
+    /// Returns true if frames of the group pass.
+    pub(crate) fn is_open(&self) -> bool {
+        self.cell.is_open()
+    }
+
     pub(crate) fn send_ledger(&self, frame: LedgerFrame) {
         self.send(GroupFrame::Ledger(frame));
     }
 
     pub(crate) fn send_session(&self, frame: &SessionFrame) {
-        let bytes = codec::encode(frame);
-        let mut parts = bytes.chunks(PART_BYTES).peekable();
-        while let Some(part) = parts.next() {
-            self.send(GroupFrame::Part { more: parts.peek().is_some(), bytes: part.to_vec() });
+        for part in group::parts(frame) {
+            self.send(GroupFrame::Part(part));
         }
     }
 
     fn send(&self, frame: GroupFrame) {
-        let frame = LinkFrame::Group { channel: self.number, body: codec::encode(&frame) };
-        // A closed link is told of by the connection; sync repairs what was not sent.
-        let gate = self.gate.clone();
-        let _ = self.link.send_while(move || gate.is_open(), frame);
+        let frame = LinkFrame::Group { channel: self.number, body: frame.encode() };
+        // A closed link is reported by its connection; sync repairs what was not sent.
+        let cell = self.cell.clone();
+        let _ = self.link.send_while(move || cell.is_open(), frame);
     }
 }
 
-/// Puts the parts of session frames together again.
-#[derive(Debug, Default)]
-pub(crate) struct Assembly {
-    bytes: Vec<u8>,
-}
-
-impl Assembly {
-    /// Takes a part; the frame, when it is whole.
-    pub(crate) fn take(&mut self, part: Part) -> Result<Option<SessionFrame>, codec::DecodeError> {
-        let len = self.bytes.len() + part.bytes.len();
-        if len > SESSION_FRAME_BYTES_MAX {
-            return Err(codec::DecodeError::TooLong { got: len, max: SESSION_FRAME_BYTES_MAX });
-        }
-        if part.more {
-            self.bytes.extend(part.bytes);
-            return Ok(None);
-        }
-        let mut whole = std::mem::take(&mut self.bytes);
-        whole.extend(part.bytes);
-        codec::decode(&whole, SESSION_FRAME_BYTES_MAX).map(Some)
-    }
-}
-
-/// A stretch of a session frame, holding its share of the mailbox.
-pub(crate) struct Part {
-    pub(crate) more: bool,
-    pub(crate) bytes: Vec<u8>,
+/// A part of a session frame with its share of the mailbox.
+pub(crate) struct IncomingPart {
+    pub(crate) part: Part,
     pub(crate) _permit: Permit,
 }
 
-/// Where the frames of every link go: our number for a group → its gate and its group.
-#[derive(Clone)]
-pub(crate) struct Routes {
-    table: Arc<Mutex<BTreeMap<LinkId, LinkRoutes>>>,
-    membership: MembershipHandle,
-    groups: Groups,
+/// The cells of every link, by our numbers for the groups. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct GateCells {
+    links: Arc<Mutex<BTreeMap<LinkId, LinkCells>>>,
 }
 
-struct LinkRoutes {
+struct LinkCells {
     link: Link,
-    groups: BTreeMap<u32, (GroupId, Gate)>,
+    cells: BTreeMap<u32, (GroupId, GateCell)>,
 }
 
-impl Routes {
-    pub(crate) fn new(membership: MembershipHandle, groups: Groups) -> Self {
-        Self { table: Arc::default(), membership, groups }
+impl GateCells {
+    /// Adds a link, on which no cell is open.
+    pub(crate) fn add(&self, link: Link) {
+        self.lock().insert(link.id(), LinkCells { link, cells: BTreeMap::new() });
     }
 
-    /// Lets frames under our `number` reach the group while the gate is open.
-    pub(crate) fn put(&self, link: LinkId, number: u32, group: GroupId, gate: Gate) {
-        if let Some(routes) = self.lock().get_mut(&link) {
-            routes.groups.insert(number, (group, gate));
+    /// Closes the cells of a link that ended; their groups.
+    pub(crate) fn remove(&self, link: LinkId) -> Vec<GroupId> {
+        let removed = self.lock().remove(&link);
+        let cells = removed.into_iter().flat_map(|link| link.cells.into_values());
+        cells.map(|(group, cell)| (cell.close(), group).1).collect()
+    }
+
+    /// Opens a cell: frames under our `number` belong to `group` from now on.
+    pub(crate) fn open(&self, link: LinkId, number: u32, group: GroupId) {
+        if let Some(link) = self.lock().get_mut(&link) {
+            link.cells.insert(number, (group, GateCell::opened()));
         }
     }
 
-    /// Every link is closed: whoever decided about them forgot.
+    /// Closes a cell, for good.
+    pub(crate) fn close(&self, link: LinkId, number: u32) {
+        if let Some((_, cell)) = self.lock().get(&link).and_then(|link| link.cells.get(&number)) {
+            cell.close();
+        }
+    }
+
+    /// Closes every cell and link: the gate that decided about them is lost.
     pub(crate) fn close_all(&self) {
-        for routes in self.lock().values() {
-            for (_, gate) in routes.groups.values() {
-                gate.close();
-            }
-            routes.link.close(ByeReason::Shutdown);
+        for LinkCells { link, cells } in self.lock().values() {
+            cells.values().for_each(|(_, cell)| cell.close());
+            link.close(ByeReason::Shutdown);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<LinkId, LinkRoutes>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Switchboard for Routes {
-    fn up(&self, link: Link) {
-        self.lock().insert(link.id(), LinkRoutes { link: link.clone(), groups: BTreeMap::new() });
-        self.membership.link_up(link);
+    /// A link that has not ended.
+    pub(crate) fn link(&self, link: LinkId) -> Option<Link> {
+        self.lock().get(&link).map(|link| link.link.clone())
     }
 
-    fn frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
-        let id = link.id();
-        let input = match frame {
-            LinkFrame::Hello(hello) => Input::Hello { link: id, hello },
-            LinkFrame::Present { group, ops, manifests } => {
-                Input::Present { link: id, group, presented: Presented { ops, manifests } }
-            }
-            LinkFrame::Join(join) => Input::Join { link: id, join },
-            LinkFrame::Declined { token, invite, reason } => {
-                Input::Declined { link: id, token, invite, reason }
-            }
-            LinkFrame::Group { channel, body } => {
-                let route = self.lock().get(&id).and_then(|r| r.groups.get(&channel).cloned());
-                // Frames may be under way while a gate closes: they are not read.
-                let Some((group, gate)) = route else { return };
-                if !gate.is_open() {
-                    return;
-                }
-                match codec::decode(&body, FRAME_BYTES_MAX) {
-                    Ok(GroupFrame::Ledger(frame)) => Input::Ledger { link: id, group, frame },
-                    Ok(GroupFrame::Part { more, bytes }) => {
-                        if let Some(handle) = self.groups.get(group) {
-                            handle.frame(id, Part { more, bytes, _permit: permit });
-                        }
-                        return;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "peer sent a group frame that is none");
-                        link.close(ByeReason::Protocol);
-                        return;
-                    }
-                }
-            }
-            // The connection passes on nothing else.
-            _ => {
-                link.close(ByeReason::Protocol);
-                return;
-            }
-        };
-        self.membership.step(input, Some(permit));
+    /// The group of a cell, if that is open.
+    pub(crate) fn group(&self, link: LinkId, number: u32) -> Option<GroupId> {
+        let links = self.lock();
+        let (group, cell) = links.get(&link)?.cells.get(&number)?;
+        cell.is_open().then_some(*group)
     }
 
-    fn down(&self, link: LinkId, reason: &LinkEnd) {
-        let routes = self.lock().remove(&link);
-        // Membership tells the groups; one that was restarted meanwhile does not know the link.
-        for (group, gate) in routes.iter().flat_map(|routes| routes.groups.values()) {
-            gate.close();
-            if let Some(handle) = self.groups.get(*group) {
-                handle.close(link);
-            }
-        }
-        self.membership.link_down(link, reason.to_string());
+    /// A channel, if its link has not ended.
+    pub(crate) fn channel(&self, id: ChannelId) -> Option<Channel> {
+        let links = self.lock();
+        let LinkCells { link, cells } = links.get(&id.link)?;
+        let (_, cell) = cells.get(&id.ours)?;
+        Some(Channel { link: link.clone(), cell: cell.clone(), number: id.theirs })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<LinkId, LinkCells>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

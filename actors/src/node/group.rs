@@ -11,6 +11,7 @@ pub mod cut;
 pub mod documents;
 mod handle;
 mod manifests;
+mod owner;
 pub(crate) mod record;
 pub mod replica;
 pub mod rows;
@@ -37,15 +38,16 @@ use self::documents::{CommitError, Documents, Outcome, Rejudged, Revision, RowEv
 
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
+pub(crate) use self::owner::GroupOwner;
 pub use self::turns::Turn;
 use crate::call::answer;
 use crate::clock::Clock;
 use crate::node::connection_manager::LinkId;
 use crate::node::event::Event;
-use crate::node::gate::{Assembly, Channel, Part};
+use crate::node::gate::{Channel, IncomingPart};
 use crate::node::keys;
-use crate::node::membership::MembershipHandle;
 use crate::node::store::{Batch, Durability, SpaceHandle, StoreError, StoreHandle};
+use schema::wire::group::Assembly;
 
 /// The table of the personal group that says which groups its user takes part in.
 pub const INTENTS_TABLE: &str = "$groups";
@@ -74,7 +76,7 @@ enum Message {
     /// The gate or the link closed.
     Close(LinkId),
     /// A stretch of a session frame.
-    Frame { link: LinkId, part: Part },
+    Frame { link: LinkId, part: IncomingPart },
     /// A session wants to be woken.
     Wake,
     /// Judge more documents anew: what was looked at last stands, so there was nothing to store.
@@ -90,7 +92,7 @@ pub(crate) struct Arguments {
     pub(crate) user: UserId,
     pub(crate) device: SigningKey,
     pub(crate) store: StoreHandle,
-    pub(crate) membership: MembershipHandle,
+    pub(crate) owner: Arc<dyn GroupOwner>,
     pub(crate) budget: CacheBudget,
     pub(crate) durability: Durability,
     pub(crate) events: broadcast::Sender<Event>,
@@ -106,7 +108,7 @@ struct State {
     documents: Documents,
     sessions: BTreeMap<LinkId, Peer>,
     /// Frames that overtook the `Open` of their session.
-    early: BTreeMap<LinkId, Vec<Part>>,
+    early: BTreeMap<LinkId, Vec<IncomingPart>>,
     next_batch: u64,
     unstored: BTreeMap<u64, Unstored>,
     /// How many authors membership was told of.
@@ -238,7 +240,7 @@ impl State {
         &mut self,
         myself: &ActorRef<Message>,
         link: LinkId,
-        units: schema::session::frame::Units,
+        units: schema::wire::session::Units,
     ) -> Result<(), ActorProcessingErr> {
         let number = units.number;
         // Who judges by the same membership had refused it too.
@@ -343,21 +345,17 @@ impl State {
         let authors = self.documents.authors();
         if authors.len() > self.told {
             let new = authors.iter().skip(self.told).map(|(_, (device, _), _)| device).collect();
-            self.arguments.membership.wrote(self.handle.id(), new);
+            self.arguments.owner.on_accepted(self.handle.id(), new);
         }
         self.told = authors.len();
     }
 
     fn tell_intents(&self, rows: &[RowEvent]) {
-        let membership = &self.arguments.membership;
+        let owner = &self.arguments.owner;
         for event in rows {
             match event.table.as_str() {
-                INTENTS_TABLE => {
-                    event.key.parse().into_iter().for_each(|group| membership.notify_intent(group))
-                }
-                CONTACTS_TABLE => {
-                    event.key.parse().into_iter().for_each(|user| membership.notify_contact(user))
-                }
+                INTENTS_TABLE => event.key.parse().into_iter().for_each(|group| owner.on_intent(group)),
+                CONTACTS_TABLE => event.key.parse().into_iter().for_each(|user| owner.on_contact(user)),
                 _ => {}
             }
         }
@@ -410,7 +408,7 @@ impl Actor for Group {
         space.reset();
         arguments.store.barrier().await?;
         let incarnation = incarnation(&arguments, &space).await?;
-        let roster = arguments.membership.roster(handle.id());
+        let roster = arguments.owner.roster(handle.id());
         let roster = roster.unwrap_or_else(|| Ledger::new(handle.id()).roster().clone());
         let documents = Documents::open(
             handle.id(),
@@ -446,10 +444,10 @@ impl Actor for Group {
         // What became durable as a predecessor failed was told to nobody.
         state.handle.publish_reset();
         if state.arguments.personal {
-            state.arguments.membership.reload_intents();
+            state.arguments.owner.on_personal_started();
         }
         state.tell_authors();
-        state.arguments.membership.group_started(state.handle.id());
+        state.arguments.owner.on_started(state.handle.id());
         Ok(())
     }
 

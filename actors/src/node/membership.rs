@@ -10,12 +10,12 @@ mod advice;
 mod cut;
 mod error;
 mod handle;
+mod intents;
 mod load;
 mod news;
 mod orphans;
 mod perform;
 mod persist;
-mod intents;
 
 use std::collections::BTreeMap;
 
@@ -28,22 +28,22 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 pub use schema::gate::{
-    ChangeRefusal, Declined, Device, GroupInfo, GroupState, Invitation, MemberDetails, MemberDevice, MemberOp,
-    MembershipChange, Silent, Terms,
+    ChangeRefusal, Declined, Device, GroupInfo, GroupState, Invitation, MemberDetails, MemberDevice,
+    MemberOp, MembershipChange, Silent, Terms,
 };
 pub use schema::ledger::InviteStanding;
 
 pub use self::cut::{SubmitOptions, Submitted};
 pub use self::error::ChangeError;
 pub use self::handle::{MembershipHandle, Opened};
-use self::perform::{LinkCells, Reads};
+use self::perform::Reads;
 use crate::admission::Permit;
 use crate::call::answer;
 use crate::clock::Clock;
 use crate::node::NodeNews;
-use crate::node::connection_manager::{ConnectionManagerHandle, Link, LinkId};
+use crate::node::connection_manager::{ConnectionManagerHandle, LinkId};
 use crate::node::event::Event;
-use crate::node::gate::Routes;
+use crate::node::gate::GateCells;
 use crate::node::group::Groups;
 use crate::node::store::{SpaceHandle, StoreError, StoreHandle};
 
@@ -54,8 +54,6 @@ enum Message {
     Ask { input: Box<Input>, reply: RpcReplyPort<Result<Answer, StoreError>> },
     /// Read from the gate.
     Read(Box<dyn FnOnce(&Gate) + Send>),
-    /// A link passed its handshake.
-    LinkUp(Link),
     /// A link ended.
     LinkDown { link: LinkId, reason: String },
     /// The row of an intent changed.
@@ -84,7 +82,7 @@ pub(crate) struct Arguments {
     pub(crate) store: StoreHandle,
     pub(crate) groups: Groups,
     pub(crate) connections: ConnectionManagerHandle,
-    pub(crate) routes: Routes,
+    pub(crate) cells: GateCells,
     pub(crate) node: NodeNews,
     pub(crate) events: broadcast::Sender<Event>,
 }
@@ -94,7 +92,6 @@ struct State {
     arguments: Arguments,
     gate: Gate,
     spaces: BTreeMap<GroupId, SpaceHandle>,
-    links: BTreeMap<LinkId, LinkCells>,
     /// Bytes of manifests in each group's space that no op names, as far as they are counted.
     orphans: BTreeMap<GroupId, u64>,
     /// The timer of the tickets.
@@ -186,10 +183,8 @@ impl Actor for Membership {
                 failure.map_or(Ok(()), Err)?;
             }
             Message::Read(read) => read(&state.gate),
-            Message::LinkUp(link) => state.link_up(link).await?,
             Message::LinkDown { link, reason } => {
                 state.step(Input::LinkDown { link, reason }).await?;
-                state.links.remove(&link);
                 state.delete_orphans().await?;
             }
             Message::Intent { group, reply } => {

@@ -19,10 +19,10 @@ use actors::transport::{Stream, Transport};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use schema::DeviceId;
 use schema::device::DeviceIdentity;
-use schema::frame::LinkFrame;
 use schema::handshake::{HANDSHAKE_BYTES_MAX, Handshake, RecordCipher, Records, Terms};
 use schema::key::{AgreementKey, SigningKey};
 use schema::limits::FRAME_BYTES_MAX;
+use schema::wire::link::LinkFrame;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 

@@ -6,8 +6,9 @@ use super::delta::LedgerDelta;
 use super::group::Group;
 use super::record::StoredRecord;
 use super::{Gate, Step};
-use crate::device::{DeviceIdentity, DeviceRecord};
+use crate::device::DeviceIdentity;
 use crate::signed::{Envelope, Signed};
+use crate::wire::device::DeviceRecord;
 use crate::{GroupId, Timestamp};
 
 impl Gate {

@@ -14,12 +14,12 @@ use super::group::Group;
 use super::record::StoredRecord;
 use super::{Gate, LinkId, Step};
 use crate::codec;
-use crate::device::DeviceRecord;
 use crate::key::SigningKey;
 use crate::ledger::{Admitted, Body, By, Refusal, Role, SideRefusal, Vouched};
 use crate::limits::MEMBERS_MAX;
 use crate::session::ledger::Held;
 use crate::signed::{Envelope, Record, Signed};
+use crate::wire::device::DeviceRecord;
 use crate::{DeviceId, GroupId, OpId, UserId};
 
 /// What became of a delta.

@@ -1,7 +1,8 @@
 //! Ops and records on their way into a ledger, or just admitted.
 
-use crate::session::ledger::{LedgerFrame, LedgerSession};
+use crate::session::ledger::LedgerSession;
 use crate::signed::Envelope;
+use crate::wire::ledger::LedgerFrame;
 
 /// What a ledger gains, or may gain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -13,13 +13,14 @@ use super::group::Group;
 use super::record::StoredRecord;
 use super::view::prefer_label;
 use super::{ChangeRefusal, Gate, Keys, Step};
-use crate::device::{DeviceCert, UserDeviceRevocation};
 use crate::ledger::{Body, By, Refusal, Role};
 use crate::signed::{Envelope, Signed};
+use crate::wire::device::{DeviceCert, UserDeviceRevocation};
 use crate::{DeviceId, GroupId, Timestamp, UserId};
 
 /// A device of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Device {
     /// Its verifying key.
     pub id: DeviceId,

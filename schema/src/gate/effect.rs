@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::LinkId;
 use super::record::StoredRecord;
 use super::view::{GroupInfo, GroupView};
-use crate::frame::{ByeReason, DeclineReason, LinkFrame};
 use crate::ledger::{Refusal, Role, SideRefusal};
-use crate::session::ledger::LedgerFrame;
+use crate::wire::ledger::LedgerFrame;
+use crate::wire::link::{ByeReason, DeclineReason, LinkFrame};
 use crate::{DeviceId, GroupId, OpId, UserId};
 
 /// One act of the shell. The gate hands out effects in the order in which they are to be performed.

@@ -6,11 +6,12 @@ use super::change::MembershipChange;
 use super::cut::FreshCut;
 use super::tickets::Terms;
 use super::view::GroupInfo;
-use crate::frame::{DeclineReason, Hello, Join};
 use crate::handshake::LinkRole;
-use crate::session::ledger::LedgerFrame;
 use crate::signed::Envelope;
-use crate::ticket::Ticket;
+use crate::wire::hello::Hello;
+use crate::wire::ledger::LedgerFrame;
+use crate::wire::link::{DeclineReason, Join};
+use crate::wire::ticket::Ticket;
 use crate::{DeviceId, GroupId, UserId};
 
 /// The number of a link of this node; never used twice while the node runs.

@@ -7,7 +7,7 @@ use super::effect::Effect;
 use super::group::Group;
 use super::input::Peer;
 use super::{Gate, LinkId, Step};
-use crate::frame::ByeReason;
+use crate::wire::link::ByeReason;
 use crate::{GroupId, UserId};
 
 impl Gate {

@@ -7,12 +7,14 @@ use crate::{GroupId, OpId, Timestamp, UserId};
 
 /// An op about a member, and its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct MemberOp {
     /// The op.
     pub op: OpId,
     /// Its author.
     pub author: UserId,
     /// What it asks for.
+    #[cfg_attr(feature = "control", serde(flatten))]
     pub act: Act,
     /// Its effect.
     pub standing: Standing,
@@ -20,6 +22,7 @@ pub struct MemberOp {
 
 /// An invitation, as its group knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Invitation {
     /// The op that opened it.
     pub id: OpId,
@@ -32,8 +35,10 @@ pub struct Invitation {
     /// How many it admitted: more than `uses` where disconnected Admins' devices each admitted the last one.
     pub used: usize,
     /// The time from which Admins' devices decline it, each by its own clock.
+    #[cfg_attr(feature = "control", serde(rename = "expires_ms"))]
     pub expires: Timestamp,
     /// Its state.
+    #[cfg_attr(feature = "control", serde(flatten))]
     pub standing: InviteStanding,
 }
 

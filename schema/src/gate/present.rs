@@ -17,12 +17,12 @@ use super::record::StoredRecord;
 use super::sessions::Pages;
 use super::{Gate, LinkId, Step};
 use crate::codec;
-use crate::frame::LinkFrame;
 use crate::ledger::cut::{Fetch, page_hash, root};
 use crate::ledger::{Body, Ledger, ManifestRef, Op, Role};
 use crate::limits::GROUPS_MAX;
 use crate::session::ledger::Attachments;
 use crate::signed::{Envelope, Record, Signed};
+use crate::wire::link::LinkFrame;
 use crate::{DeviceId, GroupId, OpId, UserId};
 
 /// Bytes of ops that a Present carries: the rest follows once the session is open.

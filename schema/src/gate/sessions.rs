@@ -10,10 +10,11 @@ use super::group::{Group, Groups};
 use super::links::{Links, Open};
 use super::record::StoredRecord;
 use super::{Gate, LinkId, Lookup, Step};
-use crate::frame::ByeReason;
 use crate::ledger::Ledger;
-use crate::session::ledger::{Attachments, LedgerEffect, LedgerFrame, LedgerSession, Taken};
+use crate::session::ledger::{Attachments, LedgerEffect, LedgerSession, Taken};
 use crate::session::{SessionFault, StepError};
+use crate::wire::ledger::LedgerFrame;
+use crate::wire::link::ByeReason;
 use crate::{GroupId, Timestamp};
 
 /// What one step of a session reads.

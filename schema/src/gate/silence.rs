@@ -15,10 +15,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A member's device that was connected and did not announce a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Silent {
     /// The device.
     pub device: DeviceId,
     /// The begin of its silence, by this device's clock.
+    #[cfg_attr(feature = "control", serde(rename = "since_ms"))]
     pub since: Timestamp,
 }
 

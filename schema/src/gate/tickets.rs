@@ -11,13 +11,13 @@ use bincode::{Decode, Encode};
 
 use super::record::StoredRecord;
 use super::{ChangeRefusal, Gate, LinkId, Step, Transition};
-use crate::frame::{DeclineReason, Join, LinkFrame};
 use crate::gate::effect::{Answer, Effect, Notice, Warning};
 use crate::gate::group::{Group, Groups};
 use crate::gate::links::Links;
-use crate::hello;
 use crate::ledger::{Body, InviteProof, InviteStanding, Ledger, Role};
-use crate::ticket::Ticket;
+use crate::wire::hello;
+use crate::wire::link::{DeclineReason, Join, LinkFrame};
+use crate::wire::ticket::Ticket;
 use crate::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
 /// Tickets that are stored for one group; the oldest gives way.
@@ -46,8 +46,10 @@ struct StoredTicket {
 
 /// The inviter's answer to a ticket that admitted nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Declined {
     /// The time of the answer, by this device's clock.
+    #[cfg_attr(feature = "control", serde(rename = "at_ms"))]
     pub at: Timestamp,
     /// The reason.
     pub reason: DeclineReason,

@@ -8,13 +8,18 @@ use super::group::Group;
 use super::record::ReceivedAt;
 use super::tickets::Declined;
 use super::{Gate, Step};
-use crate::device::{DeviceCert, DeviceRecord};
 use crate::ledger::{Body, Contestable, Ledger, Role, Roster};
 use crate::signed::Signed;
+use crate::wire::device::{DeviceCert, DeviceRecord};
 use crate::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
 /// This user's part in a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum GroupState {
     /// The user takes part, and the ledger admits them.
     Active,
@@ -30,6 +35,7 @@ pub enum GroupState {
 
 /// A group as this device knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct GroupInfo {
     /// Its id.
     pub id: GroupId,
@@ -45,6 +51,7 @@ pub struct GroupInfo {
 
 /// A device of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct MemberDevice {
     /// The member who certified it.
     pub user: UserId,

@@ -4,28 +4,15 @@
 //! the direction (role byte: nothing can be reflected), the device to its X25519 key (certificate), and the features
 //! (nobody between can strike any out).
 
-use bincode::{Decode, Encode};
-
 use super::{HandshakeError, LinkRole, PeerIdentity, Terms};
 use crate::DeviceId;
-use crate::device::{DeviceCert, DeviceIdentity};
-use crate::key::{self, Signature};
-use crate::signed::{Envelope, Signed};
+use crate::device::DeviceIdentity;
+use crate::key;
+use crate::signed::Signed;
+use crate::wire::auth::Auth;
+use crate::wire::device::DeviceCert;
 
 const KIND: &str = "handshake";
-
-/// Proves who speaks on a link: the first record each way, and the only one before both have passed.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Auth {
-    /// A signed [`DeviceCert`].
-    pub certificate: Envelope,
-    /// Of the device revocations that the sender knows; zeros where it does not say.
-    pub revocations: [u8; 32],
-    /// What the sender can do beyond version 1, a bit each; unknown ones mean nothing.
-    pub features: u64,
-    /// By the device, over role byte ‖ h ‖ device ‖ peer's static key ‖ features (big endian).
-    pub signature: Signature,
-}
 
 /// One link, as one side of it sees it.
 #[derive(Clone, Copy)]

@@ -4,9 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::GroupId;
-use crate::frame::{ByeReason, DeclineReason, Hello, HelloGroup, Join};
 use crate::key::{Signature, SigningKey};
 use crate::signed::Envelope;
+use crate::wire::hello::{Hello, HelloGroup};
+use crate::wire::link::{ByeReason, DeclineReason, Join};
 
 fn device(seed: u8) -> DeviceIdentity {
     let user = SigningKey::from_seed([seed; 32]);

@@ -25,6 +25,11 @@ pub struct Invite {
 
 /// Whether an invitation lets anybody in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(tag = "standing", rename_all = "snake_case")
+)]
 pub enum InviteStanding {
     /// It does.
     Open {

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use crate::codec;
-use crate::device::DeviceCert;
 use crate::id::{DeviceId, UserId, hash};
 use crate::ledger::{Ledger, SideRefusal};
 use crate::signed::{Envelope, Record, Signed};
+use crate::wire::device::DeviceCert;
 
 /// What became of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

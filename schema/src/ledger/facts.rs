@@ -20,6 +20,11 @@ pub struct Proposal {
 
 /// What an op does to roles and devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(tag = "act", rename_all = "snake_case")
+)]
 pub enum Act {
     /// Gives `user` a role.
     SetRole {

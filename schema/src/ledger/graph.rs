@@ -43,6 +43,11 @@ pub(crate) struct Node {
 
 /// How an op stands in the present state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum Standing {
     /// Voided by something stronger.
     Void,

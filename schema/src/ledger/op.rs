@@ -6,7 +6,6 @@ use bincode::error::{DecodeError as BadBytes, EncodeError};
 use bincode::{Decode, Encode};
 
 use crate::codec;
-use crate::device::{DeviceCert, malformed};
 use crate::id::{DeviceId, GroupId, OpId, UserId, hash};
 use crate::key::{self, BadSignature, Signature, SigningKey};
 use crate::ledger::cut::ManifestRef;
@@ -15,10 +14,14 @@ use crate::limits::{
     OP_PARENTS_MAX,
 };
 use crate::signed::{Envelope, Record, Signed, SignedError};
+use crate::wire::device::{DeviceCert, malformed};
 
 /// What a user may do in a group; the greater role may do more. One byte on the wire, the number as given here.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
 )]
 #[repr(u8)]
 pub enum Role {

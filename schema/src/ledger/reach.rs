@@ -6,10 +6,10 @@
 use std::cmp::Reverse;
 
 use crate::codec;
-use crate::device::DeviceRecord;
 use crate::id::DeviceId;
 use crate::ledger::{Ledger, SideRefusal};
 use crate::signed::{Envelope, Record, Signed};
+use crate::wire::device::DeviceRecord;
 
 impl Ledger {
     /// Takes a device's record in, in the place of an older one; `false` when it changes nothing.

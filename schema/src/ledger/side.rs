@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::device::DeviceCert;
 use crate::id::{DeviceId, UserId};
 use crate::limits::DEVICES_MAX;
 use crate::signed::{Envelope, Record, Signed};
+use crate::wire::device::DeviceCert;
 
 /// Records by the user who signed them. Of more than `max` for one user the greatest ids go, so that the same
 /// records leave the same set in any order.

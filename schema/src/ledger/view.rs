@@ -9,6 +9,7 @@ use crate::ledger::{Act, Facts, Ledger};
 /// A lowering that counts, by somebody whom its target could have lowered instead: until a stronger member
 /// [confirms](Ledger::confirms) it, an op of the target that has not seen it may void it (authority 3.0, D5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Contestable {
     /// The SetRole.
     pub op: OpId,

@@ -4,17 +4,17 @@
 //! after the other; new ops are pushed as they come. A side that is not (yet) a member has nothing to give and only pulls. An op that names a
 //! manifest waits for its pages, which whoever pushed it is asked for.
 
+mod answer;
 mod attach;
-mod frame;
 
+use self::answer::{answer, pushes};
 use self::attach::Attach;
 pub use self::attach::Held;
-pub use self::frame::{LedgerFrame, Place, Pull};
-use self::frame::{answer, pushes};
 use super::{ANSWER_TIMEOUT, SessionFault, StepError};
 use crate::ledger::{Ledger, ManifestRef};
 use crate::signed::Envelope;
 use crate::time::Timestamp;
+use crate::wire::ledger::{LedgerFrame, Place, Pull};
 
 /// The pages of manifests that are here, some perhaps of a list that is not whole yet; every call is short.
 pub trait Attachments {

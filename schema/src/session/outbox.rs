@@ -7,7 +7,7 @@ use crate::DocumentId;
 use crate::digest::Mark;
 
 /// Marks that are kept for one peer. What it has of a document beyond that is forgotten: then all of it is sent.
-const MARKS_KEPT: usize = 4 * super::frame::MARKS_MAX;
+const MARKS_KEPT: usize = 4 * crate::wire::session::MARKS_MAX;
 /// Documents that wait before no more are looked for.
 const DOCUMENTS: usize = 16_384;
 

@@ -1,10 +1,10 @@
 //! What a session reads, what happens to it, and what it wants done.
 
 use super::ANSWER_TIMEOUT;
-use super::frame::{SessionFrame, Unit, Units};
 use crate::admission::Refusal;
 use crate::digest::{Mark, Page};
 use crate::ledger::cut::BadManifest;
+use crate::wire::session::{SessionFrame, Unit, Units};
 use crate::{DeviceId, DocumentId, OpId};
 
 /// What a session reads from its group; every call is short.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::Session;
-use super::frame::{RootWhy, SessionFrame};
 use super::port::{Documents, Effect};
 use super::walk::Walk;
 use crate::time::Timestamp;
+use crate::wire::session::{RootWhy, SessionFrame};
 
 /// How soon after a change the peer hears of the new root.
 const ROOT_DELAY: Duration = Duration::from_millis(250);

@@ -1,13 +1,13 @@
 //! Units there and back: a window of what is under way, acknowledgements, and what is asked for again.
 
 use super::Session;
-use super::frame::{FRAME_DOCUMENTS, SessionFrame, Unit, Units};
 use super::port::{Documents, Effect, SessionFault, StepError};
 use super::walk::request;
 use crate::DocumentId;
 use crate::admission::Refusal;
 use crate::limits::{UNIT_BYTES_MAX, WINDOW_BYTES};
 use crate::time::Timestamp;
+use crate::wire::session::{FRAME_DOCUMENTS, SessionFrame, Unit, Units};
 
 /// Changes of one Units frame, bytes: small enough to be fair, large enough to be cheap.
 const FRAME_UNITS_BYTES: usize = 512 << 10;

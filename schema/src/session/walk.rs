@@ -4,11 +4,11 @@
 //! So a group of any size is walked in turns, between which others are served.
 
 use super::Session;
-use super::frame::{FRAME_MARKS, MARKS_MAX, PAGE_LEAVES, SessionFrame, weight};
 use super::port::{Documents, Effect, SessionFault, StepError, Wanted};
 use crate::DocumentId;
 use crate::digest::{Mark, Page};
 use crate::time::Timestamp;
+use crate::wire::session::{FRAME_MARKS, MARKS_MAX, PAGE_LEAVES, SessionFrame, weight};
 
 /// A walk of the initiator.
 #[derive(Debug)]

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use peerbase_schema::device::DeviceCert;
 use peerbase_schema::key::SigningKey;
 use peerbase_schema::ledger::{
     Admitted, Body, By, Invalid, Ledger, ManifestRef, Op, Refusal, Role, Standing,
 };
 use peerbase_schema::signed::{Envelope, Signed};
+use peerbase_schema::wire::device::DeviceCert;
 use peerbase_schema::{DeviceId, OpId, UserId};
 
 pub(crate) fn key(name: &str) -> SigningKey {

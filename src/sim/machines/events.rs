@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use schema::id::hash;
-use schema::session::frame::Units;
 use schema::session::{Effect, Input, StepError, Wanted};
 use schema::time::Timestamp;
+use schema::wire::session::Units;
 
 use super::store::Outcome;
 use super::wire::Parcel;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use schema::change::ChangeHeader;
-use schema::session::frame::{Unit, Units};
 use schema::tip::{Author, Tip};
+use schema::wire::session::{Unit, Units};
 use schema::{ChangeHash, DocumentId, OpId};
 
 use super::World;

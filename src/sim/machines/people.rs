@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use schema::device::DeviceCert;
 use schema::id::hash;
 use schema::key::SigningKey;
 use schema::ledger::cut::{Entry, Page};
 use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Op, Role};
 use schema::signed::Signed;
 use schema::tip::{Author, Tip};
+use schema::wire::device::DeviceCert;
 use schema::{DeviceId, DocumentId, OpId, UserId};
 
 use super::wire::Said;

@@ -8,8 +8,8 @@ use schema::change::ChangeHeader;
 use schema::digest::{Digest, Mark};
 use schema::ledger::Roster;
 use schema::session::Wanted;
-use schema::session::frame::{Unit, Units};
 use schema::tip::{Author, Tip, VerifiedTip};
+use schema::wire::session::{Unit, Units};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};
 
 use super::broken::Broken;

@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use schema::DocumentId;
 use schema::change::ChangeHeader;
 use schema::digest::{Mark, Page};
-use schema::session::frame::Unit;
 use schema::session::{Documents, Supply, Wanted};
+use schema::wire::session::Unit;
 
 use super::store::Store;
 use super::wire::{self, TABLE};

@@ -8,9 +8,9 @@ use schema::id::hash;
 use schema::key::Signature;
 use schema::ledger::ManifestRef;
 use schema::ledger::cut::Page;
-use schema::session::frame::{SessionFrame, UnitTip, Units};
 use schema::signed::Envelope;
 use schema::tip::{Author, Tip, VerifiedTip};
+use schema::wire::session::{SessionFrame, UnitTip, Units};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, codec};
 
 /// The table of all rows.

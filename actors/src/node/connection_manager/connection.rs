@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
 use schema::device::DeviceIdentity;
-use schema::frame::{ByeReason, LinkFrame};
 use schema::limits::{FRAME_BYTES_MAX, LINK_AGE_MAX, MAILBOX_BYTES_MAX, PING_EVERY};
+use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::task::JoinSet;
 
 use super::ConnectionManagerHandle;

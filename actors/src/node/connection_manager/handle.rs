@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr};
-use schema::device::DeviceRecord;
 use schema::limits::{
     ADDRESS_BYTES_MAX, CALL_TIMEOUT, DIAL_TIMEOUT, HANDSHAKE_TIMEOUT, LINKS_MAX, STOP_TIMEOUT,
     TICKET_ADDRESSES_MAX,
 };
+use schema::wire::device::DeviceRecord;
 use schema::{DeviceId, GroupId, Timestamp, UserId};
 
 use super::connection::{Link, LinkEnd};
@@ -91,6 +91,7 @@ pub enum ConnectError {
 
 /// A link as people see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct LinkStatus {
     /// The device at the other end.
     pub device: DeviceId,
@@ -99,8 +100,10 @@ pub struct LinkStatus {
     /// Where it was dialled; none where it was accepted.
     pub address: Option<String>,
     /// How long a frame takes there and back; none before the first answer.
+    #[cfg_attr(feature = "control", serde(rename = "latency_ms", with = "crate::json::millis"))]
     pub latency: Option<Duration>,
     /// When the handshake passed, by this device's clock.
+    #[cfg_attr(feature = "control", serde(rename = "since_ms"))]
     pub since: Timestamp,
 }
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use ractor::{ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
-use schema::frame::ByeReason;
 use schema::handshake::HandshakeError;
 use schema::limits::{HALF_OPEN_MAX, HALF_OPEN_PER_PEER_MAX, LINKS_MAX, STOP_TIMEOUT};
+use schema::wire::link::ByeReason;
 use schema::{DeviceId, Timestamp};
 use tokio::task::JoinSet;
 

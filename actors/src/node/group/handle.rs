@@ -15,7 +15,7 @@ use super::turns::{Turn, Turns};
 use super::{Arguments, Group, Message};
 use crate::call::{CallError, Slot};
 use crate::node::connection_manager::LinkId;
-use crate::node::gate::{Channel, Part};
+use crate::node::gate::{Channel, IncomingPart};
 use crate::node::store::{SpaceHandle, StoreError};
 
 /// Batches of rows that a slow watcher may fall behind before it gets a reset.
@@ -83,6 +83,7 @@ impl Published {
 
 /// One session of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct PeerStatus {
     /// The device at the other end.
     pub device: DeviceId,
@@ -91,19 +92,24 @@ pub struct PeerStatus {
 }
 
 /// What a group has and why something of it is not in order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct GroupStatus {
     /// Rows, removed ones included.
     pub documents: usize,
     /// Documents in memory.
     pub loaded: usize,
     /// Hash over all documents.
+    #[cfg_attr(feature = "control", serde(with = "crate::json::hex"))]
     pub root: [u8; 32],
     /// Documents that are damaged on disk, and how.
+    #[cfg_attr(feature = "control", serde(with = "crate::json::by_document"))]
     pub quarantined: Vec<(DocumentId, String)>,
     /// The last refusals of ours, oldest first; also of what had been accepted, until its author was removed or lowered.
+    #[cfg_attr(feature = "control", serde(with = "crate::json::by_document"))]
     pub refusals: Vec<(DocumentId, Refusal)>,
     /// What peers refused lately of what we sent, and why, as they say; oldest first.
+    #[cfg_attr(feature = "control", serde(with = "crate::json::by_document"))]
     pub refused_by_peers: Vec<(DocumentId, Refusal)>,
     /// Documents are being judged anew, since the membership changed: how far that is.
     pub rejudging: Option<Rejudged>,
@@ -251,7 +257,7 @@ impl GroupHandle {
         self.tell(Message::Close(link));
     }
 
-    pub(crate) fn frame(&self, link: LinkId, part: Part) {
+    pub(crate) fn frame(&self, link: LinkId, part: IncomingPart) {
         self.tell(Message::Frame { link, part });
     }
 }

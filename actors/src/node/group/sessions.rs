@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use ractor::{ActorProcessingErr, ActorRef};
-use schema::frame::ByeReason;
 use schema::handshake::LinkRole;
 use schema::ledger::Roster;
-use schema::session::frame::SessionFrame;
 use schema::session::{Effect, Input, Session, StepError};
+use schema::wire::link::ByeReason;
+use schema::wire::session::SessionFrame;
 
 use super::{Message, Peer, PeerStatus, State, push_recent};
 use crate::node::connection_manager::LinkId;
-use crate::node::gate::{Assembly, Channel, Part};
+use crate::node::gate::{Channel, IncomingPart};
+use schema::wire::group::Assembly;
 
 /// Parts of frames that may wait for their session: a peer says its root before it hears from us, no more.
 const EARLY_PARTS_MAX: usize = 4;
@@ -46,19 +47,19 @@ impl State {
         &mut self,
         myself: &ActorRef<Message>,
         link: LinkId,
-        part: Part,
+        incoming: IncomingPart,
     ) -> Result<(), ActorProcessingErr> {
         let Some(peer) = self.sessions.get_mut(&link) else {
             let early = self.early.entry(link).or_default();
-            if early.len() < EARLY_PARTS_MAX && part.bytes.len() <= EARLY_BYTES_MAX {
-                early.push(part);
+            if early.len() < EARLY_PARTS_MAX && incoming.part.bytes.len() <= EARLY_BYTES_MAX {
+                early.push(incoming);
             }
             return Ok(());
         };
-        if !peer.channel.gate.is_open() {
+        if !peer.channel.is_open() {
             return Ok(());
         }
-        match peer.assembly.take(part) {
+        match peer.assembly.push(incoming.part) {
             Ok(None) => Ok(()),
             Ok(Some(frame)) => self.step(myself, link, Input::Frame(frame)),
             Err(error) => {

@@ -17,16 +17,22 @@ pub(super) fn advice(refusal: &Refusal) -> String {
             format!("this user is {rank:?} in the group, and that takes {needed:?}: ask a member who is")
         }
         Invalid::AboveAuthor { rank, target } => {
-            format!("this user is {rank:?} in the group, and the role is {target:?}: ask a member with that role")
+            format!(
+                "this user is {rank:?} in the group, and the role is {target:?}: ask a member with that role"
+            )
         }
         Invalid::NotSenior => "only a more senior founder acts on a founder: ask one".to_owned(),
         Invalid::SelfRaise => {
             "no member raises themselves: ask another member who may, or choose a lower role".to_owned()
         }
         Invalid::Unchanged { role } => format!("the role is {role:?} already: there is nothing to change"),
-        Invalid::DeviceRevoked => "this device was revoked, and signs nothing any more: use another one".to_owned(),
+        Invalid::DeviceRevoked => {
+            "this device was revoked, and signs nothing any more: use another one".to_owned()
+        }
         Invalid::InviteRole { max, .. } => {
-            format!("a ticket grants {max:?} at most: invite with that role, and raise them once they are members")
+            format!(
+                "a ticket grants {max:?} at most: invite with that role, and raise them once they are members"
+            )
         }
         Invalid::InviteSpent { .. } => "the invitation is not open any more: make another".to_owned(),
         _ => "the rules of the group forbid it: see the cause".to_owned(),

@@ -108,8 +108,7 @@ impl MembershipHandle {
         let handle = self.groups.get(group).ok_or_else(out_of_service)?;
         let settled = self.settled(&handle, &progress).await?.ok_or_else(out_of_service)?;
         let of = (&*settled.roster, device.map_or(Target::User(user), Target::Device));
-        let written =
-            cut::write(&self.store, handle.space(), of, options.without_damaged, &progress).await;
+        let written = cut::write(&self.store, handle.space(), of, options.without_damaged, &progress).await;
         let (manifest, left_out) = written.map_err(|error| match error {
             CutError::Damaged { documents, count } => ChangeError::Damaged { user, documents, count },
             CutError::Store(error) => error.into(),

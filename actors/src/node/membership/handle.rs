@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::gate::{
     Answer, Device, Gate, GroupInfo, GroupView, Input, Invitation, MemberDetails, MemberOp, MembershipChange,
-    Silent, Terms, is_alone_in_charge,
+    Peer, Silent, Terms, is_alone_in_charge,
 };
 use schema::ledger::{Role, Roster};
-use schema::ticket::Ticket;
+use schema::wire::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 
@@ -18,7 +18,7 @@ use crate::admission::Permit;
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
 use crate::node::connection_manager::{Link, LinkId};
-use crate::node::group::Groups;
+use crate::node::group::{GroupOwner, Groups};
 use crate::node::store::StoreHandle;
 
 /// Rosters that may be replaced before a slow follower lags.
@@ -248,39 +248,16 @@ impl MembershipHandle {
         self.tell(Message::AddressesChanged);
     }
 
-    /// A row of the personal group became durable: an intent.
-    pub(crate) fn notify_intent(&self, group: GroupId) {
-        self.tell(Message::Intent { group, reply: None });
-    }
-
-    /// A row of the personal group became durable: a contact.
-    pub(crate) fn notify_contact(&self, user: UserId) {
-        self.tell(Message::Contact { user, reply: None });
-    }
-
-    /// The personal group was started: news of its rows may have been lost.
-    pub(crate) fn reload_intents(&self) {
-        self.tell(Message::ReloadIntents);
-    }
-
-    /// A group's documents are ready for sessions, perhaps again.
-    pub(crate) fn group_started(&self, group: GroupId) {
-        self.step(Input::GroupStarted(group), None);
-    }
-
-    /// Changes of these devices were accepted.
-    pub(crate) fn wrote(&self, group: GroupId, devices: Vec<DeviceId>) {
-        self.step(Input::Accepted { group, devices }, None);
-    }
-
     /// The node has ended: nothing is started again.
     pub(crate) fn end(&self) {
         self.changed.write().unwrap_or_else(PoisonError::into_inner).take();
         self.slot.end();
     }
 
-    pub(crate) fn link_up(&self, link: Link) {
-        self.tell(Message::LinkUp(link));
+    pub(crate) fn link_up(&self, link: &Link) {
+        let (id, h, role) = (link.id(), *link.h(), link.role());
+        let peer = Peer { user: link.peer().user, device: link.peer().device, h, role };
+        self.step(Input::LinkUp { link: id, peer }, None);
     }
 
     pub(crate) fn link_down(&self, link: LinkId, reason: String) {
@@ -330,5 +307,31 @@ impl MembershipHandle {
     /// What readers see, to be replaced.
     pub(super) fn publish(&self) -> RwLockWriteGuard<'_, Published> {
         self.published.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GroupOwner for MembershipHandle {
+    fn roster(&self, group: GroupId) -> Option<Arc<Roster>> {
+        Self::roster(self, group)
+    }
+
+    fn on_started(&self, group: GroupId) {
+        self.step(Input::GroupStarted(group), None);
+    }
+
+    fn on_accepted(&self, group: GroupId, devices: Vec<DeviceId>) {
+        self.step(Input::Accepted { group, devices }, None);
+    }
+
+    fn on_personal_started(&self) {
+        self.tell(Message::ReloadIntents);
+    }
+
+    fn on_intent(&self, group: GroupId) {
+        self.tell(Message::Intent { group, reply: None });
+    }
+
+    fn on_contact(&self, user: UserId) {
+        self.tell(Message::Contact { user, reply: None });
     }
 }

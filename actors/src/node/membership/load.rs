@@ -59,7 +59,6 @@ impl State {
             arguments,
             gate: Gate::new(keys, groups, damaged),
             spaces,
-            links: BTreeMap::new(),
             orphans: BTreeMap::new(),
             tickets: JoinSet::new(),
             sessions: JoinSet::new(),

@@ -101,11 +101,11 @@ fn list(space: &SpaceHandle, root: &[u8; 32]) -> Result<Option<Vec<[u8; 32]>>, S
 
 #[cfg(test)]
 mod tests {
+    use schema::UserId;
     use schema::key::SigningKey;
     use schema::ledger::cut::{page_hash, root};
     use schema::ledger::{Body, By, ManifestRef, Role};
     use schema::signed::Signed;
-    use schema::UserId;
 
     use super::*;
 
@@ -144,6 +144,10 @@ mod tests {
 
         assert_eq!((has(&[7; 1_000]), has(b"shared"), has(b"named")), (false, true, true));
         assert!(space.get(&keys::manifest(&named.root)).unwrap().is_some());
-        assert_eq!(orphans(&space, &ledger).unwrap(), (Vec::new(), 0), "the other list is gone with its page");
+        assert_eq!(
+            orphans(&space, &ledger).unwrap(),
+            (Vec::new(), 0),
+            "the other list is gone with its page"
+        );
     }
 }

@@ -4,33 +4,18 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use schema::gate::{
-    Answer, Channel as ChannelId, Effect, GroupView, Input, KnownAddresses, Lookup, Notice, Peer,
-    SHOW_TICKETS_EVERY,
+    Answer, Effect, GroupView, Input, KnownAddresses, LinkId, Lookup, Notice, SHOW_TICKETS_EVERY,
 };
-use schema::{GroupId, codec};
+use schema::{DeviceId, GroupId, codec};
 
 use super::{Message, State, news};
-use crate::node::connection_manager::{Link, LinkId, Reach};
+use crate::node::connection_manager::{Link, Reach};
 use crate::node::event::Event;
-use crate::node::gate::{Channel, Gate as Cell};
 use crate::node::group::Groups;
 use crate::node::keys;
 use crate::node::store::{SpaceHandle, StoreError};
 
-/// One link, with the gate cells of the groups that were announced on it, by our numbers.
-pub(super) struct LinkCells {
-    link: Link,
-    cells: BTreeMap<u32, Cell>,
-}
-
 impl State {
-    pub(super) async fn link_up(&mut self, link: Link) -> Result<(), StoreError> {
-        let (id, h, role) = (link.id(), *link.h(), link.role());
-        let peer = Peer { user: link.peer().user, device: link.peer().device, h, role };
-        self.links.insert(id, LinkCells { link, cells: BTreeMap::new() });
-        self.step(Input::LinkUp { link: id, peer }).await.map(drop)
-    }
-
     /// Performs effects in order, up to the batch that ends them: its number, and whether it is durable.
     pub(super) async fn perform_all(
         &mut self,
@@ -53,32 +38,20 @@ impl State {
     fn perform(&mut self, effect: Effect) {
         let arguments = &self.arguments;
         match effect {
-            Effect::CloseCell { link, number } => {
-                let cells = self.links.get(&link).map(|link| &link.cells);
-                cells.and_then(|cells| cells.get(&number)).into_iter().for_each(Cell::close);
-            }
-            Effect::OpenCell { link, number, group } => {
-                let Some(cells) = self.links.get_mut(&link) else { return };
-                let cell = Cell::opened();
-                arguments.routes.put(link, number, group, cell.clone());
-                cells.cells.insert(number, cell);
-            }
-            Effect::Send { link, frame } => {
-                // A closed link is reported by its connection.
-                self.links.get(&link).into_iter().for_each(|link| drop(link.link.send(frame)));
-            }
+            Effect::CloseCell { link, number } => arguments.cells.close(link, number),
+            Effect::OpenCell { link, number, group } => arguments.cells.open(link, number, group),
+            // A closed link is reported by its connection.
+            Effect::Send { link, frame } => self.with_link(link, |link| drop(link.send(frame))),
             Effect::SendLedger { channel, frame } => {
-                self.channel(channel).into_iter().for_each(|channel| channel.send_ledger(frame.clone()));
+                if let Some(channel) = arguments.cells.channel(channel) {
+                    channel.send_ledger(frame);
+                }
             }
-            Effect::CloseLink { link, reason } => {
-                self.links.get(&link).into_iter().for_each(|link| link.link.close(reason));
-            }
-            Effect::SetShared { link, is_shared } => {
-                self.links.get(&link).into_iter().for_each(|link| link.link.acquainted(is_shared));
-            }
+            Effect::CloseLink { link, reason } => self.with_link(link, |link| link.close(reason)),
+            Effect::SetShared { link, is_shared } => self.with_link(link, |link| link.acquainted(is_shared)),
             Effect::OpenSession { channel, group, in_sync } => {
-                let handle = arguments.groups.get(group);
-                if let (Some(handle), Some(channel)) = (handle, self.channel(channel)) {
+                let (handle, channel) = (arguments.groups.get(group), arguments.cells.channel(channel));
+                if let (Some(handle), Some(channel)) = (handle, channel) {
                     handle.open(channel, in_sync);
                 }
             }
@@ -117,10 +90,9 @@ impl State {
         });
     }
 
-    /// A channel, unless its cell was never opened.
-    fn channel(&self, id: ChannelId) -> Option<Channel> {
-        let LinkCells { link, cells } = self.links.get(&id.link)?;
-        Some(Channel { link: link.clone(), gate: cells.get(&id.ours)?.clone(), number: id.theirs })
+    /// Acts on a link that has not ended.
+    fn with_link(&self, link: LinkId, act: impl FnOnce(Link)) {
+        self.arguments.cells.link(link).map(act);
     }
 
     /// Makes a view visible to readers, and its roster to the group's documents.
@@ -132,7 +104,9 @@ impl State {
             let before = self.handle.publish().insert(id, view.clone());
             self.handle.roster_changed(id);
             let user = self.arguments.device.user();
-            news::of_views(before.as_deref(), &view, user).into_iter().for_each(|event| self.send_event(event));
+            news::of_views(before.as_deref(), &view, user)
+                .into_iter()
+                .for_each(|event| self.send_event(event));
         }
         if let Some(handle) = self.arguments.groups.get(id) {
             handle.set_roster(roster);
@@ -145,7 +119,7 @@ impl State {
     }
 }
 
-fn reach(addresses: &KnownAddresses) -> BTreeMap<schema::DeviceId, Reach> {
+fn reach(addresses: &KnownAddresses) -> BTreeMap<DeviceId, Reach> {
     let reach = addresses.iter().map(|(device, known)| {
         (*device, Reach { counter: known.counter, addresses: known.addresses.clone() })
     });

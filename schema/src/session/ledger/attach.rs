@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{Attachments, LedgerEffect, LedgerFrame};
+use super::{Attachments, LedgerEffect};
 use crate::id::{OpId, hash};
 use crate::ledger::cut::{BadManifest, Fetch, page_hash};
 use crate::ledger::{ManifestRef, Op};
@@ -11,6 +11,7 @@ use crate::session::ANSWER_TIMEOUT;
 use crate::session::{SessionFault, StepError};
 use crate::signed::{Envelope, Record};
 use crate::time::Timestamp;
+use crate::wire::ledger::LedgerFrame;
 
 /// Pages asked for and not answered: one on its way while the other is stored.
 const IN_FLIGHT_MAX: usize = 2;

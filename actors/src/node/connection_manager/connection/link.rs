@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-pub use schema::gate::LinkId;
 use schema::codec::DecodeError;
-use schema::frame::{ByeReason, LinkFrame};
+pub use schema::gate::LinkId;
 use schema::handshake::{Established, HandshakeError, LinkRole, PeerIdentity};
 use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, STRANGER_TIMEOUT};
+use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::sync::{Notify, watch};
 
 use super::outbound::{Condition, Lane, Next, Outbound, Overflow, Waiting};
@@ -100,6 +100,29 @@ pub enum LinkEnd {
     /// Something here failed while dealing with this link: a fault of ours, shown in the log.
     #[error("connection crashed; the log says where")]
     Crashed,
+}
+
+impl LinkEnd {
+    /// The variant in snake case: what a program that reads a status compares with.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Dial(_) => "dial",
+            Self::DialTimeout => "dial_timeout",
+            Self::Handshake(_) => "handshake",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::Stream(_) => "stream",
+            Self::Frame(_) => "frame",
+            Self::OutOfPlace { .. } => "out_of_place",
+            Self::Silent => "silent",
+            Self::Stranger => "stranger",
+            Self::Overflow { .. } => "overflow",
+            Self::Oversized { .. } => "oversized",
+            Self::Worn => "worn",
+            Self::Closed { .. } => "closed",
+            Self::ClosedByPeer { .. } => "closed_by_peer",
+            Self::Crashed => "crashed",
+        }
+    }
 }
 
 /// A farewell in words, and what to do about it.

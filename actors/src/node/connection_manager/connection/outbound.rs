@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use schema::frame::LinkFrame;
 use schema::limits::{OUTBOUND_BYTES_MAX, OUTBOUND_FRAMES_MAX};
+use schema::wire::link::LinkFrame;
 
 /// What a lane may write in its turn, bytes: a record. What is too little for its next frame is kept for the next turn,
 /// so that a small write waits for little of each of the others, however many they are.

@@ -2,9 +2,9 @@
 
 use schema::DeviceId;
 use schema::device::DeviceIdentity;
-use schema::frame::LinkFrame;
 use schema::handshake::{Established, HANDSHAKE_BYTES_MAX, Handshake, RecordError, Records, Step, Terms};
 use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT};
+use schema::wire::link::LinkFrame;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 
 use super::link::{Link, LinkEnd, Queue};

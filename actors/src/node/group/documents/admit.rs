@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schema::admission::{self, Bound, Index, Refusal, Verdict};
 use schema::ledger::Roster;
-use schema::session::frame::{Unit, Units};
 use schema::tip::{Author, Tip, VerifiedTip};
+use schema::wire::session::{Unit, Units};
 use schema::{ChangeHash, DeviceId, DocumentId, OpId};
 
 use super::known::Known;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use schema::admission::{Index, Refusal, Verdict};
 use schema::change::{self, ChangeHeader};
 use schema::limits::{self, SYNC_MESSAGE_BYTES_MAX, UNIT_BYTES_MAX};
-use schema::session::frame::UnitTip;
-use schema::sync_message::SyncMessage;
 use schema::tip::{Author, Tip, VerifiedTip};
+use schema::wire::session::UnitTip;
+use schema::wire::sync_message::SyncMessage;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId};
 
 use crate::node::group::record::{Authors, DocumentRecord, TipRecord};

@@ -49,6 +49,7 @@ type Place = (u64, DocumentId);
 
 /// How far judging anew is, or was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rejudged {
     /// Documents that were looked at.
     pub documents: u64,

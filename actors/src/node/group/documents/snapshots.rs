@@ -20,24 +20,29 @@ use crate::node::store::{Batch, SpaceHandle, StoreError};
 
 /// What is kept of one document.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Snapshot {
     /// The row's table.
     pub table: String,
     /// The row's key.
     pub key: String,
     /// Since when something is kept, ms since the Unix epoch.
+    #[cfg_attr(feature = "control", serde(rename = "since_ms"))]
     since: u64,
     /// How many changes.
     pub changes: u64,
     /// The bytes that they and what vouches for them take.
     pub bytes: u64,
     /// Whose they are, by number.
+    #[cfg_attr(feature = "control", serde(skip))]
     authors: Vec<u32>,
     /// Of which chains.
+    #[cfg_attr(feature = "control", serde(skip))]
     replicas: Vec<ReplicaId>,
     /// Why what fell last is not accepted any more.
     why: Option<Refusal>,
     /// What they build on and is neither kept nor accepted.
+    #[cfg_attr(feature = "control", serde(skip))]
     lacks: Vec<ChangeHash>,
 }
 
@@ -66,6 +71,7 @@ pub(super) struct Fell {
 
 /// How much is kept of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Kept {
     /// Of how many documents.
     pub documents: usize,
@@ -74,6 +80,7 @@ pub struct Kept {
     /// Their bytes.
     pub bytes: u64,
     /// Since when the oldest is; `None`: nothing is kept.
+    #[cfg_attr(feature = "control", serde(rename = "since_ms"))]
     pub since: Option<Timestamp>,
 }
 

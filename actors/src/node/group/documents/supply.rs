@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use schema::change::{self, ChangeHeader};
 use schema::digest::{Mark, Page};
-use schema::session::frame::{Unit, UnitTip};
 use schema::session::{self, Supply, Wanted};
-use schema::sync_message::SyncMessage;
+use schema::wire::session::{Unit, UnitTip};
+use schema::wire::sync_message::SyncMessage;
 use schema::{DeviceId, DocumentId, OpId, ReplicaId};
 
 use super::Documents;

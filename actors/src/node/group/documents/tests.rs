@@ -7,11 +7,11 @@ mod supply;
 
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::{Body, By, Ledger, ManifestRef, Role};
-use schema::session::frame::{Unit, UnitTip, Units};
 use schema::session::{Documents as _, Wanted};
 use schema::signed::Signed;
-use schema::sync_message::SyncMessage;
 use schema::tip::{Author, Tip};
+use schema::wire::session::{Unit, UnitTip, Units};
+use schema::wire::sync_message::SyncMessage;
 use schema::{ChangeHash, ReplicaId};
 
 use super::rejudge::LOOKED_AT;

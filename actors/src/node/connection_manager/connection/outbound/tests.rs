@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use schema::frame::Hello;
 use schema::limits::FRAME_BYTES_MAX;
+use schema::wire::hello::Hello;
 
 use super::*;
 

@@ -1,7 +1,7 @@
 //! Whatever a device accepted it can send on, in units that everybody takes.
 
 use schema::limits::{CHANGE_BYTES_MAX, UNIT_BYTES_MAX, charge};
-use schema::sync_message::SyncMessage;
+use schema::wire::sync_message::SyncMessage;
 
 use super::super::supply::Named;
 use super::*;

@@ -9,10 +9,11 @@ use bincode::{Decode, Encode};
 
 use crate::GroupId;
 use crate::codec::{self, DecodeError};
-use crate::handshake::Auth;
 use crate::key::Signature;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::signed::Envelope;
+use crate::wire::auth::Auth;
+use crate::wire::hello::Hello;
 
 /// What one device says to another over a link.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
@@ -78,6 +79,11 @@ pub struct Join {
 
 /// Why a ticket lets nobody in any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum DeclineReason {
     /// An Admin closed the invitation, or it is void.
     Closed,
@@ -98,22 +104,6 @@ impl fmt::Display for DeclineReason {
             Self::Removed => "this user was removed from the group before",
         })
     }
-}
-
-/// Groups to talk about, none of them named. May be sent again; then it appends.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct Hello {
-    /// Their position among all that the sender has listed on this link is their channel.
-    pub groups: Vec<HelloGroup>,
-}
-
-/// One group in a Hello (authority 3.9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct HelloGroup {
-    /// `H("token", group ‖ h ‖ role byte)`: says nothing to those who do not know the group.
-    pub token: [u8; 32],
-    /// The sender's state of the group under `h`: equal on both sides means in sync.
-    pub hash: [u8; 32],
 }
 
 /// Why a device ends a link.
@@ -189,6 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::hello::HelloGroup;
 
     const DECLINE_REASONS: [DeclineReason; 4] =
         [DeclineReason::Closed, DeclineReason::UsedUp, DeclineReason::Expired, DeclineReason::Removed];

@@ -18,7 +18,7 @@ pub const MARKS_MAX: usize = 65_536;
 pub const FRAME_DOCUMENTS: usize = 2_048;
 
 /// What a document with its marks takes of [`FRAME_MARKS`].
-pub(super) fn weight((_, marks): &(DocumentId, Vec<Mark>)) -> usize {
+pub(crate) fn weight((_, marks): &(DocumentId, Vec<Mark>)) -> usize {
     1 + marks.len()
 }
 
@@ -106,7 +106,7 @@ pub struct Unit {
 
 impl SessionFrame {
     /// More than anybody honest puts into one frame, and so more work than one frame may make.
-    pub(super) fn excess(&self) -> Option<&'static str> {
+    pub(crate) fn excess(&self) -> Option<&'static str> {
         let is_heavy = |documents: &[(DocumentId, Vec<Mark>)]| {
             documents.len() > FRAME_MARKS
                 || documents.iter().any(|(_, marks)| marks.len() > MARKS_MAX)
