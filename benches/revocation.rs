@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use actors::node::store::SledOptions;
 use actors::node::store::StoreHandle;
-use actors::node::store::sled::SledOptions;
 use peerbase::{Event, Group, GroupId, Node, Role, TableName};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;

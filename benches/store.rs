@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use actors::node::store::sled::SledOptions;
+use actors::node::store::SledOptions;
 use actors::node::store::{Batch, SpaceHandle, StoreHandle};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use support::{Entry, Raw, text};

@@ -12,8 +12,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use actors::clock::Clock;
+use actors::node::store::SledOptions;
 use actors::node::store::StoreHandle;
-use actors::node::store::sled::SledOptions;
 use actors::transport::memory::MemoryNetwork;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use peerbase::{Node, Role, Table, TableName};

@@ -24,6 +24,15 @@ pub use actors::node::membership::{
     Declined, Device, GroupInfo, GroupState, Invitation, MemberDevice, MemberOp, Silent,
 };
 pub use actors::node::store::Durability;
+
+/// Storage engines: those that come with the crate, and the traits to implement another.
+pub mod engine {
+    pub use actors::node::store::engine::{
+        Batch, Engine, Entry, KEY_BYTES_MAX, Mode, OpenEngine, Scan, Space, VALUE_BYTES_MAX, Write,
+    };
+    pub use actors::node::store::memory::{MemoryDisk, MemoryEngine};
+    pub use actors::node::store::{OpenError, SledOptions, StoreError};
+}
 pub use schema::admission::Refusal;
 pub use schema::ledger::{Act, Contestable, InviteStanding, Role, Standing};
 pub use schema::wire::link::DeclineReason;

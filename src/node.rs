@@ -13,7 +13,7 @@ use actors::clock::Clock;
 use actors::identity::Identity;
 use actors::node::group::INTENTS_TABLE;
 use actors::node::membership::{ChangeError, ChangeRefusal};
-use actors::node::store::{Durability, SledOptions, StoreHandle};
+use actors::node::store::{Durability, OpenEngine, StoreHandle, default_engine};
 use actors::node::{Branch, NodeArguments, NodeHandle};
 use actors::transport::memory::MemoryNetwork;
 use actors::transport::websocket::WebSockets;
@@ -50,6 +50,8 @@ pub struct Node {
     name: Arc<str>,
     identity: Arc<Identity>,
     clock: Clock,
+    /// Opens the databases of backups.
+    engine: Arc<dyn OpenEngine>,
 }
 
 /// A row of the personal group: this user takes part in a group.
@@ -66,6 +68,7 @@ const INTENTS: TableName<Intent> = TableName::reserved(INTENTS_TABLE);
 pub struct NodeBuilder {
     path: Option<PathBuf>,
     name: String,
+    engine: Arc<dyn OpenEngine>,
     durability: Durability,
     lenient: bool,
     cache_bytes: usize,
@@ -82,6 +85,7 @@ impl NodeBuilder {
         Self {
             path,
             name: String::new(),
+            engine: default_engine(),
             durability: Durability::Immediate,
             lenient: false,
             cache_bytes: CACHE_BYTES,
@@ -98,6 +102,16 @@ impl NodeBuilder {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// Chooses the storage engine and its options; [`SledOptions::default()`](crate::engine::SledOptions) unless set.
+    ///
+    /// A database stays with the engine that made it. Backups are written with this engine too. A database
+    /// [in memory](Node::in_memory_builder) has none, so there it is the engine of its backups.
+    #[must_use]
+    pub fn engine(mut self, engine: impl OpenEngine) -> Self {
+        self.engine = Arc::new(engine);
         self
     }
 
@@ -163,7 +177,7 @@ impl NodeBuilder {
     pub async fn open(self) -> Result<Node, OpenError> {
         let (store, identity) = match self.parts {
             Some(parts) => parts,
-            None => open_parts(self.path.as_deref(), &self.clock, self.restored)?,
+            None => open_parts(self.path.as_deref(), &*self.engine, &self.clock, self.restored)?,
         };
         let kept = Arc::new(identity.clone());
         let device = DeviceIdentity::certify(&identity.user, identity.device, identity.agreement, &self.name);
@@ -184,7 +198,8 @@ impl NodeBuilder {
         match Box::pin(NodeHandle::start(arguments)).await {
             Ok(handle) => {
                 let name = self.name.into();
-                Ok(Node { handle, device: device_id, name, identity: kept, clock: self.clock })
+                let (clock, engine) = (self.clock, self.engine);
+                Ok(Node { handle, device: device_id, name, identity: kept, clock, engine })
             }
             Err(error) => {
                 // What failed to start is worth more than what failed to stop.
@@ -198,6 +213,7 @@ impl NodeBuilder {
 /// The store and the identity of a folder, or of memory alone; a new identity is of the user that is restored.
 fn open_parts(
     path: Option<&Path>,
+    engine: &dyn OpenEngine,
     clock: &Clock,
     restored: Option<SigningKey>,
 ) -> Result<(StoreHandle, Identity), OpenError> {
@@ -210,13 +226,13 @@ fn open_parts(
     std::fs::create_dir_all(path).map_err(|cause| OpenError::Folder { path: path.into(), cause })?;
     let database = path.join(DATABASE_FOLDER);
     // The identity first: a crash between the two must not leave a database that misses its owner.
-    let known = StoreHandle::exists(&database);
+    let known = engine.exists_in(&database);
     let file = path.join(IDENTITY_FILE);
     let identity = match restored {
         Some(user) => Identity::restore(&file, known, user, &mut random)?,
         None => Identity::open(&file, known, &mut random)?,
     };
-    let store = StoreHandle::open(&database, &SledOptions::default())?;
+    let store = StoreHandle::open(&database, engine)?;
     Ok((store, identity))
 }
 

@@ -15,13 +15,14 @@
 #[cfg(test)]
 extern crate schema as peerbase_schema;
 
-pub mod admission;
 pub mod call;
 pub mod clock;
 pub mod edit;
 pub mod identity;
 #[cfg(feature = "control")]
 mod json;
+pub mod meter;
 pub mod node;
+pub mod permits;
 pub mod restart;
 pub mod transport;

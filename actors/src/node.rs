@@ -34,7 +34,7 @@ use self::group::cache::CacheBudget;
 use self::group::{GroupHandle, Groups, rows};
 use self::membership::{GroupState, MembershipHandle};
 use self::router::Router;
-use self::store::{Copied, CopyError, Durability, StoreHandle};
+use self::store::{Copied, CopyError, Durability, OpenEngine, StoreHandle};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
 use crate::restart::{Restarts, Verdict};
@@ -230,15 +230,15 @@ impl NodeHandle {
         self.events.subscribe()
     }
 
-    /// Copies everything that is stored into a new database in `path`, which starts an incarnation of its own when it
-    /// is opened: two that write under one would contradict each other. Blocks: call it off the runtime.
+    /// Copies the whole database into a new one in `folder`. The copy draws an incarnation of its own when it is opened,
+    /// since two databases that write under one would fork their replicas. Blocks: call it off the runtime.
     ///
     /// # Errors
-    /// [`CopyError`]; what there is of the copy is of no use then.
-    pub fn copy_to(&self, path: &Path) -> Result<Contents, CopyError> {
+    /// [`CopyError`]; the copy is then unusable.
+    pub fn copy_to(&self, folder: &Path, engine: &dyn OpenEngine) -> Result<Contents, CopyError> {
         let personal = keys::space(self.personal);
         let (mut rows, mut groups) = (0, BTreeSet::new());
-        let copied = self.store.copy_to(path, &personal, |space, key| {
+        let copied = self.store.copy_to(folder, engine, &personal, |space, key| {
             if space != personal {
                 rows += u64::from(rows::is_row(key));
                 groups.extend(keys::group_of(space));

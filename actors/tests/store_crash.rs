@@ -13,7 +13,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use peerbase_actors::node::store::sled::SledOptions;
+use peerbase_actors::node::store::SledOptions;
 use peerbase_actors::node::store::{Batch, Durability, SpaceHandle, StoreHandle};
 use rand::rngs::{ChaCha8Rng, SysRng};
 use rand::{RngExt, SeedableRng, TryRng};

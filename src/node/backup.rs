@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use actors::identity::Identity;
+use actors::node::store::OpenEngine;
 use actors::node::{Contents, NodeHandle};
 
 use super::{DATABASE_FOLDER, IDENTITY_FILE, Node};
@@ -54,9 +55,9 @@ impl Node {
     /// [`BackupError`]; then there is no backup, nor anything that looks like one.
     pub async fn backup(&self, folder: impl AsRef<Path>) -> Result<Backup, BackupError> {
         let folder = folder.as_ref().to_owned();
-        let (node, identity) = (self.handle.clone(), self.identity.clone());
+        let (node, identity, engine) = (self.handle.clone(), self.identity.clone(), self.engine.clone());
         let draft = format!("{:016x}", self.clock.random_u64());
-        self.clock.offload(move || back_up(&node, &identity, &folder, &draft)).await
+        self.clock.offload(move || back_up(&node, &identity, &*engine, &folder, &draft)).await
     }
 }
 
@@ -64,6 +65,7 @@ impl Node {
 fn back_up(
     node: &NodeHandle,
     identity: &Identity,
+    engine: &dyn OpenEngine,
     folder: &Path,
     draft: &str,
 ) -> Result<Backup, BackupError> {
@@ -81,7 +83,7 @@ fn back_up(
     let draft = Draft { path: parent.join(hidden) };
     fs::create_dir(&draft.path).map_err(unusable)?;
 
-    let Contents { copied, groups, rows } = node.copy_to(&draft.path.join(DATABASE_FOLDER))?;
+    let Contents { copied, groups, rows } = node.copy_to(&draft.path.join(DATABASE_FOLDER), engine)?;
     identity.save(&draft.path.join(IDENTITY_FILE))?;
     publish(&draft.path, folder).map_err(|cause| match cause.kind() {
         ErrorKind::DirectoryNotEmpty => BackupError::NotEmpty { path: folder.to_owned() },

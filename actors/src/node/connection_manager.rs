@@ -10,9 +10,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use schema::DeviceId;
 use schema::device::DeviceIdentity;
 
-use crate::admission::Permit;
 use crate::call::answer;
 use crate::clock::Clock;
+use crate::permits::Permit;
 use crate::transport::{Stream, Transport};
 
 mod candidates;

@@ -14,8 +14,8 @@ use schema::wire::ledger::LedgerFrame;
 use schema::wire::link::{ByeReason, LinkFrame};
 use schema::wire::session::SessionFrame;
 
-use crate::admission::Permit;
 use crate::node::connection_manager::{Link, LinkId};
+use crate::permits::Permit;
 
 /// Lets frames of one group pass on one link, until it is closed for good.
 #[derive(Clone, Debug)]

@@ -33,7 +33,6 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
-use self::cut::Settled;
 use self::documents::{CommitError, Documents, Outcome, Rejudged, Revision, RowEvent, RowWrite, Snapshot};
 
 pub(crate) use self::handle::Groups;
@@ -66,7 +65,7 @@ enum Message {
     /// Describe the group.
     Status(RpcReplyPort<GroupStatus>),
     /// Answer once all that is here is stored: by which membership it is judged, or how far judging it anew is.
-    Settled(RpcReplyPort<Result<Settled, Rejudged>>),
+    Settled(RpcReplyPort<Result<Arc<Roster>, Rejudged>>),
     /// The batch of this number is durable, or failed.
     Stored { number: u64, result: Result<(), StoreError> },
     /// The membership changed.
@@ -115,8 +114,6 @@ struct State {
     told: usize,
     /// Documents are being judged anew.
     rejudging: Option<Rejudge>,
-    /// Another one whenever documents were judged anew, also by a successor.
-    judged: Arc<()>,
     refusals: Vec<(DocumentId, Refusal)>,
     /// By themselves: what they say must not take the place of our own reasons.
     refused_by_peers: Vec<(DocumentId, Refusal)>,
@@ -230,7 +227,6 @@ impl State {
     }
 
     fn tell_rejudged(&mut self) {
-        self.judged = Arc::default();
         let (group, rejudged) = (self.handle.id(), self.documents.rejudged());
         // Nobody may be listening.
         let _ = self.arguments.events.send(Event::Rejudged { group, rejudged });
@@ -428,7 +424,6 @@ impl Actor for Group {
             unstored: BTreeMap::new(),
             told: 0,
             rejudging: None,
-            judged: Arc::default(),
             refusals: Vec::new(),
             refused_by_peers: Vec::new(),
             scores: FaultScores::default(),

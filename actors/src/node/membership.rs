@@ -37,7 +37,6 @@ pub use self::cut::{SubmitOptions, Submitted};
 pub use self::error::ChangeError;
 pub use self::handle::{MembershipHandle, Opened};
 use self::perform::Reads;
-use crate::admission::Permit;
 use crate::call::answer;
 use crate::clock::Clock;
 use crate::node::NodeNews;
@@ -46,6 +45,7 @@ use crate::node::event::Event;
 use crate::node::gate::GateCells;
 use crate::node::group::Groups;
 use crate::node::store::{SpaceHandle, StoreError, StoreHandle};
+use crate::permits::Permit;
 
 enum Message {
     /// Step the gate; a frame of a peer holds its permit until then.

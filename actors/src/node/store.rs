@@ -1,9 +1,10 @@
-//! One writer thread; every write passes here.
+//! One writer thread performs every write of the node.
 //!
 //! Parent: [`node`](super). Children: none. Restart: none; a store that failed escalates and the node stops.
 //!
-//! Writes are submitted and answered later, in order (see `store/writer.rs`); reads go straight to the engine through
-//! handles that `close` takes back (see `store/space.rs`). Nothing here or above names an engine but [`StoreHandle::open`].
+//! Writes are submitted and answered later, in order (see `store/writer.rs`). Reads go straight to the engine through
+//! handles that closing revokes (see `store/space.rs`). Engines stand behind the traits in `store/engine.rs`; this file
+//! alone lists them and picks the default. `store/conformance.rs` tests each of them against the same promises.
 
 pub mod engine;
 pub mod faulty;
@@ -12,8 +13,12 @@ pub mod sled;
 
 mod copy;
 mod error;
+mod own;
 mod queue;
+mod request;
+mod shared;
 mod space;
+mod spaces;
 mod writer;
 
 #[cfg(test)]
@@ -23,7 +28,7 @@ mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -32,40 +37,26 @@ use schema::limits::STOP_TIMEOUT;
 use tokio::sync::oneshot;
 
 pub use self::copy::{Copied, CopyError};
-pub use self::engine::Batch;
+pub use self::engine::{Batch, Mode, OpenEngine};
 pub use self::error::{OpenError, StoreError};
+pub use self::request::Durability;
 pub use self::sled::SledOptions;
 pub use self::space::{SpaceHandle, View};
-pub use self::writer::Durability;
 
 use self::engine::Engine;
 use self::memory::MemoryDisk;
-use self::queue::Shared;
-use self::sled::SledEngine;
-use self::writer::{Done, Request, Task};
+use self::own::OWN_SPACE;
+use self::request::{Done, Request, Task};
+use self::shared::Shared;
+use self::writer::Writer;
+use crate::meter::StoreMeters;
 
-/// The store's own space; names that begin with NUL are reserved for it.
-const OWN_SPACE: &[u8] = b"\0store";
-/// Whether the last close was clean.
-const STATE_KEY: &[u8] = b"state";
-/// How often it was not; 8 bytes big-endian.
-const CRASHES_KEY: &[u8] = b"crashes";
-/// Which files these were at the last open ([`Engine::place`]).
-const PLACE_KEY: &[u8] = b"place";
-const STATE_OPEN: &[u8] = b"open";
-const STATE_CLOSED: &[u8] = b"closed";
-
-/// Where writes are carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// On a thread of the store's own: for engines that wait for a disk.
-    Threaded,
-    /// On the caller, before `submit` returns (unless another caller is at it): for engines in memory, and for
-    /// simulations, which have one thread.
-    Inline,
+/// The engine of a database on disk whose owner chose none.
+pub fn default_engine() -> Arc<dyn OpenEngine> {
+    Arc::new(SledOptions::default())
 }
 
-/// Opens spaces, submits writes, closes. Cheap to clone; the last clone to go closes the store, after everything
+/// Opens spaces, submits writes, closes. Cheap to clone; dropping the last clone closes the store, after everything
 /// that was submitted.
 #[derive(Clone)]
 pub struct StoreHandle {
@@ -74,103 +65,81 @@ pub struct StoreHandle {
 
 struct Inner {
     shared: Arc<Shared>,
-    mode: Mode,
     opened_cleanly: bool,
     crashes: u64,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    work: Work,
+}
+
+/// The place where the writer runs.
+enum Work {
+    Threaded(Mutex<Option<JoinHandle<()>>>),
+    /// None while a caller performs a round, and once closed.
+    Inline(Mutex<Option<Writer>>),
 }
 
 impl StoreHandle {
-    /// Opens the database in `path`, which is created when absent. Blocks: call it off the runtime.
+    /// Opens the database in `folder`, which is created if absent. Blocks: call it off the runtime.
     ///
     /// # Errors
-    /// [`OpenError`] says which of them the user can do something about.
-    pub fn open(path: &Path, options: &SledOptions) -> Result<Self, OpenError> {
-        Ok(Self::over(SledEngine::open(path, options)?, Mode::Threaded)?)
+    /// [`OpenError`].
+    pub fn open(folder: &Path, engine: &dyn OpenEngine) -> Result<Self, OpenError> {
+        Ok(Self::start_writer(engine.open_in(folder)?, engine.mode())?)
     }
 
-    /// Whether a database was made in `path`, readable or not. Ask before the identity is made, and make that before
-    /// the database: an identity without a database is a new start, a database without its identity is a loss.
-    pub fn exists(path: &Path) -> bool {
-        sled::exists(path)
-    }
-
-    /// Opens a database that nobody will find again.
+    /// Opens a database in memory, which is gone once it is closed.
     pub fn in_memory() -> Self {
-        let engine = MemoryDisk::default().open().expect("nobody else has this disk");
+        let engine = MemoryDisk::default().open().expect("the disk is new, so no other engine has it open");
         Self::over(engine, Mode::Inline).expect("memory does not fail")
     }
 
-    /// Opens a store over an engine of the caller's choice.
+    /// Opens a store over an open engine.
     ///
     /// # Errors
-    /// [`StoreError`] when the engine does not answer.
+    /// [`StoreError`] if the first read or write fails.
     pub fn over(engine: impl Engine, mode: Mode) -> Result<Self, StoreError> {
-        let own = engine.open_space(OWN_SPACE)?;
-        // Nothing written yet: nothing can have been lost. A damaged record: no telling what else was.
-        let opened_cleanly = match own.get(STATE_KEY) {
-            Ok(state) => state.is_none_or(|state| state == STATE_CLOSED),
-            Err(StoreError::Damaged { .. }) => false,
-            Err(other) => return Err(other),
-        };
-        let crashes = match own.get(CRASHES_KEY) {
-            Ok(count) => count.and_then(|count| count.try_into().ok()).map_or(0, u64::from_be_bytes),
-            // No telling how many: as if there had never been one, and one now.
-            Err(StoreError::Damaged { .. }) => 0,
-            Err(other) => return Err(other),
-        };
-        let place = engine.place();
-        let is_copy = match own.get(PLACE_KEY) {
-            Ok(before) => place.as_ref().is_some_and(|place| before.is_some_and(|before| before != *place)),
-            Err(StoreError::Damaged { .. }) => true,
-            Err(other) => return Err(other),
-        };
-        let crashes = if opened_cleanly && !is_copy { crashes } else { crashes + 1 };
-        let mut batch = Batch::default();
-        batch.put(STATE_KEY, STATE_OPEN);
-        if let Some(place) = place {
-            batch.put(PLACE_KEY, place);
-        }
-        batch.put(CRASHES_KEY, crashes.to_be_bytes());
-        own.apply(&batch)?;
-        engine.flush()?; // before the first write of anybody
-
-        let shared = Arc::new(Shared::new(Box::new(engine), own));
-        let thread = match mode {
-            Mode::Inline => None,
-            Mode::Threaded => {
-                let writer = shared.clone();
-                let spawned = thread::Builder::new().name("peerbase-store".into()).spawn(move || {
-                    if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
-                        writer.abandon();
-                    }
-                });
-                Some(spawned.map_err(|cause| StoreError::engine("start the writer thread", cause))?)
-            }
-        };
-        Ok(Self {
-            inner: Arc::new(Inner { shared, mode, opened_cleanly, crashes, thread: Mutex::new(thread) }),
-        })
+        Self::start_writer(Box::new(engine), mode)
     }
 
-    /// Whether everything that was written before this open is here: the last close was clean, or there was none.
+    fn start_writer(engine: Box<dyn Engine>, mode: Mode) -> Result<Self, StoreError> {
+        let opened = own::note_open(&*engine)?;
+        let shared = Arc::new(Shared::new(engine, opened.space));
+        let writer = Writer::new(shared.clone());
+        let work = match mode {
+            Mode::Inline => Work::Inline(Mutex::new(Some(writer))),
+            Mode::Threaded => {
+                let abandoned = shared.clone();
+                let spawned = thread::Builder::new().name("peerbase-store".into()).spawn(move || {
+                    if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+                        abandoned.abandon();
+                    }
+                });
+                let thread = spawned.map_err(|cause| StoreError::engine("start the writer thread", cause))?;
+                Work::Threaded(Mutex::new(Some(thread)))
+            }
+        };
+        let (opened_cleanly, crashes) = (opened.cleanly, opened.crashes);
+        Ok(Self { inner: Arc::new(Inner { shared, opened_cleanly, crashes, work }) })
+    }
+
+    /// Returns true if everything that was written before this open is here: the last close was clean, or this is the
+    /// first open.
     pub fn opened_cleanly(&self) -> bool {
         self.inner.opened_cleanly
     }
 
-    /// How often this database was opened after anything but a clean close, or as a copy of its files. What was made
-    /// durable under another count may have been followed by writes that are lost, or that are elsewhere.
+    /// Number of opens of this database that followed anything but a clean close, or that were of a copy of its files.
+    /// Writes that were durable under another count may have been followed by writes that are lost or elsewhere.
     pub fn crashes(&self) -> u64 {
         self.inner.crashes
     }
 
-    /// Opens a space, empty when there is none of that name.
+    /// Opens a space, which is empty if there is none of that name.
     ///
     /// # Errors
     /// [`StoreError::Reserved`] for names that begin with NUL; else closed or failed.
     pub fn space(&self, name: &[u8]) -> Result<SpaceHandle, StoreError> {
         check_name(name)?;
-        Ok(SpaceHandle { cell: self.inner.shared.cell(name)? })
+        Ok(SpaceHandle { cell: self.inner.shared.spaces.cell(name)? })
     }
 
     /// The names of all spaces, sorted.
@@ -178,13 +147,13 @@ impl StoreHandle {
     /// # Errors
     /// [`StoreError`] when closed or failed.
     pub fn spaces(&self) -> Result<Vec<Vec<u8>>, StoreError> {
-        let mut names = self.inner.shared.engine(Engine::spaces)?;
+        let mut names = self.inner.shared.spaces.with_engine(Engine::spaces)?;
         names.retain(|name| name != OWN_SPACE);
         Ok(names)
     }
 
-    /// Removes a space after what was submitted before, and returns once that is durable. Its handles answer
-    /// `Dropped` from then on.
+    /// Removes a space, after the writes that were submitted before, and returns once that is durable. Its handles
+    /// answer [`StoreError::Dropped`] from then on.
     ///
     /// # Errors
     /// [`StoreError`] when reserved, closed or failed.
@@ -195,12 +164,12 @@ impl StoreHandle {
 
     /// Queues a batch. Never waits; batches are applied and answered in the order in which they were submitted.
     ///
-    /// `done` runs on the writer thread (inline: on the caller; at once when the store is closed), after the barrier
-    /// or, when buffered, after the batch is applied. It must only send messages. A batch that fails poisons its
-    /// space: later ones are refused until [`SpaceHandle::reset`].
+    /// `done` runs on the writer thread (inline: on the caller; at once if the store is closed), after the barrier or,
+    /// if buffered, after the batch is applied. It must only send messages. A batch that fails poisons its space:
+    /// later ones are refused until [`SpaceHandle::reset`].
     ///
-    /// The queue has no bound of its own: callers bound what they have under way (one request a caller, permits for
-    /// what comes from peers), and [`queued_bytes`](Self::queued_bytes) says how much that is.
+    /// The queue has no bound of its own: callers bound their unanswered writes (one request per caller, permits for
+    /// input from peers), and [`queued_bytes`](Self::queued_bytes) shows the sum.
     pub fn submit(
         &self,
         space: &SpaceHandle,
@@ -216,14 +185,14 @@ impl StoreHandle {
     /// Submits a batch and returns once it is durable.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing of the batch will be seen after the next open unless the store as a whole failed.
+    /// [`StoreError`]; after the next open the batch is absent, unless the store as a whole failed: then it may be there.
     pub async fn write(&self, space: &SpaceHandle, batch: Batch) -> Result<(), StoreError> {
         let (send, receive) = oneshot::channel();
         self.submit(space, batch, Durability::Immediate, move |outcome| drop(send.send(outcome)));
         receive.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Returns once everything submitted before is durable, buffered writes too.
+    /// Returns once everything that was submitted before is durable, buffered writes too.
     ///
     /// # Errors
     /// [`StoreError`] when closed or failed.
@@ -233,36 +202,41 @@ impl StoreHandle {
 
     /// Keys and values of batches that are not answered yet, bytes.
     pub fn queued_bytes(&self) -> usize {
-        self.inner.shared.queued_bytes()
+        usize::try_from(self.inner.shared.meters.queued_bytes.get()).unwrap_or(usize::MAX)
     }
 
-    /// Tells `listener` when the store as a whole fails (a barrier that failed), at once when it has. The last
-    /// listener counts; it must only send a message.
+    /// The meters of this store.
+    pub fn meters(&self) -> Arc<StoreMeters> {
+        self.inner.shared.meters.clone()
+    }
+
+    /// Calls `listener` once the store as a whole fails (its barrier failed), at once if it has. A later listener
+    /// replaces an earlier one. It must only send a message.
     pub fn on_failure(&self, listener: impl FnOnce(StoreError) + Send + 'static) {
         self.inner.shared.on_failure(Box::new(listener));
     }
 
-    /// Starts the actor that stands for the store in the supervision tree: it fails when the store does, and closes
+    /// Starts the actor that represents the store in the supervision tree: it fails when the store does, and closes
     /// the store when it is stopped.
     ///
     /// # Errors
-    /// [`SpawnErr`] when the parent is no more.
+    /// [`SpawnErr`] when the parent has ended.
     pub async fn start(&self, parent: ActorCell) -> Result<ActorCell, SpawnErr> {
         let (actor, _) = Actor::spawn_linked(None, Store, self.clone(), parent).await?;
         Ok(actor.get_cell())
     }
 
-    /// Finishes what is queued, flushes, notes the clean close, takes every handle back and frees the database's
-    /// lock: all of that has happened when it returns. Calls after it answer `Closed`; a second close waits for the
+    /// Performs what is queued, flushes, notes the clean close, revokes every handle and frees the database's lock; all
+    /// of that has happened when it returns. Later calls answer [`StoreError::Closed`]; a second close waits for the
     /// first.
     ///
     /// # Errors
-    /// [`StoreError::CloseTimedOut`] when that takes longer than `deadline` (a read that does not end); closing goes
-    /// on. [`StoreError::Failed`] when the store had failed: it is closed, but not cleanly.
+    /// [`StoreError::CloseTimedOut`] if that takes longer than `deadline` (a read that does not end); closing
+    /// continues. [`StoreError::Failed`] if the store had failed: it is closed, but not cleanly.
     pub async fn close(&self, deadline: Duration) -> Result<(), StoreError> {
         self.inner.begin_closing();
         let mut closed = self.inner.shared.closed();
-        let known = closed.borrow_and_update().clone(); // inline it is over already, and there may be no timer
+        let known = closed.borrow_and_update().clone(); // inline it is closed already, and there may be no timer
         let outcome = match known {
             Some(outcome) => outcome,
             None => match tokio::time::timeout(deadline, closed.wait_for(Option::is_some)).await {
@@ -272,8 +246,7 @@ impl StoreHandle {
                 Err(_) => return Err(StoreError::CloseTimedOut),
             },
         };
-        let thread = self.inner.thread.lock().expect("nothing panics with it").take();
-        if let Some(thread) = thread {
+        if let Some(thread) = self.inner.thread() {
             let _ = thread.join(); // it has nothing left to do
         }
         outcome
@@ -287,31 +260,56 @@ impl StoreHandle {
 
     fn push(&self, task: Task, done: Done) {
         self.inner.shared.push(Request { task, done });
-        self.inner.work();
+        self.inner.drain_inline();
     }
 }
 
 impl Inner {
     fn begin_closing(&self) {
-        self.shared.begin_closing();
-        self.work();
+        self.shared.queue.begin_closing();
+        self.drain_inline();
     }
 
-    /// Inline, somebody has to do the work.
-    fn work(&self) {
-        if self.mode == Mode::Inline {
+    /// Performs what is queued on this thread if the store is inline.
+    ///
+    /// # Panics
+    /// From inside a read, for which the write would wait.
+    fn drain_inline(&self) {
+        if let Work::Inline(idle) = &self.work {
             assert!(!space::is_reading(), "a write from inside a read would wait for that read");
-            self.shared.drain_inline();
+            self.drain(idle);
+        }
+    }
+
+    /// Lends the writer to this thread until nothing is queued. A caller that finds none leaves its request to the
+    /// caller that has it, which may be the same thread further up the stack.
+    fn drain(&self, idle: &Mutex<Option<Writer>>) {
+        let idle = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // Checked again after the writer is back: a request may have been queued just before.
+        while self.shared.queue.has_work() {
+            let Some(writer) = idle().take() else { return };
+            let writer = writer.drain();
+            *idle() = writer;
+        }
+    }
+
+    /// Takes the writer thread, if the store has one and nobody has joined it yet.
+    fn thread(&self) -> Option<JoinHandle<()>> {
+        match &self.work {
+            Work::Threaded(thread) => thread.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            Work::Inline(_) => None,
         }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Not joined: the last handle may go in a callback on the very thread, or on a runtime.
-        self.shared.begin_closing();
-        if self.mode == Mode::Inline && !space::is_reading() {
-            self.shared.drain_inline();
+        self.shared.queue.begin_closing();
+        // The thread is not joined: the last handle may be dropped in a callback on that thread, or on a runtime.
+        if let Work::Inline(idle) = &self.work
+            && !space::is_reading()
+        {
+            self.drain(idle);
         }
     }
 }
@@ -363,15 +361,4 @@ impl Actor for Store {
 
 fn check_name(name: &[u8]) -> Result<(), StoreError> {
     if name.first() == Some(&0) { Err(StoreError::Reserved { space: name.to_vec() }) } else { Ok(()) }
-}
-
-/// Runs a call into an engine; its panic is a failure like any other.
-fn catch<T>(what: &'static str, call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or_else(|panic| Err(StoreError::Panicked { what, message: panic_message(&*panic) }))
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
 }

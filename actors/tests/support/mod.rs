@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use peerbase_actors as actors;
 
-use actors::admission::Permit;
 use actors::clock::Clock;
 use actors::node::connection_manager::{
     Arguments, ConnectionManagerHandle, Ended, Link, LinkEnd, LinkId, Switchboard,
 };
+use actors::permits::Permit;
 use actors::transport::framing::{FrameReader, read_message, write_messages};
 use actors::transport::memory::MemoryNetwork;
 use actors::transport::{Stream, Transport};

@@ -13,9 +13,9 @@ use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::task::JoinSet;
 
 use super::ConnectionManagerHandle;
-use crate::admission::{Admission, Permit};
 use crate::call::{LastWord, Slot};
 use crate::clock::Clock;
+use crate::permits::{Permit, Permits};
 use crate::transport::Transport;
 
 mod link;
@@ -106,7 +106,7 @@ enum Phase {
     /// The manager decides whether to keep the link.
     Met { link: Link, reader: Reader },
     /// Frames flow.
-    Open { announced: Announced, since: Duration, mailbox: Admission, pulse: Pulse },
+    Open { announced: Announced, since: Duration, mailbox: Permits, pulse: Pulse },
     /// Nothing more to do.
     Over,
 }
@@ -151,7 +151,7 @@ impl State {
 
     fn open(&mut self, myself: &ActorRef<Message>) {
         let Phase::Met { link, reader } = std::mem::replace(&mut self.phase, Phase::Over) else { return };
-        let mailbox = Admission::new(MAILBOX_BYTES_MAX);
+        let mailbox = Permits::new(MAILBOX_BYTES_MAX);
         let last = LastWord::new(myself.clone(), Message::Ended(LinkEnd::Crashed));
         let actor = myself.clone();
         let reading = wire::read(reader, link.clone(), mailbox.clone(), move |frame, permit| {
@@ -205,7 +205,7 @@ impl State {
             return;
         }
         // With room for two more frames its reader cannot be waiting.
-        let held_up = mailbox.free() < 2 * FRAME_BYTES_MAX;
+        let held_up = mailbox.available() < 2 * FRAME_BYTES_MAX;
         match pulse.tick(now, announced.link.heard(), held_up) {
             Beat::Silent => announced.link.end(LinkEnd::Silent),
             Beat::Ping(nonce) => {

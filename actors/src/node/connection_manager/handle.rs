@@ -15,8 +15,8 @@ use schema::{DeviceId, GroupId, Timestamp, UserId};
 use super::connection::{Link, LinkEnd};
 use super::listener::StartError;
 use super::{Arguments, ConnectionManager, Message};
-use crate::admission::Permit;
 use crate::call::{CallError, Slot};
+use crate::permits::Permit;
 use crate::transport::{Stream, TransportError, websocket};
 
 /// Listens, connects and lists links. Cheap to clone, valid across restarts.

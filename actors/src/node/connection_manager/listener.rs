@@ -10,9 +10,9 @@ use schema::limits::DIAL_TIMEOUT;
 use tokio::task::JoinSet;
 
 use super::ConnectionManagerHandle;
-use crate::admission::Admission;
 use crate::call::{LastWord, Slot};
 use crate::clock::Clock;
+use crate::permits::Permits;
 use crate::transport::{Listener as Listening, Transport, TransportError};
 
 /// Steers one listener.
@@ -68,7 +68,7 @@ pub(super) struct Arguments {
     pub(super) address: String,
     pub(super) manager: ConnectionManagerHandle,
     /// Half-open handshakes of all listeners.
-    pub(super) half_open: Admission,
+    pub(super) half_open: Permits,
 }
 
 struct Listener;
@@ -120,10 +120,10 @@ impl Actor for Listener {
 async fn accept(
     mut listening: Box<dyn Listening>,
     manager: ConnectionManagerHandle,
-    half_open: Admission,
+    half_open: Permits,
 ) -> TransportError {
     loop {
-        let permit = half_open.admit(1).await;
+        let permit = half_open.acquire(1).await;
         match listening.accept().await {
             Ok(stream) => manager.accepted(stream, permit),
             Err(error) => return error,

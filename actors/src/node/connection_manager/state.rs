@@ -16,8 +16,8 @@ use super::handle::{ConnectError, ConnectionManagerHandle, Ended, LinkStatus};
 use super::listener::ListenerHandle;
 use super::rivals::{Rival, keeps_the_new};
 use super::{Arguments, Message};
-use crate::admission::{Admission, Permit};
 use crate::call::answer;
+use crate::permits::{Permit, Permits};
 use crate::restart::Restarts;
 use crate::transport::{Stream, TransportError};
 
@@ -37,7 +37,7 @@ pub(super) struct State {
     candidates: Candidates,
     waiting: BTreeMap<String, Vec<RpcReplyPort<Result<DeviceId, ConnectError>>>>,
     restarts: Restarts<String>,
-    half_open: Admission,
+    half_open: Permits,
     ends: VecDeque<Ended>,
     /// Until the next candidate is due.
     alarm: JoinSet<()>,
@@ -81,7 +81,7 @@ impl State {
             candidates,
             waiting: BTreeMap::new(),
             restarts: Restarts::default(),
-            half_open: Admission::new(HALF_OPEN_MAX),
+            half_open: Permits::new(HALF_OPEN_MAX),
             ends: VecDeque::new(),
             alarm: JoinSet::new(),
             alarm_at: None,

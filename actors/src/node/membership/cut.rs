@@ -1,14 +1,16 @@
 //! Membership changes with their cuts: the cut is made first, from the stored documents, while membership goes on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use schema::gate::{ChangeRefusal, CutTarget, FreshCut, Input, MembershipChange, standing};
+use schema::ledger::Roster;
 use schema::{DeviceId, GroupId, OpId};
 
 use super::{Answer, ChangeError, MembershipHandle};
 use crate::call::CallError;
 use crate::node::group::GroupHandle;
-use crate::node::group::cut::{self, CutError, Settled, Target};
+use crate::node::group::cut::{self, CutError, Target};
 
 /// How often the group is asked how far it has re-judged its documents.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -106,14 +108,14 @@ impl MembershipHandle {
         let CutTarget { user, device } = target;
         let out_of_service = || ChangeError::NeedsCut { user, device };
         let handle = self.groups.get(group).ok_or_else(out_of_service)?;
-        let settled = self.settled(&handle, &progress).await?.ok_or_else(out_of_service)?;
-        let of = (&*settled.roster, device.map_or(Target::User(user), Target::Device));
+        let roster = self.settled(&handle, &progress).await?.ok_or_else(out_of_service)?;
+        let of = (&*roster, device.map_or(Target::User(user), Target::Device));
         let written = cut::write(&self.store, handle.space(), of, options.without_damaged, &progress).await;
         let (manifest, left_out) = written.map_err(|error| match error {
             CutError::Damaged { documents, count } => ChangeError::Damaged { user, documents, count },
             CutError::Store(error) => error.into(),
         })?;
-        Ok((FreshCut { manifest, standing: standing(&settled.roster, target) }, left_out))
+        Ok((FreshCut { manifest, standing: standing(&roster, target) }, left_out))
     }
 
     /// Waits until the group's documents are judged by its roster: a cut of documents that are being re-judged would name
@@ -122,11 +124,11 @@ impl MembershipHandle {
         &self,
         handle: &GroupHandle,
         progress: impl Fn(u64),
-    ) -> Result<Option<Settled>, ChangeError> {
+    ) -> Result<Option<Arc<Roster>>, ChangeError> {
         let (mut last, mut since) = (None, self.clock.instant());
         loop {
             let rejudged = match handle.settled().await {
-                Ok(Ok(settled)) => return Ok(Some(settled)),
+                Ok(Ok(roster)) => return Ok(Some(roster)),
                 Ok(Err(rejudged)) => Some(rejudged),
                 Err(CallError::Stopped) => return Ok(None),
                 // It restarts, or is busy.

@@ -14,12 +14,12 @@ use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 
 use super::{Arguments, ChangeError, Membership, Message, SubmitOptions};
-use crate::admission::Permit;
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
 use crate::node::connection_manager::{Link, LinkId};
 use crate::node::group::{GroupOwner, Groups};
 use crate::node::store::StoreHandle;
+use crate::permits::Permit;
 
 /// Rosters that may be replaced before a slow follower lags.
 const CHANGED_MAX: usize = 256;

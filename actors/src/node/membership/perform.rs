@@ -41,7 +41,9 @@ impl State {
             Effect::CloseCell { link, number } => arguments.cells.close(link, number),
             Effect::OpenCell { link, number, group } => arguments.cells.open(link, number, group),
             // A closed link is reported by its connection.
-            Effect::Send { link, frame } => self.with_link(link, |link| drop(link.send(frame))),
+            Effect::Send { link, frame } => self.with_link(link, |link| {
+                let _ = link.send(frame);
+            }),
             Effect::SendLedger { channel, frame } => {
                 if let Some(channel) = arguments.cells.channel(channel) {
                     channel.send_ledger(frame);

@@ -1,4 +1,4 @@
-//! What every engine promises, as one suite that each engine's tests run in full.
+//! The promises of every engine, as one suite that the tests of each engine run in full.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
@@ -6,36 +6,38 @@ use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::StoreError;
 use super::engine::{Batch, Engine, Entry, KEY_BYTES_MAX, Space, VALUE_BYTES_MAX};
+use super::error::StoreError;
 
-/// A place that an engine can be opened on again and again.
+/// A disk on which the engine under test can be opened again and again.
 pub(super) trait Fixture {
     /// The engine under test.
     type Engine: Engine;
-    /// Opens it, with all that is stored in this place.
+    /// A name that the engine uses for itself, and that a space may have too.
+    const INTERNAL_NAME: &[u8] = b"__internal__";
+    /// Opens the engine with everything that is stored on the disk.
     fn open(&self) -> Self::Engine;
     /// Damages one stored value while the engine is closed.
     fn damage(&self, space: &[u8], key: &[u8]);
 }
 
-/// Makes one test of every promise for the engine that `$fixture` makes a place for.
+/// Defines one test for each promise; `$fixture` makes a new disk for the engine under test.
 macro_rules! conformance {
     ($fixture:expr) => {
         $crate::node::store::conformance::conformance!(
             $fixture,
-            what_was_put_is_found_until_removed,
-            the_last_word_on_a_key_wins,
+            a_value_is_found_until_its_key_is_removed,
+            the_last_write_to_a_key_in_a_batch_wins,
             scans_run_in_key_order_from_both_ends,
             bounds_include_and_exclude,
-            empty_keys_and_values_are_kept,
+            empty_keys_and_values_are_stored,
             keys_of_zeros_and_ones_keep_their_order,
-            big_values_come_back_whole,
-            big_values_give_way_to_small_ones,
-            spaces_do_not_mix,
+            big_values_are_read_whole,
+            big_values_are_replaced_by_small_ones,
+            spaces_are_separate,
             a_dropped_space_is_empty_when_opened_again,
-            everything_is_there_after_a_reopen,
-            a_damaged_value_hurts_nobody_else,
+            every_entry_is_there_after_a_reopen,
+            a_damaged_value_leaves_the_others_readable,
             a_damaged_big_value_can_be_replaced,
             keys_and_values_that_are_too_long_change_nothing,
             it_behaves_like_an_ordered_map
@@ -76,7 +78,7 @@ fn noise(seed: u8, bytes: usize) -> Vec<u8> {
     (0..bytes).map(|_| next()).collect()
 }
 
-pub(super) fn what_was_put_is_found_until_removed(fixture: &impl Fixture) {
+pub(super) fn a_value_is_found_until_its_key_is_removed(fixture: &impl Fixture) {
     let engine = fixture.open();
     let space = engine.open_space(b"garden").unwrap();
     assert_eq!(space.get(b"rose").unwrap(), None);
@@ -92,7 +94,7 @@ pub(super) fn what_was_put_is_found_until_removed(fixture: &impl Fixture) {
     assert_eq!(space.get(b"lily").unwrap().unwrap(), b"white");
 }
 
-pub(super) fn the_last_word_on_a_key_wins(fixture: &impl Fixture) {
+pub(super) fn the_last_write_to_a_key_in_a_batch_wins(fixture: &impl Fixture) {
     let engine = fixture.open();
     let space = engine.open_space(b"garden").unwrap();
     let mut batch = Batch::default();
@@ -152,7 +154,7 @@ pub(super) fn bounds_include_and_exclude(fixture: &impl Fixture) {
     check(Included(b"aa"), Included(b"az"), &[]);
 }
 
-pub(super) fn empty_keys_and_values_are_kept(fixture: &impl Fixture) {
+pub(super) fn empty_keys_and_values_are_stored(fixture: &impl Fixture) {
     let engine = fixture.open();
     let space = engine.open_space(b"garden").unwrap();
     put(&*space, &[(b"", b""), (b"a", b"")]);
@@ -186,7 +188,7 @@ pub(super) fn keys_of_zeros_and_ones_keep_their_order(fixture: &impl Fixture) {
     assert_eq!(ones.len(), expected.iter().filter(|key| key[0] == 0xFF).count());
 }
 
-pub(super) fn big_values_come_back_whole(fixture: &impl Fixture) {
+pub(super) fn big_values_are_read_whole(fixture: &impl Fixture) {
     let sizes = [65_535, 65_536, 65_537, 131_072, 1 << 20, 3_000_001];
     {
         let engine = fixture.open();
@@ -209,7 +211,7 @@ pub(super) fn big_values_come_back_whole(fixture: &impl Fixture) {
     assert_eq!(lengths, [&sizes[..], &[1 << 20]].concat(), "a scan shows values, not their parts");
 }
 
-pub(super) fn big_values_give_way_to_small_ones(fixture: &impl Fixture) {
+pub(super) fn big_values_are_replaced_by_small_ones(fixture: &impl Fixture) {
     let small = |seed| [&[seed][..], b"small"].concat();
     {
         let engine = fixture.open();
@@ -233,17 +235,17 @@ pub(super) fn big_values_give_way_to_small_ones(fixture: &impl Fixture) {
     assert_eq!(space.get(b"c").unwrap().unwrap(), b"small after a reopen");
 }
 
-pub(super) fn spaces_do_not_mix(fixture: &impl Fixture) {
+pub(super) fn spaces_are_separate<F: Fixture>(fixture: &F) {
     let engine = fixture.open();
     let names: Vec<Vec<u8>> =
-        (0..50_u8).map(|n| vec![n, 0, 0xFF]).chain([b"__sled__default".to_vec()]).collect();
+        (0..50_u8).map(|n| vec![n, 0, 0xFF]).chain([F::INTERNAL_NAME.to_vec()]).collect();
     for name in &names {
         put(&*engine.open_space(name).unwrap(), &[(b"name", name)]);
     }
     for name in &names {
         assert_eq!(all(&*engine.open_space(name).unwrap()), [(b"name".to_vec(), name.clone())]);
     }
-    assert_eq!(engine.spaces().unwrap(), names, "sorted, and nothing of the engine's own");
+    assert_eq!(engine.spaces().unwrap(), names, "sorted, without the engine's own");
 }
 
 pub(super) fn a_dropped_space_is_empty_when_opened_again(fixture: &impl Fixture) {
@@ -265,7 +267,7 @@ pub(super) fn a_dropped_space_is_empty_when_opened_again(fixture: &impl Fixture)
     assert_eq!(fixture.open().spaces().unwrap(), [b"house"]);
 }
 
-pub(super) fn everything_is_there_after_a_reopen(fixture: &impl Fixture) {
+pub(super) fn every_entry_is_there_after_a_reopen(fixture: &impl Fixture) {
     for round in 0..5_u8 {
         let engine = fixture.open();
         let space = engine.open_space(b"garden").unwrap();
@@ -276,7 +278,7 @@ pub(super) fn everything_is_there_after_a_reopen(fixture: &impl Fixture) {
     }
 }
 
-pub(super) fn a_damaged_value_hurts_nobody_else(fixture: &impl Fixture) {
+pub(super) fn a_damaged_value_leaves_the_others_readable(fixture: &impl Fixture) {
     {
         let engine = fixture.open();
         let space = engine.open_space(b"garden").unwrap();
@@ -293,7 +295,7 @@ pub(super) fn a_damaged_value_hurts_nobody_else(fixture: &impl Fixture) {
     for reverse in [false, true] {
         let scan = space.scan(Unbounded, Unbounded);
         let met: Vec<_> = if reverse { scan.rev().collect() } else { scan.collect() };
-        assert_eq!(met.len(), 3, "the scan goes on behind it");
+        assert_eq!(met.len(), 3, "the scan continues behind it");
         assert!(met[0].is_ok() && is_b(met[1].as_ref().unwrap_err()) && met[2].is_ok());
     }
 
@@ -335,14 +337,14 @@ pub(super) fn keys_and_values_that_are_too_long_change_nothing(fixture: &impl Fi
     assert!(matches!(space.apply(&long_value), Err(StoreError::ValueTooLong { .. })));
 
     assert_eq!(all(&*space), [(vec![1; KEY_BYTES_MAX], b"longest key".to_vec())]);
-    put(&*space, &[(b"a", b"the engine goes on")]);
+    put(&*space, &[(b"a", b"the engine still writes")]);
 }
 
 type SeedAndSize = (u8, usize);
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Keys and the seed and size of their values; none removes.
+    /// Keys with seed and size of their new values; none removes the key.
     Apply(Vec<(Vec<u8>, Option<SeedAndSize>)>),
     Scan(Bound<Vec<u8>>, Bound<Vec<u8>>, Vec<bool>),
     Reopen,
@@ -370,7 +372,7 @@ pub(super) fn it_behaves_like_an_ordered_map(fixture: &impl Fixture) {
     let case = std::cell::RefCell::new(&mut case);
     runner
         .run(&steps(), |steps| {
-            // A space of its own for each case: to make a place is slow for some engines.
+            // One disk with a space per case: a new disk is slow for some engines.
             let name = {
                 let mut case = case.borrow_mut();
                 **case += 1;

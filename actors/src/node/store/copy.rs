@@ -1,34 +1,31 @@
-//! A copy of what is stored, made while the store is in use.
+//! Copies the stored spaces into another database while the store is in use.
 //!
 //! Each space is copied as of one moment: its shared lock is held from its first entry to its last, so that memory stays
-//! bounded however large it is. Reads go on meanwhile; writes wait, those of other spaces too, since there is one
-//! writer: about as long as reading the space takes.
+//! bounded however large the space is. Reads continue meanwhile. Writes wait, to other spaces too since there is one
+//! writer, about as long as reading the space takes.
 
 use std::path::Path;
 
-use super::engine::{Batch, Engine};
-use super::sled::{SledEngine, SledOptions};
+use super::engine::{Batch, Engine, OpenEngine};
 use super::{OpenError, StoreError, StoreHandle};
 
-/// Entries of one write to the copy, bytes: what a copy holds in memory.
+/// Entries of one write to the copy, bytes: the memory that a copy holds.
 const BATCH_BYTES: usize = 1 << 20;
-/// What the copy's engine may cache, bytes: it reads nothing back.
-const CACHE_BYTES: u64 = 16 << 20;
 
-/// What a copy holds.
+/// The size of a copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
     /// Keys and values, bytes.
     pub bytes: u64,
-    /// Entries that are damaged: empty in the copy, so that they are damaged there too.
+    /// Entries that are damaged. The copy has them with empty values, which the layers above find damaged too.
     pub damaged: u64,
 }
 
-/// Why there is no copy.
+/// Error of making a copy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyError {
-    /// The copy could not be made.
+    /// The database of the copy was not opened.
     #[error("copy was not opened")]
     Open(#[from] OpenError),
     /// The store could not be read.
@@ -40,25 +37,26 @@ pub enum CopyError {
 }
 
 impl StoreHandle {
-    /// Copies spaces, in this order, into a new database in `path`, which is durable when this returns; `take` is
-    /// shown the name of each space and each key, and says what is copied. Blocks: call it off the runtime.
+    /// Copies spaces into a new database in `folder`, which is durable when this returns. `filter` receives the name of
+    /// each space and each key and returns true for the entries to copy. Blocks: call it off the runtime.
     ///
-    /// What refers to other spaces comes first: what it refers to is then in the copy. Writes of this store wait while a
-    /// space is copied, as long as reading it takes.
+    /// The space `first` is copied before the others: a space that refers to others comes first, so that the copy has
+    /// what it refers to. Writes to this store wait while a space is copied, about as long as reading it takes.
     ///
     /// # Errors
-    /// [`CopyError`]; what there is of the copy is of no use then. [`StoreError::Closed`] when the store closes meanwhile.
+    /// [`CopyError`]; the copy is then unusable. [`StoreError::Closed`] if the store closes meanwhile.
     pub fn copy_to(
         &self,
-        path: &Path,
+        folder: &Path,
+        engine: &dyn OpenEngine,
         first: &[u8],
-        mut take: impl FnMut(&[u8], &[u8]) -> bool,
+        mut filter: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<Copied, CopyError> {
-        let target = SledEngine::open(path, &SledOptions { cache_bytes: CACHE_BYTES })?;
+        let target = engine.open_in(folder)?;
         let mut copied = Copied::default();
-        self.copy_space(&target, first, &mut take, &mut copied)?;
+        self.copy_space(&*target, first, &mut filter, &mut copied)?;
         for name in self.spaces().map_err(CopyError::Read)?.iter().filter(|name| *name != first) {
-            match self.copy_space(&target, name, &mut take, &mut copied) {
+            match self.copy_space(&*target, name, &mut filter, &mut copied) {
                 Err(CopyError::Read(StoreError::Dropped { .. })) => {}
                 other => other?,
             }
@@ -69,9 +67,9 @@ impl StoreHandle {
 
     fn copy_space(
         &self,
-        target: &SledEngine,
+        target: &dyn Engine,
         name: &[u8],
-        take: &mut impl FnMut(&[u8], &[u8]) -> bool,
+        filter: &mut impl FnMut(&[u8], &[u8]) -> bool,
         copied: &mut Copied,
     ) -> Result<(), CopyError> {
         let source = self.space(name).map_err(CopyError::Read)?;
@@ -90,13 +88,13 @@ impl StoreHandle {
                     }
                     entry => entry.map_err(CopyError::Read)?,
                 };
-                if take(name, &key) {
+                if filter(name, &key) {
                     batch.put(key, value);
                 }
                 if batch.bytes() >= BATCH_BYTES {
                     write(&mut batch)?;
-                    // Closing waits for who reads.
-                    if self.inner.shared.is_closing() {
+                    // Closing waits for this read to end.
+                    if self.inner.shared.queue.is_closing() {
                         return Err(CopyError::Read(StoreError::Closed));
                     }
                 }

@@ -1,16 +1,18 @@
-//! What a storage engine owes the store: spaces of ordered keys, atomic batches, one durable barrier.
+//! The traits of a storage engine: spaces of ordered keys, atomic batches, one durable barrier.
 //!
-//! Nothing above this trait names an engine. [`conformance`](super) holds every engine to the same promises.
+//! Nothing above these traits names an engine. To add one, implement the three traits in a file beside this one, test it
+//! with `conformance!` (see `store/conformance.rs`), and list it in `store.rs`.
 
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 
-use super::StoreError;
+use super::error::{OpenError, StoreError};
 
-/// Longest key, bytes: table, row key and index value escape to about 2 KiB; an index page of 256 keys must stay
-/// below what sled keeps in its log (a quarter of a segment).
+/// Longest key, bytes: table, row key and index value escape to about 2 KiB, and an engine's index page of 256 keys
+/// stays within 1 MiB.
 pub const KEY_BYTES_MAX: usize = 4 << 10;
-/// Longest value, bytes: well above the largest document chunk; one batch is held in memory whole.
+/// Longest value, bytes: well above the largest document chunk, and a batch is held in memory whole.
 pub const VALUE_BYTES_MAX: usize = 128 << 20;
 
 /// Bytes of the checksum at the end of every stored value.
@@ -19,19 +21,50 @@ const CHECKSUM_BYTES: usize = 4;
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
-/// Entries in key order from the front, in reverse from the back. A damaged value is an error of that entry alone;
-/// any other error ends the scan.
+/// Entries in key order from the front, in reverse order from the back. A damaged value is an error of that entry
+/// alone; any other error ends the scan.
 pub type Scan<'a> = Box<dyn DoubleEndedIterator<Item = Result<Entry, StoreError>> + Send + 'a>;
 
-/// A database of named spaces. Dropping the last reference closes it and frees its lock.
+/// An engine with its options: opens the database in a folder.
+pub trait OpenEngine: Send + Sync + 'static {
+    /// Opens the database in `folder`, which is created if absent, and locks it until the engine is dropped. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] while it is open elsewhere, [`OpenError::Format`] or [`OpenError::Damaged`] if this engine
+    /// cannot read the files; it changes none of them then.
+    fn open_in(&self, folder: &Path) -> Result<Box<dyn Engine>, OpenError>;
+
+    /// Returns true if `folder` holds a database, readable or not, or the beginning of one.
+    ///
+    /// Call it before the identity file is made, and make that before the database: an identity without a database is a
+    /// new start, a database without its identity is a loss.
+    fn exists_in(&self, folder: &Path) -> bool;
+
+    /// The thread on which writes are performed.
+    fn mode(&self) -> Mode {
+        Mode::Threaded
+    }
+}
+
+/// The thread on which writes are performed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A thread of the store's own: for engines that wait for a disk.
+    Threaded,
+    /// The caller's thread, before `submit` returns unless another caller is performing writes: for engines in memory,
+    /// and for simulations, which have one thread.
+    Inline,
+}
+
+/// An open database of named spaces. Dropping the last reference closes it and frees its lock.
 pub trait Engine: Send + Sync + 'static {
-    /// Opens the space, empty when it did not exist. The same name gives the same space.
+    /// Opens the space, which is empty if it did not exist. Equal names open the same space.
     ///
     /// # Errors
     /// [`StoreError::Engine`].
     fn open_space(&self, name: &[u8]) -> Result<Arc<dyn Space>, StoreError>;
 
-    /// Removes the space with all that it holds; nothing happens when there is none.
+    /// Removes the space and its entries; does nothing if there is none.
     ///
     /// # Errors
     /// [`StoreError::Engine`].
@@ -43,35 +76,35 @@ pub trait Engine: Send + Sync + 'static {
     /// [`StoreError::Engine`].
     fn spaces(&self) -> Result<Vec<Vec<u8>>, StoreError>;
 
-    /// The barrier: what was applied before it survives a power cut once this returns.
+    /// The barrier: every batch that was applied before survives a power cut once this returns.
     ///
     /// # Errors
     /// [`StoreError::Engine`]; the engine then refuses every write until it is opened again.
     fn flush(&self) -> Result<(), StoreError>;
 
-    /// What tells these files from a copy of them, where the system has something that does: a copied database must not
-    /// go on as if it were the only one.
-    fn place(&self) -> Option<Vec<u8>> {
+    /// Bytes that differ between these files and a copy of them, and stay equal when the files are moved; none if the
+    /// system offers nothing of the kind. A copied database must not continue the incarnation of its original.
+    fn file_identity(&self) -> Option<Vec<u8>> {
         None
     }
 }
 
-/// One ordered map of bytes. The store above keeps readers and `apply` apart; an engine need not.
+/// One ordered map of bytes. The store never calls `apply` while it reads the space; an engine need not guard that.
 pub trait Space: Send + Sync + 'static {
     /// The value of `key`.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] when the checksum of this value is wrong.
+    /// [`StoreError::Damaged`] if the checksum of this value is wrong.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// All entries between the bounds; none when they cross.
+    /// The entries between the bounds; none if the bounds cross.
     fn scan<'a>(&'a self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Scan<'a>;
 
     /// Applies all of `batch` or, after a crash, none of it.
     ///
     /// # Errors
-    /// [`StoreError::KeyTooLong`] and [`StoreError::ValueTooLong`] change nothing; after any other error the space
-    /// may show a part until the engine is opened again.
+    /// [`StoreError::KeyTooLong`] and [`StoreError::ValueTooLong`] change nothing. After any other error the space may
+    /// show a part of the batch until the engine is opened again.
     fn apply(&self, batch: &Batch) -> Result<(), StoreError>;
 }
 
@@ -85,7 +118,7 @@ pub enum Write {
         /// At most [`VALUE_BYTES_MAX`].
         value: Vec<u8>,
     },
-    /// Removes a key, present or not.
+    /// Removes a key, which may be absent.
     Remove {
         /// At most [`KEY_BYTES_MAX`].
         key: Vec<u8>,
@@ -93,7 +126,7 @@ pub enum Write {
 }
 
 impl Write {
-    /// The key and the value that it is to have.
+    /// The key, and its new value if it is put.
     pub fn parts(&self) -> (&[u8], Option<&[u8]>) {
         match self {
             Self::Put { key, value } => (key, Some(value)),
@@ -102,7 +135,7 @@ impl Write {
     }
 }
 
-/// Puts and removes that happen together, in order: the last word on a key wins.
+/// Puts and removes that happen together, in order: of several for one key the last wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     writes: Vec<Write>,
@@ -124,7 +157,7 @@ impl Batch {
         self.writes.push(Write::Remove { key });
     }
 
-    /// Adds what `later` says after all that this says.
+    /// Appends the puts and removes of `later`.
     pub fn append(&mut self, mut later: Batch) {
         self.bytes += later.bytes;
         self.writes.append(&mut later.writes);
@@ -140,7 +173,7 @@ impl Batch {
         self.writes.len()
     }
 
-    /// Whether nothing would happen.
+    /// Returns true if the batch changes nothing.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()
     }
@@ -150,7 +183,7 @@ impl Batch {
         self.writes.iter()
     }
 
-    /// Refuses keys and values that no engine takes.
+    /// Checks the lengths of keys and values.
     ///
     /// # Errors
     /// [`StoreError::KeyTooLong`], [`StoreError::ValueTooLong`].
@@ -201,7 +234,7 @@ pub fn prefix_bounds(prefix: &[u8]) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
     (Bound::Included(prefix.to_vec()), end.map_or(Bound::Unbounded, Bound::Excluded))
 }
 
-/// Whether no key can lie between the bounds. `BTreeMap::range` panics on such bounds, sled walks on.
+/// Returns true if no key can lie between the bounds; ordered maps panic or misbehave on such bounds.
 pub(super) fn bounds_cross(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
     match (from, to) {
         (Bound::Included(from), Bound::Included(to)) => from > to,
@@ -211,14 +244,14 @@ pub(super) fn bounds_cross(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
     }
 }
 
-/// Appends a CRC-32 over key and value, so that a value which moved or changed on disk is found out.
+/// Appends a CRC-32 over key and value, which detects a value that moved or changed on disk.
 pub(super) fn seal(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
     let checksum = checksum(key, &value);
     value.extend_from_slice(&checksum);
     value
 }
 
-/// Takes the checksum off again; `None` when it is wrong.
+/// Removes the checksum; `None` if it is wrong.
 pub(super) fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
     let (value, stored) = sealed.split_at_checked(sealed.len().checked_sub(CHECKSUM_BYTES)?)?;
     (checksum(key, value) == stored).then_some(value)
@@ -244,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_value_opens_under_its_own_key_alone() {
+    fn a_sealed_value_opens_only_under_its_own_key() {
         let sealed = seal(b"key", b"value".to_vec());
         assert_eq!(unseal(b"key", &sealed), Some(&b"value"[..]));
         assert_eq!(unseal(b"kez", &sealed), None);

@@ -1,79 +1,80 @@
-//! Why the store could not read, write or open.
+//! Errors of reading, writing and opening the store, and calls into an engine whose panics become errors.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Why a read or a write did not happen. Cheap to clone: one failed barrier answers many callers.
+/// Error of a read or a write. Cheap to clone: one failed barrier answers many callers.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The store was closed; open it again.
     #[error("the store is closed")]
     Closed,
-    /// The store did not close in time; it goes on closing.
+    /// The store did not close in time; it continues to close.
     #[error("the store did not close in time")]
     CloseTimedOut,
     /// The space was dropped; open it again to begin an empty one.
     #[error("space {} was dropped", .space.escape_ascii())]
     Dropped {
-        /// Which space.
+        /// The name of the space.
         space: Vec<u8>,
     },
-    /// An earlier batch of this space failed; reload what is stored, then `reset` the space.
+    /// An earlier batch of this space failed; reload the stored state, then `reset` the space.
     #[error("an earlier batch of space {} failed", .space.escape_ascii())]
     Poisoned {
-        /// Which space.
+        /// The name of the space.
         space: Vec<u8>,
     },
-    /// This one value is damaged; quarantine what it belongs to.
+    /// This one value is damaged; quarantine the object that it belongs to.
     #[error("value of key {} in space {} is damaged", .key.escape_ascii(), .space.escape_ascii())]
     Damaged {
-        /// Which space.
+        /// The name of the space.
         space: Vec<u8>,
-        /// Which key.
+        /// The key of the value.
         key: Vec<u8>,
     },
-    /// Names that begin with NUL belong to the store itself.
+    /// The name begins with NUL; such names belong to the store itself.
     #[error("space name {} is reserved", .space.escape_ascii())]
     Reserved {
-        /// Which space.
+        /// The name of the space.
         space: Vec<u8>,
     },
-    /// Cut the key: nothing was written.
+    /// The key is too long; nothing was written.
     #[error("key of {got} bytes where at most {max} are allowed")]
     KeyTooLong {
-        /// Bytes at hand.
+        /// Length of the key, bytes.
         got: usize,
-        /// Bytes allowed.
+        /// The limit, bytes.
         max: usize,
     },
-    /// Split the value: nothing was written.
+    /// The value is too long; nothing was written.
     #[error("value of {got} bytes where at most {max} are allowed")]
     ValueTooLong {
-        /// Bytes at hand.
+        /// Length of the value, bytes.
         got: usize,
-        /// Bytes allowed.
+        /// The limit, bytes.
         max: usize,
     },
     /// The engine or the disk below it failed.
     #[error("could not {what}")]
     Engine {
-        /// What was tried.
+        /// The operation, as a verb phrase.
         what: &'static str,
-        /// What the engine said.
+        /// The engine's error.
         #[source]
         cause: Arc<io::Error>,
     },
     /// The engine panicked: a broken invariant or a damaged file.
     #[error("engine panicked: could not {what}: {message}")]
     Panicked {
-        /// What was tried.
+        /// The operation, as a verb phrase.
         what: &'static str,
         /// The panic's message.
         message: String,
     },
-    /// The store failed earlier and refuses what follows; reopen it.
+    /// The store failed earlier and refuses every later call; open it again.
     #[error("the store failed earlier")]
     Failed {
         /// The first failure.
@@ -83,12 +84,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Wraps what an engine said about `what` it tried.
+    /// Wraps an engine's error; `what` is the operation, as a verb phrase.
     pub fn engine(what: &'static str, cause: impl Into<io::Error>) -> Self {
         Self::Engine { what, cause: Arc::new(cause.into()) }
     }
 
-    /// What every later call answers once this has failed the store.
+    /// The error that every later call returns once this one has failed the store.
     pub(super) fn later(&self) -> Self {
         match self {
             Self::Failed { .. } => self.clone(),
@@ -97,17 +98,17 @@ impl StoreError {
     }
 }
 
-/// Why a database could not be opened.
+/// Error of opening a database.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process, or another part of this one, has it open; close it there.
+    /// Another process, or another part of this one, has the database open; close it there.
     #[error("database {} is in use", .path.display())]
     Locked {
         /// The database's folder.
         path: PathBuf,
     },
-    /// Another version of this program wrote it; use that one.
+    /// Another version of this program wrote the database; use that version.
     #[error("database has format {found}, this program reads format {supported}")]
     Format {
         /// The version on disk.
@@ -115,24 +116,39 @@ pub enum OpenError {
         /// The version that this program reads and writes.
         supported: u32,
     },
-    /// The files are not what they were when they were written; restore a backup or join again.
+    /// The files have changed since they were written; restore a backup or join the groups again.
     #[error("database {} is damaged: {what}", .path.display())]
     Damaged {
         /// The database's folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// A description of the damage.
         what: String,
     },
-    /// The file system refused: rights, space, or a folder that is none.
+    /// The file system refused: missing permission, a full disk, or a path that is no folder.
     #[error("could not open database {}", .path.display())]
     Io {
-        /// The file or folder in question.
+        /// The file or folder.
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         #[source]
         cause: io::Error,
     },
-    /// The engine opened but did not work.
-    #[error("database opened but does not answer")]
+    /// The engine opened, but its first read or write failed.
+    #[error("database opened, but its first read or write failed")]
     Store(#[from] StoreError),
+}
+
+/// Calls into an engine; a panic there becomes an error. `what` is the operation, as a verb phrase.
+pub(super) fn catch<T>(
+    what: &'static str,
+    call: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|panic| Err(StoreError::Panicked { what, message: panic_message(&*panic) }))
+}
+
+/// The text of a panic.
+pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
 }

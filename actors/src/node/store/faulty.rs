@@ -1,14 +1,15 @@
-//! Wraps any engine and makes the n-th write or flush go wrong.
+//! An engine for tests that wraps another and injects faults into the n-th write or flush.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::StoreError;
 use super::engine::{Batch, Engine, Scan, Space};
+use super::error::StoreError;
 
-/// What is to go wrong, and when: counted from the moment of asking, 1 is the next. Clones are one script.
+/// A script of faults. Writes and flushes are counted from the call that adds a fault: 1 is the next. Clones share the
+/// script.
 #[derive(Clone, Default)]
 pub struct Faults {
     script: Arc<Mutex<Script>>,
@@ -213,21 +214,21 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_write_keeps_its_beginning() {
+    fn a_torn_write_applies_the_beginning_of_its_batch() {
         let (first, found, _) = written(|faults| faults.tear_write(1, 2));
         assert!(first.is_err());
         assert_eq!(found, 2);
     }
 
     #[test]
-    fn a_dropped_write_lies() {
+    fn a_dropped_write_reports_success_and_changes_nothing() {
         let (first, found, _) = written(|faults| faults.drop_write(1));
         assert!(first.is_ok());
         assert_eq!(found, 0);
     }
 
     #[test]
-    fn a_dropped_flush_lies_until_the_power_goes() {
+    fn a_dropped_flush_reports_success_and_its_writes_are_lost_in_a_crash() {
         let (disk, faults) = (MemoryDisk::default(), Faults::default());
         let engine = FaultyEngine::new(disk.open().unwrap(), faults.clone());
         let space = engine.open_space(b"garden").unwrap();

@@ -1,19 +1,20 @@
-//! An engine without a disk, whose "disk" can lose power on command.
+//! An engine in memory, whose simulated disk can lose power on command.
 //!
-//! A [`MemoryDisk`] outlives the engines that open it, as a disk outlives processes. What was applied but not
-//! flushed is forgotten by [`MemoryDisk::crash`], and the engine that was open then is cut off from it.
+//! A [`MemoryDisk`] outlives the engines that open it, as a disk outlives processes. [`MemoryDisk::crash`] undoes every
+//! write that was applied but not flushed, and the engine that was open then fails from there on.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::engine::{self, Batch, Engine, Entry, Scan, Space, Write};
-use super::{OpenError, StoreError};
+use super::engine::{self, Batch, Engine, Entry, Mode, OpenEngine, Scan, Space, Write};
+use super::error::{OpenError, StoreError};
 
 type Name = Vec<u8>;
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// What is kept between two opens of an in-memory database. Clones are the same disk.
+/// The contents of an in-memory database between two opens. Clones are the same disk.
 #[derive(Clone, Default)]
 pub struct MemoryDisk {
     platters: Arc<RwLock<Platters>>,
@@ -23,12 +24,12 @@ pub struct MemoryDisk {
 struct Platters {
     /// Sealed values of every space, flushed or not.
     spaces: BTreeMap<Name, Map>,
-    /// How to take back, newest last, what was applied since the last flush.
+    /// How to undo the writes since the last flush, newest last.
     undo: Vec<Undo>,
-    /// Counts opens and crashes; an engine of another age is cut off.
-    age: u64,
+    /// Number of opens and crashes; an engine of an earlier one fails.
+    generation: u64,
     open: bool,
-    /// Flushes until the power goes, when it is to go by itself.
+    /// Flushes until the planned crash, if one is planned.
     flushes_left: Option<u64>,
 }
 
@@ -49,14 +50,14 @@ impl MemoryDisk {
             return Err(OpenError::Locked { path: "memory".into() });
         }
         platters.open = true;
-        platters.age += 1;
-        Ok(MemoryEngine { disk: self.clone(), age: platters.age })
+        platters.generation += 1;
+        Ok(MemoryEngine { disk: self.clone(), generation: platters.generation })
     }
 
-    /// Cuts the power: forgets what was not flushed; the engine that was open answers `Closed` from now on.
+    /// Cuts the power: undoes the writes that were not flushed. The engine that was open answers `Closed` from now on.
     pub fn crash(&self) {
         let mut platters = self.write();
-        platters.age += 1;
+        platters.generation += 1;
         platters.open = false;
         while let Some(undo) = platters.undo.pop() {
             match undo {
@@ -73,19 +74,19 @@ impl MemoryDisk {
         }
     }
 
-    /// Has the power go right after the n-th flush from now, 1 is the next: the engine that is open then answers `Closed`.
+    /// Plans a crash right after the n-th flush from now, 1 is the next: the engine that is open then answers `Closed`.
     pub fn crash_after_flush(&self, n: u64) {
         self.write().flushes_left = Some(n);
     }
 
-    /// Flips a bit of a stored value, as failing hardware would. Says whether there was such a value.
+    /// Flips a bit of a stored value, as failing hardware would; returns false if there is no such value.
     pub fn damage(&self, space: &[u8], key: &[u8]) -> bool {
         let mut platters = self.write();
         let byte = platters.spaces.get_mut(space).and_then(|map| map.get_mut(key)?.first_mut());
         byte.map(|byte| *byte ^= 1).is_some()
     }
 
-    /// Flips a bit of every stored value whose key begins so. How many there are.
+    /// Flips a bit of every stored value whose key begins with `prefix`; returns their number.
     pub fn damage_all(&self, space: &[u8], prefix: &[u8]) -> usize {
         let mut platters = self.write();
         let values = platters.spaces.get_mut(space).into_iter().flatten();
@@ -103,18 +104,32 @@ impl MemoryDisk {
     }
 }
 
+impl OpenEngine for MemoryDisk {
+    fn open_in(&self, _: &Path) -> Result<Box<dyn Engine>, OpenError> {
+        Ok(Box::new(self.open()?))
+    }
+
+    fn exists_in(&self, _: &Path) -> bool {
+        !self.read().spaces.is_empty()
+    }
+
+    fn mode(&self) -> Mode {
+        Mode::Inline
+    }
+}
+
 /// An open in-memory database; see [`MemoryDisk::open`].
 pub struct MemoryEngine {
     disk: MemoryDisk,
-    age: u64,
+    generation: u64,
 }
 
 impl Drop for MemoryEngine {
     fn drop(&mut self) {
         let mut platters = self.disk.write();
-        if platters.age == self.age {
+        if platters.generation == self.generation {
             platters.open = false;
-            platters.age += 1;
+            platters.generation += 1;
         }
     }
 }
@@ -122,17 +137,21 @@ impl Drop for MemoryEngine {
 impl Engine for MemoryEngine {
     fn open_space(&self, name: &[u8]) -> Result<Arc<dyn Space>, StoreError> {
         let mut platters = self.disk.write();
-        check_age(&platters, self.age)?;
+        check_generation(&platters, self.generation)?;
         if !platters.spaces.contains_key(name) {
             platters.spaces.insert(name.to_vec(), Map::new());
             platters.undo.push(Undo::Opened { space: name.to_vec() });
         }
-        Ok(Arc::new(MemorySpace { disk: self.disk.clone(), age: self.age, name: name.to_vec() }))
+        Ok(Arc::new(MemorySpace {
+            disk: self.disk.clone(),
+            generation: self.generation,
+            name: name.to_vec(),
+        }))
     }
 
     fn drop_space(&self, name: &[u8]) -> Result<(), StoreError> {
         let mut platters = self.disk.write();
-        check_age(&platters, self.age)?;
+        check_generation(&platters, self.generation)?;
         if let Some(held) = platters.spaces.remove(name) {
             platters.undo.push(Undo::Dropped { space: name.to_vec(), held });
         }
@@ -141,39 +160,39 @@ impl Engine for MemoryEngine {
 
     fn spaces(&self) -> Result<Vec<Vec<u8>>, StoreError> {
         let platters = self.disk.read();
-        check_age(&platters, self.age)?;
+        check_generation(&platters, self.generation)?;
         Ok(platters.spaces.keys().cloned().collect())
     }
 
     fn flush(&self) -> Result<(), StoreError> {
         let mut platters = self.disk.write();
-        check_age(&platters, self.age)?;
+        check_generation(&platters, self.generation)?;
         platters.undo.clear();
         platters.flushes_left = platters.flushes_left.map(|left| left.saturating_sub(1));
         if platters.flushes_left == Some(0) {
             platters.flushes_left = None;
-            platters.age += 1;
+            platters.generation += 1;
             platters.open = false;
         }
         Ok(())
     }
 }
 
-fn check_age(platters: &Platters, age: u64) -> Result<(), StoreError> {
-    if platters.age == age { Ok(()) } else { Err(StoreError::Closed) }
+fn check_generation(platters: &Platters, generation: u64) -> Result<(), StoreError> {
+    if platters.generation == generation { Ok(()) } else { Err(StoreError::Closed) }
 }
 
 struct MemorySpace {
     disk: MemoryDisk,
-    age: u64,
+    generation: u64,
     name: Name,
 }
 
 impl MemorySpace {
-    /// Looks at the map under the lock, unless the space is gone.
+    /// Calls `look` with the entries, under the lock.
     fn look<T>(&self, look: impl FnOnce(&Map) -> T) -> Result<T, StoreError> {
         let platters = self.disk.read();
-        check_age(&platters, self.age)?;
+        check_generation(&platters, self.generation)?;
         let map = platters.spaces.get(&self.name);
         map.map(look).ok_or_else(|| StoreError::Dropped { space: self.name.clone() })
     }
@@ -194,14 +213,14 @@ impl Space for MemorySpace {
             space: self,
             from: from.map(<[u8]>::to_vec),
             to: to.map(<[u8]>::to_vec),
-            over: false,
+            ended: false,
         })
     }
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
         batch.check()?;
         let mut platters = self.disk.write();
-        check_age(&platters, self.age)?;
+        check_generation(&platters, self.generation)?;
         let Platters { spaces, undo, .. } = &mut *platters;
         let Some(map) = spaces.get_mut(&self.name) else {
             return Err(StoreError::Dropped { space: self.name.clone() });
@@ -217,18 +236,18 @@ impl Space for MemorySpace {
     }
 }
 
-/// A scan that takes the lock for one step at a time, so that it holds none between steps.
+/// A scan that locks the disk for one step at a time.
 struct Steps<'a> {
     space: &'a MemorySpace,
     from: Bound<Vec<u8>>,
     to: Bound<Vec<u8>>,
-    over: bool,
+    ended: bool,
 }
 
 impl Steps<'_> {
     fn step(&mut self, front: bool) -> Option<Result<Entry, StoreError>> {
         let (from, to) = (self.from.as_ref().map(Vec::as_slice), self.to.as_ref().map(Vec::as_slice));
-        if self.over || engine::bounds_cross(from, to) {
+        if self.ended || engine::bounds_cross(from, to) {
             return None;
         }
         let found = self.space.look(|map| {
@@ -244,7 +263,7 @@ impl Steps<'_> {
             }
             Ok(None) => None,
             Err(error) => {
-                self.over = true;
+                self.ended = true;
                 Some(Err(error))
             }
         }
@@ -291,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_forgets_what_was_not_flushed() {
+    fn a_crash_undoes_the_writes_since_the_last_flush() {
         let disk = MemoryDisk::default();
         let engine = disk.open().unwrap();
         let garden = engine.open_space(b"garden").unwrap();
@@ -330,7 +349,7 @@ mod tests {
         assert!(matches!(garden.get(b"rose"), Err(StoreError::Closed)));
         drop((garden, before));
 
-        assert!(matches!(disk.open(), Err(OpenError::Locked { .. })), "the new engine still holds it");
+        assert!(matches!(disk.open(), Err(OpenError::Locked { .. })), "the new engine still has it open");
         after.flush().unwrap();
     }
 

@@ -1,14 +1,14 @@
-//! sled 0.34 made safe against power cuts, damage and forgotten locks.
+//! The engine on sled 0.34, made safe against power cuts, damage and stale locks.
 //!
 //! As shipped, sled's flush ends in `sync_file_range`, and page images above a quarter of a segment go to files that
 //! it never syncs. So segments are 8 MiB, no stored value is above 64 KiB (see `sled/space.rs`), every flush ends in our
-//! own `fdatasync` of the log, and the folder of spilled pages is watched to stay empty.
+//! own `fdatasync` of the log, and every flush checks that the folder of spilled pages is empty.
 //!
-//! What sled cannot tell: of a log that is damaged in its newest part it keeps what came before, and says nothing.
-//! The store's note of a clean close is then gone too, and the node treats it like any crash.
+//! If the newest part of its log is damaged, sled keeps the older part and reports nothing. The store's note of a clean
+//! close is then gone too, and the node treats the open like one after a crash.
 //!
-//! The folder: `lock` (held while open), `format` (the version of what follows), and sled's `db`, `conf`, `snap.*`
-//! and `blobs/`. A space is a tree named `s` + name.
+//! The folder holds `lock` (locked while open), `format` (the version of the other files), and sled's `db`, `conf`,
+//! `snap.*` and `blobs/`. A space is a tree named `s` + name.
 
 mod files;
 mod space;
@@ -20,21 +20,22 @@ use std::sync::{Arc, OnceLock};
 
 use self::files::SpillWatch;
 use self::space::SledSpace;
-use super::engine::{Engine, Space};
-use super::{OpenError, StoreError, panic_message};
+use super::engine::{Engine, OpenEngine, Space};
+use super::error::{OpenError, StoreError, panic_message};
 
-/// sled's largest but one: a page image stays in the log up to a quarter of it, and 17 values of 64 KiB fit there.
+/// Size of a segment of sled's log, bytes; the second largest that sled allows. Page images up to a quarter of it stay in
+/// the log, and 17 values of 64 KiB fit into that.
 const SEGMENT_BYTES: usize = 8 << 20;
-/// The trees of spaces; sled's own default tree begins with `_`.
+/// First byte of the name of a space's tree; sled's own default tree begins with `_`.
 const SPACE_TAG: u8 = b's';
 
-/// In sled's default tree: the database was made.
+/// Key in sled's default tree: present once the database was made.
 const MADE: &[u8] = b"made";
 
-/// How much memory sled may use.
+/// The sled engine's options.
 #[derive(Clone, Debug)]
 pub struct SledOptions {
-    /// Page cache, bytes. The process grows by about this and 40-100 MB.
+    /// Page cache, bytes. The process grows by about this much plus 40 to 100 MB.
     pub cache_bytes: u64,
 }
 
@@ -44,25 +45,35 @@ impl Default for SledOptions {
     }
 }
 
+impl OpenEngine for SledOptions {
+    fn open_in(&self, folder: &Path) -> Result<Box<dyn Engine>, OpenError> {
+        Ok(Box::new(SledEngine::open(folder, self)?))
+    }
+
+    fn exists_in(&self, folder: &Path) -> bool {
+        [files::FORMAT_FILE, "db"].iter().any(|file| folder.join(file).exists())
+    }
+}
+
 /// An open sled database. Dropping it, after its spaces, closes it and frees its lock.
 pub struct SledEngine {
-    /// Taken in `drop` alone.
+    /// None only during `drop`.
     db: Option<sled::Db>,
-    /// sled's log, by a handle of our own, for `fdatasync`.
+    /// A second handle of sled's log, for `fdatasync`.
     log: File,
     health: Arc<Health>,
     spills: SpillWatch,
     path: PathBuf,
-    /// Last, so that it is freed after everything else.
+    /// The last field, so that it is dropped after the others.
     _lock: File,
 }
 
 impl SledEngine {
-    /// Opens the database in `path`, which is created when absent.
+    /// Opens the database in `path`, which is created if absent.
     ///
     /// # Errors
-    /// [`OpenError::Locked`] while it is open elsewhere, [`OpenError::Format`] when another version wrote it,
-    /// [`OpenError::Damaged`] when its files are not what they were.
+    /// [`OpenError::Locked`] while it is open elsewhere, [`OpenError::Format`] if another version wrote it,
+    /// [`OpenError::Damaged`] if its files were changed.
     pub fn open(path: &Path, options: &SledOptions) -> Result<Self, OpenError> {
         let lock = files::lock(path)?;
         let known = files::has_format(path)?;
@@ -70,7 +81,7 @@ impl SledEngine {
             .path(path)
             .segment_size(SEGMENT_BYTES)
             .cache_capacity(options.cache_bytes)
-            .flush_every_ms(None); // the barrier is ours to order
+            .flush_every_ms(None); // the store orders every barrier
         let db = match catch_unwind(AssertUnwindSafe(|| config.open())) {
             Ok(opened) => opened.map_err(|error| open_error(path, error))?,
             Err(panic) => return Err(damaged(path, &panic_message(&*panic))),
@@ -83,9 +94,11 @@ impl SledEngine {
         Ok(engine)
     }
 
-    /// sled takes a log that was emptied for a new one, and goes on. So a mark is made in the database first, then
-    /// the format record beside it: a folder with the record and without the mark has lost everything. One that has the
-    /// mark alone was ended at its first open, unless there is something in it.
+    /// Detects a log that was emptied, which sled treats as a new one.
+    ///
+    /// A first open writes a mark into the database, then the format record beside it. So a folder with the record but
+    /// without the mark has lost everything; a folder with the mark alone crashed during its first open, unless the
+    /// database has spaces.
     fn check_made(&self, known: bool) -> Result<(), OpenError> {
         let made = self.health.read("read the mark", || self.db().contains_key(MADE))?;
         match (known, made) {
@@ -105,7 +118,7 @@ impl SledEngine {
     }
 
     fn db(&self) -> &sled::Db {
-        self.db.as_ref().expect("the database is taken in drop alone")
+        self.db.as_ref().expect("only drop takes the database")
     }
 }
 
@@ -134,10 +147,11 @@ impl Engine for SledEngine {
     }
 
     #[cfg(unix)]
-    fn place(&self) -> Option<Vec<u8>> {
+    fn file_identity(&self) -> Option<Vec<u8>> {
         use std::os::unix::fs::MetadataExt;
 
-        // A file that is moved keeps both, a copy has neither; number and device of a disk may change with the weather.
+        // A moved file keeps inode and time of creation, a copy has others. The device number is left out: it may
+        // change when a disk is mounted again.
         let log = self.log.metadata().ok()?;
         let made = log.created().ok().and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
         let made = made.map_or(0, |made| made.as_nanos());
@@ -148,34 +162,29 @@ impl Engine for SledEngine {
 impl Drop for SledEngine {
     fn drop(&mut self) {
         let db = self.db.take();
-        // sled unwraps an fsync while it is dropped.
+        // sled's own drop panics if its last fsync fails.
         if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
             tracing::error!(path = %self.path.display(), "sled panicked while it was closed");
         }
-        // A writer of sled's thread pool may hold its file a moment longer.
+        // A task of sled's thread pool may hold the file a moment longer.
         if !files::wait_until_free(&self.path) {
             tracing::error!(path = %self.path.display(), "sled's file is still locked after it was closed");
         }
     }
 }
 
-/// Whether a database was made, or begun, in `path`.
-pub(super) fn exists(path: &Path) -> bool {
-    [files::FORMAT_FILE, "db"].iter().any(|file| path.join(file).exists())
-}
-
 fn tree_name(space: &[u8]) -> Vec<u8> {
     [&[SPACE_TAG], space].concat()
 }
 
-/// The first failure of the disk below; sled must be opened again after one.
+/// The first failure of sled or the disk; sled must be opened again after one.
 #[derive(Default)]
 struct Health {
     failed: OnceLock<StoreError>,
 }
 
 impl Health {
-    /// Runs a call that reads. Damage is the caller's to place; a failing disk ends writing.
+    /// Runs a call that reads. Damage is an error of that call alone; any other failure makes later writes fail.
     fn read<T>(&self, what: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
         let error = match catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(value)) => return Ok(value),
@@ -187,7 +196,7 @@ impl Health {
         Err(error)
     }
 
-    /// Runs a call that writes, unless one has failed before.
+    /// Runs a call that writes, unless a call has failed before.
     fn write<T>(&self, what: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
         if let Some(first) = self.failed.get() {
             return Err(first.later());
@@ -206,7 +215,7 @@ fn open_error(path: &Path, error: sled::Error) -> OpenError {
         sled::Error::Io(cause) if cause.to_string().starts_with("could not acquire lock") => {
             OpenError::Locked { path: path.to_owned() }
         }
-        // What sled says of files that are too short or make no sense.
+        // sled's errors for files that are too short or malformed.
         sled::Error::Io(cause)
             if matches!(cause.kind(), InvalidData | InvalidInput | Other | UnexpectedEof) =>
         {

@@ -1,24 +1,24 @@
-//! Reading a space through a handle that `close` can take back.
+//! Reads of a space, through a handle that closing can revoke.
 //!
-//! A live clone of an engine's space would keep the database locked, so the engine's space lies in a cell, and is
-//! only lent for the length of a closure. A read holds the cell's gate together with other reads; the writer takes
-//! it alone for the moment of `apply`, so that nobody sees half a batch.
+//! A live clone of an engine's space would keep the database locked. So the engine's space lies in a cell and is lent
+//! for the length of a closure. Reads share the cell's lock; the writer holds it exclusively during `apply`, so that no
+//! read sees half a batch.
 
 use std::cell::RefCell;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::StoreError;
 use super::engine::{self, Batch, Scan, Space};
+use super::error::{StoreError, catch};
 
-/// Reads one space and names it in writes. Cheap to clone; answers `Closed` once the store is closed.
+/// Reads one space and addresses it in writes. Cheap to clone; answers `Closed` once the store is closed.
 #[derive(Clone)]
 pub struct SpaceHandle {
     pub(super) cell: Arc<SpaceCell>,
 }
 
 impl SpaceHandle {
-    /// The name that the space was opened by.
+    /// The name of the space.
     pub fn name(&self) -> &[u8] {
         &self.cell.name
     }
@@ -31,24 +31,24 @@ impl SpaceHandle {
         self.read(|view| view.get(key))?
     }
 
-    /// Shows `look` one consistent state of the space; no write happens meanwhile. Reads may nest.
+    /// Calls `look` with one consistent state of the space; no write happens meanwhile. Reads may nest.
     ///
-    /// The one writer thread waits for it, and so does every space: page through long scans, wait for nothing
-    /// inside, and do not write from inside.
+    /// The one writer thread waits for the read, and with it every space: page through long scans, do not wait and do
+    /// not write inside.
     ///
     /// # Errors
     /// [`StoreError::Closed`], [`StoreError::Dropped`].
     pub fn read<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> Result<T, StoreError> {
-        // A second read lock on one thread waits for a waiting writer, which waits for the first: take one only.
+        // A second read lock on one thread would wait for a waiting writer, which waits for the first: lock once.
         let outermost = READING.with_borrow(|cells| !cells.contains(&self.cell.address()));
-        let _gate = outermost.then(|| self.cell.gate.read().unwrap_or_else(PoisonError::into_inner));
+        let _lock = outermost.then(|| self.cell.lock.read().unwrap_or_else(PoisonError::into_inner));
         let _reading = outermost.then(|| Reading::begin(self.cell.address()));
         let space = self.cell.state().space(&self.cell.name)?;
         Ok(look(&View { space: &*space }))
     }
 
-    /// Takes writes again after one failed; call it when what is stored was loaded afresh. Writes that were
-    /// submitted before are refused still, whenever their turn comes.
+    /// Accepts writes again after one failed; call it once the stored state was loaded again. Writes that were
+    /// submitted before stay refused, also those that are still queued.
     pub fn reset(&self) {
         let mut state = self.cell.state();
         state.epoch += 1;
@@ -62,7 +62,7 @@ impl std::fmt::Debug for SpaceHandle {
     }
 }
 
-/// One consistent state of a space, for the length of a [`SpaceHandle::read`].
+/// One consistent state of a space, during a [`SpaceHandle::read`].
 pub struct View<'a> {
     space: &'a dyn Space,
 }
@@ -88,23 +88,24 @@ impl View<'_> {
     }
 }
 
-/// What all handles of one space share.
+/// State that all handles of one space share.
 pub(super) struct SpaceCell {
     pub(super) name: Vec<u8>,
-    /// Held by every read, alone by the writer.
-    gate: RwLock<()>,
+    /// Shared by reads, exclusive for the writer.
+    lock: RwLock<()>,
     state: Mutex<State>,
 }
 
 struct State {
     access: Access,
     poisoned: bool,
-    /// Counts resets: a write submitted before the last one is refused.
+    /// Number of resets: a write that was submitted before the last one is refused.
     epoch: u64,
 }
 
-enum Access {
-    /// Cloned only under the gate, so that none is left once the gate was taken alone.
+/// The engine's space, or the reason why it is gone.
+pub(super) enum Access {
+    /// Cloned only under the lock, so that no clone is left while the lock is held exclusively.
     Open(Arc<dyn Space>),
     Dropped,
     Closed,
@@ -123,16 +124,16 @@ impl State {
 impl SpaceCell {
     pub(super) fn new(name: &[u8], space: Arc<dyn Space>) -> Self {
         let state = State { access: Access::Open(space), poisoned: false, epoch: 0 };
-        Self { name: name.to_vec(), gate: RwLock::new(()), state: Mutex::new(state) }
+        Self { name: name.to_vec(), lock: RwLock::new(()), state: Mutex::new(state) }
     }
 
     pub(super) fn epoch(&self) -> u64 {
         self.state().epoch
     }
 
-    /// Applies a batch that was submitted in `epoch`, or refuses it for one that failed before it.
+    /// Applies a batch that was submitted in `epoch`; refuses it if an earlier batch failed.
     pub(super) fn apply(&self, batch: &Batch, epoch: u64) -> Result<(), StoreError> {
-        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let _lock = self.lock.write().unwrap_or_else(PoisonError::into_inner);
         let space = {
             let state = self.state();
             if state.poisoned || state.epoch != epoch {
@@ -143,17 +144,18 @@ impl SpaceCell {
         if batch.is_empty() {
             return Ok(());
         }
-        let applied = super::catch("write", || space.apply(batch));
+        let applied = catch("write", || space.apply(batch));
         if applied.is_err() {
             self.state().poisoned = true;
         }
         applied
     }
 
-    /// Takes the engine's space back from every handle, once the reads under way have ended.
-    pub(super) fn revoke(&self, dropped: bool) {
-        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        self.state().access = if dropped { Access::Dropped } else { Access::Closed };
+    /// Revokes the engine's space from every handle, once the reads in progress have ended. `access` is
+    /// [`Access::Dropped`] or [`Access::Closed`].
+    pub(super) fn revoke(&self, access: Access) {
+        let _lock = self.lock.write().unwrap_or_else(PoisonError::into_inner);
+        self.state().access = access;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -170,12 +172,12 @@ thread_local! {
     static READING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether this thread is inside a [`SpaceHandle::read`].
+/// Returns true if this thread is inside a [`SpaceHandle::read`].
 pub(super) fn is_reading() -> bool {
     READING.with_borrow(|cells| !cells.is_empty())
 }
 
-/// Marks a cell as being read by this thread, also while a panic unwinds.
+/// Marks a cell as being read by this thread, until dropped; also while a panic unwinds.
 struct Reading;
 
 impl Reading {

@@ -1,4 +1,4 @@
-//! What the store promises above its engine; here, what the tests of it share.
+//! The promises of the store above its engine. This file holds the helpers of the tests.
 
 mod actor;
 mod close;
@@ -13,6 +13,7 @@ use std::sync::mpsc;
 use super::engine::Space;
 use super::faulty::{Faults, FaultyEngine};
 use super::memory::MemoryEngine;
+use super::own::{OWN_SPACE, STATE_KEY};
 use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -34,7 +35,7 @@ fn faulty(mode: Mode) -> (StoreHandle, Faults, MemoryDisk) {
     (StoreHandle::over(engine, mode).unwrap(), faults, disk)
 }
 
-/// An engine whose flush waits for permission, so that a test can say what is queued meanwhile.
+/// An engine whose flush waits for the test, which so controls what is queued meanwhile.
 struct Slow<E> {
     engine: E,
     flushing: mpsc::Sender<()>,
@@ -56,12 +57,12 @@ impl<E: Engine> Engine for Slow<E> {
 
     fn flush(&self) -> Result<(), StoreError> {
         let _ = self.flushing.send(());
-        let _ = self.permits.lock().unwrap().recv(); // a test that is over permits everything
+        let _ = self.permits.lock().unwrap().recv(); // once the test has ended, every flush ends
         self.engine.flush()
     }
 }
 
-/// The store, news of each flush that begins, and the permits that let one end.
+/// A store over a [`Slow`] engine; a receiver of each flush that begins; a sender that ends one.
 fn slow() -> (StoreHandle, mpsc::Receiver<()>, mpsc::Sender<()>) {
     slow_over(MemoryDisk::default().open().unwrap())
 }

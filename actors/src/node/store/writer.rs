@@ -1,190 +1,148 @@
-//! Joins what is queued into one barrier: apply in order, flush once, answer in order.
+//! The writer: performs what is queued in rounds. A round applies its batches in order, flushes once, answers in order.
 //!
-//! On its own named thread in life; inline on whoever submits when the engine needs no thread (the simulator), where
-//! a callback that submits again finds the writer at work and leaves its request to it.
+//! It runs on its own named thread, or inline on the caller if the engine needs no thread (the simulator). A callback
+//! that submits again from an inline round only queues its request; the round in progress is followed by one for it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::engine::{Batch, Engine};
-use super::queue::Shared;
-use super::space::SpaceCell;
-use super::{StoreError, catch};
+use super::engine::Engine;
+use super::error::{StoreError, catch};
+use super::own;
+use super::queue::Round;
+use super::request::{Done, Durability, Request, Task, answer};
+use super::shared::Shared;
 
-/// Batches of one space that are joined into one, bytes: readers of the space wait while it is applied.
-const JOINED_BYTES_MAX: usize = 1 << 20;
-
-/// When a write is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// After the barrier: it survives a power cut.
-    Immediate,
-    /// After it is applied; the barrier follows at most `every` later, and what came since the last one is lost in a
-    /// crash. Inline there is no timer: the next immediate write, barrier or close makes it durable.
-    Buffered {
-        /// The longest wait for the barrier.
-        every: Duration,
-    },
-}
-
-impl Durability {
-    fn sooner(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Buffered { every }, Self::Buffered { every: other }) => {
-                Self::Buffered { every: every.min(other) }
-            }
-            _ => Self::Immediate,
-        }
-    }
-}
-
-/// Is told how a request ended.
-pub(super) type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-
-pub(super) enum Task {
-    Write { cell: Arc<SpaceCell>, epoch: u64, batch: Batch, durability: Durability },
-    DropSpace { name: Vec<u8> },
-    Barrier,
-}
-
-impl Task {
-    /// Whether its answer waits for the barrier.
-    fn waits(&self) -> bool {
-        !matches!(self, Task::Write { durability: Durability::Buffered { .. }, .. })
-    }
-
-    /// Whether `next` can be part of this very batch. Each batch costs sled two writes to its log, whatever it holds:
-    /// joined, small ones are five times as fast. One that is going to be refused is refused alone.
-    fn takes(&self, next: &Task) -> bool {
-        let (Task::Write { cell, epoch, batch, .. }, Task::Write { cell: to, epoch: at, batch: more, .. }) =
-            (self, next)
-        else {
-            return false;
-        };
-        Arc::ptr_eq(cell, to)
-            && epoch == at
-            && batch.bytes() + more.bytes() <= JOINED_BYTES_MAX
-            && more.check().is_ok()
-    }
-
-    fn merge(&mut self, next: Task) {
-        if let (Task::Write { batch, durability, .. }, Task::Write { batch: more, durability: other, .. }) =
-            (self, next)
-        {
-            batch.append(more);
-            *durability = durability.sooner(other);
-        }
-    }
-}
-
-pub(super) struct Request {
-    pub(super) task: Task,
-    pub(super) done: Done,
-}
-
-impl Request {
-    pub(super) fn bytes(&self) -> usize {
-        match &self.task {
-            Task::Write { batch, .. } => batch.bytes(),
-            Task::DropSpace { .. } | Task::Barrier => 0,
-        }
-    }
-}
-
-/// What the writer remembers between rounds.
-#[derive(Default)]
 pub(super) struct Writer {
-    /// Why the store as a whole refuses everything.
-    pub(super) failed: Option<StoreError>,
-    /// When the barrier for buffered writes is due.
+    shared: Arc<Shared>,
+    /// The error with which the store as a whole refuses every later request.
+    failed: Option<StoreError>,
+    /// The moment at which the barrier for buffered writes is due.
     due: Option<Instant>,
 }
 
 impl Writer {
-    /// Applies all, flushes once when somebody waits for it, answers all.
-    pub(super) fn round(&mut self, shared: &Shared, round: Vec<Request>) {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, failed: None, due: None }
+    }
+
+    /// The body of the writer thread: performs rounds until the store closes.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.shared.queue.wait_for_round(self.until_due()) {
+                Round::Requests(requests) => self.perform_round(requests),
+                Round::Idle => self.perform_round(Vec::new()),
+                Round::Closing => return self.close(),
+            }
+        }
+    }
+
+    /// Performs what is queued on this thread, and returns the writer unless that closed the store.
+    pub(super) fn drain(mut self) -> Option<Self> {
+        loop {
+            match self.shared.queue.next_round() {
+                Round::Requests(requests) => self.perform_round(requests),
+                Round::Idle => return Some(self),
+                Round::Closing => {
+                    self.close();
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Applies all requests, flushes once if one of them waits for it or the timer is due, answers all.
+    fn perform_round(&mut self, round: Vec<Request>) {
         let bytes: usize = round.iter().map(Request::bytes).sum();
-        let mut wanted = false;
+        let needs_barrier = round.iter().any(|request| request.task.needs_barrier());
+        let answers = self.apply(round);
+        if needs_barrier || self.until_due() == Some(Duration::ZERO) {
+            self.flush();
+        }
+        for (done, outcome) in answers {
+            // Nothing of this round is known to be durable if its barrier failed.
+            answer(done, outcome.and_then(|()| self.failed.clone().map_or(Ok(()), Err)));
+        }
+        self.shared.meters.queued_bytes.subtract(bytes);
+    }
+
+    /// Performs requests in order, neighbours joined; a joined batch has one outcome.
+    fn apply(&mut self, round: Vec<Request>) -> Vec<(Done, Result<(), StoreError>)> {
         let mut answers = Vec::with_capacity(round.len());
         let mut requests = round.into_iter().peekable();
         while let Some(Request { mut task, done }) = requests.next() {
-            wanted |= task.waits();
             let first = answers.len();
             answers.push((done, Ok(())));
-            let sound = matches!(&task, Task::Write { batch, .. } if batch.check().is_ok());
-            while let Some(next) = requests.next_if(|next| sound && task.takes(&next.task)) {
-                wanted |= next.task.waits();
+            let is_valid = task.is_valid_batch();
+            while let Some(next) = requests.next_if(|next| is_valid && task.can_join(&next.task)) {
                 answers.push((next.done, Ok(())));
-                task.merge(next.task);
+                task.join(next.task);
             }
-            let outcome = self.perform(shared, task);
+            let outcome = self.perform(task);
             answers[first..].iter_mut().for_each(|answer| answer.1 = outcome.clone());
         }
-        if wanted || self.wait() == Some(Duration::ZERO) {
-            self.barrier(shared);
-        }
-        for (done, outcome) in answers {
-            // Nothing of this round is known to be durable once its barrier failed.
-            answer(done, outcome.and_then(|()| self.failed.clone().map_or(Ok(()), Err)));
-        }
-        shared.answered(bytes);
+        answers
     }
 
-    fn perform(&mut self, shared: &Shared, task: Task) -> Result<(), StoreError> {
+    fn perform(&mut self, task: Task) -> Result<(), StoreError> {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
         }
+        let meters = &self.shared.meters;
         match task {
             Task::Barrier => Ok(()),
             Task::Write { cell, epoch, batch, durability } => {
-                cell.apply(&batch, epoch)?;
+                cell.apply(&batch, epoch).inspect_err(|_| meters.refused_batches.increment())?;
+                meters.written_batches.increment();
+                meters.written_bytes.add(batch.bytes());
                 if let Durability::Buffered { every } = durability {
                     let due = now() + every;
                     self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
                 }
                 Ok(())
             }
-            Task::DropSpace { name } => {
-                // Its cell stays where `space` finds it until the engine is done, or the name could be opened meanwhile.
-                shared.cell(&name)?.revoke(true);
-                let dropped = catch("drop a space", || shared.engine(|engine| engine.drop_space(&name)));
-                shared.forget(&name);
-                dropped
-            }
+            Task::DropSpace { name } => self.shared.spaces.drop_space(&name),
         }
     }
 
-    /// Makes durable what was applied, or fails the store for good.
-    pub(super) fn barrier(&mut self, shared: &Shared) {
+    /// The barrier: makes durable what was applied, or fails the store for good.
+    fn flush(&mut self) {
         self.due = None;
         if self.failed.is_some() {
             return;
         }
-        if let Err(error) = catch("flush", || shared.engine(Engine::flush)) {
-            self.failed = Some(error.later());
-            shared.fail(error);
+        match catch("flush", || self.shared.spaces.with_engine(Engine::flush)) {
+            Ok(()) => self.shared.meters.barriers.increment(),
+            Err(error) => {
+                self.failed = Some(error.later());
+                self.shared.fail(error);
+            }
         }
     }
 
-    /// How long the thread may sleep; `None` without end.
-    pub(super) fn wait(&self) -> Option<Duration> {
+    /// Flushes, revokes every handle, notes the clean close, and closes the engine.
+    fn close(mut self) {
+        self.flush();
+        self.shared.spaces.revoke_all();
+        let noted = match (&self.failed, self.shared.spaces.take_own()) {
+            (Some(failed), _) => Err(failed.clone()),
+            (None, None) => Err(StoreError::Closed),
+            (None, Some(space)) => catch("note the clean close", || {
+                own::note_clean_close(&*space)?;
+                self.shared.spaces.with_engine(Engine::flush)
+            }),
+        };
+        self.shared.spaces.close();
+        self.shared.end(noted);
+    }
+
+    /// The time until the barrier for buffered writes; none if none is due.
+    fn until_due(&self) -> Option<Duration> {
         self.due.map(|due| due.saturating_duration_since(now()))
     }
 }
 
-/// Runs a callback of somebody else's; a panic in it must not take the writer along.
-pub(super) fn answer(done: Done, outcome: Result<(), StoreError>) {
-    if catch_unwind(AssertUnwindSafe(|| done(outcome))).is_err() {
-        tracing::error!("a callback of a write panicked");
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "spaces barriers on a real thread; nothing a simulation sees")]
+#[expect(clippy::disallowed_methods, reason = "spaces barriers on a real thread; no simulation reads it")]
 fn now() -> Instant {
     Instant::now()
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -35,7 +35,7 @@ pub(super) async fn run(folder: &Path, broken: Option<Broken>) -> (Stage, bool) 
     stage.screen.title(
         "Peerbase · a garden club on three devices",
         &[
-            "ada, ben and cid each keep the whole club in a folder of their own (sled). There is no server. They \
+            "ada, ben and cid each keep the whole club in a folder of their own. There is no server. They \
              talk over WebSockets on this machine's loopback; between each two runs a cable, a small TCP relay that \
              can be pulled.",
             "In the columns ≠ marks a row that differs, = one that has changed and is the same on all three; – is no \

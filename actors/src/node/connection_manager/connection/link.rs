@@ -13,8 +13,8 @@ use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::sync::{Notify, watch};
 
 use super::outbound::{Condition, Lane, Next, Outbound, Overflow, Waiting};
-use crate::admission::Permit;
 use crate::clock::Clock;
+use crate::permits::Permit;
 use crate::transport::TransportError;
 use crate::transport::framing::StreamError;
 

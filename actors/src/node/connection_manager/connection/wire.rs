@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 
 use super::link::{Link, LinkEnd, Queue};
 use super::outbound::{Next, Waiting};
-use crate::admission::{Admission, Permit};
 use crate::clock::Clock;
+use crate::permits::{Permit, Permits};
 use crate::transport::framing::{FrameReader, FrameWriter, StreamError, read_message, write_messages};
 use crate::transport::{Stream, Transport};
 
@@ -99,7 +99,7 @@ async fn shake_hands(
 pub(super) async fn read(
     mut reader: Reader,
     link: Link,
-    mailbox: Admission,
+    mailbox: Permits,
     deliver: impl Fn(LinkFrame, Permit),
 ) -> LinkEnd {
     loop {
@@ -107,7 +107,7 @@ pub(super) async fn read(
             Ok(length) => length,
             Err(error) => return stream_end(error),
         };
-        let permit = mailbox.admit(length + FRAME_OVERHEAD_BYTES).await;
+        let permit = mailbox.acquire(length + FRAME_OVERHEAD_BYTES).await;
         let bytes = match reader.read_body(length, || link.hear()).await {
             Ok(bytes) => bytes,
             Err(error) => return stream_end(error),

@@ -1,4 +1,4 @@
-//! The files around sled's own: lock, format version, and what must be synced besides the log.
+//! The files around sled's own: lock, format record, and the files that sled leaves unsynced.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
-use super::super::OpenError;
+use super::super::error::OpenError;
 use super::damaged;
 
-/// The version of everything in the folder: sled's, the trees' names, the records in them.
+/// Version of everything in the folder: sled's files, the names of trees, the records in them.
 pub(super) const FORMAT: u32 = 2;
-/// Made last, so that it says that all else was made.
+/// Name of the format record. It is written last: its presence shows that everything else is complete.
 pub(super) const FORMAT_FILE: &str = "format";
 const FORMAT_HEAD: &str = "peerbase store format ";
 
-/// How often, 1 ms apart, to look whether sled has let go of its file.
+/// Attempts, 1 ms apart, to find sled's file unlocked after sled was closed.
 const FREE_TRIES: u32 = 5_000;
 
-/// Takes the folder, made when absent, for this engine alone.
+/// Locks the folder, which is created if absent, for this engine.
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     make_folder(path).map_err(|cause| io_error(path, cause))?;
     let file = path.join("lock");
@@ -31,7 +31,8 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Makes the folder for its user alone: rows lie in it as they are, and sled's files get the system's usual mode.
+/// Creates the folder, accessible by its owner alone: rows are stored in plain text, and sled creates its files with the
+/// system's default mode.
 fn make_folder(path: &Path) -> std::io::Result<()> {
     let mut folder = fs::DirBuilder::new();
     folder.recursive(true);
@@ -40,7 +41,7 @@ fn make_folder(path: &Path) -> std::io::Result<()> {
     folder.create(path)
 }
 
-/// Whether the folder says that it holds a database, of our format.
+/// Returns true if the folder has a format record of this version.
 pub(super) fn has_format(path: &Path) -> Result<bool, OpenError> {
     let file = path.join(FORMAT_FILE);
     let unreadable = || damaged(path, "its format record is unreadable");
@@ -56,7 +57,7 @@ pub(super) fn has_format(path: &Path) -> Result<bool, OpenError> {
     }
 }
 
-/// Says that the folder holds a database of our format, durably, whole or not at all.
+/// Writes the format record, durably and atomically.
 pub(super) fn write_format(path: &Path) -> Result<(), OpenError> {
     let (draft, file) = (path.join("format.new"), path.join(FORMAT_FILE));
     let write = || {
@@ -69,7 +70,8 @@ pub(super) fn write_format(path: &Path) -> Result<(), OpenError> {
     write().map_err(|cause| io_error(&file, cause))
 }
 
-/// Syncs what sled makes and never syncs, so that a power cut cannot take a file name away; gives the log.
+/// Syncs the files and folders that sled creates and never syncs, so that no file name is lost in a power cut; returns
+/// the log.
 pub(super) fn sync_new_files(path: &Path) -> Result<File, OpenError> {
     let sync = |file: PathBuf| -> Result<File, OpenError> {
         let opened = OpenOptions::new().read(true).write(true).open(&file);
@@ -79,19 +81,19 @@ pub(super) fn sync_new_files(path: &Path) -> Result<File, OpenError> {
     sync(path.join("conf"))?;
     let log = sync(path.join("db"))?;
     for folder in [Some(path.join("blobs")), Some(path.to_owned()), path.parent().map(Path::to_owned)] {
-        // The parent of a bare name is "", which is here.
+        // The parent of a bare name is "", the current folder.
         let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| ".".into());
         sync_folder(&folder).map_err(|cause| io_error(&folder, cause))?;
     }
     Ok(log)
 }
 
-/// Makes names in a folder durable. Only Unix can; elsewhere the file system's journal must do.
+/// Makes the names in a folder durable. Only Unix can; elsewhere the file system's journal is trusted.
 fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 
-/// Waits until nobody holds sled's own lock, and says whether it came to that.
+/// Waits until sled's own lock is free; returns false if it is still held after 5 s.
 pub(super) fn wait_until_free(path: &Path) -> bool {
     let file = path.join("db");
     (0..FREE_TRIES).any(|_| match File::open(&file).map(|log| log.try_lock()) {
@@ -107,13 +109,13 @@ fn io_error(path: &Path, cause: io::Error) -> OpenError {
     OpenError::Io { path: path.to_owned(), cause }
 }
 
-/// Watches the folder where sled puts page images that are too big for its log, and never syncs them.
+/// Watches the folder into which sled writes page images that are too big for its log, and which it never syncs.
 ///
-/// Our limits keep it empty. Should a page slip through, its file is synced before the barrier returns, which keeps
-/// what was acknowledged; only a cut *before* the barrier could then leave a log that names a file without content.
+/// Our limits keep the folder empty. If sled spills a page all the same, its file is synced before the barrier returns,
+/// so that acknowledged writes survive; only a power cut before the barrier could leave a log that names an empty file.
 pub(super) struct SpillWatch {
     folder: PathBuf,
-    /// When an entry was last made or removed there: one `stat` a flush tells that nothing happened.
+    /// Modification time of the folder at the last check: one `stat` per flush shows that nothing changed.
     seen: Mutex<Option<SystemTime>>,
 }
 
@@ -124,7 +126,7 @@ impl SpillWatch {
         Ok(watch)
     }
 
-    /// Syncs what was spilled, when something changed since the last call; says how many files.
+    /// Syncs the spilled files if the folder changed since the last call; returns their number.
     pub(super) fn sync(&self) -> io::Result<usize> {
         let changed = fs::metadata(&self.folder)?.modified().ok();
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -147,7 +149,7 @@ impl SpillWatch {
 
 impl Drop for SpillWatch {
     fn drop(&mut self) {
-        // Two changes within one tick of the file system's clock look like one; look once more, whatever the clock says.
+        // Two changes within one tick of the file system's clock look like one: check again, regardless of the time.
         *self.seen.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
         if let Err(error) = self.sync() {
             tracing::warn!(%error, "could not look for spilled pages");

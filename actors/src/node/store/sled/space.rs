@@ -1,10 +1,10 @@
-//! One space in one sled tree; big values lie in parts, so that no page outgrows the log.
+//! One space in one sled tree. Big values are split into parts, so that no page outgrows the log.
 //!
-//! Keys, by their first byte: 1 + key → the value's record; 2 + name → one part; 3 + key → nothing, a mark that this
-//! key's value lies in parts (all marks are held in memory, so that an ordinary put reads nothing).
-//! A record: body, one byte of kind, CRC-32 over the key as stored and all before. Kind 0: the body is the value.
+//! Keys, by their first byte: 1 + key → the record of the value; 2 + name → one part; 3 + key → nothing, a mark that the
+//! value of this key is split (all marks are held in memory, so that an ordinary put reads nothing).
+//! A record: body, one byte of kind, CRC-32 over the stored key and all bytes before. Kind 0: the body is the value.
 //! Kind 1: the body is the value's length (8 bytes, little endian), then the 32-byte names of its parts.
-//! A part's name hashes its owner, its place and its content, so a part never changes and never has two owners.
+//! The name of a part hashes its owner, its position and its content: a part never changes and never has two owners.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -12,11 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use schema::id::hash;
 
-use super::super::StoreError;
 use super::super::engine::{self, Batch, Entry, Scan, Space, Write};
+use super::super::error::StoreError;
 use super::Health;
 
-/// Values above this lie in parts of this size, bytes: 17 of them, a full leaf about to split, stay in sled's log.
+/// Values above this are split into parts of this size, bytes: 17 of them, a full leaf about to split, stay in sled's
+/// log.
 pub(super) const PART_BYTES: usize = 64 << 10;
 
 const KEY: u8 = 1;
@@ -31,11 +32,11 @@ pub(super) struct SledSpace {
     name: Vec<u8>,
     tree: sled::Tree,
     health: Arc<Health>,
-    /// Keys whose values lie in parts.
+    /// Keys with split values.
     split: Mutex<BTreeSet<Vec<u8>>>,
 }
 
-/// What a record says, its checksum being right.
+/// A record with the right checksum.
 enum Record {
     Whole(Vec<u8>),
     Split { bytes: u64, parts: Vec<Name> },
@@ -53,7 +54,7 @@ impl SledSpace {
         StoreError::Damaged { space: self.name.clone(), key: key.to_vec() }
     }
 
-    /// One stored value; a page that sled finds damaged counts as damage to what was asked for.
+    /// One stored value. A page that sled finds damaged counts as damage of this value.
     fn stored(&self, tag: u8, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
         let read = self.health.read("read", || match self.tree.get(tagged(tag, key)) {
             Err(sled::Error::Corruption { .. }) => Ok(None),
@@ -83,8 +84,8 @@ impl SledSpace {
         if u64::try_from(value.len()) == Ok(bytes) { Ok(value) } else { Err(self.damaged(key)) }
     }
 
-    /// The parts of the value that `key` has now. Those of a damaged record are lost sight of: they cost space,
-    /// but a damaged value must stay replaceable.
+    /// The parts of the current value of `key`. The parts of a damaged record are unknown and stay as garbage, since a
+    /// damaged value must stay replaceable.
     fn parts_of(&self, key: &[u8]) -> Result<BTreeSet<Name>, StoreError> {
         let record = self.stored(KEY, key).and_then(|stored| match stored {
             Some(stored) => self.record(key, &stored).map(Some),
@@ -124,7 +125,7 @@ impl Space for SledSpace {
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
         batch.check()?;
-        // sled's batch has no order; ours has: the last word on a key wins.
+        // sled's batch has no order; ours has: the last write to a key wins.
         let last: BTreeMap<&[u8], Option<&[u8]>> = batch.iter().map(Write::parts).collect();
         let mut split = self.split.lock().unwrap_or_else(PoisonError::into_inner);
         let mut marked = Vec::new();
@@ -202,15 +203,15 @@ fn parse(stored_key: &[u8], stored: &[u8]) -> Option<Record> {
 
 fn cut<'a>(key: &[u8], value: &'a [u8]) -> impl Iterator<Item = (Name, &'a [u8])> {
     let owner = hash("stored key", &[key]);
-    value.chunks(PART_BYTES).enumerate().map(move |(place, part)| {
-        let place = u64::try_from(place).expect("a count fits").to_le_bytes();
-        (hash("stored part", &[&owner, &place, part]), part)
+    value.chunks(PART_BYTES).enumerate().map(move |(position, part)| {
+        let position = u64::try_from(position).expect("a count fits").to_le_bytes();
+        (hash("stored part", &[&owner, &position, part]), part)
     })
 }
 
 struct Steps<'a> {
     space: &'a SledSpace,
-    /// `None` after an error of sled's: its iterator would meet it again and again.
+    /// None after an error of sled, whose iterator would return it again and again.
     steps: Option<sled::Iter>,
 }
 

@@ -40,6 +40,8 @@ impl Place {
 impl Fixture for Place {
     type Engine = SledEngine;
 
+    const INTERNAL_NAME: &[u8] = b"__sled__default";
+
     fn open(&self) -> SledEngine {
         self.try_open().unwrap()
     }
@@ -119,13 +121,13 @@ fn a_format_record_that_is_gone_or_unreadable_is_damage() {
 #[test]
 fn a_first_open_that_crashed_is_begun_again() {
     let place = Place::new();
-    assert!(!exists(place.path()));
+    assert!(!SledOptions::default().exists_in(place.path()));
     drop(sled::Config::new().path(place.path()).segment_size(SEGMENT_BYTES).open().unwrap());
     fs::write(place.path().join("format.new"), b"peer").unwrap();
     assert!(files::wait_until_free(place.path()));
-    assert!(exists(place.path()));
+    assert!(SledOptions::default().exists_in(place.path()));
     drop(place.open());
-    assert!(exists(place.path()));
+    assert!(SledOptions::default().exists_in(place.path()));
     assert!(place.try_open().is_ok());
 
     // It may have come as far as the mark in the database.

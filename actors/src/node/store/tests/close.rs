@@ -6,7 +6,7 @@ use super::*;
 async fn what_was_written_is_read_and_is_there_after_a_reopen() {
     let folder = tempfile::tempdir().unwrap();
     for round in 0..3 {
-        let store = StoreHandle::open(folder.path(), &SledOptions::default()).unwrap();
+        let store = StoreHandle::open(folder.path(), &*default_engine()).unwrap();
         let garden = store.space(b"garden").unwrap();
         assert_eq!(text(&garden, "round"), (round > 0).then(|| (round - 1).to_string()));
         store.write(&garden, put("round", &round.to_string())).await.unwrap();
@@ -18,15 +18,15 @@ async fn what_was_written_is_read_and_is_there_after_a_reopen() {
 #[tokio::test]
 async fn the_lock_is_free_when_close_returns_although_handles_are_left() {
     let folder = tempfile::tempdir().unwrap();
-    let store = StoreHandle::open(folder.path(), &SledOptions::default()).unwrap();
+    let store = StoreHandle::open(folder.path(), &*default_engine()).unwrap();
     let garden = store.space(b"garden").unwrap();
     store.write(&garden, put("a", "1")).await.unwrap();
-    let second = StoreHandle::open(folder.path(), &SledOptions::default());
+    let second = StoreHandle::open(folder.path(), &*default_engine());
     assert!(matches!(second.err(), Some(OpenError::Locked { path }) if path == folder.path()));
 
     store.close(SOON).await.unwrap();
 
-    let again = StoreHandle::open(folder.path(), &SledOptions::default()).unwrap();
+    let again = StoreHandle::open(folder.path(), &*default_engine()).unwrap();
     assert!(matches!(garden.get(b"a"), Err(StoreError::Closed)));
     assert_eq!(text(&again.space(b"garden").unwrap(), "a").unwrap(), "1");
     again.close(SOON).await.unwrap();
@@ -89,7 +89,7 @@ fn the_last_handle_to_go_closes_cleanly() {
         store.submit(&garden, put("a", "1"), Durability::Immediate, move |outcome| {
             send.send(outcome).unwrap()
         });
-        let thread = store.inner.thread.lock().unwrap().take();
+        let thread = store.inner.thread();
         drop(store);
         answers.recv().unwrap().unwrap();
         thread.map(JoinHandle::join);

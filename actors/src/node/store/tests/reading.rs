@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn nobody_sees_half_a_batch() {
     let folder = tempfile::tempdir().unwrap();
-    let store = StoreHandle::open(folder.path(), &SledOptions::default()).unwrap();
+    let store = StoreHandle::open(folder.path(), &*default_engine()).unwrap();
     let garden = store.space(b"garden").unwrap();
     let done = AtomicBool::new(false);
     let seen = AtomicUsize::new(0);

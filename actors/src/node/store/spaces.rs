@@ -1,0 +1,84 @@
+//! The open engine and its open spaces, until closing revokes both.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::engine::{Engine, Space};
+use super::error::{StoreError, catch};
+use super::space::{Access, SpaceCell};
+
+pub(super) struct Spaces {
+    /// None once closed. Only `close` locks it for writing.
+    engine: RwLock<Option<Box<dyn Engine>>>,
+    cells: Mutex<BTreeMap<Vec<u8>, Arc<SpaceCell>>>,
+    /// The store's own space; None once closed.
+    own: Mutex<Option<Arc<dyn Space>>>,
+}
+
+impl Spaces {
+    pub(super) fn new(engine: Box<dyn Engine>, own: Arc<dyn Space>) -> Self {
+        Self { engine: RwLock::new(Some(engine)), cells: Mutex::default(), own: Mutex::new(Some(own)) }
+    }
+
+    /// Lends the engine to `call`.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`], or the error of `call`.
+    pub(super) fn with_engine<T>(
+        &self,
+        call: impl FnOnce(&dyn Engine) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+        call(&**engine.as_ref().ok_or(StoreError::Closed)?)
+    }
+
+    /// The cell of a space, which is opened if it is not open yet.
+    pub(super) fn cell(&self, name: &[u8]) -> Result<Arc<SpaceCell>, StoreError> {
+        // The engine is locked before the cells, in the order in which `close` locks them: no cell is made meanwhile.
+        self.with_engine(|engine| {
+            let mut cells = self.cells();
+            if let Some(cell) = cells.get(name) {
+                return Ok(cell.clone());
+            }
+            let cell = Arc::new(SpaceCell::new(name, engine.open_space(name)?));
+            cells.insert(name.to_vec(), cell.clone());
+            Ok(cell)
+        })
+    }
+
+    /// Removes a space from the engine. Its handles answer [`StoreError::Dropped`] from then on.
+    pub(super) fn drop_space(&self, name: &[u8]) -> Result<(), StoreError> {
+        // The cell stays listed until the engine is done; else the name could be opened again meanwhile.
+        self.cell(name)?.revoke(Access::Dropped);
+        let dropped = catch("drop a space", || self.with_engine(|engine| engine.drop_space(name)));
+        self.cells().remove(name);
+        dropped
+    }
+
+    /// Takes the store's own space, for the last write into it.
+    pub(super) fn take_own(&self) -> Option<Arc<dyn Space>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Revokes every handle, once the reads in progress have ended.
+    pub(super) fn revoke_all(&self) {
+        // Out of the lock: a read that must end first may be opening another space.
+        let cells = mem::take(&mut *self.cells());
+        for cell in cells.into_values() {
+            cell.revoke(Access::Closed);
+        }
+    }
+
+    /// Closes the engine, which frees its lock, and revokes what was opened since the last
+    /// [`revoke_all`](Self::revoke_all).
+    pub(super) fn close(&self) {
+        let engine = self.engine.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.revoke_all(); // without an engine nothing more can be opened
+        drop(engine);
+    }
+
+    fn cells(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Arc<SpaceCell>>> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
