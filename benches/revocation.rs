@@ -150,11 +150,10 @@ async fn remove(rows: usize, beyond: usize) {
     let (at_ben, stop_ben) = ask_on(ben.group(id));
     let heard = Mutex::new(None);
     let began = Instant::now();
-    here.remove_member_with(user, |_| {
-        *heard.lock().expect("nobody panics") = Some(began.elapsed());
-    })
-    .await
-    .expect("founders remove");
+    here.remove_member(user)
+        .on_progress(|_| *heard.lock().expect("no thread panics") = Some(began.elapsed()))
+        .await
+        .expect("founders remove");
     let durable = began.elapsed();
     let cut = heard.into_inner().expect("nobody panics").unwrap_or_default();
     println!("  gone through after {cut:.1?}; removal durable after {durable:.1?}");

@@ -1,22 +1,56 @@
-//! One group: its tables, its members, whether it is in sync.
+//! Groups, their members and invitations.
+//!
+//! A [`Group`] is a database with members. Its *ledger* is a log of signed ops; from it every device derives the same
+//! *roster*: the members and their roles. [`Role`] lists what each role may do.
+//!
+//! | to | call |
+//! |---|---|
+//! | admit somebody with a ticket | [`Group::invite`], then [`Node::join`](crate::Node::join) on their device |
+//! | admit a user whose id is known | [`Group::add_member`], and [`Node::request_group`](crate::Node::request_group) there |
+//! | change a role, remove somebody | [`Group::set_role`], [`Group::remove_member`] |
+//! | end what a lost device may do | [`Node::revoke_device`](crate::Node::revoke_device), or an Admin's [`Group::revoke_device`] |
+//! | see and follow the members | [`Group::members`], [`Group::members_table`] |
+//! | undo what an insider did | [`RoleChange::as_of`], [`Group::voided`], [`Group::reissue`], [`Group::confirm`] |
+//! | find out why a row is not there | [`Group::explain`], [`Group::status`] |
 
 mod explain;
 pub(crate) mod members;
-pub(crate) mod people;
+mod members_table;
+mod membership;
 
 use std::ops::Bound;
 use std::time::Duration;
 
+use actors::node::group::GroupHandle;
+#[doc(inline)]
+pub use actors::node::group::cut::DamagedDocument;
+#[doc(inline)]
+pub use actors::node::group::documents::{Kept, Rejudged, Snapshot};
 use actors::node::group::rows::{self, RowRecord};
-use actors::node::group::{GroupHandle, GroupStatus};
-use actors::node::membership::GroupState;
+#[doc(inline)]
+pub use actors::node::group::{GroupStatus, PeerStatus};
+#[doc(inline)]
+pub use actors::node::membership::{
+    Declined, GroupInfo, GroupState, Invitation, MemberDevice, MemberOp, Silent,
+};
 use actors::node::store::{StoreError, View};
-use schema::ledger::Role;
-use schema::{DeviceId, GroupId};
+use schema::DeviceId;
+use schema::GroupId;
+#[doc(inline)]
+pub use schema::admission::Refusal;
+#[doc(inline)]
+pub use schema::ledger::{Contestable, InviteStatus, OpAction, OpStatus, Role};
+#[doc(inline)]
+pub use schema::wire::link::DeclineReason;
+#[doc(inline)]
+pub use schema::wire::ticket::Ticket;
 
 pub use self::explain::{Explanation, RowState};
-use crate::GroupInfo;
+pub use self::members::Member;
+pub use self::members_table::{MemberChange, MembersTable, MembersWatch};
+pub use self::membership::{DeviceRevocation, Receipt, RoleChange};
 use crate::error::{GroupError, ReadError, SyncError};
+pub use crate::invite::InviteOptions;
 use crate::node::Node;
 use crate::table::{Table, TableName};
 
@@ -24,13 +58,15 @@ use crate::table::{Table, TableName};
 const PAGE_ROWS: usize = 256;
 
 /// A database with members. Cheap to clone.
+///
+/// [`Node::create_group`], [`Node::join`] and [`Node::request_group`] make one; [`Node::group`] finds it again by id.
 #[derive(Clone)]
 pub struct Group {
     node: Node,
     handle: GroupHandle,
 }
 
-/// Who was in sync when a wait for it ended.
+/// The devices that were in sync when [`Group::synced`] returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Synced {
@@ -47,12 +83,12 @@ impl Group {
         &self.node
     }
 
-    /// The group's id: the hash of its founding record.
+    /// Returns the group's id: the hash of its founding op, 32 bytes.
     pub fn id(&self) -> GroupId {
         self.handle.id()
     }
 
-    /// Name, state and this user's role.
+    /// Returns the group's name, its state, and this user's role.
     pub fn info(&self) -> GroupInfo {
         self.node.handle().membership().info(self.id()).unwrap_or(GroupInfo {
             id: self.id(),
@@ -63,14 +99,27 @@ impl Group {
         })
     }
 
-    /// A named set of rows.
+    /// Returns a table, whether or not it has rows yet: tables need not be created.
+    ///
+    /// ```
+    /// # use peerbase::{Node, TableName};
+    /// const NOTES: TableName<String> = TableName::new("notes");
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let group = Node::in_memory().await?.create_group("Travellers").await?;
+    /// let notes = group.table(NOTES);
+    /// notes.put("today", &"pack the tent".to_owned()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn table<T>(&self, name: TableName<T>) -> Table<T> {
         Table::new(self.node.clone(), self.handle.clone(), name.name())
     }
 
-    /// A named set of rows whose name is known at run time: 1 to 64 bytes without NUL, not beginning with `$`.
+    /// Returns a table whose name is known only at run time: 1 to 64 bytes of UTF-8 without NUL, not beginning with `$`.
     ///
-    /// Rows of any shape are maps of JSON values:
+    /// Rows of any shape can be read and written as maps of JSON values:
     /// ```
     /// # use std::collections::BTreeMap;
     /// # use peerbase::Node;
@@ -88,15 +137,16 @@ impl Group {
     /// ```
     ///
     /// # Errors
-    /// [`ReadError::Place`] for a name that cannot be one.
+    /// [`ReadError::Name`] for an invalid name.
     pub fn table_named<T>(&self, name: &str) -> Result<Table<T>, ReadError> {
         rows::check_open_table(name)?;
         Ok(Table::new(self.node.clone(), self.handle.clone(), name))
     }
 
-    /// The tables that have rows, by name, and how many each has; the database's own are left out.
+    /// Counts the rows of each table, in the order of the tables' names; the database's own tables are left out.
     ///
-    /// Counting reads every row, in pages: rows that are written meanwhile may be counted or not.
+    /// This reads every row of the group, in pages, and so belongs on a blocking thread in a large group. Rows that are
+    /// written meanwhile may be counted or not.
     ///
     /// # Errors
     /// [`ReadError`] when the store fails.
@@ -110,7 +160,7 @@ impl Group {
             let Some(last) = page.len().checked_sub(1) else { return Ok(tables) };
             for (at, entry) in page.into_iter().enumerate() {
                 let (key, present) = match entry {
-                    // Rows that cannot be read are there: whoever reads them hears why not.
+                    // A row that cannot be read exists all the same: reading it returns the reason.
                     Ok((key, row)) => (key, RowRecord::decode(&row).map_or(true, |row| !row.removed)),
                     Err(StoreError::Damaged { key, .. }) => (key, true),
                     Err(error) => return Err(error.into()),
@@ -132,15 +182,15 @@ impl Group {
         }
     }
 
-    /// Stops taking part, on all devices of this user: nothing of the group is sent or received any more, and
-    /// [`Node::group`] knows it no longer. Handles of the group go on reading what is there, and write nothing.
+    /// Ends taking part, on all devices of this user: nothing of the group is sent or received any more, and
+    /// [`Node::group`] no longer finds it. Existing handles of the group still read, and write nothing.
     ///
-    /// What was received stays on the disk; the other members are told nothing, and still count this user as one of
-    /// them: an Admin may remove it. [`Node::request_group`] or a ticket takes the user back in, to all that was there.
+    /// The rows stay on the disk. The other members are not notified and still list this user, whom an Admin may remove.
+    /// [`Node::request_group`] or a ticket brings the group back, with all of its rows.
     ///
     /// # Errors
-    /// [`GroupError::Personal`] for the personal group, [`GroupError::Unknown`] when it was left before,
-    /// [`GroupError::Change`] when others are in it and nobody else is in charge: make one of them an Admin, or remove
+    /// [`GroupError::Personal`] for the personal group, [`GroupError::Unknown`] after it was left,
+    /// [`GroupError::Change`] if it has other members and none of them is an Admin: make one of them an Admin, or remove
     /// them.
     pub async fn leave(&self) -> Result<(), GroupError> {
         self.node.leave(self.id()).await
@@ -150,10 +200,12 @@ impl Group {
         self.table(name)
     }
 
-    /// Waits until this device and every connected device of the group have equal rows.
+    /// Waits until this device and every connected device of the group have equal rows; returns these devices.
+    ///
+    /// It succeeds only if at least one device is connected.
     ///
     /// # Errors
-    /// [`SyncError::NobodyConnected`], [`SyncError::Silent`] or [`SyncError::Behind`] at the deadline: never vacuously true.
+    /// After `timeout`: [`SyncError::NobodyConnected`], [`SyncError::Silent`] or [`SyncError::Behind`].
     pub async fn synced(&self, timeout: Duration) -> Result<Synced, SyncError> {
         let mut peers = self.handle.peers();
         let all = self.node.clock().timeout(timeout, async {
@@ -186,10 +238,10 @@ impl Group {
         SyncError::Behind { with, connected: peers.len() }
     }
 
-    /// What the group has and what is wrong with it.
+    /// Reports the number of rows, damaged documents, recent refusals, and changes set aside.
     ///
     /// # Errors
-    /// [`GroupError::Call`] when the group does not answer.
+    /// [`GroupError::Call`] if the group does not answer.
     pub async fn status(&self) -> Result<GroupStatus, GroupError> {
         Ok(self.handle.status().await?)
     }

@@ -1,4 +1,4 @@
-//! Letting people in: tickets made, and tickets redeemed.
+//! Makes invitations, and joins groups by redeeming their tickets.
 
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -11,18 +11,32 @@ use schema::wire::ticket::Ticket;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::error::{GroupError, JoinError, Waiting};
-use crate::group::Group;
+use crate::group::{Group, GroupState};
+use crate::node::Event;
 use crate::node::Node;
-use crate::{Event, GroupState};
 
-/// How long [`Node::join`] waits.
+/// The timeout of [`Node::join`].
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a ticket is shown again to those who are connected: they may have heard of the invitation by now.
+/// The interval at which linked devices are asked again: the invitation may have reached them meanwhile.
 const ASK_EVERY: Duration = Duration::from_secs(5);
-/// How long a ticket may be used unless it says otherwise.
+/// The default validity of a ticket.
 const VALID_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// What a ticket is for.
+/// The terms of an invitation: role, number of uses, validity.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use peerbase::{InviteOptions, Node, Role};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let garden = Node::in_memory().await?.create_group("Garden club").await?;
+/// let options = InviteOptions::new(Role::Reader).uses(20).valid_for(Duration::from_secs(24 * 60 * 60));
+/// let ticket = garden.invite_with(options).await?;
+/// println!("{ticket}");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "an invitation is made by `Group::invite_with`"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InviteOptions {
     role: Role,
@@ -31,20 +45,18 @@ pub struct InviteOptions {
 }
 
 impl InviteOptions {
-    /// A ticket that lets one user in with a role, at most [`Role::Writer`], within seven days.
+    /// Returns terms that admit one user with a role, at most [`Role::Writer`], within seven days.
     pub fn new(role: Role) -> Self {
         Self { role, uses: 1, valid_for: VALID_FOR }
     }
 
-    /// How many users it lets in.
-    #[must_use]
+    /// Sets the number of users that it admits.
     pub fn uses(mut self, uses: u16) -> Self {
         self.uses = uses;
         self
     }
 
-    /// How long Admins' devices accept it, each by its own clock.
-    #[must_use]
+    /// Sets the validity, which each Admin's device measures by its own clock.
     pub fn valid_for(mut self, duration: Duration) -> Self {
         self.valid_for = duration;
         self
@@ -52,21 +64,21 @@ impl InviteOptions {
 }
 
 impl Group {
-    /// Makes a ticket for one user: text to be passed on in private, since whoever holds it gets in.
+    /// Opens an invitation for one user and returns its ticket: text to pass on in private, since it admits its holder.
     ///
-    /// It carries the [addresses](Node::addresses) under which this node is reached now; one that does not listen makes
-    /// a ticket without any, which is good for those who meet an Admin's device in another way.
+    /// The ticket carries this node's [addresses](Node::addresses). Without any, because the node does not listen, it
+    /// helps those who reach an Admin's device in another way.
     ///
     /// # Errors
-    /// [`GroupError::Change`] when this user is no Admin or the role is above Writer.
+    /// [`GroupError::Change`] if this user is no Admin or the role is above Writer.
     pub async fn invite(&self, role: Role) -> Result<Ticket, GroupError> {
         self.invite_with(InviteOptions::new(role)).await
     }
 
-    /// Makes a ticket.
+    /// Opens an invitation with these terms and returns its ticket.
     ///
     /// # Errors
-    /// As [`Group::invite`]; [`GroupError::Invitation`] when it would let nobody in.
+    /// As [`Group::invite`]; [`GroupError::Invitation`] if it would admit nobody.
     pub async fn invite_with(&self, options: InviteOptions) -> Result<Ticket, GroupError> {
         let InviteOptions { role, uses, valid_for } = options;
         let uses = NonZeroU16::new(uses)
@@ -85,26 +97,26 @@ impl Group {
 }
 
 impl Node {
-    /// The addresses under which others may reach this node, those that were
-    /// [advertised](crate::NodeBuilder::advertise) first: what tickets carry, and what
-    /// this node tells its groups while it listens.
+    /// Lists the addresses of this node, [advertised](crate::NodeBuilder::advertise) ones first. Tickets carry them, and
+    /// the node publishes them to its groups while it listens.
     pub fn addresses(&self) -> Vec<String> {
         self.handle().connections().addresses()
     }
 
-    /// Joins a group with a ticket: dials the inviter and waits at most 30 s to be let in.
+    /// Joins a group with a ticket: dials the inviter and waits at most 30 s for admission.
     ///
-    /// The wish is kept: a pending group is asked for whenever an Admin's device is met, also after the next open. Rows
-    /// follow once this returns; [`Group::synced`] waits for them. A ticket that came too late leaves nothing behind.
+    /// The intent and the ticket are stored: while the group is [pending](GroupState::Pending), the ticket is presented to
+    /// every linked device of an Admin, also after the next open. Rows arrive after this returns; [`Group::synced`] waits
+    /// for them. A ticket that is declined leaves nothing behind.
     ///
     /// # Errors
-    /// [`JoinError::Pending`] when nobody has let this user in yet, [`JoinError::Declined`] when the inviter says that the
-    /// ticket came too late, [`JoinError::AlreadyIn`] when this user is in with a lower role than the ticket's.
+    /// [`JoinError::Pending`] if no Admin's device has admitted this user in time, [`JoinError::Declined`] if the inviter
+    /// refuses the ticket, [`JoinError::AlreadyIn`] if this user is a member with a lower role than the ticket's.
     pub async fn join(&self, ticket: &Ticket) -> Result<Group, JoinError> {
         self.join_within(ticket, JOIN_TIMEOUT).await
     }
 
-    /// As [`Node::join`], waiting at most so long.
+    /// Joins a group as [`Node::join`] does, with another timeout.
     ///
     /// # Errors
     /// As [`Node::join`].
@@ -119,35 +131,39 @@ impl Node {
             self.check_room()?;
         }
         if membership.keep(ticket.clone()).await.map_err(GroupError::from)? {
-            return self.come_in(ticket).await;
+            return self.joined(ticket).await;
         }
         if is_new {
             self.intend(id, "").await?;
         }
-        match self.clock().timeout(timeout, self.let_in(ticket, &mut events)).await {
+        match self.clock().timeout(timeout, self.await_admission(ticket, &mut events)).await {
             Ok(Err(declined @ JoinError::Declined { reason, .. })) => {
-                // Somebody who was removed may still be admitted by a person.
+                // An Admin may still admit by hand a user who was removed: their intent stays.
                 let is_last = membership.open_tickets(id).await.map_err(GroupError::from)? == 0;
                 if is_new && is_last && reason != DeclineReason::Removed {
                     self.intend_no_more(id).await?;
                 }
                 Err(declined)
             }
-            Ok(let_in) => let_in,
+            Ok(joined) => joined,
             Err(_) => Err(JoinError::Pending { group: id, why: self.waits_for(ticket).await }),
         }
     }
 
-    async fn let_in(&self, ticket: &Ticket, events: &mut Receiver<Event>) -> Result<Group, JoinError> {
+    async fn await_admission(
+        &self,
+        ticket: &Ticket,
+        events: &mut Receiver<Event>,
+    ) -> Result<Group, JoinError> {
         let (id, membership) = (ticket.group(), self.handle().membership());
         loop {
             match membership.is_in(id, ticket.log_head()).await {
-                Ok(true) => return self.come_in(ticket).await,
+                Ok(true) => return self.joined(ticket).await,
                 Err(CallError::Stopped) => return Err(JoinError::Closed),
                 Ok(false) | Err(_) => {}
             }
             if membership.info(id).is_none() {
-                return Err(JoinError::Withdrawn { group: id });
+                return Err(JoinError::Left { group: id });
             }
             match self.clock().timeout(ASK_EVERY, events.recv()).await {
                 Ok(Ok(Event::JoinDeclined { group, invite, reason })) if invite == ticket.invite() => {
@@ -155,14 +171,14 @@ impl Node {
                 }
                 Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
                 Ok(Err(RecvError::Closed)) => return Err(JoinError::Closed),
-                // What comes of it is seen above.
+                // The loop sees the result.
                 Err(_) => drop(membership.ask_again(id)),
             }
         }
     }
 
-    /// The group in which this user is, unless the ticket was to give more than they have.
-    async fn come_in(&self, ticket: &Ticket) -> Result<Group, JoinError> {
+    /// Returns the group if this user's role is at least the ticket's.
+    async fn joined(&self, ticket: &Ticket) -> Result<Group, JoinError> {
         let group = self.group(ticket.group())?;
         let invites = group.invites().await?;
         let invite = invites.into_iter().find(|invite| invite.id == ticket.invite());

@@ -1,4 +1,19 @@
-//! Opens, describes and closes this device's database.
+//! This device's open database: its identity, groups and links.
+//!
+//! [`Node::builder`] opens a database in a folder, [`Node::in_memory`] one without a disk. A node belongs to one user
+//! and is one device of theirs; the first open makes both keys and the user's *personal group*, which holds what the
+//! user decides on all their devices: the groups they take part in, the users they block, their recovery key.
+//!
+//! | to | call |
+//! |---|---|
+//! | found a group, or find one again | [`Node::create_group`], [`Node::group`], [`Node::groups`] |
+//! | join a group | [`Node::join`] with a ticket, [`Node::request_group`] with an id |
+//! | be reached, reach others | [`Node::listen`], [`Node::connect`], [`NodeBuilder::advertise`] |
+//! | follow events | [`Node::events`] |
+//! | watch over the node | [`Node::status`] |
+//! | revoke a lost device, block a user | [`Node::revoke_device`], [`Node::block`] |
+//! | recover from stolen keys | [`Node::make_recovery`], [`NodeBuilder::restore_user`] |
+//! | copy the database | [`Node::backup`] |
 
 mod backup;
 mod contacts;
@@ -11,16 +26,29 @@ use std::sync::Arc;
 
 use actors::clock::Clock;
 use actors::identity::Identity;
+#[doc(inline)]
+pub use actors::node::Branch;
+#[doc(inline)]
+pub use actors::node::connection_manager::{LinkEnd, LinkStatus};
+#[doc(inline)]
+pub use actors::node::event::Event;
 use actors::node::group::INTENTS_TABLE;
+#[doc(inline)]
+pub use actors::node::membership::Device;
 use actors::node::membership::{ChangeError, ChangeRefusal};
-use actors::node::store::{Durability, OpenEngine, StoreHandle, default_engine};
-use actors::node::{Branch, NodeArguments, NodeHandle};
-use actors::transport::memory::MemoryNetwork;
+#[doc(inline)]
+pub use actors::node::store::Durability;
+use actors::node::store::{OpenEngine, StoreHandle, default_engine};
+use actors::node::{NodeArguments, NodeHandle};
+#[doc(inline)]
+pub use actors::transport::memory::MemoryNetwork;
 use actors::transport::websocket::WebSockets;
 use actors::transport::{Transport, Transports};
 use schema::device::DeviceIdentity;
 use schema::key::SigningKey;
 use schema::limits::{GROUP_NAME_BYTES_MAX, GROUPS_MAX};
+#[doc(inline)]
+pub use schema::mnemonic::Mnemonic;
 use schema::{DeviceId, GroupId, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -28,21 +56,37 @@ use tokio::sync::broadcast;
 pub use self::backup::Backup;
 pub use self::status::{EndedLink, GroupReport, NodeStatus};
 use crate::error::{ConnectError, GroupError, OpenError};
-use crate::group::Group;
+use crate::group::{Group, GroupInfo, GroupState};
 use crate::table::{Table, TableName};
-use crate::{Event, GroupInfo, GroupState};
 
-/// Loaded documents may take this much memory unless the builder says otherwise, bytes.
+/// Default bound on the memory of loaded documents, bytes.
 const CACHE_BYTES: usize = 64 << 20;
 
-/// Where the database lies in a node's folder.
+/// The database, within a node's folder.
 const DATABASE_FOLDER: &str = "db";
-/// Where the device's secrets lie in it.
+/// The device's secret keys, within a node's folder.
 const IDENTITY_FILE: &str = "identity.key";
 
-/// One device's database: identity, groups, connections. Cheap to clone.
+/// This device's open database: identity, groups, links. Cheap to clone.
 ///
-/// Dropping the last clone loses nothing that was acknowledged; [`Node::close`] also stops cleanly.
+/// Dropping the last clone loses no acknowledged write; [`Node::close`] also ends links and flushes.
+///
+/// ```
+/// # use peerbase::Node;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path().join("ada");
+/// let node = Node::builder(&folder).name("Ada's laptop").open().await?; // the first open makes the identity
+/// let user = node.user_id();
+/// node.close().await;
+///
+/// let node = Node::builder(&folder).open().await?;
+/// assert_eq!(node.user_id(), user);
+/// # node.close().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Node {
     handle: NodeHandle,
@@ -54,7 +98,7 @@ pub struct Node {
     engine: Arc<dyn OpenEngine>,
 }
 
-/// A row of the personal group: this user takes part in a group.
+/// A row of the personal group: this user decided to take part in a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Intent {
     name: String,
@@ -64,7 +108,8 @@ struct Intent {
 
 const INTENTS: TableName<Intent> = TableName::reserved(INTENTS_TABLE);
 
-/// What a node is opened with.
+/// The settings of a node that is to be opened, made by [`Node::builder`] or [`Node::in_memory_builder`].
+#[must_use = "a builder does nothing until `open` is called"]
 pub struct NodeBuilder {
     path: Option<PathBuf>,
     name: String,
@@ -98,71 +143,63 @@ impl NodeBuilder {
         }
     }
 
-    /// What people call this device, at most 64 bytes.
-    #[must_use]
+    /// Sets the device's name, which members see: at most 64 bytes of UTF-8.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Chooses the storage engine and its options; [`SledOptions::default()`](crate::engine::SledOptions) unless set.
+    /// Sets the storage engine and its options; [`SledOptions::default()`](crate::engine::SledOptions) unless set.
     ///
-    /// A database stays with the engine that made it. Backups are written with this engine too. A database
-    /// [in memory](Node::in_memory_builder) has none, so there it is the engine of its backups.
-    #[must_use]
+    /// A database stays with the engine that made it, and its backups use the same engine. A database in memory uses it
+    /// for its backups alone.
     pub fn engine(mut self, engine: impl OpenEngine) -> Self {
         self.engine = Arc::new(engine);
         self
     }
 
-    /// When a write is answered: once it is durable (the default), or once it is applied.
-    #[must_use]
+    /// Sets the moment at which a write returns: once it is on the disk (the default), or once it is applied.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// How much memory loaded documents may take, bytes; 64 MiB unless set.
-    #[must_use]
+    /// Bounds the memory of loaded documents, bytes; 64 MiB unless set.
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
         self
     }
 
-    /// Puts an address into tickets and device records, before those at which the node listens: one that a router
-    /// forwards, say.
-    #[must_use]
+    /// Adds an address to tickets and device records, before those at which the node listens: for example one that a
+    /// router forwards to it. Its form is `ws://HOST:PORT`.
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
         self.advertised.push(address.into());
         self
     }
 
-    /// Tells no group where this device is reached, and dials nobody who tells it: it meets whom it is told to meet, and
-    /// whoever dials it.
-    #[must_use]
+    /// Publishes no addresses of this device to its groups, and dials no address that a group publishes. Links come
+    /// from [`Node::connect`], [`Node::join`] and other devices that dial this one.
     pub fn unlisted(mut self) -> Self {
         self.is_listed = false;
         self
     }
 
-    /// Also joins an in-memory network, for tests and demonstrations within one process: `memory://…`.
-    #[must_use]
+    /// Also joins an in-memory network as `memory://HOST`, for tests and demonstrations within one process.
     pub fn network(mut self, network: &MemoryNetwork, host: &str) -> Self {
         let sockets = WebSockets::new(self.clock.clone());
         self.transport = Some(Arc::new(Transports::new("ws", sockets).and("memory", network.host(host))));
         self
     }
 
-    /// Breaks admission: whatever is well formed is taken, whoever wrote it. For the demo and the tests, which show that
-    /// they would notice.
+    /// Disables admission: every well-formed change is accepted, whoever wrote it. The demo and the tests show with it
+    /// that they would notice.
     #[doc(hidden)]
-    #[must_use]
     pub fn break_admission(mut self) -> Self {
         self.lenient = true;
         self
     }
 
-    /// Opens over a given clock, store and identity: the simulator's way in.
+    /// Sets clock, store and identity, for the simulator.
     #[cfg(feature = "sim")]
     pub(crate) fn parts(mut self, clock: Clock, store: StoreHandle, identity: Identity) -> Self {
         self.clock = clock;
@@ -170,10 +207,13 @@ impl NodeBuilder {
         self
     }
 
-    /// Opens the database; the first time makes the folder, the identity and the personal group.
+    /// Opens the database. The first open makes the folder, the identity (`identity.key`, readable by its owner alone)
+    /// and the personal group.
+    ///
+    /// It reads every ledger, so it takes longer the more members and ops the groups have.
     ///
     /// # Errors
-    /// [`OpenError`]; the database is as it was.
+    /// [`OpenError`]; the database is unchanged.
     pub async fn open(self) -> Result<Node, OpenError> {
         let (store, identity) = match self.parts {
             Some(parts) => parts,
@@ -202,7 +242,7 @@ impl NodeBuilder {
                 Ok(Node { handle, device: device_id, name, identity: kept, clock, engine })
             }
             Err(error) => {
-                // What failed to start is worth more than what failed to stop.
+                // The error of the start matters more than one of the stop.
                 let _ = store.close(schema::limits::STOP_TIMEOUT).await;
                 Err(OpenError::Start(error))
             }
@@ -210,7 +250,7 @@ impl NodeBuilder {
     }
 }
 
-/// The store and the identity of a folder, or of memory alone; a new identity is of the user that is restored.
+/// Opens the store and the identity of a folder, or makes both in memory; a new identity belongs to `restored`.
 fn open_parts(
     path: Option<&Path>,
     engine: &dyn OpenEngine,
@@ -225,7 +265,7 @@ fn open_parts(
     };
     std::fs::create_dir_all(path).map_err(|cause| OpenError::Folder { path: path.into(), cause })?;
     let database = path.join(DATABASE_FOLDER);
-    // The identity first: a crash between the two must not leave a database that misses its owner.
+    // The identity first: a crash between the two must not leave a database without an identity.
     let known = engine.exists_in(&database);
     let file = path.join(IDENTITY_FILE);
     let identity = match restored {
@@ -237,38 +277,40 @@ fn open_parts(
 }
 
 impl Node {
-    /// Starts describing a database in a folder.
+    /// Returns a builder for a database in a folder, which need not exist.
     pub fn builder(path: impl AsRef<Path>) -> NodeBuilder {
         NodeBuilder::new(Some(path.as_ref().to_owned()))
     }
 
-    /// Starts describing a database that lives in memory.
+    /// Returns a builder for a database in memory.
     pub fn in_memory_builder() -> NodeBuilder {
         NodeBuilder::new(None)
     }
 
-    /// Opens a database that needs no disk and is gone when it is dropped.
+    /// Opens a database in memory, which needs no disk and ends with the node.
     ///
     /// # Errors
-    /// [`OpenError`].
+    /// [`OpenError::Start`].
     pub async fn in_memory() -> Result<Self, OpenError> {
         Self::in_memory_builder().open().await
     }
 
-    /// The user whose device this is.
+    /// Returns the id of the user whose device this is.
     pub fn user_id(&self) -> UserId {
         self.handle.user()
     }
 
-    /// This device.
+    /// Returns the id of this device.
     pub fn device_id(&self) -> DeviceId {
         self.device
     }
 
-    /// Founds a group with this user as its founder, under the user's [recovery key](Self::make_recovery) if there is one.
+    /// Creates a group with this user as its founder, beneath the user's [recovery key](Self::make_recovery) if there is
+    /// one. The name has at most 256 bytes of UTF-8; two groups may have the same.
     ///
     /// # Errors
-    /// [`GroupError`].
+    /// [`GroupError::Name`], [`GroupError::Full`]; [`GroupError::Recovery`] and [`GroupError::RecoveryUser`] if the
+    /// recovery key cannot be read.
     pub async fn create_group(&self, name: &str) -> Result<Group, GroupError> {
         if name.len() > GROUP_NAME_BYTES_MAX {
             return Err(GroupError::Name { bytes: name.len(), max: GROUP_NAME_BYTES_MAX });
@@ -279,11 +321,13 @@ impl Node {
         self.intend(id, name).await
     }
 
-    /// Asks to take part in a group of which only the id is known: it is pending until a device that is in it meets
-    /// this one and its ledger admits this user.
+    /// Asks to take part in a group by its id, and accepts one that is [offered](GroupState::Offered).
+    ///
+    /// The group is [pending](GroupState::Pending) until an Admin has [added](Group::add_member) this user and a device
+    /// of a member is linked to this one, in either order. [`Event::Joined`] follows.
     ///
     /// # Errors
-    /// [`GroupError`].
+    /// [`GroupError::Full`], [`GroupError::Intent`].
     pub async fn request_group(&self, id: GroupId) -> Result<Group, GroupError> {
         if let Ok(group) = self.group(id) {
             return Ok(group);
@@ -299,7 +343,7 @@ impl Node {
         Ok(())
     }
 
-    /// Writes the intent, which starts the group on every device of this user.
+    /// Writes the intent to take part, which starts the group on every device of this user.
     pub(crate) async fn intend(&self, id: GroupId, name: &str) -> Result<Group, GroupError> {
         let intent = Intent { name: name.to_owned(), joined_ms: self.clock.now().as_millis() };
         let intents = self.personal_table()?;
@@ -309,7 +353,7 @@ impl Node {
         Ok(Group::new(self.clone(), handle))
     }
 
-    /// Takes the intent back, on every device of this user.
+    /// Removes the intent to take part, which stops the group on every device of this user.
     pub(crate) async fn intend_no_more(&self, id: GroupId) -> Result<(), GroupError> {
         self.personal_table()?.remove(&id.to_string()).await?;
         self.handle.membership().intent_changed(id).await?;
@@ -332,10 +376,10 @@ impl Node {
         Ok(self.personal()?.table_reserved(INTENTS))
     }
 
-    /// A group that this user takes part in or asked to.
+    /// Returns a group that this user takes part in or asked for.
     ///
     /// # Errors
-    /// [`GroupError::Unknown`] when there is none, [`GroupError::Failed`] when it is out of service.
+    /// [`GroupError::Unknown`] for any other group, [`GroupError::Failed`] for one that is out of service.
     pub fn group(&self, id: GroupId) -> Result<Group, GroupError> {
         let info = self.handle.membership().info(id).ok_or(GroupError::Unknown(id))?;
         if info.state == GroupState::Failed {
@@ -345,62 +389,79 @@ impl Node {
         Ok(Group::new(self.clone(), handle))
     }
 
-    /// Every group that this user takes part in or asked to, with its state, by id; the personal group is not among them.
-    /// Behind them those that are [offered](GroupState::Offered): somebody let this user in unasked, and
-    /// [`Node::request_group`] accepts. Offers are forgotten when the node is closed, and made again when it is met.
+    /// Lists every group that this user takes part in or asked for, by id, without the personal group; then the groups
+    /// that are [offered](GroupState::Offered), which [`Node::request_group`] accepts.
+    ///
+    /// Offers are not stored: they last until the node closes, and return when the member who made them is linked again.
     pub fn groups(&self) -> Vec<GroupInfo> {
         let (personal, membership) = (self.handle.personal(), self.handle.membership());
         let groups = membership.groups().into_iter().filter(|info| info.id != personal);
         groups.chain(membership.offered()).collect()
     }
 
-    /// The group whose members are this user's own devices.
+    /// Returns the personal group, whose members are this user's own devices.
     ///
     /// # Errors
-    /// [`GroupError::Failed`] when it is out of service.
+    /// [`GroupError::Failed`] if it is out of service.
     pub fn personal(&self) -> Result<Group, GroupError> {
         self.group(self.handle.personal())
     }
 
-    /// Everything that happens at this node from now on; a listener that falls 1 024 events behind is told so.
+    /// Follows the events of this node from now on. A receiver that falls 1 024 events behind gets an error that counts
+    /// the lost ones, and goes on.
+    ///
+    /// ```
+    /// # use peerbase::{Event, Node};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let node = Node::in_memory().await?;
+    /// let mut events = node.events();
+    /// node.create_group("Garden club").await?;
+    /// while !matches!(events.recv().await?, Event::Joined { .. }) {}
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.handle.events()
     }
 
-    /// Accepts links at `HOST:PORT`, where port 0 takes any that is free; returns the address to dial, `ws://HOST:PORT`.
+    /// Accepts links at `HOST:PORT`, where port 0 means any free port; returns the address to dial, `ws://HOST:PORT`.
     ///
     /// # Errors
-    /// [`ConnectError::Listen`].
+    /// [`ConnectError::Listen`] if the address is invalid or in use.
     pub async fn listen(&self, address: &str) -> Result<String, ConnectError> {
         Ok(self.handle.listen(address).await?)
     }
 
-    /// Dials an address (`ws://HOST:PORT`), keeps the link, and dials again whenever it is lost.
+    /// Dials `ws://HOST:PORT`, and dials again whenever the link is lost; returns the peer's device once it has proven
+    /// its keys.
     ///
     /// # Errors
-    /// [`ConnectError::Connect`] when the first attempt fails; the address is still kept and tried again.
+    /// [`ConnectError::Connect`] if the first attempt fails; the address is dialled again all the same, until
+    /// [`disconnect`](Self::disconnect).
     pub async fn connect(&self, address: &str) -> Result<DeviceId, ConnectError> {
         Ok(self.handle.connections().connect(address).await?)
     }
 
-    /// Forgets an address, and ends the link that was dialled there; one that is not known is no error.
+    /// Stops dialling an address and ends the link that was dialled there; an unknown address is no error.
     ///
     /// # Errors
-    /// [`ConnectError::Connect`] when the node is closed.
+    /// [`ConnectError::Connect`] if the node is closed.
     pub async fn disconnect(&self, address: &str) -> Result<(), ConnectError> {
         let forgotten = self.handle.connections().disconnect(address).await;
         Ok(forgotten.map_err(actors::node::connection_manager::ConnectError::from)?)
     }
 
-    /// The running actors, for tests and people.
+    /// Returns the tree of running actors, for tests and for people who debug.
     ///
     /// # Errors
-    /// [`GroupError::Call`] when the node is closed.
+    /// [`GroupError::Call`] if the node is closed.
     pub async fn tree(&self) -> Result<Branch, GroupError> {
         Ok(self.handle.tree().await?)
     }
 
-    /// Stops the node: flushed and silent when it returns; calls after it say so. A second call answers at once.
+    /// Closes the node: when this returns, all writes are on the disk and nothing is sent any more. Later calls return
+    /// errors of kind [`Closed`](crate::ErrorKind::Closed); a second `close` returns at once.
     pub async fn close(&self) {
         self.handle.close().await;
     }

@@ -37,7 +37,7 @@ use actors::transport::memory::MemoryNetwork;
 use schema::GroupId;
 use schema::key::SigningKey;
 use schema::ledger::Role;
-use schema::words::Words;
+use schema::mnemonic::Mnemonic;
 
 use crate::Node;
 
@@ -122,7 +122,7 @@ impl Net {
     }
 
     /// Starts a node of the recovery user whose words these are; it dials all before it.
-    pub async fn restored(&mut self, words: &Words, name: &str) -> Peer {
+    pub async fn restored(&mut self, words: &Mnemonic, name: &str) -> Peer {
         self.node(name, true, Some(words.key())).await
     }
 

@@ -1,18 +1,19 @@
 //! Typed rows of one group: read, insert, put, update, remove, watch.
 
-pub mod counter;
-pub mod history;
+pub(crate) mod counter;
+pub(crate) mod history;
 #[doc(hidden)] // for the fuzz targets
 pub mod row;
-pub mod text;
-pub mod watch;
+pub(crate) mod text;
+mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-use actors::edit::RowEdit;
+#[doc(inline)]
+pub use actors::edit::RowEdit;
 use actors::node::group::GroupHandle;
 use actors::node::group::documents::{CommitError, RowWrite};
 use actors::node::group::rows::{self, RowRecord};
@@ -22,8 +23,10 @@ use schema::limits::TABLE_NAME_BYTES_MAX;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::history::Revision;
-use self::watch::Watch;
+pub use self::counter::Counter;
+pub use self::history::Revision;
+pub use self::text::Text;
+pub use self::watch::{RowChange, Watch};
 use crate::error::{ReadError, WriteError};
 use crate::node::Node;
 

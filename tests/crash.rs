@@ -4,8 +4,6 @@
 //! same holds when the power is cut is shown for the store by `actors/tests/store_crash.rs`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -16,13 +14,24 @@ use std::time::Duration;
 use actors::clock::{Clock, Random};
 use peerbase::{Counter, Group, Node, TableName};
 use serde::{Deserialize, Serialize};
-use support::{TASKS, task};
 
 const FOLDER: &str = "PEERBASE_CRASH_FOLDER";
 /// Set it to the seed that a failure printed.
 const SEED: &str = "PEERBASE_CRASH_SEED";
 const KILLS: usize = 32;
 const BATCH: usize = 4;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Task {
+    title: String,
+    done: bool,
+}
+
+const TASKS: TableName<Task> = TableName::new("tasks");
+
+fn task(title: &str) -> Task {
+    Task { title: title.to_owned(), done: false }
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Tally {

@@ -1,22 +1,16 @@
 //! Whatever a hostile device signs, admission keeps chains and dependencies whole, and Automerge takes what it accepts.
 #![no_main]
 
-extern crate schema as peerbase_schema; // as the tests call it
-
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../schema/tests/support/raw.rs"]
-mod raw;
-
 use std::collections::BTreeMap;
 
 use automerge::{Automerge, Change, ReadDoc};
 use libfuzzer_sys::fuzz_target;
-use raw::Raw;
 use schema::admission::{Bound, Index, Refusal, vet};
 use schema::change::ChangeHeader;
 use schema::key::Signature;
 use schema::tip::{Author, Tip, VerifiedTip};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId};
+use testkit::raw::Raw;
 
 const GARDEN: GroupId = GroupId([1; 32]);
 const ROW: DocumentId = DocumentId([2; 32]);

@@ -1,15 +1,10 @@
 //! Reading never panics; what it accepts `Change::from_bytes` reads alike, in time bounded by the ops it was told.
 #![no_main]
 
-extern crate schema as peerbase_schema; // as the tests call it
-
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../schema/tests/support/raw.rs"]
-mod raw;
-
 use automerge::Change;
 use libfuzzer_sys::fuzz_target;
 use schema::change::{ChangeHeader, read_document, split};
+use testkit::raw;
 
 // The first byte is the chunk's type, the rest its data: the fuzzer need not guess checksums.
 fuzz_target!(|input: &[u8]| {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use schema::ledger::{Act, Graph, Proposal, Role};
+use schema::ledger::{Graph, OpAction, Proposal, Role};
 use schema::{DeviceId, OpId, UserId};
 
 fn op(number: usize) -> OpId {
@@ -14,9 +14,9 @@ fn proposal(bytes: &[u8], number: usize) -> Proposal {
     let user = |byte: u8| UserId([byte % 6; 32]);
     let device = |byte: u8| DeviceId([byte % 2; 32]);
     let act = match bytes[2] % 10 {
-        what @ 0..6 => Act::SetRole { user: user(bytes[1]), role: Role::ALL[usize::from(what)] },
-        6..9 => Act::RevokeDevice { user: user(bytes[1]), device: device(bytes[2] / 10) },
-        _ => Act::Other,
+        what @ 0..6 => OpAction::SetRole { user: user(bytes[1]), role: Role::ALL[usize::from(what)] },
+        6..9 => OpAction::RevokeDevice { user: user(bytes[1]), device: device(bytes[2] / 10) },
+        _ => OpAction::Other,
     };
     let back = |byte: u8| op(number.saturating_sub(1 + usize::from(byte)));
     let mut parents = vec![back(bytes[3] % 8), back(bytes[4] / 8)];

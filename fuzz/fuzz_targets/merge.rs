@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../tests/support/merging.rs"]
+#[path = "../../tests/it/support/merging.rs"]
 mod merging;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use peerbase_schema::id::hash;
 use peerbase_schema::key::SigningKey;
-use peerbase_schema::ledger::{Act, Body, By, Graph, Ledger, ManifestRef, Op, Proposal, Role};
+use peerbase_schema::ledger::{Body, By, Graph, Ledger, ManifestRef, Op, OpAction, Proposal, Role};
 use peerbase_schema::signed::{Envelope, Signed};
 use peerbase_schema::wire::device::DeviceCert;
 use peerbase_schema::{DeviceId, OpId, UserId};
@@ -33,7 +33,7 @@ fn graph(ops: usize, width: usize) -> Graph {
     let mut graph = Graph::new(id(0), vec![user(0)]);
     for number in 1..ops {
         let parents = vec![id(number.saturating_sub(width))];
-        let act = Act::SetRole { user: user(1 + number % USERS), role: role(number) };
+        let act = OpAction::SetRole { user: user(1 + number % USERS), role: role(number) };
         let proposal = Proposal { parents, author: user(0), device: None, act };
         graph.admit(id(number), &proposal).expect("founders may");
     }
@@ -44,8 +44,10 @@ fn graph(ops: usize, width: usize) -> Graph {
 fn admit_siblings(graph: &mut Graph) {
     let end = graph.ops().last().expect("it has a Create").id;
     for number in 0..SIBLINGS {
-        let act =
-            Act::RevokeDevice { user: user(0), device: DeviceId(hash("bench", &[&number.to_be_bytes()])) };
+        let act = OpAction::RevokeDevice {
+            user: user(0),
+            device: DeviceId(hash("bench", &[&number.to_be_bytes()])),
+        };
         let proposal = Proposal { parents: vec![end], author: user(0), device: None, act };
         graph.admit(OpId(hash("bench-sibling", &[&number.to_be_bytes()])), &proposal).expect("founders may");
     }

@@ -5,7 +5,7 @@
 use std::io::BufRead;
 use std::process::ExitCode;
 
-#[path = "../tests/support/vectors.rs"]
+#[path = "../tests/it/support/vectors.rs"]
 mod vectors;
 
 fn main() -> ExitCode {

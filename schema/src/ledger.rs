@@ -3,36 +3,36 @@
 //! A ledger is a grow-only DAG of signed ops. Its state is a pure function of the set of ops: no clock, no votes, any
 //! order of arrival.
 
-mod body;
 mod certificates;
 mod compare;
-pub mod cut;
+mod device_records;
+mod disputes;
 mod draft;
 mod facts;
 mod graph;
+pub mod manifest;
 mod op;
-mod project;
-mod reach;
+mod op_set;
+mod projection;
+mod references;
 mod resolve;
 mod roster;
-mod set;
-mod side;
+mod side_set;
 mod validity;
-mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-pub use body::{Invite, InviteStanding};
-pub use certificates::Vouched;
-pub use cut::ManifestRef;
+pub use certificates::CertificateOutcome;
+pub use disputes::Contestable;
 pub use draft::MERGE;
-pub use facts::{Act, Class, Facts, Proposal, Strength};
-pub use graph::{Graph, Standing};
+pub use facts::{Class, Facts, OpAction, Proposal, Strength};
+pub use graph::{Graph, OpStatus};
+pub use manifest::ManifestRef;
 pub use op::{Body, By, InviteProof, Op, Role};
+pub use references::{Invite, InviteStatus};
 pub use roster::{Cut, Grant, Member, NotAccepted, Roster};
 pub use validity::{Invalid, Refusal};
-pub use view::Contestable;
 
 use crate::codec;
 use crate::id::{DeviceId, GroupId, OpId, UserId, hash};
@@ -42,7 +42,7 @@ use crate::signed::{Envelope, Record, Signed, SignedError};
 use crate::wire::device::{DeviceCert, DeviceRecord, UserDeviceRevocation};
 use graph::Place;
 use op::Body::{Amnesty, CloseInvite, Create, OpenInvite, RevokeDevice, SetMeta, SetRole};
-use side::{SideSet, Spares};
+use side_set::{SideSet, Spares};
 
 /// The ledger of one group.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ pub struct Ledger {
 
 /// What became of a valid op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admitted {
+pub enum OpOutcome {
     /// It was taken in.
     New(OpId),
     /// It was here.
@@ -160,7 +160,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Refusal::MissingParents`] when it came too early, [`Refusal::Invalid`] when it never can be taken.
-    pub fn admit(&mut self, envelope: Envelope) -> Result<Admitted, Refusal> {
+    pub fn admit(&mut self, envelope: Envelope) -> Result<OpOutcome, Refusal> {
         self.admit_with(envelope, |_| true)
     }
 
@@ -173,10 +173,10 @@ impl Ledger {
         &mut self,
         envelope: Envelope,
         has: impl FnOnce(&ManifestRef) -> bool,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<OpOutcome, Refusal> {
         let id = OpId(hash(Op::KIND, &[&envelope.payload]));
         if self.contains(id) {
-            return Ok(Admitted::Known);
+            return Ok(OpOutcome::Known);
         }
         let invalid = |why| Refusal::Invalid { op: id, why };
         let signed = Signed::<Op>::verify(envelope).map_err(|cause| invalid(Invalid::Envelope(cause)))?;
@@ -210,7 +210,7 @@ impl Ledger {
             }
         }
         self.index(signed, id);
-        Ok(Admitted::New(id))
+        Ok(OpOutcome::New(id))
     }
 
     /// Notes an op that the graph has just taken.
@@ -316,7 +316,7 @@ impl Ledger {
     }
 
     /// Device revocations by users, with what they say.
-    pub fn withdrawals(&self) -> impl Iterator<Item = &Signed<UserDeviceRevocation>> {
+    pub fn signed_revocations(&self) -> impl Iterator<Item = &Signed<UserDeviceRevocation>> {
         self.revocations.signed()
     }
 
@@ -342,9 +342,9 @@ pub const NAME: &str = "name";
 fn proposal(op: &Op) -> Proposal {
     let device: Option<DeviceId> = op.certificate().map(|certificate| certificate.device);
     let act = match op.body {
-        SetRole { user, role, .. } => Act::SetRole { user, role },
-        RevokeDevice { user, device, .. } => Act::RevokeDevice { user, device },
-        _ => Act::Other,
+        SetRole { user, role, .. } => OpAction::SetRole { user, role },
+        RevokeDevice { user, device, .. } => OpAction::RevokeDevice { user, device },
+        _ => OpAction::Other,
     };
     Proposal { parents: op.parents.clone(), author: op.author, device, act }
 }

@@ -14,13 +14,13 @@ pub mod id;
 pub mod key;
 pub mod ledger;
 pub mod limits;
+pub mod mnemonic;
 pub mod session;
 pub mod signed;
 pub mod time;
 pub mod tip;
 pub mod value;
 pub mod wire;
-pub mod words;
 
 pub use id::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};
 pub use time::Timestamp;

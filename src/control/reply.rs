@@ -198,9 +198,9 @@ pub struct RevisionLine {
     pub heads: Vec<ChangeHash>,
 }
 
-impl From<crate::Revision> for RevisionLine {
-    fn from(revision: crate::Revision) -> Self {
-        let crate::Revision { author, device, time_ms, heads } = revision;
+impl From<crate::table::Revision> for RevisionLine {
+    fn from(revision: crate::table::Revision) -> Self {
+        let crate::table::Revision { author, device, time_ms, heads } = revision;
         Self { author, device, time_ms, heads }
     }
 }

@@ -1,4 +1,4 @@
-//! Why a row is there, or is not: everything that this device knows of it.
+//! Explains a row: its state, its changes, and the reasons for what is missing.
 
 use actors::node::group::PeerStatus;
 use actors::node::group::documents::Snapshot;
@@ -7,12 +7,11 @@ use actors::node::store::StoreError;
 use schema::admission::Refusal;
 use schema::{ChangeHash, DocumentId};
 
-use super::Group;
-use crate::GroupInfo;
+use super::{Group, GroupInfo};
 use crate::error::ReadError;
 use crate::table::history::Revision;
 
-/// What this device knows of one row.
+/// All that this device knows about one row, from [`Group::explain`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Explanation {
@@ -20,35 +19,34 @@ pub struct Explanation {
     pub table: String,
     /// The row's key.
     pub key: String,
-    /// The row's document: what refusals and damage are about.
+    /// The row's document, by which refusals and damage are reported.
     pub document: DocumentId,
-    /// The group, and whether this user is in it.
+    /// The group, its state, and this user's role.
     pub group: GroupInfo,
-    /// Whether the row can be read.
+    /// Present, removed, absent or damaged.
     pub row: RowState,
-    /// Something in the row is nested too deeply to be read.
+    /// True if part of the row is nested too deeply to be read.
     pub too_deep: bool,
-    /// The heads of the row's document, sorted; several: changes that do not know of each other were merged.
+    /// The heads of the row's document, sorted; several if concurrent changes were merged.
     pub heads: Vec<ChangeHash>,
-    /// How many changes made it what it is.
+    /// Number of changes in its history.
     pub revisions: usize,
-    /// The newest of them.
+    /// The newest change.
     pub last: Option<Revision>,
-    /// Why the document is set aside: it is damaged on the disk, and fetched again from the next peer that has it.
+    /// The damage, if the document is in quarantine: its stored bytes are damaged until a peer heals it.
     pub quarantined: Option<String>,
-    /// Changes of the row that were accepted once, and are kept for a while.
+    /// Changes of the row that were accepted once and are set aside.
     pub kept: Option<Snapshot>,
-    /// Changes of the row that were refused here lately, and why, oldest first. Also those that had been accepted, until
-    /// their author was removed or lowered.
+    /// The reasons for which changes of the row were refused here lately, oldest first; also for changes that were
+    /// accepted until their author was removed or lowered.
     pub refusals: Vec<Refusal>,
-    /// What peers refused of it lately, and why, as they say; oldest first.
+    /// The reasons for which peers refused changes of the row lately, as they report them; oldest first.
     pub refused_by_peers: Vec<Refusal>,
-    /// The connected devices of the group, and which of them have all that this one has; the others may know of
-    /// changes that are not here yet. Empty: nobody is connected.
+    /// The connected devices of the group; each is in sync with this one, or may have changes that are not here yet.
     pub peers: Vec<PeerStatus>,
 }
 
-/// Whether a row can be read.
+/// The state of a row on this device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[cfg_attr(
@@ -57,25 +55,39 @@ pub struct Explanation {
     serde(rename_all = "snake_case")
 )]
 pub enum RowState {
-    /// It is there.
+    /// The row exists.
     Present,
-    /// It was removed; its history is there.
+    /// The row was removed; its history stays.
     Removed,
-    /// No change of it has come here.
+    /// No change of the row has been accepted here.
     Absent,
-    /// What is stored of it is damaged.
+    /// The stored row is damaged.
     Damaged,
 }
 
 impl Group {
-    /// Everything that this device knows of a row: what to read when a row is there, or missing, against expectation.
-    /// Also rows of the database's own tables are explained.
+    /// Explains a row that is unexpectedly present, missing or old; also a row of the database's own tables.
+    ///
+    /// It loads the row's document and so takes longer than a read.
+    ///
+    /// ```
+    /// # use peerbase::{Node, TableName, group::RowState};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let garden = Node::in_memory().await?.create_group("Garden club").await?;
+    /// garden.table(TableName::<String>::new("plants")).put("basil", &"thirsty".to_owned()).await?;
+    /// let explanation = garden.explain("plants", "basil").await?;
+    /// assert_eq!(explanation.row, RowState::Present);
+    /// assert_eq!(explanation.last.and_then(|revision| revision.author), Some(garden.members()[0].user));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`ReadError`] for a name or key that cannot be one, or when the group does not answer.
+    /// [`ReadError`] for an invalid name or key, or if the group does not answer.
     pub async fn explain(&self, table: &str, key: &str) -> Result<Explanation, ReadError> {
         rows::check_place(table, key)?;
-        // Reading the history loads the document, and finds out what is damaged of it.
+        // Reading the history loads the document, which detects damage.
         let mut revisions = self.handle.history(table.to_owned(), key.to_owned()).await??;
         let status = self.handle.status().await?;
         let record = match self.handle.space().get(&rows::row_key(table, key)) {
@@ -93,7 +105,7 @@ impl Group {
         let record = record.ok().flatten();
         let kept = self.handle.kept(document).await?;
         let mut refusals = of(document, status.refusals);
-        // The reason is kept with what fell; the list of refusals begins anew with the node.
+        // The reason is stored with the changes set aside; the list of refusals is only in memory.
         let why = kept.as_ref().and_then(|kept| kept.why()).filter(|why| !refusals.contains(why));
         refusals.splice(0..0, why.cloned());
         let roster = self.node.handle().membership().roster(self.id());

@@ -1,127 +1,105 @@
-//! The members of a group as a table that is read and followed.
+//! Lists a group's members, their devices, the ops about them, and the invitations.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use actors::node::membership::{Invitation, MemberDevice, MemberOp};
+use schema::ledger::{Contestable, Role};
+use schema::{Timestamp, UserId};
 
-use futures_core::Stream;
-use schema::{GroupId, UserId};
-use tokio_stream::wrappers::BroadcastStream;
+use super::Group;
+use super::members_table::MembersTable;
+use crate::error::GroupError;
 
-use super::people::Member;
-use crate::group::Group;
-
-/// The members of a group, one row a user: what [`Group::members`] says, to be followed. Nobody writes it: it is what the
-/// group's ledger says.
-///
-/// ```
-/// # use peerbase::{MemberChange, Node, Role};
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let (node, ben) = (Node::in_memory().await?, Node::in_memory().await?.user_id());
-/// let club = node.create_group("Garden club").await?;
-/// let mut changes = club.members_table().watch();
-/// club.add_member(ben, Role::Writer).await?;
-///
-/// let Some(MemberChange::Put(member)) = changes.next().await else { panic!("the node is open") };
-/// assert_eq!((member.user, member.role), (ben, Role::Writer));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-pub struct MembersTable {
-    group: Group,
-}
-
-/// What happened to the members of a group.
+/// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MemberChange {
-    /// Somebody is new, or something about them has changed: role, devices, whether it may be contested.
-    Put(Member),
-    /// Somebody is out.
-    Removed {
-        /// Who.
-        user: UserId,
-    },
-    /// The reader fell behind: here is everybody, by user id.
-    Reset(Vec<Member>),
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
+pub struct Member {
+    /// The member's user id.
+    pub user: UserId,
+    /// Their role, above [`Role::None`].
+    pub role: Role,
+    /// The user who gave them the role; none if the group was founded with it.
+    pub granted_by: Option<UserId>,
+    /// The time at which this device received the op that gave them the role, by its own clock. Ops carry no time, so
+    /// each device has another one.
+    #[cfg_attr(feature = "control", serde(rename = "since_ms"))]
+    pub since: Option<Timestamp>,
+    /// Their devices that are known here and not revoked, by id.
+    pub devices: Vec<MemberDevice>,
+    /// The op that lowered them to this role, while it may be contested.
+    pub contestable: Option<Contestable>,
 }
 
-impl MembersTable {
-    pub(crate) fn new(group: Group) -> Self {
-        Self { group }
+impl Group {
+    /// Lists the members, by user id.
+    ///
+    /// ```
+    /// # use peerbase::{Node, Role};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ada = Node::in_memory().await?;
+    /// let garden = ada.create_group("Garden club").await?;
+    /// let members = garden.members();
+    /// assert_eq!((members[0].user, members[0].role), (ada.user_id(), Role::Founder));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn members(&self) -> Vec<Member> {
+        let known = self.node.handle().membership().people(self.id());
+        let Some((roster, people)) = known else { return Vec::new() };
+        let contestable = |user| people.contestable.iter().find(|lowering| lowering.user == user).copied();
+        let members = roster.members().map(|(user, member)| Member {
+            user,
+            role: member.role(),
+            granted_by: people.granted_by.get(&user).copied(),
+            since: people.since.get(&user).copied(),
+            devices: people.devices.get(&user).cloned().unwrap_or_default(),
+            contestable: contestable(user),
+        });
+        members.collect()
     }
 
-    /// One member.
-    pub fn get(&self, user: UserId) -> Option<Member> {
-        self.group.members().into_iter().find(|member| member.user == user)
+    /// Lists the members' devices that are not revoked, by user and device, with their last announced addresses.
+    pub fn devices(&self) -> Vec<MemberDevice> {
+        let known = self.node.handle().membership().people(self.id());
+        known.map(|(_, people)| people.devices.values().flatten().cloned().collect()).unwrap_or_default()
     }
 
-    /// Everybody, by user id.
-    pub fn list(&self) -> Vec<Member> {
-        self.group.members()
+    /// Returns the members as a table that can be read and followed; only membership ops change it.
+    pub fn members_table(&self) -> MembersTable {
+        MembersTable::new(self.clone())
     }
 
-    /// Follows the members from now on. Changes that come together may be told as one; a reader that falls far behind
-    /// gets a [`MemberChange::Reset`], never silence. It ends when the node is closed.
-    pub fn watch(&self) -> MembersWatch {
-        // First, or what changes in between would go unseen.
-        let rosters = BroadcastStream::new(self.group.node.handle().membership().rosters());
-        let known = by_user(self.list());
-        MembersWatch { table: self.clone(), rosters, known, queue: VecDeque::new() }
-    }
-}
-
-/// A stream of changes of the members of one group. It ends when the node is closed.
-pub struct MembersWatch {
-    table: MembersTable,
-    rosters: BroadcastStream<GroupId>,
-    /// What was told.
-    known: BTreeMap<UserId, Member>,
-    queue: VecDeque<MemberChange>,
-}
-
-impl MembersWatch {
-    /// Waits for the next change; `None` when the node is closed.
-    pub async fn next(&mut self) -> Option<MemberChange> {
-        std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    /// Lists the contestable ops, by target: lowerings and removals whose target could have done the same to their
+    /// author.
+    ///
+    /// An op that the target made without having seen the lowering may void it, until a stronger member
+    /// [confirms](Self::confirm) it.
+    pub fn contestable(&self) -> Vec<Contestable> {
+        let known = self.node.handle().membership().people(self.id());
+        known.map(|(_, people)| people.contestable.clone()).unwrap_or_default()
     }
 
-    fn take(&mut self) {
-        let members = by_user(self.table.list());
-        let gone = self.known.keys().filter(|user| !members.contains_key(user));
-        self.queue.extend(gone.map(|user| MemberChange::Removed { user: *user }));
-        let moved = members.values().filter(|member| self.known.get(&member.user) != Some(*member));
-        self.queue.extend(moved.cloned().map(MemberChange::Put));
-        self.known = members;
+    /// Lists every op about a member with its standing, parents before children.
+    ///
+    /// # Errors
+    /// [`GroupError::Call`] if the node does not answer.
+    pub async fn log(&self) -> Result<Vec<MemberOp>, GroupError> {
+        Ok(self.node.handle().membership().log(self.id()).await?)
     }
-}
 
-impl Stream for MembersWatch {
-    type Item = MemberChange;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<MemberChange>> {
-        loop {
-            if let Some(change) = self.queue.pop_front() {
-                return Poll::Ready(Some(change));
-            }
-            match ready!(Pin::new(&mut self.rosters).poll_next(context)) {
-                Some(Ok(group)) if group == self.table.group.id() => self.take(),
-                Some(Ok(_)) => {}
-                Some(Err(_)) => {
-                    // What is still queued is older than the answer.
-                    let rosters = self.table.group.node.handle().membership().rosters();
-                    self.rosters = BroadcastStream::new(rosters);
-                    let members = self.table.list();
-                    self.known = by_user(members.clone());
-                    return Poll::Ready(Some(MemberChange::Reset(members)));
-                }
-                None => return Poll::Ready(None),
-            }
-        }
+    /// Lists the voided ops about members that [`reissue`](Self::reissue) can sign again; an op whose content holds
+    /// anyhow is left out.
+    ///
+    /// # Errors
+    /// [`GroupError::Call`] if the node does not answer.
+    pub async fn voided(&self) -> Result<Vec<MemberOp>, GroupError> {
+        Ok(self.node.handle().membership().reissuable(self.id()).await?)
     }
-}
 
-fn by_user(members: Vec<Member>) -> BTreeMap<UserId, Member> {
-    members.into_iter().map(|member| (member.user, member)).collect()
+    /// Lists the invitations, the oldest first.
+    ///
+    /// # Errors
+    /// [`GroupError::Call`] if the node does not answer.
+    pub async fn invites(&self) -> Result<Vec<Invitation>, GroupError> {
+        Ok(self.node.handle().membership().invites(self.id()).await?)
+    }
 }

@@ -1,4 +1,4 @@
-//! A copy of the database, made while it is in use, that opens as a database.
+//! Copies the database while it is in use; the copy opens as a database.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -11,27 +11,27 @@ use actors::node::{Contents, NodeHandle};
 use super::{DATABASE_FOLDER, IDENTITY_FILE, Node};
 use crate::error::BackupError;
 
-/// What a backup holds.
+/// The contents of a backup that [`Node::backup`] made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Backup {
-    /// The groups in it, those that were left too; the personal group comes on top.
+    /// Number of groups in it, also of those that were left; the personal group is not counted.
     pub groups: usize,
-    /// Their rows, removed ones included.
+    /// Number of rows in these groups, removed ones included.
     pub rows: u64,
-    /// What is stored of all that, bytes; the files are larger.
+    /// Stored bytes of all that; the files are larger.
     pub bytes: u64,
-    /// Entries that are damaged in the database, and so in the backup: peers that have them hand them back to both.
+    /// Number of damaged entries, in the database and so in the backup: peers that have them restore both.
     pub damaged: u64,
 }
 
 impl Node {
-    /// Copies the database into a folder, made when absent, while it goes on working; also one that lives in memory.
+    /// Copies the database into a new or empty folder while the node goes on working; also a database in memory.
     ///
-    /// The folder opens as a database: that is a restore. It holds this device's secrets (`identity.key`, readable by
-    /// its owner alone), and it *is* this device: use one of the two at a time. Each group is copied as of one moment;
-    /// what was written later to the groups comes back from their members. Writes wait while a group is copied, about
-    /// as long as reading it takes: for tens of thousands of rows that is felt.
+    /// Opening the folder restores the backup. It holds this device's secret keys (`identity.key`, readable by its owner
+    /// alone) and is the same device: use one of the two at a time. Each group is copied as of one moment; rows written
+    /// later come back from the other members. Writes to a group wait while it is copied, about as long as reading it
+    /// takes, which is noticeable from tens of thousands of rows on.
     ///
     /// ```
     /// # use peerbase::Node;
@@ -52,7 +52,7 @@ impl Node {
     /// ```
     ///
     /// # Errors
-    /// [`BackupError`]; then there is no backup, nor anything that looks like one.
+    /// [`BackupError`]; then the folder is as it was.
     pub async fn backup(&self, folder: impl AsRef<Path>) -> Result<Backup, BackupError> {
         let folder = folder.as_ref().to_owned();
         let (node, identity, engine) = (self.handle.clone(), self.identity.clone(), self.engine.clone());
@@ -61,7 +61,7 @@ impl Node {
     }
 }
 
-/// Makes the backup beside its folder, and gives it the folder's name once it is whole and durable.
+/// Makes the backup beside the folder, and renames it to the folder once it is complete and durable.
 fn back_up(
     node: &NodeHandle,
     identity: &Identity,
@@ -93,19 +93,19 @@ fn back_up(
     Ok(Backup { groups, rows, bytes: copied.bytes, damaged: copied.damaged })
 }
 
-/// An unfinished backup: gone with everything in it unless it was given its name.
+/// An unfinished backup, deleted on drop unless it was renamed.
 struct Draft {
     path: PathBuf,
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // After success it is not there any more; what cannot be removed does not look like a backup.
+        // After success this path no longer exists. A rest that cannot be removed has a hidden name.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// Early, so that nobody waits for a copy that has no place.
+/// Checks early, before the long copy.
 fn check_free(folder: &Path) -> Result<(), BackupError> {
     let not_empty = || BackupError::NotEmpty { path: folder.to_owned() };
     match fs::read_dir(folder) {
@@ -117,7 +117,7 @@ fn check_free(folder: &Path) -> Result<(), BackupError> {
 
 fn publish(draft: &Path, folder: &Path) -> io::Result<()> {
     sync_folder(draft)?;
-    // An empty folder gives way, on every system; one that was filled meanwhile does not.
+    // Not every system renames onto an empty folder; one that was filled meanwhile is not removed.
     match fs::remove_dir(folder) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -125,7 +125,7 @@ fn publish(draft: &Path, folder: &Path) -> io::Result<()> {
     fs::rename(draft, folder)
 }
 
-/// Elsewhere folders cannot be opened, and names are durable by themselves.
+/// Makes the names in a folder durable. Only Unix opens folders as files.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

@@ -1,4 +1,4 @@
-//! Whom this user wants nothing to do with.
+//! Blocks users, on all devices of this user.
 
 use actors::node::group::CONTACTS_TABLE;
 use schema::UserId;
@@ -8,27 +8,27 @@ use super::Node;
 use crate::error::{GroupError, ReadError};
 use crate::table::{Table, TableName};
 
-/// What the personal group remembers of somebody. Fields that a newer version adds stay.
+/// A row of the personal group about another user. Fields that a newer version adds stay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Contact {
-    /// The gate reads it by this name.
+    /// The membership actor reads this field by its name.
     blocked: bool,
-    /// When that was said, milliseconds since the Unix epoch, by the clock of who said it.
+    /// The time of the decision, milliseconds since the Unix epoch, by the clock of the device that recorded it.
     moved_ms: u64,
 }
 
 const CONTACTS: TableName<Contact> = TableName::reserved(CONTACTS_TABLE);
 
 impl Node {
-    /// Has nothing more to do with a user, on all devices of this one: links with their devices end at once, and later
-    /// ones as soon as they have proven whose they are, in the words that strangers hear. It holds until it is
-    /// [taken back](Self::unblock); a second time changes nothing.
+    /// Blocks a user, on all devices of this one, until [`unblock`](Self::unblock): links to their devices end at once,
+    /// later ones as soon as the handshake proves their user. They receive the same reason as a stranger. Blocking
+    /// twice changes nothing.
     ///
-    /// It is this user's own affair. In groups that both are in the other remains a member, and what one of them writes
-    /// reaches the other through the rest: [`Group::remove_member`](crate::Group::remove_member) is for that.
+    /// Only this user is affected. In groups of both the other remains a member, and rows of one reach the other through
+    /// third members; [`Group::remove_member`](crate::Group::remove_member) ends that.
     ///
     /// # Errors
-    /// [`GroupError::BlockSelf`] for this user; [`GroupError::Intent`] when it was not remembered.
+    /// [`GroupError::BlockSelf`] for this user; [`GroupError::Intent`] if the decision was not stored.
     pub async fn block(&self, user: UserId) -> Result<(), GroupError> {
         if user == self.user_id() {
             return Err(GroupError::BlockSelf);
@@ -36,10 +36,10 @@ impl Node {
         self.remember(user, true).await
     }
 
-    /// Takes back that a user is [blocked](Self::block); of one who is not it says nothing.
+    /// Unblocks a user; one who is not [blocked](Self::block) is no error.
     ///
     /// # Errors
-    /// [`GroupError::Intent`] when it was not remembered.
+    /// [`GroupError::Intent`] if the decision was not stored.
     pub async fn unblock(&self, user: UserId) -> Result<(), GroupError> {
         if self.blocked()?.contains(&user) {
             self.remember(user, false).await?;
@@ -47,10 +47,10 @@ impl Node {
         Ok(())
     }
 
-    /// The users who are blocked, by id.
+    /// Lists the blocked users, by id.
     ///
     /// # Errors
-    /// [`GroupError::Contacts`] when what is remembered of them cannot be read.
+    /// [`GroupError::Contacts`] if the list cannot be read.
     pub fn blocked(&self) -> Result<Vec<UserId>, GroupError> {
         let unreadable = |error: ReadError| GroupError::Contacts(Box::new(error));
         let contacts = self.contacts()?.list().map_err(unreadable)?;

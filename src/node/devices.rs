@@ -1,4 +1,4 @@
-//! This user's devices, and taking one back that was lost.
+//! Lists and revokes this user's devices.
 
 use actors::node::membership::Device;
 use schema::DeviceId;
@@ -7,27 +7,27 @@ use super::Node;
 use crate::error::GroupError;
 
 impl Node {
-    /// This user's devices as far as they are known here, by id; those that were taken back too.
+    /// Lists this user's devices that are known here, by id, revoked ones included.
     ///
     /// # Errors
-    /// [`GroupError::Call`] when the node is closed or does not answer.
+    /// [`GroupError::Call`] if the node is closed or does not answer.
     pub async fn devices(&self) -> Result<Vec<Device>, GroupError> {
         Ok(self.handle().membership().devices().await?)
     }
 
-    /// Takes a device of this user back: one that was lost or stolen. It cannot be undone, and a second time changes
-    /// nothing.
+    /// Revokes a lost or stolen device of this user, in all groups and for good. A second call changes nothing.
     ///
-    /// From here on it gets no more rows from this device, nor from any other that has heard of it, in any group, even
-    /// where its user is removed and let in again; what it has, it keeps. What it wrote stays in the groups. A thief who
-    /// has this user's key as well is another matter: that is what a [recovery key](Self::make_recovery) is for.
+    /// It gets no more rows from this device, nor from any other that receives the revocation, even if its user is
+    /// removed and admitted again. It keeps the rows that it has, and the rows that it wrote stay in the groups. A thief
+    /// who also has the user's key can certify another device: a [recovery key](Self::make_recovery) helps against that.
     ///
-    /// Where this user is an Admin, what the device writes is ended too, group by group. Should that end half-way, because
-    /// the node did or this returned an error, call it again, and it goes on from there. That the device is out is said
-    /// in all groups then at the latest when the node is opened again.
+    /// In groups where this user is an Admin, a cut also ends what the device may write, group by group, which takes as
+    /// long as reading the rows that it wrote. If the node ends meanwhile or this returns an error, call it again: it
+    /// goes on from there. The revocation itself reaches all groups at the latest when the node is opened again.
     ///
     /// # Errors
-    /// [`GroupError::UnknownDevice`] when no certificate of it is here, [`GroupError::OwnDevice`] for this device.
+    /// [`GroupError::UnknownDevice`] if no certificate of the device is known here, [`GroupError::OwnDevice`] for this
+    /// device.
     pub async fn revoke_device(&self, device: DeviceId) -> Result<(), GroupError> {
         Ok(self.handle().membership().revoke_device(device).await?)
     }

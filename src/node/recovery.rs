@@ -1,27 +1,27 @@
-//! The recovery key: a user who stands above the founder, and whose secret is on paper alone.
+//! The recovery key: a user who ranks above a group's founder, and whose secret key exists only on paper.
 
 use schema::UserId;
 use schema::key::{Signature, verify};
-use schema::words::Words;
+use schema::mnemonic::Mnemonic;
 use serde::{Deserialize, Serialize};
 
 use super::{Node, NodeBuilder};
 use crate::error::{GroupError, ReadError};
 use crate::table::{Table, TableName};
 
-/// What the personal group remembers of the recovery key.
+/// The row of the personal group that names the recovery user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Recovery {
     /// The recovery user's id as text: its public half.
     user: String,
     /// Milliseconds since the Unix epoch, by this device's clock.
     made_ms: u64,
-    /// By the user key, over the recovery user's id: a device alone, which may be a thief's, puts nobody above its user.
+    /// The user key's signature over the recovery user's id: a device key alone, perhaps a thief's, cannot set it.
     signature: Vec<u8>,
 }
 
 impl Recovery {
-    /// The recovery user, if `user` said so.
+    /// Returns the recovery user if the signature is by `user`.
     fn of(&self, user: UserId) -> Option<UserId> {
         let recovery: UserId = self.user.parse().ok()?;
         let signature = Signature(self.signature.as_slice().try_into().ok()?);
@@ -29,21 +29,20 @@ impl Recovery {
     }
 }
 
-/// What a user signs, to tell it from everything else that they sign.
+/// The kind of this signature, which separates it from all others by the same key.
 const KIND: &str = "recovery";
 
 const RECOVERY: TableName<Recovery> = TableName::reserved("$recovery");
-/// There is one a user, so the table has one row. Of two that are made on devices which do not know of each other, one
-/// is remembered.
+/// The key of the only row: a user has one recovery key. Of two that are made on devices apart, one is kept.
 const KEY: &str = "key";
 
 impl Node {
-    /// Makes this user's recovery key, and shows it this once: 24 words, to be written on paper and locked away. Their
-    /// secret is stored nowhere.
+    /// Makes this user's recovery key and returns it, this once, as 24 words to write on paper. The secret is stored
+    /// nowhere.
     ///
-    /// In every group that this user founds from now on, on any of their devices, the recovery key is the first
-    /// founder. Nobody can remove it or lower it, and it can lower the founder, whose keys may have been stolen. Groups
-    /// that there are already are not changed. [`NodeBuilder::restore_user`] makes a node of the words.
+    /// In every group that this user creates from now on, on any of their devices, the recovery user is the first
+    /// founder: no member can remove or lower it, and it can lower the founder if their keys are stolen. Existing groups
+    /// do not change. [`NodeBuilder::restore_user`] opens a node from the words.
     ///
     /// ```
     /// # use peerbase::{Node, Role};
@@ -60,21 +59,21 @@ impl Node {
     /// ```
     ///
     /// # Errors
-    /// [`GroupError::HasRecovery`] when there is one; [`Node::replace_recovery`] makes another nevertheless.
-    pub async fn make_recovery(&self) -> Result<Words, GroupError> {
+    /// [`GroupError::HasRecovery`] if there is one already; [`Node::replace_recovery`] replaces it. Else as there.
+    pub async fn make_recovery(&self) -> Result<Mnemonic, GroupError> {
         match self.recovery()? {
             Some(user) => Err(GroupError::HasRecovery { user }),
             None => self.replace_recovery().await,
         }
     }
 
-    /// Makes a recovery key in the place of the one that there is, for the groups that are founded from now on. Those
-    /// that were founded with the one before keep it: keep its words.
+    /// Replaces the recovery key for the groups that are created from now on. Existing groups keep the key that they were
+    /// created with: keep its words.
     ///
     /// # Errors
-    /// [`GroupError::Intent`] when it was not remembered; the words are of no use then.
-    pub async fn replace_recovery(&self) -> Result<Words, GroupError> {
-        let words = Words::generate(&mut |bits: &mut [u8]| self.clock().fill(bits));
+    /// [`GroupError::Intent`] if it was not stored.
+    pub async fn replace_recovery(&self) -> Result<Mnemonic, GroupError> {
+        let words = Mnemonic::generate(&mut |bits: &mut [u8]| self.clock().fill(bits));
         let user = words.user();
         let row = Recovery {
             user: user.to_string(),
@@ -85,11 +84,10 @@ impl Node {
         Ok(words)
     }
 
-    /// The recovery user, if there is one: the first founder of the groups that this user founds.
+    /// Returns the recovery user, the first founder of the groups that this user creates, if there is one.
     ///
     /// # Errors
-    /// [`GroupError::Recovery`] when what is remembered of it cannot be read, [`GroupError::RecoveryUser`] when this user
-    /// did not sign it.
+    /// [`GroupError::Recovery`] if it cannot be read, [`GroupError::RecoveryUser`] if this user did not sign it.
     pub fn recovery(&self) -> Result<Option<UserId>, GroupError> {
         let unreadable = |error: ReadError| GroupError::Recovery(Box::new(error));
         let Some(row) = self.recoveries()?.get(KEY).map_err(unreadable)? else { return Ok(None) };
@@ -105,8 +103,7 @@ impl Node {
 }
 
 impl NodeBuilder {
-    /// Makes this a device of the recovery user whose words these are. The folder must be a new one; opened again later
-    /// it needs no words.
+    /// Makes this a device of the recovery user with these words. The folder must be new; later opens need no words.
     ///
     /// ```
     /// # use peerbase::Node;
@@ -121,8 +118,7 @@ impl NodeBuilder {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
-    pub fn restore_user(mut self, words: &Words) -> Self {
+    pub fn restore_user(mut self, words: &Mnemonic) -> Self {
         self.restored = Some(words.key());
         self
     }
@@ -136,7 +132,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[tokio::test]
-    async fn nobody_but_the_user_puts_a_recovery_key_above_them() {
+    async fn a_recovery_key_that_the_user_did_not_sign_is_refused() {
         let [ada, eve] = [Node::in_memory().await.unwrap(), Node::in_memory().await.unwrap()];
         let words = ada.make_recovery().await.unwrap();
         eve.make_recovery().await.unwrap();

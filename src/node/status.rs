@@ -1,4 +1,4 @@
-//! What a node is doing: where it listens, to whom it is linked, how its groups are.
+//! Reports the state of a node: addresses, links, groups.
 
 use actors::node::connection_manager::{Ended, LinkEnd, LinkStatus};
 use actors::node::group::{GroupStatus, PeerStatus};
@@ -6,10 +6,10 @@ use actors::node::membership::{Declined, Silent};
 use schema::{DeviceId, Timestamp, UserId};
 
 use super::Node;
-use crate::GroupInfo;
 use crate::error::GroupError;
+use crate::group::GroupInfo;
 
-/// What a node is doing.
+/// The state of a node, from [`Node::status`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct NodeStatus {
@@ -17,36 +17,36 @@ pub struct NodeStatus {
     pub user: UserId,
     /// This device.
     pub device: DeviceId,
-    /// What people call this device.
+    /// This device's name.
     pub label: String,
-    /// The addresses at which it listens.
+    /// The addresses at which the node listens.
     pub listening: Vec<String>,
-    /// The addresses that it dials whenever there is no link.
+    /// The addresses given to [`Node::connect`], which are dialled whenever there is no link.
     pub dialled: Vec<String>,
-    /// The links, one a device.
+    /// The links, at most one for each device.
     pub links: Vec<LinkStatus>,
-    /// The last 64 links that ended or never came about, oldest first.
+    /// The last 64 links that ended or failed to come up, oldest first.
+    // The ends hold errors of the system; `control::reply::Ended` replaces them.
     #[cfg_attr(feature = "control", serde(skip))]
-    // holds errors of the system; `control::reply::Ended` replaces it
     pub ended: Vec<EndedLink>,
-    /// This user's recovery key; none also where what is remembered of it cannot be read, as [`Node::recovery`] tells.
+    /// This user's recovery user; also none if it cannot be read, for the reason that [`Node::recovery`] returns.
     pub recovery: Option<UserId>,
-    /// The users who are blocked, by id.
+    /// The blocked users, by id.
     pub blocked: Vec<UserId>,
-    /// The groups as [`Node::groups`] lists them.
+    /// The groups, as [`Node::groups`] lists them.
     pub groups: Vec<GroupReport>,
 }
 
-/// A link that is over, or never was.
+/// A link that ended, or that failed to come up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedLink {
-    /// When, by this device's clock.
+    /// The time of the end, by this device's clock.
     pub at: Timestamp,
-    /// Where the peer was.
+    /// The peer's address.
     pub address: String,
-    /// Who it was, if it proved that.
+    /// The peer's device, if it proved its key.
     pub device: Option<DeviceId>,
-    /// Why.
+    /// The reason.
     pub end: LinkEnd,
 }
 
@@ -56,31 +56,31 @@ impl From<Ended> for EndedLink {
     }
 }
 
-/// How one group is.
+/// The state of one group, from [`Node::status`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct GroupReport {
-    /// Name, state and this user's role.
+    /// The group's name and state, and this user's role.
     #[cfg_attr(feature = "control", serde(flatten))]
     pub info: GroupInfo,
-    /// How many members it has.
+    /// Number of members.
     pub members: usize,
-    /// The recovery user that stands above all others, if whoever founded it had one: without, nobody can repair the
-    /// group once its founder's keys are lost or stolen.
+    /// The recovery user that ranks above all others, if the founder had one. Without it the group cannot be repaired
+    /// once its founder's keys are lost or stolen.
     pub recovery: Option<UserId>,
-    /// What came last of a ticket to it, where this user is not in; a new one or an Admin's word helps.
+    /// The last refusal of this user's ticket, while this user is not a member: ask for a new ticket.
     pub declined: Option<Declined>,
-    /// Its connected devices, and whether each has what this one has.
+    /// Its connected devices; each is in sync with this one or not.
     pub peers: Vec<PeerStatus>,
-    /// Members' devices that were met and do not speak of the group with this one: they left it or, where all are silent,
-    /// this user is out of it. Nobody who was removed is told.
+    /// Members' linked devices that do not announce the group to this one: they left it or, if all of them are silent,
+    /// this user was removed. A removed member is not notified.
     pub silent: Vec<Silent>,
-    /// Its rows, what of it is damaged, and what was refused lately; none when it is out of service or does not answer.
+    /// Its rows, damage and recent refusals; none if it is out of service or does not answer.
     pub status: Option<GroupStatus>,
 }
 
 impl Node {
-    /// What this node is doing, for people and programs that watch over it.
+    /// Reports the addresses, links and groups of this node, for people and programs that watch over it.
     ///
     /// ```
     /// # use peerbase::Node;
@@ -99,12 +99,12 @@ impl Node {
     /// ```
     ///
     /// # Errors
-    /// [`GroupError::Call`] when the node is closed or does not answer.
+    /// [`GroupError::Call`] if the node is closed or does not answer.
     pub async fn status(&self) -> Result<NodeStatus, GroupError> {
         let (connections, membership) = (self.handle.connections(), self.handle.membership());
         let links = connections.status().await?;
         let ended = connections.ends().await?;
-        // Together: of many groups some may be slow to answer.
+        // Concurrently: some of many groups may be slow to answer.
         let asked = self.groups().into_iter().map(|info| {
             let handle = self.handle.group(info.id);
             let people = membership.people(info.id);

@@ -156,7 +156,7 @@ impl World {
     fn grant(&self, peer: usize) -> Option<OpId> {
         let Peer { store, member, .. } = &self.peers[peer];
         let grant = store.grant()?;
-        let is_own = |id: &OpId| store.roster.granted(*id).is_some_and(|given| given.user == store.user);
+        let is_own = |id: &OpId| store.roster.grant_by_id(*id).is_some_and(|given| given.user == store.user);
         let first = || member.ledger.ids().find(is_own);
         if store.is(Mutant::KeepsGrant) { first() } else { Some(grant) }
     }

@@ -21,7 +21,7 @@ pub struct Revision {
 impl Revision {
     pub(crate) fn of(revision: documents::Revision, roster: Option<&Roster>) -> Self {
         let documents::Revision { change, author, time_ms } = revision;
-        let user = author.and_then(|(device, grant)| roster?.owner(device, grant));
+        let user = author.and_then(|(device, grant)| roster?.user_of(device, grant));
         let device = author.map(|(device, _)| device);
         Self { author: user, device, time_ms, heads: vec![change] }
     }

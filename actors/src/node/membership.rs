@@ -31,9 +31,9 @@ pub use schema::gate::{
     ChangeRefusal, Declined, Device, GroupInfo, GroupState, Invitation, MemberDetails, MemberDevice,
     MemberOp, MembershipChange, Silent, Terms,
 };
-pub use schema::ledger::InviteStanding;
+pub use schema::ledger::InviteStatus;
 
-pub use self::cut::{SubmitOptions, Submitted};
+pub use self::cut::{Receipt, SubmitOptions};
 pub use self::error::ChangeError;
 pub use self::handle::{MembershipHandle, Opened};
 use self::perform::Reads;

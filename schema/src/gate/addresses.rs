@@ -38,7 +38,7 @@ impl Group {
     ) -> Option<Envelope> {
         let device = own.device();
         let is_member =
-            self.is_wanted && !self.is_pending(own.user()) && self.ledger.roster().is_served(device);
+            self.is_wanted && !self.is_pending(own.user()) && self.ledger.roster().is_member_device(device);
         let known = self.ledger.record(device);
         if !is_member || addresses.is_empty() || known.is_some_and(|known| known.addresses == addresses) {
             return None;

@@ -15,7 +15,7 @@ use super::record::StoredRecord;
 use super::{Gate, LinkId, Step};
 use crate::codec;
 use crate::key::SigningKey;
-use crate::ledger::{Admitted, Body, By, Refusal, Role, SideRefusal, Vouched};
+use crate::ledger::{Body, By, CertificateOutcome, OpOutcome, Refusal, Role, SideRefusal};
 use crate::limits::MEMBERS_MAX;
 use crate::session::ledger::Held;
 use crate::signed::{Envelope, Record, Signed};
@@ -162,7 +162,7 @@ impl Gate {
     /// Keeps the certificates of devices whose changes were accepted, here and at every peer.
     pub(super) fn on_accepted(&mut self, step: &mut Step, id: GroupId, devices: Vec<DeviceId>) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        let kept = devices.into_iter().flat_map(|device| group.ledger.wrote(device));
+        let kept = devices.into_iter().flat_map(|device| group.ledger.pin_certificates(device));
         let gained = LedgerDelta { certificates: kept.collect(), ..LedgerDelta::default() };
         step.outbox.store(id, gained.certificates.iter().cloned().map(StoredRecord::Certificate).collect());
         self.links.push(step, id, &gained, None);
@@ -180,8 +180,8 @@ impl Group {
         let (mut gained, mut outcome) = (LedgerDelta::default(), Outcome::default());
         for envelope in delta.ops {
             match self.admit_op(&envelope, step.now.wall, records) {
-                Ok(Admitted::New(_)) => gained.ops.push(envelope),
-                Ok(Admitted::Known) => {}
+                Ok(OpOutcome::New(_)) => gained.ops.push(envelope),
+                Ok(OpOutcome::Known) => {}
                 Err(Refusal::MissingParents { .. }) => outcome.held.push(Held { envelope, manifest: None }),
                 Err(Refusal::MissingManifest { manifest, .. }) => {
                     outcome.held.push(Held { envelope, manifest: Some(manifest) });
@@ -197,11 +197,11 @@ impl Group {
         // After the ops: only users that one of them names may have certificates. One that comes too early is no fault.
         for envelope in delta.certificates {
             match self.ledger.admit_certificate(envelope.clone()) {
-                Ok(Vouched::New) => {
+                Ok(CertificateOutcome::New) => {
                     records.push(StoredRecord::Certificate(envelope.clone()));
                     gained.certificates.push(envelope);
                 }
-                Ok(vouched) => outcome.has_spare |= vouched == Vouched::Spare,
+                Ok(vouched) => outcome.has_spare |= vouched == CertificateOutcome::Spare,
                 Err(refusal) => outcome.refuse(step, refusal),
             }
         }
@@ -243,7 +243,7 @@ impl Group {
         // A peer that judges our changes needs the certificate of this device.
         if roster.role(device.user()) != Role::None && !roster.is_certified(device.user(), device.device()) {
             let certificate = device.certificate.envelope();
-            if matches!(self.ledger.admit_certificate(certificate.clone()), Ok(Vouched::New)) {
+            if matches!(self.ledger.admit_certificate(certificate.clone()), Ok(CertificateOutcome::New)) {
                 records.push(StoredRecord::Certificate(certificate.clone()));
                 added.certificates.push(certificate.clone());
             }

@@ -6,7 +6,7 @@ use super::cut::{CutTarget, FreshCut};
 use super::effect::{Answer, Effect};
 use super::group::Group;
 use super::{Gate, Keys, Step};
-use crate::ledger::{Act, Body, InviteStanding, Refusal, Role, Roster};
+use crate::ledger::{Body, InviteStatus, OpAction, Refusal, Role, Roster};
 use crate::{DeviceId, GroupId, OpId, UserId};
 
 /// A change of who takes part in a group, or of its invitations.
@@ -238,7 +238,7 @@ impl MembershipChange {
             Self::Reissue { op } => group.reissue(op)?.plan(group, keys),
             Self::CloseInvite { invite } => match group.ledger.invite(invite) {
                 None => Err(ChangeRefusal::UnknownInvite(invite)),
-                Some(known) if known.standing == InviteStanding::Closed => Ok(Plan::Done(invite)),
+                Some(known) if known.standing == InviteStatus::Closed => Ok(Plan::Done(invite)),
                 Some(_) => Ok(Plan::sign(Body::CloseInvite { invite })),
             },
         }
@@ -309,10 +309,12 @@ impl Group {
     fn reissue(&self, op: OpId) -> Result<MembershipChange, ChangeRefusal> {
         let act = self.reissuable().into_iter().find(|voided| voided.op == op).map(|voided| voided.act);
         match act {
-            Some(Act::SetRole { user, role }) => {
+            Some(OpAction::SetRole { user, role }) => {
                 Ok(MembershipChange::SetRole { user, role, before: BTreeSet::new() })
             }
-            Some(Act::RevokeDevice { user, device }) => Ok(MembershipChange::RevokeDevice { user, device }),
+            Some(OpAction::RevokeDevice { user, device }) => {
+                Ok(MembershipChange::RevokeDevice { user, device })
+            }
             _ => Err(ChangeRefusal::NotVoided(op)),
         }
     }

@@ -83,7 +83,7 @@ impl Gate {
 
     /// The revocations by users that ledgers here hold: seldom more than a few.
     pub(super) fn revocations(&self) -> Revocations {
-        let known = self.groups.values().flat_map(|group| group.ledger.withdrawals());
+        let known = self.groups.values().flat_map(|group| group.ledger.signed_revocations());
         let mut known: Revocations = known
             .map(|signed| {
                 let UserDeviceRevocation { user, device, .. } = *signed.record();
@@ -113,7 +113,7 @@ impl Group {
         let mut added = Vec::new();
         for (user, device, envelope) in revocations {
             let roster = self.ledger.roster();
-            let is_news = roster.grant(*user).is_some() && !roster.is_withdrawn(*user, *device);
+            let is_news = roster.grant(*user).is_some() && !roster.is_revoked_by_user(*user, *device);
             if is_news && matches!(self.ledger.admit_revocation(envelope.clone()), Ok(true)) {
                 records.push(StoredRecord::Revocation(envelope.clone()));
                 added.push(envelope.clone());
@@ -130,7 +130,7 @@ impl Group {
         records: &mut Vec<StoredRecord>,
     ) -> Vec<Envelope> {
         let user = keys.user();
-        let missing: Vec<_> = self.ledger.roster().withdrawn_unsaid(user).collect();
+        let missing: Vec<_> = self.ledger.roster().revoked_outside_ledger(user).collect();
         let mut ops = Vec::new();
         for device in missing {
             // Without a cut: what the device wrote stays until an Admin, perhaps this user, cuts it (authority 3.5).

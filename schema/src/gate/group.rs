@@ -7,7 +7,7 @@ use super::record::{ReceivedAt, StoredGroup, StoredRecord};
 use super::tickets::Tickets;
 use super::view::GroupState;
 use crate::id::hash;
-use crate::ledger::{Admitted, Ledger, ManifestRef, Op, Refusal, Role};
+use crate::ledger::{Ledger, ManifestRef, Op, OpOutcome, Refusal, Role};
 use crate::signed::{Envelope, Record};
 use crate::{GroupId, OpId, Timestamp, UserId};
 
@@ -68,10 +68,10 @@ impl Group {
         envelope: &Envelope,
         now: Timestamp,
         records: &mut Vec<StoredRecord>,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<OpOutcome, Refusal> {
         let (position, attached) = (self.ledger.len(), &self.attached);
         let admitted = self.ledger.admit_with(envelope.clone(), |manifest| attached.contains(manifest))?;
-        if let Admitted::New(op) = admitted {
+        if let OpOutcome::New(op) = admitted {
             self.received_at.insert(op, now);
             records.push(StoredRecord::Op { position, envelope: envelope.clone(), received_at: now });
         }

@@ -211,7 +211,7 @@ impl Links {
                 self.close(step, link, id);
                 if is_removed && was_open {
                     let shares_more =
-                        !self.links[&link].open.is_empty() && !roster.is_withdrawn(other, device);
+                        !self.links[&link].open.is_empty() && !roster.is_revoked_by_user(other, device);
                     let reason = if shares_more { ByeReason::Renew } else { ByeReason::NotAuthorized };
                     step.outbox.push(Effect::CloseLink { link, reason });
                 }
@@ -275,7 +275,7 @@ impl Links {
         for (link, state) in &mut self.links {
             let peer = state.peer;
             let is_own =
-                peer.user == user && own.is_some_and(|own| !own.is_withdrawn(peer.user, peer.device));
+                peer.user == user && own.is_some_and(|own| !own.is_revoked_by_user(peer.user, peer.device));
             let mut may_lead_in = || {
                 let any = || groups.values().any(|group| group.is_pending(user));
                 peer.role == LinkRole::Initiator && *is_pending.get_or_insert_with(any)

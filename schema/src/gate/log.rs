@@ -2,7 +2,7 @@
 
 use super::Gate;
 use super::group::Group;
-use crate::ledger::{Act, InviteStanding, Role, Standing};
+use crate::ledger::{InviteStatus, OpAction, OpStatus, Role};
 use crate::{GroupId, OpId, Timestamp, UserId};
 
 /// An op about a member, and its effect.
@@ -15,9 +15,9 @@ pub struct MemberOp {
     pub author: UserId,
     /// What it asks for.
     #[cfg_attr(feature = "control", serde(flatten))]
-    pub act: Act,
+    pub act: OpAction,
     /// Its effect.
-    pub standing: Standing,
+    pub standing: OpStatus,
 }
 
 /// An invitation, as its group knows it.
@@ -39,7 +39,7 @@ pub struct Invitation {
     pub expires: Timestamp,
     /// Its state.
     #[cfg_attr(feature = "control", serde(flatten))]
-    pub standing: InviteStanding,
+    pub standing: InviteStatus,
 }
 
 impl Gate {
@@ -82,13 +82,13 @@ impl Group {
 
     pub(super) fn reissuable(&self) -> Vec<MemberOp> {
         let roster = self.ledger.roster();
-        let holds = |act: &Act| match *act {
-            Act::SetRole { user, role } => roster.role(user) == role,
-            Act::RevokeDevice { user, device } => roster.is_device_revoked(user, device),
-            Act::Other => true,
+        let holds = |act: &OpAction| match *act {
+            OpAction::SetRole { user, role } => roster.role(user) == role,
+            OpAction::RevokeDevice { user, device } => roster.is_device_revoked(user, device),
+            OpAction::Other => true,
         };
         let mut log = self.log();
-        log.retain(|op| op.standing != Standing::Counts && !holds(&op.act));
+        log.retain(|op| op.standing != OpStatus::Counts && !holds(&op.act));
         log
     }
 }

@@ -17,7 +17,7 @@ use super::record::StoredRecord;
 use super::sessions::Pages;
 use super::{Gate, LinkId, Step};
 use crate::codec;
-use crate::ledger::cut::{Fetch, page_hash, root};
+use crate::ledger::manifest::{Fetch, page_hash, root};
 use crate::ledger::{Body, Ledger, ManifestRef, Op, Role};
 use crate::limits::GROUPS_MAX;
 use crate::session::ledger::Attachments;

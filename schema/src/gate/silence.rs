@@ -29,7 +29,7 @@ impl Gate {
     pub fn silent(&self, id: GroupId, now: Timestamp) -> Vec<Silent> {
         let Some(group) = self.groups.get(&id) else { return Vec::new() };
         let roster = group.ledger.roster();
-        self.links.silence.of(id, now).filter(|silent| roster.is_served(silent.device)).collect()
+        self.links.silence.of(id, now).filter(|silent| roster.is_member_device(silent.device)).collect()
     }
 }
 

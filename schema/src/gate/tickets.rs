@@ -14,7 +14,7 @@ use super::{ChangeRefusal, Gate, LinkId, Step, Transition};
 use crate::gate::effect::{Answer, Effect, Notice, Warning};
 use crate::gate::group::{Group, Groups};
 use crate::gate::links::Links;
-use crate::ledger::{Body, InviteProof, InviteStanding, Ledger, Role};
+use crate::ledger::{Body, InviteProof, InviteStatus, Ledger, Role};
 use crate::wire::hello;
 use crate::wire::link::{DeclineReason, Join, LinkFrame};
 use crate::wire::ticket::Ticket;
@@ -264,10 +264,10 @@ impl Gate {
         let is_expired = step.now.wall.as_millis() > invite.hint_expiry;
         let reason = match invite.standing {
             _ if roster.grant(user).is_some() => Some(DeclineReason::Removed),
-            InviteStanding::Closed => Some(DeclineReason::Closed),
-            InviteStanding::UsedUp => Some(DeclineReason::UsedUp),
-            InviteStanding::Open { .. } if is_expired => Some(DeclineReason::Expired),
-            InviteStanding::Open { .. } => None,
+            InviteStatus::Closed => Some(DeclineReason::Closed),
+            InviteStatus::UsedUp => Some(DeclineReason::UsedUp),
+            InviteStatus::Open { .. } if is_expired => Some(DeclineReason::Expired),
+            InviteStatus::Open { .. } => None,
         };
         if let Some(reason) = reason {
             return self.links.decline(step, link, id, join.invite, reason);
@@ -352,7 +352,7 @@ impl Links {
         let peer = state.peer;
         let is_it = |group: &GroupId| hello::token(*group, &peer.h, peer.role.peer()) == *token;
         let (group, _) = groups.iter().find(|(id, group)| group.is_wanted && is_it(id))?;
-        let is_revoked = |group: &Group| group.ledger.roster().is_withdrawn(peer.user, peer.device);
+        let is_revoked = |group: &Group| group.ledger.roster().is_revoked_by_user(peer.user, peer.device);
         if groups.values().any(is_revoked) {
             return None;
         }

@@ -11,11 +11,11 @@ use crate::wire::device::DeviceCert;
 
 /// What became of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vouched {
+pub enum CertificateOutcome {
     /// It was taken in: to be stored and passed on.
     New,
     /// Its user signed more than are kept. While it is remembered it holds like the others; neither stored nor passed on
-    /// until its device [writes](Ledger::wrote).
+    /// until its device [writes](Ledger::pin_certificates).
     Spare,
     /// It changes nothing.
     Known,
@@ -26,10 +26,10 @@ impl Ledger {
     ///
     /// # Errors
     /// [`SideRefusal`]
-    pub fn admit_certificate(&mut self, envelope: Envelope) -> Result<Vouched, SideRefusal> {
+    pub fn admit_certificate(&mut self, envelope: Envelope) -> Result<CertificateOutcome, SideRefusal> {
         let id = hash(DeviceCert::KIND, &[&envelope.payload]);
         if self.carried.contains_key(&id) {
-            return Ok(Vouched::Known);
+            return Ok(CertificateOutcome::Known);
         }
         // Whoever compares ledgers sends all: those that change nothing cost no signature.
         let claimed = codec::decode::<DeviceCert>(&envelope.payload, DeviceCert::BYTES_MAX);
@@ -37,7 +37,7 @@ impl Ledger {
             && self.certificates.refuses(user, &id)
             && self.certificates_of(user).any(|known| known.device == device)
         {
-            return Ok(Vouched::Known);
+            return Ok(CertificateOutcome::Known);
         }
         let signed = Signed::<DeviceCert>::verify(envelope)?;
         let DeviceCert { user, device, .. } = *signed.record();
@@ -54,21 +54,25 @@ impl Ledger {
                     }
                     (None, None) => {}
                 }
-                Ok(Vouched::New)
+                Ok(CertificateOutcome::New)
             }
             Err(signed) => {
                 match (self.spares.insert(signed), self.roster_mut()) {
                     (None, Some(roster)) => drop(roster.spared.insert((device, user))),
                     _ => self.roster = Default::default(),
                 }
-                Ok(if self.spares.is_writer(device) { Vouched::New } else { Vouched::Spare })
+                Ok(if self.spares.is_writer(device) {
+                    CertificateOutcome::New
+                } else {
+                    CertificateOutcome::Spare
+                })
             }
         }
     }
 
     /// A device has written something that was accepted here: what vouches for it stays, whatever else its user signs.
     /// Gives the certificates that were spare: to be stored and passed on.
-    pub fn wrote(&mut self, device: DeviceId) -> Vec<Envelope> {
+    pub fn pin_certificates(&mut self, device: DeviceId) -> Vec<Envelope> {
         if !self.spares.wrote(device) {
             return Vec::new();
         }
@@ -82,7 +86,7 @@ impl Ledger {
     }
 
     /// Certificates that have no place among these, and are kept here because something was written under them.
-    pub fn kept_certificates(&self) -> impl Iterator<Item = &Envelope> {
+    pub fn pinned_certificates(&self) -> impl Iterator<Item = &Envelope> {
         self.spares.kept().map(Signed::envelope)
     }
 

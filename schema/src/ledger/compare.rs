@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::id::{OpId, hash};
 use crate::ledger::Ledger;
-use crate::ledger::set::OpSet;
+use crate::ledger::op_set::OpSet;
 use crate::limits::LEDGER_IDS_MAX;
 use crate::signed::{Envelope, Signed};
 
@@ -37,7 +37,11 @@ impl Ledger {
 
     /// The ops from number `from` on that somebody lacks who has `have` and what it builds on, parents before children,
     /// each with its number; names that are not known here say nothing.
-    pub fn lacking(&self, have: &[OpId], from: usize) -> impl Iterator<Item = (usize, &Envelope)> + use<'_> {
+    pub fn ops_beyond(
+        &self,
+        have: &[OpId],
+        from: usize,
+    ) -> impl Iterator<Item = (usize, &Envelope)> + use<'_> {
         let mut theirs = OpSet::default();
         for number in have.iter().filter_map(|op| self.graph().number(*op)) {
             theirs.insert(number);

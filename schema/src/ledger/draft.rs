@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::id::{OpId, UserId};
 use crate::key::SigningKey;
+use crate::ledger::op_set::OpSet;
 use crate::ledger::resolve::State;
-use crate::ledger::set::OpSet;
 use crate::ledger::{Body, By, Invalid, Ledger, NAME, Op, Refusal, Role, proposal};
 use crate::limits::OP_PARENTS_MAX;
 use crate::signed::{Record, Signed};

@@ -15,7 +15,7 @@ pub struct Proposal {
     /// The author's device that signed, `None` for the user key.
     pub device: Option<DeviceId>,
     /// What it does.
-    pub act: Act,
+    pub act: OpAction,
 }
 
 /// What an op does to roles and devices.
@@ -25,7 +25,7 @@ pub struct Proposal {
     derive(serde::Serialize, serde::Deserialize),
     serde(tag = "act", rename_all = "snake_case")
 )]
-pub enum Act {
+pub enum OpAction {
     /// Gives `user` a role.
     SetRole {
         /// The target.
@@ -44,7 +44,7 @@ pub enum Act {
     Other,
 }
 
-impl Act {
+impl OpAction {
     /// The user it is about.
     pub fn target(&self) -> Option<UserId> {
         match *self {
@@ -88,7 +88,7 @@ pub struct Facts {
     /// The author's device that signed, `None` for the user key.
     pub device: Option<DeviceId>,
     /// What it does.
-    pub act: Act,
+    pub act: OpAction,
     /// The target's role before.
     pub old_role: Role,
     /// It lowers somebody who could have lowered its author instead.
@@ -115,7 +115,7 @@ impl Facts {
     /// The role that it gives, if it gives one.
     pub(crate) fn role(&self) -> Option<Role> {
         match self.act {
-            Act::SetRole { role, .. } => Some(role),
+            OpAction::SetRole { role, .. } => Some(role),
             _ => None,
         }
     }

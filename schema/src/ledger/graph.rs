@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use crate::id::{DeviceId, OpId, UserId};
-use crate::ledger::facts::{Act, Class, Facts, Proposal, Strength};
+use crate::ledger::facts::{Class, Facts, OpAction, Proposal, Strength};
 use crate::ledger::op::Role;
+use crate::ledger::op_set::OpSet;
 use crate::ledger::resolve::State;
-use crate::ledger::set::OpSet;
 use crate::ledger::validity::{Invalid, Refusal};
 
 /// States of older branches that are kept, so that a branch which arrives op by op is resolved once.
@@ -48,7 +48,7 @@ pub(crate) struct Node {
     derive(serde::Serialize, serde::Deserialize),
     serde(rename_all = "snake_case")
 )]
-pub enum Standing {
+pub enum OpStatus {
     /// Voided by something stronger.
     Void,
     /// Alive, but something of higher rank was said about its target: what rests on it stands.
@@ -79,7 +79,7 @@ impl Graph {
             id: create,
             author,
             device: None,
-            act: Act::Other,
+            act: OpAction::Other,
             old_role: Role::None,
             contested: false,
             depth: 0,
@@ -241,15 +241,15 @@ impl Graph {
     }
 
     /// How an op stands; `None` when it is not here.
-    pub fn standing(&self, op: OpId) -> Option<Standing> {
+    pub fn standing(&self, op: OpId) -> Option<OpStatus> {
         self.number(op).map(|number| self.standing_of(number))
     }
 
-    pub(crate) fn standing_of(&self, number: usize) -> Standing {
+    pub(crate) fn standing_of(&self, number: usize) -> OpStatus {
         match self.state() {
-            state if state.counting.contains(number) => Standing::Counts,
-            state if state.alive.contains(number) => Standing::Superseded,
-            _ => Standing::Void,
+            state if state.counting.contains(number) => OpStatus::Counts,
+            state if state.alive.contains(number) => OpStatus::Superseded,
+            _ => OpStatus::Void,
         }
     }
 
@@ -323,7 +323,7 @@ mod tests {
     const ADA: UserId = UserId([1; 32]);
 
     fn revoke(graph: &mut Graph, number: u16, parent: OpId) -> OpId {
-        let act = Act::RevokeDevice { user: ADA, device: DeviceId(id(number).0) };
+        let act = OpAction::RevokeDevice { user: ADA, device: DeviceId(id(number).0) };
         let proposal = Proposal { parents: vec![parent], author: ADA, device: None, act };
         graph.admit(id(number), &proposal).unwrap();
         id(number)

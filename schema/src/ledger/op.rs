@@ -8,7 +8,7 @@ use bincode::{Decode, Encode};
 use crate::codec;
 use crate::id::{DeviceId, GroupId, OpId, UserId, hash};
 use crate::key::{self, BadSignature, Signature, SigningKey};
-use crate::ledger::cut::ManifestRef;
+use crate::ledger::manifest::ManifestRef;
 use crate::limits::{
     FOUNDERS_MAX, GROUP_NAME_BYTES_MAX, META_KEY_BYTES_MAX, META_VALUE_BYTES_MAX, OP_BYTES_MAX,
     OP_PARENTS_MAX,

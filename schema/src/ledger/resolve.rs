@@ -6,10 +6,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::id::{DeviceId, UserId};
-use crate::ledger::facts::{Act, Class};
+use crate::ledger::facts::{Class, OpAction};
 use crate::ledger::graph::{Graph, Node};
 use crate::ledger::op::Role;
-use crate::ledger::set::OpSet;
+use crate::ledger::op_set::OpSet;
 
 /// The state of a downward-closed set of ops. Ops are numbers of their [`Graph`]; 0 is the Create.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +53,7 @@ impl State {
     pub(crate) fn extend(&mut self, graph: &Graph, number: usize) {
         self.seen.insert(number);
         self.judge(graph, number);
-        if let (true, Act::SetRole { user, role }) =
+        if let (true, OpAction::SetRole { user, role }) =
             (self.counting.contains(number), graph.node(number).facts.act)
         {
             self.winners.insert(user, (number, role));
@@ -76,11 +76,11 @@ impl State {
         }
         self.counting.insert(number);
         match node.facts.act {
-            Act::SetRole { user, .. } => self.set_roles.entry(user).or_default().push(number),
-            Act::RevokeDevice { user, device } => {
+            OpAction::SetRole { user, .. } => self.set_roles.entry(user).or_default().push(number),
+            OpAction::RevokeDevice { user, device } => {
                 self.revocations.entry((user, device)).or_default().push(number);
             }
-            Act::Other => {}
+            OpAction::Other => {}
         }
     }
 
@@ -111,7 +111,7 @@ impl State {
     /// Clauses (d) and (T), for an op that is alive.
     pub(crate) fn counts(&self, graph: &Graph, node: &Node, number: usize) -> bool {
         let Node { facts: op, past, .. } = node;
-        let Act::SetRole { user, .. } = op.act else { return true };
+        let OpAction::SetRole { user, .. } = op.act else { return true };
         let higher = || {
             let ops = self.set_roles(user).iter().copied();
             ops.filter(|other| graph.node(*other).facts.rank() > op.rank())

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::admission::Bound;
 use crate::id::{ChangeHash, DeviceId, GroupId, OpId, UserId, hash};
-use crate::ledger::cut::ManifestRef;
 use crate::ledger::facts::Strength;
+use crate::ledger::manifest::ManifestRef;
 use crate::ledger::op::Role;
-use crate::ledger::set::OpSet;
+use crate::ledger::op_set::OpSet;
 use crate::tip::Author;
 
 /// The state of a ledger, apart from it. Clone the `Arc` that it comes in.
@@ -184,13 +184,20 @@ impl Roster {
     }
 
     /// What a SetRole gives, and whether it stands; the Create, which gives to several, is none.
-    pub fn granted(&self, grant: OpId) -> Option<&Grant> {
+    pub fn grant_by_id(&self, grant: OpId) -> Option<&Grant> {
         self.grants.get(&grant)
     }
 
     /// Whether `user` vouches for `device`.
     pub fn is_certified(&self, user: UserId, device: DeviceId) -> bool {
         self.certified.contains(&(device, user)) || self.spared.contains(&(device, user))
+    }
+
+    /// Lists the users who certify `device`, by id.
+    pub fn certifiers(&self, device: DeviceId) -> impl Iterator<Item = UserId> {
+        let of_device = || (device, UserId([0; 32]))..=(device, UserId([0xff; 32]));
+        let certified = self.certified.range(of_device()).chain(self.spared.range(of_device()));
+        certified.map(|(_, user)| *user).collect::<BTreeSet<_>>().into_iter()
     }
 
     /// The devices that `user` vouches for and that are not revoked.
@@ -200,14 +207,14 @@ impl Roster {
     }
 
     /// Whether some member vouches for a device that is not shut out, by a certificate that everybody keeps.
-    pub fn is_served(&self, device: DeviceId) -> bool {
+    pub fn is_member_device(&self, device: DeviceId) -> bool {
         let of_device = (device, UserId([0; 32]))..=(device, UserId([0xff; 32]));
         self.certified.range(of_device).any(|(_, user)| self.may_read(*user, device))
     }
 
     /// Whether the ledger or its user shut the device out.
     pub fn is_device_revoked(&self, user: UserId, device: DeviceId) -> bool {
-        self.revoked.contains_key(&(user, device)) || self.is_withdrawn(user, device)
+        self.revoked.contains_key(&(user, device)) || self.is_revoked_by_user(user, device)
     }
 
     /// Whether a counting op says up to where the device's changes stay.
@@ -216,12 +223,12 @@ impl Roster {
     }
 
     /// Whether its user took the device back: for ever, and in all groups.
-    pub fn is_withdrawn(&self, user: UserId, device: DeviceId) -> bool {
+    pub fn is_revoked_by_user(&self, user: UserId, device: DeviceId) -> bool {
         self.withdrawn.contains(&(user, device))
     }
 
     /// The devices that `user` took back and that no counting op of this ledger shuts out.
-    pub fn withdrawn_unsaid(&self, user: UserId) -> impl Iterator<Item = DeviceId> {
+    pub fn revoked_outside_ledger(&self, user: UserId) -> impl Iterator<Item = DeviceId> {
         let withdrawn = self.withdrawn.range((user, DeviceId([0; 32]))..=(user, DeviceId([0xff; 32])));
         withdrawn.filter(|pair| !self.revoked.contains_key(pair)).map(|(_, device)| *device)
     }
@@ -309,7 +316,7 @@ impl Roster {
     }
 
     /// Whose changes are written under `grant` by `device`, accepted or not.
-    pub fn owner(&self, device: DeviceId, grant: OpId) -> Option<UserId> {
+    pub fn user_of(&self, device: DeviceId, grant: OpId) -> Option<UserId> {
         match grant.0 == self.group.0 {
             true => self.founder_of(device),
             false => self.grants.get(&grant).map(|given| given.user),

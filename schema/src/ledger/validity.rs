@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 
 use crate::id::{GroupId, OpId, UserId};
 use crate::key::BadSignature;
-use crate::ledger::cut::ManifestRef;
-use crate::ledger::facts::{Act, Class, Facts, Proposal, Strength};
+use crate::ledger::facts::{Class, Facts, OpAction, Proposal, Strength};
 use crate::ledger::graph::Graph;
+use crate::ledger::manifest::ManifestRef;
 use crate::ledger::op::Role;
 use crate::ledger::resolve::State;
 use crate::signed::SignedError;
@@ -181,7 +181,7 @@ impl Graph {
     ) -> Result<(Facts, usize), Invalid> {
         let &Proposal { author, device, act, .. } = proposal;
         let rank = state.role(author);
-        let own_device = matches!(act, Act::RevokeDevice { user, .. } if user == author);
+        let own_device = matches!(act, OpAction::RevokeDevice { user, .. } if user == author);
 
         // 1
         if device.is_some_and(|device| state.is_revoked(author, device)) {
@@ -196,7 +196,7 @@ impl Graph {
         let strength = self.strength(rank, grant, author);
         match act {
             // 3
-            Act::SetRole { user, role } => {
+            OpAction::SetRole { user, role } => {
                 let old_role = state.role(user);
                 if user == author && role >= rank {
                     return Err(Invalid::SelfRaise);
@@ -219,7 +219,7 @@ impl Graph {
                 }
             }
             // 4
-            Act::RevokeDevice { user, .. } => {
+            OpAction::RevokeDevice { user, .. } => {
                 if own_device && device.is_some() {
                     return Err(Invalid::OwnDevice);
                 }
@@ -228,17 +228,17 @@ impl Graph {
                     return Err(Invalid::AboveAuthor { rank, target });
                 }
             }
-            Act::Other => {}
+            OpAction::Other => {}
         }
         let class = match act {
-            Act::RevokeDevice { .. } if own_device => Class::OwnDevice,
-            Act::SetRole { user, .. } if user == author => Class::SelfLowering,
+            OpAction::RevokeDevice { .. } if own_device => Class::OwnDevice,
+            OpAction::SetRole { user, .. } if user == author => Class::SelfLowering,
             _ => Class::Rest,
         };
         let old_role = act.target().map_or(Role::None, |user| state.role(user));
         // Who speaks down is not contested, and who lowers themselves has nobody to contest them.
         let contested = match act {
-            Act::SetRole { user, role } if user != author && role < old_role && rank == old_role => {
+            OpAction::SetRole { user, role } if user != author && role < old_role && rank == old_role => {
                 state.winner(user).is_some_and(|other| self.strength(old_role, other, user) < strength)
             }
             _ => false,

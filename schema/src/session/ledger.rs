@@ -114,7 +114,7 @@ impl LedgerSession {
             return (session, vec![LedgerEffect::Agreed { in_sync }]);
         }
         // No hash tells of these.
-        let kept = ledger.kept_certificates().cloned().collect();
+        let kept = ledger.pinned_certificates().cloned().collect();
         let kept = pushes(Vec::new(), kept, Vec::new(), Vec::new());
         let summary = LedgerFrame::Summary { hash: ledger.hash() };
         (session, [summary].into_iter().chain(kept).map(LedgerEffect::Send).collect())

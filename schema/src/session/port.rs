@@ -3,7 +3,7 @@
 use super::ANSWER_TIMEOUT;
 use crate::admission::Refusal;
 use crate::digest::{Mark, Page};
-use crate::ledger::cut::BadManifest;
+use crate::ledger::manifest::BadManifest;
 use crate::wire::session::{SessionFrame, Unit, Units};
 use crate::{DeviceId, DocumentId, OpId};
 

@@ -42,7 +42,7 @@ pub enum LedgerFrame {
     Pages {
         /// The manifest's.
         root: [u8; 32],
-        /// The hashes of its pages, in order; at most [`PAGES_MAX`](crate::ledger::cut::PAGES_MAX).
+        /// The hashes of its pages, in order; at most [`PAGES_MAX`](crate::ledger::manifest::PAGES_MAX).
         pages: Vec<[u8; 32]>,
     },
     /// Send me a page of a manifest.

@@ -1,6 +1,5 @@
 //! Gates on virtual links: a device performs its gate's effects at once, and a net carries frames between devices.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use schema::gate::{
 use schema::handshake::LinkRole;
 use schema::id::hash;
 use schema::key::{AgreementKey, SigningKey};
-use schema::ledger::cut::Writer;
+use schema::ledger::manifest::Writer;
 use schema::ledger::{ManifestRef, Role};
 use schema::wire::link::{ByeReason, LinkFrame};
 use schema::wire::ticket::Ticket;
@@ -25,17 +24,17 @@ struct Pages {
     pages: BTreeMap<(GroupId, [u8; 32]), Vec<u8>>,
 }
 
-impl Lookup for RefCell<Pages> {
+impl Lookup for Pages {
     fn root(&self, _: GroupId) -> [u8; 32] {
         [0; 32]
     }
 
     fn list(&self, group: GroupId, root: &[u8; 32]) -> Option<Vec<[u8; 32]>> {
-        self.borrow().lists.get(&(group, *root)).cloned()
+        self.lists.get(&(group, *root)).cloned()
     }
 
     fn page(&self, group: GroupId, hash: &[u8; 32]) -> Option<Vec<u8>> {
-        self.borrow().pages.get(&(group, *hash)).cloned()
+        self.pages.get(&(group, *hash)).cloned()
     }
 }
 
@@ -44,7 +43,7 @@ pub(crate) struct Device {
     pub(crate) user: UserId,
     pub(crate) device: DeviceId,
     pub(crate) gate: Gate,
-    pages: RefCell<Pages>,
+    pages: Pages,
     pub(crate) now: Now,
     /// The group of each open cell.
     pub(crate) cells: BTreeMap<(LinkId, u32), GroupId>,
@@ -72,7 +71,7 @@ impl Device {
             user,
             device: id,
             gate,
-            pages: RefCell::default(),
+            pages: Pages::default(),
             now,
             cells: BTreeMap::new(),
             views: BTreeMap::new(),
@@ -124,7 +123,7 @@ impl Device {
             Effect::CloseCell { link, number } => drop(self.cells.remove(&(*link, *number))),
             Effect::OpenCell { link, number, group } => drop(self.cells.insert((*link, *number), *group)),
             Effect::Store { group, records, .. } => {
-                let mut pages = self.pages.borrow_mut();
+                let pages = &mut self.pages;
                 for record in records {
                     match record.clone() {
                         StoredRecord::ManifestList { root, pages: list } => {
@@ -199,7 +198,7 @@ impl Device {
 
     fn empty_manifest(&mut self, group: GroupId) -> ManifestRef {
         let (_, manifest, list) = Writer::default().finish();
-        self.pages.borrow_mut().lists.insert((group, manifest.root), list);
+        self.pages.lists.insert((group, manifest.root), list);
         manifest
     }
 
@@ -261,7 +260,8 @@ fn delivered(effect: Effect, cells: &BTreeMap<(LinkId, u32), GroupId>) -> Option
 pub(crate) fn connect(one: &mut Device, other: &mut Device, number: u64) -> LinkId {
     let link = LinkId(number);
     let h = hash("h", &[&number.to_be_bytes()]);
-    let up = |of: &Device, role| Input::LinkUp { link, peer: Peer { user: of.user, device: of.device, h, role } };
+    let up =
+        |of: &Device, role| Input::LinkUp { link, peer: Peer { user: of.user, device: of.device, h, role } };
     let (to_other, to_one) = (up(other, LinkRole::Initiator), up(one, LinkRole::Responder));
     run(one, other, [(true, to_other), (false, to_one)]);
     link

@@ -1,5 +1,8 @@
 //! The gate: what opens on which link, what is sent, and what waits for the disk.
 
+// The name by which fuzz targets, which share the modules below, call this crate.
+extern crate peerbase_schema as schema;
+
 mod kit;
 mod steps;
 
@@ -68,7 +71,8 @@ fn nothing_of_a_change_leaves_before_it_is_durable() {
 fn inputs_wait_while_a_batch_is_stored() {
     let (mut ada, mut ben, garden) = connected(Role::Writer);
     let ben_up = Input::Intent { group: garden, is_wanted: false };
-    let first = ada.decide(Input::Submit { group: garden, change: set_role(ben.user, Role::Admin), cut: None });
+    let first =
+        ada.decide(Input::Submit { group: garden, change: set_role(ben.user, Role::Admin), cut: None });
     let Some(Effect::Store { number, .. }) = first.last() else { panic!("{first:?}") };
 
     assert!(ada.decide(ben_up).is_empty());
@@ -94,7 +98,8 @@ fn a_gate_whose_store_failed_closes_every_cell_and_does_nothing_more() {
 
     assert!(!cells.is_empty());
     for (link, number) in cells {
-        let closes = |e: &Effect| matches!(e, Effect::CloseCell { link: l, number: n } if (*l, *n) == (link, number));
+        let closes =
+            |e: &Effect| matches!(e, Effect::CloseCell { link: l, number: n } if (*l, *n) == (link, number));
         assert!(position(&effects, closes).is_some(), "{effects:?}");
     }
     assert!(effects.iter().all(|effect| matches!(effect, Effect::CloseCell { .. })), "{effects:?}");

@@ -22,7 +22,7 @@ const ROLES: [Role; 4] = [Role::None, Role::Reader, Role::Writer, Role::Admin];
 ///
 /// # Panics
 /// When a step breaks a rule.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     let mut world = Arbitrary::new();
     for step in bytes.as_chunks::<4>().0.iter().take(400) {
         world.step(*step);
@@ -109,7 +109,10 @@ impl Arbitrary {
         for (at, effect) in effects.iter().enumerate() {
             match effect {
                 Effect::CloseCell { link, number } => {
-                    assert!(is_closing || self.storing.is_none(), "a closing after other effects: {effects:?}");
+                    assert!(
+                        is_closing || self.storing.is_none(),
+                        "a closing after other effects: {effects:?}"
+                    );
                     self.closed.insert((*link, *number));
                     continue;
                 }
@@ -122,8 +125,13 @@ impl Arbitrary {
                     self.storing = Some((*number, records.iter().filter_map(envelope).cloned().collect()));
                 }
                 Effect::Send { frame: LinkFrame::Present { ops, .. }, .. } => self.is_durable(ops),
-                Effect::SendLedger { frame: LedgerFrame::Push { ops, certificates, revocations, records, .. }, .. } => {
-                    [ops, certificates, revocations, records].into_iter().for_each(|sent| self.is_durable(sent));
+                Effect::SendLedger {
+                    frame: LedgerFrame::Push { ops, certificates, revocations, records, .. },
+                    ..
+                } => {
+                    [ops, certificates, revocations, records]
+                        .into_iter()
+                        .for_each(|sent| self.is_durable(sent));
                 }
                 _ => {}
             }
@@ -184,8 +192,11 @@ impl Arbitrary {
             16 => Input::Intent { group, is_wanted: c % 3 != 0 },
             17 => Input::Contact { user, is_blocked: a % 2 == 0 },
             18 => {
-                let change =
-                    MembershipChange::SetRole { user, role: ROLES[usize::from(b) % 4], before: BTreeSet::new() };
+                let change = MembershipChange::SetRole {
+                    user,
+                    role: ROLES[usize::from(b) % 4],
+                    before: BTreeSet::new(),
+                };
                 let cut = self.ada.cut(group, &change).ok().flatten();
                 Input::Submit { group, change, cut }
             }

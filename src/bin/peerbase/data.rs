@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use actors::clock::Clock;
 use peerbase::control::FailureKind;
-use peerbase::{Node, NodeBuilder, OpenError, Words};
+use peerbase::node::Mnemonic;
+use peerbase::{Node, NodeBuilder, OpenError};
 
 use super::config::Config;
 use super::trouble::Trouble;
@@ -66,7 +67,7 @@ impl Data {
     }
 
     /// Makes the database one of the user whose words these are.
-    pub(crate) async fn restore(&self, config: &Config, words: &Words) -> Result<(), Trouble> {
+    pub(crate) async fn restore(&self, config: &Config, words: &Mnemonic) -> Result<(), Trouble> {
         let node = self.builder(config).restore_user(words).open().await;
         node.map_err(peerbase::control::Failure::from)?.close().await;
         Ok(())

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use peerbase::control::{Reply, Request};
-use peerbase::{GroupId, OpId, Role, UserId, Words, WordsError};
+use peerbase::error::MnemonicError;
+use peerbase::node::Mnemonic;
+use peerbase::{GroupId, OpId, Role, UserId};
 
 use super::data::Data;
 use super::door::{self, Need};
@@ -179,14 +181,14 @@ pub(crate) async fn init(data: &Data, options: Init, output: &mut Output) -> Res
 }
 
 /// The words on standard input, where nobody else on this machine reads them. Nothing is made before they are right.
-fn words(data: &Data, output: &Output) -> Result<Words, Trouble> {
+fn words(data: &Data, output: &Output) -> Result<Mnemonic, Trouble> {
     if data.has_database() {
         return Err(data.taken());
     }
     if std::io::stdin().is_terminal() {
         output.note("type the 24 words, then Enter and Ctrl-D");
     }
-    standard_input(WORDS_BYTES_MAX)?.parse().map_err(|error: WordsError| Trouble::invalid(&error))
+    standard_input(WORDS_BYTES_MAX)?.parse().map_err(|error: MnemonicError| Trouble::invalid(&error))
 }
 
 pub(crate) async fn whoami(data: &Data, output: &mut Output) -> Result<(), Trouble> {

@@ -3,7 +3,8 @@
 use super::super::reply::{InviteLine, MemberLine, Reply, role_name};
 use super::super::{Failure, FailureKind};
 use super::{Replies, who};
-use crate::{Group, Member, MemberOp, Node, OpId, Role};
+use crate::group::MemberOp;
+use crate::{Group, Member, Node, OpId, Role};
 
 pub(super) async fn list(node: &Node, group: &Group, replies: &Replies) -> Result<(), Failure> {
     let mut members = group.members();
@@ -38,10 +39,11 @@ pub(super) async fn set_role(
         return Err(Failure::new(FailureKind::NotFound, what));
     }
     let progress = |documents| replies.gone_through(documents);
-    let left_out = match anyway {
-        true => group.set_role_anyway(user, role, as_of, progress).await?.1,
-        false => group.set_role_with(user, role, as_of, progress).await.map(|_| 0)?,
-    };
+    let mut change = group.set_role(user, role).as_of(as_of).on_progress(progress);
+    if anyway {
+        change = change.without_damaged();
+    }
+    let left_out = change.await?.damaged_left_out;
     // As of then it may have come to less than was said.
     let now = group.members().into_iter().find(|member| member.user == user);
     let name = group.info().name;
@@ -81,7 +83,7 @@ pub(super) async fn confirm(group: &Group, what: &str, replies: &Replies) -> Res
 }
 
 pub(super) async fn redo(group: &Group, op: OpId, replies: &Replies) -> Result<(), Failure> {
-    let again = group.redo(op).await?;
+    let again = group.reissue(op).await?;
     replies.done(format!("said again as {again}")).await
 }
 

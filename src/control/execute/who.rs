@@ -14,7 +14,7 @@ pub(super) fn user(groups: &[Group], wanted: &str) -> Result<UserId, Failure> {
         Err(Failure::new(FailureKind::Invalid, format!("{} is a device of user {user}", device.short())))
     };
     if let Ok(id) = wanted.parse::<UserId>() {
-        let is_device = |(_, device): &(UserId, &crate::MemberDevice)| device.device.0 == id.0;
+        let is_device = |(_, device): &(UserId, &crate::group::MemberDevice)| device.device.0 == id.0;
         return match devices().find(is_device) {
             Some((user, device)) if user != id => is_of_device(device.device, user),
             _ => Ok(id),

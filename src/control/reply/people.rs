@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Secret;
 use super::role_name;
-use crate::{Act, DeviceId, GroupId, InviteStanding, Member, MemberOp, OpId, Standing, Timestamp, UserId};
+use crate::group::{InviteStatus, Member, MemberOp, OpAction, OpStatus};
+use crate::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
 /// A member of a group, or somebody whose removal may be contested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ impl MemberLine {
         let Member { user, role, granted_by, since, devices, contestable } = member;
         let devices = devices
             .into_iter()
-            .map(|crate::MemberDevice { device, label, .. }| MemberDevice { device, label });
+            .map(|crate::group::MemberDevice { device, label, .. }| MemberDevice { device, label });
         Self {
             user,
             role: role_name(role),
@@ -65,9 +66,9 @@ pub struct DeviceLine {
     pub this: bool,
 }
 
-impl From<crate::Device> for DeviceLine {
-    fn from(device: crate::Device) -> Self {
-        let crate::Device { id, label, is_revoked, is_this } = device;
+impl From<crate::node::Device> for DeviceLine {
+    fn from(device: crate::node::Device) -> Self {
+        let crate::node::Device { id, label, is_revoked, is_this } = device;
         Self { device: id, label, revoked: is_revoked, this: is_this }
     }
 }
@@ -102,14 +103,14 @@ pub struct MemberOpLine {
 impl From<MemberOp> for MemberOpLine {
     fn from(MemberOp { op, author, act, standing }: MemberOp) -> Self {
         let (role, device) = match act {
-            Act::SetRole { role, .. } => (Some(role_name(role)), None),
-            Act::RevokeDevice { device, .. } => (None, Some(device)),
-            Act::Other => (None, None),
+            OpAction::SetRole { role, .. } => (Some(role_name(role)), None),
+            OpAction::RevokeDevice { device, .. } => (None, Some(device)),
+            OpAction::Other => (None, None),
         };
         let standing = match standing {
-            Standing::Counts => "counts",
-            Standing::Superseded => "superseded",
-            Standing::Void => "void",
+            OpStatus::Counts => "counts",
+            OpStatus::Superseded => "superseded",
+            OpStatus::Void => "void",
         };
         Self { op, author, user: act.target(), role, device, standing: standing.to_owned() }
     }
@@ -148,14 +149,14 @@ pub struct InviteLine {
 }
 
 impl InviteLine {
-    pub(in crate::control) fn of(invite: crate::Invitation, now_ms: u64) -> Self {
-        let crate::Invitation { id, author, role, uses, used, expires, standing } = invite;
+    pub(in crate::control) fn of(invite: crate::group::Invitation, now_ms: u64) -> Self {
+        let crate::group::Invitation { id, author, role, uses, used, expires, standing } = invite;
         let expires_ms = expires.as_millis();
         let standing = match standing {
-            InviteStanding::Open { .. } if now_ms > expires_ms => "expired",
-            InviteStanding::Open { .. } => "open",
-            InviteStanding::Closed => "closed",
-            InviteStanding::UsedUp => "used_up",
+            InviteStatus::Open { .. } if now_ms > expires_ms => "expired",
+            InviteStatus::Open { .. } => "open",
+            InviteStatus::Closed => "closed",
+            InviteStatus::UsedUp => "used_up",
         };
         let (role, standing) = (role_name(role), standing.to_owned());
         Self { invite: id, author, role, uses, used, expires_ms, standing }

@@ -5,7 +5,8 @@ use schema::admission::Refusal;
 use serde::{Deserialize, Serialize};
 
 use super::{GroupLine, RevisionLine};
-use crate::{ChangeHash, DeviceId, Kept, Rejudged, RowState, Snapshot, UserId};
+use crate::group::{Kept, Rejudged, RowState, Snapshot};
+use crate::{ChangeHash, DeviceId, UserId};
 
 /// What a node is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,8 +198,8 @@ pub struct Backup {
     pub damaged: u64,
 }
 
-impl From<crate::NodeStatus> for Status {
-    fn from(status: crate::NodeStatus) -> Self {
+impl From<crate::node::NodeStatus> for Status {
+    fn from(status: crate::node::NodeStatus) -> Self {
         let links = status.links.into_iter().map(|link| LinkLine {
             device: link.device,
             user: link.user,
@@ -227,8 +228,8 @@ impl From<crate::NodeStatus> for Status {
     }
 }
 
-impl From<crate::GroupReport> for GroupStatus {
-    fn from(report: crate::GroupReport) -> Self {
+impl From<crate::node::GroupReport> for GroupStatus {
+    fn from(report: crate::node::GroupReport) -> Self {
         let rows = report.status.as_ref().map(|status| status.documents);
         let status = report.status.unwrap_or_default();
         let damaged = status.quarantined.into_iter().map(|(document, why)| line(document, why));
@@ -255,14 +256,14 @@ impl From<crate::GroupReport> for GroupStatus {
     }
 }
 
-impl From<crate::PeerStatus> for PeerLine {
-    fn from(peer: crate::PeerStatus) -> Self {
+impl From<crate::group::PeerStatus> for PeerLine {
+    fn from(peer: crate::group::PeerStatus) -> Self {
         Self { device: peer.device, synced: peer.synced }
     }
 }
 
-impl From<crate::Explanation> for Explanation {
-    fn from(explanation: crate::Explanation) -> Self {
+impl From<crate::group::Explanation> for Explanation {
+    fn from(explanation: crate::group::Explanation) -> Self {
         let row = match explanation.row {
             RowState::Present => "present",
             RowState::Removed => "removed",
@@ -289,9 +290,9 @@ impl From<crate::Explanation> for Explanation {
     }
 }
 
-impl From<crate::Backup> for Backup {
-    fn from(backup: crate::Backup) -> Self {
-        let crate::Backup { groups, rows, bytes, damaged } = backup;
+impl From<crate::node::Backup> for Backup {
+    fn from(backup: crate::node::Backup) -> Self {
+        let crate::node::Backup { groups, rows, bytes, damaged } = backup;
         Self { groups, rows, bytes, damaged }
     }
 }

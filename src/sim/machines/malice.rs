@@ -75,7 +75,7 @@ impl World {
     /// The malicious device, under some grant that its user ever had.
     pub(super) fn malicious_author(&mut self, peer: usize) -> Author {
         let (store, member) = (&self.peers[peer].store, &self.peers[peer].member);
-        let of_user = |id: &OpId| store.roster.granted(*id).is_some_and(|grant| grant.user == store.user);
+        let of_user = |id: &OpId| store.roster.grant_by_id(*id).is_some_and(|grant| grant.user == store.user);
         let grants: Vec<OpId> = member.ledger.ids().filter(of_user).collect();
         let (device, incarnation) = (people::device(member.person), store.incarnation);
         Author { device, grant: grants[self.pick(grants.len())], incarnation }

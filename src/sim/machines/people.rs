@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use schema::id::hash;
 use schema::key::SigningKey;
-use schema::ledger::cut::{Entry, Page};
-use schema::ledger::{Admitted, Body, By, Ledger, ManifestRef, Op, Role};
+use schema::ledger::manifest::{Entry, Page};
+use schema::ledger::{Body, By, Ledger, ManifestRef, Op, OpOutcome, Role};
 use schema::signed::Signed;
 use schema::tip::{Author, Tip};
 use schema::wire::device::DeviceCert;
@@ -98,7 +98,7 @@ impl Member {
         let pages = &self.pages.0;
         let admitted =
             self.ledger.admit_with(said.envelope.clone(), |manifest| pages.contains_key(&manifest.root));
-        matches!(admitted, Ok(Admitted::New(_)))
+        matches!(admitted, Ok(OpOutcome::New(_)))
     }
 
     /// Signs and takes in an op of this member.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use schema::ledger::cut::{Entry, Page, Writer};
+use schema::ledger::manifest::{Entry, Page, Writer};
 use schema::ledger::{Body, By, ManifestRef, Op, Role};
 use schema::tip::{Author, Tip};
 use schema::{DeviceId, DocumentId, OpId, UserId};
@@ -54,7 +54,7 @@ impl World {
         };
         let written = |person: usize| {
             let user = people::user(person % PEOPLE_MAX);
-            let is_meant = |author: &Author| store.roster.owner(author.device, author.grant) == Some(user);
+            let is_meant = |author: &Author| store.roster.user_of(author.device, author.grant) == Some(user);
             Some(store.manifest(is_meant, false))
         };
         match what {
@@ -115,7 +115,7 @@ enum Whose {
 impl Whose {
     fn is(self, store: &Store, author: &Author) -> bool {
         match self {
-            Self::User(user) => store.roster.owner(author.device, author.grant) == Some(user),
+            Self::User(user) => store.roster.user_of(author.device, author.grant) == Some(user),
             Self::Device(device) => author.device == device,
         }
     }

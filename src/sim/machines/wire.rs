@@ -7,7 +7,7 @@ use schema::change::ChangeHeader;
 use schema::id::hash;
 use schema::key::Signature;
 use schema::ledger::ManifestRef;
-use schema::ledger::cut::Page;
+use schema::ledger::manifest::Page;
 use schema::signed::Envelope;
 use schema::tip::{Author, Tip, VerifiedTip};
 use schema::wire::session::{SessionFrame, UnitTip, Units};

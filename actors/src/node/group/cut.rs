@@ -9,7 +9,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 use ractor::RpcReplyPort;
-use schema::ledger::cut::{Entry, Writer, page_hash};
+use schema::ledger::manifest::{Entry, Writer, page_hash};
 use schema::ledger::{ManifestRef, Roster};
 use schema::tip::Author;
 use schema::{DeviceId, DocumentId, GroupId, OpId, UserId, codec};
@@ -173,7 +173,7 @@ fn authors(space: &SpaceHandle, roster: &Roster, target: Target) -> Result<BTree
         let number = key[1..].try_into().map(u32::from_be_bytes).map_err(|_| damaged())?;
         let (device, grant) = (DeviceId(device), OpId(grant));
         let is_meant = match target {
-            Target::User(user) => roster.owner(device, grant) == Some(user),
+            Target::User(user) => roster.user_of(device, grant) == Some(user),
             Target::Device(meant) => device == meant,
         };
         if is_meant {

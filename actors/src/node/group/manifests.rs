@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
 
 use schema::admission::{Bound, Refusal};
-use schema::ledger::cut::{Entry, Manifest, Page};
+use schema::ledger::manifest::{Entry, Manifest, Page};
 use schema::ledger::{ManifestRef, NotAccepted, Roster};
 use schema::tip::{Author, Tip};
 use schema::{DocumentId, codec};

@@ -18,7 +18,7 @@ pub(crate) const TAG: u8 = b'r';
 /// A table name or row key that cannot be one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PlaceError {
+pub enum NameError {
     /// Table names have 1 to 64 bytes of UTF-8.
     #[error("table name of {bytes} bytes, 1 to {TABLE_NAME_BYTES_MAX} are allowed")]
     Table {
@@ -81,34 +81,34 @@ impl RowRecord {
 /// Checks that a table and a key can be ones.
 ///
 /// # Errors
-/// [`PlaceError`].
-pub fn check_place(table: &str, key: &str) -> Result<(), PlaceError> {
+/// [`NameError`].
+pub fn check_place(table: &str, key: &str) -> Result<(), NameError> {
     check_table(table)?;
     match key.len() {
         1..=ROW_KEY_BYTES_MAX => Ok(()),
-        bytes => Err(PlaceError::Key { bytes }),
+        bytes => Err(NameError::Key { bytes }),
     }
 }
 
 /// Checks that a table can be one.
 ///
 /// # Errors
-/// [`PlaceError`].
-pub fn check_table(table: &str) -> Result<(), PlaceError> {
+/// [`NameError`].
+pub fn check_table(table: &str) -> Result<(), NameError> {
     match table.len() {
-        1..=TABLE_NAME_BYTES_MAX if table.contains('\0') => Err(PlaceError::TableNul),
+        1..=TABLE_NAME_BYTES_MAX if table.contains('\0') => Err(NameError::TableNul),
         1..=TABLE_NAME_BYTES_MAX => Ok(()),
-        bytes => Err(PlaceError::Table { bytes }),
+        bytes => Err(NameError::Table { bytes }),
     }
 }
 
 /// Checks that a table can be one of a program's own.
 ///
 /// # Errors
-/// [`PlaceError`].
-pub fn check_open_table(table: &str) -> Result<(), PlaceError> {
+/// [`NameError`].
+pub fn check_open_table(table: &str) -> Result<(), NameError> {
     check_table(table)?;
-    if is_reserved(table) { Err(PlaceError::Reserved) } else { Ok(()) }
+    if is_reserved(table) { Err(NameError::Reserved) } else { Ok(()) }
 }
 
 /// Whether a table is the database's own.

@@ -26,7 +26,7 @@ pub struct SubmitOptions {
 
 /// A membership change that is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Submitted {
+pub struct Receipt {
     /// The op; of a transfer the second, of an admission that changes nothing the one that gave the role.
     pub op: OpId,
     /// Damaged documents that its cut leaves out; 0 unless [`SubmitOptions::without_damaged`].
@@ -46,7 +46,7 @@ impl MembershipHandle {
         change: MembershipChange,
         options: SubmitOptions,
         progress: impl Fn(u64),
-    ) -> Result<Submitted, ChangeError> {
+    ) -> Result<Receipt, ChangeError> {
         // Pages that no op names yet are not deleted meanwhile.
         let _cutting = self.cutting.read().await;
         let (cut, damaged_left_out) = match self.cut_target(group, change.clone()).await? {
@@ -60,7 +60,7 @@ impl MembershipHandle {
             unreachable!("each request has its answer")
         };
         match op {
-            Ok(op) => Ok(Submitted { op, damaged_left_out }),
+            Ok(op) => Ok(Receipt { op, damaged_left_out }),
             Err(ChangeRefusal::CutOutdated(_)) => Err(ChangeError::Unsettled(group)),
             Err(refusal) => Err(refusal.into()),
         }

@@ -7,7 +7,7 @@ use ractor::ActorProcessingErr;
 use schema::gate::{Gate, Input, Keys, ReceivedAt, StoredGroup, Tickets};
 use schema::id::hash;
 use schema::key::SigningKey;
-use schema::ledger::{Ledger, Op, Refusal, SideRefusal, Vouched};
+use schema::ledger::{CertificateOutcome, Ledger, Op, Refusal, SideRefusal};
 use schema::signed::{Envelope, Record};
 use schema::{DeviceId, GroupId, OpId, Timestamp, codec};
 use tokio::task::JoinSet;
@@ -112,12 +112,12 @@ fn load_ledger(
     for (_, author) in keys::readable(space, keys::AUTHOR)? {
         // The group reports a damaged one.
         if let Ok((device, ..)) = codec::decode_stored::<AuthorRecord>(&author) {
-            ledger.wrote(DeviceId(device));
+            ledger.pin_certificates(DeviceId(device));
         }
     }
     // Behind the ops: only users whom one of them names have certificates here.
     load_side(space, keys::CERTIFICATE, |envelope| {
-        ledger.admit_certificate(envelope).map(|vouched| vouched == Vouched::New)
+        ledger.admit_certificate(envelope).map(|vouched| vouched == CertificateOutcome::New)
     })?;
     load_side(space, keys::REVOCATION, |envelope| ledger.admit_revocation(envelope))?;
     load_side(space, keys::RECORD, |envelope| ledger.admit_record(envelope))?;

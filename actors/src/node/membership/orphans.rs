@@ -103,7 +103,7 @@ fn list(space: &SpaceHandle, root: &[u8; 32]) -> Result<Option<Vec<[u8; 32]>>, S
 mod tests {
     use schema::UserId;
     use schema::key::SigningKey;
-    use schema::ledger::cut::{page_hash, root};
+    use schema::ledger::manifest::{page_hash, root};
     use schema::ledger::{Body, By, ManifestRef, Role};
     use schema::signed::Signed;
 

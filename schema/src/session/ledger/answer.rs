@@ -21,10 +21,11 @@ pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
     };
     let ours = ledger.side_hashes();
     let differs = |kind: usize| ours[kind] != pull.sides[kind];
-    let ops = ledger.lacking(have, first).map(|(number, envelope)| (Place::Ops(number as u64 + 1), envelope));
+    let ops =
+        ledger.ops_beyond(have, first).map(|(number, envelope)| (Place::Ops(number as u64 + 1), envelope));
     let certificates = ledger.certificates_by_user(differs(0));
     let certificates = certificates.map(|(user, envelope)| (Place::Certificates(user), envelope));
-    let revocations = ledger.withdrawals().filter(|_| differs(1));
+    let revocations = ledger.signed_revocations().filter(|_| differs(1));
     let revocations = revocations.map(|signed| (Place::Revocations(signed.record().user), signed.envelope()));
     let records = ledger.records().filter(|_| differs(2));
     let records = records.map(|signed| (Place::Records(signed.record().device), signed.envelope()));

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::{Attachments, LedgerEffect};
 use crate::id::{OpId, hash};
-use crate::ledger::cut::{BadManifest, Fetch, page_hash};
+use crate::ledger::manifest::{BadManifest, Fetch, page_hash};
 use crate::ledger::{ManifestRef, Op};
 use crate::limits::{MANIFESTS_LOOSE_BYTES_MAX, PENDING_OPS_BYTES_MAX, PENDING_OPS_MAX};
 use crate::session::ANSWER_TIMEOUT;

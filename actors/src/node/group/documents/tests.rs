@@ -1,8 +1,5 @@
 //! Documents without an actor: the store gets their batches when a test says so, and peers are a call away.
 
-#[path = "../../../../../schema/tests/support/raw.rs"]
-#[allow(dead_code, unreachable_pub, reason = "its part")]
-mod raw;
 mod supply;
 
 use schema::key::{AgreementKey, SigningKey};
@@ -13,6 +10,7 @@ use schema::tip::{Author, Tip};
 use schema::wire::session::{Unit, UnitTip, Units};
 use schema::wire::sync_message::SyncMessage;
 use schema::{ChangeHash, ReplicaId};
+use testkit::raw;
 
 use super::rejudge::LOOKED_AT;
 use super::*;

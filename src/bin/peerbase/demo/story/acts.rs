@@ -3,7 +3,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use peerbase::{ErrorKind, Refusal, Role};
+use peerbase::group::Refusal;
+use peerbase::{ErrorKind, Role};
 use sha2::{Digest, Sha256};
 
 use super::lists::{Lists, Task, task};

@@ -1,0 +1,351 @@
+//! Nodes that have nothing but links, and a peer that speaks the wire by hand.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use peerbase_actors as actors;
+
+use actors::clock::Clock;
+use actors::node::connection_manager::{
+    Arguments, ConnectionManagerHandle, Ended, Link, LinkEnd, LinkId, Switchboard,
+};
+use actors::permits::Permit;
+use actors::transport::framing::{FrameReader, read_message, write_messages};
+use actors::transport::memory::MemoryNetwork;
+use actors::transport::{Stream, Transport};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use schema::DeviceId;
+use schema::device::DeviceIdentity;
+use schema::handshake::{HANDSHAKE_BYTES_MAX, Handshake, RecordCipher, Records, Terms};
+use schema::key::{AgreementKey, SigningKey};
+use schema::limits::FRAME_BYTES_MAX;
+use schema::wire::link::LinkFrame;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+
+/// No test waits longer, in virtual time.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(600);
+/// The channel whose frames make a switchboard panic.
+pub(crate) const PANIC_CHANNEL: u32 = 13;
+
+pub(crate) fn identity(seed: u8) -> DeviceIdentity {
+    let key = |what| SigningKey::from_seed(schema::id::hash(what, &[&[seed]]));
+    let agreement = AgreementKey::from_seed(schema::id::hash("agreement", &[&[seed]]));
+    DeviceIdentity::certify(&key("user"), key("device"), agreement, "laptop")
+}
+
+/// What a switchboard heard.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Heard {
+    Up(LinkId, DeviceId),
+    Frame(LinkId, LinkFrame),
+    Down(LinkId, LinkEnd),
+}
+
+/// Writes down what it hears. While it `holds`, it keeps every permit, as a busy group does.
+#[derive(Default)]
+pub(crate) struct Board {
+    heard: Mutex<Vec<Heard>>,
+    held: Mutex<Option<Vec<Permit>>>,
+    news: Notify,
+}
+
+impl Board {
+    fn hear(&self, heard: Heard) {
+        self.heard.lock().unwrap().push(heard);
+        self.news.notify_waiters();
+    }
+
+    pub(crate) fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    pub(crate) fn hold(&self) {
+        *self.held.lock().unwrap() = Some(Vec::new());
+    }
+
+    pub(crate) fn release(&self) {
+        let held = self.held.lock().unwrap().take();
+        drop(held);
+    }
+
+    /// The bodies of the Group frames, in order.
+    pub(crate) fn bodies(&self) -> Vec<Vec<u8>> {
+        let body = |heard| match heard {
+            Heard::Frame(_, LinkFrame::Group { body, .. }) => Some(body),
+            _ => None,
+        };
+        self.heard().into_iter().filter_map(body).collect()
+    }
+
+    /// Waits until what was heard fulfils `enough`.
+    pub(crate) async fn wait(&self, clock: &Clock, enough: impl Fn(&[Heard]) -> bool) {
+        let waiting = async {
+            loop {
+                let news = self.news.notified();
+                if enough(&self.heard()) {
+                    return;
+                }
+                news.await;
+            }
+        };
+        if clock.timeout(DEADLINE, waiting).await.is_err() {
+            let heard = self.heard();
+            panic!(
+                "not heard in time; heard {}, the last: {:?}",
+                heard.len(),
+                &heard[heard.len().saturating_sub(20)..]
+            );
+        }
+    }
+}
+
+impl Switchboard for Board {
+    fn up(&self, link: Link) {
+        self.hear(Heard::Up(link.id(), link.peer().device));
+    }
+
+    fn frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
+        if matches!(frame, LinkFrame::Group { channel: PANIC_CHANNEL, .. }) {
+            panic!("a frame that nobody foresaw");
+        }
+        self.hear(Heard::Frame(link.id(), frame));
+        if let Some(held) = &mut *self.held.lock().unwrap() {
+            held.push(permit);
+        }
+    }
+
+    fn down(&self, link: LinkId, reason: &LinkEnd) {
+        self.hear(Heard::Down(link, reason.clone()));
+    }
+}
+
+/// In the place of the node: notes how its child ended.
+struct Root;
+
+impl Actor for Root {
+    type Msg = ();
+    type State = Arc<Mutex<Vec<String>>>;
+    type Arguments = Arc<Mutex<Vec<String>>>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<()>,
+        ends: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(ends)
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<()>,
+        event: SupervisionEvent,
+        ends: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(_, cause) => ends.lock().unwrap().push(cause.to_string()),
+            SupervisionEvent::ActorTerminated(_, _, reason) => {
+                ends.lock().unwrap().push(reason.unwrap_or_else(|| "stopped".into()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A node without data.
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
+    pub(crate) clock: Clock,
+    pub(crate) identity: DeviceIdentity,
+    pub(crate) manager: ConnectionManagerHandle,
+    pub(crate) board: Arc<Board>,
+    pub(crate) root_heard: Arc<Mutex<Vec<String>>>,
+    transport: Arc<dyn Transport>,
+    address: String,
+    root: ActorRef<()>,
+}
+
+impl Peer {
+    /// Starts a node on the host `name` that listens at `memory://name`.
+    pub(crate) async fn start(network: &MemoryNetwork, clock: &Clock, name: &'static str, seed: u8) -> Self {
+        let address = format!("memory://{name}");
+        Self::over(Arc::new(network.host(name)), clock, name, seed, &address).await
+    }
+
+    /// Starts a node on any network.
+    pub(crate) async fn over(
+        transport: Arc<dyn Transport>,
+        clock: &Clock,
+        name: &'static str,
+        seed: u8,
+        listen: &str,
+    ) -> Self {
+        let root_heard = Arc::default();
+        let (root, _) = Actor::spawn(None, Root, Arc::clone(&root_heard)).await.unwrap();
+        let mut peer = Self {
+            name,
+            clock: clock.clone(),
+            identity: identity(seed),
+            manager: ConnectionManagerHandle::default(),
+            board: Arc::default(),
+            root_heard,
+            transport,
+            address: String::new(),
+            root,
+        };
+        peer.start_manager().await;
+        peer.address = peer.manager.listen(listen).await.unwrap();
+        peer
+    }
+
+    pub(crate) async fn start_manager(&self) {
+        let arguments = Arguments {
+            clock: self.clock.clone(),
+            transport: self.transport.clone(),
+            identity: self.identity.clone(),
+            switchboard: self.board.clone(),
+        };
+        self.manager.start(arguments, self.root.get_cell()).await.unwrap();
+    }
+
+    /// Where others dial it.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn device(&self) -> DeviceId {
+        self.identity.device()
+    }
+
+    /// The devices that it has a link to.
+    pub(crate) async fn linked(&self) -> Vec<DeviceId> {
+        self.manager.links().await.unwrap().iter().map(|link| link.peer().device).collect()
+    }
+
+    pub(crate) async fn link_to(&self, other: &Peer) -> Link {
+        self.until(|| async { self.linked().await.contains(&other.device()) }).await;
+        let links = self.manager.links().await.unwrap();
+        links.into_iter().find(|link| link.peer().device == other.device()).unwrap()
+    }
+
+    /// Waits until it has links to exactly `others`.
+    pub(crate) async fn until_linked(&self, others: &[&Peer]) {
+        let mut expected: Vec<DeviceId> = others.iter().map(|other| other.device()).collect();
+        expected.sort_unstable();
+        self.until(|| async { self.linked().await == expected }).await;
+    }
+
+    /// Waits until some link has ended as `wanted` says.
+    pub(crate) async fn until_ended(&self, wanted: impl Fn(&Ended) -> bool) -> Ended {
+        self.until(|| async { self.manager.ends().await.unwrap().iter().any(&wanted) }).await;
+        self.manager.ends().await.unwrap().into_iter().find(wanted).unwrap()
+    }
+
+    /// Waits until `fulfilled`, looking every 10 ms of virtual time.
+    pub(crate) async fn until<F: Future<Output = bool>>(&self, fulfilled: impl Fn() -> F) {
+        let waiting = async {
+            while !fulfilled().await {
+                self.clock.sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if self.clock.timeout(DEADLINE, waiting).await.is_err() {
+            panic!("{}: not in time; ends: {:?}", self.name, self.manager.ends().await);
+        }
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.manager.stop().await;
+        self.root.stop_and_wait(None, Some(DEADLINE)).await.unwrap();
+    }
+}
+
+/// Speaks the wire by hand, to say what no node would.
+pub(crate) struct Mallory {
+    pub(crate) stream: Stream,
+}
+
+impl Mallory {
+    /// Dials as far as the stream.
+    pub(crate) async fn dial(transport: &impl Transport, address: &str) -> Self {
+        Self { stream: transport.dial(address).await.unwrap() }
+    }
+
+    /// Dials and passes the handshake.
+    pub(crate) async fn meet(
+        transport: &impl Transport,
+        address: &str,
+        identity: DeviceIdentity,
+    ) -> Authenticated {
+        let mut mallory = Self::dial(transport, address).await;
+        let (mut machine, first) = Handshake::initiator(identity, Terms::default(), [7; 32], None);
+        mallory.send(&first).await;
+        loop {
+            let message = mallory.receive().await.unwrap();
+            let step = machine.step(&message).unwrap();
+            for sent in &step.send {
+                mallory.send(sent).await;
+            }
+            if let Some((_, records)) = step.established {
+                let Records { send, receive } = records;
+                return Authenticated {
+                    reader: FrameReader::new(mallory.stream.reader, receive),
+                    writer: mallory.stream.writer,
+                    cipher: send,
+                };
+            }
+        }
+    }
+
+    /// One message of a handshake, or what looks like one.
+    pub(crate) async fn send(&mut self, message: &[u8]) {
+        write_messages(&mut self.stream.writer, &[message.to_vec()]).await.unwrap();
+    }
+
+    /// The next message; none once the stream is over.
+    pub(crate) async fn receive(&mut self) -> Option<Vec<u8>> {
+        read_message(&mut self.stream.reader, HANDSHAKE_BYTES_MAX).await.ok()
+    }
+}
+
+/// A device that has proven who it is, and then says what it likes.
+pub(crate) struct Authenticated {
+    reader: FrameReader<Box<dyn AsyncRead + Send + Unpin>>,
+    writer: Box<dyn AsyncWrite + Send + Unpin>,
+    cipher: RecordCipher,
+}
+
+impl Authenticated {
+    /// A frame.
+    pub(crate) async fn send(&mut self, frame: &[u8]) {
+        let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
+        self.send_record(&[&length, frame].concat()).await;
+    }
+
+    /// A record that holds anything.
+    pub(crate) async fn send_record(&mut self, content: &[u8]) {
+        let record = self.seal(content);
+        write_messages(&mut self.writer, &[record]).await.unwrap();
+    }
+
+    /// The next record, sealed but not sent.
+    pub(crate) fn seal(&mut self, content: &[u8]) -> Vec<u8> {
+        let mut record = content.to_vec();
+        let tag = self.cipher.seal(&mut record).unwrap();
+        record.extend(tag);
+        record
+    }
+
+    /// Bytes without any seal.
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
+        self.writer.write_all(bytes).await.unwrap();
+        self.writer.flush().await.unwrap();
+    }
+
+    /// The next frame; none once the stream is over.
+    pub(crate) async fn receive(&mut self) -> Option<Vec<u8>> {
+        let length = self.reader.read_length(FRAME_BYTES_MAX).await.ok()?;
+        self.reader.read_body(length, || ()).await.ok()
+    }
+}

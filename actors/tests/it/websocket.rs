@@ -1,0 +1,856 @@
+//! What links promise over real sockets: the loopback, free ports, real time.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use peerbase_actors as actors;
+
+use actors::clock::Clock;
+use actors::node::connection_manager::{ConnectError, LinkEnd, ListenError};
+use actors::transport::framing::StreamError;
+use actors::transport::memory::MemoryNetwork;
+use actors::transport::websocket::{MESSAGE_BYTES_MAX, WebSockets};
+use actors::transport::{Listener, Stream, Transport, TransportError, Transports};
+use futures_util::{SinkExt, StreamExt};
+use schema::handshake::{Handshake, HandshakeError, RecordError, Terms};
+use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT, PING_EVERY};
+use schema::wire::link::{ByeReason, LinkFrame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::support::{Mallory, Peer, identity};
+
+const ANY_PORT: &str = "127.0.0.1:0";
+/// What a busy machine may take longer.
+const SLACK: Duration = Duration::from_secs(4);
+const GIBIBYTE_IN_FRAGMENTS: usize = (1 << 30) / (MESSAGE_BYTES_MAX / 2);
+/// A word about `ws://`, from the dialler.
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: ada\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+fn sockets() -> WebSockets {
+    WebSockets::new(Clock::real())
+}
+
+async fn start(name: &'static str, seed: u8) -> Peer {
+    Peer::over(Arc::new(sockets()), &Clock::real(), name, seed, ANY_PORT).await
+}
+
+fn group(body: impl Into<Vec<u8>>) -> LinkFrame {
+    LinkFrame::Group { channel: 1, body: body.into() }
+}
+
+async fn talk(ada: &Peer, ben: &Peer, word: &[u8]) {
+    ada.link_to(ben).await.send(group(word)).unwrap();
+    ben.link_to(ada).await.send(group(word)).unwrap();
+    for peer in [ada, ben] {
+        peer.board.wait(&peer.clock, |_| peer.board.bodies().contains(&word.to_vec())).await;
+    }
+}
+
+/// The host and port of a `ws://` address.
+fn place(address: &str) -> &str {
+    address.strip_prefix("ws://").unwrap()
+}
+
+/// Both ends of one stream, and what it was accepted by.
+async fn joined() -> (Stream, Stream, Box<dyn Listener>) {
+    let mut listener = sockets().listen(ANY_PORT).await.unwrap();
+    let address = listener.address().to_owned();
+    let dial = Clock::real().spawn(async move {
+        let mut dialled = sockets().dial(&address).await.unwrap();
+        dialled.writer.write_all(b"!").await.unwrap();
+        dialled.writer.flush().await.unwrap();
+        dialled
+    });
+    let mut accepted = listener.accept().await.unwrap();
+    // Whoever reads upgrades; else the dialler would wait.
+    assert_eq!(accepted.reader.read_u8().await.unwrap(), b'!');
+    (dial.await.unwrap(), accepted, listener)
+}
+
+#[tokio::test]
+async fn a_stream_carries_bytes_both_ways_in_order() {
+    let (mut ada, mut ben, _listener) = joined().await;
+    let sent: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_be_bytes).collect();
+
+    let copy = sent.clone();
+    let writer = Clock::real().spawn(async move {
+        for part in copy.chunks(99_999) {
+            ada.writer.write_all(part).await.unwrap();
+        }
+        ada.writer.shutdown().await.unwrap();
+        ada
+    });
+    let mut received = Vec::new();
+    ben.reader.read_to_end(&mut received).await.unwrap();
+    assert!(received == sent);
+
+    let mut ada = writer.await.unwrap();
+    let mut end = [0; 1];
+    drop(ben);
+    assert_eq!(ada.reader.read(&mut end).await.unwrap(), 0, "the peer has gone");
+}
+
+#[tokio::test]
+async fn a_listener_tells_its_port_and_a_stream_tells_no_port() {
+    let (ada, ben, listener) = joined().await;
+    assert!(listener.address().starts_with("ws://127.0.0.1:"));
+    assert!(!listener.address().ends_with(":0"));
+    assert_eq!(ada.peer, listener.address());
+    assert_eq!(ben.peer, "ws://127.0.0.1");
+}
+
+#[tokio::test]
+async fn a_port_in_use_and_wrong_addresses_are_named() {
+    let ada = start("ada", 1).await;
+    let ben = start("ben", 2).await;
+    let used = ben.manager.listen(place(ada.address())).await;
+    assert!(matches!(used, Err(ListenError::Transport(TransportError::InUse { .. }))), "{used:?}");
+    for wrong in ["127.0.0.1", "pigeon://127.0.0.1:0", "ws://127.0.0.1:0/path"] {
+        let refused = ben.manager.listen(wrong).await;
+        assert!(
+            matches!(refused, Err(ListenError::Transport(TransportError::Address { .. }))),
+            "{refused:?}"
+        );
+    }
+    let refused = ben.manager.connect("ws://nobody").await;
+    assert!(matches!(
+        refused,
+        Err(ConnectError::Link { end: LinkEnd::Dial(TransportError::Address { .. }), .. })
+    ));
+}
+
+#[tokio::test]
+async fn an_address_without_anybody_is_unreachable() {
+    let ada = start("ada", 1).await;
+    let free = TcpListener::bind(ANY_PORT).await.unwrap().local_addr().unwrap();
+    let refused = ada.manager.connect(&format!("ws://{free}")).await;
+    assert!(
+        matches!(
+            refused,
+            Err(ConnectError::Link { end: LinkEnd::Dial(TransportError::Unreachable { .. }), .. })
+        ),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn schemes_choose_the_transport() {
+    let clock = Clock::real();
+    let network = MemoryNetwork::seeded(clock.clone(), 7);
+    let both = Transports::new("ws", sockets()).and("memory", network.host("ada"));
+    let ada = Peer::over(Arc::new(both), &clock, "ada", 1, ANY_PORT).await;
+    let ben = start("ben", 2).await;
+    let cid = Peer::start(&network, &clock, "cid", 3).await;
+
+    ada.manager.connect(ben.address()).await.unwrap();
+    ada.manager.connect(cid.address()).await.unwrap();
+
+    talk(&ada, &ben, b"over a socket").await;
+    talk(&ada, &cid, b"through memory").await;
+    let refused = ada.manager.connect("pigeon://dan").await;
+    assert!(matches!(
+        refused,
+        Err(ConnectError::Link { end: LinkEnd::Dial(TransportError::Address { .. }), .. })
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_devices_meet_talk_and_part() {
+    let (ada, ben) = (start("ada", 1).await, start("ben", 2).await);
+    assert_eq!(ada.manager.connect(ben.address()).await.unwrap(), ben.device());
+    assert_eq!(ada.link_to(&ben).await.h(), ben.link_to(&ada).await.h());
+    talk(&ada, &ben, b"hello").await;
+
+    let link = ada.link_to(&ben).await;
+    let body = |number: usize| number.to_be_bytes().repeat(number % 10_000);
+    for number in 0..500 {
+        link.send(group(body(number))).unwrap();
+    }
+    ben.board.wait(&ben.clock, |heard| heard.len() >= 502).await;
+    assert!(ben.board.bodies().into_iter().skip(1).eq((0..500).map(body)));
+
+    ada.stop().await;
+    ben.until_ended(|ended| ended.end == LinkEnd::ClosedByPeer { reason: ByeReason::Shutdown }).await;
+    ben.stop().await;
+}
+
+#[tokio::test]
+async fn a_restarted_manager_keeps_the_port_that_the_system_chose() {
+    let (ada, ben) = (start("ada", 1).await, start("ben", 2).await);
+    ben.manager.stop().await;
+    ben.start_manager().await;
+    assert_eq!(ada.manager.connect(ben.address()).await.unwrap(), ben.device());
+    assert_eq!(ben.manager.listen(ANY_PORT).await.unwrap(), ben.address());
+}
+
+/// ada and ben are linked; then mallory does his worst, and afterwards they can still talk.
+async fn beside(attack: impl AsyncFn(&Peer)) {
+    let (ada, ben) = (start("ada", 1).await, start("ben", 2).await);
+    ben.manager.connect(ada.address()).await.unwrap();
+    let link = ada.link_to(&ben).await;
+
+    attack(&ada).await;
+
+    assert!(!link.is_closed());
+    talk(&ada, &ben, b"still here").await;
+}
+
+/// Waits for an end that came since `before`, and takes it for mallory's.
+async fn next_end(ada: &Peer, before: usize) -> LinkEnd {
+    ada.until(|| async { ada.manager.ends().await.unwrap().len() > before }).await;
+    let ended = ada.manager.ends().await.unwrap().pop().unwrap();
+    assert_eq!(ended.address, "ws://127.0.0.1");
+    ended.end
+}
+
+#[tokio::test]
+async fn a_dialler_that_is_no_websocket_is_let_go() {
+    let broken = |kind| LinkEnd::Stream(StreamError::Broken { kind });
+    let foreign = LinkEnd::Stream(StreamError::Transport { expected: "a WebSocket, from its first line on" });
+    beside(async |ada| {
+        let no_upgrade = b"GET / HTTP/1.1\r\nHost: ada\r\n\r\n";
+        let garbage = [0xff; 100];
+        for (at, (said, end)) in [
+            (&no_upgrade[..], foreign.clone()),
+            (&garbage[..], foreign.clone()),
+            (&b"GET / HT"[..], broken(std::io::ErrorKind::UnexpectedEof)),
+            (&b""[..], broken(std::io::ErrorKind::UnexpectedEof)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let mut socket = TcpStream::connect(place(ada.address())).await.unwrap();
+            socket.write_all(said).await.unwrap();
+            socket.shutdown().await.unwrap();
+            assert_eq!(next_end(ada, at).await, end, "{at}");
+        }
+    })
+    .await;
+}
+
+/// A WebSocket, from here on spoken by hand.
+async fn upgraded(peer: &Peer) -> TcpStream {
+    let mut socket = TcpStream::connect(place(peer.address())).await.unwrap();
+    socket.write_all(UPGRADE.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(socket.read_u8().await.unwrap());
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", answer.escape_ascii());
+    socket
+}
+
+/// One frame of RFC 6455 §5.2, final, masked with zeros.
+fn message(opcode: u8, claimed: u64, payload: &[u8]) -> Vec<u8> {
+    [&[0x80 | opcode, 0xff][..], &claimed.to_be_bytes(), &[0; 4], payload].concat()
+}
+
+#[tokio::test]
+async fn messages_that_carry_no_stream_end_it() {
+    beside(async |ada| {
+        let oversized = MESSAGE_BYTES_MAX + 1;
+        let unmasked = [0x82, 0x05, 0, 3, 1, 2, 3];
+        let frames = LinkEnd::Stream(StreamError::Transport { expected: "WebSocket frames" });
+        for (at, (said, end)) in [
+            (
+                message(1, 5, b"hello"),
+                LinkEnd::Stream(StreamError::Transport { expected: "binary WebSocket messages" }),
+            ),
+            (
+                message(2, u64::try_from(oversized).unwrap(), b""),
+                LinkEnd::Stream(StreamError::TooLong { got: oversized, max: MESSAGE_BYTES_MAX }),
+            ),
+            (
+                message(2, 1 << 30, b""),
+                LinkEnd::Stream(StreamError::TooLong { got: 1 << 30, max: MESSAGE_BYTES_MAX }),
+            ),
+            (unmasked.to_vec(), frames.clone()),
+            (message(3, 0, b""), frames),
+            (message(8, 0, b""), LinkEnd::Stream(StreamError::Ended)),
+            (message(2, 3, b"\x00\x20x"), LinkEnd::Stream(StreamError::CutShort)),
+            (message(2, 7, b"\x00\x05hello"), LinkEnd::Handshake(HandshakeError::Noise { message: 1 })),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let mut socket = upgraded(ada).await;
+            socket.write_all(&message(9, 0, b"")).await.unwrap(); // a ping hurts nobody
+            socket.write_all(&said).await.unwrap();
+            socket.shutdown().await.unwrap();
+            assert_eq!(next_end(ada, at).await, end, "{at}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pings_of_websocket_are_answered_beside_the_stream() {
+    let (ada, ben) = (start("ada", 1).await, start("ben", 2).await);
+    let mut socket = upgraded(&ada).await;
+    socket.write_all(&message(9, 3, b"hey")).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(&[0x8a, 3, b'h', b'e', b'y']) {
+        assert_ne!(socket.read_buf(&mut answer).await.unwrap(), 0, "{}", answer.escape_ascii());
+    }
+    ben.manager.connect(ada.address()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_device_breaks_after_the_handshake_ends_its_link_alone() {
+    beside(async |ada| {
+        let over = sockets();
+        let meet = || Mallory::meet(&over, ada.address(), identity(9));
+
+        let mut mallory = meet().await;
+        mallory.send_record(&(1_u32 << 30).to_be_bytes()).await;
+        let too_long = StreamError::TooLong { got: 1 << 30, max: FRAME_BYTES_MAX };
+        assert_eq!(next_end(ada, 0).await, LinkEnd::Stream(too_long));
+
+        let mut mallory = meet().await;
+        mallory.send_record(b"\x00\x00\x00\x09half").await;
+        drop(mallory);
+        assert_eq!(next_end(ada, 1).await, LinkEnd::Stream(StreamError::CutShort));
+
+        let mut mallory = meet().await;
+        mallory.send_raw(&[&[0, 100][..], &[5; 100]].concat()).await;
+        let tampered = LinkEnd::Stream(StreamError::Record(RecordError::Tampered));
+        assert_eq!(next_end(ada, 2).await, tampered);
+        assert_eq!(mallory.receive().await, None);
+
+        let mut mallory = meet().await;
+        mallory.send(&[0xff; 100]).await;
+        assert!(matches!(next_end(ada, 3).await, LinkEnd::Frame(_)));
+        let bye = LinkFrame::Bye { reason: ByeReason::Protocol }.encode();
+        assert_eq!(mallory.receive().await, Some(bye));
+    })
+    .await;
+}
+
+/// The one test that takes as long as a handshake may, in real time.
+#[tokio::test]
+async fn diallers_that_dawdle_are_few_and_let_go_in_time() {
+    beside(async |ada| {
+        let began = ada.clock.instant();
+        let mut dawdlers = Vec::new();
+        for at in 0..HALF_OPEN_PER_PEER_MAX {
+            let mut socket = TcpStream::connect(place(ada.address())).await.unwrap();
+            let said = [b"", &b"GET"[..], UPGRADE.as_bytes()][at % 3];
+            socket.write_all(said).await.unwrap();
+            dawdlers.push(socket);
+        }
+        let mut one_more = TcpStream::connect(place(ada.address())).await.unwrap();
+        assert!(matches!(one_more.read(&mut [0; 1]).await, Ok(0) | Err(_)), "closed at once");
+        assert!(ada.clock.instant() - began < Duration::from_secs(2));
+
+        assert_eq!(next_end(ada, HALF_OPEN_PER_PEER_MAX - 1).await, LinkEnd::HandshakeTimeout);
+        let lasted = ada.clock.instant() - began;
+        assert!(
+            (HANDSHAKE_TIMEOUT..HANDSHAKE_TIMEOUT + Duration::from_secs(2)).contains(&lasted),
+            "{lasted:?}"
+        );
+    })
+    .await;
+}
+
+/// Takes calls at a free port, and does with each what `answer` says.
+async fn server<F: Future<Output = ()> + Send + 'static>(
+    answer: impl Fn(TcpStream) -> F + Send + 'static,
+) -> String {
+    let listener = TcpListener::bind(ANY_PORT).await.unwrap();
+    let address = format!("ws://{}", listener.local_addr().unwrap());
+    Clock::real().spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            Clock::real().spawn(answer(socket));
+        }
+    });
+    address
+}
+
+/// Says something to whoever calls, and listens until they hang up.
+async fn saying(words: impl Into<Vec<u8>>) -> String {
+    let words = words.into();
+    server(move |mut socket| {
+        let words = words.clone();
+        async move {
+            let _ = socket.write_all(&words).await;
+            let _ = socket.read_to_end(&mut Vec::new()).await;
+        }
+    })
+    .await
+}
+
+/// A device that takes calls over WebSockets and answers as `answer` says.
+async fn answering<F: Future<Output = ()> + Send + 'static>(
+    answer: impl Fn(Mallory) -> F + Send + 'static,
+) -> String {
+    let mut listener = sockets().listen(ANY_PORT).await.unwrap();
+    let address = listener.address().to_owned();
+    Clock::real().spawn(async move {
+        while let Ok(stream) = listener.accept().await {
+            Clock::real().spawn(answer(Mallory { stream }));
+        }
+    });
+    address
+}
+
+/// Why `address` cannot be linked to; it must show within seconds.
+async fn refused(ada: &Peer, address: &str) -> LinkEnd {
+    let began = ada.clock.instant();
+    match ada.manager.connect(address).await {
+        Err(ConnectError::Link { address: named, end }) => {
+            assert_eq!(named, address);
+            assert!(ada.clock.instant() - began < DIAL_TIMEOUT + HANDSHAKE_TIMEOUT + SLACK);
+            end
+        }
+        other => panic!("{address}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn who_answers_in_another_protocol_is_named() {
+    beside(async |ada| {
+        for words in [
+            &b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 5\r\n\r\nhello"[..],
+            b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+            b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            b"HTTP/1.1 099 Never\r\n\r\n",
+            b"SSH-2.0-OpenSSH_9.2p1\r\n",
+            b"\x15\x03\x01\x00\x02\x02\x28",
+            b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03",
+            &[0xff; 1_000],
+        ] {
+            let address = saying(words).await;
+            let foreign = TransportError::Foreign { address: address.clone(), expected: "WebSocket" };
+            assert_eq!(refused(ada, &address).await, LinkEnd::Dial(foreign), "{}", words.escape_ascii());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_header_without_end_is_not_read_to_its_end() {
+    beside(async |ada| {
+        let address = server(async |mut socket: TcpStream| {
+            let line = b"x-line: and another\r\n".repeat(1_000);
+            let _ = socket.write_all(b"HTTP/1.1 101 Switching Protocols\r\n").await;
+            while socket.write_all(&line).await.is_ok() {}
+        })
+        .await;
+        let began = ada.clock.instant();
+        let foreign = TransportError::Foreign { address: address.clone(), expected: "WebSocket" };
+        assert_eq!(refused(ada, &address).await, LinkEnd::Dial(foreign));
+        assert!(ada.clock.instant() - began < SLACK, "long before the dial times out");
+
+        let mut socket = TcpStream::connect(place(ada.address())).await.unwrap();
+        let line = b"x-line: and another\r\n".repeat(1_000);
+        socket.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        while socket.write_all(&line).await.is_ok() {}
+        let before = ada.manager.ends().await.unwrap().len();
+        assert!(before <= 2);
+        let ends = || async { ada.manager.ends().await.unwrap().len() == 2 };
+        ada.until(ends).await;
+        let foreign =
+            LinkEnd::Stream(StreamError::Transport { expected: "a WebSocket, from its first line on" });
+        assert_eq!(ada.manager.ends().await.unwrap()[1].end, foreign);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_hangs_up_before_a_word_is_told_from_who_is_not_there() {
+    beside(async |ada| {
+        let hangs_up = server(async |socket: TcpStream| drop(socket)).await;
+        let resets = server(async |mut socket: TcpStream| {
+            let _ = socket.read(&mut [0; 1]).await;
+            socket.set_zero_linger().unwrap();
+        })
+        .await;
+        for address in [hangs_up, resets] {
+            let hung_up = TransportError::HungUp { address: address.clone() };
+            assert_eq!(refused(ada, &address).await, LinkEnd::Dial(hung_up));
+        }
+        let free = TcpListener::bind(ANY_PORT).await.unwrap().local_addr().unwrap();
+        let address = format!("ws://{free}");
+        let unreachable = TransportError::Unreachable { address: address.clone() };
+        assert_eq!(refused(ada, &address).await, LinkEnd::Dial(unreachable));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_without_an_address_and_the_own_address_are_named() {
+    beside(async |ada| {
+        // A label may have 63 letters: no resolver is asked.
+        let address = format!("ws://{}.invalid:80", "a".repeat(64));
+        let unknown = TransportError::UnknownHost { address: address.clone() };
+        assert_eq!(refused(ada, &address).await, LinkEnd::Dial(unknown));
+
+        let own = ada.address().to_owned();
+        assert_eq!(refused(ada, &own).await, LinkEnd::Handshake(HandshakeError::OwnDevice));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_answers_nonsense_in_the_handshake_is_named() {
+    beside(async |ada| {
+        let ended = answering(async |mut mallory: Mallory| drop(mallory.receive().await)).await;
+        let cut_short = answering(async |mut mallory: Mallory| {
+            mallory.receive().await;
+            mallory.stream.writer.write_all(&[0, 96, 1, 2, 3]).await.unwrap();
+            mallory.stream.writer.flush().await.unwrap();
+        })
+        .await;
+        let second = answering(async |mut mallory: Mallory| {
+            mallory.receive().await;
+            mallory.send(&[9; 96]).await;
+            mallory.receive().await;
+        })
+        .await;
+        let auth = answering(async |mut mallory: Mallory| {
+            let (mut machine, first) = responder(&mut mallory).await;
+            mallory.send(&machine.step(&first).unwrap().send[0]).await;
+            mallory.send(&[9; 300]).await;
+            while mallory.receive().await.is_some() {}
+        })
+        .await;
+        let tampered = LinkEnd::Handshake(HandshakeError::Record(RecordError::Tampered));
+        for (address, end) in [
+            (ended, LinkEnd::Stream(StreamError::Ended)),
+            (cut_short, LinkEnd::Stream(StreamError::CutShort)),
+            (second, LinkEnd::Handshake(HandshakeError::Noise { message: 2 })),
+            (auth, tampered.clone()),
+        ] {
+            assert_eq!(refused(ada, &address).await, end);
+        }
+
+        // And who dials: the third message, then Auth.
+        let before = ada.manager.ends().await.unwrap().len();
+        let mut mallory = Mallory::dial(&sockets(), ada.address()).await;
+        let (_, first) = Handshake::initiator(identity(9), Terms::default(), [7; 32], None);
+        mallory.send(&first).await;
+        mallory.receive().await.unwrap();
+        mallory.send(&[9; 64]).await;
+        assert_eq!(next_end(ada, before).await, LinkEnd::Handshake(HandshakeError::Noise { message: 3 }));
+
+        let mut mallory = Mallory::dial(&sockets(), ada.address()).await;
+        let (mut machine, first) = Handshake::initiator(identity(9), Terms::default(), [7; 32], None);
+        mallory.send(&first).await;
+        let step = machine.step(&mallory.receive().await.unwrap()).unwrap();
+        mallory.send(&step.send[0]).await;
+        mallory.send(&[9; 300]).await;
+        assert_eq!(next_end(ada, before + 1).await, tampered);
+        assert_eq!(mallory.receive().await, None);
+    })
+    .await;
+}
+
+/// Mallory's side of a handshake that somebody else began, and what they began it with.
+async fn responder(mallory: &mut Mallory) -> (Handshake, Vec<u8>) {
+    let first = mallory.receive().await.unwrap();
+    (Handshake::responder(identity(9), Terms::default(), [7; 32]), first)
+}
+
+#[tokio::test]
+async fn a_gibibyte_is_refused_while_it_comes() {
+    let too_long = |end| match end {
+        LinkEnd::Stream(StreamError::TooLong { got, max: MESSAGE_BYTES_MAX }) => got <= 2 * MESSAGE_BYTES_MAX,
+        _ => false,
+    };
+    beside(async |ada| {
+        // One message in fragments of 64 KiB, first from who dials, then from who answers.
+        let mut socket = upgraded(ada).await;
+        let fragment = |opcode: u8, mask: &[u8]| {
+            let length = u64::try_from(MESSAGE_BYTES_MAX / 2).unwrap().to_be_bytes();
+            let masked = if mask.is_empty() { 0x7f } else { 0xff };
+            [&[opcode, masked][..], &length, mask, &[0; MESSAGE_BYTES_MAX / 2]].concat()
+        };
+        socket.write_all(&fragment(2, &[0; 4])).await.unwrap();
+        let mut sent = 1;
+        while sent < GIBIBYTE_IN_FRAGMENTS && socket.write_all(&fragment(0, &[0; 4])).await.is_ok() {
+            sent += 1;
+        }
+        assert!(sent < GIBIBYTE_IN_FRAGMENTS, "all of it was taken");
+        let end = next_end(ada, 0).await;
+        assert!(too_long(end.clone()), "{end:?}");
+
+        let address = server(move |socket| {
+            let (first, more) = (fragment(2, &[]), fragment(0, &[]));
+            async move {
+                let mut socket = tokio_tungstenite::accept_async(socket).await.unwrap().into_inner();
+                let _ = socket.write_all(&first).await;
+                while socket.write_all(&more).await.is_ok() {}
+            }
+        })
+        .await;
+        let end = refused(ada, &address).await;
+        assert!(too_long(end.clone()), "{end:?}");
+
+        // In one message of binary zeros, which nobody has announced: the first is no handshake.
+        let mut socket = upgraded(ada).await;
+        let zeros = message(2, 64 << 10, &[0; 64 << 10]);
+        while socket.write_all(&zeros).await.is_ok() {}
+        assert_eq!(next_end(ada, 2).await, LinkEnd::Handshake(HandshakeError::Noise { message: 1 }));
+
+        let address = server(async |socket: TcpStream| {
+            let mut socket = tokio_tungstenite::accept_async(socket).await.unwrap();
+            let _ = socket.send("hello".into()).await;
+            while let Some(Ok(_)) = socket.next().await {}
+        })
+        .await;
+        let text = LinkEnd::Stream(StreamError::Transport { expected: "binary WebSocket messages" });
+        assert_eq!(refused(ada, &address).await, text);
+    })
+    .await;
+}
+
+/// Each stalls at another point, all at once: this takes as long as a dial and a handshake may, in real time.
+#[tokio::test]
+async fn whoever_stalls_is_given_up_in_time() {
+    beside(async |ada| {
+        // Nobody takes this call: the queue of the listener is full.
+        let full = TcpSocket::new_v4().unwrap();
+        full.bind(ANY_PORT.parse().unwrap()).unwrap();
+        let full = full.listen(1).unwrap();
+        let connect = format!("ws://{}", full.local_addr().unwrap());
+        let mut queue = Vec::new();
+        for _ in 0..2 {
+            queue.push(TcpStream::connect(place(&connect)).await.unwrap());
+        }
+        let upgrade = saying("").await;
+        let drips = server(async |mut socket: TcpStream| {
+            for byte in b"HTTP/1.1 101 Switching Protocols\r\n" {
+                let _ = socket.write_all(&[*byte]).await;
+                Clock::real().sleep(Duration::from_millis(300)).await;
+            }
+        })
+        .await;
+        let second = answering(async |mut mallory: Mallory| {
+            mallory.receive().await;
+            mallory.receive().await;
+        })
+        .await;
+        let auth = answering(async |mut mallory: Mallory| {
+            let (mut machine, first) = responder(&mut mallory).await;
+            mallory.send(&machine.step(&first).unwrap().send[0]).await;
+            while mallory.receive().await.is_some() {}
+        })
+        .await;
+        // Messages that carry nothing.
+        let empty = server(async |socket: TcpStream| {
+            let mut socket = tokio_tungstenite::accept_async(socket).await.unwrap().into_inner();
+            let nothing = [0x82, 0, 0x89, 0].repeat(1_000);
+            while socket.write_all(&nothing).await.is_ok() {
+                Clock::real().sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        // And two that dial.
+        let began = ada.clock.instant();
+        let mut third = Mallory::dial(&sockets(), ada.address()).await;
+        let (_, first) = Handshake::initiator(identity(9), Terms::default(), [7; 32], None);
+        third.send(&first).await;
+        third.receive().await.unwrap();
+        let mut fourth = Mallory::dial(&sockets(), ada.address()).await;
+        let (mut machine, first) = Handshake::initiator(identity(9), Terms::default(), [7; 32], None);
+        fourth.send(&first).await;
+        let step = machine.step(&fourth.receive().await.unwrap()).unwrap();
+        fourth.send(&step.send[0]).await;
+
+        let ends = tokio::join!(
+            refused(ada, &connect),
+            refused(ada, &upgrade),
+            refused(ada, &drips),
+            refused(ada, &second),
+            refused(ada, &auth),
+            refused(ada, &empty),
+            third.receive(),
+            fourth.receive(),
+        );
+        let (dial, handshake) = (LinkEnd::DialTimeout, LinkEnd::HandshakeTimeout);
+        let expected = (
+            dial.clone(),
+            dial.clone(),
+            dial,
+            handshake.clone(),
+            handshake.clone(),
+            handshake.clone(),
+            None,
+            None,
+        );
+        assert_eq!(ends, expected);
+        let lasted = ada.clock.instant() - began;
+        assert!(lasted < DIAL_TIMEOUT.max(HANDSHAKE_TIMEOUT) + SLACK, "{lasted:?}");
+        let accepted = ada.manager.ends().await.unwrap();
+        let accepted = accepted.iter().filter(|e| e.address == "ws://127.0.0.1" && e.end == handshake);
+        assert_eq!(accepted.count(), 2, "who dials and stalls");
+    })
+    .await;
+}
+
+/// Silence on a real socket, in virtual time once the handshake has passed.
+#[tokio::test]
+async fn who_answers_nothing_after_the_handshake_is_let_go_after_three_pings() {
+    beside(async |ada| {
+        let _mallory = Mallory::meet(&sockets(), ada.address(), identity(9)).await;
+        ada.until(|| async { ada.linked().await.len() == 2 }).await;
+
+        tokio::time::pause();
+        for _ in 0..5 * PING_EVERY.as_secs() {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            // What is ready is done before the next second: nobody is taken for silent who is not. Coming back from
+            // another thread, the runtime asks the sockets; on the loopback what was written is there to be read.
+            for _ in 0..20 {
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "a real thread, for real sockets under a paused clock"
+                )]
+                tokio::task::spawn_blocking(|| ()).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        }
+        tokio::time::resume();
+
+        assert_eq!(next_end(ada, 0).await, LinkEnd::Silent);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_tiny_frames_without_end_holds_up_nobody_else() {
+    let (ada, ben) = (start("ada", 1).await, start("ben", 2).await);
+    ben.manager.connect(ada.address()).await.unwrap();
+    let link = ada.link_to(&ben).await;
+    let mut mallory = Mallory::meet(&sockets(), ada.address(), identity(9)).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    // A channel of nobody, an empty body: the smallest frame there is.
+    let tiny = LinkFrame::Group { channel: 0, body: Vec::new() }.encode();
+    let tiny = [&u32::try_from(tiny.len()).unwrap().to_be_bytes()[..], &tiny].concat();
+    let flood = Clock::real().spawn(async move {
+        let mut sent = 0;
+        while !stopped.load(Ordering::SeqCst) {
+            mallory.send_record(&tiny.repeat(100)).await;
+            sent += 100;
+        }
+        sent
+    });
+    ada.board.wait(&ada.clock, |heard| heard.len() > 10_000).await;
+
+    for round in 0..20_u8 {
+        let began = ada.clock.instant();
+        talk(&ada, &ben, &[round]).await;
+        let took = ada.clock.instant() - began;
+        assert!(took < SLACK, "{took:?} in round {round}");
+    }
+
+    stop.store(true, Ordering::SeqCst);
+    assert!(flood.await.unwrap() > 10_000);
+    assert!(!link.is_closed());
+}
+
+/// An error as a command line shows it: with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[tokio::test]
+async fn errors_name_the_address_and_what_to_do_about_it() {
+    let (ada, ben) = (start("ada", 1).await, start("ben", 2).await);
+    let told = async |address: &str| chain(&ada.manager.connect(address).await.unwrap_err());
+    let free = TcpListener::bind(ANY_PORT).await.unwrap().local_addr().unwrap();
+    let (closed, foreign) = (format!("ws://{free}"), saying("SSH-2.0-OpenSSH_9.2p1\r\n").await);
+    let hangs_up = server(async |socket: TcpStream| drop(socket)).await;
+    let unknown = format!("ws://{}.invalid:80", "a".repeat(64));
+    let own = ada.address();
+    let garbage = answering(async |mut mallory: Mallory| {
+        mallory.receive().await;
+        mallory.send(&[9; 96]).await;
+    })
+    .await;
+    for (address, words) in [
+        ("basil", "peer was not reached: \"basil\" is no address; write it as ws://HOST:PORT".to_owned()),
+        (
+            &closed,
+            format!(
+                "peer was not reached: nobody answers at {closed}; does a node listen there, and does a firewall \
+                 let it through?"
+            ),
+        ),
+        (
+            &unknown,
+            format!(
+                "peer was not reached: the host of {unknown} is not known; check its spelling, and that this \
+                 device is online"
+            ),
+        ),
+        (
+            &foreign,
+            format!("peer was not reached: who answers at {foreign} speaks no WebSocket; check host and port"),
+        ),
+        (
+            &hangs_up,
+            format!(
+                "peer was not reached: who answers at {hangs_up} hangs up at once; try again later, or check host \
+                 and port"
+            ),
+        ),
+        (
+            own,
+            "peer did not prove who it is: this device answers there itself; name the address of another".into(),
+        ),
+        (
+            &garbage,
+            "peer did not prove who it is: message 2 of 3 is none of this protocol and network; do both sides run \
+             the same version?"
+                .into(),
+        ),
+    ] {
+        assert_eq!(told(address).await, format!("no link to {address}: {words}"));
+    }
+
+    let used = chain(&ben.manager.listen(place(own)).await.unwrap_err());
+    let port = place(own);
+    assert_eq!(
+        used,
+        format!("cannot listen: {port} is in use; choose another port, or 0 for any that is free")
+    );
+    // An address of the documentation's network (RFC 5737): nobody's.
+    let elsewhere = chain(&ben.manager.listen("192.0.2.1:0").await.unwrap_err());
+    assert_eq!(elsewhere, "cannot listen: 192.0.2.1:0 cannot be listened on: address not available");
+
+    let by_peer = |reason| LinkEnd::ClosedByPeer { reason };
+    for (end, words) in [
+        (
+            LinkEnd::DialTimeout,
+            "nobody answered within 5s; is a node there, and does a firewall let it through?",
+        ),
+        (
+            LinkEnd::HandshakeTimeout,
+            "peer did not prove who it is within 5s; is it a node, and the line fast enough?",
+        ),
+        (LinkEnd::Silent, "peer is silent: it missed three pings"),
+        (
+            LinkEnd::Stranger,
+            "no group in common for 10s; an Admin of the group must add the other side first",
+        ),
+        (LinkEnd::Stream(StreamError::CutShort), "stream from the peer failed: stream ended within a frame"),
+        (
+            by_peer(ByeReason::Full),
+            "closed by the peer: the node has as many links as it may; try again later",
+        ),
+        (
+            by_peer(ByeReason::NotAuthorized),
+            "closed by the peer: no group in common; an Admin of the group must add the other side first",
+        ),
+    ] {
+        assert_eq!(chain(&end), words);
+        let error = ConnectError::Link { address: closed.clone(), end };
+        assert_eq!(chain(&error), format!("no link to {closed}: {words}"));
+    }
+}

@@ -1,0 +1,447 @@
+//! The reader of changes against real Automerge, and against chunks that no Automerge writes.
+
+use automerge::transaction::{CommitOptions, Transactable};
+use automerge::{AutoCommit, Change, ObjType, ROOT};
+use peerbase_schema::ReplicaId;
+use peerbase_schema::change::{ChangeError, ChangeHeader, Fault, read_document, split};
+use peerbase_schema::limits::{CHANGE_BYTES_MAX, CHANGE_OPS_MAX, OP_COUNTER_MAX};
+use proptest::prelude::*;
+use testkit::raw::*;
+use testkit::{ADA, BEN, replica};
+
+use crate::support::from_automerge;
+use crate::support::history::{Edit, document, edits, play};
+
+fn assert_same(change: &Change) {
+    let header = ChangeHeader::read(change.raw_bytes()).unwrap();
+
+    assert_eq!(header.hash, from_automerge(change.hash()));
+    assert_eq!(header.replica.0.as_slice(), change.actor_id().to_bytes());
+    assert_eq!(header.seq, change.seq());
+    assert_eq!(header.start_op, change.start_op().get());
+    assert_eq!(header.max_op(), change.max_op());
+    assert_eq!(header.ops, change.len() as u64);
+    assert_eq!(header.time, change.timestamp());
+    let deps: Vec<_> = change.deps().iter().copied().map(from_automerge).collect();
+    assert_eq!(header.deps, deps);
+}
+
+fn assert_document(document: &mut AutoCommit) {
+    let heads: Vec<_> = document.get_heads().into_iter().map(from_automerge).collect();
+    let changes = document.get_changes(&[]).len() as u64;
+    for saved in [document.save(), document.save_nocompress()] {
+        let header = read_document(&saved).unwrap();
+        assert_eq!(header.heads, heads);
+        assert_eq!(header.changes, changes);
+    }
+}
+
+proptest! {
+    /// Honest changes of any kind pass, and say what Automerge says.
+    #[test]
+    fn a_header_says_what_automerge_says(edits in edits(0..60)) {
+        let mut document = play(&edits);
+
+        for change in document.get_changes(&[]) {
+            assert_same(&change);
+        }
+        assert_document(&mut document);
+    }
+
+    #[test]
+    fn stored_chunks_split_into_their_changes(edits in edits(0..30)) {
+        let mut document = play(&edits);
+        let changes = document.get_changes(&[]);
+        let stored: Vec<u8> = changes.iter().flat_map(|change| change.raw_bytes().to_vec()).collect();
+
+        let read: Vec<_> = split(&stored).map(Result::unwrap).collect();
+
+        prop_assert_eq!(read.len(), changes.len());
+        for ((header, chunk), change) in read.iter().zip(&changes) {
+            prop_assert_eq!(*chunk, change.raw_bytes());
+            prop_assert_eq!(header.hash, from_automerge(change.hash()));
+        }
+    }
+
+    /// A change that was altered anywhere is not read as one.
+    #[test]
+    fn no_byte_of_a_change_can_be_altered(edits in edits(1..10), at: prop::sample::Index, by in 1..=255_u8) {
+        let mut document = play(&edits);
+        for change in document.get_changes(&[]) {
+            let mut bytes = change.raw_bytes().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] ^= by;
+            prop_assert!(ChangeHeader::read(&bytes).is_err());
+            prop_assert!(ChangeHeader::read(&bytes[..at]).is_err());
+        }
+    }
+
+    /// Altered data under a right checksum: what the reader accepts Automerge reads without a panic, alike.
+    #[test]
+    fn what_the_reader_accepts_automerge_can_parse(
+        edits in edits(1..20),
+        places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut document = play(&edits);
+        for change in document.get_changes(&[]) {
+            let prefix = change.raw_bytes().len() - data_of(change.raw_bytes()).len();
+            let mut data = change.raw_bytes()[prefix..].to_vec();
+            for (at, byte) in &places {
+                let at = at.index(data.len());
+                data[at] = *byte;
+            }
+            let forged = chunk(1, &data);
+            if let Ok(header) = ChangeHeader::read(&forged)
+                && let Ok(parsed) = Change::from_bytes(forged)
+            {
+                prop_assert_eq!(header.ops, parsed.len() as u64);
+                prop_assert_eq!(header.max_op(), parsed.max_op());
+                prop_assert_eq!(header.hash, from_automerge(parsed.hash()));
+            }
+        }
+    }
+
+    #[test]
+    fn noise_is_never_a_change(noise in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(ChangeHeader::read(&noise).is_err());
+        prop_assert!(read_document(&noise).is_err());
+        let _ = ChangeHeader::read(&chunk(1, &noise));
+        let _ = read_document(&chunk(0, &noise));
+    }
+}
+
+fn data_of(chunk: &[u8]) -> &[u8] {
+    let length_bytes = chunk[9..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+    &chunk[9 + length_bytes..]
+}
+
+#[test]
+fn long_changes_pass() {
+    let mut document = document(ADA);
+    let text = document.put_object(ROOT, "text", ObjType::Text).unwrap();
+    document.commit();
+    document.splice_text(&text, 0, 0, &"no two runs alike, ünd so weiter. ".repeat(2_000)).unwrap();
+    document.commit();
+    document.splice_text(&text, 500, 40_000, "cut").unwrap();
+    for number in 0..20_000_i64 {
+        document.put(ROOT, format!("key {}", number % 7_000), number / 3).unwrap();
+    }
+    document.commit();
+
+    for change in document.get_changes(&[]) {
+        assert_same(&change);
+    }
+    assert_document(&mut document);
+}
+
+#[test]
+fn a_thousand_heads_are_merged_by_the_next_ordinary_write() {
+    let mut all = document(ADA);
+    for number in 0..1_000_u64 {
+        let mut id = [9; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        let mut other = AutoCommit::new().with_actor(automerge::ActorId::from(id.as_slice()));
+        other.put(ROOT, format!("key {number}"), number).unwrap();
+        all.merge(&mut other).unwrap();
+    }
+    all.put(ROOT, "merged", true).unwrap();
+    all.commit();
+
+    let change = all.get_last_local_change().unwrap();
+
+    assert_eq!(change.deps().len(), 1_000);
+    assert_same(&change);
+    assert_document(&mut all);
+}
+
+#[test]
+fn an_empty_change_ends_before_it_starts() {
+    let mut document = document(ADA);
+    document.put(ROOT, "a", 1).unwrap();
+    document.commit();
+    document.empty_change(CommitOptions::default());
+    let change = document.get_last_local_change().unwrap();
+
+    let header = ChangeHeader::read(change.raw_bytes()).unwrap();
+
+    assert_eq!((header.ops, header.start_op, header.max_op()), (0, 2, 1));
+}
+
+#[test]
+fn a_compressed_change_is_refused_on_the_wire() {
+    let mut document = document(ADA);
+    document.put(ROOT, "long", "aaaa".repeat(200)).unwrap();
+    document.commit();
+    let mut change = document.get_last_local_change().unwrap();
+
+    let refused = ChangeHeader::read(&change.bytes());
+
+    assert_eq!(refused, Err(ChangeError::ChunkType { got: 2, expected: 1 }));
+}
+
+fn puts(ops: i64) -> Raw {
+    Raw::puts(replica(ADA), 1, 1, vec![], ops)
+}
+
+fn column(number: u32, fault: Fault) -> Result<ChangeHeader, ChangeError> {
+    Err(ChangeError::Column { column: number, fault })
+}
+
+fn read(raw: &Raw) -> Result<ChangeHeader, ChangeError> {
+    ChangeHeader::read(&raw.chunk())
+}
+
+#[test]
+fn a_change_made_by_hand_reads_as_automerge_reads_it() {
+    let raw = puts(3);
+
+    let header = read(&raw).unwrap();
+
+    assert_eq!(header.hash, raw.hash());
+    assert_eq!(header.ops, 3);
+    assert_same(&Change::from_bytes(raw.chunk()).unwrap());
+}
+
+#[test]
+fn a_million_ops_in_a_hundred_bytes_are_counted_and_more_are_refused() {
+    let max = i64::try_from(CHANGE_OPS_MAX).unwrap();
+    assert!(puts(max).chunk().len() < 130);
+
+    assert_eq!(read(&puts(max)).unwrap().ops, CHANGE_OPS_MAX);
+    assert_eq!(read(&puts(max + 1)), Err(run_fault(KEY_TEXT)));
+    assert_eq!(read(&puts(1 << 60)), Err(run_fault(KEY_TEXT)));
+}
+
+fn run_fault(column: u32) -> ChangeError {
+    ChangeError::Column { column, fault: Fault::Run }
+}
+
+#[test]
+fn runs_that_overflow_are_refused() {
+    let twice = [sleb(i64::MAX), vec![1], sleb(i64::MAX), vec![2]].concat();
+    let action = |run: Vec<u8>| puts(2).with(ACTION, &run);
+
+    assert_eq!(read(&action(twice)), column(ACTION, Fault::Run));
+    assert_eq!(read(&action([sleb(i64::MIN), vec![1]].concat())), column(ACTION, Fault::Truncated));
+    assert_eq!(read(&action([sleb(0), uleb(u64::MAX)].concat())), column(ACTION, Fault::Run));
+    assert_eq!(read(&action([sleb(0), uleb(0)].concat())), column(ACTION, Fault::Run));
+    assert_eq!(read(&action([sleb(0), uleb(2)].concat())), column(ACTION, Fault::NotNormal));
+    assert_eq!(read(&puts(2).with(INSERT, &uleb(u64::MAX))), column(INSERT, Fault::Run));
+}
+
+#[test]
+fn columns_that_tell_of_other_ops_are_refused() {
+    let rows = |got, expected| Fault::Rows { got, expected };
+
+    assert_eq!(read(&puts(2).with(INSERT, &uleb(3))), column(INSERT, rows(3, 2)));
+    assert_eq!(read(&puts(2).with(INSERT, &[])), column(INSERT, rows(0, 2)));
+    assert_eq!(read(&puts(2).with(VALUE_META, &[3, 0])), column(VALUE_META, rows(3, 2)));
+    assert_eq!(read(&puts(2).with(VALUE, b"x")), column(VALUE, rows(1, 0)));
+    assert_eq!(read(&puts(2).with(VALUE_META, &[2, 0x16])), column(VALUE, rows(0, 2)));
+    assert_eq!(read(&puts(2).with(KEY_TEXT, &[])), column(KEY_COUNTER, rows(0, 2)));
+    assert_eq!(read(&puts(2).with(OBJECT_COUNTER, &[2, 1])), column(OBJECT_REPLICA, rows(0, 2)));
+    assert_eq!(read(&puts(2).with(0x94, &[0, 3])), column(0x94, rows(3, 2)));
+    assert_eq!(read(&puts(2).with(0x94, &[2])), column(0x94, Fault::NotNormal));
+    assert_eq!(read(&puts(2).with(ACTION, &[2, 8])), column(ACTION, Fault::OutOfRange));
+    assert_eq!(read(&puts(2).with(VALUE_META, &[2, 0x10])), column(VALUE_META, Fault::OutOfRange));
+}
+
+#[test]
+fn predecessors_are_charged() {
+    let max = i64::try_from(CHANGE_OPS_MAX).unwrap();
+    let with = |count: i64, each: i64| {
+        let all = sleb(count * each);
+        puts(count)
+            .with(PREDECESSORS, &[sleb(count), uleb(each.unsigned_abs())].concat())
+            .with(PREDECESSOR_REPLICA, &[all.clone(), vec![0]].concat())
+            .with(PREDECESSOR_COUNTER, &[all, vec![1]].concat())
+    };
+
+    assert!(read(&with(10, 10)).is_ok());
+    assert_eq!(read(&with(max, 2)), Err(run_fault(PREDECESSOR_REPLICA)));
+    let claimed = puts(2).with(PREDECESSORS, &[sleb(2), uleb(u64::MAX)].concat());
+    let fault = Fault::Rows { got: 0, expected: u64::MAX };
+    assert_eq!(read(&claimed), column(PREDECESSOR_REPLICA, fault));
+}
+
+#[test]
+fn long_keys_repeated_often_are_refused() {
+    let ops = 1_000;
+    let key = |bytes: usize| puts(ops).with(KEY_TEXT, &[sleb(ops), prefixed(&vec![b'k'; bytes])].concat());
+
+    assert!(read(&key(60_000)).is_ok());
+    assert!(matches!(read(&key(70_000)), Err(ChangeError::TooMany { what: "bytes of keys", .. })));
+    let claim = puts(2).with(KEY_TEXT, &[sleb(2), uleb(1_000_000_000)].concat());
+    assert_eq!(read(&claim), column(KEY_TEXT, Fault::Truncated));
+}
+
+type Columns = Vec<(u32, Vec<u8>)>;
+
+#[test]
+fn column_tables_are_strict() {
+    let raw = puts(2);
+    let table = |change: &dyn Fn(&mut Columns)| {
+        let mut raw = raw.clone();
+        change(&mut raw.columns);
+        read(&raw)
+    };
+
+    assert_eq!(table(&|columns| columns.swap(1, 2)), column(INSERT, Fault::OutOfOrder));
+    let twice = table(&|columns| columns.insert(2, columns[1].clone()));
+    assert_eq!(twice, column(INSERT, Fault::OutOfOrder));
+    assert_eq!(table(&|columns| columns[1].0 |= 8), column(INSERT, Fault::Compressed));
+    assert_eq!(table(&|columns| columns[1].0 = 0x35), column(0x35, Fault::Unknown));
+    assert_eq!(table(&|columns| columns[1].1.clear()), column(INSERT, Fault::Empty));
+}
+
+#[test]
+fn counters_and_replicas_stay_within_their_tables() {
+    let object = |replica: u8, counter: u64| {
+        puts(2).with(OBJECT_REPLICA, &[2, replica]).with(OBJECT_COUNTER, &[sleb(2), uleb(counter)].concat())
+    };
+
+    assert!(read(&object(0, OP_COUNTER_MAX)).is_ok());
+    assert_eq!(read(&object(1, 1)), column(OBJECT_REPLICA, Fault::OutOfRange));
+    assert_eq!(read(&object(0, 0)), column(OBJECT_COUNTER, Fault::OutOfRange));
+    assert_eq!(read(&object(0, 1 << 32)), column(OBJECT_COUNTER, Fault::OutOfRange));
+    let element = |delta: i64| {
+        let keys = puts(2).with(KEY_TEXT, &[]).with(KEY_REPLICA, &[2, 0]);
+        keys.with(KEY_COUNTER, &[sleb(2), sleb(delta)].concat())
+    };
+    assert!(read(&element(1)).is_ok());
+    assert_eq!(read(&element(-1)), column(KEY_COUNTER, Fault::OutOfRange));
+    assert_eq!(read(&element(i64::MAX)), column(KEY_COUNTER, Fault::OutOfRange));
+    assert_eq!(read(&element(1 << 31)), column(KEY_COUNTER, Fault::OutOfRange));
+}
+
+#[test]
+fn runs_have_one_form() {
+    let action = |run: &[u8]| read(&puts(2).with(ACTION, run));
+
+    assert_eq!(action(&[1, 1, 1, 1]), column(ACTION, Fault::NotNormal));
+    assert_eq!(action(&[0x7e, 1, 1]), column(ACTION, Fault::NotNormal));
+    assert_eq!(action(&[0x7f, 1, 0x7f, 3]), column(ACTION, Fault::NotNormal));
+    assert_eq!(action(&[0x82, 0, 1]), column(ACTION, Fault::Leb128));
+    assert!(action(&[0x7e, 1, 3]).is_ok());
+    assert_eq!(read(&puts(2).with(INSERT, &[1, 0, 1])), column(INSERT, Fault::NotNormal));
+}
+
+#[test]
+fn fields_before_the_columns_are_strict() {
+    let good = puts(2);
+    let ben = replica(BEN).0.to_vec();
+    let (low, high) = (peerbase_schema::ChangeHash([1; 32]), peerbase_schema::ChangeHash([2; 32]));
+    let malformed = |fault: Fault| Err(ChangeError::Malformed(fault));
+
+    let with = |change: &dyn Fn(&mut Raw)| {
+        let mut raw = good.clone();
+        change(&mut raw);
+        read(&raw)
+    };
+    assert!(with(&|raw| raw.deps = vec![low, high]).is_ok());
+    assert_eq!(with(&|raw| raw.deps = vec![high, low]), malformed(Fault::OutOfOrder));
+    assert_eq!(with(&|raw| raw.deps = vec![low, low]), malformed(Fault::OutOfOrder));
+    assert_eq!(with(&|raw| raw.actor = vec![7; 16]), Err(ChangeError::ReplicaId { got: 16 }));
+    assert_eq!(with(&|raw| raw.seq = 0), Err(ChangeError::Zero { what: "seq" }));
+    assert_eq!(with(&|raw| raw.start_op = 0), Err(ChangeError::Zero { what: "start op" }));
+    assert_eq!(with(&|raw| raw.message = vec![0xff]), malformed(Fault::Utf8));
+    assert_eq!(with(&|raw| raw.others = vec![raw.actor.clone()]), malformed(Fault::OutOfOrder));
+    assert_eq!(with(&|raw| raw.others = vec![ben.clone()]), malformed(Fault::Unused));
+    assert_eq!(with(&|raw| raw.extra = vec![0]), Err(ChangeError::TrailingBytes { extra: 1 }));
+    assert!(matches!(with(&|raw| raw.start_op = (1 << 32) - 2), Err(ChangeError::TooMany { .. })));
+    assert!(matches!(with(&|raw| raw.start_op = u64::MAX), Err(ChangeError::TooMany { .. })));
+    assert!(with(&|raw| raw.start_op = OP_COUNTER_MAX - 1).is_ok());
+    assert!(with(&|raw| raw.start_op = OP_COUNTER_MAX).is_err());
+}
+
+#[test]
+fn a_hundred_thousand_dependencies_are_refused() {
+    let deps = (0..100_000_u32).map(|number| {
+        let mut hash = [0; 32];
+        hash[..4].copy_from_slice(&number.to_be_bytes());
+        peerbase_schema::ChangeHash(hash)
+    });
+    let raw = Raw::empty(replica(ADA), 1, 1, deps.collect());
+
+    let refused = ChangeError::TooMany { what: "dependencies", got: 100_000, max: 65_536 };
+
+    assert_eq!(read(&raw), Err(refused));
+    let mut claim = uleb(u64::MAX);
+    claim.extend([0; 40]);
+    assert_eq!(ChangeHeader::read(&chunk(1, &claim)), Err(ChangeError::Malformed(Fault::Truncated)));
+}
+
+#[test]
+fn frames_are_strict() {
+    let good = puts(1).with(KEY_TEXT, &[0x7f, 1, b'k']);
+    let good = good.with(ACTION, &[0x7f, 1]).with(VALUE_META, &[0x7f, 0]).with(PREDECESSORS, &[0x7f, 0]);
+    let chunk = good.chunk();
+    assert!(ChangeHeader::read(&chunk).is_ok());
+
+    let trailing = [chunk.clone(), vec![0]].concat();
+    assert_eq!(ChangeHeader::read(&trailing), Err(ChangeError::TrailingBytes { extra: 1 }));
+    assert_eq!(ChangeHeader::read(b"PNG, not a chunk"), Err(ChangeError::Magic));
+    let mut damaged = chunk.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    assert_eq!(ChangeHeader::read(&damaged), Err(ChangeError::Checksum));
+    assert_eq!(ChangeHeader::read(&chunk[..20]), Err(ChangeError::Malformed(Fault::Truncated)));
+    let huge = testkit::raw::chunk(1, &vec![0; CHANGE_BYTES_MAX]);
+    assert!(matches!(ChangeHeader::read(&huge), Err(ChangeError::TooLong { .. })));
+}
+
+#[test]
+fn a_deflate_bomb_ends_at_the_budget() {
+    use std::io::Write;
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..300 {
+        encoder.write_all(&zeros).unwrap();
+    }
+    let bomb = encoder.finish().unwrap();
+    assert!(bomb.len() < 400_000);
+    // No replicas, no heads, no columns of changes, one deflated column of values.
+    let table = [vec![0, 0, 0, 1], uleb(0x57 | 8), uleb(bomb.len() as u64)].concat();
+
+    let refused = read_document(&chunk(0, &[table, bomb].concat()));
+
+    assert_eq!(refused, Err(ChangeError::Column { column: 0x57, fault: Fault::Budget }));
+}
+
+#[test]
+fn split_ends_after_the_first_error() {
+    let good = Raw::empty(ReplicaId([1; 32]), 1, 1, vec![]).chunk();
+    let stored = [good.clone(), b"damage".to_vec(), good].concat();
+
+    let read: Vec<_> = split(&stored).map(|chunk| chunk.is_ok()).collect();
+
+    assert_eq!(read, [true, false]);
+}
+
+#[test]
+fn the_generator_reaches_every_kind_of_op() {
+    let all: Vec<Edit> = (0..20)
+        .flat_map(|kind| (0..40).map(move |a| Edit { person: 0, kind, a, b: 3 * a + 8, commit: true }))
+        .collect();
+    let mut document = play(&all);
+
+    let actions: std::collections::BTreeSet<_> = document
+        .get_changes(&[])
+        .iter()
+        .flat_map(|change| change.decode().operations)
+        .map(|op| op.action_name())
+        .collect();
+
+    let expected = ["Delete", "Increment", "Make", "MarkBegin", "MarkEnd", "Put"];
+    assert_eq!(actions.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
+trait ActionName {
+    fn action_name(&self) -> String;
+}
+
+impl ActionName for automerge::legacy::Op {
+    fn action_name(&self) -> String {
+        let action = format!("{:?}", self.action);
+        action.split(['(', ' ', '{']).next().unwrap_or_default().to_owned()
+    }
+}

@@ -1,0 +1,350 @@
+//! Two sessions with made-up documents between them: how much one frame may make anybody do.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::time::Duration;
+
+use peerbase_schema::admission::Refusal;
+use peerbase_schema::codec;
+use peerbase_schema::digest::{Digest, Mark, Page};
+use peerbase_schema::session::{Documents, Effect, Input, Session, SessionFault, StepError, Supply, Wanted};
+use peerbase_schema::time::Timestamp;
+use peerbase_schema::wire::session::{
+    FRAME_DOCUMENTS, FRAME_MARKS, MARKS_MAX, PAGE_LEAVES, RootWhy, SessionFrame, Unit, Units,
+};
+use peerbase_schema::{ChangeHash, DocumentId, ReplicaId};
+
+/// Documents that are nothing but their marks.
+#[derive(Default)]
+struct Shelf {
+    digest: Digest,
+    marks: BTreeMap<DocumentId, Vec<Mark>>,
+    state: [u8; 32],
+    /// Tip vectors that were read since the last look.
+    read: usize,
+    /// What every unit counts for, bytes.
+    unit: usize,
+}
+
+fn document(number: u64) -> DocumentId {
+    DocumentId(peerbase_schema::id::hash("test", &[&number.to_be_bytes()]))
+}
+
+/// So many chains, of `from` and after, each of one change.
+fn chains(from: u64, count: usize) -> Vec<Mark> {
+    let mark = |number: u64| {
+        let replica = ReplicaId(peerbase_schema::id::hash("chain", &[&number.to_be_bytes()]));
+        Mark { replica, seq: 1, change: ChangeHash(replica.0) }
+    };
+    let mut marks: Vec<_> = (from..).map(mark).take(count).collect();
+    marks.sort_unstable();
+    marks
+}
+
+impl Shelf {
+    fn of(documents: u64) -> Self {
+        let mut shelf = Self::default();
+        (0..documents).for_each(|number| shelf.put(document(number), chains(0, 1)));
+        shelf
+    }
+
+    fn put(&mut self, document: DocumentId, marks: Vec<Mark>) {
+        self.digest.set(document, &marks);
+        self.marks.insert(document, marks);
+    }
+
+    fn take(&mut self, unit: &Unit) {
+        let new: Vec<Mark> =
+            codec::decode(&unit.message[..unit.message.len() - unit.key.len()], usize::MAX).unwrap();
+        let all = self.marks.remove(&unit.document).unwrap_or_default();
+        let mut all: BTreeMap<_, _> = all.into_iter().map(|mark| (mark.replica, mark)).collect();
+        all.extend(new.into_iter().map(|mark| (mark.replica, mark)));
+        self.put(unit.document, all.into_values().collect());
+    }
+}
+
+impl Documents for Shelf {
+    type Error = Infallible;
+
+    fn root(&mut self) -> Result<[u8; 32], Infallible> {
+        Ok(self.digest.root())
+    }
+
+    fn state(&mut self) -> [u8; 32] {
+        self.state
+    }
+
+    fn page(&mut self, after: Option<DocumentId>, count: usize) -> Result<Page, Infallible> {
+        Ok(self.digest.page(after, count))
+    }
+
+    fn differing(&mut self, page: &Page) -> Result<Vec<DocumentId>, Infallible> {
+        Ok(self.digest.differing(page))
+    }
+
+    fn marks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Infallible> {
+        self.read += 1;
+        Ok(self.marks.get(&document).cloned().unwrap_or_default())
+    }
+
+    fn supply(&mut self, wanted: Vec<Wanted>, bytes: usize) -> Result<Supply, Infallible> {
+        let (mut supply, mut used) = (Supply::default(), 0);
+        for wanted in wanted {
+            if used >= bytes {
+                supply.later.push(wanted);
+                continue;
+            }
+            let Some(marks) = self.marks.get(&wanted.document) else { continue };
+            let has =
+                |mark: &&Mark| wanted.have.binary_search_by_key(&mark.replica, |have| have.replica).is_err();
+            let new: Vec<Mark> = marks.iter().filter(has).copied().collect();
+            if new.is_empty() {
+                continue;
+            }
+            let mut message = codec::encode(&new);
+            let padding = self.unit.saturating_sub(message.len());
+            message.extend(vec![0; padding]);
+            used += message.len();
+            let (document, table, key) = (wanted.document, "tasks".to_owned(), " ".repeat(padding));
+            supply.units.push(Unit { document, table, key, tips: Vec::new(), message });
+        }
+        Ok(supply)
+    }
+}
+
+/// A session and its documents.
+struct Side {
+    session: Session,
+    shelf: Shelf,
+    /// Frames for the other.
+    out: VecDeque<SessionFrame>,
+    refused: Vec<(DocumentId, Refusal)>,
+}
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+impl Side {
+    fn open(initiator: bool, mut shelf: Shelf) -> Self {
+        let (session, effects) =
+            Session::open(NOW, (initiator, u64::from(initiator)), false, &mut shelf).unwrap();
+        let mut side = Self { session, shelf, out: VecDeque::new(), refused: Vec::new() };
+        side.perform(effects);
+        side
+    }
+
+    /// One that has heard its peer's opening and answer.
+    fn ready(initiator: bool, shelf: Shelf) -> Self {
+        let mut side = Self::open(initiator, shelf);
+        for why in [RootWhy::Opening { era: 7 }, RootWhy::Answer { era: u64::from(initiator) }] {
+            side.hears(SessionFrame::Root { root: [9; 32], why }).unwrap();
+        }
+        side.out.clear();
+        side
+    }
+
+    fn hears(&mut self, frame: SessionFrame) -> Result<(), SessionFault> {
+        self.step(NOW, Input::Frame(frame))
+    }
+
+    fn step(&mut self, now: Timestamp, input: Input) -> Result<(), SessionFault> {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            match self.session.step(now, input, &mut self.shelf) {
+                Ok(effects) => inputs.extend(self.perform(effects)),
+                Err(StepError::Fault(fault)) => return Err(fault),
+                Err(StepError::Local(never)) => match never {},
+            }
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Send(frame) => self.out.push_back(frame),
+                Effect::Apply(Units { number, units, .. }) => {
+                    units.iter().for_each(|unit| self.shelf.take(unit));
+                    inputs.push(Input::Applied { number, refused: Vec::new() });
+                }
+                Effect::Synced => {}
+                Effect::Refused(refused) => self.refused.extend(refused),
+            }
+        }
+        inputs
+    }
+}
+
+/// Brings frames from side to side until both are silent; says how much was read, and how long a tip vector was, at
+/// most for one frame.
+fn talk(ada: &mut Side, ben: &mut Side) -> (usize, usize) {
+    let (mut read, mut marks, mut now) = (0, 0, NOW);
+    loop {
+        for from_ada in [true, false] {
+            let (from, to) = if from_ada { (&mut *ada, &mut *ben) } else { (&mut *ben, &mut *ada) };
+            while let Some(frame) = from.out.pop_front() {
+                if let SessionFrame::Vectors { documents, .. } | SessionFrame::Request { documents } = &frame
+                {
+                    marks = marks.max(documents.iter().map(|(_, marks)| 1 + marks.len()).sum());
+                }
+                to.shelf.read = 0;
+                to.step(now, Input::Frame(frame)).unwrap();
+                read = read.max(to.shelf.read);
+            }
+        }
+        if ada.out.is_empty() && ben.out.is_empty() {
+            let wake = [ada.session.wake_at(), ben.session.wake_at()].into_iter().flatten().min();
+            let Some(at) = wake else { return (read, marks) };
+            now = at;
+            ada.step(now, Input::Wake).unwrap();
+            ben.step(now, Input::Wake).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_newcomer_is_shown_a_large_group_in_turns_between_which_others_are_served() {
+    for newcomer_dials in [true, false] {
+        let (mut ada, mut ben) =
+            (Side::open(!newcomer_dials, Shelf::of(40_000)), Side::open(newcomer_dials, Shelf::default()));
+
+        let (read, marks) = talk(&mut ada, &mut ben);
+
+        assert_eq!(ada.shelf.digest.root(), ben.shelf.digest.root());
+        assert!(ada.session.is_synced() && ben.session.is_synced());
+        assert!(read <= 2 * FRAME_MARKS, "{read} reads for one frame");
+        assert!(marks <= FRAME_MARKS + 2, "{marks} marks in one frame");
+    }
+}
+
+#[test]
+fn two_who_differ_everywhere_end_equal() {
+    let (mut ada, mut ben) = (Shelf::of(0), Shelf::of(0));
+    for number in 0..20_000 {
+        let here = if number % 3 == 0 { &mut ada } else { &mut ben };
+        here.put(document(number), chains(number % 5, 2));
+        if number % 7 == 0 {
+            ada.put(document(number), chains(0, 3));
+            ben.put(document(number), chains(2, 3));
+        }
+    }
+    let (mut ada, mut ben) = (Side::open(true, ada), Side::open(false, ben));
+    talk(&mut ada, &mut ben);
+    assert_eq!(ada.shelf.marks.len(), 20_000);
+    assert_eq!(ada.shelf.digest.root(), ben.shelf.digest.root());
+}
+
+/// Its tip vector did once not fit a frame, and the link was closed over it on every walk.
+#[test]
+fn a_document_of_more_chains_than_a_frame_shows_closes_no_link_and_comes_across() {
+    let mut shelves = [Shelf::of(3), Shelf::of(4)];
+    for (shelf, from) in shelves.iter_mut().zip([0, 50]) {
+        shelf.put(document(9), chains(from, 3 * MARKS_MAX));
+    }
+    let [ada, ben] = shelves;
+    let (mut ada, mut ben) = (Side::open(true, ada), Side::open(false, ben));
+
+    let (_, marks) = talk(&mut ada, &mut ben);
+
+    assert!(marks <= FRAME_MARKS + 1 + MARKS_MAX, "{marks} marks in one frame");
+    assert_eq!(ada.shelf.digest.root(), ben.shelf.digest.root());
+    assert_eq!(ada.shelf.marks[&document(9)].len(), 3 * MARKS_MAX + 50);
+}
+
+#[test]
+fn a_page_is_answered_once_there_is_room_and_a_second_one_before_that_is_a_fault() {
+    let mut shelf = Shelf::of(40_000);
+    shelf.unit = 4 << 20;
+    let mut ada = Side::ready(false, shelf);
+    for first in [0, 8_000, 16_000] {
+        let documents = (first..first + 8_000).map(|number| (document(number), Vec::new())).collect();
+        ada.hears(SessionFrame::Request { documents }).unwrap();
+    }
+    let page = || SessionFrame::Leaves(Page { after: None, through: None, leaves: Vec::new() });
+    ada.out.clear();
+
+    ada.hears(page()).unwrap();
+    assert!(ada.out.is_empty(), "there is enough to send");
+    assert!(matches!(ada.hears(page()), Err(SessionFault::Unexpected { .. })));
+}
+
+#[test]
+fn what_nobody_honest_puts_into_one_frame_is_a_fault() {
+    let mark = chains(0, 1)[0];
+    let heavy = |documents: usize, marks: usize| {
+        (0..documents as u64).map(|number| (document(number), vec![mark; marks])).collect::<Vec<_>>()
+    };
+    let unit = || Unit {
+        document: document(0),
+        table: String::new(),
+        key: String::new(),
+        tips: Vec::new(),
+        message: Vec::new(),
+    };
+    let units = (0..=FRAME_DOCUMENTS).map(|_| unit()).collect();
+    let refused = (0..=FRAME_DOCUMENTS).map(|_| (document(0), Refusal::NotNow)).collect();
+    let nothing = Units { number: 1, state: [0; 32], authors: Vec::new(), units: Vec::new() };
+    for frame in [
+        SessionFrame::Units(nothing),
+        SessionFrame::Request { documents: heavy(1, MARKS_MAX + 1) },
+        SessionFrame::Request { documents: heavy(3, MARKS_MAX) },
+        SessionFrame::Request { documents: heavy(FRAME_MARKS + 1, 0) },
+        SessionFrame::Leaves(Page {
+            after: None,
+            through: None,
+            leaves: vec![(document(0), [0; 32]); PAGE_LEAVES + 1],
+        }),
+        SessionFrame::Units(Units { number: 1, state: [0; 32], authors: Vec::new(), units }),
+        SessionFrame::Ack { number: 0, refused },
+    ] {
+        let mut ada = Side::ready(false, Shelf::of(3));
+        assert!(matches!(ada.hears(frame), Err(SessionFault::Unexpected { .. })));
+    }
+}
+
+#[test]
+fn whoever_owes_an_acknowledgement_is_not_excused_by_saying_other_things() {
+    let mut ada = Side::ready(false, Shelf::of(3));
+    ada.hears(SessionFrame::Request { documents: vec![(document(0), Vec::new())] }).unwrap();
+    assert!(matches!(ada.out[0], SessionFrame::Units(_)));
+    // 60 s, and as long as a window takes on a slow link.
+    let patience = 60 + 4_096 * 32 / 1_000 + 1;
+    for second in 1..patience {
+        let root = SessionFrame::Root { root: [8; 32], why: RootWhy::Compare };
+        ada.step(NOW + Duration::from_secs(second), Input::Frame(root)).unwrap();
+    }
+    let late = NOW + Duration::from_secs(patience);
+    assert!(ada.session.wake_at().unwrap() <= late);
+    assert_eq!(ada.step(late, Input::Wake), Err(SessionFault::Stalled));
+}
+
+#[test]
+fn what_a_peer_says_of_a_refusal_is_kept_short() {
+    let mut ada = Side::ready(false, Shelf::of(3));
+    let refused = vec![(document(0), Refusal::Unreadable { what: "ä".repeat(1 << 20) })];
+    ada.hears(SessionFrame::Ack { number: 0, refused }).unwrap();
+    let [(_, Refusal::Unreadable { what })] = &ada.refused[..] else { panic!() };
+    assert_eq!(what.len(), 256);
+}
+
+/// Units once came before the word of the membership by which they were judged: honest peers let each other go.
+#[test]
+fn units_say_by_which_membership_their_sender_judges() {
+    let mut ada = Side::ready(false, Shelf::of(3));
+    ada.shelf.unit = 4 << 20;
+    let request = |number| SessionFrame::Request { documents: vec![(document(number), Vec::new())] };
+    ada.hears(request(0)).unwrap();
+    ada.hears(request(1)).unwrap();
+    ada.shelf.state = [5; 32];
+    ada.step(NOW, Input::Rejudged).unwrap();
+    ada.hears(SessionFrame::Ack { number: 1, refused: Vec::new() }).unwrap();
+    let states: Vec<_> = ada
+        .out
+        .iter()
+        .filter_map(|frame| match frame {
+            SessionFrame::Units(units) => Some((units.number, units.state)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(states, [(1, [0; 32]), (2, [5; 32])]);
+}

@@ -1,0 +1,12 @@
+//! Inputs of the tests: random documents, random membership logs, ledgers of named people, the model's vectors.
+
+pub(crate) mod history;
+pub(crate) mod log;
+pub(crate) mod vectors;
+pub(crate) mod world;
+
+use peerbase_schema::ChangeHash;
+
+pub(crate) fn from_automerge(hash: automerge::ChangeHash) -> ChangeHash {
+    ChangeHash(hash.0)
+}

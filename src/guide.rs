@@ -1,0 +1,4 @@
+//! Runs the examples of the README and of `docs/guide` as doctests.
+
+#[doc = include_str!("../README.md")]
+mod readme {}

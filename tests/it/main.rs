@@ -1,0 +1,26 @@
+//! The tests that share one process: nodes on virtual networks, wires spoken by hand, machines and properties.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod access;
+mod addresses;
+mod backup;
+mod devices;
+mod group;
+mod invite;
+mod json;
+mod machines;
+mod manifests;
+mod membership;
+mod merge;
+mod node;
+mod partition;
+mod people;
+mod recovery;
+mod regression;
+#[cfg(feature = "control")]
+mod removal;
+mod revocation;
+mod sockets;
+mod support;
+mod table;
+mod wire;

@@ -1,0 +1,167 @@
+//! An op that names a manifest has no effect before every page of it is here, whoever brings them.
+
+use std::time::Duration;
+
+use actors::clock::Clock;
+use actors::transport::memory::MemoryNetwork;
+use peerbase::{Group, Node, Role, UserId};
+use schema::key::Signature;
+use schema::ledger::manifest::{Entry, Page, PageGroup, page_hash, root};
+use schema::ledger::{Body, By, ManifestRef, Op};
+use schema::signed::{Envelope, Signed};
+use schema::wire::group::GroupFrame;
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::{ByeReason, LinkFrame};
+use schema::{ChangeHash, DeviceId, DocumentId, OpId};
+
+use crate::support::stranger::{Member, Stranger, identity};
+
+/// Somebody who never comes.
+const PIA: UserId = UserId([9; 32]);
+
+/// Ada's node, and what it takes to meet it as ben, an Admin whose peer is made by hand.
+struct Meeting {
+    network: MemoryNetwork,
+    clock: Clock,
+    _ada: Node,
+    home: Group,
+}
+
+impl Meeting {
+    async fn new() -> Self {
+        let clock = Clock::simulated(1);
+        let network = MemoryNetwork::seeded(clock.clone(), 1).latency_ms(1..20);
+        let ada = Node::in_memory_builder().network(&network, "ada").open().await.unwrap();
+        ada.listen("memory://ada").await.unwrap();
+        let home = ada.create_group("home").await.unwrap();
+        home.add_member(identity(2).user(), Role::Admin).await.unwrap();
+        home.add_member(PIA, Role::Writer).await.unwrap();
+        Self { network, clock, _ada: ada, home }
+    }
+
+    /// Ben, who has heard what ada has to say.
+    async fn ben(&self) -> Member {
+        let link = Stranger::dial(&self.network, &self.clock, identity(2), "memory://ada").await;
+        let mut ben = Member::greet(link, self.home.id()).await;
+        ben.talk().await;
+        ben
+    }
+
+    fn has_pia(&self) -> bool {
+        self.home.members().iter().any(|member| member.user == PIA && member.role > Role::None)
+    }
+
+    async fn until_pia_is_gone(&self) {
+        for _ in 0..1_000 {
+            if !self.has_pia() {
+                return;
+            }
+            self.clock.sleep(Duration::from_millis(10)).await;
+        }
+        panic!("pia is a member still");
+    }
+}
+
+/// A manifest of two pages.
+fn manifest() -> (ManifestRef, Vec<[u8; 32]>, [Vec<u8>; 2]) {
+    let pages = [1, 2].map(|number| {
+        let (document, change) = (DocumentId([number; 32]), ChangeHash([number; 32]));
+        let entries = vec![Entry { document, seq: 1, change, signature: Signature([0; 64]) }];
+        let (device, grant) = (DeviceId([number; 32]), OpId([0; 32]));
+        Page { groups: vec![PageGroup { device, grant, incarnation: 0, entries }] }.encode()
+    });
+    let hashes = pages.iter().map(|page| page_hash(page)).collect::<Vec<_>>();
+    (ManifestRef { root: root(&hashes), entries: 2 }, hashes, pages)
+}
+
+/// Ben's word that pia is out.
+fn removal(ben: &Member, cut: ManifestRef) -> Envelope {
+    let ben_is = &ben.stranger.identity;
+    let by = By::Device(ben_is.certificate.envelope().clone());
+    let body = Body::SetRole { user: PIA, role: Role::None, cut: Some(cut), via: None };
+    let op = ben.ledger.draft(ben_is.user(), by, body).unwrap();
+    Signed::<Op>::sign(op, &ben_is.signing).envelope().clone()
+}
+
+async fn push(ben: &mut Member, op: Envelope) {
+    let push = LedgerFrame::Push {
+        ops: vec![op],
+        certificates: Vec::new(),
+        revocations: Vec::new(),
+        records: Vec::new(),
+        last: false,
+    };
+    ben.say(GroupFrame::Ledger(push)).await;
+}
+
+/// What ada says next about the ledger.
+async fn heard(ben: &mut Member) -> LedgerFrame {
+    loop {
+        if let LinkFrame::Group { body, .. } = ben.stranger.hear().await.unwrap()
+            && let GroupFrame::Ledger(frame) = GroupFrame::decode(&body).unwrap()
+        {
+            return frame;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_op_waits_for_every_page_and_what_came_before_the_link_ended_is_kept() {
+    let meeting = Meeting::new().await;
+    let (cut, hashes, [first, second]) = manifest();
+    let mut ben = meeting.ben().await;
+    let removal = removal(&ben, cut);
+
+    push(&mut ben, removal.clone()).await;
+    assert_eq!(heard(&mut ben).await, LedgerFrame::WantPages { root: cut.root });
+    ben.say(GroupFrame::Ledger(LedgerFrame::Pages { root: cut.root, pages: hashes.clone() })).await;
+    for page in &hashes {
+        assert_eq!(heard(&mut ben).await, LedgerFrame::WantPage { page: *page });
+    }
+    ben.say(GroupFrame::Ledger(LedgerFrame::Page { bytes: first })).await;
+    // Nothing waits for ever.
+    let end = loop {
+        if let Some(LinkFrame::Bye { reason }) = ben.stranger.hear().await {
+            break reason;
+        }
+    };
+    assert_eq!((end, meeting.has_pia()), (ByeReason::Protocol, true));
+
+    let mut ben = meeting.ben().await;
+    push(&mut ben, removal).await;
+    assert_eq!(heard(&mut ben).await, LedgerFrame::WantPage { page: hashes[1] });
+    assert!(meeting.has_pia());
+    ben.say(GroupFrame::Ledger(LedgerFrame::Page { bytes: second.clone() })).await;
+    meeting.until_pia_is_gone().await;
+
+    // And whoever needs it next gets it here.
+    ben.say(GroupFrame::Ledger(LedgerFrame::WantPages { root: cut.root })).await;
+    assert_eq!(heard(&mut ben).await, LedgerFrame::Pages { root: cut.root, pages: hashes.clone() });
+    ben.say(GroupFrame::Ledger(LedgerFrame::WantPage { page: hashes[1] })).await;
+    assert_eq!(heard(&mut ben).await, LedgerFrame::Page { bytes: second });
+    ben.say(GroupFrame::Ledger(LedgerFrame::WantPage { page: [7; 32] })).await;
+    assert_eq!(heard(&mut ben).await, LedgerFrame::Lacking { name: [7; 32] });
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_names_a_manifest_that_is_none_is_let_go() {
+    let meeting = Meeting::new().await;
+    let (cut, hashes, pages) = manifest();
+    let mut ben = meeting.ben().await;
+    let removal = removal(&ben, ManifestRef { entries: 3, ..cut });
+
+    push(&mut ben, removal).await;
+    heard(&mut ben).await;
+    ben.say(GroupFrame::Ledger(LedgerFrame::Pages { root: cut.root, pages: hashes })).await;
+    for bytes in pages {
+        heard(&mut ben).await;
+        ben.say(GroupFrame::Ledger(LedgerFrame::Page { bytes })).await;
+    }
+
+    let bye = loop {
+        if let Some(LinkFrame::Bye { reason }) = ben.stranger.hear().await {
+            break reason;
+        }
+    };
+    assert_eq!((bye, meeting.has_pia()), (ByeReason::Protocol, true));
+}

@@ -1,0 +1,55 @@
+//! What the tests talk about: tasks of a household, and short ways to reach them.
+
+pub(crate) mod merging;
+pub(crate) mod stranger;
+pub(crate) mod village;
+
+use std::time::Duration;
+
+use peerbase::sim::{Net, Peer};
+use peerbase::{Group, GroupId, Node, Table, TableName};
+use serde::{Deserialize, Serialize};
+
+/// The row of most tests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Task {
+    pub(crate) title: String,
+    pub(crate) done: bool,
+}
+
+pub(crate) const TASKS: TableName<Task> = TableName::new("tasks");
+
+pub(crate) fn task(title: &str) -> Task {
+    Task { title: title.to_owned(), done: false }
+}
+
+/// A node without a disk and a group of its own.
+pub(crate) async fn home() -> (Node, Group) {
+    let node = Node::in_memory().await.unwrap();
+    let group = node.create_group("home").await.unwrap();
+    (node, group)
+}
+
+pub(crate) fn group(peer: &Peer, group: GroupId) -> Group {
+    peer.node().group(group).unwrap()
+}
+
+pub(crate) fn tasks(peer: &Peer, id: GroupId) -> Table<Task> {
+    group(peer, id).table(TASKS)
+}
+
+/// Titles in the order of their keys.
+pub(crate) fn titles(table: &Table<Task>) -> Vec<String> {
+    table.list().unwrap().into_iter().map(|(_, task)| task.title).collect()
+}
+
+/// Lets virtual time pass until something is so, for two minutes at most.
+pub(crate) async fn until(net: &Net, what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1_200 {
+        if is_so() {
+            return;
+        }
+        net.sleep(Duration::from_millis(100)).await;
+    }
+    panic!("not within two minutes: {what}");
+}

@@ -1,0 +1,368 @@
+//! A peer made by hand from the published rules alone: no actors, no store, and whatever it likes to say.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use actors::clock::Clock;
+use actors::transport::Transport;
+use actors::transport::framing::{FrameReader, FrameWriter, read_message, write_messages};
+use actors::transport::memory::MemoryNetwork;
+use schema::change::ChangeHeader;
+use schema::device::DeviceIdentity;
+use schema::digest::{Digest, Mark, Page};
+use schema::handshake::{Established, HANDSHAKE_BYTES_MAX, Handshake, LinkRole, Records, Step, Terms};
+use schema::key::{AgreementKey, SigningKey};
+use schema::ledger::Ledger;
+use schema::limits::FRAME_BYTES_MAX;
+use schema::session::ledger::{Attachments, LedgerEffect, LedgerSession, Taken};
+use schema::session::{Documents, Effect, Input, Session, Supply, Wanted};
+use schema::wire::group::{self, Assembly, GroupFrame};
+use schema::wire::hello::{self, Hello, HelloGroup};
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::LinkFrame;
+use schema::wire::session::{SessionFrame, Unit, Units};
+use schema::wire::sync_message::SyncMessage;
+use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub(crate) fn identity(seed: u8) -> DeviceIdentity {
+    device_of(&[seed], &[seed])
+}
+
+/// One of a user's devices.
+pub(crate) fn device_of(user: &[u8], device: &[u8]) -> DeviceIdentity {
+    let signing = SigningKey::from_seed(schema::id::hash("device", &[device]));
+    let agreement = AgreementKey::from_seed(schema::id::hash("agreement", &[device]));
+    DeviceIdentity::certify(&user_key(user), signing, agreement, "made by hand")
+}
+
+pub(crate) fn user_key(user: &[u8]) -> SigningKey {
+    SigningKey::from_seed(schema::id::hash("user", &[user]))
+}
+
+/// A link with a node, past the handshake.
+pub(crate) struct Stranger {
+    pub(crate) identity: DeviceIdentity,
+    pub(crate) established: Established,
+    /// How long it listens to somebody who says nothing.
+    pub(crate) patience: Duration,
+    clock: Clock,
+    reader: FrameReader<Box<dyn AsyncRead + Send + Unpin>>,
+    writer: FrameWriter<Box<dyn AsyncWrite + Send + Unpin>>,
+}
+
+impl Stranger {
+    pub(crate) async fn dial(
+        network: &MemoryNetwork,
+        clock: &Clock,
+        identity: DeviceIdentity,
+        to: &str,
+    ) -> Self {
+        let mut stream = network.host("stranger").dial(to).await.unwrap();
+        let (mut machine, first) =
+            Handshake::initiator(identity.clone(), Terms::default(), clock.random_bytes(), None);
+        let mut step = Step { send: vec![first], established: None };
+        let (established, Records { send, receive }) = loop {
+            if !step.send.is_empty() {
+                write_messages(&mut stream.writer, &step.send).await.unwrap();
+            }
+            if let Some(established) = step.established {
+                break established;
+            }
+            let message = read_message(&mut stream.reader, HANDSHAKE_BYTES_MAX).await.unwrap();
+            step = machine.step(&message).unwrap();
+        };
+        let (reader, writer) =
+            (FrameReader::new(stream.reader, receive), FrameWriter::new(stream.writer, send));
+        Self {
+            identity,
+            established,
+            patience: Duration::from_secs(60),
+            clock: clock.clone(),
+            reader,
+            writer,
+        }
+    }
+
+    pub(crate) async fn send(&mut self, frame: &LinkFrame) {
+        // The node may have ended the link: then nothing more is heard of it either.
+        let _ = self.writer.write(&frame.encode()).await;
+        let _ = self.writer.flush().await;
+    }
+
+    /// The next frame, other than pings; none when the link has ended or nothing else comes within its patience.
+    pub(crate) async fn hear(&mut self) -> Option<LinkFrame> {
+        let (clock, patience) = (self.clock.clone(), self.patience);
+        let next = async {
+            loop {
+                let length = self.reader.read_length(FRAME_BYTES_MAX).await.ok()?;
+                let bytes = self.reader.read_body(length, || ()).await.ok()?;
+                match LinkFrame::decode(&bytes).unwrap() {
+                    LinkFrame::Ping { nonce } => self.send(&LinkFrame::Pong { nonce }).await,
+                    frame => return Some(frame),
+                }
+            }
+        };
+        // Nothing is lost by giving up: frames come whole or not at all, and never when nothing is said.
+        clock.timeout(patience, next).await.ok()?
+    }
+
+    /// Announces a group, whether it may or not.
+    pub(crate) async fn announce(&mut self, group: GroupId) {
+        let token = hello::token(group, &self.established.h, LinkRole::Initiator);
+        self.send(&LinkFrame::Hello(Hello { groups: vec![HelloGroup { token, hash: [0; 32] }] })).await;
+    }
+}
+
+/// Changes as they came, and those that this peer has to give; judged by nobody.
+#[derive(Default)]
+pub(crate) struct Shelf {
+    digest: Digest,
+    marks: BTreeMap<DocumentId, Vec<Mark>>,
+    pub(crate) own: BTreeMap<DocumentId, Unit>,
+    pub(crate) authors: Vec<(DeviceId, OpId)>,
+    /// What came, in order.
+    pub(crate) units: Vec<Unit>,
+    /// The membership by which it says that it judges.
+    pub(crate) state: [u8; 32],
+}
+
+impl Shelf {
+    /// An empty shelf of whoever writes in the name of one author.
+    pub(crate) fn of(device: DeviceId, grant: OpId) -> Self {
+        Self { authors: vec![(device, grant)], ..Self::default() }
+    }
+
+    /// Puts a unit of this peer's own on the shelf.
+    pub(crate) fn offer(&mut self, unit: Unit) {
+        self.note(&unit);
+        self.own.insert(unit.document, unit);
+    }
+
+    /// Puts a unit on the shelf that perhaps nobody can read, under a mark that nobody has.
+    pub(crate) fn offer_blind(&mut self, unit: Unit) {
+        let document = unit.document;
+        let mark = Mark { replica: ReplicaId(document.0), seq: 1, change: ChangeHash(document.0) };
+        self.digest.set(document, &[mark]);
+        self.marks.insert(document, vec![mark]);
+        self.own.insert(document, unit);
+    }
+
+    fn note(&mut self, unit: &Unit) {
+        let marks = self.marks.entry(unit.document).or_default();
+        for change in SyncMessage::decode(&unit.message).unwrap().changes {
+            let ChangeHeader { replica, seq, hash: change, .. } = ChangeHeader::read(&change).unwrap();
+            marks.retain(|mark| mark.replica != replica);
+            marks.push(Mark { replica, seq, change });
+            marks.sort_unstable();
+        }
+        self.digest.set(unit.document, marks);
+    }
+}
+
+impl Documents for Shelf {
+    type Error = Infallible;
+
+    fn root(&mut self) -> Result<[u8; 32], Infallible> {
+        Ok(self.digest.root())
+    }
+
+    fn state(&mut self) -> [u8; 32] {
+        self.state
+    }
+
+    fn page(&mut self, after: Option<DocumentId>, count: usize) -> Result<Page, Infallible> {
+        Ok(self.digest.page(after, count))
+    }
+
+    fn differing(&mut self, page: &Page) -> Result<Vec<DocumentId>, Infallible> {
+        Ok(self.digest.differing(page))
+    }
+
+    fn marks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Infallible> {
+        Ok(self.marks.get(&document).cloned().unwrap_or_default())
+    }
+
+    fn supply(&mut self, wanted: Vec<Wanted>, _: usize) -> Result<Supply, Infallible> {
+        let units = wanted.iter().filter_map(|wanted| self.own.get(&wanted.document).cloned()).collect();
+        Ok(Supply { authors: self.authors.clone(), units, later: Vec::new() })
+    }
+}
+
+/// It has no manifests, and admits every op without.
+struct Pages;
+
+impl Attachments for Pages {
+    type Error = Infallible;
+
+    fn list(&mut self, _: &[u8; 32]) -> Result<Option<Vec<[u8; 32]>>, Infallible> {
+        Ok(None)
+    }
+
+    fn page(&mut self, _: &[u8; 32]) -> Result<Option<Vec<u8>>, Infallible> {
+        Ok(None)
+    }
+}
+
+/// A stranger that has become a member: it keeps the ledger and speaks the session.
+pub(crate) struct Member {
+    pub(crate) stranger: Stranger,
+    pub(crate) ledger: Ledger,
+    pub(crate) shelf: Shelf,
+    /// What the node refused of ours.
+    pub(crate) refused: Vec<(DocumentId, schema::admission::Refusal)>,
+    talk: LedgerSession,
+    /// Says that its ledger is whatever the node's is, and never looks at it.
+    trusts: bool,
+    session: Option<Session>,
+    channel: u32,
+    assembly: Assembly,
+}
+
+impl Member {
+    /// Greets a node that knows us as a member of the group, and vouches for this device.
+    pub(crate) async fn greet(stranger: Stranger, group: GroupId) -> Self {
+        let mut member = Self::meet(stranger, group, false).await;
+        let (talk, effects) = LedgerSession::open(false, &member.ledger);
+        member.talk = talk;
+        let certificates = vec![member.stranger.identity.certificate.envelope().clone()];
+        let introduction = LedgerSession::grown(Vec::new(), certificates, Vec::new(), Vec::new());
+        let introduction = introduction.into_iter().map(LedgerEffect::Send).collect();
+        member.follow([effects, introduction].concat()).await;
+        member
+    }
+
+    /// Greets a node that knows us as a member of the group, and wants its rows alone.
+    pub(crate) async fn trusting(stranger: Stranger, group: GroupId) -> Self {
+        Self::meet(stranger, group, true).await
+    }
+
+    async fn meet(mut stranger: Stranger, group: GroupId, trusts: bool) -> Self {
+        stranger.announce(group).await;
+        let token = hello::token(group, &stranger.established.h, LinkRole::Responder);
+        let mut announced = Vec::new();
+        let channel = loop {
+            if let Some(channel) = announced.iter().position(|theirs: &HelloGroup| theirs.token == token) {
+                break u32::try_from(channel).unwrap();
+            }
+            match stranger.hear().await.unwrap() {
+                LinkFrame::Hello(hello) => announced.extend(hello.groups),
+                LinkFrame::Present { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        Self {
+            stranger,
+            ledger: Ledger::new(group),
+            shelf: Shelf::default(),
+            refused: Vec::new(),
+            talk: LedgerSession::default(),
+            trusts,
+            session: None,
+            channel,
+            assembly: Assembly::default(),
+        }
+    }
+
+    /// Listens and answers until the node is silent.
+    pub(crate) async fn talk(&mut self) {
+        while let Some(frame) = self.stranger.hear().await {
+            if let LinkFrame::Group { body, .. } = frame {
+                match GroupFrame::decode(&body).unwrap() {
+                    GroupFrame::Ledger(LedgerFrame::Summary { hash }) if self.trusts => {
+                        let agreed = LedgerEffect::Agreed { in_sync: false };
+                        self.follow(vec![LedgerEffect::Send(LedgerFrame::Summary { hash }), agreed]).await;
+                    }
+                    GroupFrame::Ledger(_) if self.trusts => {}
+                    GroupFrame::Ledger(frame) => {
+                        let (now, mut none) = (self.stranger.clock.now(), Pages);
+                        let effects = self.talk.frame(now, frame, &self.ledger, &mut none);
+                        self.follow(effects.unwrap()).await;
+                    }
+                    GroupFrame::Part(part) => {
+                        if let Some(frame) = self.assembly.push(part).unwrap() {
+                            self.step(Input::Frame(frame)).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn follow(&mut self, effects: Vec<LedgerEffect>) {
+        let mut effects = std::collections::VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                LedgerEffect::Send(frame) => self.say(GroupFrame::Ledger(frame)).await,
+                LedgerEffect::Admit { ops, certificates, revocations, records, last } => {
+                    for op in ops {
+                        self.ledger.admit(op).unwrap();
+                    }
+                    for certificate in certificates {
+                        self.ledger.admit_certificate(certificate).unwrap();
+                    }
+                    for revocation in revocations {
+                        self.ledger.admit_revocation(revocation).unwrap();
+                    }
+                    for record in records {
+                        self.ledger.admit_record(record).unwrap();
+                    }
+                    let (now, taken) = (self.stranger.clock.now(), Taken { last, held: Vec::new() });
+                    effects.extend(self.talk.admitted(now, taken, &self.ledger, &mut Pages).unwrap());
+                }
+                other @ (LedgerEffect::KeepList { .. }
+                | LedgerEffect::KeepPage { .. }
+                | LedgerEffect::Attached { .. }
+                | LedgerEffect::Later) => panic!("{other:?}"),
+                LedgerEffect::Agreed { in_sync } => {
+                    let (now, era) = (self.stranger.clock.now(), self.stranger.clock.random_u64());
+                    let (session, effects) =
+                        Session::open(now, (true, era), in_sync, &mut self.shelf).unwrap();
+                    self.session = Some(session);
+                    self.perform(effects).await;
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let now = self.stranger.clock.now();
+            let session = self.session.as_mut().unwrap();
+            let effects = session.step(now, input, &mut self.shelf).unwrap();
+            inputs.extend(Box::pin(self.perform(effects)).await);
+        }
+    }
+
+    /// What was applied must be told.
+    async fn perform(&mut self, effects: Vec<Effect>) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Send(frame) => self.say_session(&frame).await,
+                Effect::Apply(Units { number, units, .. }) => {
+                    for unit in units {
+                        self.shelf.note(&unit);
+                        self.shelf.units.push(unit);
+                    }
+                    inputs.push(Input::Applied { number, refused: Vec::new() });
+                }
+                Effect::Refused(refused) => self.refused.extend(refused),
+                Effect::Synced => {}
+            }
+        }
+        inputs
+    }
+
+    async fn say_session(&mut self, frame: &SessionFrame) {
+        for part in group::parts(frame) {
+            self.say(GroupFrame::Part(part)).await;
+        }
+    }
+
+    pub(crate) async fn say(&mut self, frame: GroupFrame) {
+        self.stranger.send(&LinkFrame::Group { channel: self.channel, body: frame.encode() }).await;
+    }
+}
