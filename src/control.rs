@@ -1,13 +1,15 @@
-//! What a command asks of a node and what it is answered, in this process or over the socket of the one that serves.
+//! Requests of commands to a node and its replies, in one process or over the socket of a node that serves.
 //!
-//! A command becomes a [`Request`], [`execute()`] carries it out, [`Reply`] values come back. Where a node serves in the
-//! data folder the request goes through its control socket ([`client`], [`server`]); where none does, the program
-//! opens the database and runs the same `execute`. There is no second way to do anything.
+//! A command is a [`Request`]; [`execute()`] carries it out and sends [`Reply`] values. When a node serves in
+//! the data folder, the request goes through its control socket ([`client`], [`server`]); otherwise the
+//! program opens the database and calls the same `execute`. There is no second way to do anything.
 //!
-//! One connection carries one request. Both sides say a [`Greeting`] first, the client then its request; the server
-//! answers with [`Answer`]s until [`Answer::Done`], [`Answer::Failed`] or [`Answer::Stopping`]. A message is four
-//! bytes of length, big-endian, and JSON ([`wire`]). A client that hangs up stops its request.
+//! One connection carries one request. Both sides first send a [`Greeting`], then the client sends its
+//! request; the server sends [`Answer`]s until [`Answer::Done`], [`Answer::Failed`] or [`Answer::Stopping`].
+//! A message is four bytes of length, big-endian, then JSON ([`wire`]). A client that hangs up stops its
+//! request.
 
+pub mod arguments;
 pub mod client;
 pub mod execute;
 pub mod failure;
@@ -27,45 +29,46 @@ pub use self::secret::Secret;
 
 #[cfg(not(unix))]
 compile_error!(
-    "the program talks to itself over a Unix socket: leave features `cli` and `control` out on this system"
+    "the control socket is a Unix socket: disable the features `cli` and `control` on this system"
 );
 
-/// The version of requests, replies and framing; a server answers clients of its own version alone.
-pub const VERSION: u32 = 1;
+/// The version of requests, replies and framing; a server accepts only clients of its own version.
+pub const VERSION: u32 = 2;
 /// The socket's name in the data folder.
 pub const SOCKET: &str = "control.sock";
 
 /// The fields of a row as JSON.
 pub type Fields = std::collections::BTreeMap<String, serde_json::Value>;
 
-/// What both sides say first, so that two versions of the program can say that they are two. It never changes.
+/// The first message of both sides, by which two versions of the program recognise each other. Its form never
+/// changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greeting {
-    /// [`VERSION`] of who says it.
+    /// [`VERSION`] of the sender.
     pub peerbase_control: u32,
-    /// The program's version, for people.
+    /// The sender's release, for people.
     pub program: String,
 }
 
 impl Greeting {
-    /// What this program says.
+    /// The greeting of this program.
     pub fn ours() -> Self {
         Self { peerbase_control: VERSION, program: env!("CARGO_PKG_VERSION").to_owned() }
     }
 }
 
-/// What the server says to a request.
+/// A message of the server after its greeting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// One more reply.
     Reply(Reply),
-    /// Nothing yet; the server is alive.
+    /// A sign of life: the request is still being carried out.
     Alive,
-    /// That was all.
+    /// The request was carried out; no reply follows.
     Done,
-    /// It was not done, or not all of it.
+    /// The request was not carried out, or not completely.
     Failed(Failure),
-    /// The server stops and has not begun; whoever opens the database now may do it.
+    /// The server stops and has not begun the request; the client may open the database itself.
     Stopping,
 }

@@ -37,7 +37,7 @@ use actors::node::store::{StoreError, View};
 use schema::DeviceId;
 use schema::GroupId;
 #[doc(inline)]
-pub use schema::admission::Refusal;
+pub use schema::document::Refusal;
 #[doc(inline)]
 pub use schema::ledger::{Contestable, InviteStatus, OpAction, OpStatus, Role};
 #[doc(inline)]

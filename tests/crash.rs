@@ -1,7 +1,7 @@
-//! A process is killed while it writes, again and again: what it acknowledged is there, and no commit in part.
+//! Kills a process while it writes, 32 times: every acknowledged write is on disk and no commit is partial.
 //!
-//! A child writes to a real disk and says each acknowledgement; it is killed at a moment that a seed draws. That the
-//! same holds when the power is cut is shown for the store by `actors/tests/store_crash.rs`.
+//! The child writes to a real disk and prints each acknowledgement; a seed draws the moment of each kill.
+//! `actors/tests/store_crash.rs` shows the same for a power cut, at the level of the store.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use peerbase::{Counter, Group, Node, TableName};
 use serde::{Deserialize, Serialize};
 
 const FOLDER: &str = "PEERBASE_CRASH_FOLDER";
-/// Set it to the seed that a failure printed.
+/// Repeats a run with the seed that a failure printed.
 const SEED: &str = "PEERBASE_CRASH_SEED";
 const KILLS: usize = 32;
 const BATCH: usize = 4;
@@ -54,40 +54,40 @@ async fn home(folder: &Path) -> (Node, Group) {
     (node, home)
 }
 
-/// Writes until it is killed; a test of nothing in the parent.
+/// The child: writes until it is killed. In the parent it returns at once.
 #[tokio::test]
-async fn the_child_process() {
+async fn child_process_that_writes_until_it_is_killed() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let (node, home) = home(Path::new(&folder)).await;
     let (tasks, tallies) = (home.table(TASKS), home.table(TALLIES));
-    say("open");
+    print("open");
     for number in tasks.list().unwrap().len().. {
         let batch: Vec<_> = (0..BATCH).map(|row| task(&format!("{number}-{row}"))).collect();
         let keys = tasks.insert_many(&batch).await.unwrap();
-        say(&format!("batch {}", keys.join(" ")));
+        print(&format!("batch {}", keys.join(" ")));
         let add = |tally: &mut Tally| {
             tally.count.increment(1);
             tally.letters.push('x');
         };
         tallies.update("all", add).await.unwrap();
-        say("count");
+        print("count");
         let pad = "x".repeat(number * 97 % 50_000);
         tasks.update(&keys[0], |task| task.title += &format!(" {pad}")).await.unwrap();
-        say(&format!("pad {} {}", keys[0], pad.len()));
+        print(&format!("pad {} {}", keys[0], pad.len()));
     }
     drop(node);
 }
 
-fn say(line: &str) {
+fn print(line: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "\nchild: {line}").unwrap();
     out.flush().unwrap();
 }
 
-/// Runs the child for a while; what it said before it was killed.
+/// Runs the child, kills it after `after`, and returns the lines it printed before that.
 fn run_and_kill(folder: &Path, after: Duration, once_open: bool) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["the_child_process", "--exact", "--nocapture", "--test-threads=1"])
+        .args(["child_process_that_writes_until_it_is_killed", "--exact", "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -100,15 +100,16 @@ fn run_and_kill(folder: &Path, after: Duration, once_open: bool) -> Vec<String> 
         assert_eq!(said.len(), 1, "the child opens the database");
     }
     let rest = thread::spawn(move || lines.collect::<Vec<_>>());
-    thread::sleep(after); // when the kill comes is the experiment; nothing waits for anything
+    thread::sleep(after); // the moment of the kill is the experiment; nothing waits for a condition
     child.kill().unwrap(); // SIGKILL
     child.wait().unwrap();
     said.extend(rest.join().unwrap());
-    // The last line may be cut short: each begins behind a line break of its own, and ends with a known word.
+    // The kill may truncate the last line: every line starts after its own line break and ends with a known
+    // word.
     said.into_iter().filter_map(|line| line.strip_prefix("child: ").map(str::to_owned)).collect()
 }
 
-/// What was acknowledged so far.
+/// Every write that a child has acknowledged so far.
 #[derive(Default)]
 struct Acknowledged {
     batches: Vec<Vec<String>>,
@@ -156,13 +157,13 @@ impl Acknowledged {
             "{count} counted of {}",
             self.counted
         );
-        assert_eq!(tally.letters.len(), usize::try_from(count).unwrap(), "half of an update");
+        assert_eq!(tally.letters.len(), usize::try_from(count).unwrap(), "an update was applied in part");
         assert!(home.table(TASKS).unreadable().unwrap().is_empty());
     }
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_outlives_every_kill_and_no_commit_is_half_there() {
+async fn acknowledged_writes_survive_every_kill_and_no_commit_is_partial() {
     let seed = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| Clock::real().random_u64());
     println!("{SEED}={seed}");
@@ -171,7 +172,7 @@ async fn what_was_acknowledged_outlives_every_kill_and_no_commit_is_half_there()
     let mut acknowledged = Acknowledged::default();
 
     for kill in 0..KILLS {
-        // One in four while it opens, recovers, or is not even there yet.
+        // One kill in four hits the child while it starts, opens or recovers.
         let once_open = !random.chance(0.25);
         let after = Duration::from_millis(random.within(0..=if once_open { 250 } else { 80 }));
         acknowledged.note(&run_and_kill(folder.path(), after, once_open));
@@ -183,6 +184,6 @@ async fn what_was_acknowledged_outlives_every_kill_and_no_commit_is_half_there()
     }
 
     let batches = acknowledged.batches.len();
-    assert!(batches > KILLS, "{batches} batches are too few to say anything");
+    assert!(batches > KILLS, "{batches} batches are too few for a meaningful run");
     println!("{batches} batches, {} updates", acknowledged.pads.len());
 }

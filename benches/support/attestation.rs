@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use actors::edit::RowEdit;
 use actors::node::group::replica::Replica;
-use schema::admission::{self, Index};
 use schema::change::ChangeHeader;
+use schema::document::admission::{self, Index};
 use schema::id::hash;
 use schema::key::SigningKey;
 use schema::tip::{Author, Tip};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use automerge::{Automerge, Change, ReadDoc};
 use libfuzzer_sys::fuzz_target;
-use schema::admission::{Bound, Index, Refusal, vet};
+use schema::document::{Bound, Index, Refusal, vet};
 use schema::change::ChangeHeader;
 use schema::key::Signature;
 use schema::tip::{Author, Tip, VerifiedTip};

@@ -1,15 +1,16 @@
-//! The gate: which group is open with which peer on which link, from ledgers, intents, tickets, presents, offers and
-//! contacts.
+//! The gate: which group is open with which peer on which link, from ledgers, intents, tickets, presents,
+//! offers and contacts.
 //!
-//! A group opens on a link only while both sides announce it, which each does by two tests: this user's intent, and the
-//! ledger. The gate decides a whole step at once and asks its shell for effects, in order. Two rules hold for every step:
+//! A group opens on a link only while both sides announce it, which each does by two tests: this user's
+//! intent, and the ledger. The gate decides a whole step at once and asks its shell for effects, in order.
+//! Two rules hold for every step:
 //!
 //! - Cells close first: [`Effect::CloseCell`] precedes everything else, and waits for no disk.
 //! - Nothing of a ledger leaves before it is durable: the effects behind an [`Effect::Store`] are withheld until
 //!   [`Input::Stored`]. Inputs that arrive meanwhile wait too.
 //!
-//! Time, random bytes and keys are arguments. A failed store is an input, after which the gate does nothing any more: its
-//! shell makes a new one from what is stored.
+//! Time, random bytes and keys are arguments. A failed store is an input, after which the gate does nothing
+//! any more: its shell makes a new one from what is stored.
 
 mod addresses;
 mod admit;
@@ -89,8 +90,8 @@ impl Keys {
     }
 }
 
-/// Reads that a step makes. Every call is short; a shell whose store fails notes that, returns nothing, and drops the
-/// effects of the step.
+/// Reads that a step makes. Every call is short; a shell whose store fails notes that, returns nothing, and
+/// drops the effects of the step.
 pub trait Lookup {
     /// The root of a group's documents; zeros if they are not started.
     fn root(&self, group: GroupId) -> [u8; 32];
@@ -167,8 +168,9 @@ impl Gate {
         }
     }
 
-    /// Decides about one input; the effects, in the order in which they are to be performed. While a batch is not durable
-    /// other inputs wait, so that a shell which charges for its inputs steps [`Input::Stored`] before the next.
+    /// Decides about one input; the effects, in the order in which they are to be performed. While a batch is
+    /// not durable other inputs wait, so that a shell which charges for its inputs steps [`Input::Stored`]
+    /// before the next.
     pub fn step(&mut self, now: Now, input: Input, lookup: &dyn Lookup) -> Vec<Effect> {
         let outbox = std::mem::take(&mut self.outbox);
         let mut step = Step { now, keys: self.keys.clone(), lookup, outbox };

@@ -3,11 +3,11 @@
 //! Ids, keys, signed records, the ledger and its rules, the reader of changes, wire frames and the session
 //! machine. Two devices that run this crate decide everything alike.
 
-pub mod admission;
 pub mod change;
 pub mod codec;
 pub mod device;
 pub mod digest;
+pub mod document;
 pub mod gate;
 pub mod handshake;
 pub mod id;

@@ -1,4 +1,4 @@
-//! Asks the node that serves in a data folder.
+//! The client side of the control socket.
 
 use std::io;
 use std::path::Path;
@@ -9,9 +9,9 @@ use tokio::net::UnixStream;
 use super::wire::{self, ControlError};
 use super::{Answer, Failure, Greeting, Reply, Request, SOCKET, server};
 
-/// How long a node may take to greet.
+/// The longest wait for a node's greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a node may say nothing at all while it carries out a request; it says that it is alive every few seconds.
+/// The longest silence of a node that carries out a request; it sends a sign of life every few seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(6 * server::ALIVE_EVERY.as_secs());
 
 /// A connection to the node that serves, for one request.
@@ -20,29 +20,29 @@ pub struct Client {
     stream: UnixStream,
 }
 
-/// What a node answered.
+/// The next answer to a request.
 #[derive(Debug)]
-pub enum Said {
+pub enum Next {
     /// One more reply.
     Reply(Reply),
-    /// That was all.
+    /// The request was carried out; no reply follows.
     Done,
-    /// It was not done, or not all of it.
+    /// The request was not carried out, or not completely.
     Failed(Failure),
 }
 
 impl Client {
-    /// Finds the node that serves in a folder.
+    /// Connects to the node that serves in a folder.
     ///
     /// # Errors
-    /// [`ControlError::NoServer`] when there is none, [`ControlError::Version`] when it is another version,
-    /// [`ControlError::HungUp`] when it is just stopping: nothing was asked yet.
+    /// [`ControlError::NoServer`] when no node serves, [`ControlError::Version`] when it is another version,
+    /// [`ControlError::HungUp`] when it is stopping.
     pub async fn connect(folder: &Path) -> Result<Self, ControlError> {
         let mut stream = match UnixStream::connect(folder.join(SOCKET)).await {
             Ok(stream) => stream,
             Err(error) => {
                 return Err(match error.kind() {
-                    // A name that is too long for a socket is invalid input, and nobody can serve there.
+                    // A name that is too long for a socket is invalid input: no node can serve there.
                     io::ErrorKind::NotFound
                     | io::ErrorKind::ConnectionRefused
                     | io::ErrorKind::InvalidInput
@@ -52,7 +52,7 @@ impl Client {
             }
         };
         let greeted = tokio::time::timeout(GREETING_TIMEOUT, async {
-            // Who hangs up at once may have said why: so what was not heard is no error yet.
+            // A server that hung up at once may have sent the reason before: it is read below.
             match wire::write(&mut stream, &Greeting::ours()).await {
                 Err(ControlError::HungUp) | Ok(()) => {}
                 Err(error) => return Err(error),
@@ -69,10 +69,10 @@ impl Client {
         Ok(Self { stream })
     }
 
-    /// Says what is wanted. Of a node that hung up meanwhile [`Client::next`] tells what it said last.
+    /// Sends the request. If the node hung up meanwhile, [`Client::next`] returns its last answer.
     ///
     /// # Errors
-    /// [`ControlError`]; unless it is [`ControlError::TooLong`] it may have been heard.
+    /// [`ControlError`]; unless it is [`ControlError::TooLong`], the node may have received the request.
     pub async fn ask(&mut self, request: &Request) -> Result<(), ControlError> {
         let asking = tokio::time::timeout(SILENCE_MAX, wire::write(&mut self.stream, request));
         match asking.await.map_err(|_| ControlError::Silent)? {
@@ -84,15 +84,16 @@ impl Client {
     /// Waits for the next answer.
     ///
     /// # Errors
-    /// [`ControlError::Stopping`] when nothing was begun; after any other the request may have been carried out.
-    pub async fn next(&mut self) -> Result<Said, ControlError> {
+    /// [`ControlError::Stopping`] when the request was not begun; after any other it may have been carried
+    /// out.
+    pub async fn next(&mut self) -> Result<Next, ControlError> {
         loop {
             let answer = tokio::time::timeout(SILENCE_MAX, wire::read(&mut self.stream)).await;
             match answer.map_err(|_| ControlError::Silent)?? {
-                Answer::Reply(reply) => return Ok(Said::Reply(reply)),
+                Answer::Reply(reply) => return Ok(Next::Reply(reply)),
                 Answer::Alive => {}
-                Answer::Done => return Ok(Said::Done),
-                Answer::Failed(failure) => return Ok(Said::Failed(failure)),
+                Answer::Done => return Ok(Next::Done),
+                Answer::Failed(failure) => return Ok(Next::Failed(failure)),
                 Answer::Stopping => return Err(ControlError::Stopping),
             }
         }

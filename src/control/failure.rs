@@ -1,4 +1,4 @@
-//! Why a request was not carried out, as it crosses the socket: kind, message, causes.
+//! The failure of a request, as it crosses the socket: kind, message, causes.
 
 use std::error::Error;
 
@@ -8,34 +8,34 @@ use crate::error::{
     BackupError, ConnectError, ErrorKind, GroupError, JoinError, OpenError, ReadError, SyncError, WriteError,
 };
 
-/// Why a request was not carried out.
+/// The failure of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What kind of trouble it is.
+    /// The kind, for programs.
     pub kind: FailureKind,
-    /// What happened, for people.
+    /// The error and the advice, for people.
     pub message: String,
-    /// Why, the nearest cause first.
+    /// The causes, nearest first.
     pub causes: Vec<String>,
 }
 
-/// What kind of trouble a [`Failure`] is.
+/// The kind of a [`Failure`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// What was given cannot be: a name, a key, a file, an address.
+    /// The input is invalid: a name, a key, a file, an address.
     Invalid,
-    /// What was asked for is not here.
+    /// The thing that was asked for is not here.
     NotFound,
-    /// The rules of the group say no.
+    /// The rules of the group forbid it.
     NotAllowed,
-    /// Somebody did not answer or is not there: the same request may succeed later.
+    /// A peer or process is absent or did not answer: the same request may succeed later.
     Busy,
-    /// The wish is kept and is tried again while a node serves.
+    /// The intent is stored, and tried again while a node serves.
     Pending,
     /// The node was closed.
     Closed,
-    /// What is stored cannot be read.
+    /// Stored data cannot be read.
     Damaged,
     /// The disk, the machine or the program failed.
     Failed,
@@ -61,7 +61,7 @@ impl Failure {
         Self { kind, message: message.into(), causes: Vec::new() }
     }
 
-    /// An error and what caused it.
+    /// A failure from an error and its causes.
     pub fn of(kind: FailureKind, error: &dyn Error) -> Self {
         let mut causes = Vec::new();
         let mut next = error.source();
@@ -72,16 +72,21 @@ impl Failure {
         Self { kind, message: error.to_string(), causes }
     }
 
-    /// The same, with what to do about it.
+    /// Adds advice to the message.
     #[must_use]
-    pub fn advise(mut self, what: &str) -> Self {
-        self.message = format!("{}; {what}", self.message);
+    pub fn advise(mut self, advice: &str) -> Self {
+        self.message = format!("{}; {advice}", self.message);
         self
     }
 
-    /// Nobody waits for the replies any more.
+    /// Returns the message and the causes in one line.
+    pub fn one_line(&self) -> String {
+        self.causes.iter().fold(self.message.clone(), |line, cause| format!("{line}: {cause}"))
+    }
+
+    /// The failure when the receiver of the replies is gone.
     pub(crate) fn hung_up() -> Self {
-        Self::new(FailureKind::Closed, "nobody waits for the answer")
+        Self::new(FailureKind::Closed, "the client hung up")
     }
 }
 

@@ -1,74 +1,112 @@
-//! Everything that a node answers to a request, as it crosses the socket and as `--json` prints it.
+//! The replies of a node to a request, as they cross the socket and as `--json` prints them.
+//!
+//! Where the library has a public type, that type is the reply.
 
-mod people;
-mod state;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::people::{
-    DeviceLine, Invitation, InviteLine, MemberDevice, MemberLine, MemberOpLine, RecoveryLine,
-};
-pub use self::state::{
-    Backup, DeclinedLine, DocumentLine, EndedLine, Explanation, GroupStatus, KeptLine, LinkLine, PeerLine,
-    RejudgingLine, Status,
-};
-
-use super::Fields;
-use crate::{ChangeHash, DeviceId, GroupId, GroupInfo, GroupState, Role, UserId};
+use super::{Failure, Fields, Secret};
+use crate::group::{Explanation, Invitation, MemberOp};
+use crate::node::{Backup, Device, EndedLink, NodeStatus};
+use crate::table::{PutMany, Revision};
+use crate::{DeviceId, GroupId, GroupInfo, Member, OpId, Role, Synced, Timestamp, UserId};
 
 /// One reply; most requests have one, some have many.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// Which user and device this is.
-    Identity(Identity),
+    /// The ids of this user and this device.
+    Identity {
+        /// The user.
+        user: UserId,
+        /// The device.
+        device: DeviceId,
+    },
     /// A group with its state.
-    Group(GroupLine),
-    /// A member of a group.
-    Member(MemberLine),
+    Group(GroupInfo),
+    /// A member of a group, or a removed one whose removal may be contested.
+    Member {
+        /// The member.
+        #[serde(flatten)]
+        member: Member,
+        /// True for this user.
+        is_me: bool,
+    },
     /// A device of this user.
-    Device(DeviceLine),
+    Device(Device),
     /// This user's recovery key.
-    Recovery(RecoveryLine),
+    RecoveryKey {
+        /// The recovery user; none where no key was made.
+        user: Option<UserId>,
+        /// The words of a key that was just made; they are not stored.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        words: Option<Secret>,
+    },
     /// An op about a member.
-    MemberOp(MemberOpLine),
-    /// A ticket.
+    MemberOp(MemberOp),
+    /// A new ticket.
+    Ticket {
+        /// Its text.
+        ticket: Secret,
+        /// The group that it is for.
+        group: GroupId,
+        /// The addresses that the joiner will dial.
+        addresses: Vec<String>,
+        /// True when another machine can reach one of the addresses.
+        reachable: bool,
+    },
+    /// An invitation, as its group's ledger has it.
     Invitation(Invitation),
-    /// An invitation, as its group knows it.
-    Invite(InviteLine),
     /// A link is up.
-    Connected(Connected),
-    /// Devices have the same rows.
+    Connected {
+        /// The device at the other end.
+        device: DeviceId,
+        /// The address that was dialled.
+        address: String,
+    },
+    /// The connected devices have the same rows.
     Synced(Synced),
-    /// A row.
-    Row(RowLine),
+    /// A row with its name.
+    Row(Row),
+    /// The fields of the one row that was asked for.
+    Fields(Fields),
     /// A table.
-    Table(TableLine),
-    /// Something happened to a table.
-    Change(ChangeLine),
+    Table {
+        /// Its name.
+        table: String,
+        /// The number of its rows.
+        rows: usize,
+    },
+    /// A change of a table.
+    Change(Change),
     /// One change of a row.
-    Revision(RevisionLine),
+    Revision(Revision),
     /// Rows are durable.
-    Written(Written),
-    /// What the node has, whom it is linked with, what is wrong.
-    Status(Box<Status>),
-    /// Where a row stands with every device.
+    Written(PutMany),
+    /// The state of the node.
+    Status {
+        /// All of it but the ended links.
+        #[serde(flatten)]
+        node: Box<NodeStatus>,
+        /// Links that ended or never came about, oldest first.
+        ended: Vec<Ended>,
+    },
+    /// The state of a row.
     Explanation(Box<Explanation>),
     /// A copy of the database.
     Backup(Backup),
-    /// It is done and there is nothing to tell.
+    /// The effect of a command that answers no question.
     Done(Done),
-    /// What is going on meanwhile; for people.
-    Progress(String),
-    /// How many documents are gone through so far, of what somebody wrote who is to write no more; for people.
-    GoneThrough(u64),
+    /// An activity that goes on; `--json` leaves it out.
+    Progress(Progress),
 }
 
 impl Reply {
-    /// What `--json` prints: the reply without its kind. None for what is for people alone.
+    /// The document that `--json` prints: the reply without its kind. None for [`Reply::Progress`].
     pub fn document(&self) -> Option<Value> {
-        if matches!(self, Self::Progress(_) | Self::GoneThrough(_)) {
+        if matches!(self, Self::Progress(_)) {
             return None;
         }
         let Ok(Value::Object(tagged)) = serde_json::to_value(self) else { return None };
@@ -76,92 +114,21 @@ impl Reply {
     }
 }
 
-/// Which user and device this is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The user.
-    pub user: UserId,
-    /// The device.
-    pub device: DeviceId,
-}
-
-/// A group with its state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupLine {
-    /// Which group.
-    pub id: GroupId,
-    /// Its name; empty while pending.
-    pub name: String,
-    /// `active`, `pending`, `offered`, `removed` or `failed`.
-    pub state: String,
-    /// This user's role, in lower case.
-    pub role: String,
-    /// Who offers it, while it is offered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub offered_by: Option<UserId>,
-}
-
-impl From<GroupInfo> for GroupLine {
-    fn from(info: GroupInfo) -> Self {
-        let state = match info.state {
-            GroupState::Active => "active",
-            GroupState::Pending => "pending",
-            GroupState::Removed => "removed",
-            GroupState::Failed => "failed",
-            GroupState::Offered => "offered",
-        };
-        let GroupInfo { id, name, role, offered_by, .. } = info;
-        Self { id, name, state: state.to_owned(), role: role_name(role), offered_by }
-    }
-}
-
-/// A role as people write it.
-pub fn role_name(role: Role) -> String {
-    format!("{role:?}").to_lowercase()
-}
-
-/// A link is up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connected {
-    /// With which device.
-    pub device: DeviceId,
-    /// At which address.
-    pub address: String,
-}
-
-/// Devices have the same rows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Synced {
-    /// Of which group.
-    pub group: GroupId,
-    /// Which devices, at least one.
-    pub with: Vec<DeviceId>,
-}
-
-/// A row.
+/// A row with its name; one line of an export.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RowLine {
-    /// Of which table.
+pub struct Row {
+    /// The table.
     pub table: String,
-    /// Under which key.
+    /// The key.
     pub key: String,
-    /// Its fields.
+    /// The fields.
     pub row: Fields,
 }
 
-/// A table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableLine {
-    /// Its name.
-    pub table: String,
-    /// How many rows it has.
-    pub rows: usize,
-}
-
-/// Something happened to a table.
+/// A change of a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
-pub enum ChangeLine {
+pub enum Change {
     /// A row is new or has changed.
     Put {
         /// Its key.
@@ -173,50 +140,147 @@ pub enum ChangeLine {
     Unreadable {
         /// Its key.
         key: String,
-        /// Why.
-        why: String,
+        /// The reason.
+        error: Failure,
     },
     /// A row was removed.
     Removed {
         /// Its key.
         key: String,
     },
-    /// Changes were missed: forget what was seen, all rows follow as `put`.
+    /// The reader missed changes: all rows follow as `put`, and replace what was read before.
     Reset,
 }
 
-/// One change of a row.
+/// A link that ended or never came about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RevisionLine {
-    /// Who wrote it, when that is known.
-    pub author: Option<UserId>,
-    /// On which device, when that is known.
+pub struct Ended {
+    /// The time, by this device's clock.
+    pub at_ms: Timestamp,
+    /// The peer's address.
+    pub address: String,
+    /// The peer's device, if it proved which one it is.
     pub device: Option<DeviceId>,
-    /// By that device's clock, milliseconds since the Unix epoch.
-    pub time_ms: i64,
-    /// The row's heads after it.
-    pub heads: Vec<ChangeHash>,
+    /// The reason's kind, such as `dial_timeout`.
+    pub end: String,
+    /// The reason and its causes, nearest first, for people.
+    pub causes: Vec<String>,
 }
 
-impl From<crate::table::Revision> for RevisionLine {
-    fn from(revision: crate::table::Revision) -> Self {
-        let crate::table::Revision { author, device, time_ms, heads } = revision;
-        Self { author, device, time_ms, heads }
+impl From<EndedLink> for Ended {
+    // `LinkEnd` itself holds errors of the system, which do not cross a socket.
+    fn from(EndedLink { at, address, device, end }: EndedLink) -> Self {
+        let causes = std::iter::successors(Some(&end as &dyn std::error::Error), |cause| cause.source());
+        let causes = causes.map(ToString::to_string).collect();
+        Self { at_ms: at, address, device, end: end.name().to_owned(), causes }
     }
 }
 
-/// Rows are durable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
-    /// Rows that are new or changed.
-    pub written: usize,
-    /// Rows that were equal already.
-    pub unchanged: usize,
+/// The effect of a command that answers no question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "done", rename_all = "snake_case")]
+pub enum Done {
+    /// A user was admitted, removed, or given another role.
+    RoleSet {
+        /// The group.
+        group: GroupId,
+        /// The group's name.
+        name: String,
+        /// The user.
+        user: UserId,
+        /// The role that the user has now; `none` for a removed one.
+        role: Role,
+        /// The op that gives it.
+        op: OpId,
+        /// Documents that were left out of the cut because they are damaged here.
+        damaged_left_out: u64,
+    },
+    /// This user's role was transferred.
+    Transferred {
+        /// The group.
+        group: GroupId,
+        /// The group's name.
+        name: String,
+        /// The user who has it now.
+        to: UserId,
+    },
+    /// An op can no longer be contested.
+    Confirmed {
+        /// The op.
+        op: OpId,
+        /// The user whose role it lowers.
+        user: UserId,
+        /// The role that it leaves them.
+        role: Role,
+    },
+    /// A void op was signed again.
+    Reissued {
+        /// The new op.
+        op: OpId,
+    },
+    /// An invitation was closed.
+    InvitationClosed {
+        /// The invitation.
+        invite: OpId,
+    },
+    /// A device of this user was revoked.
+    DeviceRevoked {
+        /// The device.
+        device: DeviceId,
+    },
+    /// A user is blocked.
+    Blocked {
+        /// The user.
+        user: UserId,
+    },
+    /// A user is not blocked.
+    Unblocked {
+        /// The user.
+        user: UserId,
+        /// False when the user was not blocked before either.
+        was_blocked: bool,
+    },
+    /// A group was left.
+    Left {
+        /// The group.
+        group: GroupId,
+        /// The group's name.
+        name: String,
+    },
 }
 
-/// It is done.
+/// An activity that goes on while a request is carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Done {
-    /// What, for people.
-    pub done: String,
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// The node dials.
+    Dialling {
+        /// These addresses.
+        addresses: Vec<String>,
+    },
+    /// The node receives the rows of a group that it joined.
+    Receiving {
+        /// The group's name.
+        group: String,
+    },
+    /// The node waits until the devices of a group have the same rows.
+    Syncing {
+        /// The group's name.
+        group: String,
+    },
+    /// The node watches a table.
+    Watching {
+        /// Its name.
+        table: String,
+    },
+    /// The node copies the database.
+    Copying {
+        /// Into this folder.
+        folder: PathBuf,
+    },
+    /// The node reads documents that a member wrote to, to cut what the member may write.
+    Documents {
+        /// The number of documents read so far.
+        read: u64,
+    },
 }

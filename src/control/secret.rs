@@ -1,4 +1,4 @@
-//! Text that crosses the socket and is printed where it is asked for, and nowhere else.
+//! Secret text: it crosses the socket and is printed as a command's result, and nowhere else.
 
 use std::fmt;
 
@@ -30,18 +30,19 @@ impl fmt::Debug for Secret {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reply::{Invitation, RecoveryLine};
+    use std::time::Duration;
+
     use super::super::{Reply, Request};
     use super::Secret;
     use crate::GroupId;
 
     #[test]
-    fn what_is_secret_is_printed_by_no_debug_and_crosses_the_socket() {
+    fn a_secret_crosses_the_socket_and_debug_does_not_print_it() {
         let secret = || Secret::from("abandon abandon art".to_owned());
-        let join = Request::Join { ticket: secret(), timeout_ms: 1, wait: false };
-        let words = Reply::Recovery(RecoveryLine { user: None, words: Some(secret()) });
+        let join = Request::Join { ticket: secret(), timeout: Duration::from_secs(1), wait: false };
+        let words = Reply::RecoveryKey { user: None, words: Some(secret()) };
         let (group, addresses) = (GroupId([1; 32]), Vec::new());
-        let ticket = Reply::Invitation(Invitation { ticket: secret(), group, addresses, reachable: false });
+        let ticket = Reply::Ticket { ticket: secret(), group, addresses, reachable: false };
         for shown in [format!("{join:?}"), format!("{words:?}"), format!("{ticket:?}")] {
             assert!(shown.contains("Secret") && !shown.contains("abandon"), "{shown}");
         }

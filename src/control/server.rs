@@ -1,4 +1,4 @@
-//! Serves requests over the control socket of a data folder, to this user alone.
+//! The server side of the control socket in a data folder; only this user can connect.
 
 use std::fs::Permissions;
 use std::io;
@@ -18,22 +18,22 @@ use super::wire::{self, ControlError};
 use super::{Answer, Failure, FailureKind, Greeting, Reply, Request, SOCKET, execute};
 use crate::Node;
 
-/// Requests that are carried out at once: people, scripts, and some that watch.
+/// Requests that are carried out at once: of people, of scripts, and some that watch.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a client may take to greet, and to say what it wants.
+/// The longest wait for a client's greeting and request.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a client may leave an answer unread.
+/// The longest wait for a client that does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a client hears that a request is still being carried out.
+/// The pause between two signs of life to a client while its request is carried out.
 pub(super) const ALIVE_EVERY: Duration = Duration::from_secs(5);
-/// How long requests may take to hear that the node was closed.
+/// The longest wait for running requests when the node closes.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// Replies that wait for a slow client.
+/// Replies that are queued for a slow client.
 const REPLIES_MAX: usize = 64;
 /// The longest name that the system gives a socket: `sun_path` without its NUL.
 const PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
-/// A control socket that is open. Dropping it ends every request and removes the socket.
+/// An open control socket. Dropping it ends every request and removes the socket.
 pub struct Server {
     path: PathBuf,
     shared: Arc<Shared>,
@@ -47,8 +47,8 @@ struct Shared {
 }
 
 impl Server {
-    /// Opens the socket in `folder`, in the place of one that a killed node left. That nobody else serves there is
-    /// settled already: the node has the database.
+    /// Opens the socket in `folder`; replaces one that a killed node left. No other node serves there,
+    /// because this one has the database open.
     ///
     /// # Errors
     /// [`ControlError::PathTooLong`], [`ControlError::InTheWay`], [`ControlError::Io`].
@@ -62,10 +62,10 @@ impl Server {
         Ok(Self { path, shared, tasks })
     }
 
-    /// Begins no request any more, closes the node, and gives requests that run a moment to say that.
+    /// Refuses new requests, closes the node, and gives running requests a moment to send their failure.
     pub async fn close(mut self) {
         self.shared.stopping.store(true, Ordering::Release);
-        // Whoever comes now finds no socket, and waits for the database.
+        // A new client finds no socket, and waits for the database.
         let _ = std::fs::remove_file(&self.path);
         let node = self.shared.node.clone();
         node.close().await;
@@ -77,15 +77,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // After `close` there may be another's.
+        // After `close` the socket may be another node's.
         if !self.shared.stopping.load(Ordering::Acquire) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// Binds in a folder that nobody else may enter and moves the socket from there to its place: there is no moment in
-/// which others could connect.
+/// Binds the socket in a folder that only this user may enter, then moves it to `path`: at no moment can
+/// another user connect.
 fn bind(folder: &Path, path: &Path) -> Result<UnixListener, ControlError> {
     let closed = tempfile::Builder::new()
         .prefix(".c")
@@ -116,8 +116,8 @@ async fn accept(listener: UnixListener, shared: Arc<Shared>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Most likely too many files are open; it passes.
-                tracing::warn!(%error, "control socket does not accept");
+                // Most likely too many files are open, for now.
+                tracing::warn!(%error, "control socket cannot accept");
                 clock.sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -137,24 +137,27 @@ async fn accept(listener: UnixListener, shared: Arc<Shared>) {
     }
 }
 
-/// Says that there are too many. What is said fits the socket's buffer, so it waits for nobody.
+/// Refuses a client, because too many are served. The messages fit the socket's buffer, so the writes do not
+/// wait.
 async fn refuse(mut stream: UnixStream) -> Result<(), ControlError> {
     wire::write(&mut stream, &Greeting::ours()).await?;
-    let message = format!("{CONNECTIONS_MAX} requests are being carried out, as many as may be; try again");
+    let message = format!(
+        "{CONNECTIONS_MAX} requests are being carried out, the most that are allowed; try again later"
+    );
     wire::write(&mut stream, &Answer::Failed(Failure::new(FailureKind::Busy, message))).await
 }
 
-/// One connection: greetings, a request, its answers.
+/// Serves one connection: greetings, a request, its answers.
 async fn serve(shared: &Shared, stream: UnixStream) -> Result<(), ControlError> {
     let Shared { node, stopping, .. } = shared;
     let clock = node.clock();
     let (mut reader, writer) = stream.into_split();
     let mut writer = Writer { stream: BufWriter::new(writer), node };
-    writer.say(&Greeting::ours()).await?;
+    writer.send(&Greeting::ours()).await?;
     let wanted = clock.timeout(GREETING_TIMEOUT, async {
         let greeting: Greeting = wire::read(&mut reader).await?;
         if greeting.peerbase_control != super::VERSION {
-            // The client has our greeting and says so better than we could.
+            // The client has our greeting and reports both versions.
             return Err(ControlError::Version {
                 found: greeting.peerbase_control,
                 program: greeting.program,
@@ -165,17 +168,17 @@ async fn serve(shared: &Shared, stream: UnixStream) -> Result<(), ControlError> 
     let request = match wanted.await.map_err(|_| ControlError::Silent)? {
         Ok(request) => request,
         Err(error @ (ControlError::Json(_) | ControlError::TooLong { .. })) => {
-            return writer.say(&Answer::Failed(Failure::of(FailureKind::Invalid, &error))).await;
+            return writer.send(&Answer::Failed(Failure::of(FailureKind::Invalid, &error))).await;
         }
         Err(error) => return Err(error),
     };
     if stopping.load(Ordering::Acquire) {
-        return writer.say(&Answer::Stopping).await;
+        return writer.send(&Answer::Stopping).await;
     }
     answer(node, request, &mut reader, &mut writer).await
 }
 
-/// Carries a request out and passes its replies on, until it is done or the client is gone.
+/// Carries a request out and sends its replies, until it is done or the client hangs up.
 async fn answer(
     node: &Node,
     request: Request,
@@ -190,34 +193,35 @@ async fn answer(
             biased;
             Some(reply) = replies.recv() => writer.reply(reply, &mut replies).await?,
             done = &mut work => break done,
-            // One connection, one request: whatever comes now, the client is no longer waiting for this one.
+            // One connection carries one request: after any further byte, or the end, the client does not
+            // wait for this one.
             _ = reader.read(&mut rest) => return Err(ControlError::HungUp),
-            () = node.clock().sleep(ALIVE_EVERY) => writer.say(&Answer::Alive).await?,
+            () = node.clock().sleep(ALIVE_EVERY) => writer.send(&Answer::Alive).await?,
         }
     };
     while let Ok(reply) = replies.try_recv() {
         writer.reply(reply, &mut replies).await?;
     }
     match done {
-        Ok(()) => writer.say(&Answer::Done).await,
-        Err(failure) => writer.say(&Answer::Failed(failure)).await,
+        Ok(()) => writer.send(&Answer::Done).await,
+        Err(failure) => writer.send(&Answer::Failed(failure)).await,
     }
 }
 
-/// Writes to a client that may be slow, but not stand still.
+/// A writer to a client, with a limit on how long the client may not read.
 struct Writer<'n> {
     stream: BufWriter<OwnedWriteHalf>,
     node: &'n Node,
 }
 
 impl Writer<'_> {
-    /// A reply, and those that wait behind it.
+    /// Sends a reply and those that are queued behind it.
     async fn reply(&mut self, first: Reply, more: &mut mpsc::Receiver<Reply>) -> Result<(), ControlError> {
         let mut next = Some(first);
         while let Some(reply) = next {
             match self.put(&Answer::Reply(reply)).await {
                 Err(error @ ControlError::TooLong { .. }) => {
-                    self.say(&Answer::Failed(Failure::of(FailureKind::Failed, &error))).await?;
+                    self.send(&Answer::Failed(Failure::of(FailureKind::Failed, &error))).await?;
                     return Err(error);
                 }
                 written => written?,
@@ -227,7 +231,7 @@ impl Writer<'_> {
         self.flush().await
     }
 
-    async fn say<T: serde::Serialize>(&mut self, message: &T) -> Result<(), ControlError> {
+    async fn send<T: serde::Serialize>(&mut self, message: &T) -> Result<(), ControlError> {
         self.put(message).await?;
         self.flush().await
     }

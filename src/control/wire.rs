@@ -6,19 +6,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// One message, bytes of JSON: an import sends batches of about 1 MiB, a row has a few at most.
+/// The largest message, bytes of JSON. An import sends batches of about 1 MiB, a row has a few MiB at most.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Bytes before the JSON.
 const LENGTH_BYTES: usize = 4;
 
-/// Why a message was not read, written, or made.
+/// An error of the control socket.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
     /// Split it: import fewer rows at once, or stop the server and let the command open the database itself.
     #[error("message of {got} bytes where at most {MESSAGE_BYTES_MAX} are allowed")]
     TooLong {
-        /// Bytes at hand, or announced.
+        /// Its bytes, as they are or as announced.
         got: usize,
     },
     /// Fewer bytes than the length says, or more.
@@ -26,37 +26,40 @@ pub enum ControlError {
     Length {
         /// Bytes behind the length.
         got: usize,
-        /// What the length says.
+        /// The announced length.
         announced: usize,
     },
     /// It is no JSON, or no message of this version.
-    #[error("message is not understood")]
+    #[error("message is malformed")]
     Json(#[from] serde_json::Error),
     /// The other side hung up.
     #[error("the other side hung up")]
     HungUp,
-    /// The other side said nothing in time.
+    /// The other side sent nothing in time.
     #[error("the other side does not answer")]
     Silent,
-    /// The other side is another version of the program: use that one, or start the server again with this one.
+    /// The other side is another version of the program: use that one, or start the server again with this
+    /// one.
     #[error(
-        "the node that serves is peerbase {program} and speaks control version {found}, this program {}",
+        "the node that serves is peerbase {program} with control version {found}, this program has version \
+         {}; restart `peerbase serve` with this program",
         super::VERSION
     )]
     Version {
-        /// What it speaks.
+        /// Its control version.
         found: u32,
-        /// Which program it is.
+        /// Its release.
         program: String,
     },
-    /// Nobody serves here.
+    /// No node serves in the folder.
     #[error("no node serves here")]
     NoServer,
-    /// The server stops; nothing was begun.
+    /// The server stops, and has not begun the request.
     #[error("the node that serves is stopping")]
     Stopping,
-    /// Choose a shorter data folder: the system allows no longer socket names.
-    #[error("{} is too long for a socket's name: {got} bytes where at most {max} are allowed; choose a shorter data folder", .path.display())]
+    /// Choose a shorter data folder: the system limits the names of sockets.
+    #[error("{} is too long for a socket's name: {got} bytes where at most {max} are allowed; choose a \
+        shorter data folder", .path.display())]
     PathTooLong {
         /// The name.
         path: std::path::PathBuf,
@@ -65,13 +68,13 @@ pub enum ControlError {
         /// The limit.
         max: usize,
     },
-    /// Something else has the socket's name: move it away.
-    #[error("{} is in the way: no socket, and not ours to replace", .path.display())]
+    /// A file has the socket's name: move it away.
+    #[error("{} exists and is no socket; move it away", .path.display())]
     InTheWay {
         /// The name.
         path: std::path::PathBuf,
     },
-    /// The system refused.
+    /// The system's error.
     #[error("control socket failed")]
     Io(#[source] io::Error),
 }
@@ -87,7 +90,7 @@ impl From<io::Error> for ControlError {
     }
 }
 
-/// A message with its length in front.
+/// Encodes a message: its length, then JSON.
 ///
 /// # Errors
 /// [`ControlError::TooLong`].
@@ -103,7 +106,7 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, ControlError> {
     Ok(bytes)
 }
 
-/// Reads one whole message, its length in front.
+/// Decodes one whole message, with its length in front.
 ///
 /// # Errors
 /// [`ControlError`].
@@ -123,7 +126,7 @@ fn announced(length: [u8; LENGTH_BYTES]) -> Result<usize, ControlError> {
     if length > MESSAGE_BYTES_MAX { Err(ControlError::TooLong { got: length }) } else { Ok(length) }
 }
 
-/// Waits for one message. What is announced allocates nothing before it comes.
+/// Reads one message. An announced length alone allocates nothing.
 ///
 /// # Errors
 /// [`ControlError`].
@@ -139,7 +142,7 @@ pub async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) ->
     Ok(serde_json::from_slice(&json)?)
 }
 
-/// Writes one message; whoever buffers flushes.
+/// Writes one message; a buffered stream still has to be flushed.
 ///
 /// # Errors
 /// [`ControlError`].
@@ -156,24 +159,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::control::reply::Progress;
     use crate::control::{Answer, Greeting, Reply, Request};
 
     fn put() -> Request {
         let row = [("latitude".to_owned(), json!(47.449_888_888_888_89)), ("open".to_owned(), json!(null))];
-        Request::Put { group: None, table: "airports".into(), key: "SEA".into(), row: row.into() }
+        Request::PutMany { group: None, table: "airports".into(), rows: vec![("SEA".into(), row.into())] }
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_message_is_read_back() {
         let bytes = encode(&put()).unwrap();
         assert_eq!(decode::<Request>(&bytes).unwrap(), put());
 
-        let answer = Answer::Reply(Reply::Progress("dialling".into()));
+        let answer = Answer::Reply(Reply::Progress(Progress::Documents { read: 7 }));
         assert_eq!(decode::<Answer>(&encode(&answer).unwrap()).unwrap(), answer);
     }
 
     #[test]
-    fn every_number_arrives_as_it_was() {
+    fn every_number_is_read_back_exactly() {
         for number in [json!(i64::MIN), json!(u64::MAX), json!(0.1 + 0.2), json!(5e-324), json!(f64::MAX)] {
             let bytes = encode(&number).unwrap();
             assert_eq!(decode::<serde_json::Value>(&bytes).unwrap(), number);
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_message_is_refused_and_says_how() {
+    fn a_damaged_message_is_refused_with_the_reason() {
         let bytes = encode(&put()).unwrap();
         assert!(matches!(decode::<Request>(&[]), Err(ControlError::HungUp)));
         assert!(matches!(decode::<Request>(&bytes[..bytes.len() - 1]), Err(ControlError::Length { .. })));
@@ -191,20 +195,20 @@ mod tests {
     }
 
     #[test]
-    fn a_message_beyond_the_limit_is_not_made() {
+    fn a_message_above_the_limit_is_not_encoded() {
         let text = "x".repeat(MESSAGE_BYTES_MAX);
         assert!(matches!(encode(&text), Err(ControlError::TooLong { .. })));
     }
 
     #[test]
-    fn the_greeting_has_not_moved() {
+    fn the_greeting_of_another_version_is_read() {
         let newer = br#"{"peerbase_control":9,"program":"3.0.0","mood":"good"}"#;
         let greeting: Greeting = serde_json::from_slice(newer).unwrap();
         assert_eq!(greeting, Greeting { peerbase_control: 9, program: "3.0.0".into() });
     }
 
     #[tokio::test]
-    async fn a_message_that_breaks_off_is_a_hang_up() {
+    async fn a_message_cut_short_counts_as_a_hang_up() {
         let bytes = encode(&put()).unwrap();
         let read = read::<Request>(&mut &bytes[..bytes.len() - 1]).await;
         assert!(matches!(read, Err(ControlError::HungUp)), "{read:?}");

@@ -4,7 +4,7 @@ use actors::node::group::PeerStatus;
 use actors::node::group::documents::Snapshot;
 use actors::node::group::rows::{self, RowRecord};
 use actors::node::store::StoreError;
-use schema::admission::Refusal;
+use schema::document::Refusal;
 use schema::{ChangeHash, DocumentId};
 
 use super::{Group, GroupInfo};

@@ -1,7 +1,8 @@
-//! Fixtures shared by the tests of every crate and by the fuzz targets: three devices that write one row, and change
-//! chunks assembled byte by byte.
+//! Fixtures shared by the tests of every crate and by the fuzz targets: three devices that write one row, and
+//! change chunks assembled byte by byte.
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be built fails the test")]
 
+pub mod ledger_side;
 pub mod raw;
 
 use schema::key::{Signature, SigningKey};

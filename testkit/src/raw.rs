@@ -1,5 +1,5 @@
-//! Change chunks in Automerge's binary format, assembled column by column, so that a test can write chunks that
-//! Automerge itself never writes.
+//! Change chunks in Automerge's binary format, assembled column by column, so that a test can write chunks
+//! that Automerge itself never writes.
 
 use schema::{ChangeHash, ReplicaId};
 use sha2::{Digest, Sha256};

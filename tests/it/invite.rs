@@ -1,4 +1,5 @@
-//! Tickets: whom they let in, whom they do not, and what a stranger who shows one learns.
+//! Tickets: who is admitted by one, who is declined and why, and how little a stranger who presents one
+//! learns.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ const A_WHILE: Duration = Duration::from_secs(120);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Ada's group with one row.
-async fn found(ada: &Peer) -> Group {
+async fn create_home(ada: &Peer) -> Group {
     let home = ada.node().create_group("home").await.unwrap();
     tasks(ada, home.id()).put("a", &task("basil")).await.unwrap();
     home
@@ -42,11 +43,11 @@ fn state(peer: &Peer, id: GroupId) -> Option<(GroupState, Role)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ticket_lets_a_stranger_in_with_the_role_it_names() {
+async fn a_ticket_admits_a_stranger_with_the_role_it_names() {
     for role in [Role::Reader, Role::Writer] {
         let mut net = Net::seeded(1).latency_ms(5..40);
         let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
-        let home = found(&ada).await;
+        let home = create_home(&ada).await;
         let mut of_ada = ada.node().events();
 
         let ticket: Ticket = home.invite(role).await.unwrap().to_string().parse().unwrap();
@@ -62,7 +63,7 @@ async fn a_ticket_lets_a_stranger_in_with_the_role_it_names() {
         net.assert_converged();
         let admitted = Event::RoleChanged { group: home.id(), user: ben.node().user_id(), role };
         assert!(std::iter::from_fn(|| of_ada.try_recv().ok()).any(|event| event == admitted));
-        // Whoever is in has no use for the ticket.
+        // For a member the ticket changes nothing.
         assert_eq!(ben.node().join(&ticket).await.unwrap().id(), home.id());
         assert_eq!(ada.node().join(&ticket).await.unwrap().id(), home.id());
         net.close().await;
@@ -70,17 +71,17 @@ async fn a_ticket_lets_a_stranger_in_with_the_role_it_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ticket_lets_in_as_many_as_it_is_for() {
+async fn a_ticket_admits_no_more_users_than_it_has_uses() {
     let mut net = Net::seeded(2).latency_ms(5..40);
     let [ada, ben, cid, dan] = net.nodes_apart(["ada", "ben", "cid", "dan"]).await;
-    let home = found(&ada).await;
+    let home = create_home(&ada).await;
     let ticket = home.invite_with(InviteOptions::new(Role::Writer).uses(2)).await.unwrap();
 
     ben.node().join(&ticket).await.unwrap();
     cid.node().join(&ticket).await.unwrap();
 
     assert_eq!(declined(&dan, &ticket).await, DeclineReason::UsedUp);
-    assert_eq!(state(&dan, home.id()), None, "nothing is left behind");
+    assert_eq!(state(&dan, home.id()), None, "a declined join leaves no group behind");
     assert_eq!(home.members().len(), 3);
     net.sleep(A_WHILE).await;
     net.assert_converged();
@@ -89,34 +90,34 @@ async fn a_ticket_lets_in_as_many_as_it_is_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ticket_expires_by_the_clock_of_who_is_asked() {
+async fn a_ticket_expires_by_the_clock_of_the_admitting_device() {
     let mut net = Net::seeded(3).latency_ms(5..40);
     let [ada, ben, cid] = net.nodes_apart(["ada", "ben", "cid"]).await;
-    let home = found(&ada).await;
+    let home = create_home(&ada).await;
     let hour = Duration::from_secs(3_600);
     let short = home.invite_with(InviteOptions::new(Role::Reader).valid_for(hour)).await.unwrap();
     let usual = home.invite_with(InviteOptions::new(Role::Reader).uses(2)).await.unwrap();
 
-    let passes = async |net: &mut Net, time: Duration| {
-        // Nobody is awake meanwhile: a week of pings would take its time, virtual or not.
+    let pass_time = async |net: &mut Net, time: Duration| {
+        // All nodes are stopped meanwhile: a week of pings would take long even in virtual time.
         net.crash(&ada).await;
         net.sleep(time).await;
         net.restart(&ada).await;
     };
-    passes(&mut net, hour + Duration::from_secs(1)).await;
+    pass_time(&mut net, hour + Duration::from_secs(1)).await;
     assert_eq!(declined(&ben, &short).await, DeclineReason::Expired);
     ben.node().join(&usual).await.unwrap();
     net.crash(&ben).await;
-    passes(&mut net, WEEK).await;
+    pass_time(&mut net, WEEK).await;
     assert_eq!(declined(&cid, &usual).await, DeclineReason::Expired);
     net.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_join_that_meets_nobody_is_pending_and_succeeds_later() {
+async fn a_join_without_a_reachable_member_is_pending_and_succeeds_later() {
     let mut net = Net::seeded(5).latency_ms(5..40);
     let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
-    let home = found(&ada).await;
+    let home = create_home(&ada).await;
     let ticket = home.invite(Role::Writer).await.unwrap();
     net.crash(&ada).await;
 
@@ -128,7 +129,7 @@ async fn a_join_that_meets_nobody_is_pending_and_succeeds_later() {
     assert_eq!(pending.kind(), ErrorKind::Busy);
     assert_eq!(state(&ben, home.id()), Some((GroupState::Pending, Role::None)));
 
-    // Neither the wish nor the way is lost with the joiner's process.
+    // The intent and the ticket's addresses survive a restart of the joiner.
     net.crash(&ben).await;
     net.restart(&ben).await;
     assert_eq!(state(&ben, home.id()), Some((GroupState::Pending, Role::None)));
@@ -141,7 +142,7 @@ async fn a_join_that_meets_nobody_is_pending_and_succeeds_later() {
     let joined = Event::Joined { group: home.id(), role: Role::Writer };
     assert!(std::iter::from_fn(|| of_ben.try_recv().ok()).any(|event| event == joined));
 
-    // And once in, the way back to the inviter is known.
+    // After the join, the inviter's address is known.
     net.crash(&ben).await;
     tasks(&ada, home.id()).put("b", &task("rope")).await.unwrap();
     net.restart(&ben).await;
@@ -151,16 +152,16 @@ async fn a_join_that_meets_nobody_is_pending_and_succeeds_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_admin_may_redeem_what_another_has_opened() {
+async fn any_admins_device_admits_the_holder_of_another_admins_ticket() {
     let mut net = Net::seeded(6).latency_ms(5..40);
     let [ada, ben, cid] = net.nodes_apart(["ada", "ben", "cid"]).await;
-    let home = found(&ada).await;
+    let home = create_home(&ada).await;
     ben.node().join(&home.invite(Role::Writer).await.unwrap()).await.unwrap();
     let ticket = home.invite(Role::Writer).await.unwrap();
     net.sleep(A_WHILE).await;
     net.crash(&ada).await;
 
-    // A Writer's device knows the invitation and cannot grant it.
+    // A Writer's device knows the invitation but may not admit.
     cid.node().connect("memory://ben").await.unwrap();
     let short = Duration::from_secs(10);
     assert!(matches!(cid.node().join_within(&ticket, short).await, Err(JoinError::Pending { .. })));
@@ -181,11 +182,11 @@ async fn any_admin_may_redeem_what_another_has_opened() {
     net.close().await;
 }
 
-/// Ada's group with ben as a second Admin, and a ticket for one that both know.
+/// Ada's group with ben as a second Admin, and a single-use ticket whose invitation both know.
 async fn two_admins(net: &mut Net) -> (Group, [Peer; 4], Ticket) {
     let peers = net.nodes_apart(["ada", "ben", "cid", "dan"]).await;
     let [ada, ben, ..] = &peers;
-    let home = found(ada).await;
+    let home = create_home(ada).await;
     ben.node().join(&home.invite(Role::Writer).await.unwrap()).await.unwrap();
     home.set_role(ben.node().user_id(), Role::Admin).await.unwrap();
     let ticket = home.invite(Role::Writer).await.unwrap();
@@ -194,34 +195,35 @@ async fn two_admins(net: &mut Net) -> (Group, [Peer; 4], Ticket) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wish_that_was_declined_while_nobody_waited_is_part_of_the_status() {
+async fn status_shows_a_decline_that_arrived_after_the_join_call_returned() {
     let mut net = Net::seeded(12).latency_ms(5..40);
     let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
-    let home = found(&ada).await;
+    let home = create_home(&ada).await;
     let ticket = home.invite(Role::Writer).await.unwrap();
     net.partition(&[&[&ada], &[&ben]]);
     ben.node().join(&ticket).await.unwrap_err();
-    let said = async |ben: &Peer| ben.node().status().await.unwrap().groups.pop().unwrap().declined;
-    assert_eq!(said(&ben).await, None);
+    let declined_status =
+        async |ben: &Peer| ben.node().status().await.unwrap().groups.pop().unwrap().declined;
+    assert_eq!(declined_status(&ben).await, None);
 
     home.close_invite(ticket.invite()).await.unwrap();
     net.heal();
     net.sleep(A_WHILE).await;
-    let heard = said(&ben).await.unwrap();
-    assert_eq!(heard.reason, DeclineReason::Closed);
+    let status = declined_status(&ben).await.unwrap();
+    assert_eq!(status.reason, DeclineReason::Closed);
     assert_eq!(state(&ben, home.id()), Some((GroupState::Pending, Role::None)));
     net.crash(&ben).await;
     net.restart(&ben).await;
-    assert_eq!(said(&ben).await, Some(heard), "whenever somebody looks");
+    assert_eq!(declined_status(&ben).await, Some(status), "after a restart too");
 
     let another = home.invite(Role::Writer).await.unwrap();
     ben.node().join(&another).await.unwrap();
-    assert_eq!(said(&ben).await, None);
+    assert_eq!(declined_status(&ben).await, None);
     net.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closed_ticket_lets_nobody_in_where_the_closing_is_known() {
+async fn a_closed_ticket_admits_nobody_on_devices_that_know_it_is_closed() {
     let mut net = Net::seeded(9).latency_ms(5..40);
     let (home, [ada, ben, cid, dan], ticket) = two_admins(&mut net).await;
     net.partition(&[&[&ada, &cid], &[&ben, &dan]]);
@@ -230,7 +232,7 @@ async fn a_closed_ticket_lets_nobody_in_where_the_closing_is_known() {
     home.close_invite(ticket.invite()).await.unwrap();
     assert_eq!(declined(&cid, &ticket).await, DeclineReason::Closed);
     assert_eq!(state(&cid, home.id()), None);
-    // Ben's device has not heard of it and lets dan in: that stands, and is shown.
+    // Ben's device does not know that the ticket is closed and admits dan. The admission stands and is shown.
     dan.node().connect("memory://ben").await.unwrap();
     dan.node().join(&ticket).await.unwrap();
     net.heal();
@@ -249,12 +251,12 @@ async fn a_closed_ticket_lets_nobody_in_where_the_closing_is_known() {
     let unknown = home.close_invite(schema::OpId([7; 32])).await.unwrap_err();
     let by_writer = group(&dan, home.id()).close_invite(ticket.invite()).await;
     assert_eq!(unknown.kind(), ErrorKind::NotFound);
-    assert!(by_writer.is_ok(), "it is closed: there is nothing to say");
+    assert!(by_writer.is_ok(), "closing a closed ticket succeeds and signs nothing");
     net.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_admins_apart_may_both_use_up_a_ticket_and_everybody_sees_that() {
+async fn partitioned_admins_can_each_admit_with_one_single_use_ticket_and_all_see_two_uses() {
     let mut net = Net::seeded(10).latency_ms(5..40);
     let (home, [ada, ben, cid, dan], ticket) = two_admins(&mut net).await;
     net.partition(&[&[&ada, &cid], &[&ben, &dan]]);
@@ -282,24 +284,28 @@ async fn two_admins_apart_may_both_use_up_a_ticket_and_everybody_sees_that() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ledger_older_than_the_ticket_is_not_believed() {
+async fn a_joiner_does_not_accept_a_ledger_older_than_its_ticket() {
     let mut net = Net::seeded(7).latency_ms(5..40);
     let [ada, ben, cid] = net.nodes_apart(["ada", "ben", "cid"]).await;
-    let home = found(&ada).await;
+    let home = create_home(&ada).await;
     ben.node().join(&home.invite(Role::Writer).await.unwrap()).await.unwrap();
     home.add_member(ben.node().user_id(), Role::Admin).await.unwrap();
     net.sleep(A_WHILE).await;
     net.partition(&[&[&ada], &[&ben, &cid]]);
     let ticket = home.invite(Role::Writer).await.unwrap();
 
-    // Ben, who has not heard of the invitation, lets cid in by another way.
+    // Ben does not know of the invitation and adds cid directly.
     group(&ben, home.id()).add_member(cid.node().user_id(), Role::Writer).await.unwrap();
     cid.node().connect("memory://ben").await.unwrap();
     let pending = cid.node().join(&ticket).await.unwrap_err();
 
     assert!(matches!(pending, JoinError::Pending { why: Waiting::OldLedger, .. }), "{pending:?}");
     assert_eq!(state(&cid, home.id()).unwrap().0, GroupState::Pending);
-    assert_eq!(titles(&tasks(&cid, home.id())), Vec::<String>::new(), "no row of an old world");
+    assert_eq!(
+        titles(&tasks(&cid, home.id())),
+        Vec::<String>::new(),
+        "no row is shown from a ledger older than the ticket"
+    );
     assert!(tasks(&cid, home.id()).put("b", &task("rope")).await.is_err());
 
     net.heal();
@@ -313,10 +319,10 @@ async fn a_ledger_older_than_the_ticket_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ticket_that_is_no_good_spoils_no_other() {
+async fn a_used_up_ticket_does_not_block_a_second_valid_one() {
     let mut net = Net::seeded(10).latency_ms(5..40);
     let [ada, ben, cid] = net.nodes_apart(["ada", "ben", "cid"]).await;
-    let home = found(&ada).await;
+    let home = create_home(&ada).await;
     let good = home.invite(Role::Writer).await.unwrap();
     let used = home.invite(Role::Reader).await.unwrap();
     cid.node().join(&used).await.unwrap();
@@ -333,12 +339,12 @@ async fn a_ticket_that_is_no_good_spoils_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ticket_that_nobody_knows_locks_nobody_out() {
+async fn an_unknown_ticket_blocks_neither_admission_nor_membership() {
     let mut net = Net::seeded(11).latency_ms(5..40);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
-    let home = found(&ada).await;
-    let (nobody, id) = (schema::OpId([7; 32]), home.id());
-    let bogus = Ticket::new(id, nobody, [7; 16], ada.node().device_id(), nobody, Vec::new()).unwrap();
+    let home = create_home(&ada).await;
+    let (unknown, id) = (schema::OpId([7; 32]), home.id());
+    let bogus = Ticket::new(id, unknown, [7; 16], ada.node().device_id(), unknown, Vec::new()).unwrap();
 
     assert!(matches!(ben.node().join(&bogus).await, Err(JoinError::Pending { .. })));
     ben.node().group(id).unwrap().leave().await.unwrap();
@@ -348,14 +354,14 @@ async fn a_ticket_that_nobody_knows_locks_nobody_out() {
 
     assert_eq!(state(&ben, id), Some((GroupState::Active, Role::Writer)));
     assert_eq!(titles(&tasks(&ben, id)), ["basil"]);
-    // Nor is whoever is in put out by one.
+    // An unknown ticket does not end an existing membership either.
     assert!(matches!(ben.node().join(&bogus).await, Err(JoinError::Pending { .. })));
     assert_eq!(state(&ben, id), Some((GroupState::Active, Role::Writer)));
     net.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wish_is_tried_again_while_a_link_lasts() {
+async fn a_pending_join_is_retried_over_an_existing_link() {
     let mut net = Net::seeded(12).latency_ms(5..40);
     let [ada, ben, cid] = net.nodes(["ada", "ben", "cid"]).await;
     let home = net.group("home", &[&ada, &ben]).await;
@@ -364,7 +370,7 @@ async fn a_wish_is_tried_again_while_a_link_lasts() {
     net.partition(&[&[&ada], &[&ben, &cid]]);
     let ticket = group(&ada, home).invite(Role::Writer).await.unwrap();
 
-    // Ben, with whom cid is linked, does not know the invitation yet.
+    // Cid is linked to ben only, who does not know the invitation yet.
     assert!(matches!(cid.node().join(&ticket).await, Err(JoinError::Pending { .. })));
     let since = async || cid.node().status().await.unwrap().links[0].since;
     let linked = since().await;
@@ -373,15 +379,15 @@ async fn a_wish_is_tried_again_while_a_link_lasts() {
     net.sleep(A_WHILE).await;
 
     assert_eq!(state(&cid, home), Some((GroupState::Active, Role::Writer)));
-    assert_eq!(since().await, linked, "over the very link that was there");
+    assert_eq!(since().await, linked, "the existing link was used");
     net.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removed_member_who_has_not_heard_of_it_is_told_by_the_next_ticket() {
+async fn a_member_unaware_of_their_removal_learns_it_by_presenting_a_ticket() {
     let mut net = Net::seeded(13).latency_ms(5..40);
     let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
-    let home = found(&ada).await;
+    let home = create_home(&ada).await;
     ben.node().join(&home.invite(Role::Reader).await.unwrap()).await.unwrap();
     let user = ben.node().user_id();
     net.crash(&ben).await;
@@ -394,10 +400,10 @@ async fn a_removed_member_who_has_not_heard_of_it_is_told_by_the_next_ticket() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leaving_ends_a_join() {
+async fn leaving_the_group_ends_a_pending_join() {
     let mut net = Net::seeded(14).latency_ms(5..40);
     let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
-    let ticket = found(&ada).await.invite(Role::Writer).await.unwrap();
+    let ticket = create_home(&ada).await.invite(Role::Writer).await.unwrap();
     net.crash(&ada).await;
     let node = ben.node();
 
@@ -412,10 +418,10 @@ async fn leaving_ends_a_join() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_join_ends_when_its_node_is_closed() {
+async fn closing_the_node_ends_a_pending_join() {
     let mut net = Net::seeded(9).latency_ms(5..40);
     let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
-    let ticket = found(&ada).await.invite(Role::Writer).await.unwrap();
+    let ticket = create_home(&ada).await.invite(Role::Writer).await.unwrap();
     net.crash(&ada).await;
     let node = ben.node();
 
@@ -428,10 +434,10 @@ async fn a_join_ends_when_its_node_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_invite_is_told_so() {
+async fn inviting_without_the_right_to_fails_with_not_allowed() {
     let mut net = Net::seeded(8).latency_ms(5..40);
     let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
-    let home = found(&ada).await;
+    let home = create_home(&ada).await;
     let joined = ben.node().join(&home.invite(Role::Writer).await.unwrap()).await.unwrap();
 
     let by_writer = joined.invite(Role::Reader).await.unwrap_err();
@@ -447,7 +453,7 @@ async fn who_may_not_invite_is_told_so() {
     net.close().await;
 }
 
-/// Ada's node, her group, and somebody made by hand who is linked with her.
+/// Ada's node, her group, and a hand-made peer that is linked to her.
 async fn mallory() -> (Node, Group, Stranger) {
     let clock = Clock::simulated(1);
     let network = MemoryNetwork::seeded(clock.clone(), 1).latency_ms(1..20);
@@ -458,8 +464,8 @@ async fn mallory() -> (Node, Group, Stranger) {
     (ada, home, mallory)
 }
 
-/// Until the link ends, or nothing more is said on one that goes on.
-async fn everything_heard(stranger: &mut Stranger) -> Vec<LinkFrame> {
+/// Every frame from the node until the link ends or stays silent.
+async fn all_frames(stranger: &mut Stranger) -> Vec<LinkFrame> {
     let mut heard = Vec::new();
     while let Some(frame) = stranger.hear().await {
         heard.push(frame);
@@ -467,11 +473,11 @@ async fn everything_heard(stranger: &mut Stranger) -> Vec<LinkFrame> {
     heard
 }
 
-/// What whoever shares nothing hears last.
+/// The last frame to a peer that shares no group.
 const FAREWELL: LinkFrame = LinkFrame::Bye { reason: ByeReason::NotAuthorized };
 
 #[tokio::test(start_paused = true)]
-async fn a_proof_that_was_overheard_is_worth_nothing_and_answered_by_nothing() {
+async fn an_overheard_or_forged_invite_proof_gets_no_answer() {
     let (_ada, home, mut mallory) = mallory().await;
     let ticket = home.invite(Role::Writer).await.unwrap();
     let (id, invite, ben, own) = (home.id(), ticket.invite(), identity(2), mallory.identity.clone());
@@ -493,12 +499,12 @@ async fn a_proof_that_was_overheard_is_worth_nothing_and_answered_by_nothing() {
         mallory.send(&LinkFrame::Join(Join { token, invite, signature: proof.signature })).await;
     }
 
-    assert_eq!(everything_heard(&mut mallory).await, [LinkFrame::Hello(Hello::default()), FAREWELL]);
+    assert_eq!(all_frames(&mut mallory).await, [LinkFrame::Hello(Hello::default()), FAREWELL]);
     assert_eq!(home.members().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_was_removed_is_told_to_ask_a_person() {
+async fn a_removed_user_who_presents_a_ticket_is_declined_as_removed() {
     let (_ada, home, mut ben) = mallory().await;
     let user = ben.identity.user();
     home.add_member(user, Role::Reader).await.unwrap();
@@ -514,13 +520,13 @@ async fn whoever_was_removed_is_told_to_ask_a_person() {
 
     let token = hello::token(id, &h, LinkRole::Responder);
     let declined = LinkFrame::Declined { token, invite, reason: DeclineReason::Removed };
-    let heard = everything_heard(&mut ben).await;
+    let heard = all_frames(&mut ben).await;
     assert!(heard.ends_with(&[declined, FAREWELL]), "{heard:?}");
     assert!(home.members().iter().all(|member| member.user != user));
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_holds_the_ticket_may_show_it_in_any_form_of_haste() {
+async fn two_hundred_copies_of_one_join_admit_its_sender_once() {
     let (_ada, home, mut mallory) = mallory().await;
     let ticket = home.invite(Role::Reader).await.unwrap();
     let own = mallory.identity.clone();
@@ -533,7 +539,7 @@ async fn whoever_holds_the_ticket_may_show_it_in_any_form_of_haste() {
         mallory.send(&LinkFrame::Join(Join { token, invite, signature: proof.signature })).await;
     }
 
-    let heard = everything_heard(&mut mallory).await;
+    let heard = all_frames(&mut mallory).await;
     let announced =
         heard.iter().filter(|frame| matches!(frame, LinkFrame::Hello(hello) if hello.groups.len() == 1));
     assert_eq!(announced.count(), 1, "{heard:?}");
@@ -541,10 +547,10 @@ async fn whoever_holds_the_ticket_may_show_it_in_any_form_of_haste() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_with_a_writers_ticket_is_told_that_they_stay_a_reader() {
+async fn a_reader_who_redeems_a_writer_ticket_is_told_they_stay_a_reader() {
     let mut net = Net::seeded(15).latency_ms(5..40);
     let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
-    let home = found(&ada).await;
+    let home = create_home(&ada).await;
     ben.node().join(&home.invite(Role::Reader).await.unwrap()).await.unwrap();
     let ticket = home.invite(Role::Writer).await.unwrap();
     net.sleep(A_WHILE).await;

@@ -1,4 +1,5 @@
-//! The tests that share one process: nodes on virtual networks, wires spoken by hand, machines and properties.
+//! All tests of the library that can share one process: nodes on virtual networks, hand-made peers, machines,
+//! properties.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod access;

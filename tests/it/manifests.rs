@@ -1,4 +1,4 @@
-//! An op that names a manifest has no effect before every page of it is here, whoever brings them.
+//! An op that names a manifest takes effect only once every page of it has arrived, from any peer.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use schema::{ChangeHash, DeviceId, DocumentId, OpId};
 
 use crate::support::stranger::{Member, Stranger, identity};
 
-/// Somebody who never comes.
+/// A member without a node.
 const PIA: UserId = UserId([9; 32]);
 
-/// Ada's node, and what it takes to meet it as ben, an Admin whose peer is made by hand.
+/// Ada's node, and a network on which the test acts as the Admin ben with a hand-made peer.
 struct Meeting {
     network: MemoryNetwork,
     clock: Clock,
@@ -39,7 +39,7 @@ impl Meeting {
         Self { network, clock, _ada: ada, home }
     }
 
-    /// Ben, who has heard what ada has to say.
+    /// Links to ada as ben and processes all that ada sends.
     async fn ben(&self) -> Member {
         let link = Stranger::dial(&self.network, &self.clock, identity(2), "memory://ada").await;
         let mut ben = Member::greet(link, self.home.id()).await;
@@ -58,7 +58,7 @@ impl Meeting {
             }
             self.clock.sleep(Duration::from_millis(10)).await;
         }
-        panic!("pia is a member still");
+        panic!("pia is still a member");
     }
 }
 
@@ -74,7 +74,7 @@ fn manifest() -> (ManifestRef, Vec<[u8; 32]>, [Vec<u8>; 2]) {
     (ManifestRef { root: root(&hashes), entries: 2 }, hashes, pages)
 }
 
-/// Ben's word that pia is out.
+/// Ben's signed op that removes pia.
 fn removal(ben: &Member, cut: ManifestRef) -> Envelope {
     let ben_is = &ben.stranger.identity;
     let by = By::Device(ben_is.certificate.envelope().clone());
@@ -94,7 +94,7 @@ async fn push(ben: &mut Member, op: Envelope) {
     ben.say(GroupFrame::Ledger(push)).await;
 }
 
-/// What ada says next about the ledger.
+/// The next ledger frame from ada.
 async fn heard(ben: &mut Member) -> LedgerFrame {
     loop {
         if let LinkFrame::Group { body, .. } = ben.stranger.hear().await.unwrap()
@@ -106,7 +106,7 @@ async fn heard(ben: &mut Member) -> LedgerFrame {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_op_waits_for_every_page_and_what_came_before_the_link_ended_is_kept() {
+async fn an_op_waits_for_every_manifest_page_and_received_pages_outlive_the_link() {
     let meeting = Meeting::new().await;
     let (cut, hashes, [first, second]) = manifest();
     let mut ben = meeting.ben().await;
@@ -119,7 +119,7 @@ async fn an_op_waits_for_every_page_and_what_came_before_the_link_ended_is_kept(
         assert_eq!(heard(&mut ben).await, LedgerFrame::WantPage { page: *page });
     }
     ben.say(GroupFrame::Ledger(LedgerFrame::Page { bytes: first })).await;
-    // Nothing waits for ever.
+    // Ada gives up on the missing page.
     let end = loop {
         if let Some(LinkFrame::Bye { reason }) = ben.stranger.hear().await {
             break reason;
@@ -134,7 +134,7 @@ async fn an_op_waits_for_every_page_and_what_came_before_the_link_ended_is_kept(
     ben.say(GroupFrame::Ledger(LedgerFrame::Page { bytes: second.clone() })).await;
     meeting.until_pia_is_gone().await;
 
-    // And whoever needs it next gets it here.
+    // Ada now serves the manifest to peers herself.
     ben.say(GroupFrame::Ledger(LedgerFrame::WantPages { root: cut.root })).await;
     assert_eq!(heard(&mut ben).await, LedgerFrame::Pages { root: cut.root, pages: hashes.clone() });
     ben.say(GroupFrame::Ledger(LedgerFrame::WantPage { page: hashes[1] })).await;
@@ -144,7 +144,7 @@ async fn an_op_waits_for_every_page_and_what_came_before_the_link_ended_is_kept(
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_names_a_manifest_that_is_none_is_let_go() {
+async fn a_peer_that_names_an_invalid_manifest_is_disconnected() {
     let meeting = Meeting::new().await;
     let (cut, hashes, pages) = manifest();
     let mut ben = meeting.ben().await;

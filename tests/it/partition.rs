@@ -1,4 +1,4 @@
-//! Real nodes on a virtual network: cut apart, they write; healed, they are equal.
+//! Real nodes on a virtual network write while they are partitioned and are equal after the network heals.
 #![allow(clippy::disallowed_methods, reason = "a test is no actor: its tasks are its own")]
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ fn titles(peer: &Peer, group: GroupId) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_nodes_cut_apart_write_heal_and_become_equal() {
+async fn three_partitioned_nodes_that_write_are_equal_after_healing() {
     let mut net = Net::seeded(7).latency_ms(5..80).loss(0.02);
     let [ada, ben, cid] = net.nodes(["ada", "ben", "cid"]).await;
     let home = net.group("home", &[&ada, &ben, &cid]).await;
@@ -56,17 +56,17 @@ fn tallies(peer: &Peer, home: GroupId) -> Table<Tally> {
     group(peer, home).table(TALLIES)
 }
 
-/// A net of real nodes to which anything may happen, and what they acknowledged.
+/// Real nodes under random faults, and every write that they acknowledged.
 struct World {
     net: Net,
     random: Random,
     peers: Vec<Peer>,
     up: Vec<bool>,
     home: GroupId,
-    /// Rows that were acknowledged, with their titles; none once a removal was.
+    /// The last acknowledged title of each row; `None` once its removal was acknowledged.
     rows: BTreeMap<String, Option<String>>,
     counted: i64,
-    /// Branches that were made to fail: too many put them out of service.
+    /// Injected branch failures so far; bounded, because too many put a branch out of service.
     failures: u32,
 }
 
@@ -135,14 +135,15 @@ impl World {
         }
     }
 
-    /// A new row, or another title for one that is here.
+    /// Inserts a row or changes the title of an existing one.
     async fn write(&mut self, peer: &Peer, number: usize) {
         let table = tasks(peer, self.home);
         let title = number.to_string();
         let here: Vec<_> = table.list().unwrap().into_iter().map(|(key, _)| key).collect();
         if !here.is_empty() && self.random.chance(0.4) {
             let key = here[self.below(here.len())].clone();
-            // Others may write the same register at the same time: only what this device wrote last is known.
+            // Another device may write the same register concurrently: only this device's last write is
+            // known.
             table.update(&key, |task| task.done = true).await.unwrap();
         } else if self.random.chance(0.3) {
             let rows: Vec<_> = (0..5).map(|row| task(&format!("{title} {row}"))).collect();
@@ -165,7 +166,7 @@ impl World {
         }
     }
 
-    /// Everybody is back, and the network too.
+    /// Restarts every node and heals the network.
     async fn end(&mut self) {
         for (peer, up) in self.peers.iter().zip(&mut self.up) {
             if !std::mem::replace(up, true) {
@@ -189,12 +190,12 @@ impl World {
     }
 }
 
-fn in_virtual_time<T>(story: impl Future<Output = T>) -> T {
+fn in_virtual_time<T>(future: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().start_paused(true).build().unwrap().block_on(story)
+    runtime.enable_all().start_paused(true).build().unwrap().block_on(future)
 }
 
-/// Few, unless somebody wants more.
+/// 20 cases, or as many as `PROPTEST_CASES` asks for.
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(20)
 }
@@ -203,7 +204,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_everybody_ends_equal_and_no_acknowledged_write_is_lost(
+    fn nodes_end_equal_and_lose_no_acknowledged_write_after_random_faults(
         seed in 0..1_000_000_u64,
         peers in 3..6_usize,
         steps in 20..120_usize,
@@ -238,7 +239,7 @@ fn one_seed_tells_one_story() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_end_of_a_chain_writes_the_other_reads() {
+async fn a_write_at_one_end_of_a_chain_of_nodes_reaches_the_other_end() {
     let mut net = Net::seeded(1).latency_ms(5..80);
     let [ada, ben, cid, dan] = net.nodes(["ada", "ben", "cid", "dan"]).await;
     for (one, other) in [(&ada, &cid), (&ada, &dan), (&ben, &dan)] {
@@ -258,11 +259,11 @@ async fn what_one_end_of_a_chain_writes_the_other_reads() {
     }
     tasks(&dan, home).update("a", |task| task.done = true).await.unwrap();
     net.sleep(Duration::from_secs(2)).await;
-    assert!(tasks(&ada, home).get("a").unwrap().unwrap().done, "two seconds are enough for three hops");
+    assert!(tasks(&ada, home).get("a").unwrap().unwrap().done, "three hops take less than two seconds");
     net.close().await;
 }
 
-/// The incarnation under which a node that is down has written last.
+/// The last incarnation under which a stopped node has written.
 fn incarnation(peer: &Peer, home: GroupId) -> Vec<u8> {
     let engine = peer.disk().open().unwrap();
     let space = engine.open_space(&[b"g", &home.0[..]].concat()).unwrap();
@@ -270,7 +271,7 @@ fn incarnation(peer: &Peer, home: GroupId) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_power_cut_loses_nothing_that_was_acknowledged_and_begins_a_new_incarnation() {
+async fn a_power_cut_loses_no_acknowledged_write_and_starts_a_new_incarnation() {
     let mut net = Net::seeded(2).latency_ms(5..80);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let home = net.group("home", &[&ada, &ben]).await;
@@ -301,7 +302,7 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged_and_begins_a_new_incarn
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_a_power_cut_interrupts_is_whole_or_absent() {
+async fn a_write_interrupted_by_a_power_cut_is_whole_or_absent() {
     for wait in 0..12 {
         let mut net = Net::seeded(wait).latency_ms(1..5);
         let [ada, ben] = net.nodes(["ada", "ben"]).await;
@@ -326,7 +327,7 @@ async fn a_write_that_a_power_cut_interrupts_is_whole_or_absent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_thousand_rows_reach_a_newcomer() {
+async fn a_new_member_receives_two_thousand_rows() {
     let mut net = Net::seeded(3).latency_ms(5..20);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let home = ada.node().create_group("home").await.unwrap();
@@ -344,7 +345,7 @@ async fn two_thousand_rows_reach_a_newcomer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_with_three_thousand_changes_reaches_a_newcomer() {
+async fn a_new_member_receives_a_row_of_three_thousand_changes() {
     let mut net = Net::seeded(4).latency_ms(5..20);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let home = ada.node().create_group("home").await.unwrap();
@@ -366,7 +367,7 @@ async fn a_row_with_three_thousand_changes_reaches_a_newcomer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_of_three_mebibytes_crosses() {
+async fn a_value_of_three_mebibytes_reaches_a_peer() {
     let mut net = Net::seeded(5).latency_ms(5..20);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let home = net.group("home", &[&ada, &ben]).await;
@@ -381,14 +382,14 @@ async fn a_value_of_three_mebibytes_crosses() {
     net.close().await;
 }
 
-/// Where a document's record lies in its group's space.
+/// The store keys of a row and of its document, and the document's id.
 fn record(home: GroupId, key: &str) -> (Vec<u8>, Vec<u8>, DocumentId) {
     let document = DocumentId::of(home, "tasks", key);
     ([b"g", &home.0[..]].concat(), [b"d", &document.0[..]].concat(), document)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_document_damaged_on_disk_is_set_aside_and_fetched_again() {
+async fn a_document_damaged_on_disk_is_quarantined_and_healed_by_a_peer() {
     let mut net = Net::seeded(6).latency_ms(5..20);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let home = net.group("home", &[&ada, &ben]).await;
@@ -424,7 +425,7 @@ async fn a_document_damaged_on_disk_is_set_aside_and_fetched_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_damaged_row_value_is_an_error_of_that_row_alone() {
+async fn a_damaged_row_value_fails_reads_of_that_row_only() {
     let mut net = Net::seeded(7).latency_ms(5..20);
     let [ada] = net.nodes(["ada"]).await;
     let home = net.group("home", &[&ada]).await;

@@ -1,4 +1,4 @@
-//! Every bug that was found, as a test that fails while it is there.
+//! Bugs of the past: each comment tells the cause and the cure, each test fails if the bug returns.
 #![allow(clippy::disallowed_methods, reason = "a test is no actor: its tasks are its own")]
 
 use peerbase::sim::Net;
@@ -6,10 +6,10 @@ use peerbase::{ErrorKind, GroupError, GroupState, RowChange, TableName};
 
 use crate::support::{TASKS, group, home, task, tasks, titles};
 
-/// `list` and `unreadable` showed removed rows: only `iter` left them out, and the tests asked `iter` alone.
-/// What a page holds is now filtered by everyone who reads pages.
+/// `list` and `unreadable` returned removed rows: only `iter` filtered them, and the tests used `iter` alone.
+/// Every reader of a page now filters tombstones.
 #[tokio::test(start_paused = true)]
-async fn removed_rows_are_neither_listed_nor_unreadable() {
+async fn list_and_unreadable_omit_removed_rows() {
     const NUMBERS: TableName<u64> = TableName::new("tasks");
     let (_node, group) = home().await;
     group.table(TASKS).put("a", &task("basil")).await.unwrap();
@@ -19,10 +19,11 @@ async fn removed_rows_are_neither_listed_nor_unreadable() {
     assert!(group.table(NUMBERS).unreadable().unwrap().is_empty());
 }
 
-/// A commit whose second row was refused left the first in memory, to be served to peers and never stored, and forgot
-/// that the author's number was never stored: later rows were unreadable after a restart. Memory is taken back now.
+/// A commit whose second row was refused left the first in memory: it was served to peers but never stored,
+/// and the author's number was used without being stored, so later rows were unreadable after a restart. A
+/// refused commit is now undone in memory.
 #[tokio::test(start_paused = true)]
-async fn a_commit_that_is_refused_half_way_leaves_nothing_in_memory() {
+async fn a_commit_refused_at_its_second_row_leaves_nothing_in_memory() {
     let mut net = Net::seeded(1);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let home = net.group("home", &[&ada, &ben]).await;
@@ -42,10 +43,10 @@ async fn a_commit_that_is_refused_half_way_leaves_nothing_in_memory() {
     net.close().await;
 }
 
-/// Who read and wrote a row that others wrote too was sent back until it gave up: the writer that had just won was the
-/// first to read again. Local writers of one row now take turns.
+/// With optimistic retries alone, a writer of a contended row lost every race until it gave up: the last
+/// winner was the first to read again. Local writers of one row now queue for its row lock.
 #[tokio::test(start_paused = true)]
-async fn nobody_starves_at_a_row_that_many_write() {
+async fn no_local_writer_starves_on_a_contended_row() {
     let (_node, group) = home().await;
     let tasks = group.table(TASKS);
     tasks.put("a", &task("")).await.unwrap();
@@ -61,10 +62,10 @@ async fn nobody_starves_at_a_row_that_many_write() {
     assert_eq!(tasks.get("a").unwrap().unwrap().title.len(), 100);
 }
 
-/// After a reset a reader that had lagged was given the older changes that were still queued: rows went back in time.
-/// The queue is now left behind together with the reset.
+/// After a reset, a lagging watch still received the older changes in its queue, so rows went back in time. A
+/// reset now discards the queue.
 #[tokio::test(start_paused = true)]
-async fn nothing_older_follows_a_reset() {
+async fn a_lagging_watch_gets_no_older_change_after_a_reset() {
     let (_node, group) = home().await;
     let tasks = group.table(TASKS);
     let mut watch = tasks.watch();
@@ -77,10 +78,10 @@ async fn nothing_older_follows_a_reset() {
     assert!(matches!(watch.next().await, Some(RowChange::Removed { .. })));
 }
 
-/// A watch held the sender of its own events through its table, so it never ended, and loops over it hung at the end.
-/// A group that ends takes its sender away.
+/// A watch held the sender of its own events through its table, so it never ended and loops over it hung. A
+/// group that closes now drops the sender.
 #[tokio::test(start_paused = true)]
-async fn a_watch_does_not_keep_itself_waiting() {
+async fn a_watch_ends_when_its_group_ends() {
     let (node, group) = home().await;
     let mut before = group.table(TASKS).watch();
     node.close().await;
@@ -90,10 +91,10 @@ async fn a_watch_does_not_keep_itself_waiting() {
     assert_eq!(tokio::time::timeout(std::time::Duration::from_secs(1), ends).await, Ok((true, true)));
 }
 
-/// Ledgers were read back certificates first, and one of a member is refused while the op that admits them is not in:
-/// no node of a group with another member opened again. Ops now come first, from the disk and from peers.
+/// Ledgers were loaded certificates first, and a certificate is refused before the op that admits its user:
+/// no node of a group with a second member reopened. Ops now come first, from the disk and from peers.
 #[tokio::test(start_paused = true)]
-async fn a_node_opens_again_after_others_joined() {
+async fn a_node_reopens_after_another_member_joined() {
     let mut net = Net::seeded(2);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let home = net.group("home", &[&ada, &ben]).await;
@@ -111,10 +112,10 @@ async fn a_node_opens_again_after_others_joined() {
     net.close().await;
 }
 
-/// One group in 256 could not be founded: its id began with NUL, and names of spaces that do are the store's own.
-/// A group's space now has a name of its own, `g` and the id.
+/// One group in 256 could not be created: its id began with NUL, a prefix that the store reserves for its own
+/// spaces. A group's space is now named `g` and the id.
 #[tokio::test(start_paused = true)]
-async fn groups_can_be_founded_whatever_their_ids_begin_with() {
+async fn a_group_can_be_created_whatever_byte_its_id_begins_with() {
     let mut net = Net::seeded(10);
     let [ada] = net.nodes(["ada"]).await;
     let nul = loop {
@@ -132,10 +133,10 @@ async fn groups_can_be_founded_whatever_their_ids_begin_with() {
     net.close().await;
 }
 
-/// A peer that announced a group before it was known as a member was forgotten when the next op came in, and had no
-/// reason to announce it again. What peers announced now stays until they announce it anew.
+/// A peer that announced a group before its admission was known was forgotten at the next op, and had no
+/// reason to announce again. An announcement now holds until the peer replaces it.
 #[test]
-fn whoever_is_admitted_last_is_spoken_to_by_everybody() {
+fn a_member_admitted_after_announcing_syncs_with_every_peer() {
     for seed in 0..30 {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.enable_all().start_paused(true).build().unwrap().block_on(async {
@@ -147,11 +148,11 @@ fn whoever_is_admitted_last_is_spoken_to_by_everybody() {
     }
 }
 
-/// `remove` never read the document: where its changes were damaged, it wrote a first change over a history of many,
-/// under a number that peers had seen before. Every commit now finds the damage first, and who gets a document back
-/// from a peer goes on under a new incarnation.
+/// `remove` did not read the document: over damaged changes it wrote a new first change, under a number that
+/// peers had seen before. Every commit now detects the damage first, and a document healed by a peer
+/// continues under a new incarnation.
 #[tokio::test(start_paused = true)]
-async fn a_damaged_history_is_not_written_over() {
+async fn a_write_to_a_document_with_a_damaged_history_is_refused() {
     let mut net = Net::seeded(4);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let home = net.group("home", &[&ada, &ben]).await;
@@ -180,10 +181,10 @@ async fn a_damaged_history_is_not_written_over() {
     net.close().await;
 }
 
-/// One damaged op in one group's ledger kept the whole node from opening. The group is now shown as failed, and the
-/// others go on.
+/// One damaged op in one group's ledger kept the whole node from opening. Now that group is shown as failed
+/// and the others work.
 #[tokio::test(start_paused = true)]
-async fn a_damaged_ledger_fails_its_group_alone() {
+async fn a_damaged_ledger_takes_only_its_own_group_out_of_service() {
     let mut net = Net::seeded(5);
     let [ada] = net.nodes(["ada"]).await;
     let home = net.group("home", &[&ada]).await;
@@ -201,11 +202,11 @@ async fn a_damaged_ledger_fails_its_group_alone() {
     net.close().await;
 }
 
-/// One damaged certificate, revocation or device record kept its whole group out of service, and the node from opening
-/// where it was in the personal group, as one damaged op there did. What stands beside the ops is done without until a
-/// peer brings it, and of the personal group's ops those before the damage are enough.
+/// One damaged certificate, revocation or device record put its group out of service; in the personal group
+/// it kept the node from opening, and so did a damaged op there. Damaged records are now skipped until a peer
+/// sends them, and the personal group opens with the ops before the damage.
 #[tokio::test(start_paused = true)]
-async fn what_is_damaged_beside_the_ops_is_done_without_until_a_peer_brings_it() {
+async fn a_damaged_certificate_or_device_record_is_skipped_until_a_peer_sends_it() {
     let mut net = Net::seeded(6);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let [phone, lost] = [net.device_of(&ada, "phone").await, net.device_of(&ada, "lost").await];
@@ -217,11 +218,11 @@ async fn what_is_damaged_beside_the_ops_is_done_without_until_a_peer_brings_it()
     net.crash(&lost).await;
     net.settle().await;
     let personal = ada.node().personal().unwrap().id();
-    let is_out = async || {
+    let revocation_is_known = async || {
         let known = ada.node().devices().await.unwrap();
         (known.len(), known.iter().any(|known| known.id == device && known.is_revoked))
     };
-    assert_eq!(is_out().await, (3, true));
+    assert_eq!(revocation_is_known().await, (3, true));
 
     let damages: [(_, &[&[u8]]); 4] =
         [(home, &[b"p", b"v", b"w"]), (personal, &[b"p", b"v", b"w"]), (personal, &[b"o"]), (home, &[b"p"])];
@@ -238,13 +239,13 @@ async fn what_is_damaged_beside_the_ops_is_done_without_until_a_peer_brings_it()
         net.heal();
         net.settle().await;
         net.assert_converged();
-        assert_eq!(is_out().await, (3, true), "{tags:?} of {group:?}");
+        assert_eq!(revocation_is_known().await, (3, true), "{tags:?} of {group:?}");
     }
-    // What was brought is stored.
+    // The healed records are stored.
     net.crash(&ben).await;
     net.crash(&phone).await;
     net.crash(&ada).await;
     net.restart(&ada).await;
-    assert_eq!(is_out().await, (3, true));
+    assert_eq!(revocation_is_known().await, (3, true));
     net.close().await;
 }

@@ -1,9 +1,12 @@
-//! What people see of a removal: how far it is, what fell with it and why, what is kept.
+//! How a removal is shown to users: its progress, the changes it set aside and why, and how long these are
+//! kept.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use peerbase::control::reply::{Done, Progress};
+use peerbase::control::request::{Cut, GroupRequest, InGroup};
 use peerbase::control::{self, Failure, FailureKind, Reply, Request};
 use peerbase::group::{Refusal, RowState};
 use peerbase::sim::{Net, Peer};
@@ -12,8 +15,8 @@ use tokio::sync::mpsc;
 
 use crate::support::{group, task, tasks};
 
-/// Ada, ben and cid, who wrote a row before they were parted from ada.
-async fn parted(seed: u64) -> (Net, [Peer; 3], GroupId) {
+/// Ada, ben and cid share a row of cid's; then ada is partitioned from the other two.
+async fn partitioned(seed: u64) -> (Net, [Peer; 3], GroupId) {
     let mut net = Net::seeded(seed).latency_ms(5..20);
     let [ada, ben, cid] = net.nodes(["ada", "ben", "cid"]).await;
     let home = net.group("home", &[&ada, &ben, &cid]).await;
@@ -23,22 +26,24 @@ async fn parted(seed: u64) -> (Net, [Peer; 3], GroupId) {
     (net, [ada, ben, cid], home)
 }
 
-fn set_role(user: UserId, role: Role, anyway: bool) -> Request {
-    Request::SetRole { group: None, user: user.to_string(), role, as_of: Vec::new(), anyway }
+fn set_role(user: impl ToString, role: Role, without_damaged: bool) -> Request {
+    let cut = Cut { as_of: Vec::new(), without_damaged };
+    Request::Group(GroupRequest::Role { user: user.to_string(), role, group: InGroup::default(), cut })
 }
 
-/// What `request` was answered with, the last word or the failure.
-async fn asked(node: &Node, request: Request) -> Result<String, Failure> {
+/// Carries out a request that sets a role, as the control socket does; returns the role that the user has
+/// then and the number of damaged documents left out.
+async fn execute(node: &Node, request: Request) -> Result<(Role, u64), Failure> {
     let (sender, mut replies) = mpsc::channel(64);
     control::execute(node, request, sender).await?;
     let last = std::iter::from_fn(|| replies.try_recv().ok()).last();
-    let Some(Reply::Done(done)) = last else { panic!("{last:?}") };
-    Ok(done.done)
+    let Some(Reply::Done(Done::RoleSet { role, damaged_left_out, .. })) = last else { panic!("{last:?}") };
+    Ok((role, damaged_left_out))
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fell_with_a_removal_is_explained_and_shown() {
-    let (mut net, [ada, ben, cid], home) = parted(1).await;
+async fn explain_and_status_show_what_a_removal_set_aside() {
+    let (mut net, [ada, ben, cid], home) = partitioned(1).await;
     tasks(&cid, home).put("basil", &task("let it dry")).await.unwrap();
     tasks(&cid, home).put("rope", &task("too late")).await.unwrap();
     net.settle().await;
@@ -50,7 +55,7 @@ async fn what_fell_with_a_removal_is_explained_and_shown() {
 
     let stays = group(&ben, home).explain("tasks", "basil").await.unwrap();
     let gone = group(&ben, home).explain("tasks", "rope").await.unwrap();
-    let status = control::reply::Status::from(ben.node().status().await.unwrap());
+    let status = ben.node().status().await.unwrap();
 
     assert_eq!((stays.row, stays.revisions, gone.row), (RowState::Present, 1, RowState::Absent));
     let beyond = |refusal: &Refusal, stay, number| {
@@ -61,10 +66,10 @@ async fn what_fell_with_a_removal_is_explained_and_shown() {
     assert!(gone.refusals.iter().any(|refusal| beyond(refusal, 0, 1)), "{:?}", gone.refusals);
     let (of_stays, of_gone) = (stays.kept.unwrap(), gone.kept.unwrap());
     assert_eq!((of_stays.changes, of_gone.changes), (1, 1));
-    let shown = &status.groups[0];
-    let kept = shown.kept.unwrap();
+    let shown = status.groups[0].status.as_ref().unwrap();
+    let kept = shown.kept;
     assert_eq!((kept.documents, kept.changes, kept.bytes), (2, 2, of_stays.bytes + of_gone.bytes));
-    assert_eq!((kept.since_ms, shown.rejudging), (of_stays.since().min(of_gone.since()).as_millis(), None));
+    assert_eq!((kept.since, shown.rejudging), (Some(of_stays.since().min(of_gone.since())), None));
     let judged = std::iter::from_fn(|| events.try_recv().ok()).filter_map(|event| match event {
         Event::Rejudged { group, rejudged } if group == home => Some((rejudged.documents, rejudged.changed)),
         _ => None,
@@ -72,7 +77,7 @@ async fn what_fell_with_a_removal_is_explained_and_shown() {
     assert_eq!(
         judged.collect::<Vec<_>>(),
         [(2, 2)],
-        "once, and not for changes of membership that concern no row"
+        "once, and not for membership changes that concern no row"
     );
 
     let folder = tempfile::tempdir().unwrap();
@@ -84,7 +89,7 @@ async fn what_fell_with_a_removal_is_explained_and_shown() {
     let of_copy_gone = restored.group(home).unwrap().explain("tasks", "rope").await.unwrap();
     assert!(
         of_copy_gone.refusals.iter().any(|refusal| beyond(refusal, 0, 1)),
-        "the reason outlasts the node"
+        "the reason survives in a backup"
     );
     assert_eq!(of_copy.root, group(&ben, home).status().await.unwrap().root);
     restored.close().await;
@@ -92,28 +97,29 @@ async fn what_fell_with_a_removal_is_explained_and_shown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removal_says_how_far_it_is() {
-    let (mut net, [ada, ben, cid], home) = parted(2).await;
+async fn a_removal_reports_its_progress() {
+    let (mut net, [ada, ben, cid], home) = partitioned(2).await;
     net.heal();
     let new: Vec<_> = (0..600).map(|number| task(&number.to_string())).collect();
     tasks(&cid, home).insert_many(&new).await.unwrap();
     tasks(&ben, home).insert_many(&new[..10]).await.unwrap();
     net.settle().await;
 
-    let heard = Mutex::new(Vec::new());
-    let listen = |documents| heard.lock().unwrap().push(documents);
-    group(&ada, home).remove_member(cid.node().user_id()).on_progress(listen).await.unwrap();
+    let progress = Mutex::new(Vec::new());
+    let record = |documents| progress.lock().unwrap().push(documents);
+    group(&ada, home).remove_member(cid.node().user_id()).on_progress(record).await.unwrap();
     let (sender, mut replies) = mpsc::channel(64);
     let request = set_role(ben.node().user_id(), Role::Reader, false);
     control::execute(&ada.node(), request, sender).await.unwrap();
 
-    let heard = heard.into_inner().unwrap();
-    assert!(heard.len() > 1 && heard.is_sorted(), "{heard:?}");
-    assert_eq!(heard.last(), Some(&601));
-    let told = std::iter::from_fn(|| replies.try_recv().ok()).collect::<Vec<_>>();
-    let (done, how_far) = told.split_last().unwrap();
-    assert!(matches!(done, Reply::Done(done) if done.done.contains("reader of home")), "{told:?}");
-    assert!(!how_far.is_empty() && how_far.iter().all(|reply| *reply == Reply::GoneThrough(10)), "{told:?}");
+    let progress = progress.into_inner().unwrap();
+    assert!(progress.len() > 1 && progress.is_sorted(), "{progress:?}");
+    assert_eq!(progress.last(), Some(&601));
+    let replies = std::iter::from_fn(|| replies.try_recv().ok()).collect::<Vec<_>>();
+    let (done, progress) = replies.split_last().unwrap();
+    assert!(matches!(done, Reply::Done(Done::RoleSet { role: Role::Reader, .. })), "{replies:?}");
+    let read = Reply::Progress(Progress::Documents { read: 10 });
+    assert!(!progress.is_empty() && progress.iter().all(|reply| *reply == read), "{replies:?}");
     for peer in [ben, cid] {
         net.crash(&peer).await;
     }
@@ -121,8 +127,8 @@ async fn a_removal_says_how_far_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removal_that_nobody_waits_for_any_more_was_said_or_was_not() {
-    let (mut net, [ada, ben, cid], home) = parted(3).await;
+async fn a_cancelled_removal_is_either_complete_or_absent() {
+    let (mut net, [ada, ben, cid], home) = partitioned(3).await;
     let (here, user) = (group(&ada, home), cid.node().user_id());
     net.heal();
     net.settle().await;
@@ -153,9 +159,9 @@ async fn a_removal_that_nobody_waits_for_any_more_was_said_or_was_not() {
     net.close().await;
 }
 
-/// Ada, whose disk has lost what she knew of two of cid's three rows, and ben, who has them.
+/// Ada's disk has lost two of cid's three documents; ben still has all three, but is partitioned from ada.
 async fn damaged(seed: u64) -> (Net, [Peer; 2], GroupId, UserId) {
-    let (mut net, [ada, ben, cid], home) = parted(seed).await;
+    let (mut net, [ada, ben, cid], home) = partitioned(seed).await;
     net.heal();
     for key in ["rope", "soap"] {
         tasks(&cid, home).put(key, &task("buy it")).await.unwrap();
@@ -170,61 +176,66 @@ async fn damaged(seed: u64) -> (Net, [Peer; 2], GroupId, UserId) {
         let document = DocumentId::of(home, "tasks", key);
         assert!(ada.disk().damage(&space, &[b"d", &document.0[..]].concat()));
     }
-    // Of this one the row is damaged too; its key is not.
+    // The stored row of this document is damaged too, but not its key.
     assert!(ada.disk().damage(&space, b"rtasks\0\0soap\0\0"));
     net.restart(&ada).await;
     (net, [ada, ben], home, user)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removal_does_not_take_what_is_merely_damaged_and_says_what_is() {
+async fn a_removal_is_refused_while_the_members_documents_are_damaged() {
     let (mut net, [ada, ben], home, user) = damaged(4).await;
     let here = group(&ada, home);
 
     let refused = here.remove_member(user).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Damaged);
-    let failure = asked(&ada.node(), set_role(user, Role::None, false)).await.unwrap_err();
+    let failure = execute(&ada.node(), set_role(user, Role::None, false)).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Damaged);
     let why = format!("{failure:?}");
     for said in ["2 documents", "tasks/rope", "tasks/soap", "next peer that has them", "anyway"] {
         assert!(why.contains(said), "{said}: {why}");
     }
-    assert_eq!(here.members().len(), 3, "nothing was said");
+    assert_eq!(here.members().len(), 3, "no op was signed");
 
     net.heal();
     net.settle().await;
     here.remove_member(user).await.unwrap();
     net.settle().await;
     for peer in [&ada, &ben] {
-        assert_eq!(tasks(peer, home).list().unwrap().len(), 3, "all came back from ben, and stays");
+        assert_eq!(tasks(peer, home).list().unwrap().len(), 3, "ben healed the documents and they stay");
     }
     net.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_removes_anyway_hears_how_much_that_leaves_out() {
+async fn a_removal_without_damaged_documents_reports_how_many_it_left_out() {
     let (mut net, [ada, ben], home, user) = damaged(5).await;
 
-    let done = asked(&ada.node(), set_role(user, Role::None, true)).await.unwrap();
+    let done = execute(&ada.node(), set_role(user, Role::None, true)).await.unwrap();
 
-    assert!(done.contains("2 damaged documents were left out"), "{done}");
+    assert_eq!(done, (Role::None, 2));
     net.heal();
     net.settle().await;
     let homes = [&ada, &ben].map(|peer| group(peer, home));
     let [of_ada, of_ben] = [homes[0].status().await.unwrap(), homes[1].status().await.unwrap()];
     assert_eq!([homes[0].members().len(), homes[1].members().len()], [2, 2]);
     assert_eq!((of_ada.documents, of_ben.documents, of_ada.root == of_ben.root), (1, 1, true));
-    assert_eq!((of_ada.kept.documents, of_ben.kept.documents), (0, 2), "where it was it is kept for a while");
+    assert_eq!(
+        (of_ada.kept.documents, of_ben.kept.documents),
+        (0, 2),
+        "the member that had the documents sets them aside"
+    );
     let rows = tasks(&ben, home).list().unwrap();
     assert_eq!(rows, [("basil".to_owned(), task("water it"))]);
 }
 
-/// Nobody tells whoever was removed that they are: they go on as if nothing had happened, and can see that nobody answers.
+/// A removed member is not notified: their node keeps serving the group, and only `status` shows that no peer
+/// announces it.
 #[tokio::test(start_paused = true)]
-async fn whoever_was_removed_can_see_that_the_others_do_not_speak_of_the_group() {
-    let (mut net, [ada, ben, cid], home) = parted(3).await;
+async fn a_removed_member_sees_in_status_that_peers_do_not_announce_the_group() {
+    let (mut net, [ada, ben, cid], home) = partitioned(3).await;
     net.heal();
-    // Of another group they go on to speak.
+    // All of them keep another group in common.
     let club = ada.node().create_group("club").await.unwrap();
     club.add_member(cid.node().user_id(), Role::Writer).await.unwrap();
     cid.node().request_group(club.id()).await.unwrap();
@@ -242,7 +253,7 @@ async fn whoever_was_removed_can_see_that_the_others_do_not_speak_of_the_group()
     let others = BTreeSet::from([ada.node().device_id(), ben.node().device_id()]);
     assert_eq!(silent(&cid, home).await, others);
     assert_eq!(silent(&cid, club.id()).await, BTreeSet::new());
-    assert_eq!(silent(&ada, home).await, BTreeSet::new(), "who is out is not missed");
+    assert_eq!(silent(&ada, home).await, BTreeSet::new(), "a removed member is not expected to announce");
     let waited = group(&cid, home).synced(Duration::from_secs(1)).await.unwrap_err();
     assert_eq!(waited, SyncError::Silent { with: others.into_iter().collect() });
 
@@ -250,32 +261,31 @@ async fn whoever_was_removed_can_see_that_the_others_do_not_speak_of_the_group()
     net.settle().await;
     net.sleep(Duration::from_secs(90)).await;
     net.settle().await;
-    assert_eq!(silent(&cid, home).await, BTreeSet::new(), "and is heard again once in again");
+    assert_eq!(silent(&cid, home).await, BTreeSet::new(), "peers announce the group again after readmission");
     net.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_is_named_by_a_few_digits_or_by_what_a_device_of_theirs_is_called() {
-    let (mut net, [ada, _, cid], home) = parted(7).await;
+async fn a_member_can_be_named_by_an_id_prefix_or_by_a_device_label() {
+    let (mut net, [ada, _, cid], home) = partitioned(7).await;
     net.heal();
     net.settle().await;
-    let say = async |user: &str, role: Role| {
-        let request =
-            Request::SetRole { group: None, user: user.to_owned(), role, as_of: Vec::new(), anyway: false };
-        asked(&ada.node(), request).await
-    };
+    let set_role = async |user: &str, role: Role| execute(&ada.node(), set_role(user, role, false)).await;
     let id = cid.node().user_id().to_string();
 
-    say(&id[..8], Role::Reader).await.unwrap();
-    say("ben", Role::Reader).await.unwrap();
-    let device = say(&cid.node().device_id().to_string(), Role::None).await.unwrap_err();
-    let nobody = say("dan", Role::None).await.unwrap_err();
-    say(&id[..4], Role::None).await.unwrap();
-    let again = say(&id, Role::Writer).await.unwrap_err();
+    set_role(&id[..8], Role::Reader).await.unwrap();
+    set_role("ben", Role::Reader).await.unwrap();
+    let device = set_role(&cid.node().device_id().to_string(), Role::None).await.unwrap_err();
+    let nobody = set_role("dan", Role::None).await.unwrap_err();
+    set_role(&id[..4], Role::None).await.unwrap();
+    let again = set_role(&id, Role::Writer).await.unwrap_err();
 
     assert!(device.message.contains(&format!("is a device of user {id}")), "{device:?}");
     assert!(nobody.message.contains("no member \"dan\""), "{nobody:?}");
-    assert!(again.message.contains("is no member of home"), "nobody is let in again by a slip: {again:?}");
+    assert!(
+        again.message.contains("is no member of home"),
+        "setting a role does not readmit by accident: {again:?}"
+    );
     let roles: Vec<Role> = group(&ada, home).members().iter().map(|member| member.role).collect();
     assert_eq!(roles.len(), 2);
     assert!(roles.contains(&Role::Founder) && roles.contains(&Role::Reader));

@@ -1,4 +1,5 @@
-//! The program: every command through the real binary, with and without a node that serves; what is wrong is said.
+//! Every command of the program through the real binary, with and without a node that serves; every error is
+//! reported.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::process::{Home, Process, until};
 
-/// One table, two rows.
+/// Makes a group with one table and two rows.
 fn garden() -> Home {
     let home = Home::with_group("Garden club");
     home.run(&["put", "tasks", "basil", r#"{"what":"water the basil","done":false}"#]).ok();
@@ -18,7 +19,7 @@ fn garden() -> Home {
     home
 }
 
-/// The same questions, asked of the folder or of the node that serves in it.
+/// Runs every command that reads, on the folder or through the node that serves in it.
 fn every_command_that_reads(home: &Home) {
     let basil = "{\"done\":false,\"what\":\"water the basil\"}\n";
     assert_eq!(home.run(&["get", "tasks", "basil"]).ok(), basil);
@@ -42,7 +43,7 @@ fn every_command_that_reads(home: &Home) {
     let who = home.run(&["--json", "whoami"]).json();
     let members = home.run(&["--json", "group", "members"]).json();
     assert_eq!(
-        (&members["user"], &members["role"], &members["me"]),
+        (&members["user"], &members["role"], &members["is_me"]),
         (&who["user"], &json!("founder"), &json!(true))
     );
     let history = home.run(&["--json", "history", "tasks", "basil"]).json();
@@ -67,8 +68,8 @@ fn every_command_that_reads(home: &Home) {
         assert_eq!(home.run(&["get", "tasks", "basil", "--group", named]).ok(), basil, "{named}");
     }
     for unknown in [&id[..3], "garden club", "ffff0000"] {
-        let told = home.run(&["list", "--group", unknown]).failed(1);
-        assert!(told.contains(&format!("no group {unknown:?}")), "{told}");
+        let message = home.run(&["list", "--group", unknown]).failed(1);
+        assert!(message.contains(&format!("no group {unknown:?}")), "{message}");
     }
 }
 
@@ -82,7 +83,7 @@ fn every_command_reads_the_same_with_and_without_a_node_that_serves() {
 }
 
 #[test]
-fn a_write_says_what_it_did_and_an_equal_one_does_nothing() {
+fn a_write_reports_its_counts_and_an_equal_one_changes_nothing() {
     let home = garden();
     let served = |home: &Home, key: &str| {
         let put = ["--json", "put", "tasks", key, r#"{"n":[1,{"deep":null}],"ß":"\u0000"}"#];
@@ -105,7 +106,7 @@ fn a_write_says_what_it_did_and_an_equal_one_does_nothing() {
 }
 
 #[test]
-fn what_cannot_be_is_said_and_changes_nothing() {
+fn invalid_input_is_reported_and_changes_nothing() {
     let home = garden();
     let before = home.export();
     let checked = |home: &Home| {
@@ -124,13 +125,14 @@ fn what_cannot_be_is_said_and_changes_nothing() {
             (&["group", "create", ""], 1, "invalid", "needs a name"),
         ] {
             let arguments = [&["--json"], arguments].concat();
-            let told = home.run(&arguments).failed(status);
-            let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
-            let error = &told["error"];
-            assert!(kind.is_empty() || error["kind"] == kind, "{arguments:?}: {told}");
+            let message = home.run(&arguments).failed(status);
+            let message: Value =
+                serde_json::from_str(&message).unwrap_or_else(|error| panic!("{error}: {message}"));
+            let error = &message["error"];
+            assert!(kind.is_empty() || error["kind"] == kind, "{arguments:?}: {message}");
             assert!(
-                told.to_string().contains(&json!(says).to_string().trim_matches('"').to_owned()),
-                "{told}"
+                message.to_string().contains(&json!(says).to_string().trim_matches('"').to_owned()),
+                "{message}"
             );
         }
         let long = "k".repeat(513);
@@ -148,7 +150,7 @@ fn what_cannot_be_is_said_and_changes_nothing() {
 }
 
 #[test]
-fn arguments_that_make_no_sense_are_a_usage_error() {
+fn invalid_arguments_are_a_usage_error() {
     let home = garden();
     for arguments in [
         &["frobnicate"][..],
@@ -163,8 +165,8 @@ fn arguments_that_make_no_sense_are_a_usage_error() {
         &["import", "t", "file.txt"],
         &["import", "t", "file.csv", "--format", "xml"],
     ] {
-        let told = home.run(arguments).failed(2);
-        assert!(told.contains("error"), "{arguments:?}: {told}");
+        let message = home.run(arguments).failed(2);
+        assert!(message.contains("error"), "{arguments:?}: {message}");
     }
     std::fs::write(home.file("a.csv"), "id\n1\n").unwrap();
     let csv = home.file("a.csv");
@@ -172,23 +174,26 @@ fn arguments_that_make_no_sense_are_a_usage_error() {
 }
 
 #[test]
-fn without_a_database_reading_says_so_and_makes_none() {
+fn without_a_database_a_command_reports_that_and_makes_none() {
     let home = Home::empty();
     for arguments in
         [&["whoami"][..], &["list"], &["status"], &["put", "t", "k", "{}"], &["sync"], &["export"]]
     {
-        let told = home.run(arguments).failed(1);
-        assert!(told.contains("no database in") && told.contains("`peerbase init` makes one"), "{told}");
+        let message = home.run(arguments).failed(1);
+        assert!(
+            message.contains("no database in") && message.contains("`peerbase init` makes one"),
+            "{message}"
+        );
     }
     home.run(&["join", "pbnonsense"]).failed(1);
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "nothing was made");
 
-    let told = home.run(&["init", "--name", "Ada's laptop", "--listen", "127.0.0.1:0"]).ok();
-    assert!(told.contains("user") && told.contains("device"));
+    let message = home.run(&["init", "--name", "Ada's laptop", "--listen", "127.0.0.1:0"]).ok();
+    assert!(message.contains("user") && message.contains("device"));
     assert!(home.run(&["list"]).failed(1).contains("`peerbase group create NAME`"));
     let again = home.run(&["init"]);
     assert!(again.error.contains("already"), "{again:?}");
-    assert_eq!(again.ok(), told, "it stays who it was");
+    assert_eq!(again.ok(), message, "it keeps its identity");
 }
 
 #[test]
@@ -211,7 +216,7 @@ fn groups_are_founded_joined_by_id_and_left() {
     assert_eq!(ben.run(&["list"]).ok(), "");
 }
 
-/// Ids of people who never come.
+/// Ids of users who have no node.
 const EVA: &str = "e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0";
 const ROB: &str = "b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0";
 
@@ -229,7 +234,7 @@ fn members_get_roles_and_are_removed() {
         home.run(&["group", "add", ROB, "--role", "reader"]).ok();
         home.run(&["group", "role", ROB, "admin"]).ok();
         let said = home.run(&["group", "remove", EVA, "--group", "Garden"]).ok();
-        assert!(said.contains("is out of Garden"), "{said}");
+        assert!(said.contains("is no longer a member of Garden"), "{said}");
         assert_eq!((role_of(home, EVA), role_of(home, ROB).as_deref()), (None, Some("admin")));
         home.run(&["group", "role", ROB, "writer"]).ok();
 
@@ -238,17 +243,17 @@ fn members_get_roles_and_are_removed() {
             (&["group", "remove", ROB, "--as-of", EVA], 1, "not_found", "can be left out"),
             (&["group", "transfer", ROB], 1, "not_allowed", "no other member with a device"),
             (&["group", "confirm", ROB], 1, "not_found", "group members"),
-            (&["group", "redo", EVA], 1, "not_found", "came to nothing"),
+            (&["group", "reissue", EVA], 1, "not_found", "op e0e0"),
             (&["group", "close", EVA], 1, "not_found", "no invitation"),
             (&["group", "role", ROB, "king"], 2, "", "a role is reader"),
         ] {
-            let told = home.run(&[&["--json"], arguments].concat()).failed(status);
-            assert!(told.contains(says) && told.contains(kind), "{arguments:?}: {told}");
+            let message = home.run(&[&["--json"], arguments].concat()).failed(status);
+            assert!(message.contains(says) && message.contains(kind), "{arguments:?}: {message}");
         }
         assert_eq!(role_of(home, ROB).as_deref(), Some("writer"), "what was refused changed nothing");
         assert_eq!(home.run(&["group", "voided"]).ok(), "");
         let log = home.run(&["group", "log"]).ok();
-        assert!(log.lines().all(|line| line.contains("\tcounts\t")) && log.contains(" is none"), "{log}");
+        assert!(log.lines().all(|line| line.contains("\tcounts\t")) && log.contains(" to none"), "{log}");
     };
     checked(&home);
     let home = Home::with_group("Garden");
@@ -268,17 +273,17 @@ fn invitations_are_listed_and_closed() {
         (&json!("open"), &json!("reader"), &json!(2), &json!(0))
     );
 
-    ada.run(&["group", "close", invite["invite"].as_str().unwrap()]).ok();
+    ada.run(&["group", "close", invite["id"].as_str().unwrap()]).ok();
 
     let shown = ada.run(&["group", "invites"]).ok();
     assert!(shown.contains("\tclosed\treader\tused 0 of 2\tuntil 20"), "{shown}");
-    let told = ben.run(&["join", ticket.trim()]).failed(1);
-    assert!(told.contains("closed"), "{told}");
+    let message = ben.run(&["join", ticket.trim()]).failed(1);
+    assert!(message.contains("closed"), "{message}");
     assert_eq!(ben.run(&["group", "list"]).ok(), "");
 }
 
 #[test]
-fn a_wish_that_was_declined_while_nobody_looked_is_part_of_the_status() {
+fn a_ticket_declined_while_the_node_serves_is_part_of_the_status() {
     let (ada, ben) = (Home::with_group("Garden"), Home::new());
     let place = free_place();
     let node = serve_at(&ada, &place);
@@ -286,21 +291,20 @@ fn a_wish_that_was_declined_while_nobody_looked_is_part_of_the_status() {
     node.stop().ok();
     ben.run(&["join", ticket.trim(), "--timeout", "1s"]).failed(1);
     let invite = ada.run(&["--json", "group", "invites"]).json();
-    ada.run(&["group", "close", invite["invite"].as_str().unwrap()]).ok();
+    ada.run(&["group", "close", invite["id"].as_str().unwrap()]).ok();
 
     let _node = serve_at(&ada, &place);
     let (node, _) = ben.serve(&[]);
-    until("ben hears no", || ben.run(&["status"]).ok().contains("declined the invitation was closed, at 20"));
+    until("ben receives the refusal", || {
+        ben.run(&["status"]).ok().contains("declined the invitation was closed, at 20")
+    });
     node.stop().ok();
     let group = ben.run(&["--json", "status"]).json()["groups"][0].clone();
-    assert_eq!(
-        (&group["state"], &group["declined"]["why"]),
-        (&json!("pending"), &json!("the invitation was closed"))
-    );
+    assert_eq!((&group["state"], &group["declined"]["reason"]), (&json!("pending"), &json!("closed")));
 }
 
 #[test]
-fn what_an_admin_did_in_anger_is_undone_as_of_before_it() {
+fn as_of_undoes_a_removal_by_an_admin() {
     let (ada, ben) = (Home::with_group("Garden"), Home::new());
     let (_node, _) = ada.serve(&[]);
     let ticket = ada.run(&["group", "invite"]).ok();
@@ -312,7 +316,7 @@ fn what_an_admin_did_in_anger_is_undone_as_of_before_it() {
 
     ben.run(&["group", "remove", EVA]).ok();
     ben.run(&["sync"]).ok();
-    until("ada hears of it", || role_of(&ada, EVA).is_none());
+    until("ada receives the removal", || role_of(&ada, EVA).is_none());
     let log = ada.run(&["--json", "group", "log"]).json_lines();
     let removal = log.iter().find(|said| said["author"] == user.as_str()).unwrap();
     let op = removal["op"].as_str().unwrap();
@@ -324,16 +328,16 @@ fn what_an_admin_did_in_anger_is_undone_as_of_before_it() {
     ben.run(&["sync"]).ok();
     assert_eq!(role_of(&ben, EVA).as_deref(), Some("reader"), "on every device");
     assert!(
-        ben.run(&["group", "redo", op]).failed(1).contains("that takes Admin"),
-        "ben is no admin any more"
+        ben.run(&["group", "reissue", op]).failed(1).contains("that takes Admin"),
+        "ben is no longer an admin"
     );
 
-    ada.run(&["group", "redo", op]).ok();
-    assert_eq!(role_of(&ada, EVA), None, "ada thinks so too");
+    ada.run(&["group", "reissue", op]).ok();
+    assert_eq!(role_of(&ada, EVA), None, "re-issued by ada it counts");
 }
 
 #[test]
-fn a_ticket_lets_another_device_in_and_its_rows_follow() {
+fn a_ticket_admits_another_user_who_receives_the_rows() {
     let (ada, ben) = (garden(), Home::empty());
     let invited = ada.run(&["group", "invite"]);
     assert!(invited.error.contains("no address"), "{}", invited.error);
@@ -357,24 +361,24 @@ fn a_ticket_lets_another_device_in_and_its_rows_follow() {
 }
 
 #[test]
-fn a_ticket_whose_inviter_is_away_leaves_a_wish_that_is_granted_later() {
+fn a_ticket_whose_inviter_is_away_is_presented_later() {
     let (ada, ben) = (garden(), Home::empty());
     let place = free_place();
     let node = serve_at(&ada, &place);
     let ticket = ada.run(&["group", "invite"]).ok();
     node.stop().ok();
 
-    let told = ben.run(&["--json", "join", ticket.trim(), "--timeout", "1s"]).failed(1);
-    let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told["error"]["kind"], "pending", "{told}");
-    assert!(told["error"]["message"].as_str().unwrap().contains("serve"), "{told}");
+    let message = ben.run(&["--json", "join", ticket.trim(), "--timeout", "1s"]).failed(1);
+    let message: Value = serde_json::from_str(&message).unwrap();
+    assert_eq!(message["error"]["kind"], "pending", "{message}");
+    assert!(message["error"]["message"].as_str().unwrap().contains("serve"), "{message}");
 
     let _node = serve_at(&ada, &place);
     let (_ben, _) = ben.serve(&[]);
     until("ben is in and has the rows", || ben.run(&["list"]).out == "tasks\t2\n");
 }
 
-/// A place to listen that is free just now.
+/// Returns a listen address that is free now.
 fn free_place() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
@@ -386,7 +390,7 @@ fn serve_at(home: &Home, place: &str) -> Process {
 }
 
 #[test]
-fn the_ticket_of_a_node_that_begins_to_serve_is_printed_when_it_is_up() {
+fn serve_prints_a_ticket_once_it_listens() {
     let home = garden();
     let (node, address) = home.serve(&["--invite", "Garden club"]);
 
@@ -394,13 +398,13 @@ fn the_ticket_of_a_node_that_begins_to_serve_is_printed_when_it_is_up() {
 
     assert!(ticket.starts_with("pb"), "{ticket}");
     assert!(node.stop().error.contains(&address));
-    let told =
+    let message =
         Process::start(home.command(&["serve", "--listen", "127.0.0.1:0", "--invite", "nothing"])).end();
-    assert!(told.failed(1).contains("no group \"nothing\""));
+    assert!(message.failed(1).contains("no group \"nothing\""));
 }
 
 #[test]
-fn connect_remembers_who_answered_and_forgets_who_did_not() {
+fn connect_remembers_an_address_only_if_a_peer_answered() {
     let (ada, ben) = (garden(), Home::new());
     let (_ada, address) = ada.serve(&[]);
     let device = ada.run(&["--json", "whoami"]).json()["device"].clone();
@@ -419,12 +423,12 @@ fn connect_remembers_who_answered_and_forgets_who_did_not() {
     assert_eq!(
         std::fs::read_to_string(ben.file("config.toml")).unwrap(),
         config,
-        "said once, and nobody else"
+        "it is listed once, and no other address"
     );
     assert_eq!(ben.run(&["--json", "status"]).json()["dialled"], json!([address]));
 }
 
-/// Somebody on a port who does with each stream as told.
+/// Somebody on a port who does with each stream as message.
 fn stranger(mut with: impl FnMut(std::net::TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("ws://{}", listener.local_addr().unwrap());
@@ -448,54 +452,57 @@ fn an_address_where_no_peer_answers_is_an_error_within_seconds() {
     let nobody = format!("ws://{}", free_place());
     for address in [nobody, closes, garbage, http, silent] {
         let begun = std::time::Instant::now();
-        let told = home.run(&["connect", &address]).failed(1);
-        assert!(told.contains(&address), "{told}");
+        let message = home.run(&["connect", &address]).failed(1);
+        assert!(message.contains(&address), "{message}");
         assert!(begun.elapsed().as_secs() < 20, "{address} took {:?}", begun.elapsed());
     }
     assert!(!std::fs::read_to_string(home.file("config.toml")).unwrap().contains("127.0.0.1"));
 }
 
 #[test]
-fn sync_says_that_nobody_is_there() {
+fn sync_without_a_link_is_an_error_with_advice() {
     let home = garden();
-    let told = home.run(&["sync", "--timeout", "1s"]).failed(1);
-    assert!(told.contains("nobody is connected") && told.contains("peerbase connect"), "{told}");
+    let message = home.run(&["sync", "--timeout", "1s"]).failed(1);
+    assert!(message.contains("nobody is connected") && message.contains("peerbase connect"), "{message}");
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn a_listen_address_in_use_is_reported() {
     let home = garden();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = taken.local_addr().unwrap().to_string();
 
-    let told = home.run(&["serve", "--listen", &place]).failed(1);
+    let message = home.run(&["serve", "--listen", &place]).failed(1);
 
-    assert!(told.contains(&format!("{place} is in use")) && told.contains("--listen HOST:PORT"), "{told}");
+    assert!(
+        message.contains(&format!("{place} is in use")) && message.contains("--listen HOST:PORT"),
+        "{message}"
+    );
     assert!(!home.file("control.sock").exists(), "it stopped cleanly");
     home.run(&["list"]).ok();
 }
 
 #[test]
-fn a_second_node_in_one_folder_is_refused_and_harms_nothing() {
+fn a_second_node_in_one_folder_is_refused() {
     let home = garden();
     let (_node, _) = home.serve(&[]);
-    let told = home.run(&["serve", "--listen", "127.0.0.1:0"]).failed(1);
-    assert!(told.contains("serves") && told.contains("already"), "{told}");
+    let message = home.run(&["serve", "--listen", "127.0.0.1:0"]).failed(1);
+    assert!(message.contains("serves") && message.contains("already"), "{message}");
     home.run(&["list"]).ok();
 }
 
 #[test]
-fn a_database_that_another_command_has_is_waited_for_and_then_named() {
+fn a_command_waits_for_a_database_in_use_and_then_reports_it() {
     let home = garden();
-    // It waits for more lines, and has the database meanwhile.
+    // The import waits for more lines and keeps the database open.
     let arguments = ["--json", "import", "tasks", "-", "--format", "jsonl", "--key", "id"];
     let mut import = Process::start_fed(home.command(&arguments));
     let rows: String = (0..256).map(|id| format!("{{\"id\":{id}}}\n")).collect();
     import.input().write_all(rows.as_bytes()).unwrap();
     import.line();
 
-    let told = home.run(&["list"]).failed(1);
-    assert!(told.contains("in use") && told.contains(home.path().to_str().unwrap()), "{told}");
+    let message = home.run(&["list"]).failed(1);
+    assert!(message.contains("in use") && message.contains(home.path().to_str().unwrap()), "{message}");
 
     let waits = Process::start(home.command(&["list"]));
     import.end().ok();
@@ -503,7 +510,7 @@ fn a_database_that_another_command_has_is_waited_for_and_then_named() {
 }
 
 #[test]
-fn the_control_socket_is_for_this_user_alone_and_goes_with_the_node() {
+fn only_this_user_can_open_the_control_socket_and_it_ends_with_the_node() {
     let home = garden();
     let socket = home.file("control.sock");
     let (node, _) = home.serve(&[]);
@@ -513,7 +520,7 @@ fn the_control_socket_is_for_this_user_alone_and_goes_with_the_node() {
 
     let (node, _) = home.serve(&[]);
     node.kill();
-    assert!(socket.exists(), "a killed node leaves it");
+    assert!(socket.exists(), "a killed node leaves the socket");
     home.run(&["list"]).ok();
     let (node, _) = home.serve(&[]);
     home.run(&["list"]).ok();
@@ -521,11 +528,11 @@ fn the_control_socket_is_for_this_user_alone_and_goes_with_the_node() {
     node.end().ok();
     assert!(!socket.exists());
     let left = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name());
-    assert!(left.into_iter().all(|name| !name.to_str().unwrap().starts_with(".c")), "and nothing else");
+    assert!(left.into_iter().all(|name| !name.to_str().unwrap().starts_with(".c")), "no other file is left");
 }
 
 #[test]
-fn a_folder_whose_socket_would_have_too_long_a_name_is_named() {
+fn a_folder_too_long_for_a_socket_is_reported() {
     let home = Home::empty();
     let folder = home.file(&"x".repeat(120));
     let data = folder.to_str().unwrap();
@@ -538,12 +545,12 @@ fn a_folder_whose_socket_would_have_too_long_a_name_is_named() {
     };
     run(&["init"]).ok();
     run(&["group", "create", "Garden"]).ok();
-    let told = run(&["serve", "--listen", "127.0.0.1:0"]).failed(1);
-    assert!(told.contains("too long for a socket's name"), "{told}");
+    let message = run(&["serve", "--listen", "127.0.0.1:0"]).failed(1);
+    assert!(message.contains("too long for a socket's name"), "{message}");
 }
 
 #[test]
-fn a_client_that_stalls_or_talks_nonsense_harms_nobody() {
+fn a_client_that_stalls_or_sends_garbage_does_not_block_others() {
     let home = garden();
     let (_node, _) = home.serve(&[]);
     let mut clients: Vec<UnixStream> = Vec::new();
@@ -558,16 +565,16 @@ fn a_client_that_stalls_or_talks_nonsense_harms_nobody() {
 
     for client in &mut clients {
         client.set_read_timeout(Some(crate::process::DEADLINE)).unwrap();
-        let mut told = Vec::new();
-        if let Err(error) = client.read_to_end(&mut told) {
-            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "each is let go");
+        let mut message = Vec::new();
+        if let Err(error) = client.read_to_end(&mut message) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "each connection is closed");
         }
-        assert!(told.len() < 1_000);
+        assert!(message.len() < 1_000);
     }
 }
 
 #[test]
-fn another_version_of_the_program_is_told_so() {
+fn a_client_of_another_version_reports_both_versions() {
     let home = garden();
     let listener = std::os::unix::net::UnixListener::bind(home.file("control.sock")).unwrap();
     std::thread::spawn(move || {
@@ -577,34 +584,34 @@ fn another_version_of_the_program_is_told_so() {
             stream.write_all(greeting).unwrap();
         }
     });
-    let told = home.run(&["list"]).failed(1);
-    assert!(told.contains("peerbase 9.1.0") && told.contains("control version 7"), "{told}");
+    let message = home.run(&["list"]).failed(1);
+    assert!(message.contains("peerbase 9.1.0") && message.contains("control version 7"), "{message}");
 }
 
 #[test]
-fn a_damaged_configuration_is_named_by_line_and_left_as_it_is() {
+fn a_damaged_configuration_is_reported_by_line_and_unchanged() {
     let home = garden();
     let damaged = "name = \"ada\"\nlisten = [7]\n";
     std::fs::write(home.file("config.toml"), damaged).unwrap();
     for arguments in [&["serve"][..], &["connect", "ws://127.0.0.1:1"], &["init", "--name", "x"], &["list"]] {
-        let told = home.run(arguments).failed(1);
-        assert!(told.contains("config.toml line 2"), "{told}");
+        let message = home.run(arguments).failed(1);
+        assert!(message.contains("config.toml line 2"), "{message}");
     }
     assert_eq!(std::fs::read_to_string(home.file("config.toml")).unwrap(), damaged);
     std::fs::write(home.file("config.toml"), "colour = \"red\"\n").unwrap();
-    let told = home.run(&["serve"]).failed(1);
-    assert!(told.contains("line 1") && told.contains("colour"), "{told}");
+    let message = home.run(&["serve"]).failed(1);
+    assert!(message.contains("line 1") && message.contains("colour"), "{message}");
 }
 
 #[test]
-fn the_configuration_says_where_to_listen_and_flags_add_to_it() {
+fn flags_of_serve_add_to_the_configuration() {
     let home = Home::empty();
     let place = free_place();
     home.run(&["init", "--listen", &place, "--name", "Ada's laptop"]).ok();
     let node = Process::start(home.command(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]));
     assert_eq!(node.line(), format!("listening on ws://{place}"));
     assert!(node.line().starts_with("listening on ws://127.0.0.1:"));
-    assert_eq!(home.run(&["--json", "status"]).json()["name"], "Ada's laptop");
+    assert_eq!(home.run(&["--json", "status"]).json()["label"], "Ada's laptop");
     let log = node.stop().error;
     assert!(
         log.lines().count() >= 3 && log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()),
@@ -613,12 +620,12 @@ fn the_configuration_says_where_to_listen_and_flags_add_to_it() {
 }
 
 #[test]
-fn watch_tells_what_happens_until_it_is_interrupted() {
+fn watch_prints_changes_until_it_is_interrupted() {
     let home = garden();
     let (node, _) = home.serve(&[]);
     let watch = Process::start(home.command(&["--json", "watch", "tasks"]));
     let human = Process::start(home.command(&["watch", "tasks"]));
-    until("the watchers hear of it", || {
+    until("the watchers see a change", || {
         home.run(&["put", "tasks", "again", &format!("{{\"n\":{}}}", nonce())]).ok();
         watch.try_line().is_some() && human.try_line().is_some()
     });
@@ -634,7 +641,7 @@ fn watch_tells_what_happens_until_it_is_interrupted() {
     human.signal("TERM"); // INT is ignored where the tests run in the background of a shell
     assert!(!human.end().status.success());
     node.stop().ok();
-    assert!(watch.end().failed(1).contains("closed"), "it says why it ends");
+    assert!(watch.end().failed(1).contains("closed"), "the reason is printed");
 }
 
 fn nonce() -> u128 {
@@ -642,7 +649,7 @@ fn nonce() -> u128 {
 }
 
 #[test]
-fn a_reader_that_has_read_enough_is_no_failure() {
+fn a_closed_output_is_no_failure() {
     let home = garden();
     let rows: String =
         (0..3_000).map(|id| format!("{{\"id\":{id},\"text\":\"{}\"}}\n", "x".repeat(90))).collect();
@@ -652,9 +659,9 @@ fn a_reader_that_has_read_enough_is_no_failure() {
         let mut out = child.stdout.take().unwrap();
         out.read_exact(&mut [0; 10]).unwrap();
         drop(out);
-        let mut told = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-        assert_eq!((child.wait().unwrap().code(), told.as_str()), (Some(0), ""), "{command}");
+        let mut message = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+        assert_eq!((child.wait().unwrap().code(), message.as_str()), (Some(0), ""), "{command}");
     };
     first(&home, "list");
     first(&home, "export");
@@ -663,7 +670,7 @@ fn a_reader_that_has_read_enough_is_no_failure() {
 }
 
 #[test]
-fn an_import_is_repeatable_and_comes_out_as_it_went_in() {
+fn an_import_is_idempotent_and_exports_as_it_was() {
     let (home, copy) = (garden(), Home::with_group("Copy"));
     let text = "id,city,latitude\nSEA,\"Seattle, \"\"WA\"\"\",47.44898194\nHEL,Helsinki,\n";
     std::fs::write(home.file("a.csv"), text).unwrap();
@@ -683,7 +690,7 @@ fn an_import_is_repeatable_and_comes_out_as_it_went_in() {
 }
 
 #[test]
-fn a_bad_line_ends_an_import_and_what_was_acknowledged_stays() {
+fn a_bad_line_ends_an_import_and_acknowledged_rows_stay() {
     let home = garden();
     let mut text = "id,n\n".to_owned();
     text.extend((0..300).map(|id| format!("{id},{id}\n")));
@@ -697,12 +704,12 @@ fn a_bad_line_ends_an_import_and_what_was_acknowledged_stays() {
         let file = home.file("bad.csv");
         std::fs::write(&file, format!("{text}{bad}")).unwrap();
         let import = ["import", "rows", file.to_str().unwrap(), "--key", "id", "--number", "n"];
-        let told = home.run(&import).failed(1);
-        assert!(told.contains(says) && told.contains("bad.csv"), "{told}");
+        let message = home.run(&import).failed(1);
+        assert!(message.contains(says) && message.contains("bad.csv"), "{message}");
         assert_eq!(home.run(&["--json", "list", "rows"]).json_lines().len(), 300);
     }
-    let told = home.run(&["import", "rows", "/no/such.csv", "--key", "id"]).failed(1);
-    assert!(told.contains("/no/such.csv"), "{told}");
+    let message = home.run(&["import", "rows", "/no/such.csv", "--key", "id"]).failed(1);
+    assert!(message.contains("/no/such.csv"), "{message}");
 }
 
 #[test]
@@ -723,7 +730,7 @@ fn a_backup_opens_as_a_database() {
 }
 
 #[test]
-fn what_is_stored_is_for_this_user_alone() {
+fn only_this_user_can_read_stored_files() {
     use std::os::unix::fs::PermissionsExt;
     let home = garden();
     let copy = home.file("copy");
@@ -736,7 +743,7 @@ fn what_is_stored_is_for_this_user_alone() {
 }
 
 #[test]
-fn an_export_goes_through_links_and_never_replaces_what_is_no_file() {
+fn an_export_follows_symlinks_and_replaces_regular_files_only() {
     let home = garden();
     let (file, link) = (home.file("rows.jsonl"), home.file("link"));
     std::fs::write(&file, "old").unwrap();
@@ -751,7 +758,7 @@ fn an_export_goes_through_links_and_never_replaces_what_is_no_file() {
     home.run(&["export", "tasks", home.path().to_str().unwrap()]).failed(1);
 }
 
-/// Asked of the folder, and of the node that serves in it.
+/// Runs a check on a folder, and through a node that serves in one.
 fn both_ways(check: impl Fn(&Home)) {
     let (alone, served) = (Home::with_group("Garden"), Home::with_group("Garden"));
     check(&alone);
@@ -774,7 +781,8 @@ fn members_are_shown_with_their_devices_and_since_when() {
         for (who, label) in [(&ada, "Ada's laptop"), (&ben, "Ben's\tphone")] {
             let identity = who.run(&["--json", "whoami"]).json();
             let member = members.iter().find(|member| member["user"] == identity["user"]).unwrap();
-            assert_eq!(member["devices"], json!([{"device": identity["device"], "label": label}]));
+            let device = &member["devices"][0];
+            assert_eq!((&device["device"], &device["label"]), (&identity["device"], &json!(label)));
             assert!(member["since_ms"].as_u64().unwrap() > 1_700_000_000_000, "{member}");
         }
         let shown = home.run(&["group", "members"]).ok();
@@ -792,7 +800,7 @@ fn members_are_shown_with_their_devices_and_since_when() {
 }
 
 #[test]
-fn a_group_that_is_offered_is_listed_and_accepted_by_asking_for_it() {
+fn an_offered_group_is_listed_and_accepted_by_a_request() {
     let (ada, ben) = (garden(), Home::new());
     let garden = ada.run(&["--json", "group", "list"]).json()["id"].as_str().unwrap().to_owned();
     let user = ben.run(&["--json", "whoami"]).json()["user"].as_str().unwrap().to_owned();
@@ -800,14 +808,17 @@ fn a_group_that_is_offered_is_listed_and_accepted_by_asking_for_it() {
     let (_ada, address) = ada.serve(&[]);
     let (_ben, _) = ben.serve(&["--connect", &address]);
 
-    until("ben hears of it", || ben.run(&["group", "list"]).ok().contains("\toffered\twriter\tGarden club"));
+    until("ben receives it", || ben.run(&["group", "list"]).ok().contains("\toffered\twriter\tGarden club"));
     let offered = ben.run(&["--json", "group", "list"]).json();
     let ada_user = ada.run(&["--json", "whoami"]).json()["user"].clone();
     assert_eq!((&offered["id"], &offered["offered_by"]), (&json!(garden), &ada_user));
     assert!(ben.run(&["status"]).ok().contains("offered   "));
-    let told = ben.run(&["list", "--group", "Garden club"]).failed(1);
-    assert!(told.contains(&format!("`peerbase group request {garden}` accepts")), "{told}");
-    assert!(ben.run(&["list"]).failed(1).contains("no group here"), "it is nobody's only group");
+    let message = ben.run(&["list", "--group", "Garden club"]).failed(1);
+    assert!(message.contains(&format!("`peerbase group request {garden}` accepts")), "{message}");
+    assert!(
+        ben.run(&["list"]).failed(1).contains("no group here"),
+        "an offered group is never the only group"
+    );
 
     ben.run(&["group", "request", &garden]).ok();
     until("ben is in and has the rows", || ben.run(&["list"]).out == "tasks\t2\n");
@@ -815,12 +826,12 @@ fn a_group_that_is_offered_is_listed_and_accepted_by_asking_for_it() {
 }
 
 #[test]
-fn devices_are_listed_and_taken_back() {
+fn devices_are_listed_and_revoked() {
     both_ways(|home| {
         let own = home.run(&["--json", "whoami"]).json()["device"].as_str().unwrap().to_owned();
         assert_eq!(
             home.run(&["--json", "devices"]).json(),
-            json!({"device": own, "label": "", "revoked": false, "this": true})
+            json!({"id": own, "label": "", "is_revoked": false, "is_this": true})
         );
         assert!(home.run(&["devices"]).ok().starts_with(&format!("{own}\tthis device\t")));
         for (arguments, status, kind, says) in [
@@ -829,14 +840,14 @@ fn devices_are_listed_and_taken_back() {
             (&["device", "revoke", "7"], 2, "invalid", "64 hex digits"),
             (&["device"], 2, "invalid", "revoke"),
         ] {
-            let told = home.run(&[&["--json"], arguments].concat()).failed(status);
-            assert!(told.contains(says) && told.contains(kind), "{arguments:?}: {told}");
+            let message = home.run(&[&["--json"], arguments].concat()).failed(status);
+            assert!(message.contains(says) && message.contains(kind), "{arguments:?}: {message}");
         }
     });
 }
 
 #[test]
-fn a_device_that_was_restored_from_the_same_words_is_taken_back_by_the_other() {
+fn a_device_restored_from_the_same_words_is_revoked_by_the_other() {
     let (ada, lost, kept) = (Home::with_group("Garden"), Home::empty(), Home::empty());
     let words = ada.run(&["recovery", "make"]).ok();
     for (home, name) in [(&lost, "lost"), (&kept, "kept")] {
@@ -852,7 +863,7 @@ fn a_device_that_was_restored_from_the_same_words_is_taken_back_by_the_other() {
     assert!(said.contains("for ever"), "{said}");
     assert!(kept.run(&["devices"]).ok().contains(&format!("{id}\trevoked\tlost")));
     let listed = kept.run(&["--json", "devices"]).json_lines();
-    assert_eq!(listed.iter().filter(|device| device["revoked"] == true).count(), 1);
+    assert_eq!(listed.iter().filter(|device| device["is_revoked"] == true).count(), 1);
 }
 
 #[test]
@@ -897,14 +908,14 @@ fn a_user_is_restored_from_words_on_standard_input_in_a_new_folder() {
         (&words[..words.rfind(' ').unwrap()], "23 words"),
         (&format!("{} zooo", &words[..words.rfind(' ').unwrap()]), "the nearest is"),
     ] {
-        let told = new.feed(&["init", "--restore"], input.as_bytes()).failed(1);
-        assert!(told.contains(says), "{told}");
+        let message = new.feed(&["init", "--restore"], input.as_bytes()).failed(1);
+        assert!(message.contains(says), "{message}");
     }
     assert_eq!(std::fs::read_dir(new.path()).unwrap().count(), 0, "nothing was made");
     let before = ben.run(&["whoami"]).ok();
     let refused = |home: &Home| {
-        let told = home.feed(&["init", "--restore"], words.as_bytes()).failed(1);
-        assert!(told.contains("already") && told.contains("new folder"), "{told}");
+        let message = home.feed(&["init", "--restore"], words.as_bytes()).failed(1);
+        assert!(message.contains("already") && message.contains("new folder"), "{message}");
         assert_eq!(home.run(&["whoami"]).ok(), before);
     };
     refused(&ben);
@@ -913,7 +924,7 @@ fn a_user_is_restored_from_words_on_standard_input_in_a_new_folder() {
 
     let restored = new.feed(&["--json", "init", "--restore", "--name", "safe"], words.as_bytes()).json();
     assert_eq!(restored["user"], made["user"]);
-    assert_eq!(new.run(&["--json", "whoami"]).json(), restored, "and stays who it is");
+    assert_eq!(new.run(&["--json", "whoami"]).json(), restored, "and keeps its identity");
     assert_eq!(new.run(&["--json", "devices"]).json()["label"], "safe");
 }
 
@@ -922,7 +933,7 @@ fn users_are_blocked_and_unblocked() {
     both_ways(|home| {
         let own = home.run(&["--json", "whoami"]).json()["user"].as_str().unwrap().to_owned();
         assert!(home.run(&["block", EVA]).ok().contains("is blocked"));
-        assert!(home.run(&["--json", "block", EVA]).json()["done"].as_str().unwrap().contains(EVA));
+        assert_eq!(home.run(&["--json", "block", EVA]).json(), json!({"done": "blocked", "user": EVA}));
         assert_eq!(home.run(&["--json", "status"]).json()["blocked"], json!([EVA]));
         assert!(home.run(&["status"]).ok().contains(&format!("blocked   user {EVA}")));
         assert!(home.run(&["--json", "block", &own]).failed(1).contains("invalid"));
@@ -934,14 +945,15 @@ fn users_are_blocked_and_unblocked() {
 }
 
 #[test]
-fn programs_are_told_of_wrong_arguments_in_json_and_people_in_words() {
+fn usage_errors_are_json_with_json_and_text_without() {
     let home = Home::empty();
     for arguments in [&["frobnicate"][..], &["get", "tasks"], &["group", "role", "7", "emperor"], &["group"]]
     {
-        let told = home.run(&[&["--json"], arguments].concat()).failed(2);
-        let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
-        assert_eq!(told["error"]["kind"], "invalid", "{told}");
-        assert!(!told["error"]["message"].as_str().unwrap().starts_with("error"), "{told}");
+        let message = home.run(&[&["--json"], arguments].concat()).failed(2);
+        let message: Value =
+            serde_json::from_str(&message).unwrap_or_else(|error| panic!("{error}: {message}"));
+        assert_eq!(message["error"]["kind"], "invalid", "{message}");
+        assert!(!message["error"]["message"].as_str().unwrap().starts_with("error"), "{message}");
         home.run(&[arguments, &["--json"]].concat()).failed(2);
         assert!(!home.run(arguments).failed(2).starts_with('{'));
     }

@@ -1,4 +1,4 @@
-//! The program's demo holds every promise that it makes, and says so.
+//! The program's demo keeps every promise that it makes, and shows it.
 #![allow(clippy::disallowed_methods, reason = "processes run in real time")]
 
 use std::io::{BufRead, BufReader, Read};
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use peerbase::Node;
 use serde_json::Value;
 
-/// The demo tells how long things take and promises some of it: one at a time.
+/// Held while a demo runs: the demo measures times, and two at once would slow each other down.
 static STAGE: Mutex<()> = Mutex::new(());
-/// Nothing that is waited for takes longer.
+/// The longest wait for anything.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn stage() -> MutexGuard<'static, ()> {
@@ -28,7 +28,7 @@ fn demo(arguments: &[&str]) -> Output {
     peerbase().arg("demo").args(arguments).output().unwrap()
 }
 
-/// A program that runs, killed with the test that started it.
+/// A running program; it is killed when the test ends.
 struct Running(Child);
 
 impl Drop for Running {
@@ -44,7 +44,7 @@ impl Running {
         (Self(child), out)
     }
 
-    /// As a terminal does on Ctrl-C; gives the exit status.
+    /// Sends SIGINT, as a terminal does on Ctrl-C; returns the exit status.
     fn interrupt(&mut self) -> Option<i32> {
         let id = self.0.id().to_string();
         assert!(Command::new("sh").args(["-c", "kill -INT \"$0\"", &id]).status().unwrap().success());
@@ -52,22 +52,22 @@ impl Running {
     }
 }
 
-/// Reads on until a line holds `what`; gives everything up to there.
+/// Reads lines until one contains `what`; returns all of them.
 fn read_until(out: &mut impl BufRead, what: &str) -> String {
-    let mut told = String::new();
-    while !told.contains(what) {
-        assert_ne!(out.read_line(&mut told).unwrap(), 0, "{told}");
+    let mut output = String::new();
+    while !output.contains(what) {
+        assert_ne!(out.read_line(&mut output).unwrap(), 0, "{output}");
     }
-    told
+    output
 }
 
-/// The commands that end a demo whose databases are kept.
-fn pasted(told: &str) -> Vec<String> {
-    let last: Vec<&str> = told.lines().rev().take(3).collect();
+/// Returns the commands at the end of the output of a demo with kept databases.
+fn pasted(output: &str) -> Vec<String> {
+    let last: Vec<&str> = output.lines().rev().take(3).collect();
     last.into_iter().rev().map(|line| line.trim().to_owned()).collect()
 }
 
-/// Runs a command as it is pasted into a shell.
+/// Runs a command in a shell, as one that was pasted.
 fn paste(command: &str) -> String {
     let run = Command::new("sh").args(["-c", command]).output().unwrap();
     assert!(run.status.success(), "{command}: {}", String::from_utf8_lossy(&run.stderr));
@@ -84,53 +84,56 @@ fn serve_and_get(serve: &str, folder: &Path, place: [&str; 2]) -> Value {
     serde_json::from_slice(&get.stdout).unwrap()
 }
 
-/// What was told, once it is known to end well: every promise held, in 100 columns, without colours.
-fn told(run: &Output) -> String {
-    let told = String::from_utf8(run.stdout.clone()).unwrap();
-    assert!(run.status.success(), "{told}");
-    let verdict = told.lines().find(|line| line.contains("promises held")).unwrap();
+/// Returns the output of a demo that kept every promise, in 100 columns and without colours.
+fn output_of(run: &Output) -> String {
+    let output = String::from_utf8(run.stdout.clone()).unwrap();
+    assert!(run.status.success(), "{output}");
+    let verdict = output.lines().find(|line| line.contains("promises kept")).unwrap();
     let numbers: Vec<&str> = verdict.split_whitespace().filter(|word| word.parse::<u32>().is_ok()).collect();
     assert!(matches!(numbers[..], [held, all] if held == all && held != "0"), "{verdict}");
-    let drawn = told.lines().take_while(|line| !line.contains("databases are kept"));
-    assert!(drawn.into_iter().all(|line| line.chars().count() <= 100), "it fits 100 columns:\n{told}");
-    assert!(!told.contains('\u{1b}'), "a pipe gets no colour codes");
-    told
+    let drawn = output.lines().take_while(|line| !line.contains("databases are kept"));
+    assert!(drawn.into_iter().all(|line| line.chars().count() <= 100), "it fits 100 columns:\n{output}");
+    assert!(!output.contains('\u{1b}'), "a pipe gets no colour codes");
+    output
 }
 
 #[test]
-fn the_story_holds_every_promise() {
-    let told = told(&demo(&[]));
+fn the_story_keeps_every_promise() {
+    let output = output_of(&demo(&[]));
 
-    assert!(told.lines().last().unwrap().contains("promises held"), "{told}");
+    assert!(output.lines().last().unwrap().contains("promises kept"), "{output}");
     assert!(
-        told.contains("✓ what cid wrote after is gone") && told.contains("BeyondCut: change 1"),
-        "{told}"
+        output.contains("✓ what cid wrote after is gone") && output.contains("BeyondCut: change 1"),
+        "{output}"
     );
 }
 
-/// One believes ticks that can fail: with admission broken, what a removed member writes stays.
+/// Shows that promises can break: without admission, the changes of a removed member stay.
 #[test]
-fn a_story_without_admission_ends_non_zero_and_says_which_promise_broke() {
+fn a_story_with_broken_admission_ends_with_1_and_names_the_broken_promises() {
     let run = demo(&["--break", "admission"]);
 
-    let told = String::from_utf8(run.stdout).unwrap();
-    assert_eq!(run.status.code(), Some(1), "{told}");
-    let broken: Vec<&str> = told.lines().rev().take_while(|line| !line.is_empty()).collect();
-    assert!(broken.iter().any(|line| line.contains("✗ what cid wrote after is gone")), "{told}");
-    assert!(broken.iter().any(|line| line.contains("✗ ben can say why")), "{told}");
-    assert!(told.contains("✓ what cid wrote before stays") && told.contains("✓ counters add up"), "{told}");
-    assert!(!broken[0].contains("26 of 26"), "{told}");
+    let output = String::from_utf8(run.stdout).unwrap();
+    assert_eq!(run.status.code(), Some(1), "{output}");
+    let broken: Vec<&str> = output.lines().rev().take_while(|line| !line.is_empty()).collect();
+    assert!(broken.iter().any(|line| line.contains("✗ what cid wrote after is gone")), "{output}");
+    assert!(broken.iter().any(|line| line.contains("✗ ben can say why")), "{output}");
+    assert!(
+        output.contains("✓ what cid wrote before stays") && output.contains("✓ counters add up"),
+        "{output}"
+    );
+    assert!(!broken[0].contains("26 of 26"), "{output}");
 }
 
 #[test]
-fn scale_holds_every_promise_and_what_it_keeps_is_worked_with() {
+fn scale_keeps_every_promise_and_its_kept_databases_work() {
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("airfields");
 
-    let told = told(&demo(&["scale", "--keep", kept.to_str().unwrap()]));
+    let output = output_of(&demo(&["scale", "--keep", kept.to_str().unwrap()]));
 
-    assert!(told.contains("3 379 rows, 12 of them edited or new"), "{told}");
-    let [get, history, serve] = &pasted(&told)[..] else { panic!("{told}") };
+    assert!(output.contains("3 379 rows, 12 of them edited or new"), "{output}");
+    let [get, history, serve] = &pasted(&output)[..] else { panic!("{output}") };
     let seattle: Value = serde_json::from_str(&paste(get)).unwrap();
     assert_eq!((&seattle["city"], &seattle["visited_by"]), (&"Seattle".into(), &"ada".into()));
     assert_eq!(paste(history).lines().count(), 2, "imported, and visited");
@@ -138,13 +141,13 @@ fn scale_holds_every_promise_and_what_it_keeps_is_worked_with() {
 }
 
 #[test]
-fn a_kept_story_is_worked_with() {
+fn the_kept_databases_of_the_story_work() {
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("my club");
 
-    let told = told(&demo(&["--keep", kept.to_str().unwrap()]));
+    let output = output_of(&demo(&["--keep", kept.to_str().unwrap()]));
 
-    let [list, history, serve] = &pasted(&told)[..] else { panic!("{told}") };
+    let [list, history, serve] = &pasted(&output)[..] else { panic!("{output}") };
     let tasks = paste(list);
     assert!(tasks.contains("water all herbs") && tasks.contains("mend the hose"), "{tasks}");
     assert!(paste(history).lines().count() >= 3, "bought by nobody, then taken by ada and by ben");
@@ -152,7 +155,7 @@ fn a_kept_story_is_worked_with() {
 }
 
 #[test]
-fn a_folder_with_something_in_it_is_refused_and_left_alone() {
+fn a_folder_with_files_is_refused_and_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("letter"), "dear ben").unwrap();
     let name = folder.path().to_str().unwrap();
@@ -161,8 +164,8 @@ fn a_folder_with_something_in_it_is_refused_and_left_alone() {
         let run = demo(&arguments);
 
         assert_eq!(run.status.code(), Some(1));
-        let said = String::from_utf8(run.stderr).unwrap();
-        assert!(said.contains("not empty") && said.contains(name), "{said}");
+        let error = String::from_utf8(run.stderr).unwrap();
+        assert!(error.contains("not empty") && error.contains(name), "{error}");
         assert!(run.stdout.is_empty());
         let left: Vec<_> =
             std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -171,9 +174,9 @@ fn a_folder_with_something_in_it_is_refused_and_left_alone() {
     }
 }
 
-/// Ctrl-C is no reason to leave folders behind.
+/// Ctrl-C leaves no folder behind.
 #[test]
-fn a_story_that_is_interrupted_says_so_and_clears_away() {
+fn an_interrupted_story_prints_that_and_removes_its_folder() {
     let _stage = stage();
     let folder = tempfile::tempdir().unwrap();
     let (mut run, mut out) = Running::start(peerbase().arg("demo").env("TMPDIR", folder.path()));
@@ -181,15 +184,15 @@ fn a_story_that_is_interrupted_says_so_and_clears_away() {
 
     assert_eq!(run.interrupt(), Some(1));
 
-    let mut told = String::new();
-    out.read_to_string(&mut told).unwrap();
-    assert!(told.contains("interrupted"), "{told}");
+    let mut output = String::new();
+    out.read_to_string(&mut output).unwrap();
+    assert!(output.contains("interrupted"), "{output}");
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "the temporary folder is gone");
 }
 
-/// A process that lived on would keep the database locked.
+/// A child that survived would keep the database locked.
 #[tokio::test]
-async fn a_scale_that_is_interrupted_leaves_no_process_behind() {
+async fn an_interrupted_scale_leaves_no_process_behind() {
     let folder = tempfile::tempdir().unwrap();
     let (kept, scratch) = (folder.path().join("kept"), folder.path().join("scratch"));
     std::fs::create_dir(&scratch).unwrap();
@@ -216,7 +219,7 @@ async fn a_scale_that_is_interrupted_leaves_no_process_behind() {
 }
 
 #[test]
-fn without_a_command_the_program_helps_and_fails() {
+fn without_a_command_the_program_prints_help_and_fails() {
     let run = peerbase().output().unwrap();
 
     assert_eq!(run.status.code(), Some(2));

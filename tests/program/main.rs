@@ -1,4 +1,4 @@
-//! The built program as a process of its own: its commands, its demo, several of it on one machine.
+//! The built program, run as a process: its commands, its demo, several processes on one machine.
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,4 +1,5 @@
-//! Real `peerbase` processes: started, asked, killed when a test ends however it ends. Every wait has a deadline.
+//! Runs real `peerbase` processes and kills them when the test ends, also if it panics. Every wait has a
+//! deadline.
 #![allow(clippy::disallowed_methods, reason = "deadlines are in real time")]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,18 +10,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// No command takes longer on a machine that is busy with other tests.
+/// Bounds each command, also on a machine that is busy with other tests.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A database's folder, gone with the test.
+/// A data folder, deleted when the test ends.
 pub(crate) struct Home {
     folder: tempfile::TempDir,
 }
 
-/// What a command said, and how it ended.
+/// The output and the exit status of a command.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct Output {
     pub(crate) status: ExitStatus,
     pub(crate) out: String,
     pub(crate) error: String,
@@ -62,12 +63,12 @@ impl Home {
     }
 
     /// Runs a command to its end.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         Process::start(self.command(arguments)).end()
     }
 
     /// Runs a command that reads `input`.
-    pub(crate) fn feed(&self, arguments: &[&str], input: &[u8]) -> Said {
+    pub(crate) fn feed(&self, arguments: &[&str], input: &[u8]) -> Output {
         let mut process = Process::start_fed(self.command(arguments));
         // A command that refuses early does not read it all.
         let _ = process.input().write_all(input);
@@ -90,36 +91,36 @@ impl Home {
     }
 }
 
-impl Said {
-    /// What a command printed that did what it was asked.
+impl Output {
+    /// Asserts success and returns standard output.
     #[track_caller]
     pub(crate) fn ok(self) -> String {
         assert_eq!(self.status.code(), Some(0), "{}{}", self.out, self.error);
         self.out
     }
 
-    /// What a command told that ended with this status.
+    /// Asserts failure with `status` and returns standard error.
     #[track_caller]
     pub(crate) fn failed(self, status: i32) -> String {
         assert_eq!(self.status.code(), Some(status), "{}{}", self.out, self.error);
         self.error
     }
 
-    /// The one document of a command that did what it was asked.
+    /// Asserts success and parses standard output as one JSON document.
     #[track_caller]
     pub(crate) fn json(self) -> Value {
         let text = self.ok();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// The documents, one a line.
+    /// Asserts success and parses every line of standard output as JSON.
     #[track_caller]
     pub(crate) fn json_lines(self) -> Vec<Value> {
         self.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
-/// A child process. It is killed when it is dropped, and nobody waits for it longer than [`DEADLINE`].
+/// A child process, killed on drop. No wait for it exceeds [`DEADLINE`].
 pub(crate) struct Process {
     child: Child,
     input: Option<ChildStdin>,
@@ -153,7 +154,7 @@ impl Process {
         self.input = None;
     }
 
-    /// The next line that it prints.
+    /// Waits for the next line of standard output.
     #[track_caller]
     pub(crate) fn line(&self) -> String {
         match self.out.recv_timeout(DEADLINE) {
@@ -164,7 +165,7 @@ impl Process {
         }
     }
 
-    /// The next line of its log that says this.
+    /// Waits for the next log line that contains `what`.
     #[track_caller]
     pub(crate) fn logged(&self, what: &str) -> String {
         let begun = Instant::now();
@@ -178,23 +179,23 @@ impl Process {
         }
     }
 
-    /// Skips what it has logged already.
+    /// Discards the log lines received so far.
     pub(crate) fn skip_log(&self) {
         self.error.try_iter().for_each(drop);
     }
 
-    /// A line that it has printed already.
+    /// Returns the next line of standard output if one has arrived.
     pub(crate) fn try_line(&self) -> Option<String> {
         self.out.try_recv().ok()
     }
 
-    /// Waits for its end.
+    /// Waits until the process exits.
     #[track_caller]
-    pub(crate) fn end(mut self) -> Said {
+    pub(crate) fn end(mut self) -> Output {
         self.end_input();
         let status = self.ended();
         let all = |lines: &Receiver<String>| lines.iter().map(|line| line + "\n").collect::<String>();
-        Said { status, out: all(&self.out), error: all(&self.error) }
+        Output { status, out: all(&self.out), error: all(&self.error) }
     }
 
     #[track_caller]
@@ -207,15 +208,15 @@ impl Process {
         status.unwrap()
     }
 
-    /// Ends it as a power cut would.
+    /// Kills it with SIGKILL, so that it cannot clean up.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Asks it to end, and waits for that.
+    /// Sends SIGTERM and waits until the process exits.
     #[track_caller]
-    pub(crate) fn stop(self) -> Said {
+    pub(crate) fn stop(self) -> Output {
         self.signal("TERM");
         self.end()
     }
@@ -233,7 +234,7 @@ impl Drop for Process {
     }
 }
 
-/// Reads on a thread of its own, so that no pipe ever fills.
+/// Reads lines on a separate thread, so that the pipe never fills.
 fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
@@ -250,12 +251,12 @@ fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// Waits until something is so.
+/// Waits in real time until `condition` holds.
 #[track_caller]
-pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < DEADLINE, "not so in time: {what}");
+    while !condition() {
+        assert!(begun.elapsed() < DEADLINE, "not in time: {what}");
         std::thread::sleep(PAUSE);
     }
 }

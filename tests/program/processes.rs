@@ -1,5 +1,5 @@
-//! Real processes: one is killed in the middle of an import and loses nothing, another is removed in the middle of one
-//! and gets nothing more; commands work beside a node.
+//! Real processes: one is killed in the middle of an import and loses nothing, another is removed in the
+//! middle of one and gets nothing more; commands work beside a node.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -12,10 +12,10 @@ use crate::process::{Home, Process, until};
 
 /// Rows of the import: several batches.
 const ROWS: usize = 2_000;
-/// What the import has been fed when the process is killed: it cannot have ended.
+/// Rows written to the import before the kill: too few for it to have ended.
 const ROWS_FED: usize = 1_200;
 
-/// A CSV file of so many airports.
+/// Makes a CSV file of `count` airports.
 fn airports(count: usize) -> String {
     (0..count).fold("iata,city,latitude\n".to_owned(), |mut text, number| {
         writeln!(text, "A{number:04},City of {number},{}.25", number % 90).unwrap();
@@ -23,7 +23,7 @@ fn airports(count: usize) -> String {
     })
 }
 
-/// How many rows an import said were acknowledged.
+/// Returns the rows that an import reports as acknowledged.
 fn acknowledged(line: &str) -> usize {
     let document: Value = serde_json::from_str(line).unwrap();
     usize::try_from(document["acknowledged"].as_u64().unwrap()).unwrap()
@@ -38,7 +38,7 @@ fn first_keys(count: usize) -> BTreeSet<String> {
     (0..count).map(|number| format!("A{number:04}")).collect()
 }
 
-/// Feeds an import until rows were acknowledged; it then waits for more input.
+/// Starts an import and waits until rows are acknowledged; it then waits for more input.
 fn import_begun(home: &Home) -> (Process, usize) {
     let arguments =
         ["--json", "import", "airports", "-", "--format", "csv", "--key", "iata", "--number", "latitude"];

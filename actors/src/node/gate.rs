@@ -1,7 +1,8 @@
-//! Gate cells: one for each group and link, open while the gate allows, and checked before every frame in both directions.
+//! Gate cells: one for each group and link, open while the gate allows, and checked before every frame in
+//! both directions.
 //!
-//! `membership` opens and closes them as the [gate](schema::gate) asks. A frame that is queued already does not pass a
-//! closed cell.
+//! `membership` opens and closes them as the [gate](schema::gate) asks. A frame that is queued already does
+//! not pass a closed cell.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,23 +1,25 @@
-//! Membership: the shell of the [gate](schema::gate), one for the node. It loads ledgers, steps the gate, and persists and
-//! performs what the gate asks for.
+//! Membership: the shell of the [gate](schema::gate), one for the node. It loads ledgers, steps the gate, and
+//! persists and performs what the gate asks for.
 //!
-//! Parent: [`node`](super). Children: none. Restart: loads the ledgers from the store again; links are closed, since the
-//! cells of the predecessor are lost, and are dialled again.
+//! Parent: [`node`](super). Children: none. Restart: loads the ledgers from the store again; links are
+//! closed, since the cells of the predecessor are lost, and are dialled again.
 //!
-//! A handler awaits its own batches and nothing else, so that the mailbox, with its permits, is the queue of the gate.
+//! A handler awaits its own batches and nothing else, so that the mailbox, with its permits, is the queue of
+//! the gate.
 
 mod advice;
 mod cut;
 mod error;
+mod events;
 mod handle;
 mod intents;
 mod load;
-mod news;
 mod orphans;
 mod perform;
 mod persist;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::device::DeviceIdentity;
@@ -35,11 +37,12 @@ pub use schema::ledger::InviteStatus;
 
 pub use self::cut::{Receipt, SubmitOptions};
 pub use self::error::ChangeError;
+pub(crate) use self::events::GroupSupervisor;
 pub use self::handle::{MembershipHandle, Opened};
 use self::perform::Reads;
 use crate::call::answer;
 use crate::clock::Clock;
-use crate::node::NodeNews;
+use crate::meter::Meters;
 use crate::node::connection_manager::{ConnectionManagerHandle, LinkId};
 use crate::node::event::Event;
 use crate::node::gate::GateCells;
@@ -72,10 +75,11 @@ enum Message {
     Fail,
 }
 
-/// What membership needs to start, again and again.
+/// The arguments of every start of membership.
 #[derive(Clone)]
 pub(crate) struct Arguments {
     pub(crate) clock: Clock,
+    pub(crate) meters: Meters,
     pub(crate) user: SigningKey,
     pub(crate) device: DeviceIdentity,
     pub(crate) personal: GroupId,
@@ -83,7 +87,7 @@ pub(crate) struct Arguments {
     pub(crate) groups: Groups,
     pub(crate) connections: ConnectionManagerHandle,
     pub(crate) cells: GateCells,
-    pub(crate) node: NodeNews,
+    pub(crate) supervisor: Arc<dyn GroupSupervisor>,
     pub(crate) events: broadcast::Sender<Event>,
 }
 
@@ -101,8 +105,8 @@ struct State {
 }
 
 impl State {
-    /// Steps the gate and performs its effects, each batch durable before the next effect; the answer, if the input is a
-    /// request.
+    /// Steps the gate and performs its effects, each batch durable before the next effect; the answer, if the
+    /// input is a request.
     async fn step(&mut self, input: Input) -> Result<Option<Answer>, StoreError> {
         let (mut effects, mut answer) = (self.decide(input)?, None);
         loop {

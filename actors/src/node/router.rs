@@ -4,13 +4,13 @@ use schema::gate::{Input, Presented};
 use schema::wire::group::GroupFrame;
 use schema::wire::link::{ByeReason, LinkFrame};
 
-use crate::node::connection_manager::{Link, LinkEnd, LinkId, Switchboard};
+use crate::node::connection_manager::{Link, LinkEnd, LinkId, LinkOwner};
 use crate::node::gate::{GateCells, IncomingPart};
 use crate::node::group::Groups;
 use crate::node::membership::MembershipHandle;
 use crate::permits::Permit;
 
-/// What links meet above them.
+/// The owner of the node's links.
 #[derive(Clone)]
 pub(crate) struct Router {
     pub(crate) cells: GateCells,
@@ -40,13 +40,13 @@ impl Router {
     }
 }
 
-impl Switchboard for Router {
-    fn up(&self, link: Link) {
+impl LinkOwner for Router {
+    fn on_up(&self, link: Link) {
         self.cells.add(link.clone());
         self.membership.link_up(&link);
     }
 
-    fn frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
+    fn on_frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
         let id = link.id();
         let input = match frame {
             LinkFrame::Hello(hello) => Input::Hello { link: id, hello },
@@ -68,7 +68,7 @@ impl Switchboard for Router {
         self.membership.step(input, Some(permit));
     }
 
-    fn down(&self, link: LinkId, reason: &LinkEnd) {
+    fn on_down(&self, link: LinkId, reason: &LinkEnd) {
         // Membership closes the sessions too; one that was restarted meanwhile does not know the link.
         for group in self.cells.remove(link) {
             self.groups.get(group).into_iter().for_each(|handle| handle.close(link));

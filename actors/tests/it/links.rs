@@ -20,7 +20,7 @@ use schema::wire::hello::{Hello, HelloGroup};
 use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Authenticated, DEADLINE, Heard, Mallory, PANIC_CHANNEL, Peer, identity};
+use crate::support::{Authenticated, Call, DEADLINE, Mallory, PANIC_CHANNEL, Peer, identity};
 
 fn net(seed: u64) -> (MemoryNetwork, Clock) {
     let clock = Clock::simulated(seed);
@@ -58,12 +58,11 @@ async fn two_devices_meet_and_exchange_frames() {
     at_ada.send(group(0, "to ben")).unwrap();
     at_ben.send(group(0, "to ada")).unwrap();
 
-    let up_to_ben = Heard::Up(at_ben.id(), ada.device());
-    let expected =
-        [up_to_ben, Heard::Frame(at_ben.id(), hello), Heard::Frame(at_ben.id(), group(0, "to ben"))];
-    ben.board.wait(&ben.clock, |heard| heard.len() == 3).await;
-    assert_eq!(ben.board.heard(), expected);
-    ada.board.wait(&ada.clock, |heard| heard.contains(&Heard::Frame(at_ada.id(), group(0, "to ada")))).await;
+    let up_to_ben = Call::Up(at_ben.id(), ada.device());
+    let expected = [up_to_ben, Call::Frame(at_ben.id(), hello), Call::Frame(at_ben.id(), group(0, "to ben"))];
+    ben.board.wait(&ben.clock, |calls| calls.len() == 3).await;
+    assert_eq!(ben.board.calls(), expected);
+    ada.board.wait(&ada.clock, |calls| calls.contains(&Call::Frame(at_ada.id(), group(0, "to ada")))).await;
     assert_eq!(at_ada.h(), at_ben.h());
     assert_eq!((at_ada.role(), at_ben.role()), (LinkRole::Initiator, LinkRole::Responder));
     assert_eq!(at_ada.peer().user, ben.identity.user());
@@ -87,8 +86,28 @@ async fn a_partition_ends_links_and_healing_brings_them_back() {
     talk(&ada, &ben, b"after").await;
     let after = ada.link_to(&ben).await;
     assert_ne!((after.id(), after.h()), (before.id(), before.h()));
-    let downs = ada.board.heard().into_iter().filter(|heard| matches!(heard, Heard::Down(..))).count();
+    let downs = ada.board.calls().into_iter().filter(|call| matches!(call, Call::Down(..))).count();
     assert_eq!(downs, 1, "dials that come to nothing are not the switchboard's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn meters_count_links_frames_and_ends() {
+    let (network, ada, ben) = two(7).await;
+    ada.manager.connect("memory://ben").await.unwrap();
+    talk(&ada, &ben, &[1; 1_000]).await;
+    for peer in [&ada, &ben] {
+        assert_eq!((peer.meters.open.get(), peer.meters.opened.get()), (1, 1));
+        assert!(peer.meters.sent_frames.get() >= 1 && peer.meters.sent_bytes.get() > 1_000);
+        assert!(peer.meters.received_frames.get() >= 1 && peer.meters.received_bytes.get() > 1_000);
+    }
+
+    network.cut("ada", "ben");
+    ada.until_linked(&[]).await;
+
+    assert_eq!((ada.meters.open.get(), ada.meters.ended_stream.get()), (0, 1));
+    ada.clock.sleep(Duration::from_secs(10)).await;
+    assert!(ada.meters.ended_unreached.get() >= 1, "it has dialled again");
+    assert_eq!(ada.meters.opened.get(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -261,7 +280,7 @@ async fn nothing_is_said_or_heard_before_auth() {
 
         ends_with(ada, LinkEnd::Handshake(HandshakeError::Record(RecordError::Tampered))).await;
         assert_eq!(mallory.receive().await, None, "not even an Auth");
-        let up = ada.board.heard().iter().filter(|heard| matches!(heard, Heard::Up(..))).count();
+        let up = ada.board.calls().iter().filter(|call| matches!(call, Call::Up(..))).count();
         assert_eq!(up, 1, "ben alone");
     })
     .await;
@@ -328,7 +347,7 @@ async fn an_auth_after_the_handshake_is_out_of_place() {
         let certificate = schema::signed::Envelope { payload: vec![], signature };
         let auth = Auth { certificate, revocations: [0; 32], features: 0, signature };
         mallory.send(&LinkFrame::Auth(auth).encode()).await;
-        ends_with(ada, LinkEnd::OutOfPlace { kind: "auth" }).await;
+        ends_with(ada, LinkEnd::UnexpectedFrame { kind: "auth" }).await;
     })
     .await;
 }
@@ -354,17 +373,17 @@ async fn a_link_without_business_ends_in_time_and_one_with_some_stays() {
     // Nobody has said anything.
     ada.clock.sleep(4 * STRANGER_TIMEOUT).await;
     for _ in 0..10 {
-        link.acquainted(false);
+        link.set_shares_group(false);
         ada.clock.sleep(STRANGER_TIMEOUT * 9 / 10).await;
-        link.acquainted(true);
+        link.set_shares_group(true);
         ada.clock.sleep(STRANGER_TIMEOUT).await;
     }
     assert!(!link.is_closed());
 
     let began = ada.clock.instant();
-    link.acquainted(false);
+    link.set_shares_group(false);
     ada.clock.sleep(STRANGER_TIMEOUT / 2).await;
-    link.acquainted(false);
+    link.set_shares_group(false);
     ada.until_ended(|ended| ended.end == LinkEnd::Stranger).await;
 
     let lasted = ada.clock.instant() - began;
@@ -384,7 +403,7 @@ async fn strangers_are_dialled_ever_more_seldom_at_either_side() {
         for _ in 0..9 {
             let link = host.link_to(guest).await;
             host.clock.sleep(Duration::from_secs(120)).await;
-            link.acquainted(false);
+            link.set_shares_group(false);
             host.until(|| async { link.is_closed() }).await;
             let began = host.clock.instant();
             host.until_linked(&[guest]).await;
@@ -575,13 +594,13 @@ async fn a_panic_over_one_link_ends_that_link_alone() {
 
     ben.link_to(&ada).await.send(group(PANIC_CHANNEL, "boom")).unwrap();
 
-    ada.board.wait(&ada.clock, |heard| heard.contains(&Heard::Down(to_ben.id(), LinkEnd::Crashed))).await;
+    ada.board.wait(&ada.clock, |calls| calls.contains(&Call::Down(to_ben.id(), LinkEnd::Crashed))).await;
     ada.until_ended(|ended| ended.end == LinkEnd::Crashed).await;
     ada.until_linked(&[&ben, &cid]).await;
     assert_ne!(ada.link_to(&ben).await.id(), to_ben.id(), "ben has dialled again");
-    let downs = ada.board.heard().into_iter().filter(|heard| matches!(heard, Heard::Down(..))).count();
+    let downs = ada.board.calls().into_iter().filter(|call| matches!(call, Call::Down(..))).count();
     assert_eq!(downs, 1, "cid's link has not noticed");
-    assert_eq!(*ada.root_heard.lock().unwrap(), [""; 0], "nor has the manager");
+    assert_eq!(*ada.child_ends.lock().unwrap(), [""; 0], "nor has the manager");
 }
 
 #[tokio::test(start_paused = true)]
@@ -669,7 +688,7 @@ async fn a_listener_that_keeps_failing_is_the_nodes_concern() {
         network.close_listeners("ben");
         ben.clock.sleep(Duration::from_secs(1)).await;
     }
-    assert_eq!(*ben.root_heard.lock().unwrap(), ["listener is closed"]);
+    assert_eq!(*ben.child_ends.lock().unwrap(), ["listener is closed"]);
 
     ben.start_manager().await;
 
@@ -705,7 +724,7 @@ async fn nothing_is_left_running_after_a_stop() {
     assert!(ada.clock.instant() - began < STOP_TIMEOUT);
     ben.until_ended(|ended| ended.end == LinkEnd::ClosedByPeer { reason: ByeReason::Shutdown }).await;
     assert!(ada.manager.links().await.is_err());
-    assert!(matches!(ada.board.heard().last(), Some(Heard::Down(..))));
+    assert!(matches!(ada.board.calls().last(), Some(Call::Down(..))));
     ben.stop().await;
     drop(stalled);
     let metrics = tokio::runtime::Handle::current().metrics();

@@ -1,4 +1,5 @@
-//! Links between nodes that have nothing else, over memory and over WebSockets.
+//! Links between nodes without groups, over memory and over WebSockets, and changes that Automerge cannot
+//! apply.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod hostile_changes;

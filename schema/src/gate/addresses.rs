@@ -43,8 +43,9 @@ impl Group {
         if !is_member || addresses.is_empty() || known.is_some_and(|known| known.addresses == addresses) {
             return None;
         }
-        // A record that was dropped while the user was no member, or lost with a disk, may live on at a peer. The clock is
-        // likely to be ahead of its counter; where it is not, that record comes back and gets a larger counter.
+        // A record that was dropped while the user was no member, or lost with a disk, may live on at a peer.
+        // The clock is likely to be ahead of its counter; where it is not, that record comes back and gets a
+        // larger counter.
         let counter = known.map_or(0, |known| known.counter).checked_add(1)?.max(now.as_millis());
         let (group, addresses) = (self.ledger.group(), addresses.to_vec());
         let record = DeviceRecord { version: 1, group, device, counter, addresses };

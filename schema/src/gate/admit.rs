@@ -1,7 +1,7 @@
 //! Admission into ledgers: the one way by which an op, a certificate, a revocation or a device record enters.
 //!
-//! What is admitted is stored first; then cells of removed peers are closed already, and the roster is published, pushed to
-//! peers and acted on.
+//! What is admitted is stored first; then cells of removed peers are closed already, and the roster is
+//! published, pushed to peers and acted on.
 
 use std::collections::BTreeSet;
 
@@ -17,16 +17,16 @@ use crate::codec;
 use crate::key::SigningKey;
 use crate::ledger::{Body, By, CertificateOutcome, OpOutcome, Refusal, Role, SideRefusal};
 use crate::limits::MEMBERS_MAX;
-use crate::session::ledger::Held;
+use crate::session::ledger::PendingOp;
 use crate::signed::{Envelope, Record, Signed};
 use crate::wire::device::DeviceRecord;
 use crate::{DeviceId, GroupId, OpId, UserId};
 
-/// What became of a delta.
+/// The outcome of a delta.
 #[derive(Default)]
 pub(super) struct Outcome {
     /// Ops that wait for others or for a manifest.
-    pub(super) held: Vec<Held>,
+    pub(super) pending: Vec<PendingOp>,
     refusal: Option<Refusal>,
     /// Invalid ops, and records with a wrong signature: no honest device passes them on.
     pub(super) faults: usize,
@@ -46,7 +46,7 @@ impl Outcome {
     }
 }
 
-/// What this user or device adds to a ledger beside what arrived.
+/// Records that this user or device adds to a ledger beside what arrived.
 pub(super) struct OwnRecords<'o> {
     /// The devices that any ledger here knows to be revoked by their users.
     pub(super) revocations: &'o Revocations,
@@ -150,8 +150,8 @@ impl Gate {
         self.publish(step, id);
         self.links.push(step, id, &gained, source);
         self.links.push(step, id, &added, None);
-        // A user who has just left announces the group again to its members, and so learns from them how far what was
-        // written is accepted.
+        // A user who has just left announces the group again to its members, and so learns from them how far
+        // what was written is accepted.
         self.links.consider(step, id, &self.groups);
         if has_admitted_us {
             self.links.reopen_sessions(step, id, &self.groups);
@@ -182,9 +182,11 @@ impl Group {
             match self.admit_op(&envelope, step.now.wall, records) {
                 Ok(OpOutcome::New(_)) => gained.ops.push(envelope),
                 Ok(OpOutcome::Known) => {}
-                Err(Refusal::MissingParents { .. }) => outcome.held.push(Held { envelope, manifest: None }),
+                Err(Refusal::MissingParents { .. }) => {
+                    outcome.pending.push(PendingOp { envelope, manifest: None })
+                }
                 Err(Refusal::MissingManifest { manifest, .. }) => {
-                    outcome.held.push(Held { envelope, manifest: Some(manifest) });
+                    outcome.pending.push(PendingOp { envelope, manifest: Some(manifest) });
                 }
                 Err(refusal) => {
                     let group = self.ledger.group();
@@ -194,7 +196,8 @@ impl Group {
                 }
             }
         }
-        // After the ops: only users that one of them names may have certificates. One that comes too early is no fault.
+        // After the ops: only users that one of them names may have certificates. One that comes too early is
+        // no fault.
         for envelope in delta.certificates {
             match self.ledger.admit_certificate(envelope.clone()) {
                 Ok(CertificateOutcome::New) => {
@@ -229,8 +232,8 @@ impl Group {
         (gained, outcome)
     }
 
-    /// Adds this device's certificate and addresses, revocations that other ledgers know, and ops for revoked devices of
-    /// this user; all that was new.
+    /// Adds this device's certificate and addresses, revocations that other ledgers know, and ops for revoked
+    /// devices of this user; all that was new.
     fn add_own(
         &mut self,
         step: &mut Step,
@@ -266,8 +269,8 @@ pub(super) fn device_record(envelope: &Envelope) -> StoredRecord {
 }
 
 impl super::Keys {
-    /// The key by which an op of this user is signed. A revocation of their own device takes the user key: a stolen
-    /// device must not revoke the others.
+    /// The key by which an op of this user is signed. A revocation of their own device takes the user key: a
+    /// stolen device must not revoke the others.
     pub(super) fn signer(&self, body: &Body) -> (By, SigningKey) {
         let author: UserId = self.user();
         match body {

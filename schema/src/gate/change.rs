@@ -57,7 +57,7 @@ pub enum MembershipChange {
     },
 }
 
-/// Why a membership change was refused; nothing was signed.
+/// The reason for which a membership change was refused; nothing was signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeRefusal {
@@ -140,7 +140,7 @@ pub enum ChangeRefusal {
     OwnDevice,
 }
 
-/// What a change asks for.
+/// The ops that a change asks for.
 pub(super) enum Plan {
     /// Nothing: this op says it already.
     Done(OpId),
@@ -245,8 +245,8 @@ impl MembershipChange {
     }
 }
 
-/// Refuses an admission into a full group. Checked by its author alone: an op of an author who does not know of others is
-/// valid all the same, or devices would have to agree on the last one that fits.
+/// Refuses an admission into a full group. Checked by its author alone: an op of an author who does not know
+/// of others is valid all the same, or devices would have to agree on the last one that fits.
 pub(super) fn check_room(roster: &Roster, body: &Body, max: usize) -> Result<(), ChangeRefusal> {
     let admits = |user, role| role > Role::None && roster.role(user) == Role::None;
     match body {
@@ -305,7 +305,8 @@ impl Group {
         if is_heir { Ok(role) } else { Err(ChangeRefusal::NoHeir(to)) }
     }
 
-    /// The change that a voided op asks for. Its cut is made from what is known now, and an invitation is not used twice.
+    /// The change that a voided op asks for. Its cut is made from what is known now, and an invitation is not
+    /// used twice.
     fn reissue(&self, op: OpId) -> Result<MembershipChange, ChangeRefusal> {
         let act = self.reissuable().into_iter().find(|voided| voided.op == op).map(|voided| voided.act);
         match act {

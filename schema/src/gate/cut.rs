@@ -1,8 +1,9 @@
 //! Cuts: which membership changes need one, and for which state of its target a cut is good.
 //!
-//! A change that ends the writing of a user or of a device names the last of their changes that stay accepted. The shell
-//! makes that cut from the stored documents, which takes long, while the gate goes on. It stays good as long as the roster
-//! says the same about its target; what happens to other members meanwhile does not matter.
+//! A change that ends the writing of a user or of a device names the last of their changes that stay
+//! accepted. The shell makes that cut from the stored documents, which takes long, while the gate goes on. It
+//! stays good as long as the roster says the same about its target; what happens to other members meanwhile
+//! does not matter.
 
 use std::collections::BTreeSet;
 
@@ -31,8 +32,8 @@ pub struct FreshCut {
     pub standing: [u8; 32],
 }
 
-/// `H("cut-target", …)` over everything in a roster that decides how far the target's changes are accepted: role, grant and
-/// living grants of its user, cuts of the user and of the devices, revocations.
+/// `H("cut-target", …)` over everything in a roster that decides how far the target's changes are accepted:
+/// role, grant and living grants of its user, cuts of the user and of the devices, revocations.
 pub fn standing(roster: &Roster, target: CutTarget) -> [u8; 32] {
     hash("cut-target", &[&roster.standing(target.user, target.device)])
 }
@@ -87,8 +88,8 @@ pub(super) fn set_cut(body: &mut Body, manifest: ManifestRef) {
 }
 
 impl Gate {
-    /// The target of the cut that a change needs, if any. Pure: the shell asks this first, makes the cut, and submits the
-    /// change with it once.
+    /// The target of the cut that a change needs, if any. Pure: the shell asks this first, makes the cut, and
+    /// submits the change with it once.
     ///
     /// # Errors
     /// [`ChangeRefusal`] of a change that would be refused with a cut too.

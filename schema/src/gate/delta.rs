@@ -4,7 +4,7 @@ use crate::session::ledger::LedgerSession;
 use crate::signed::Envelope;
 use crate::wire::ledger::LedgerFrame;
 
-/// What a ledger gains, or may gain.
+/// Additions to a ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LedgerDelta {
     /// Ops, parents before children.
@@ -38,6 +38,6 @@ impl LedgerDelta {
     /// The frames that push it to a peer.
     pub(super) fn frames(&self) -> Vec<LedgerFrame> {
         let Self { ops, certificates, revocations, records } = self.clone();
-        LedgerSession::grown(ops, certificates, revocations, records)
+        LedgerSession::push(ops, certificates, revocations, records)
     }
 }

@@ -1,9 +1,9 @@
 //! Devices of this user, and revocations by users (authority 3.5).
 //!
-//! A user revokes a device once. The signed revocation enters the ledger of every group that names the user, and from each
-//! ledger that receives it all others here; cells close as it arrives. The revoking user also signs it as an op of each
-//! group, so that ops of the device that no peer has yet are void. Any device with the user key signs that op again after
-//! the user was removed and admitted again.
+//! A user revokes a device once. The signed revocation enters the ledger of every group that names the user,
+//! and from each ledger that receives it all others here; cells close as it arrives. The revoking user also
+//! signs it as an op of each group, so that ops of the device that no peer has yet are void. Any device with
+//! the user key signs that op again after the user was removed and admitted again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,8 +57,8 @@ impl Gate {
         step.outbox.push(Effect::Answer(Answer::Revoked(revoked)));
     }
 
-    /// Revokes a device: in the personal group first, and through it in all others. Returns the groups in which this user
-    /// may cut what it wrote, and has not.
+    /// Revokes a device: in the personal group first, and through it in all others. Returns the groups in
+    /// which this user may cut what it wrote, and has not.
     fn revoke_device(&mut self, step: &mut Step, device: DeviceId) -> Result<Vec<GroupId>, ChangeRefusal> {
         if device == step.keys.device.device() {
             return Err(ChangeRefusal::OwnDevice);
@@ -133,7 +133,8 @@ impl Group {
         let missing: Vec<_> = self.ledger.roster().revoked_outside_ledger(user).collect();
         let mut ops = Vec::new();
         for device in missing {
-            // Without a cut: what the device wrote stays until an Admin, perhaps this user, cuts it (authority 3.5).
+            // Without a cut: what the device wrote stays until an Admin, perhaps this user, cuts it
+            // (authority 3.5).
             let body = Body::RevokeDevice { user, device, cut: None };
             let mut drafted = self.ledger.draft(user, By::User, body.clone());
             if let Err(Refusal::TooManyHeads { .. }) = drafted {

@@ -20,8 +20,8 @@ pub enum Effect {
         /// Our number for the group.
         number: u32,
     },
-    /// Make records durable as one batch, then step [`Input::Stored`](super::Input::Stored). The gate withholds every
-    /// later effect until then.
+    /// Make records durable as one batch, then step [`Input::Stored`](super::Input::Stored). The gate
+    /// withholds every later effect until then.
     Store {
         /// The number of the batch; each is larger than the one before.
         number: u64,
@@ -85,7 +85,7 @@ pub enum Effect {
     },
     /// Publish a group: to readers if it is wanted, and to its documents.
     Publish(Box<GroupView>),
-    /// Withdraw a group from readers: the user takes part no longer.
+    /// Remove a group from what readers see: the user takes part no longer.
     Unpublish(GroupId),
     /// Start the documents of a group.
     StartGroup(GroupId),
@@ -120,7 +120,8 @@ pub enum Effect {
         /// The group.
         group: GroupId,
     },
-    /// Step [`Input::ShowTickets`](super::Input::ShowTickets) after about [`SHOW_TICKETS_EVERY`](super::SHOW_TICKETS_EVERY).
+    /// Step [`Input::ShowTickets`](super::Input::ShowTickets) after about
+    /// [`SHOW_TICKETS_EVERY`](super::SHOW_TICKETS_EVERY).
     ArmTickets,
     /// Log a warning.
     Warn(Warning),
@@ -198,7 +199,7 @@ pub enum Notice {
     },
 }
 
-/// What an operator may want to see in the log.
+/// A warning for the log of an operator.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Warning {
     /// A membership op was refused.
@@ -221,7 +222,7 @@ pub enum Warning {
     /// A peer announced more groups than it may.
     #[error("peer announced {announced} groups and more")]
     TooManyAnnouncements {
-        /// How many it had announced before.
+        /// The groups that it had announced before.
         announced: usize,
     },
     /// A ledger session ended because of its peer.
@@ -263,7 +264,8 @@ pub enum Answer {
     Invited(Result<OpId, super::ChangeRefusal>),
     /// To [`Input::StoreTicket`](super::Input::StoreTicket): true if the group admitted this user already.
     TicketStored(Result<bool, super::ChangeRefusal>),
-    /// To [`Input::RevokeDevice`](super::Input::RevokeDevice): the groups in which this user may cut what it wrote.
+    /// To [`Input::RevokeDevice`](super::Input::RevokeDevice): the groups in which this user may cut what it
+    /// wrote.
     Revoked(Result<Vec<GroupId>, super::ChangeRefusal>),
 }
 

@@ -38,15 +38,15 @@ pub enum Input {
     Start {
         /// The groups that the user's intents name.
         wanted: Vec<GroupId>,
-        /// The users whom this user blocked.
+        /// The users that this user blocked.
         blocked: BTreeSet<UserId>,
         /// Offers that a gate before this one listed.
         offers: Vec<GroupInfo>,
         /// The addresses of this device; none while it does not listen.
         addresses: Vec<String>,
     },
-    /// The batch of this number is durable; if not, the ledgers in memory ran ahead of the store, and the gate does
-    /// nothing from then on.
+    /// The batch of this number is durable; if not, the ledgers in memory ran ahead of the store, and the
+    /// gate does nothing from then on.
     Stored {
         /// The number of the [`Effect::Store`](super::Effect::Store).
         number: u64,

@@ -1,7 +1,8 @@
-//! Intents and contacts: the groups in which this user takes part, and the users whom they blocked.
+//! Intents and contacts: the groups in which this user takes part, and the users that they blocked.
 //!
-//! Both are rows of the personal group; the shell reads them. Blocking is a private matter: it is told to nobody, and takes
-//! only away. A device of a blocked user is disconnected after its handshake, with the same Bye as a stranger.
+//! Both are rows of the personal group; the shell reads them. Blocking is a private matter: it is told to
+//! nobody, and takes only away. A device of a blocked user is disconnected after its handshake, with the same
+//! Bye as a stranger.
 
 use super::effect::Effect;
 use super::group::Group;

@@ -1,8 +1,8 @@
 //! Links, as far as groups are concerned: which groups are announced, open and closed on each.
 //!
-//! A group is announced to a device whose user the ledger admits; while this user is pending or removed, only to a device
-//! that announced it first. It is open once both sides announced it. Of each side the newest announcement counts: closing
-//! a group voids those before without a frame.
+//! A group is announced to a device whose user the ledger admits; while this user is pending or removed, only
+//! to a device that announced it first. It is open once both sides announced it. Of each side the newest
+//! announcement counts: closing a group voids those before without a frame.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,8 @@ use crate::wire::hello::{self, Hello, HelloGroup};
 use crate::wire::link::{ByeReason, LinkFrame};
 use crate::{GroupId, OpId, UserId};
 
-/// Announcements that one side of a link may make: every group, and each again a few times after it was closed.
+/// Announcements that one side of a link may make: every group, and each again a few times after it was
+/// closed.
 const ANNOUNCED_MAX: usize = 4 * GROUPS_MAX;
 
 /// The links of the node.
@@ -28,7 +29,7 @@ const ANNOUNCED_MAX: usize = 4 * GROUPS_MAX;
 pub(super) struct Links {
     pub(super) links: BTreeMap<LinkId, LinkState>,
     pub(super) silence: Silence,
-    /// When each removed user last showed ops against their removal.
+    /// The last time at which each removed user showed ops against their removal.
     pub(super) contests: Contests,
     pub(super) faults: FaultScores,
 }
@@ -36,24 +37,24 @@ pub(super) struct Links {
 /// One link.
 pub(super) struct LinkState {
     pub(super) peer: Peer,
-    /// What we announced, by our number.
+    /// Our announcements, by our number.
     pub(super) ours: Vec<Announced>,
-    /// What the peer announced, by its number.
+    /// The peer's announcements, by its number.
     theirs: Vec<HelloGroup>,
     /// The peer sent a Hello.
     pub(super) has_greeted: bool,
-    /// How often the peer presented itself.
+    /// The number of Presents of the peer.
     pub(super) presents: usize,
-    /// How often it was no member by that.
+    /// Those of them by which it was no member.
     pub(super) idle_presents: usize,
-    /// How many offers it made.
+    /// The number of its offers.
     pub(super) offers: usize,
     /// The tickets that it showed lately.
     pub(super) joins: Counter,
     /// The tickets of ours that it was shown: groups and invitations.
     pub(super) shown: BTreeSet<(GroupId, OpId)>,
     pub(super) open: BTreeMap<GroupId, Open>,
-    /// What the shell was told last.
+    /// The last [`Effect::SetShared`].
     is_shared: Option<bool>,
 }
 
@@ -160,8 +161,8 @@ impl Links {
         }
     }
 
-    /// Forgets the sessions of open groups that the peer announces again: it had closed them, and dropped what we sent
-    /// since.
+    /// Forgets the sessions of open groups that the peer announces again: it had closed them, and dropped
+    /// what we sent since.
     fn forget_reopened(&mut self, step: &mut Step, link: LinkId, hello: &Hello) {
         let Some(state) = self.links.get_mut(&link) else { return };
         let (h, role) = (&state.peer.h, state.peer.role.peer());
@@ -190,14 +191,15 @@ impl Links {
     pub(super) fn reopen_sessions(&mut self, step: &mut Step, id: GroupId, groups: &Groups) {
         self.consider(step, id, groups);
         let open = self.links.values().filter_map(|state| state.open.get(&id));
-        for open in open.filter(|open| open.session.is_agreed()) {
+        for open in open.filter(|open| open.session.are_documents_open()) {
             let channel = open.channel;
             step.outbox.push(Effect::OpenSession { channel, group: id, in_sync: false });
         }
     }
 
-    /// Closes a group on every link whose peer the ledger does not admit. A removed peer that had it open gets a Bye
-    /// without a reason (authority 3.9), or it would wait for us: other shared groups begin again on a new link.
+    /// Closes a group on every link whose peer the ledger does not admit. A removed peer that had it open
+    /// gets a Bye without a reason (authority 3.9), or it would wait for us: other shared groups begin again
+    /// on a new link.
     pub(super) fn close_unadmitted(&mut self, step: &mut Step, id: GroupId, group: &Group) {
         let (roster, user) = (group.ledger.roster(), step.keys.user());
         let is_ours = !group.has_removed(user);
@@ -219,8 +221,8 @@ impl Links {
         }
     }
 
-    /// Closes a group that the user has left. No frame says so on a link that lasts, and the peer would wait for us to
-    /// catch up: a link on which it was open ends and is dialled again.
+    /// Closes a group that the user has left. No frame says so on a link that lasts, and the peer would wait
+    /// for us to catch up: a link on which it was open ends and is dialled again.
     pub(super) fn close_everywhere(&mut self, step: &mut Step, id: GroupId) {
         for link in self.ids() {
             let was_open = self.links[&link].open.contains_key(&id);
@@ -266,8 +268,8 @@ impl Links {
         }
     }
 
-    /// Tells the shell for each link if anything is shared over it, where that is news (authority 3.9). While this user
-    /// is pending in some group, a link that we dialled may lead to it, and only its peer can tell.
+    /// Tells the shell for each link if anything is shared over it, where that is news (authority 3.9). While
+    /// this user is pending in some group, a link that we dialled may lead to it, and only its peer can tell.
     pub(super) fn update_shared(&mut self, step: &mut Step, groups: &Groups, personal: GroupId) {
         let user = step.keys.user();
         let own = groups.get(&personal).map(|group| group.ledger.roster());
@@ -276,18 +278,19 @@ impl Links {
             let peer = state.peer;
             let is_own =
                 peer.user == user && own.is_some_and(|own| !own.is_revoked_by_user(peer.user, peer.device));
-            let mut may_lead_in = || {
+            let mut may_lead_to_one = || {
                 let any = || groups.values().any(|group| group.is_pending(user));
                 peer.role == LinkRole::Initiator && *is_pending.get_or_insert_with(any)
             };
-            let is_shared = is_own || !state.open.is_empty() || may_lead_in();
+            let is_shared = is_own || !state.open.is_empty() || may_lead_to_one();
             if state.is_shared.replace(is_shared) != Some(is_shared) {
                 step.outbox.push(Effect::SetShared { link: *link, is_shared });
             }
         }
     }
 
-    /// Announces those of some groups that may be announced and are not yet; the first Hello is sent even when empty.
+    /// Announces those of some groups that may be announced and are not yet; the first Hello is sent even
+    /// when empty.
     fn announce(&mut self, step: &mut Step, link: LinkId, ids: &[GroupId], groups: &Groups, is_first: bool) {
         let user = step.keys.user();
         let Some(state) = self.links.get_mut(&link) else { return };

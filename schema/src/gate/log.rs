@@ -1,4 +1,4 @@
-//! What people are shown of a ledger: ops about members, voided ops, invitations.
+//! Lists for people: ops about members, voided ops, invitations.
 
 use super::Gate;
 use super::group::Group;
@@ -13,7 +13,7 @@ pub struct MemberOp {
     pub op: OpId,
     /// Its author.
     pub author: UserId,
-    /// What it asks for.
+    /// The change that it asks for.
     #[cfg_attr(feature = "control", serde(flatten))]
     pub act: OpAction,
     /// Its effect.
@@ -30,9 +30,10 @@ pub struct Invitation {
     pub author: UserId,
     /// The role that it gives.
     pub role: Role,
-    /// How many users it was to admit.
+    /// The number of users that it was to admit.
     pub uses: u16,
-    /// How many it admitted: more than `uses` where disconnected Admins' devices each admitted the last one.
+    /// The number of users that it admitted: more than `uses` where disconnected Admins' devices each
+    /// admitted the last one.
     pub used: usize,
     /// The time from which Admins' devices decline it, each by its own clock.
     #[cfg_attr(feature = "control", serde(rename = "expires_ms"))]

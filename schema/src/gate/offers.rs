@@ -1,8 +1,9 @@
-//! Offers: groups that admitted this user unasked, listed until accepted or declined, or until the node ends (authority
+//! Offers: groups that admitted this user unasked, listed until accepted or declined, or until the node ends
+//! (authority
 //! 3.9).
 //!
-//! A member who admitted this user presents the ops for it. Those of a group that is not known here are judged as any and
-//! dropped again: nothing is stored, and a line for people is all that stays.
+//! A member who admitted this user presents the ops for it. Those of a group that is not known here are
+//! judged as any and dropped again: nothing is stored, and a line for people is all that stays.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ use crate::{GroupId, UserId};
 
 /// Offers that are listed at once.
 const OFFERS_MAX: usize = 64;
-/// Of these, offers of users with whom this user shares no group: users cost nothing to make.
+/// Of these, offers of users that share no group with this one: users cost nothing to make.
 const OFFERS_BY_STRANGERS_MAX: usize = 32;
 /// Offers that are judged on one link: each may cost a thousand signatures.
 const OFFERS_PER_LINK_MAX: usize = 8;

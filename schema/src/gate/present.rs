@@ -1,11 +1,12 @@
 //! Presents: the ops by which a peer shows that it is a member, and what is believed of them (authority 3.9).
 //!
-//! A peer that knows the group's id may present, also a former member with a fresh key and with ops that are valid by a past
-//! of their choice. So a stranger's ops are judged apart, on a copy of the ledger; and a copy is made only where a member in
-//! charge here has signed that the stranger is admitted. Ops by which the peer is no member leave no trace.
+//! A peer that knows the group's id may present, also a former member with a fresh key and with ops that are
+//! valid by a past of their choice. So a stranger's ops are judged apart, on a copy of the ledger; and a copy
+//! is made only where a member in charge here has signed that the stranger is admitted. Ops by which the peer
+//! is no member leave no trace.
 //!
-//! Of two Admins who remove each other while disconnected the senior stays, whichever of them is met first (authority 4.2,
-//! 1). So a removed user may show a few ops too: if they were a member with these, they are.
+//! Of two Admins who remove each other while disconnected the senior stays, whichever of them is met first
+//! (authority 4.2, 1). So a removed user may show a few ops too: if they were a member with these, they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +21,7 @@ use crate::codec;
 use crate::ledger::manifest::{Fetch, page_hash, root};
 use crate::ledger::{Body, Ledger, ManifestRef, Op, Role};
 use crate::limits::GROUPS_MAX;
-use crate::session::ledger::Attachments;
+use crate::session::ledger::ManifestStore;
 use crate::signed::{Envelope, Record, Signed};
 use crate::wire::link::LinkFrame;
 use crate::{DeviceId, GroupId, OpId, UserId};
@@ -33,8 +34,8 @@ const PRESENT_MANIFESTS_BYTES_MAX: usize = 384 << 10;
 const CONTESTING_OPS_MAX: usize = 64;
 /// Presents of a peer on one link that are examined.
 const PRESENTS_MAX: usize = GROUPS_MAX;
-/// Presents of a peer on one link that left it a stranger, after which no more are examined. Such a Present is no fault:
-/// the member who admitted the peer may have been removed meanwhile.
+/// Presents of a peer on one link that left it a stranger, after which no more are examined. Such a Present
+/// is no fault: the member who admitted the peer may have been removed meanwhile.
 const IDLE_PRESENTS_MAX: usize = 8;
 
 /// The judgement of presented ops.
@@ -88,8 +89,8 @@ impl Gate {
 }
 
 impl Links {
-    /// The user and device that present ops, if these are examined: within the bounds of a link, seldom for a removed
-    /// user, and never for a revoked device.
+    /// The user and device that present ops, if these are examined: within the bounds of a link, seldom for a
+    /// removed user, and never for a revoked device.
     fn presenter(
         &mut self,
         step: &Step,
@@ -234,8 +235,8 @@ fn pages_within(pages: &mut Pages<'_>, manifest: &ManifestRef, bytes_max: usize)
     Some(all)
 }
 
-/// Returns true if a removed user shows ops about members that they signed and that are not here: a few at most, so that
-/// examining them costs little. The error counts faults.
+/// Returns true if a removed user shows ops about members that they signed and that are not here: a few at
+/// most, so that examining them costs little. The error counts faults.
 fn contests_removal(ledger: &Ledger, user: UserId, ops: &[Envelope]) -> Result<bool, usize> {
     let is_new = |envelope: &&Envelope| !ledger.contains(op_id(envelope));
     let new: Vec<&Envelope> = ops.iter().filter(is_new).take(CONTESTING_OPS_MAX + 1).collect();
@@ -255,9 +256,10 @@ fn contests_removal(ledger: &Ledger, user: UserId, ops: &[Envelope]) -> Result<b
     Ok(contests)
 }
 
-/// Returns true if a member in charge here, or one whom these put in charge, has signed that `user` is admitted; the error
-/// counts ops that are not by their author. It costs a hash for each op that is here, and a signature for each op of a
-/// member in charge that is not: a stranger without such ops costs next to nothing.
+/// Returns true if a member in charge here, or one that these put in charge, has signed that `user` is
+/// admitted; the error counts ops that are not by their author. It costs a hash for each op that is here, and
+/// a signature for each op of a member in charge that is not: a stranger without such ops costs next to
+/// nothing.
 fn is_admitted(ledger: &Ledger, user: UserId, ops: &[Envelope]) -> Result<bool, usize> {
     let now = ledger.roster().members().filter(|(_, member)| member.role() >= Role::Admin);
     let mut in_charge: BTreeSet<UserId> = now.map(|(user, _)| user).collect();

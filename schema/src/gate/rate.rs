@@ -9,13 +9,13 @@ use crate::{DeviceId, GroupId, UserId};
 const STRANGERS_AT_ONCE: u32 = 8;
 /// one in this span. A stranger that is refused offers again on its next link.
 const STRANGERS_EVERY: Duration = Duration::from_secs(1);
-/// How often a removed user may show ops against their removal.
+/// The pause between two contests of a removed user.
 const CONTESTED_EVERY: Duration = Duration::from_secs(10);
 /// Faults within [`FAULTS_WITHIN`] after which a device is barred.
 const FAULTS_MAX: usize = 3;
 /// The span in which faults are counted.
 const FAULTS_WITHIN: Duration = Duration::from_secs(10 * 60);
-/// How long a device is barred.
+/// The time for which a device is barred.
 const BARRED_FOR: Duration = Duration::from_secs(60 * 60);
 /// Devices whose faults are remembered; the oldest give way, since anybody can make more of them.
 const FAULTY_MAX: usize = 1_024;
@@ -54,7 +54,7 @@ impl Counter {
     }
 }
 
-/// When each removed user last contested their removal.
+/// The last time at which each removed user contested their removal.
 #[derive(Debug, Default)]
 pub(super) struct Contests(BTreeMap<(GroupId, UserId), Duration>);
 
@@ -70,11 +70,12 @@ impl Contests {
     }
 }
 
-/// The faults of each device: ops or changes that no honest device sends. After a few it is barred for a while (authority
+/// The faults of each device: ops or changes that no honest device sends. After a few it is barred for a
+/// while (authority
 /// 3.8).
 ///
-/// The validity of an op depends on its past alone, and an honest device refuses what we refuse under the same roster.
-/// Scores are local, are shared with nobody, and end with the process.
+/// The validity of an op depends on its past alone, and an honest device refuses what we refuse under the
+/// same roster. Scores are local, are shared with nobody, and end with the process.
 #[derive(Debug, Default)]
 pub struct FaultScores {
     devices: BTreeMap<DeviceId, Score>,

@@ -55,12 +55,12 @@ pub enum StoredRecord {
 /// The time at which this device admitted each op, by its own clock: shown to people, decides nothing.
 pub type ReceivedAt = BTreeMap<OpId, Timestamp>;
 
-/// What a shell has read back of one group.
+/// One group as a shell has read it back.
 #[derive(Debug)]
 pub struct StoredGroup {
     /// Its ledger, with certificates, revocations and device records.
     pub ledger: Ledger,
-    /// When its ops were admitted.
+    /// The times at which its ops were admitted.
     pub received_at: ReceivedAt,
     /// Its tickets.
     pub tickets: Tickets,

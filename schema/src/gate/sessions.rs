@@ -11,13 +11,13 @@ use super::links::{Links, Open};
 use super::record::StoredRecord;
 use super::{Gate, LinkId, Lookup, Step};
 use crate::ledger::Ledger;
-use crate::session::ledger::{Attachments, LedgerEffect, LedgerSession, Taken};
+use crate::session::ledger::{AdmitOutcome, LedgerEffect, LedgerSession, ManifestStore};
 use crate::session::{SessionFault, StepError};
 use crate::wire::ledger::LedgerFrame;
 use crate::wire::link::ByeReason;
 use crate::{GroupId, Timestamp};
 
-/// What one step of a session reads.
+/// The reads of one step of a session.
 struct Reading<'r> {
     now: Timestamp,
     ledger: &'r Ledger,
@@ -30,13 +30,13 @@ type Stepped = Result<Vec<LedgerEffect>, StepError<Infallible>>;
 impl Gate {
     pub(super) fn on_ledger(&mut self, step: &mut Step, link: LinkId, group: GroupId, frame: LedgerFrame) {
         self.step_session(step, link, group, |session, reading| {
-            session.frame(reading.now, frame, reading.ledger, &mut reading.pages)
+            session.handle_frame(reading.now, frame, reading.ledger, &mut reading.pages)
         });
     }
 
     pub(super) fn on_resume(&mut self, step: &mut Step, link: LinkId, group: GroupId) {
         self.step_session(step, link, group, |session, reading| {
-            session.resume(reading.now, reading.ledger, &mut reading.pages)
+            session.handle_resume(reading.now, reading.ledger, &mut reading.pages)
         });
     }
 
@@ -55,24 +55,24 @@ impl Gate {
                     let delta = LedgerDelta { ops, certificates, revocations, records };
                     let outcome = self.admit(step, id, delta, Some(link));
                     self.links.score(step, link, outcome.faults);
-                    let held = outcome.held;
+                    let pending = outcome.pending;
                     let next = self.links.step(step, link, id, &self.groups, |session, reading| {
-                        let taken = Taken { last, held };
-                        session.admitted(reading.now, taken, reading.ledger, &mut reading.pages)
+                        let outcome = AdmitOutcome { last, pending };
+                        session.handle_admitted(reading.now, outcome, reading.ledger, &mut reading.pages)
                     });
                     effects.extend(next);
                 }
-                LedgerEffect::KeepList { root, pages } => {
+                LedgerEffect::StoreList { root, pages } => {
                     step.outbox.store(id, vec![StoredRecord::ManifestList { root, pages }]);
                 }
-                LedgerEffect::KeepPage { page: hash, bytes } => {
+                LedgerEffect::StorePage { page: hash, bytes } => {
                     step.outbox.store(id, vec![StoredRecord::ManifestPage { hash, bytes }]);
                 }
-                LedgerEffect::Attached { manifest } => {
+                LedgerEffect::Attach { manifest } => {
                     self.groups.get_mut(&id).into_iter().for_each(|group| group.attach(manifest));
                 }
-                LedgerEffect::Later => step.outbox.push(Effect::Resume { link, group: id }),
-                LedgerEffect::Send(_) | LedgerEffect::Agreed { .. } => {
+                LedgerEffect::ScheduleResume => step.outbox.push(Effect::Resume { link, group: id }),
+                LedgerEffect::Send(_) | LedgerEffect::OpenDocuments { .. } => {
                     self.links.perform(step, link, id, effect, &self.groups);
                 }
             }
@@ -85,8 +85,8 @@ impl Gate {
         open.any(|open| open.session.is_fetching())
     }
 
-    /// When the gate wants an [`Input::Wake`](super::Input::Wake), by the monotonic clock: a peer will have owed an answer
-    /// for too long.
+    /// The time for [`Input::Wake`](super::Input::Wake), by the monotonic clock: a peer will have owed an
+    /// answer for too long.
     pub fn wake_at(&self) -> Option<Timestamp> {
         let open = self.links.links.values().flat_map(|state| state.open.values());
         open.filter_map(|open| open.session.wake_at()).min()
@@ -119,7 +119,8 @@ impl Links {
     pub(super) fn on_wake(&mut self, step: &mut Step) {
         let now = step.now.moment();
         let stalled = self.links.iter().flat_map(|(link, state)| {
-            let fault = |(id, open): (&GroupId, &Open)| Some((*link, *id, open.session.wake(now).err()?));
+            let fault =
+                |(id, open): (&GroupId, &Open)| Some((*link, *id, open.session.handle_wake(now).err()?));
             state.open.iter().filter_map(fault)
         });
         for (link, id, fault) in stalled.collect::<Vec<_>>() {
@@ -153,7 +154,7 @@ impl Links {
         let channel = open.channel;
         match effect {
             LedgerEffect::Send(frame) => step.outbox.push(Effect::SendLedger { channel, frame }),
-            LedgerEffect::Agreed { in_sync } => {
+            LedgerEffect::OpenDocuments { in_sync } => {
                 // Rows wait for a ledger that counts; a group that admits this user opens its sessions again.
                 let is_pending = |group: &Group| group.is_pending(step.keys.user());
                 if groups.get(&id).is_some_and(|group| !is_pending(group)) {
@@ -172,7 +173,7 @@ pub(super) struct Pages<'p> {
     pub(super) lookup: &'p dyn Lookup,
 }
 
-impl Attachments for Pages<'_> {
+impl ManifestStore for Pages<'_> {
     type Error = Infallible;
 
     fn list(&mut self, wanted: &[u8; 32]) -> Result<Option<Vec<[u8; 32]>>, Infallible> {

@@ -1,7 +1,7 @@
 //! Silence: members' devices that are connected and do not announce a group that this user is in.
 //!
-//! A removed user is not told (authority 3.9): the other members stop announcing the group to them. A person need not guess
-//! which members do. A silent member may also have left the group, or blocked this user.
+//! A removed user is not told (authority 3.9): the other members stop announcing the group to them. A person
+//! need not guess which members do. A silent member may also have left the group, or blocked this user.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::Gate;
 use crate::{DeviceId, GroupId, Timestamp};
 
-/// How long a connected device may take to announce a group before it counts as silent: it may have to receive first that
-/// this user is a member.
+/// A connected device that announces a group later than this counts as silent until then: it may have to
+/// receive first that this user is a member.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A member's device that was connected and did not announce a group.
@@ -33,7 +33,7 @@ impl Gate {
     }
 }
 
-/// When the silence of each device about each group began.
+/// The begin of the silence of each device about each group.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     since: BTreeMap<(GroupId, DeviceId), Timestamp>,

@@ -1,8 +1,10 @@
-//! Tickets: invitations opened and redeemed, and tickets stored until their group admits this user (authority 3.11).
+//! Tickets: invitations opened and redeemed, and tickets stored until their group admits this user (authority
+//! 3.11).
 //!
-//! The joiner shows its proof to every peer, under tokens for group and invitation that only peers compute which know
-//! those. An Admin's device that can signs the grant and announces the group; from there on the joiner is a member like
-//! any other. Until a ledger holds the op that a ticket pins, none counts as the group's.
+//! The joiner shows its proof to every peer, under tokens for group and invitation that only peers compute
+//! which know those. An Admin's device that can signs the grant and announces the group; from there on the
+//! joiner is a member like any other. Until a ledger holds the op that a ticket pins, none counts as the
+//! group's.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,7 +24,7 @@ use crate::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
 /// Tickets that are stored for one group; the oldest gives way.
 const TICKETS_MAX: usize = 8;
-/// How often tickets are shown to the same peers again: they may know the invitation by now.
+/// The pause after which tickets are shown to the same peers again: they may know the invitation by now.
 pub const SHOW_TICKETS_EVERY: Duration = Duration::from_secs(60);
 /// Tickets that a peer may show on one link within [`JOINS_WITHIN`]; the others are ignored.
 const JOINS_MAX: usize = 64;
@@ -68,7 +70,7 @@ pub struct Tickets {
 pub struct Terms {
     /// The role that it gives.
     pub role: Role,
-    /// How many users it admits.
+    /// The number of users that it admits.
     pub uses: u16,
     /// The end of its life by the clock of each Admin's device, milliseconds since the Unix epoch.
     pub expires_ms: u64,
@@ -109,7 +111,8 @@ impl Tickets {
         pinned.peek().is_some() && pinned.all(|ticket| !ledger.contains(ticket.log_head))
     }
 
-    /// The same without the seeds of tickets whose invitation admitted the user; `None` if there are none of those.
+    /// The same without the seeds of tickets whose invitation admitted the user; `None` if there are none of
+    /// those.
     pub(super) fn spent(&self, is_admitted: impl Fn(OpId) -> bool) -> Option<Self> {
         let mut tickets = self.clone();
         let open = tickets.stored.iter_mut().filter(|ticket| ticket.seed.is_some());
@@ -147,7 +150,7 @@ impl Group {
 }
 
 impl Gate {
-    /// How many tickets may still admit the user to a group.
+    /// The number of tickets that may still admit the user to a group.
     pub fn open_tickets(&self, group: GroupId) -> usize {
         self.groups.get(&group).map_or(0, |group| group.tickets.open().count())
     }
@@ -200,7 +203,7 @@ impl Gate {
         group.store_tickets(&mut step.outbox);
     }
 
-    /// Publishes a group whose state a ticket changed, and speaks of it where that is new.
+    /// Publishes a group whose state a ticket changed, and announces it where that is new.
     fn on_tickets_changed(&mut self, step: &mut Step, id: GroupId, before: Transition) {
         if self.groups[&id].is_pending(step.keys.user()) != before.was_pending {
             self.publish(step, id);
@@ -279,8 +282,8 @@ impl Gate {
         }
     }
 
-    /// Deletes a ticket that its inviter declines. Another peer may have an old ledger or a wrong clock, and others may
-    /// still redeem it, so that their answers change nothing.
+    /// Deletes a ticket that its inviter declines. Another peer may have an old ledger or a wrong clock, and
+    /// others may still redeem it, so that their answers change nothing.
     pub(super) fn on_declined(
         &mut self,
         step: &mut Step,
@@ -333,7 +336,8 @@ impl Links {
         }
     }
 
-    /// Shows the tickets of a group to every peer, also to those who have seen them: they may know more by now.
+    /// Shows the tickets of a group to every peer, also to those who have seen them: they may know more by
+    /// now.
     pub(super) fn show_tickets_again(&mut self, step: &mut Step, id: GroupId, groups: &Groups) {
         for link in self.ids() {
             if let Some(state) = self.links.get_mut(&link) {
@@ -343,7 +347,8 @@ impl Links {
         }
     }
 
-    /// The peer that shows a ticket, within the bound of [`JOINS_MAX`]; `None` too for a device that is revoked.
+    /// The peer that shows a ticket, within the bound of [`JOINS_MAX`]; `None` too for a device that is
+    /// revoked.
     fn joiner(&mut self, step: &Step, link: LinkId, token: &[u8; 32], groups: &Groups) -> Option<Joiner> {
         let state = self.links.get_mut(&link)?;
         if !state.joins.try_count(step.now.instant, JOINS_MAX, JOINS_WITHIN) {

@@ -1,4 +1,4 @@
-//! What is published of a group: its roster, and details about members for people.
+//! Views of groups for readers: the roster, and details about members for people.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub enum GroupState {
     Pending,
     /// The ledger says that the user is no longer a member.
     Removed,
-    /// Its stored ledger is damaged: the group is out of service.
+    /// Its stored ledger is damaged: the group cannot be used.
     Failed,
     /// A member presented a ledger that admits this user unasked. Nothing of it is stored.
     Offered,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::admission::Bound;
+use crate::document::Bound;
 use crate::id::{ChangeHash, DeviceId, GroupId, OpId, UserId, hash};
 use crate::ledger::facts::Strength;
 use crate::ledger::manifest::ManifestRef;

@@ -1,4 +1,5 @@
-//! Gates on virtual links: a device performs its gate's effects at once, and a net carries frames between devices.
+//! Gates on virtual links: a device performs its gate's effects at once, and a net carries frames between
+//! devices.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

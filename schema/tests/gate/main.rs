@@ -272,7 +272,7 @@ fn a_peer_that_shows_too_many_tickets_is_ignored() {
 }
 
 #[test]
-fn a_member_whom_a_peer_does_not_know_presents_its_grant() {
+fn a_member_unknown_to_a_peer_presents_its_grant() {
     let (mut ada, mut ben, garden) = connected(Role::Admin);
     let mut cid = cid();
     exchange(&mut ben, &mut ada, Input::LinkDown { link: LINK, reason: "cut".into() });

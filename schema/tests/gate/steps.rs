@@ -1,4 +1,5 @@
-//! Arbitrary inputs step one gate, and every step is held to the rules. The fuzz target `gate_steps` runs it too.
+//! Arbitrary inputs step one gate, and every step is held to the rules. The fuzz target `gate_steps` runs it
+//! too.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +35,7 @@ struct Arbitrary {
     groups: [GroupId; 3],
     /// Users and devices of three peers; the first is an Admin of the first group.
     peers: [(UserId, DeviceId); 3],
-    /// What the peers may push: ops, and records beside ops.
+    /// Ops that the peers may push, and records beside them.
     ops: Vec<Envelope>,
     records: Vec<Envelope>,
     /// Batches that are not durable, and what they hold.

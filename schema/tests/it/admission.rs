@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use automerge::Change;
-use peerbase_schema::admission::{Bound, Index, Refusal, Verdict, vet, vet_anew};
 use peerbase_schema::change::ChangeHeader;
+use peerbase_schema::document::{Bound, Index, Refusal, Verdict, vet, vet_anew};
 use peerbase_schema::limits::OP_COUNTER_MAX;
 use peerbase_schema::tip::{Author, VerifiedTip};
 use peerbase_schema::{ChangeHash, OpId};

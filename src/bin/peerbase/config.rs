@@ -1,4 +1,4 @@
-//! `config.toml` in the data folder: what this device is called, where it listens, whom it dials.
+//! `config.toml` in the data folder: this device's label, where it listens, the peers that it dials.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::words::{address, place};
+use super::address::{listen_address, peer_address};
 
 /// The file's name in the data folder.
 const FILE: &str = "config.toml";
-/// A file that is larger is not ours, bytes.
+/// The largest file that is read, bytes; one of ours is far smaller.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// What the file begins with.
+/// The comment at the top of the file.
 const HEAD: &str = "\
-# What `peerbase serve` does with this folder; its flags add to it.
-#   name       what people call this device
-#   listen     where it takes links: [\"0.0.0.0:7654\"]
-#   connect    whom it dials: [\"ws://HOST:PORT\"]
-#   advertise  where others reach it, for tickets, when a router forwards a port: [\"ws://HOST:PORT\"]
-# `peerbase init` and `peerbase connect` write this file anew: comments of yours are not kept.
+# The settings of `peerbase serve` for this folder; its flags add to them.
+#   name       this device's label, shown to other members
+#   listen     where it accepts links: [\"0.0.0.0:7654\"]
+#   connect    the peers that it dials: [\"ws://HOST:PORT\"]
+#   advertise  where peers reach it, for tickets, when a router forwards a port: [\"ws://HOST:PORT\"]
+# `peerbase init` and `peerbase connect` rewrite this file and drop comments.
 
 ";
 
-/// What the file says. A key that is left out is empty.
+/// The settings. A key that is left out is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
@@ -33,7 +33,7 @@ pub(crate) struct Config {
     pub(crate) advertise: Vec<String>,
 }
 
-/// Why the file was not read or written; it is as it was.
+/// An error of reading or writing the file, which is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// Correct the line.
@@ -42,8 +42,9 @@ pub(crate) enum ConfigError {
     /// Correct the address.
     #[error("{}: {key}: {what}", .path.display())]
     Address { path: PathBuf, key: &'static str, what: String },
-    /// It is something else.
-    #[error("{} is no file, or larger than 1 MiB: no configuration of ours", .path.display())]
+    /// Move it away.
+    #[error("{} is no file, or larger than 1 MiB; move it away, and `peerbase init` writes a new \
+        one", .path.display())]
     TooLarge { path: PathBuf },
     /// The system refused.
     #[error("could not read {}", .path.display())]
@@ -62,7 +63,7 @@ pub(crate) enum ConfigError {
 }
 
 impl Config {
-    /// Reads the file; what is not there is empty.
+    /// Reads the file; a missing one has empty settings.
     pub(crate) fn read(folder: &Path) -> Result<Self, ConfigError> {
         let path = folder.join(FILE);
         let refused = |cause| ConfigError::Read { path: path.clone(), cause };
@@ -90,12 +91,14 @@ impl Config {
         Ok(config)
     }
 
-    /// An address that can be none is said here, and not dialled for ever.
+    /// Refuses malformed addresses now, instead of dialling them again and again.
     fn check(&self) -> Result<(), (&'static str, String)> {
         let dialled = |key: &'static str, addresses: &[String]| {
-            addresses.iter().try_for_each(|text| address(text).map(drop).map_err(|what| (key, what)))
+            addresses.iter().try_for_each(|text| peer_address(text).map(drop).map_err(|what| (key, what)))
         };
-        self.listen.iter().try_for_each(|text| place(text).map(drop).map_err(|what| ("listen", what)))?;
+        self.listen
+            .iter()
+            .try_for_each(|text| listen_address(text).map(drop).map_err(|what| ("listen", what)))?;
         dialled("connect", &self.connect)?;
         dialled("advertise", &self.advertise)
     }
@@ -116,7 +119,7 @@ impl Config {
     }
 }
 
-/// Which line a byte is in, from 1.
+/// Returns the line of a byte, from 1.
 fn line_of(bytes: &[u8], at: usize) -> usize {
     1 + bytes.iter().take(at).filter(|byte| **byte == b'\n').count()
 }
@@ -133,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_configuration_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Config::read(folder.path()).unwrap(), Config::default());
         let config = Config {
@@ -144,7 +147,7 @@ mod tests {
         };
         config.write(folder.path()).unwrap();
         assert_eq!(Config::read(folder.path()).unwrap(), config);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no other file is left");
     }
 
     #[test]

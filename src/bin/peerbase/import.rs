@@ -1,4 +1,5 @@
-//! `import`: rows of a file, in batches; what is acknowledged is durable, and repeating it duplicates nothing.
+//! `import`: rows of a file, in batches. Acknowledged rows are durable, and repeating an import duplicates
+//! nothing.
 
 mod csv;
 mod lines;
@@ -10,38 +11,38 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use peerbase::control::reply::Written;
+use peerbase::control::request::InGroup;
 use peerbase::control::{Fields, Reply, Request};
+use peerbase::table::PutMany;
 use schema::limits::ROW_KEY_BYTES_MAX;
 
+use super::connection::{Connection, Database};
 use super::data::Data;
-use super::door::{Door, Need};
+use super::error::CommandError;
 use super::output::Output;
-use super::rows::InGroup;
-use super::trouble::Trouble;
 
-/// Rows of a batch: one barrier of the disk for all of them.
+/// Rows of a batch; they share one flush of the disk.
 const BATCH_ROWS: usize = 256;
-/// Bytes of a batch, about: far below what one message may have.
+/// Bytes of a batch, approximately; far below the limit of a message.
 const BATCH_BYTES: usize = 1 << 20;
-/// One line or one record, bytes: a row has fewer, or would not cross the control socket.
+/// The longest line or record, bytes; a longer row would not fit a message of the control socket.
 const ROW_BYTES_MAX: usize = 8 << 20;
-/// How often the bar is drawn while nothing is acknowledged.
+/// The pause between two drawings of the bar.
 const TICK: Duration = Duration::from_millis(200);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Into which table
+    /// The table
     table: String,
     /// A CSV file with a header row or a JSON lines file; - for standard input
     file: PathBuf,
-    /// The column or field that is the row's key; lines as `export` writes them need none
+    /// The column or field that holds the row's key; lines written by `export` need none
     #[arg(long, value_name = "COLUMN")]
     key: Option<String>,
-    /// A CSV column of numbers; may be repeated. Other columns are text
+    /// A CSV column that holds numbers; may be repeated. Other columns are text
     #[arg(long, value_name = "COLUMN")]
     number: Vec<String>,
-    /// Which kind of file, unless its name ends in .csv, .jsonl or .ndjson
+    /// The file's format, if its name does not end in .csv, .jsonl or .ndjson
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     #[command(flatten)]
@@ -60,15 +61,15 @@ struct Item {
     line: u64,
     key: String,
     row: Fields,
-    /// How much of the file is read, bytes.
+    /// Bytes of the file read up to here.
     read: u64,
-    /// How large the row is, bytes, about.
+    /// The row's size, bytes, approximately.
     bytes: usize,
 }
 
 type Items = Box<dyn Iterator<Item = Result<Item, ImportError>>>;
 
-/// Why a file is not imported further. What was acknowledged stays.
+/// The error that ends an import. Acknowledged rows stay.
 #[derive(Debug, thiserror::Error)]
 enum ImportError {
     #[error("could not read the file")]
@@ -100,7 +101,8 @@ enum ImportError {
     #[error("line {line}, field {field:?}: a key is text or a whole number")]
     Key { line: u64, field: String },
     #[error(
-        "line {line}: not of the form {{\"key\":…,\"row\":{{…}}}} that `export` writes; `--key FIELD` says which field is the key"
+        "line {line}: not of the form {{\"key\":…,\"row\":{{…}}}} that `export` writes; `--key FIELD` names \
+        the field that holds the key"
     )]
     NoExport { line: u64 },
     #[error("line {line}: a row of table {found:?}, not of {table:?}")]
@@ -115,7 +117,7 @@ enum ImportError {
     KeyTwice { line: u64, key: String, first: u64 },
 }
 
-pub(crate) async fn run(data: &Data, options: Options, output: &mut Output) -> Result<(), Trouble> {
+pub(crate) async fn run(data: &Data, options: Options, output: &mut Output) -> Result<(), CommandError> {
     let format = format(&options)?;
     let (file, bytes) = open(&options.file)?;
     let Options { table, key, number, group, .. } = options;
@@ -126,53 +128,56 @@ pub(crate) async fn run(data: &Data, options: Options, output: &mut Output) -> R
     let items = match (format, key) {
         (Format::Csv, Some(key)) => csv::items(file, &key, &number),
         (Format::Csv, None) => {
-            return Err(Trouble::Usage("`--key COLUMN` says which column is the key".into()));
+            return Err(CommandError::Usage(
+                "`--key COLUMN` is missing: the column that holds the key".into(),
+            ));
         }
         (Format::Jsonl, key) => Ok(lines::items(file, key, table.clone())),
     };
     let mut import = Import {
-        door: Door::new(data, Need::Existing),
-        group: group.wanted(),
+        connection: Connection::new(data, Database::Existing),
+        group: group.group,
         table,
         output,
         bar: bar(bytes),
-        done: Written::default(),
+        done: PutMany::default(),
     };
     let imported = match items {
         Ok(items) => import.all(items, &name).await,
-        Err(error) => Err(damaged(&name, &error)),
+        Err(error) => Err(in_file(&name, &error)),
     };
     import.end(imported).await
 }
 
-/// The file's kind, by its name unless it is said.
-fn format(options: &Options) -> Result<Format, Trouble> {
+/// Returns the file's format: the option's, else the one of the file's name.
+fn format(options: &Options) -> Result<Format, CommandError> {
     let extension = options.file.extension().and_then(|extension| extension.to_str());
     let format = options.format.or_else(|| match extension?.to_lowercase().as_str() {
         "csv" => Some(Format::Csv),
         "jsonl" | "ndjson" => Some(Format::Jsonl),
         _ => None,
     });
-    let format =
-        format.ok_or_else(|| Trouble::Usage("`--format csv` or `--format jsonl` says what it is".into()))?;
+    let format = format.ok_or_else(|| {
+        CommandError::Usage("the format is unknown; add `--format csv` or `--format jsonl`".into())
+    })?;
     if format == Format::Jsonl && !options.number.is_empty() {
-        return Err(Trouble::Usage("`--number` is for CSV: JSON says itself what a number is".into()));
+        return Err(CommandError::Usage("`--number` is for CSV only; JSON has numbers of its own".into()));
     }
     Ok(format)
 }
 
-/// The file, and how long it is when that is known.
-fn open(path: &Path) -> Result<(Box<dyn Read>, Option<u64>), Trouble> {
+/// Opens the file; its length too, where it is known.
+fn open(path: &Path) -> Result<(Box<dyn Read>, Option<u64>), CommandError> {
     if path == Path::new("-") {
         return Ok((Box::new(io::stdin()), None));
     }
-    let refused = |cause: io::Error| Trouble::io(format!("could not read {}", path.display()), &cause);
+    let refused = |cause: io::Error| CommandError::io(format!("could not read {}", path.display()), &cause);
     let file = File::open(path).map_err(refused)?;
     let about = file.metadata().map_err(refused)?;
     Ok((Box::new(file), about.is_file().then_some(about.len())))
 }
 
-/// Drawn on a terminal alone.
+/// Makes the bar that shows progress on a terminal.
 fn bar(bytes: Option<u64>) -> ProgressBar {
     let (bar, style) = match bytes {
         Some(bytes) => (ProgressBar::new(bytes), "{bar:40} {bytes}/{total_bytes} {msg} {eta}"),
@@ -182,28 +187,29 @@ fn bar(bytes: Option<u64>) -> ProgressBar {
     bar
 }
 
-fn damaged(name: &str, error: &ImportError) -> Trouble {
-    match Trouble::invalid(error) {
-        Trouble::Failed(mut failure) => {
+/// Puts the file's name before an error.
+fn in_file(name: &str, error: &ImportError) -> CommandError {
+    match CommandError::of(error) {
+        CommandError::Failed(mut failure) => {
             failure.message = format!("{name}: {}", failure.message);
-            Trouble::Failed(failure)
+            CommandError::Failed(failure)
         }
         other => other,
     }
 }
 
 struct Import<'d, 'o> {
-    door: Door<'d>,
+    connection: Connection<'d>,
     group: Option<String>,
     table: String,
     output: &'o mut Output,
     bar: ProgressBar,
-    done: Written,
+    done: PutMany,
 }
 
 impl Import<'_, '_> {
-    /// Sends batch by batch. Rows before a bad line are written; those behind it are not looked at.
-    async fn all(&mut self, items: Items, name: &str) -> Result<(), Trouble> {
+    /// Sends the rows in batches. Rows before a bad line are written; rows after it are not read.
+    async fn all(&mut self, items: Items, name: &str) -> Result<(), CommandError> {
         if !self.output.is_watched() {
             self.bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
         }
@@ -234,13 +240,13 @@ impl Import<'_, '_> {
         if !batch.is_empty() {
             self.send(batch, read).await?;
         }
-        bad.map_or(Ok(()), |error| Err(damaged(name, &error)))
+        bad.map_or(Ok(()), |error| Err(in_file(name, &error)))
     }
 
-    async fn send(&mut self, rows: Vec<(String, Fields)>, read: u64) -> Result<(), Trouble> {
+    async fn send(&mut self, rows: Vec<(String, Fields)>, read: u64) -> Result<(), CommandError> {
         let (group, table) = (self.group.clone(), self.table.clone());
-        let mut written = Written::default();
-        let asked = self.door.ask(Request::PutMany { group, table, rows }, |reply| {
+        let mut written = PutMany::default();
+        let asked = self.connection.ask(Request::PutMany { group, table, rows }, |reply| {
             if let Reply::Written(done) = reply {
                 written = done;
             }
@@ -258,19 +264,21 @@ impl Import<'_, '_> {
         Ok(())
     }
 
-    /// Closes what was opened, and says what was done however it ended.
-    async fn end(self, imported: Result<(), Trouble>) -> Result<(), Trouble> {
-        let Self { door, output, bar, done, .. } = self;
+    /// Closes the connection and prints the sums, also when the import failed.
+    async fn end(self, imported: Result<(), CommandError>) -> Result<(), CommandError> {
+        let Self { connection, output, bar, done, .. } = self;
         bar.finish_and_clear();
-        door.close().await;
+        connection.close().await;
         match imported {
             Ok(()) => output.reply(&Reply::Written(done)),
-            // Half an import is no success, whoever has stopped reading.
-            Err(Trouble::Unread) => Err(Trouble::io("could not write to standard output", &closed())),
-            Err(trouble) => {
-                let Written { written, unchanged } = done;
-                output.note(&format!("before that: {written} rows written, {unchanged} unchanged"));
-                Err(trouble)
+            // Half an import is no success, though the reader has closed the output.
+            Err(CommandError::OutputClosed) => {
+                Err(CommandError::io("could not write to standard output", &closed()))
+            }
+            Err(error) => {
+                let PutMany { written, unchanged } = done;
+                output.note(&format!("before the error: {written} rows written, {unchanged} unchanged"));
+                Err(error)
             }
         }
     }
@@ -280,7 +288,7 @@ fn closed() -> io::Error {
     io::ErrorKind::BrokenPipe.into()
 }
 
-/// A key that can be one, for the first time.
+/// Refuses an item whose key is invalid or has occurred before, or whose row is too large.
 fn check(item: Item, lines: &mut BTreeMap<String, u64>) -> Result<Item, ImportError> {
     let Item { line, key, bytes, .. } = &item;
     let line = *line;

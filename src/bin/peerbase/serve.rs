@@ -1,10 +1,12 @@
-//! `serve`: keeps the database connected, and every other command served, until it is told to stop.
+//! `serve`: keeps the database connected and serves other commands until a signal stops it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use peerbase::control::client::Client;
+use peerbase::control::request::GroupRequest;
 use peerbase::control::server::Server;
-use peerbase::control::{self, Failure, FailureKind, Reply, Request};
+use peerbase::control::{self, Failure, FailureKind, Request};
 use peerbase::{Event, Node, Role};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
@@ -13,39 +15,39 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::data::{Data, Patience, dial};
+use super::address::{listen_address, peer_address};
+use super::data::{Data, Retry, dial};
+use super::error::CommandError;
 use super::output::Output;
-use super::people::tell_invitation;
-use super::trouble::Trouble;
-use super::words::{address, place};
 
-/// Where a node listens unless it is told: on every address of the machine.
+/// The default listen address: every address of the machine.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7654);
-/// What a shell expects of a program that an interrupt ended.
+/// The exit status of an interrupted program, by convention of shells.
 const INTERRUPTED: i32 = 130;
-/// How long a ticket of `--invite` is good for, seconds.
-const VALID_FOR_S: u64 = 7 * 24 * 60 * 60;
+/// How long a ticket of `--invite` is valid.
+const VALID_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Where to take links, beside the configuration; may be repeated [default: 0.0.0.0:7654]
-    #[arg(long, value_name = "HOST:PORT", value_parser = place)]
+    /// An address on which to accept links, besides the configuration; may be repeated [default:
+    /// 0.0.0.0:7654]
+    #[arg(long, value_name = "HOST:PORT", value_parser = listen_address)]
     listen: Vec<String>,
-    /// Whom to dial, beside the configuration; may be repeated
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    /// A peer to dial, besides the configuration; may be repeated
+    #[arg(long, value_name = "ADDRESS", value_parser = peer_address)]
     connect: Vec<String>,
-    /// Prints a ticket for this group, good for one writer and seven days
+    /// Prints a ticket for this group; it admits one writer and is valid for seven days
     #[arg(long, value_name = "GROUP")]
     invite: Option<String>,
-    /// What to log to standard error: error, warn, info, debug, trace, or TARGET=LEVEL,…
+    /// The level of the log on standard error: error, warn, info, debug, trace, or TARGET=LEVEL,…
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = targets)]
     log: Targets,
-    /// How to log
+    /// The format of the log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
 }
 
-/// A word alone is a level: taken for a target, a misspelt one would silence everything.
+/// Parses log levels. A word alone is a level: read as a target, a misspelt level would silence the log.
 fn targets(text: &str) -> Result<Targets, String> {
     let wrong = || "a log level is error, warn, info, debug, trace, or TARGET=LEVEL,…".to_owned();
     let is_level = |word: &str| word.contains('=') || word.parse::<LevelFilter>().is_ok();
@@ -61,7 +63,7 @@ enum LogFormat {
     Json,
 }
 
-pub(crate) async fn run(data: &Data, options: Options, output: &mut Output) -> Result<(), Trouble> {
+pub(crate) async fn run(data: &Data, options: Options, output: &mut Output) -> Result<(), CommandError> {
     let mut stop = Stop::new()?;
     let mut config = data.config()?;
     add(&mut config.listen, options.listen);
@@ -70,7 +72,7 @@ pub(crate) async fn run(data: &Data, options: Options, output: &mut Output) -> R
         config.listen.push(LISTEN.to_string());
     }
     log(options.log, options.log_format);
-    let node = alone(data, &config).await?;
+    let node = open(data, &config).await?;
     let served = match Server::open(&node, data.folder()) {
         Ok(server) => {
             let served = serve(&node, &config, options.invite, &mut stop, output).await;
@@ -107,18 +109,21 @@ fn log(targets: Targets, format: LogFormat) {
     }
 }
 
-/// Opens the database, which one process at a time can do.
-async fn alone(data: &Data, config: &super::config::Config) -> Result<Node, Trouble> {
-    let patience = Patience::new();
+/// Opens the database, which only one process at a time can do.
+async fn open(data: &Data, config: &super::config::Config) -> Result<Node, CommandError> {
+    let retry = Retry::new();
     loop {
         if let Some(node) = data.open(config).await? {
             return Ok(node);
         }
         if Client::connect(data.folder()).await.is_ok() {
             let folder = data.folder().display();
-            return Err(Trouble::new(FailureKind::Busy, format!("a node serves in {folder} already")));
+            return Err(CommandError::new(
+                FailureKind::Busy,
+                format!("a node serves in {folder} already; commands use that one"),
+            ));
         }
-        if !patience.wait().await {
+        if !retry.wait().await {
             return Err(data.locked());
         }
     }
@@ -130,13 +135,13 @@ async fn serve(
     invite: Option<String>,
     stop: &mut Stop,
     output: &mut Output,
-) -> Result<(), Trouble> {
+) -> Result<(), CommandError> {
     let mut events = node.events();
-    for place in &config.listen {
-        let address = node.listen(place).await.map_err(|error| {
+    for listen in &config.listen {
+        let address = node.listen(listen).await.map_err(|error| {
             Failure::from(error).advise(&format!(
-                "{place} may belong to another program or to no address of this machine: `--listen HOST:PORT` or \
-                 config.toml names another"
+                "{listen} may be in use by another program, or be no address of this machine; set another \
+                 with `--listen HOST:PORT` or in config.toml"
             ))
         })?;
         tracing::info!(address, "listening");
@@ -149,30 +154,30 @@ async fn serve(
     dial(node, &config.connect);
     if let Some(group) = invite {
         let (sender, mut replies) = mpsc::channel(1);
-        let (group, role) = (Some(group), Role::Writer);
-        let request = Request::Invite { group, role, uses: 1, valid_for_s: VALID_FOR_S };
-        let (made, reply): (_, Option<Reply>) =
-            tokio::join!(control::execute(node, request, sender), replies.recv());
-        made?;
+        let invite =
+            GroupRequest::Invite { group: Some(group), role: Role::Writer, uses: 1, expires: VALID_FOR };
+        let executing = control::execute(node, Request::Group(invite), sender);
+        let (executed, reply) = tokio::join!(executing, replies.recv());
+        executed?;
         if let Some(reply) = reply {
-            tell_invitation(&reply, output)?;
+            output.reply(&reply)?;
         }
     }
     loop {
         tokio::select! {
             () = stop.wait() => return Ok(()),
             event = events.recv() => match event {
-                Ok(event) => tell(&event),
+                Ok(event) => log_event(&event),
                 Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events were missed"),
                 Err(RecvError::Closed) => {
-                    return Err(Trouble::new(FailureKind::Failed, "the node ended by itself; see the log"));
+                    return Err(CommandError::new(FailureKind::Failed, "the node failed and stopped; see the log"));
                 }
             },
         }
     }
 }
 
-fn tell(event: &Event) {
+fn log_event(event: &Event) {
     match event {
         Event::PeerUp { user, device } => {
             tracing::info!(user = user.short(), device = device.short(), "connected")
@@ -193,12 +198,7 @@ fn tell(event: &Event) {
         }
         Event::Rejudged { group, rejudged } => {
             let (documents, changed) = (rejudged.documents, rejudged.changed);
-            tracing::info!(
-                group = group.short(),
-                documents,
-                changed,
-                "documents were judged by the members of now"
-            );
+            tracing::info!(group = group.short(), documents, changed, "documents were re-judged");
         }
         Event::Contestable { group, op, author, user, role } => {
             let (op, author, user) = (op.short(), author.short(), user.short());
@@ -208,15 +208,11 @@ fn tell(event: &Event) {
                 author,
                 user,
                 ?role,
-                "a member was lowered by an equal, and may contest it"
+                "an equal lowered a member, who may contest it"
             );
         }
         Event::Voided { group, op } => {
-            tracing::info!(
-                group = group.short(),
-                op = op.short(),
-                "something said about members came to nothing"
-            );
+            tracing::info!(group = group.short(), op = op.short(), "an op about a member is void");
         }
         other => tracing::info!(event = ?other, "event"),
     }
@@ -229,8 +225,9 @@ struct Stop {
 }
 
 impl Stop {
-    fn new() -> Result<Self, Trouble> {
-        let listen = |kind| signal(kind).map_err(|cause| Trouble::io("no signals to listen for", &cause));
+    fn new() -> Result<Self, CommandError> {
+        let listen =
+            |kind| signal(kind).map_err(|cause| CommandError::io("signals cannot be received", &cause));
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 

@@ -1,10 +1,18 @@
-//! Tables and rows.
+//! Commands about tables and rows.
 
-use super::super::reply::{ChangeLine, Reply, RevisionLine, RowLine, TableLine, Written};
+use super::super::reply::{self, Change, Progress, Reply};
 use super::super::{Failure, FailureKind, Fields};
 use super::Replies;
-use crate::table::{Row, Table};
+use crate::table::{PutMany, Row};
 use crate::{Group, Node, ReadError, RowChange};
+
+/// Reads a row that a person wrote.
+pub(super) fn parse(row: &str) -> Result<Fields, Failure> {
+    serde_json::from_str(row).map_err(|error| {
+        let causes = vec![error.to_string()];
+        Failure { kind: FailureKind::Invalid, message: "the row is no JSON object".to_owned(), causes }
+    })
+}
 
 pub(super) async fn put(
     group: &Group,
@@ -12,20 +20,20 @@ pub(super) async fn put(
     rows: Vec<(String, Fields)>,
     replies: &Replies,
 ) -> Result<(), Failure> {
-    let done = named(group, table)?.put_many(&rows).await?;
-    replies.send(Reply::Written(Written { written: done.written, unchanged: done.unchanged })).await
+    let written = group.table_named(table)?.put_many(&rows).await?;
+    replies.send(Reply::Written(written)).await
 }
 
 pub(super) async fn remove(group: &Group, table: &str, key: &str, replies: &Replies) -> Result<(), Failure> {
-    match named(group, table)?.remove(key).await? {
-        true => replies.send(Reply::Written(Written { written: 1, unchanged: 0 })).await,
+    match group.table_named::<Fields>(table)?.remove(key).await? {
+        true => replies.send(Reply::Written(PutMany { written: 1, unchanged: 0 })).await,
         false => Err(no_row(table, key)),
     }
 }
 
 pub(super) async fn get(group: &Group, table: &str, key: &str, replies: &Replies) -> Result<(), Failure> {
-    match named(group, table)?.get(key)? {
-        Some(row) => replies.send(Reply::Row(line(table, key, row))).await,
+    match group.table_named(table)?.get(key)? {
+        Some(row) => replies.send(Reply::Fields(row)).await,
         None => Err(no_row(table, key)),
     }
 }
@@ -35,13 +43,12 @@ fn no_row(table: &str, key: &str) -> Failure {
 }
 
 pub(super) async fn tables(node: &Node, group: &Group, replies: &Replies) -> Result<(), Failure> {
-    for (table, rows) in counted(node, group).await? {
-        replies.send(Reply::Table(TableLine { table, rows })).await?;
-    }
-    Ok(())
+    let counts = counts(node, group).await?;
+    replies.send_all(counts.into_iter().map(|(table, rows)| Reply::Table { table, rows })).await
 }
 
-/// All rows in order of table and key. Fails at the first that cannot be read: a list that lacks some would be a lie.
+/// Sends all rows in order of table and key. Fails at the first that cannot be read: a list without it would
+/// be wrong.
 pub(super) async fn rows(
     node: &Node,
     group: &Group,
@@ -50,15 +57,16 @@ pub(super) async fn rows(
 ) -> Result<(), Failure> {
     let tables = match table {
         Some(table) => vec![table],
-        None => counted(node, group).await?.into_iter().map(|(table, _)| table).collect(),
+        None => counts(node, group).await?.into_iter().map(|(table, _)| table).collect(),
     };
     for table in tables {
-        let rows = named(group, &table)?;
+        let rows = group.table_named::<Fields>(&table)?;
         let replies = replies.clone();
         let reading = node.clock().offload(move || {
             rows.iter().try_for_each(|row| {
                 let row = row?;
-                replies.send_blocking(Reply::Row(line(&table, row.key(), row.value()?)))
+                let (table, key, row) = (table.clone(), row.key().to_owned(), row.value()?);
+                replies.send_blocking(Reply::Row(reply::Row { table, key, row }))
             })
         });
         reading.await?;
@@ -66,78 +74,53 @@ pub(super) async fn rows(
     Ok(())
 }
 
+/// Counts the rows of each table, which reads every row.
+async fn counts(node: &Node, group: &Group) -> Result<Vec<(String, usize)>, ReadError> {
+    let group = group.clone();
+    node.clock().offload(move || group.tables()).await
+}
+
 pub(super) async fn watch(group: &Group, table: &str, replies: &Replies) -> Result<(), Failure> {
-    let mut changes = named(group, table)?.watch();
-    replies.progress(format!("watching {table:?}")).await?;
+    let mut changes = group.table_named::<Fields>(table)?.watch();
+    replies.progress(Progress::Watching { table: table.to_owned() }).await?;
     loop {
         let change = tokio::select! {
             change = changes.next() => change,
             () = replies.0.closed() => return Err(Failure::hung_up()),
         };
         match change {
-            Some(RowChange::Put(row)) => replies.send(Reply::Change(changed(&row))).await?,
-            Some(RowChange::Removed { key }) => {
-                replies.send(Reply::Change(ChangeLine::Removed { key })).await?;
-            }
+            Some(RowChange::Put(row)) => replies.send(Reply::Change(put_change(&row))).await?,
+            Some(RowChange::Removed { key }) => replies.send(Reply::Change(Change::Removed { key })).await?,
             Some(RowChange::Reset(rows)) => {
-                replies.send(Reply::Change(ChangeLine::Reset)).await?;
-                for (key, row) in rows {
-                    replies.send(Reply::Change(ChangeLine::Put { key, row })).await?;
-                }
+                replies.send(Reply::Change(Change::Reset)).await?;
+                let puts = rows.into_iter().map(|(key, row)| Reply::Change(Change::Put { key, row }));
+                replies.send_all(puts).await?;
             }
             None => return Err(Failure::new(FailureKind::Closed, "the database was closed")),
         }
     }
 }
 
-fn changed(row: &Row<Fields>) -> ChangeLine {
+fn put_change(row: &Row<Fields>) -> Change {
     let key = row.key().to_owned();
     match row.value() {
-        Ok(row) => ChangeLine::Put { key, row },
-        Err(error) => {
-            let failure = Failure::from(error);
-            let why = [vec![failure.message], failure.causes].concat().join(": ");
-            ChangeLine::Unreadable { key, why }
-        }
+        Ok(row) => Change::Put { key, row },
+        Err(error) => Change::Unreadable { key, error: error.into() },
     }
 }
 
 pub(super) async fn history(group: &Group, table: &str, key: &str, replies: &Replies) -> Result<(), Failure> {
-    let revisions = named(group, table)?.history(key).await?;
-    if revisions.is_empty() {
-        if group.explain(table, key).await?.kept.is_some() {
-            let what = format!(
-                "row {key:?} of {table:?} fell with a removal and is kept aside for a while; `peerbase explain` says why"
-            );
-            return Err(Failure::new(FailureKind::NotFound, what));
-        }
-        return Err(Failure::new(
-            FailureKind::NotFound,
-            format!("no row {key:?} in {table:?}, nor was there"),
-        ));
+    let revisions = group.table_named::<Fields>(table)?.history(key).await?;
+    if !revisions.is_empty() {
+        return replies.send_all(revisions.into_iter().map(Reply::Revision)).await;
     }
-    for revision in revisions {
-        replies.send(Reply::Revision(RevisionLine::from(revision))).await?;
-    }
-    Ok(())
-}
-
-/// Counting reads every row.
-async fn counted(node: &Node, group: &Group) -> Result<Vec<(String, usize)>, ReadError> {
-    let group = group.clone();
-    node.clock().offload(move || group.tables()).await
-}
-
-fn named(group: &Group, table: &str) -> Result<Table<Fields>, ReadError> {
-    group.table_named(table)
-}
-
-fn line(table: &str, key: &str, row: Fields) -> RowLine {
-    RowLine { table: table.to_owned(), key: key.to_owned(), row }
-}
-
-/// Where a row stands with every device, and why.
-pub(super) async fn explain(group: &Group, table: &str, key: &str, replies: &Replies) -> Result<(), Failure> {
-    let explanation = group.explain(table, key).await?;
-    replies.send(Reply::Explanation(Box::new(explanation.into()))).await
+    let message = if group.explain(table, key).await?.kept.is_some() {
+        format!(
+            "row {key:?} of {table:?} is set aside, since its author was removed; `peerbase explain` shows \
+            the reason"
+        )
+    } else {
+        format!("no row {key:?} in {table:?}, now or before")
+    };
+    Err(Failure::new(FailureKind::NotFound, message))
 }

@@ -1,6 +1,6 @@
 //! The promises of the machine world, each as it breaks (AUTHORITY 4.1, D).
 
-use schema::admission::Refusal;
+use schema::document::Refusal;
 use schema::{ChangeHash, OpId};
 
 /// Which promise does not hold, and where.

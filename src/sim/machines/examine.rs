@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::admission::{Bound, Index};
 use schema::change::ChangeHeader;
+use schema::document::{Bound, Index};
 use schema::tip::Tip;
 use schema::{ChangeHash, DocumentId, OpId, ReplicaId};
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use schema::ChangeHash;
-use schema::admission::{Bound, Refusal, Verdict};
+use schema::document::{Bound, Refusal, Verdict};
 
 use super::store::Store;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use schema::admission::Refusal;
 use schema::digest::Mark;
+use schema::document::Refusal;
 use schema::ledger::Roster;
 use schema::session::Wanted;
 use schema::tip::{Author, Tip};

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use schema::admission::{Bound, Index, Refusal, Verdict, vet, vet_anew};
 use schema::change::ChangeHeader;
 use schema::digest::{Digest, Mark};
+use schema::document::{Bound, Index, Refusal, Verdict, vet, vet_anew};
 use schema::ledger::Roster;
 use schema::session::Wanted;
 use schema::tip::{Author, Tip, VerifiedTip};

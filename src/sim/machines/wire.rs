@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use schema::admission::Refusal;
 use schema::change::ChangeHeader;
+use schema::document::Refusal;
 use schema::id::hash;
 use schema::key::Signature;
 use schema::ledger::ManifestRef;

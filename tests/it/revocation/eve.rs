@@ -1,4 +1,4 @@
-//! Eve's device, which keeps no rule: made by hand, with keys of her own.
+//! Eve: a member without a node, whose hand-made device breaks any rule that a test asks it to break.
 
 use automerge::transaction::Transactable;
 use automerge::{ActorId, AutoCommit, ROOT};
@@ -12,28 +12,28 @@ use schema::wire::sync_message::SyncMessage;
 use schema::{DocumentId, GroupId, OpId, ReplicaId};
 
 use crate::support::TASKS;
+use crate::support::scenario::Scenario;
 use crate::support::stranger::{Member, Shelf, Stranger, identity};
-use crate::support::village::Village;
 
 pub(crate) const EVE: u8 = 9;
-/// Her incarnation.
+/// The incarnation under which eve writes.
 const INCARNATION: u64 = 7;
 
-impl Village {
-    /// Ada's group with eve in it, who has no node.
+impl Scenario {
+    /// A [`Scenario`] with eve as a further member.
     pub(crate) async fn with_eve<const N: usize>(
         seed: u64,
         others: [(&'static str, Role); N],
         role: Role,
     ) -> Self {
-        let mut village = Self::of(seed, others).await;
-        village.group("ada").add_member(identity(EVE).user(), role).await.unwrap();
-        village.meet().await;
-        village
+        let mut scenario = Self::new(seed, others).await;
+        scenario.group("ada").add_member(identity(EVE).user(), role).await.unwrap();
+        scenario.converge().await;
+        scenario
     }
 
-    /// Eve meets somebody with this on her shelf, until nobody says anything.
-    pub(crate) async fn eve_meets(&self, name: &str, id: GroupId, shelf: Shelf) -> Member {
+    /// Links to `name` as eve, with `shelf` as her documents, and syncs until neither side sends anything.
+    pub(crate) async fn sync_as_eve(&self, name: &str, id: GroupId, shelf: Shelf) -> Member {
         let (network, clock) = (self.net.network(), self.net.clock());
         let stranger = Stranger::dial(network, clock, identity(EVE), &format!("memory://{name}")).await;
         let mut eve = Member::greet(stranger, id).await;
@@ -42,8 +42,8 @@ impl Village {
         eve
     }
 
-    /// Eve offers this to somebody; what they refuse of it, by key.
-    pub(crate) async fn eve_offers(
+    /// Sends `units` to `name` as eve; returns all refusals that `name` lists afterwards.
+    pub(crate) async fn offer_as_eve(
         &self,
         name: &str,
         author: Author,
@@ -51,12 +51,12 @@ impl Village {
     ) -> Vec<(DocumentId, Refusal)> {
         let mut shelf = Shelf::of(author.device, author.grant);
         units.into_iter().for_each(|unit| shelf.offer(unit));
-        self.eve_meets(name, self.id, shelf).await;
+        self.sync_as_eve(name, self.id, shelf).await;
         self.group(name).status().await.unwrap().refusals
     }
 
-    /// Under what eve would write.
-    pub(crate) fn eve_under(&self, grant: OpId) -> Author {
+    /// Eve as an author under `grant`.
+    pub(crate) fn eve_author(&self, grant: OpId) -> Author {
         Author { device: identity(EVE).device(), grant, incarnation: INCARNATION }
     }
 
@@ -74,7 +74,7 @@ impl Village {
         DocumentId::of(self.id, TASKS.name(), key)
     }
 
-    /// These changes of a row; eve vouches for each that can be read.
+    /// A unit of `changes` to the row `key`; eve signs a tip for each change that can be parsed.
     pub(crate) fn unit(&self, key: &str, author: Author, changes: Vec<Vec<u8>>) -> Unit {
         let (document, eve) = (self.document(key), identity(EVE));
         let sign = |header: ChangeHeader| {
@@ -87,8 +87,8 @@ impl Village {
     }
 }
 
-/// A row of eve's as Automerge makes it.
-pub(crate) fn written(replica: ReplicaId, title: &str) -> AutoCommit {
+/// A task row of eve's, written by Automerge itself.
+pub(crate) fn row_document(replica: ReplicaId, title: &str) -> AutoCommit {
     let mut document = AutoCommit::new().with_actor(ActorId::from(replica.0));
     document.put(ROOT, "title", title).unwrap();
     document.put(ROOT, "done", false).unwrap();

@@ -1,4 +1,4 @@
-//! Removals in the middle of something, and nodes that end in the middle of a removal.
+//! Removals during transfers and restorations, and nodes that crash during a purge or a manifest fetch.
 
 use std::time::Duration;
 
@@ -7,294 +7,301 @@ use peerbase::group::Refusal;
 use peerbase::node::{EndedLink, LinkEnd};
 use schema::wire::link::ByeReason;
 
-use crate::support::village::Village;
+use crate::support::scenario::Scenario;
 use crate::support::{Task, task, tasks, until};
 
-/// Longer than anything takes on the way.
+/// Longer than any frame is under way.
 const FLIGHT: Duration = Duration::from_millis(200);
-/// Long enough for every retry of a dial, and for links to be let go.
+/// Long enough for every retry of a dial and for idle links to close.
 const A_WHILE: Duration = Duration::from_secs(180);
 
-/// Tasks of a KiB each.
+/// `count` tasks of 1 KiB each.
 fn many(count: usize) -> Vec<Task> {
     (0..count).map(|number| task(&format!("task {number}{:1024}", ""))).collect()
 }
 
-impl Village {
-    async fn writes_many(&self, name: &str, count: usize) {
+impl Scenario {
+    async fn write_many(&self, name: &str, count: usize) {
         for some in many(count).chunks(500) {
-            tasks(&self.people[name], self.id).insert_many(some).await.unwrap();
+            tasks(&self.peers[name], self.id).insert_many(some).await.unwrap();
         }
     }
 
     fn count(&self, name: &str) -> usize {
-        tasks(&self.people[name], self.id).list().unwrap().len()
+        tasks(&self.peers[name], self.id).list().unwrap().len()
     }
 }
 
-/// The power goes at ben's after so many flushes from when he can hear that ada removed mia. Whether he had heard.
-async fn ends_after_flushes(seed: u64, flushes: u64) -> bool {
+/// Cuts ben's power `flushes` flushes after he can learn that ada removed mia. Returns true if he had stored
+/// the op.
+async fn power_cut_after_flushes(seed: u64, flushes: u64) -> bool {
     const ROWS: usize = 200;
-    let mut village = Village::of(seed, [("ben", Admin), ("mia", Writer)]).await;
-    village.writes("mia", "basil", "water it").await;
-    village.meet().await;
-    village.part(&[&["ben", "mia"]]);
-    village.writes("mia", "basil", "drown it").await;
-    village.writes_many("mia", ROWS).await;
-    village.settle().await;
-    village.removes("ada", "mia").await;
-    village.crash("mia").await;
+    let mut scenario = Scenario::new(seed, [("ben", Admin), ("mia", Writer)]).await;
+    scenario.write("mia", "basil", "water it").await;
+    scenario.converge().await;
+    scenario.partition(&[&["ben", "mia"]]);
+    scenario.write("mia", "basil", "drown it").await;
+    scenario.write_many("mia", ROWS).await;
+    scenario.settle().await;
+    scenario.remove("ada", "mia").await;
+    scenario.crash("mia").await;
 
-    village.people["ben"].disk().crash_after_flush(flushes);
-    village.part(&[&["ada", "ben"]]);
-    village.net.sleep(A_WHILE).await;
-    village.crash("ben").await;
-    village.part(&[]);
-    village.restart("ben").await;
+    scenario.peers["ben"].disk().crash_after_flush(flushes);
+    scenario.partition(&[&["ada", "ben"]]);
+    scenario.net.sleep(A_WHILE).await;
+    scenario.crash("ben").await;
+    scenario.partition(&[]);
+    scenario.restart("ben").await;
 
-    // Nothing was waited for: what a program sees that has just opened its database.
-    let (rows, log) = (village.rows("ben"), village.group("ben").log().await.unwrap());
-    let has_heard = log.len() == 3;
-    if has_heard {
-        assert_eq!(rows, crate::support::village::rows([("basil", "water it")]), "after {flushes} flushes");
+    // No waiting: these are the rows that a program sees right after opening its database.
+    let (rows, log) = (scenario.rows("ben"), scenario.group("ben").log().await.unwrap());
+    let is_informed = log.len() == 3;
+    if is_informed {
+        assert_eq!(rows, crate::support::scenario::rows([("basil", "water it")]), "after {flushes} flushes");
     } else {
         assert_eq!(rows.len(), 1 + ROWS, "after {flushes} flushes");
     }
-    village.meet().await;
-    village.have(&["ada", "ben"], [("basil", "water it")]);
-    assert_eq!(village.kept("ben").await, 1 + ROWS);
-    village.ends().await;
-    has_heard
+    scenario.converge().await;
+    scenario.assert_rows(&["ada", "ben"], [("basil", "water it")]);
+    assert_eq!(scenario.set_aside("ben").await, 1 + ROWS);
+    scenario.close().await;
+    is_informed
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_ends_while_it_takes_things_away_shows_nothing_of_them_once_it_is_open_again() {
+async fn a_node_interrupted_during_a_purge_shows_no_purged_change_after_reopening() {
     let mut heard = Vec::new();
     for flushes in 1..=8 {
-        heard.push(ends_after_flushes(31, flushes).await);
+        heard.push(power_cut_after_flushes(31, flushes).await);
     }
-    // The cut's page and list, then the op, then what is taken, 32 documents a flush.
+    // Flushes: the cut's page and list, then the op, then the purge with 32 documents each.
     let first = heard.iter().position(|heard| *heard);
     assert!(first.is_some_and(|first| first + 3 < heard.len()), "{heard:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_arrives_beyond_a_cut_is_refused_with_its_reason_shown() {
-    let mut village = Village::of(34, [("cid", Writer), ("mia", Writer)]).await;
-    village.writes("mia", "basil", "water it").await;
-    village.meet().await;
-    let (ada, mia) = (village.people["ada"].clone(), village.people["mia"].clone());
-    village.net.cut(&ada, &mia);
-    village.writes("mia", "basil", "drown it").await;
-    // On its way from cid to ada when ada removes mia.
-    while village.rows("cid")["basil"] != "drown it" {
-        village.net.sleep(Duration::from_millis(1)).await;
+async fn a_change_received_beyond_a_cut_is_refused_and_explained() {
+    let mut scenario = Scenario::new(34, [("cid", Writer), ("mia", Writer)]).await;
+    scenario.write("mia", "basil", "water it").await;
+    scenario.converge().await;
+    let (ada, mia) = (scenario.peers["ada"].clone(), scenario.peers["mia"].clone());
+    scenario.net.cut(&ada, &mia);
+    scenario.write("mia", "basil", "drown it").await;
+    // The change is under way from cid to ada when ada removes mia.
+    while scenario.rows("cid")["basil"] != "drown it" {
+        scenario.net.sleep(Duration::from_millis(1)).await;
     }
-    let removal = village.removes("ada", "mia").await;
-    village.settle().await;
+    let removal = scenario.remove("ada", "mia").await;
+    scenario.settle().await;
 
-    let explained = village.group("ada").explain("tasks", "basil").await.unwrap();
+    let explained = scenario.group("ada").explain("tasks", "basil").await.unwrap();
     let why = |refusal: &Refusal| matches!(refusal, Refusal::BeyondCut { revocation, seq: 1, got: 2, .. } if *revocation == removal);
     assert!(explained.refusals.iter().any(why), "{:?}", explained.refusals);
-    let refused = village.group("ada").status().await.unwrap().refusals;
+    let refused = scenario.group("ada").status().await.unwrap().refusals;
     assert!(refused.iter().any(|(_, refusal)| why(refusal)), "{refused:?}");
-    village.meet().await;
-    village.have(&["ada", "cid"], [("basil", "water it")]);
-    village.ends().await;
+    scenario.converge().await;
+    scenario.assert_rows(&["ada", "cid"], [("basil", "water it")]);
+    scenario.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_wrote_on_top_of_what_was_taken_goes_with_it_and_is_kept_until_it_can_be_rebased() {
-    let mut village = Village::of(35, [("ben", Admin), ("cid", Writer), ("mia", Writer)]).await;
-    village.writes("cid", "basil", "water it").await;
-    village.meet().await;
-    village.part(&[&["cid", "mia"]]);
-    village.writes("mia", "basil", "drown it").await;
-    village.settle().await;
-    village.writes("cid", "basil", "drown it twice").await;
-    village.writes("cid", "soap", "make it").await;
-    village.settle().await;
-    village.removes("ada", "mia").await;
+async fn changes_that_build_on_purged_ones_are_set_aside_with_them() {
+    let mut scenario = Scenario::new(35, [("ben", Admin), ("cid", Writer), ("mia", Writer)]).await;
+    scenario.write("cid", "basil", "water it").await;
+    scenario.converge().await;
+    scenario.partition(&[&["cid", "mia"]]);
+    scenario.write("mia", "basil", "drown it").await;
+    scenario.settle().await;
+    scenario.write("cid", "basil", "drown it twice").await;
+    scenario.write("cid", "soap", "make it").await;
+    scenario.settle().await;
+    scenario.remove("ada", "mia").await;
 
-    village.meet().await;
-    village.have(&["ada", "ben", "cid"], [("basil", "water it"), ("soap", "make it")]);
-    let kept = village.group("cid").explain("tasks", "basil").await.unwrap().kept.unwrap();
-    assert_eq!((kept.changes, village.kept("cid").await), (2, 1), "mia's, and cid's on top");
-    // Cid's replica was cut short, and goes on as another.
-    village.writes("cid", "basil", "water it twice").await;
-    village.meet().await;
-    village.have(&["ada", "ben", "cid"], [("basil", "water it twice"), ("soap", "make it")]);
-    village.ends().await;
+    scenario.converge().await;
+    scenario.assert_rows(&["ada", "ben", "cid"], [("basil", "water it"), ("soap", "make it")]);
+    let kept = scenario.group("cid").explain("tasks", "basil").await.unwrap().kept.unwrap();
+    assert_eq!(
+        (kept.changes, scenario.set_aside("cid").await),
+        (2, 1),
+        "mia's change and cid's change that builds on it"
+    );
+    // Cid's replica was truncated, so cid continues under a new one.
+    scenario.write("cid", "basil", "water it twice").await;
+    scenario.converge().await;
+    scenario.assert_rows(&["ada", "ben", "cid"], [("basil", "water it twice"), ("soap", "make it")]);
+    scenario.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn scenario_25_a_removal_stops_a_transfer_half_way_and_a_stale_third_stops_when_it_hears() {
+async fn scenario_25_a_removal_stops_a_running_transfer_and_an_uninformed_peer_stops_once_informed() {
     const ROWS: usize = 3_000;
-    let mut village = Village::of(25, [("carol", Writer), ("mia", Writer)]).await;
-    village.part(&[&["ada", "carol"]]);
-    village.writes_many("ada", ROWS).await;
-    village.settle().await;
+    let mut scenario = Scenario::new(25, [("carol", Writer), ("mia", Writer)]).await;
+    scenario.partition(&[&["ada", "carol"]]);
+    scenario.write_many("ada", ROWS).await;
+    scenario.settle().await;
 
-    // Mia fetches from ada alone, who removes her half-way.
-    village.part(&[&["ada", "mia"]]);
-    while village.count("mia") == 0 {
-        village.net.sleep(Duration::from_millis(5)).await;
+    // Mia fetches from ada alone; ada removes her half-way.
+    scenario.partition(&[&["ada", "mia"]]);
+    while scenario.count("mia") == 0 {
+        scenario.net.sleep(Duration::from_millis(5)).await;
     }
-    village.removes("ada", "mia").await;
-    village.net.sleep(FLIGHT).await;
-    let had = village.count("mia");
-    village.net.sleep(A_WHILE).await;
-    assert_eq!(village.count("mia"), had, "nothing came but what was on its way");
+    scenario.remove("ada", "mia").await;
+    scenario.net.sleep(FLIGHT).await;
+    let had = scenario.count("mia");
+    scenario.net.sleep(A_WHILE).await;
+    assert_eq!(scenario.count("mia"), had, "only frames already under way arrived");
     assert!(had < ROWS, "{had} rows");
 
-    // Carol has not heard, and goes on serving her, until she hears.
-    village.part(&[&["carol", "mia"]]);
-    until(&village.net, "carol serves on", || village.count("mia") == ROWS).await;
-    village.part(&[&["ada", "carol", "mia"]]);
-    village.settle().await;
-    village.writes("ada", "soap", "make it").await;
-    village.writes("carol", "rope", "coil it").await;
-    village.writes("mia", "basil", "water it").await;
-    village.net.sleep(A_WHILE).await;
+    // Carol does not know of the removal and serves mia until she learns of it.
+    scenario.partition(&[&["carol", "mia"]]);
+    until(&scenario.net, "carol serves on", || scenario.count("mia") == ROWS).await;
+    scenario.partition(&[&["ada", "carol", "mia"]]);
+    scenario.settle().await;
+    scenario.write("ada", "soap", "make it").await;
+    scenario.write("carol", "rope", "coil it").await;
+    scenario.write("mia", "basil", "water it").await;
+    scenario.net.sleep(A_WHILE).await;
 
-    assert_eq!(village.count("mia"), ROWS + 1, "her own");
-    let log = village.group("mia").log().await.unwrap();
-    assert_eq!(log.len(), 2, "nobody tells her that she is out: {log:?}");
-    let ended = village.people["mia"].node().status().await.unwrap().ended;
+    assert_eq!(scenario.count("mia"), ROWS + 1, "her own");
+    let log = scenario.group("mia").log().await.unwrap();
+    assert_eq!(log.len(), 2, "a removed member is not notified: {log:?}");
+    let ended = scenario.peers["mia"].node().status().await.unwrap().ended;
     for name in ["ada", "carol"] {
-        let device = village.people[name].node().device_id();
+        let device = scenario.peers[name].node().device_id();
         let farewell = LinkEnd::ClosedByPeer { reason: ByeReason::NotAuthorized };
         let is_it = |link: &EndedLink| link.device == Some(device) && link.end == farewell;
         assert!(ended.iter().any(is_it), "by {name}: {ended:?}");
     }
-    village.meet().await;
-    assert_eq!((village.count("ada"), village.count("carol")), (ROWS + 2, ROWS + 2));
-    village.ends().await;
+    scenario.converge().await;
+    assert_eq!((scenario.count("ada"), scenario.count("carol")), (ROWS + 2, ROWS + 2));
+    scenario.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn scenario_25_a_stolen_device_stays_dead_after_its_user_was_removed_and_let_in_again() {
-    let mut village = Village::of(26, [("ben", Admin), ("mia", Writer)]).await;
-    village.device("mia", "phone").await;
-    village.writes("phone", "basil", "water it").await;
-    village.meet().await;
-    let phone = village.people["phone"].node().device_id();
-    village.people["mia"].node().revoke_device(phone).await.unwrap();
-    village.settle().await;
+async fn scenario_25_a_revoked_device_stays_revoked_after_its_user_is_removed_and_readmitted() {
+    let mut scenario = Scenario::new(26, [("ben", Admin), ("mia", Writer)]).await;
+    scenario.add_device("mia", "phone").await;
+    scenario.write("phone", "basil", "water it").await;
+    scenario.converge().await;
+    let phone = scenario.peers["phone"].node().device_id();
+    scenario.peers["mia"].node().revoke_device(phone).await.unwrap();
+    scenario.settle().await;
 
-    village.removes("ben", "mia").await;
-    village.settle().await;
-    village.says("ada", "mia", Writer).await;
-    village.meet().await;
-    village.writes("phone", "rope", "by the thief").await;
-    village.writes("mia", "soap", "make it").await;
-    village.net.sleep(A_WHILE).await;
+    scenario.remove("ben", "mia").await;
+    scenario.settle().await;
+    scenario.set_role("ada", "mia", Writer).await;
+    scenario.converge().await;
+    scenario.write("phone", "rope", "by the thief").await;
+    scenario.write("mia", "soap", "make it").await;
+    scenario.net.sleep(A_WHILE).await;
 
-    village.meet().await;
-    village.have(&["ada", "ben", "mia"], [("basil", "water it"), ("soap", "make it")]);
-    assert!(!village.rows("phone").contains_key("soap"));
-    village.ends().await;
+    scenario.converge().await;
+    scenario.assert_rows(&["ada", "ben", "mia"], [("basil", "water it"), ("soap", "make it")]);
+    assert!(!scenario.rows("phone").contains_key("soap"));
+    scenario.close().await;
 }
 
-/// Eight thousand rows make three pages of ada's cut: ben ends when he has one of them, and does not fetch it again.
+/// Eight thousand rows make a cut of three pages. Ben crashes after the first page and does not fetch it
+/// again.
 #[tokio::test(start_paused = true)]
-async fn a_node_that_ends_while_it_fetches_a_manifest_goes_on_where_it_was() {
+async fn a_node_interrupted_while_fetching_a_manifest_resumes_with_the_next_page() {
     const ROWS: usize = 8_000;
     const PAGE: u64 = 512 << 10;
-    let mut village = Village::of(36, [("ben", Admin), ("mia", Writer)]).await;
+    let mut scenario = Scenario::new(36, [("ben", Admin), ("mia", Writer)]).await;
     for some in (0..ROWS).map(|number| task(&number.to_string())).collect::<Vec<_>>().chunks(1_000) {
-        tasks(&village.people["mia"], village.id).insert_many(some).await.unwrap();
+        tasks(&scenario.peers["mia"], scenario.id).insert_many(some).await.unwrap();
     }
-    village.meet().await;
-    village.crash("mia").await;
-    village.part(&[]);
-    village.removes("ada", "mia").await;
+    scenario.converge().await;
+    scenario.crash("mia").await;
+    scenario.partition(&[]);
+    scenario.remove("ada", "mia").await;
 
-    let delivered = |village: &Village| village.net.network().bytes_delivered();
-    let begun = delivered(&village);
-    village.part(&[&["ada", "ben"]]);
-    while delivered(&village) - begun < PAGE + PAGE / 2 {
-        village.net.sleep(Duration::from_millis(1)).await;
+    let delivered = |scenario: &Scenario| scenario.net.network().bytes_delivered();
+    let begun = delivered(&scenario);
+    scenario.partition(&[&["ada", "ben"]]);
+    while delivered(&scenario) - begun < PAGE + PAGE / 2 {
+        scenario.net.sleep(Duration::from_millis(1)).await;
     }
-    assert_eq!(village.group("ben").log().await.unwrap().len(), 2, "he has not all of it");
-    village.crash("ben").await;
-    let first = delivered(&village) - begun;
-    village.restart("ben").await;
-    village.meet().await;
+    assert_eq!(scenario.group("ben").log().await.unwrap().len(), 2, "ben lacks a page");
+    scenario.crash("ben").await;
+    let first = delivered(&scenario) - begun;
+    scenario.restart("ben").await;
+    scenario.converge().await;
 
-    assert_eq!(village.group("ben").log().await.unwrap().len(), 3);
-    let (all, pages) = (delivered(&village) - begun, 140 * ROWS as u64);
+    assert_eq!(scenario.group("ben").log().await.unwrap().len(), 3);
+    let (all, pages) = (delivered(&scenario) - begun, 140 * ROWS as u64);
     assert!(
         first > PAGE && all + PAGE / 2 < first + pages,
         "{all} bytes for {pages}, {first} of them at first"
     );
-    assert_eq!(village.count("ben"), ROWS);
-    village.ends().await;
+    assert_eq!(scenario.count("ben"), ROWS);
+    scenario.close().await;
 }
 
-/// Ben, who has seen only one row of mia's, removes her, and ada undoes that, in the midst of much else. When she removes
-/// mia herself in that very moment, what stays is all that comes back, and not what is back so far.
+/// Ben has seen one row of mia's and removes her; ada voids that removal while much else is being judged.
+/// When ada then removes mia at once, her cut covers every change that will be restored, not only those
+/// restored so far.
 #[tokio::test(start_paused = true)]
-async fn a_removal_right_after_one_that_turned_out_void_leaves_all_that_comes_back() {
+async fn a_removal_during_a_restoration_keeps_every_restored_change() {
     const ROWS: usize = 100;
     const OTHERS: usize = 1_000;
-    let mut village = Village::of(37, [("ben", Admin), ("cid", Writer), ("mia", Writer)]).await;
-    village.writes("mia", "basil", "water it").await;
-    village.meet().await;
-    village.part(&[&["ada", "cid", "mia"]]);
-    village.writes_many("mia", ROWS).await;
-    village.settle().await;
-    let removal = village.removes("ben", "mia").await;
-    village.crash("mia").await;
-    village.meet().await;
-    assert_eq!((village.count("ada"), village.kept("ada").await), (1, ROWS));
+    let mut scenario = Scenario::new(37, [("ben", Admin), ("cid", Writer), ("mia", Writer)]).await;
+    scenario.write("mia", "basil", "water it").await;
+    scenario.converge().await;
+    scenario.partition(&[&["ada", "cid", "mia"]]);
+    scenario.write_many("mia", ROWS).await;
+    scenario.settle().await;
+    let removal = scenario.remove("ben", "mia").await;
+    scenario.crash("mia").await;
+    scenario.converge().await;
+    assert_eq!((scenario.count("ada"), scenario.set_aside("ada").await), (1, ROWS));
 
-    let ada = village.group("ada");
+    let ada = scenario.group("ada");
     let mut writes = tokio::task::JoinSet::new();
     for number in 0..OTHERS {
-        let table = tasks(&village.people["ada"], village.id);
+        let table = tasks(&scenario.peers["ada"], scenario.id);
         writes.spawn(async move { table.put(&format!("other {number}"), &task("to do")).await.unwrap() });
     }
     tokio::task::yield_now().await;
-    ada.set_role(village.user("ben"), Writer).as_of(&[removal]).await.unwrap();
+    ada.set_role(scenario.user("ben"), Writer).as_of(&[removal]).await.unwrap();
     let has_come_back = |(key, _): &(String, String)| key != "basil" && !key.starts_with("other");
-    assert_eq!(village.rows("ada").into_iter().filter(has_come_back).count(), 0, "nothing to be seen here");
-    let heard = std::sync::Mutex::new(Vec::new());
-    let listen = |documents| heard.lock().unwrap().push(documents);
-    ada.remove_member(village.user("mia")).on_progress(listen).await.unwrap();
+    assert_eq!(scenario.rows("ada").into_iter().filter(has_come_back).count(), 0, "nothing is restored yet");
+    let progress = std::sync::Mutex::new(Vec::new());
+    let record = |documents| progress.lock().unwrap().push(documents);
+    ada.remove_member(scenario.user("mia")).on_progress(record).await.unwrap();
 
     while writes.join_next().await.is_some() {}
-    village.meet().await;
+    scenario.converge().await;
     for name in ["ada", "ben", "cid"] {
-        assert_eq!(village.count(name), 1 + ROWS + OTHERS, "at {name}");
+        assert_eq!(scenario.count(name), 1 + ROWS + OTHERS, "at {name}");
     }
-    assert_eq!(heard.into_inner().unwrap().last(), Some(&(1 + ROWS as u64)));
-    village.ends().await;
+    assert_eq!(progress.into_inner().unwrap().last(), Some(&(1 + ROWS as u64)));
+    scenario.close().await;
 }
 
-/// An Admin who leaves is heard by those who are there, also what the rest of the group needs to take the op: up to
-/// where what they wrote stays.
+/// An Admin who removes themselves sends the op and its manifest to the linked peers before the group closes.
 #[tokio::test(start_paused = true)]
-async fn an_admin_who_removes_themselves_is_heard_at_once_by_whoever_is_linked() {
+async fn linked_peers_learn_at_once_that_an_admin_removed_themselves() {
     for seed in 38..42 {
-        let mut village = Village::of(seed, [("mia", Admin), ("ben", Writer), ("cid", Writer)]).await;
-        village.writes("mia", "basil", "water it").await;
-        village.meet().await;
-        village.part(&[&["ben", "mia"]]);
-        village.settle().await;
+        let mut scenario = Scenario::new(seed, [("mia", Admin), ("ben", Writer), ("cid", Writer)]).await;
+        scenario.write("mia", "basil", "water it").await;
+        scenario.converge().await;
+        scenario.partition(&[&["ben", "mia"]]);
+        scenario.settle().await;
 
-        village.removes("mia", "mia").await;
-        // Announced anew, compared, and the cut's list and page fetched.
-        village.net.sleep(2 * FLIGHT).await;
+        scenario.remove("mia", "mia").await;
+        // Enough for a new announcement, a comparison, and the cut's list and page.
+        scenario.net.sleep(2 * FLIGHT).await;
 
-        let is_in = |name: &str| village.group(name).members().iter().any(|m| m.user == village.user("mia"));
+        let is_in =
+            |name: &str| scenario.group(name).members().iter().any(|m| m.user == scenario.user("mia"));
         assert_eq!((is_in("ben"), is_in("mia"), is_in("cid")), (false, false, true));
-        village.writes("ben", "soap", "make it").await;
-        village.net.sleep(A_WHILE).await;
-        village.have(&["mia"], [("basil", "water it")]);
-        village.crash("mia").await;
-        village.meet().await;
-        village.have(&["ada", "ben", "cid"], [("basil", "water it"), ("soap", "make it")]);
-        village.ends().await;
+        scenario.write("ben", "soap", "make it").await;
+        scenario.net.sleep(A_WHILE).await;
+        scenario.assert_rows(&["mia"], [("basil", "water it")]);
+        scenario.crash("mia").await;
+        scenario.converge().await;
+        scenario.assert_rows(&["ada", "ben", "cid"], [("basil", "water it"), ("soap", "make it")]);
+        scenario.close().await;
     }
 }

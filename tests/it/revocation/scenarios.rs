@@ -1,161 +1,162 @@
-//! Scenarios that real nodes play: whoever misbehaves in them has merely not heard yet, or may do what they do.
+//! Numbered scenarios of the authority rules that honest nodes can play: harm comes from members who are
+//! uninformed or who use rights they have.
 
 use peerbase::Role::{Admin, Owner, Reader, Writer};
 use peerbase::{ErrorKind, RowChange};
 
-use crate::support::village::Village;
+use crate::support::scenario::Scenario;
 use crate::support::{TASKS, task, tasks};
 
 #[tokio::test(start_paused = true)]
-async fn scenario_11_a_third_who_has_not_heard_carries_nothing_to_those_who_have() {
-    let mut village = Village::of(11, [("ben", Writer), ("carol", Writer), ("mia", Writer)]).await;
-    village.writes("mia", "basil", "water it").await;
-    village.meet().await;
+async fn scenario_11_an_uninformed_peer_relays_no_removed_changes_to_informed_ones() {
+    let mut scenario = Scenario::new(11, [("ben", Writer), ("carol", Writer), ("mia", Writer)]).await;
+    scenario.write("mia", "basil", "water it").await;
+    scenario.converge().await;
 
-    village.part(&[&["ada", "ben"], &["carol", "mia"]]);
-    village.removes("ada", "mia").await;
-    village.settle().await;
-    village.writes("mia", "basil", "drown it").await;
-    village.writes("mia", "rope", "buy it").await;
-    village.settle().await;
-    let mut of_ben = village.group("ben").table(TASKS).watch();
-    village.part(&[&["ben", "carol"]]);
-    village.settle().await;
+    scenario.partition(&[&["ada", "ben"], &["carol", "mia"]]);
+    scenario.remove("ada", "mia").await;
+    scenario.settle().await;
+    scenario.write("mia", "basil", "drown it").await;
+    scenario.write("mia", "rope", "buy it").await;
+    scenario.settle().await;
+    let mut of_ben = scenario.group("ben").table(TASKS).watch();
+    scenario.partition(&[&["ben", "carol"]]);
+    scenario.settle().await;
 
-    village.have(&["ben", "carol"], [("basil", "water it")]);
-    assert_eq!((village.kept("ben").await, village.kept("carol").await), (0, 2));
-    village.meet().await;
-    village.have(&["ada", "ben", "carol"], [("basil", "water it")]);
+    scenario.assert_rows(&["ben", "carol"], [("basil", "water it")]);
+    assert_eq!((scenario.set_aside("ben").await, scenario.set_aside("carol").await), (0, 2));
+    scenario.converge().await;
+    scenario.assert_rows(&["ada", "ben", "carol"], [("basil", "water it")]);
     for name in ["ada", "ben", "carol"] {
-        assert_eq!(village.group(name).explain("tasks", "rope").await.unwrap().revisions, 0, "at {name}");
+        assert_eq!(scenario.group(name).explain("tasks", "rope").await.unwrap().revisions, 0, "at {name}");
     }
-    village.writes("ben", "soap", "make it").await;
+    scenario.write("ben", "soap", "make it").await;
     let next = of_ben.next().await;
     assert!(
         matches!(&next, Some(RowChange::Put(row)) if row.key() == "soap"),
-        "not even for a moment: {next:?}"
+        "the removed rows never appeared: {next:?}"
     );
-    village.ends().await;
+    scenario.close().await;
 }
 
-/// Two removers, who each know more than the other of what one of mia's devices wrote.
+/// Two Admins remove mia concurrently; each has seen more than the other of one of mia's two devices.
 async fn two_removers(seed: u64, order: [&'static str; 2]) {
     let people = [("ben", Admin), ("dan", Admin), ("cid", Writer), ("mia", Writer)];
-    let mut village = Village::of(seed, people).await;
-    village.device("mia", "phone").await;
-    village.writes("mia", "basil", "water it").await;
-    village.writes("phone", "rope", "buy it").await;
-    village.meet().await;
-    village.part(&[&["ben", "mia"], &["dan", "phone"]]);
-    village.writes("mia", "basil", "water it twice").await;
-    village.writes("phone", "rope", "coil it").await;
-    village.settle().await;
-    village.part(&[]);
-    village.removes("ben", "mia").await;
-    village.removes("dan", "mia").await;
+    let mut scenario = Scenario::new(seed, people).await;
+    scenario.add_device("mia", "phone").await;
+    scenario.write("mia", "basil", "water it").await;
+    scenario.write("phone", "rope", "buy it").await;
+    scenario.converge().await;
+    scenario.partition(&[&["ben", "mia"], &["dan", "phone"]]);
+    scenario.write("mia", "basil", "water it twice").await;
+    scenario.write("phone", "rope", "coil it").await;
+    scenario.settle().await;
+    scenario.partition(&[]);
+    scenario.remove("ben", "mia").await;
+    scenario.remove("dan", "mia").await;
 
     for remover in order {
-        village.part(&[&[remover, "cid"]]);
-        village.settle().await;
+        scenario.partition(&[&[remover, "cid"]]);
+        scenario.settle().await;
     }
 
-    village.have(&["cid"], [("basil", "water it"), ("rope", "buy it")]);
-    village.meet().await;
-    village.have(&["ada", "ben", "cid", "dan"], [("basil", "water it"), ("rope", "buy it")]);
-    village.ends().await;
+    scenario.assert_rows(&["cid"], [("basil", "water it"), ("rope", "buy it")]);
+    scenario.converge().await;
+    scenario.assert_rows(&["ada", "ben", "cid", "dan"], [("basil", "water it"), ("rope", "buy it")]);
+    scenario.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn scenario_14_of_two_cuts_what_both_name_stays_whichever_is_heard_of_first() {
+async fn scenario_14_changes_below_both_of_two_cuts_stay_in_either_order() {
     two_removers(14, ["ben", "dan"]).await;
     two_removers(14, ["dan", "ben"]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn scenario_15_what_a_vandals_cut_took_is_back_once_the_vandal_is_removed_as_of_before() {
+async fn scenario_15_changes_purged_by_a_vandal_return_once_the_vandal_is_removed_as_of_earlier() {
     let people = [("oda", Owner), ("vera", Admin), ("ben", Writer), ("xan", Writer)];
-    let mut village = Village::of(15, people).await;
-    // Vera has seen nothing of what xan wrote, so her cut is empty.
-    village.part(&[&["ada", "oda", "ben", "xan"]]);
-    village.writes("xan", "basil", "water it").await;
-    village.writes("xan", "basil", "water it twice").await;
-    village.settle().await;
-    village.writes("ben", "basil", "water it thrice").await;
-    village.writes("xan", "rope", "buy it").await;
-    village.settle().await;
-    let before = village.rows("oda");
-    let heads = village.group("oda").explain("tasks", "basil").await.unwrap().heads;
-    let removal = village.removes("vera", "xan").await;
-    village.crash("xan").await;
-    village.meet().await;
-    village.have(&["ada", "oda", "ben", "vera"], []);
+    let mut scenario = Scenario::new(15, people).await;
+    // Vera has none of xan's changes, so her cut is empty.
+    scenario.partition(&[&["ada", "oda", "ben", "xan"]]);
+    scenario.write("xan", "basil", "water it").await;
+    scenario.write("xan", "basil", "water it twice").await;
+    scenario.settle().await;
+    scenario.write("ben", "basil", "water it thrice").await;
+    scenario.write("xan", "rope", "buy it").await;
+    scenario.settle().await;
+    let before = scenario.rows("oda");
+    let heads = scenario.group("oda").explain("tasks", "basil").await.unwrap().heads;
+    let removal = scenario.remove("vera", "xan").await;
+    scenario.crash("xan").await;
+    scenario.converge().await;
+    scenario.assert_rows(&["ada", "oda", "ben", "vera"], []);
 
-    let vera = village.user("vera");
-    village.group("oda").remove_member(vera).as_of(&[removal]).await.unwrap();
+    let vera = scenario.user("vera");
+    scenario.group("oda").remove_member(vera).as_of(&[removal]).await.unwrap();
 
-    village.meet().await;
+    scenario.converge().await;
     for name in ["ada", "oda", "ben"] {
-        assert_eq!(village.rows(name), before, "at {name}");
-        assert_eq!(village.group(name).explain("tasks", "basil").await.unwrap().heads, heads, "at {name}");
-        assert_eq!(village.kept(name).await, 0, "at {name}");
+        assert_eq!(scenario.rows(name), before, "at {name}");
+        assert_eq!(scenario.group(name).explain("tasks", "basil").await.unwrap().heads, heads, "at {name}");
+        assert_eq!(scenario.set_aside(name).await, 0, "at {name}");
     }
-    village.restart("xan").await;
-    village.meet().await;
-    assert_eq!(village.rows("xan"), before);
-    village.ends().await;
+    scenario.restart("xan").await;
+    scenario.converge().await;
+    assert_eq!(scenario.rows("xan"), before);
+    scenario.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn scenario_16_a_writer_who_revokes_their_own_device_gates_it_and_destroys_nothing() {
-    let mut village = Village::of(16, [("ben", Writer), ("wil", Writer)]).await;
-    village.device("wil", "phone").await;
-    village.writes("phone", "basil", "water it").await;
-    village.meet().await;
+async fn scenario_16_a_writer_who_revokes_their_own_device_disconnects_it_and_purges_nothing() {
+    let mut scenario = Scenario::new(16, [("ben", Writer), ("wil", Writer)]).await;
+    scenario.add_device("wil", "phone").await;
+    scenario.write("phone", "basil", "water it").await;
+    scenario.converge().await;
 
-    let phone = village.people["phone"].node().device_id();
-    village.people["wil"].node().revoke_device(phone).await.unwrap();
-    village.settle().await;
-    village.writes("phone", "rope", "buy it").await;
+    let phone = scenario.peers["phone"].node().device_id();
+    scenario.peers["wil"].node().revoke_device(phone).await.unwrap();
+    scenario.settle().await;
+    scenario.write("phone", "rope", "buy it").await;
 
-    village.meet().await;
-    village.have(&["ada", "ben", "wil"], [("basil", "water it")]);
-    village.writes("ben", "soap", "make it").await;
-    village.meet().await;
-    village.have(&["phone"], [("basil", "water it"), ("rope", "buy it")]);
-    village.ends().await;
+    scenario.converge().await;
+    scenario.assert_rows(&["ada", "ben", "wil"], [("basil", "water it")]);
+    scenario.write("ben", "soap", "make it").await;
+    scenario.converge().await;
+    scenario.assert_rows(&["phone"], [("basil", "water it"), ("rope", "buy it")]);
+    scenario.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn scenario_22_old_writes_and_old_power_are_nothing_to_who_is_let_in_again() {
-    let mut village =
-        Village::of(22, [("ben", Writer), ("cid", Writer), ("mia", Admin), ("sam", Reader)]).await;
-    village.writes("mia", "basil", "water it").await;
-    village.meet().await;
-    // Alone with sam, whom she makes an Admin.
-    village.part(&[&["ada", "ben", "cid"], &["mia", "sam"]]);
-    village.writes("mia", "basil", "drown it").await;
-    village.says("mia", "sam", Admin).await;
-    village.settle().await;
+async fn scenario_22_a_readmitted_member_regains_no_purged_change_and_no_former_role() {
+    let mut scenario =
+        Scenario::new(22, [("ben", Writer), ("cid", Writer), ("mia", Admin), ("sam", Reader)]).await;
+    scenario.write("mia", "basil", "water it").await;
+    scenario.converge().await;
+    // Mia makes sam an Admin while only sam can reach her.
+    scenario.partition(&[&["ada", "ben", "cid"], &["mia", "sam"]]);
+    scenario.write("mia", "basil", "drown it").await;
+    scenario.set_role("mia", "sam", Admin).await;
+    scenario.settle().await;
 
-    village.removes("ada", "mia").await;
-    village.settle().await;
-    village.says("ada", "mia", Reader).await;
-    village.meet().await;
-    village.have(&["ada", "ben", "cid", "sam", "mia"], [("basil", "water it")]);
+    scenario.remove("ada", "mia").await;
+    scenario.settle().await;
+    scenario.set_role("ada", "mia", Reader).await;
+    scenario.converge().await;
+    scenario.assert_rows(&["ada", "ben", "cid", "sam", "mia"], [("basil", "water it")]);
     let roles = |name: &str| {
-        let members = village.group(name).members();
-        ["mia", "sam"].map(|whom| members.iter().find(|m| m.user == village.user(whom)).unwrap().role)
+        let members = scenario.group(name).members();
+        ["mia", "sam"].map(|name| members.iter().find(|m| m.user == scenario.user(name)).unwrap().role)
     };
     for name in ["ada", "ben", "sam", "mia"] {
         assert_eq!(roles(name), [Reader, Reader], "at {name}");
     }
-    let refused = tasks(&village.people["mia"], village.id).put("rope", &task("buy it")).await.unwrap_err();
+    let refused = tasks(&scenario.peers["mia"], scenario.id).put("rope", &task("buy it")).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NotAllowed);
 
-    village.says("ada", "mia", Writer).await;
-    village.meet().await;
-    village.writes("mia", "basil", "water it twice").await;
-    village.meet().await;
-    village.have(&["ada", "ben", "cid", "sam", "mia"], [("basil", "water it twice")]);
-    village.ends().await;
+    scenario.set_role("ada", "mia", Writer).await;
+    scenario.converge().await;
+    scenario.write("mia", "basil", "water it twice").await;
+    scenario.converge().await;
+    scenario.assert_rows(&["ada", "ben", "cid", "sam", "mia"], [("basil", "water it twice")]);
+    scenario.close().await;
 }

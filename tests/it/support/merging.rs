@@ -1,6 +1,6 @@
-//! Rows of every shape, written on three devices as a string of bytes says, merged in every order.
+//! Rows of every shape, written on three devices as an input of bytes dictates and merged in every order.
 //!
-//! Shared by `tests/it/merge.rs` and the fuzz target `merge`: no merge of valid rows may yield one that does not decode.
+//! `tests/it/merge.rs` and the fuzz target `merge` share it: every merge of valid rows must decode.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

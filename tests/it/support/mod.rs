@@ -1,8 +1,9 @@
-//! What the tests talk about: tasks of a household, and short ways to reach them.
+//! The test kit: a row type, shorthands for groups and tables, a [`scenario`], and a peer made by hand
+//! ([`stranger`]).
 
 pub(crate) mod merging;
+pub(crate) mod scenario;
 pub(crate) mod stranger;
-pub(crate) mod village;
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use peerbase::sim::{Net, Peer};
 use peerbase::{Group, GroupId, Node, Table, TableName};
 use serde::{Deserialize, Serialize};
 
-/// The row of most tests.
+/// The row type of most tests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Task {
     pub(crate) title: String,
@@ -23,7 +24,7 @@ pub(crate) fn task(title: &str) -> Task {
     Task { title: title.to_owned(), done: false }
 }
 
-/// A node without a disk and a group of its own.
+/// An in-memory node with one group.
 pub(crate) async fn home() -> (Node, Group) {
     let node = Node::in_memory().await.unwrap();
     let group = node.create_group("home").await.unwrap();
@@ -38,15 +39,15 @@ pub(crate) fn tasks(peer: &Peer, id: GroupId) -> Table<Task> {
     group(peer, id).table(TASKS)
 }
 
-/// Titles in the order of their keys.
+/// The titles of all rows, in the order of their keys.
 pub(crate) fn titles(table: &Table<Task>) -> Vec<String> {
     table.list().unwrap().into_iter().map(|(_, task)| task.title).collect()
 }
 
-/// Lets virtual time pass until something is so, for two minutes at most.
-pub(crate) async fn until(net: &Net, what: &str, mut is_so: impl FnMut() -> bool) {
+/// Lets virtual time pass until `condition` holds, for two minutes at most.
+pub(crate) async fn until(net: &Net, what: &str, mut condition: impl FnMut() -> bool) {
     for _ in 0..1_200 {
-        if is_so() {
+        if condition() {
             return;
         }
         net.sleep(Duration::from_millis(100)).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
-use schema::admission::Refusal;
+use schema::document::Refusal;
 use schema::ledger::Roster;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
 use tokio::sync::{broadcast, watch};
@@ -124,7 +124,7 @@ impl GroupHandle {
             turns: Turns::default(),
             peers: watch::Sender::new(Vec::new()),
         };
-        Self { id, slot: Slot::reviving(), space, published: Arc::new(published) }
+        Self { id, slot: Slot::restarting(), space, published: Arc::new(published) }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.

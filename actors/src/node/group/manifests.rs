@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
 
-use schema::admission::{Bound, Refusal};
+use schema::document::{Bound, Refusal};
 use schema::ledger::manifest::{Entry, Manifest, Page};
 use schema::ledger::{ManifestRef, NotAccepted, Roster};
 use schema::tip::{Author, Tip};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schema::ledger::Roster;
 use schema::{DeviceId, GroupId, UserId};
 
-/// What a group asks and tells its owner. Calls never block.
+/// The questions and news of a group to its owner. Calls never block.
 pub(crate) trait GroupOwner: Send + Sync + 'static {
     /// The newest roster of a group.
     fn roster(&self, group: GroupId) -> Option<Arc<Roster>>;

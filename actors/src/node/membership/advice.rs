@@ -1,8 +1,9 @@
-//! Advice for people whose membership change a rule forbids: what they can do, where the cause names the rule.
+//! Advice for people whose membership change a rule forbids: what they can do, where the cause names the
+//! rule.
 
 use schema::ledger::{Invalid, Refusal};
 
-/// What the user can do about a refusal.
+/// The user's next step after a refusal.
 pub(super) fn advice(refusal: &Refusal) -> String {
     let Refusal::Invalid { why, .. } = refusal else {
         return match refusal {

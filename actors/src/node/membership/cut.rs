@@ -1,4 +1,5 @@
-//! Membership changes with their cuts: the cut is made first, from the stored documents, while membership goes on.
+//! Membership changes with their cuts: the cut is made first, from the stored documents, while membership
+//! goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +13,16 @@ use crate::call::CallError;
 use crate::node::group::GroupHandle;
 use crate::node::group::cut::{self, CutError, Target};
 
-/// How often the group is asked how far it has re-judged its documents.
+/// The pause between two questions to a group about its re-judging.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long re-judging may stand still before the change is given up.
+/// Re-judging that stands still for so long ends the change with an error.
 const STALLED: Duration = Duration::from_secs(60);
 
 /// Options of [`MembershipHandle::submit`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubmitOptions {
-    /// Makes a cut although documents are damaged here: whatever its target wrote to those is lost to everybody.
+    /// Makes a cut although documents are damaged here: whatever its target wrote to those is lost to
+    /// everybody.
     pub without_damaged: bool,
 }
 
@@ -34,9 +36,9 @@ pub struct Receipt {
 }
 
 impl MembershipHandle {
-    /// Signs and stores a membership change; durable when it returns. Where it ends that somebody writes, the cut is made
-    /// first, which takes as long as going through what they wrote: `progress` is called with the number of documents
-    /// that are done, and with 0 while documents are still re-judged.
+    /// Signs and stores a membership change; durable when it returns. Where it ends that somebody writes, the
+    /// cut is made first, which takes as long as going through what they wrote: `progress` is called with the
+    /// number of documents that are done, and with 0 while documents are still re-judged.
     ///
     /// # Errors
     /// [`ChangeError`]
@@ -66,12 +68,12 @@ impl MembershipHandle {
         }
     }
 
-    /// Revokes a device of this user in all groups, for ever; durable in all of them when it returns. Where this user is
-    /// an Admin the op cuts what the device wrote; elsewhere an Admin does so later.
+    /// Revokes a device of this user in all groups, for ever; durable in all of them when it returns. Where
+    /// this user is an Admin the op cuts what the device wrote; elsewhere an Admin does so later.
     ///
     /// # Errors
-    /// [`ChangeRefusal::UnknownDevice`], [`ChangeRefusal::OwnDevice`]; the first error in a group, after all others are
-    /// done. After an error, or a stop half-way, the same call goes on from there.
+    /// [`ChangeRefusal::UnknownDevice`], [`ChangeRefusal::OwnDevice`]; the first error in a group, after all
+    /// others are done. After an error, or a stop half-way, the same call goes on from there.
     pub async fn revoke_device(&self, device: DeviceId) -> Result<(), ChangeError> {
         let Answer::Revoked(uncut) = self.ask(Input::RevokeDevice(device)).await? else {
             unreachable!("each request has its answer")
@@ -80,7 +82,7 @@ impl MembershipHandle {
         for group in uncut? {
             let change = MembershipChange::RevokeDevice { user, device };
             match self.submit(group, change, SubmitOptions::default(), |_| {}).await {
-                // A group whose rows are out of service: the device is revoked all the same.
+                // The rows of this group are unavailable: the device is revoked all the same.
                 Ok(_) | Err(ChangeError::NeedsCut { .. }) => {}
                 // It is revoked, and the other groups do not depend on this one.
                 Err(error) => drop(first.get_or_insert(error)),
@@ -97,7 +99,8 @@ impl MembershipHandle {
         Ok(self.read_gate(move |gate| gate.cut_target(group, &change)).await??)
     }
 
-    /// Makes a cut of everything that is accepted here of its target, and counts the damaged documents that it leaves out.
+    /// Makes a cut of everything that is accepted here of its target, and counts the damaged documents that
+    /// it leaves out.
     async fn make_cut(
         &self,
         group: GroupId,
@@ -106,9 +109,9 @@ impl MembershipHandle {
         progress: impl Fn(u64),
     ) -> Result<(FreshCut, u64), ChangeError> {
         let CutTarget { user, device } = target;
-        let out_of_service = || ChangeError::NeedsCut { user, device };
-        let handle = self.groups.get(group).ok_or_else(out_of_service)?;
-        let roster = self.settled(&handle, &progress).await?.ok_or_else(out_of_service)?;
+        let unavailable = || ChangeError::NeedsCut { user, device };
+        let handle = self.groups.get(group).ok_or_else(unavailable)?;
+        let roster = self.settled(&handle, &progress).await?.ok_or_else(unavailable)?;
         let of = (&*roster, device.map_or(Target::User(user), Target::Device));
         let written = cut::write(&self.store, handle.space(), of, options.without_damaged, &progress).await;
         let (manifest, left_out) = written.map_err(|error| match error {
@@ -118,8 +121,9 @@ impl MembershipHandle {
         Ok((FreshCut { manifest, standing: standing(&roster, target) }, left_out))
     }
 
-    /// Waits until the group's documents are judged by its roster: a cut of documents that are being re-judged would name
-    /// too little, and what it does not name is lost to everybody. `None`: the group is out of service.
+    /// Waits until the group's documents are judged by its roster: a cut of documents that are being
+    /// re-judged would name too little, and what it does not name is lost to everybody. `None`: the documents
+    /// of the group are not running.
     async fn settled(
         &self,
         handle: &GroupHandle,

@@ -1,4 +1,4 @@
-//! Why a membership change was not made.
+//! The error of membership changes.
 
 use schema::gate::ChangeRefusal;
 use schema::ledger::Refusal;
@@ -9,7 +9,7 @@ use crate::call::CallError;
 use crate::node::group::cut::DamagedDocument;
 use crate::node::store::StoreError;
 
-/// Why a membership change was not made.
+/// The reason for which a membership change was not made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeError {
@@ -19,9 +19,9 @@ pub enum ChangeError {
     /// It makes no sense now; nothing was signed.
     #[error(transparent)]
     Change(ChangeRefusal),
-    /// It needs a cut, and the documents from which that is made are out of service.
+    /// It needs a cut, and the documents from which that is made are not running.
     #[error(
-        "ending what user {user} writes needs a cut, and the rows here that it is made from are out of service"
+        "ending what user {user} writes needs a cut, and the rows from which it is made are not available here"
     )]
     NeedsCut {
         /// The user who writes.
@@ -32,7 +32,8 @@ pub enum ChangeError {
     /// Documents were re-judged all the time, or the target of the cut changed while it was made: try again.
     #[error("group {0} is still being re-judged, or keeps changing; try again in a moment")]
     Unsettled(GroupId),
-    /// Documents to which the target wrote are damaged: wait until a peer brings them back, or leave them out.
+    /// Documents to which the target wrote are damaged: wait until a peer brings them back, or leave them
+    /// out.
     #[error(
         "{count} documents that user {user} wrote to are damaged here, and what they wrote to them would be lost to \
          everybody: {}; they come back from the next peer that has them: meet one first, or do it anyway",
@@ -43,7 +44,7 @@ pub enum ChangeError {
         user: UserId,
         /// The first of the documents.
         documents: Vec<DamagedDocument>,
-        /// How many there are.
+        /// The number of documents.
         count: u64,
     },
     /// The store failed.

@@ -57,7 +57,7 @@ impl MembershipHandle {
     pub(crate) fn new(user: UserId, clock: Clock, store: StoreHandle, groups: Groups) -> Self {
         let changed = Arc::new(RwLock::new(Some(broadcast::Sender::new(CHANGED_MAX))));
         let (cutting, published, offers) = (Arc::default(), Arc::default(), Arc::default());
-        Self { slot: Slot::reviving(), user, clock, store, groups, cutting, published, changed, offers }
+        Self { slot: Slot::restarting(), user, clock, store, groups, cutting, published, changed, offers }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.
@@ -66,8 +66,8 @@ impl MembershipHandle {
         Ok(self.slot.put(actor))
     }
 
-    /// Founds a group with this user as its founder, under a recovery user if there is one; the ledger is durable when
-    /// it returns.
+    /// Founds a group with this user as its founder, under a recovery user if there is one; the ledger is
+    /// durable when it returns.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -102,8 +102,8 @@ impl MembershipHandle {
         }
     }
 
-    /// Stores a ticket and shows it on every link until the group admits this user; `true` if it has already, and nothing
-    /// is stored.
+    /// Stores a ticket and shows it on every link until the group admits this user; `true` if it has already,
+    /// and nothing is stored.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -130,7 +130,8 @@ impl MembershipHandle {
         self.slot.ask(|reply| Message::Contact { user, reply: Some(reply) }).await
     }
 
-    /// The members' devices that are connected and do not announce the group: they left it, or removed this user.
+    /// The members' devices that are connected and do not announce the group: they left it, or removed this
+    /// user.
     ///
     /// # Errors
     /// [`CallError`] when nobody answers.
@@ -304,7 +305,7 @@ impl MembershipHandle {
         self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What readers see, to be replaced.
+    /// The views that readers see, to be replaced.
     pub(super) fn publish(&self) -> RwLockWriteGuard<'_, Published> {
         self.published.write().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,8 +13,8 @@ use crate::node::group::{BLOCKED_FIELD, CONTACTS_TABLE, INTENTS_TABLE};
 use crate::node::store::{SpaceHandle, StoreError};
 
 impl State {
-    /// Steps the gate with an intent as it is stored now: news of it may come late, or twice. A damaged row changes
-    /// nothing.
+    /// Steps the gate with an intent as it is stored now: news of it may come late, or twice. A damaged row
+    /// changes nothing.
     pub(super) async fn reload_intent(&mut self, group: GroupId) -> Result<(), ActorProcessingErr> {
         let row = row(self.personal(), INTENTS_TABLE, &group.to_string())?;
         let Some(row) = row else { return Ok(()) };
@@ -73,14 +73,14 @@ fn table(personal: &SpaceHandle, table: &str) -> Result<Vec<(String, RowRecord)>
     Ok(rows.into_iter().filter_map(row).collect())
 }
 
-/// The groups in which the user takes part. A damaged row is one group that is not asked for, not a node that does not
-/// open.
+/// The groups in which the user takes part. A damaged row is one group that is not asked for, not a node that
+/// does not open.
 pub(super) fn wanted(personal: &SpaceHandle) -> Result<Vec<GroupId>, StoreError> {
     let wanted = table(personal, INTENTS_TABLE)?.into_iter().filter(|(_, row)| !row.removed);
     Ok(wanted.filter_map(|(key, _)| key.parse().ok()).collect())
 }
 
-/// The users whom this user blocked. A damaged row blocks nobody.
+/// The users that this user blocked. A damaged row blocks nobody.
 pub(super) fn blocked(personal: &SpaceHandle) -> Result<BTreeSet<UserId>, StoreError> {
     let blocked = table(personal, CONTACTS_TABLE)?.into_iter().filter(|(_, row)| blocks(row));
     Ok(blocked.filter_map(|(key, _)| key.parse().ok()).collect())

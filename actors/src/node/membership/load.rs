@@ -36,7 +36,7 @@ impl State {
             match load_group(group, &space, key) {
                 Ok(stored) => groups.push(stored),
                 Err(error) if group == personal || is_store_down(&error) => return Err(error),
-                // A group with a damaged ledger is out of service; the others are not.
+                // A damaged ledger fails its group alone.
                 Err(error) => {
                     tracing::error!(group = %group.short(), %error, "ledger is damaged");
                     // Nobody may be listening.
@@ -84,8 +84,8 @@ fn load_group(
     Ok(StoredGroup { ledger, received_at, tickets: load_tickets(space)? })
 }
 
-/// Reads a ledger back. The personal group, whose founding follows from the user key, `key`, goes on without ops that are
-/// damaged, since the node does not open without it.
+/// Reads a ledger back. The personal group, whose founding follows from the user key, `key`, goes on without
+/// ops that are damaged, since the node does not open without it.
 fn load_ledger(
     group: GroupId,
     space: &SpaceHandle,
@@ -115,7 +115,7 @@ fn load_ledger(
             ledger.pin_certificates(DeviceId(device));
         }
     }
-    // Behind the ops: only users whom one of them names have certificates here.
+    // Behind the ops: only users that one of them names have certificates here.
     load_side(space, keys::CERTIFICATE, |envelope| {
         ledger.admit_certificate(envelope).map(|vouched| vouched == CertificateOutcome::New)
     })?;
@@ -124,7 +124,8 @@ fn load_ledger(
     Ok((ledger, received_at))
 }
 
-/// Returns true if the disk lost an op, or one that this op builds on; an op that was stored wrongly is a defect.
+/// Returns true if the disk lost an op, or one that this op builds on; an op that was stored wrongly is a
+/// defect.
 fn is_damage(error: &ActorProcessingErr) -> bool {
     matches!(error.downcast_ref(), Some(StoreError::Damaged { .. }))
         || matches!(error.downcast_ref(), Some(Refusal::MissingParents { .. }))

@@ -1,5 +1,5 @@
-//! Orphans: lists and pages of manifests that no op names, left by an interrupted fetch or cut. They are kept within a
-//! bound, so that it goes on where it was.
+//! Orphans: lists and pages of manifests that no op names, left by an interrupted fetch or cut. They are kept
+//! within a bound, so that it goes on where it was.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,8 @@ use crate::node::store::{Batch, SpaceHandle, StoreError, StoreHandle};
 const KEYS: usize = 256;
 
 impl State {
-    /// Counts the orphans of a group, and deletes them if they are more than are kept. Nothing is deleted while a cut is
-    /// made or a manifest fetched, which are about to name some: the next call does it.
+    /// Counts the orphans of a group, and deletes them if they are more than are kept. Nothing is deleted
+    /// while a cut is made or a manifest fetched, which are about to name some: the next call does it.
     pub(super) async fn delete_orphans_of(&mut self, group: GroupId) -> Result<(), StoreError> {
         let Ok(_no_cut_is_made) = self.handle.cutting.clone().try_write_owned() else { return Ok(()) };
         let Some(ledger) = self.gate.ledger(group).filter(|_| !self.gate.is_fetching(group)) else {

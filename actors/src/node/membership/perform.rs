@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use schema::gate::{
-    Answer, Effect, GroupView, Input, KnownAddresses, LinkId, Lookup, Notice, SHOW_TICKETS_EVERY,
+    Answer, Effect, GroupView, Input, KnownAddresses, LinkId, Lookup, Notice, SHOW_TICKETS_EVERY, Warning,
 };
 use schema::{DeviceId, GroupId, codec};
 
-use super::{Message, State, news};
-use crate::node::connection_manager::{Link, Reach};
+use super::events::roster_events;
+use super::{Message, State};
+use crate::node::connection_manager::{Link, RecordedAddresses};
 use crate::node::event::Event;
 use crate::node::group::Groups;
 use crate::node::keys;
@@ -50,7 +51,9 @@ impl State {
                 }
             }
             Effect::CloseLink { link, reason } => self.with_link(link, |link| link.close(reason)),
-            Effect::SetShared { link, is_shared } => self.with_link(link, |link| link.acquainted(is_shared)),
+            Effect::SetShared { link, is_shared } => {
+                self.with_link(link, |link| link.set_shares_group(is_shared))
+            }
             Effect::OpenSession { channel, group, in_sync } => {
                 let (handle, channel) = (arguments.groups.get(group), arguments.cells.channel(channel));
                 if let (Some(handle), Some(channel)) = (handle, channel) {
@@ -63,11 +66,11 @@ impl State {
             Effect::Publish(view) => self.publish(*view),
             Effect::Unpublish(group) => {
                 self.handle.publish().remove(&group);
-                arguments.connections.recorded(group, BTreeMap::new());
+                arguments.connections.set_recorded(group, BTreeMap::new());
                 self.handle.roster_changed(group);
             }
-            Effect::StartGroup(group) => arguments.node.want_group(group),
-            Effect::StopGroup(group) => arguments.node.drop_group(group),
+            Effect::StartGroup(group) => arguments.supervisor.start_group(group),
+            Effect::StopGroup(group) => arguments.supervisor.stop_group(group),
             Effect::ListOffer(info) => drop(self.handle.offers().insert(info.id, info)),
             Effect::UnlistOffer(group) => drop(self.handle.offers().remove(&group)),
             Effect::Remember { address, device } => arguments.connections.remember(&address, device),
@@ -79,7 +82,12 @@ impl State {
                 self.handle.tell(Message::Step(Box::new(Input::Resume { link, group }), None));
             }
             Effect::ArmTickets => self.arm_tickets(),
-            Effect::Warn(warning) => tracing::warn!("{warning}"),
+            Effect::Warn(warning) => {
+                if let Warning::OpRefused { .. } = warning {
+                    arguments.meters.ledgers.refused_ops.increment();
+                }
+                tracing::warn!("{warning}");
+            }
             Effect::Store { .. } | Effect::Answer(_) => unreachable!("performed apart"),
         }
     }
@@ -100,13 +108,13 @@ impl State {
     /// Makes a view visible to readers, and its roster to the group's documents.
     fn publish(&self, view: GroupView) {
         let (id, roster) = (view.info.id, view.roster.clone());
-        self.arguments.connections.recorded(id, reach(&view.addresses));
+        self.arguments.connections.set_recorded(id, recorded(&view.addresses));
         if view.is_wanted {
             let view = std::sync::Arc::new(view);
             let before = self.handle.publish().insert(id, view.clone());
             self.handle.roster_changed(id);
             let user = self.arguments.device.user();
-            news::of_views(before.as_deref(), &view, user)
+            roster_events(before.as_deref(), &view, user)
                 .into_iter()
                 .for_each(|event| self.send_event(event));
         }
@@ -121,11 +129,11 @@ impl State {
     }
 }
 
-fn reach(addresses: &KnownAddresses) -> BTreeMap<DeviceId, Reach> {
-    let reach = addresses.iter().map(|(device, known)| {
-        (*device, Reach { counter: known.counter, addresses: known.addresses.clone() })
+fn recorded(addresses: &KnownAddresses) -> BTreeMap<DeviceId, RecordedAddresses> {
+    let recorded = addresses.iter().map(|(device, known)| {
+        (*device, RecordedAddresses { counter: known.counter, addresses: known.addresses.clone() })
     });
-    reach.collect()
+    recorded.collect()
 }
 
 fn event(notice: Notice) -> Event {

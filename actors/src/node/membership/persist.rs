@@ -17,6 +17,8 @@ impl State {
         records: Vec<StoredRecord>,
     ) -> Result<(), StoreError> {
         let space = self.space(group)?;
+        let ops = records.iter().filter(|record| matches!(record, StoredRecord::Op { .. })).count();
+        self.arguments.meters.ledgers.admitted_ops.add(ops);
         let mut batch = Batch::default();
         for record in records {
             *self.orphans.entry(group).or_default() += put(&mut batch, record);

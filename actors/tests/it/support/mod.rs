@@ -1,4 +1,4 @@
-//! Nodes that have nothing but links, and a peer that speaks the wire by hand.
+//! Nodes that have links and nothing else, and a peer that sends arbitrary bytes.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -7,8 +7,9 @@ use std::time::Duration;
 use peerbase_actors as actors;
 
 use actors::clock::Clock;
+use actors::meter::LinkMeters;
 use actors::node::connection_manager::{
-    Arguments, ConnectionManagerHandle, Ended, Link, LinkEnd, LinkId, Switchboard,
+    Arguments, ConnectionManagerHandle, EndedLink, Link, LinkEnd, LinkId, LinkOwner,
 };
 use actors::permits::Permit;
 use actors::transport::framing::{FrameReader, read_message, write_messages};
@@ -24,9 +25,9 @@ use schema::wire::link::LinkFrame;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
-/// No test waits longer, in virtual time.
+/// Bounds every wait, in virtual time.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(600);
-/// The channel whose frames make a switchboard panic.
+/// Frames on this channel make the link owner panic.
 pub(crate) const PANIC_CHANNEL: u32 = 13;
 
 pub(crate) fn identity(seed: u8) -> DeviceIdentity {
@@ -35,30 +36,30 @@ pub(crate) fn identity(seed: u8) -> DeviceIdentity {
     DeviceIdentity::certify(&key("user"), key("device"), agreement, "laptop")
 }
 
-/// What a switchboard heard.
+/// One call that a link owner received.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Heard {
+pub(crate) enum Call {
     Up(LinkId, DeviceId),
     Frame(LinkId, LinkFrame),
     Down(LinkId, LinkEnd),
 }
 
-/// Writes down what it hears. While it `holds`, it keeps every permit, as a busy group does.
+/// A switchboard that records every call. While it `holds`, it keeps every permit, as a busy group does.
 #[derive(Default)]
 pub(crate) struct Board {
-    heard: Mutex<Vec<Heard>>,
+    calls: Mutex<Vec<Call>>,
     held: Mutex<Option<Vec<Permit>>>,
-    news: Notify,
+    changed: Notify,
 }
 
 impl Board {
-    fn hear(&self, heard: Heard) {
-        self.heard.lock().unwrap().push(heard);
-        self.news.notify_waiters();
+    fn record(&self, call: Call) {
+        self.calls.lock().unwrap().push(call);
+        self.changed.notify_waiters();
     }
 
-    pub(crate) fn heard(&self) -> Vec<Heard> {
-        self.heard.lock().unwrap().clone()
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.calls.lock().unwrap().clone()
     }
 
     pub(crate) fn hold(&self) {
@@ -72,56 +73,56 @@ impl Board {
 
     /// The bodies of the Group frames, in order.
     pub(crate) fn bodies(&self) -> Vec<Vec<u8>> {
-        let body = |heard| match heard {
-            Heard::Frame(_, LinkFrame::Group { body, .. }) => Some(body),
+        let body = |call| match call {
+            Call::Frame(_, LinkFrame::Group { body, .. }) => Some(body),
             _ => None,
         };
-        self.heard().into_iter().filter_map(body).collect()
+        self.calls().into_iter().filter_map(body).collect()
     }
 
-    /// Waits until what was heard fulfils `enough`.
-    pub(crate) async fn wait(&self, clock: &Clock, enough: impl Fn(&[Heard]) -> bool) {
+    /// Waits until the recorded calls fulfil `condition`.
+    pub(crate) async fn wait(&self, clock: &Clock, condition: impl Fn(&[Call]) -> bool) {
         let waiting = async {
             loop {
-                let news = self.news.notified();
-                if enough(&self.heard()) {
+                let changed = self.changed.notified();
+                if condition(&self.calls()) {
                     return;
                 }
-                news.await;
+                changed.await;
             }
         };
         if clock.timeout(DEADLINE, waiting).await.is_err() {
-            let heard = self.heard();
+            let calls = self.calls();
             panic!(
-                "not heard in time; heard {}, the last: {:?}",
-                heard.len(),
-                &heard[heard.len().saturating_sub(20)..]
+                "not in time; {} calls, the last: {:?}",
+                calls.len(),
+                &calls[calls.len().saturating_sub(20)..]
             );
         }
     }
 }
 
-impl Switchboard for Board {
-    fn up(&self, link: Link) {
-        self.hear(Heard::Up(link.id(), link.peer().device));
+impl LinkOwner for Board {
+    fn on_up(&self, link: Link) {
+        self.record(Call::Up(link.id(), link.peer().device));
     }
 
-    fn frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
+    fn on_frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
         if matches!(frame, LinkFrame::Group { channel: PANIC_CHANNEL, .. }) {
-            panic!("a frame that nobody foresaw");
+            panic!("an unexpected frame");
         }
-        self.hear(Heard::Frame(link.id(), frame));
+        self.record(Call::Frame(link.id(), frame));
         if let Some(held) = &mut *self.held.lock().unwrap() {
             held.push(permit);
         }
     }
 
-    fn down(&self, link: LinkId, reason: &LinkEnd) {
-        self.hear(Heard::Down(link, reason.clone()));
+    fn on_down(&self, link: LinkId, reason: &LinkEnd) {
+        self.record(Call::Down(link, reason.clone()));
     }
 }
 
-/// In the place of the node: notes how its child ended.
+/// Supervises in place of the node and records how its child ended.
 struct Root;
 
 impl Actor for Root {
@@ -154,15 +155,15 @@ impl Actor for Root {
     }
 }
 
-/// A node without data.
+/// A node without a store and without groups.
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
     pub(crate) clock: Clock,
     pub(crate) identity: DeviceIdentity,
     pub(crate) manager: ConnectionManagerHandle,
     pub(crate) board: Arc<Board>,
-    pub(crate) root_heard: Arc<Mutex<Vec<String>>>,
-    transport: Arc<dyn Transport>,
+    pub(crate) child_ends: Arc<Mutex<Vec<String>>>,
+    pub(crate) meters: Arc<LinkMeters>,
     address: String,
     root: ActorRef<()>,
 }
@@ -182,16 +183,16 @@ impl Peer {
         seed: u8,
         listen: &str,
     ) -> Self {
-        let root_heard = Arc::default();
-        let (root, _) = Actor::spawn(None, Root, Arc::clone(&root_heard)).await.unwrap();
+        let child_ends = Arc::default();
+        let (root, _) = Actor::spawn(None, Root, Arc::clone(&child_ends)).await.unwrap();
         let mut peer = Self {
             name,
             clock: clock.clone(),
             identity: identity(seed),
-            manager: ConnectionManagerHandle::default(),
+            manager: ConnectionManagerHandle::new(transport, Vec::new(), true),
             board: Arc::default(),
-            root_heard,
-            transport,
+            child_ends,
+            meters: Arc::default(),
             address: String::new(),
             root,
         };
@@ -203,14 +204,14 @@ impl Peer {
     pub(crate) async fn start_manager(&self) {
         let arguments = Arguments {
             clock: self.clock.clone(),
-            transport: self.transport.clone(),
+            meters: self.meters.clone(),
             identity: self.identity.clone(),
-            switchboard: self.board.clone(),
+            owner: self.board.clone(),
         };
         self.manager.start(arguments, self.root.get_cell()).await.unwrap();
     }
 
-    /// Where others dial it.
+    /// The address at which others dial it.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
@@ -219,7 +220,7 @@ impl Peer {
         self.identity.device()
     }
 
-    /// The devices that it has a link to.
+    /// The devices it has links to.
     pub(crate) async fn linked(&self) -> Vec<DeviceId> {
         self.manager.links().await.unwrap().iter().map(|link| link.peer().device).collect()
     }
@@ -230,23 +231,23 @@ impl Peer {
         links.into_iter().find(|link| link.peer().device == other.device()).unwrap()
     }
 
-    /// Waits until it has links to exactly `others`.
+    /// Waits until its links are exactly those to `others`.
     pub(crate) async fn until_linked(&self, others: &[&Peer]) {
         let mut expected: Vec<DeviceId> = others.iter().map(|other| other.device()).collect();
         expected.sort_unstable();
         self.until(|| async { self.linked().await == expected }).await;
     }
 
-    /// Waits until some link has ended as `wanted` says.
-    pub(crate) async fn until_ended(&self, wanted: impl Fn(&Ended) -> bool) -> Ended {
-        self.until(|| async { self.manager.ends().await.unwrap().iter().any(&wanted) }).await;
-        self.manager.ends().await.unwrap().into_iter().find(wanted).unwrap()
+    /// Waits until a link has ended that `matches` accepts, and returns it.
+    pub(crate) async fn until_ended(&self, matches: impl Fn(&EndedLink) -> bool) -> EndedLink {
+        self.until(|| async { self.manager.ends().await.unwrap().iter().any(&matches) }).await;
+        self.manager.ends().await.unwrap().into_iter().find(matches).unwrap()
     }
 
-    /// Waits until `fulfilled`, looking every 10 ms of virtual time.
-    pub(crate) async fn until<F: Future<Output = bool>>(&self, fulfilled: impl Fn() -> F) {
+    /// Polls `condition` every 10 ms of virtual time until it holds.
+    pub(crate) async fn until<F: Future<Output = bool>>(&self, condition: impl Fn() -> F) {
         let waiting = async {
-            while !fulfilled().await {
+            while !condition().await {
                 self.clock.sleep(Duration::from_millis(10)).await;
             }
         };
@@ -261,18 +262,18 @@ impl Peer {
     }
 }
 
-/// Speaks the wire by hand, to say what no node would.
+/// A peer that sends what no node would send.
 pub(crate) struct Mallory {
     pub(crate) stream: Stream,
 }
 
 impl Mallory {
-    /// Dials as far as the stream.
+    /// Opens a stream, without a handshake.
     pub(crate) async fn dial(transport: &impl Transport, address: &str) -> Self {
         Self { stream: transport.dial(address).await.unwrap() }
     }
 
-    /// Dials and passes the handshake.
+    /// Opens a stream and completes the handshake.
     pub(crate) async fn meet(
         transport: &impl Transport,
         address: &str,
@@ -298,18 +299,18 @@ impl Mallory {
         }
     }
 
-    /// One message of a handshake, or what looks like one.
+    /// Sends one message, as handshakes frame them.
     pub(crate) async fn send(&mut self, message: &[u8]) {
         write_messages(&mut self.stream.writer, &[message.to_vec()]).await.unwrap();
     }
 
-    /// The next message; none once the stream is over.
+    /// Receives the next message; `None` once the stream has ended.
     pub(crate) async fn receive(&mut self) -> Option<Vec<u8>> {
         read_message(&mut self.stream.reader, HANDSHAKE_BYTES_MAX).await.ok()
     }
 }
 
-/// A device that has proven who it is, and then says what it likes.
+/// An authenticated device that sends arbitrary frames and records.
 pub(crate) struct Authenticated {
     reader: FrameReader<Box<dyn AsyncRead + Send + Unpin>>,
     writer: Box<dyn AsyncWrite + Send + Unpin>,
@@ -317,19 +318,19 @@ pub(crate) struct Authenticated {
 }
 
 impl Authenticated {
-    /// A frame.
+    /// Sends a frame.
     pub(crate) async fn send(&mut self, frame: &[u8]) {
         let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
         self.send_record(&[&length, frame].concat()).await;
     }
 
-    /// A record that holds anything.
+    /// Sends a record with arbitrary content.
     pub(crate) async fn send_record(&mut self, content: &[u8]) {
         let record = self.seal(content);
         write_messages(&mut self.writer, &[record]).await.unwrap();
     }
 
-    /// The next record, sealed but not sent.
+    /// Seals the next record without sending it.
     pub(crate) fn seal(&mut self, content: &[u8]) -> Vec<u8> {
         let mut record = content.to_vec();
         let tag = self.cipher.seal(&mut record).unwrap();
@@ -337,13 +338,13 @@ impl Authenticated {
         record
     }
 
-    /// Bytes without any seal.
+    /// Sends bytes without sealing them.
     pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
         self.writer.write_all(bytes).await.unwrap();
         self.writer.flush().await.unwrap();
     }
 
-    /// The next frame; none once the stream is over.
+    /// Receives the next frame; `None` once the stream has ended.
     pub(crate) async fn receive(&mut self) -> Option<Vec<u8>> {
         let length = self.reader.read_length(FRAME_BYTES_MAX).await.ok()?;
         self.reader.read_body(length, || ()).await.ok()

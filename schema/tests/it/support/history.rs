@@ -11,7 +11,7 @@ use testkit::{replica, unsigned_tip};
 
 pub(crate) const PEOPLE: u8 = 3;
 
-/// One thing that a person does; numbers are taken modulo what is there.
+/// One edit of one person; indexes are reduced modulo the current length.
 #[derive(Clone, Debug)]
 pub(crate) struct Edit {
     pub(crate) person: u8,
@@ -27,7 +27,7 @@ pub(crate) fn edits(count: impl Into<proptest::collection::SizeRange>) -> impl S
     proptest::collection::vec(edit, count)
 }
 
-/// A document of `person`.
+/// An empty document that `person` writes.
 pub(crate) fn document(person: u8) -> AutoCommit {
     AutoCommit::new().with_actor(ActorId::from(replica(person).0.as_slice()))
 }

@@ -7,17 +7,17 @@ use peerbase_schema::ledger::{Facts, Graph, OpAction, OpStatus, Proposal, Refusa
 use peerbase_schema::{DeviceId, OpId, UserId};
 use proptest::prelude::*;
 
-/// What somebody tries to say; numbers are taken modulo what there is to choose from.
+/// A proposed op; indexes are reduced modulo the number of candidates.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     author: usize,
     target: usize,
-    /// 0 to 69 sets a role, up to 92 revokes a device, up to 99 does neither.
+    /// 0–69 sets a role, 70–92 revokes a device, 93–99 does neither.
     kind: u8,
     role: Role,
-    /// None is the user key.
+    /// `None`: the user key signs.
     device: Option<u8>,
-    /// None is the heads.
+    /// `None`: the op builds on the heads.
     parents: Option<[usize; 2]>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn users(names: &str) -> Vec<UserId> {
     names.bytes().map(|name| UserId([name; 32])).collect()
 }
 
-/// One or two founders, some of six users, and what they say: some logs honest, some mostly backdated.
+/// Logs of one or two founders and up to six users, from honest to mostly backdated.
 pub(crate) fn logs() -> impl Strategy<Value = Log> {
     let shape = (1..=2usize, 3..=6usize, proptest::sample::select(vec![0.1, 0.4, 0.7]));
     shape.prop_flat_map(|(founders, users_max, backdated)| {
@@ -71,7 +71,7 @@ impl Log {
         Self { graph, founders: founders.to_vec(), said: Vec::new(), refused: Vec::new(), tried: 0 }
     }
 
-    /// Tries each draft once; the ids of those that are valid.
+    /// Tries each draft once and returns the ids of the valid ones.
     pub(crate) fn grow(&mut self, drafts: &[Draft], authors: &[UserId], targets: &[UserId]) -> Vec<OpId> {
         let mut grown = Vec::new();
         for draft in drafts {
@@ -85,7 +85,7 @@ impl Log {
                 70..93 => OpAction::RevokeDevice { user, device: DeviceId([draft.kind % 2; 32]) },
                 _ => OpAction::Other,
             };
-            // Few founders step down, or little would be left to see.
+            // Founders seldom lower themselves, or most logs would end without an authority.
             if draft.author % 8 > 0
                 && user == authors[draft.author % authors.len()]
                 && self.founders.contains(&user)
@@ -99,7 +99,7 @@ impl Log {
         grown
     }
 
-    /// Admits one op under a fresh id that nobody chose.
+    /// Admits one op under a fresh id that depends on nothing but its number.
     pub(crate) fn say(&mut self, proposal: Proposal) -> Result<OpId, Refusal> {
         self.tried += 1;
         let id = OpId(peerbase_schema::id::hash("test", &[&self.tried.to_be_bytes()]));
@@ -115,7 +115,7 @@ impl Log {
         }
     }
 
-    /// An op of the user key on the heads.
+    /// Admits an op of the user key on the heads.
     pub(crate) fn say_now(&mut self, author: UserId, act: OpAction) -> Result<OpId, Refusal> {
         self.say(Proposal { parents: self.heads(), author, device: None, act })
     }
@@ -146,7 +146,7 @@ impl Log {
         self.graph.ops().find(|facts| facts.id == op).expect("it was said")
     }
 
-    /// The same founders with only the ops that `keep` keeps, in the same order.
+    /// The graph of the same founders with only the ops that `keep` accepts, in the same order.
     pub(crate) fn only(&self, keep: impl Fn(OpId) -> bool) -> Graph {
         let mut graph = Graph::new(CREATE, self.founders.clone());
         for (id, proposal) in self.said.iter().filter(|(id, _)| keep(*id)) {
@@ -156,7 +156,7 @@ impl Log {
     }
 }
 
-/// All that a graph says of the present.
+/// The outcome of a graph: roles with their winning ops, the status of every op, revoked devices.
 pub(crate) type Present = (Vec<(UserId, Role, Option<OpId>)>, Vec<(OpId, OpStatus)>, Vec<(UserId, DeviceId)>);
 
 pub(crate) fn present(graph: &Graph) -> Present {
@@ -166,7 +166,7 @@ pub(crate) fn present(graph: &Graph) -> Present {
     (roles, standing, graph.revoked().collect())
 }
 
-/// Who has a role above None.
+/// The users with a role above `None`.
 pub(crate) fn members(graph: &Graph) -> Vec<(UserId, Role)> {
     let roles = graph.users().map(|user| (user, graph.role(user)));
     roles.filter(|(_, role)| *role > Role::None).collect()

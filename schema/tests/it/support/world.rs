@@ -1,4 +1,4 @@
-//! One ledger and the people who sign for it, by name.
+//! One ledger whose members and ops have names.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub(crate) fn device(name: &str) -> DeviceId {
     DeviceId(key(name).public())
 }
 
-/// `user` vouches for `device`.
+/// A certificate of `user` for `device`.
 pub(crate) fn certificate(user_name: &str, device_name: &str) -> Envelope {
     let record = DeviceCert {
         version: 1,
@@ -34,7 +34,7 @@ pub(crate) fn certificate(user_name: &str, device_name: &str) -> Envelope {
     Signed::sign(record, &key(user_name)).envelope().clone()
 }
 
-/// A manifest; the ledger never looks into it.
+/// A manifest reference; the ledger never resolves it.
 pub(crate) const CUT: ManifestRef = ManifestRef { root: [9; 32], entries: 1 };
 
 pub(crate) fn set_role(target: &str, role: Role) -> Body {
@@ -48,7 +48,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A group of these founders; its Create goes by the name `G`.
+    /// A group of these founders; its `Create` op is named `G`.
     pub(crate) fn founded(founders: &[&str]) -> Self {
         let users = founders.iter().map(|name| user(name)).collect();
         let author = founders[0];
@@ -57,7 +57,7 @@ impl World {
         Self { ledger, names: BTreeMap::from([("G", OpId(create.id()))]) }
     }
 
-    /// Founders, then one member after the other, by the first founder.
+    /// A group to which the first founder has added `members` one after the other.
     pub(crate) fn with(founders: &[&str], members: &[(&str, Role)]) -> Self {
         let mut world = Self::founded(founders);
         for (member, role) in members {
@@ -67,7 +67,7 @@ impl World {
         world
     }
 
-    /// What `author` signs on top of the named parents; a lowering gets the cut that it needs.
+    /// An op of `author` on top of the named parents.
     pub(crate) fn signed(&self, author: &str, body: Body, parents: &[&str]) -> Envelope {
         let mut parents: Vec<OpId> = parents.iter().map(|parent| self.names[parent]).collect();
         parents.sort();
@@ -76,7 +76,7 @@ impl World {
         Signed::sign(op, &key(author)).envelope().clone()
     }
 
-    /// Admits what `author` says on top of `parents`.
+    /// Admits an op of `author` on top of `parents`; a lowering that needs a cut gets one.
     pub(crate) fn say(
         &mut self,
         name: &'static str,
@@ -95,12 +95,12 @@ impl World {
             }
             (admitted, _) => admitted,
         };
-        let OpOutcome::New(id) = admitted? else { panic!("{name} was said before") };
+        let OpOutcome::New(id) = admitted? else { panic!("{name} was admitted before") };
         self.names.insert(name, id);
         Ok(id)
     }
 
-    /// Admits what `author` says on top of everything that is alive.
+    /// Admits an op of `author` on top of the heads; a lowering that needs a cut gets one.
     pub(crate) fn now(&mut self, name: &'static str, author: &str, body: Body) -> Result<OpId, Refusal> {
         let drafted = match (self.ledger.draft(user(author), By::User, body.clone()), body) {
             (
@@ -115,7 +115,7 @@ impl World {
         let OpOutcome::New(id) =
             self.ledger.admit(Signed::sign(drafted?, &key(author)).envelope().clone())?
         else {
-            panic!("{name} was said before")
+            panic!("{name} was admitted before")
         };
         self.names.insert(name, id);
         Ok(id)
@@ -126,6 +126,6 @@ impl World {
     }
 
     pub(crate) fn standing(&self, name: &str) -> OpStatus {
-        self.ledger.graph().standing(self.names[name]).expect("it was said")
+        self.ledger.graph().standing(self.names[name]).expect("the op was admitted")
     }
 }

@@ -1,4 +1,4 @@
-//! Rows of a CSV file (RFC 4180) with a header row; cells are text unless their column is said to be of numbers.
+//! Rows of a CSV file (RFC 4180) with a header row. Cells are text, but for columns named as numbers.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use serde_json::{Number, Value};
 
 use super::{ImportError, Item, Items, ROW_BYTES_MAX};
 
-/// The rows of a file.
+/// Returns the rows of a file.
 pub(super) fn items(file: Box<dyn Read>, key: &str, numbers: &[String]) -> Result<Items, ImportError> {
     let source = Source { file, passed: 0, raw: Vec::new(), ended: false };
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(source);
@@ -29,7 +29,7 @@ pub(super) fn items(file: Box<dyn Read>, key: &str, numbers: &[String]) -> Resul
     Ok(Box::new(Records { reader, columns, key, numbers, done: false }))
 }
 
-/// The header's names, each once.
+/// Returns the header's names; a name may occur once.
 fn columns(header: &ByteRecord) -> Result<Vec<String>, ImportError> {
     let mut columns: Vec<String> = Vec::new();
     for (at, name) in header.iter().enumerate() {
@@ -77,10 +77,10 @@ impl Records {
         }
         let end = self.reader.position().byte();
         let raw = self.reader.get_ref().record(end);
-        // Empty lines, and half of the line break before, count as the record's own.
+        // The reader counts empty lines, and half of the line break before, as part of the record.
         let breaks = raw.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
         let line = start + breaks.filter(|byte| **byte == b'\n').count() as u64;
-        // A quote that is never closed takes in the rest of the file, which then looks like one cell.
+        // With a quote that is never closed the rest of the file looks like one cell.
         if self.reader.get_ref().ended && raw.iter().filter(|byte| **byte == b'"').count() % 2 == 1 {
             let column = self.columns.get(record.len().saturating_sub(1)).cloned().unwrap_or_default();
             return Err(ImportError::Quote { line, column });
@@ -114,7 +114,7 @@ impl Records {
     }
 }
 
-/// A number as JSON has them; an empty cell is null.
+/// Parses a JSON number; an empty cell is null.
 fn number(cell: &str) -> Option<Value> {
     let cell = cell.trim();
     if cell.is_empty() {
@@ -145,7 +145,7 @@ fn read(reader: &mut Reader<Source>, record: &mut ByteRecord) -> Result<bool, Im
     })
 }
 
-/// The file as it is read: keeps the bytes of the record that is being read, and stops where there are too many.
+/// A reader that keeps the bytes of the current record, and fails when a record is too long.
 struct Source {
     file: Box<dyn Read>,
     /// Bytes of the file before `raw`.
@@ -155,14 +155,14 @@ struct Source {
 }
 
 impl Source {
-    /// Forgets the bytes before a record.
+    /// Drops the bytes before a record.
     fn begin(&mut self, record: u64) {
         let before = usize::try_from(record.saturating_sub(self.passed)).unwrap_or(usize::MAX);
         self.raw.drain(..before.min(self.raw.len()));
         self.passed = record;
     }
 
-    /// The bytes of the record up to here.
+    /// Returns the bytes of the record.
     fn record(&self, end: u64) -> &[u8] {
         let length = usize::try_from(end.saturating_sub(self.passed)).unwrap_or(usize::MAX);
         &self.raw[..length.min(self.raw.len())]
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_text_and_the_numbers_that_were_named() {
+    fn a_row_has_text_and_numbers_in_the_named_columns() {
         let text = "\u{feff}id,name,n\r\nSEA,\"Tacoma \"\"Intl\"\",\r\nWA\",47.44\r\nX,,\r\n";
         let items = read(text.as_bytes(), "id", &["n"]).unwrap();
         assert_eq!(items.len(), 2);
@@ -234,8 +234,8 @@ mod tests {
             (b"id,n,m\n1,2,a\n2,3,\"b\n3,4,c\n", "line 3, column \"m\": a quote is opened and never closed"),
             (b"id,n,m\n1,2,\"a", "line 2, column \"m\": a quote is opened and never closed"),
         ] {
-            let told = error(text);
-            assert!(told.contains(says), "{told}");
+            let error = error(text);
+            assert!(error.contains(says), "{error}");
         }
     }
 
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_takes_in_everything_is_stopped() {
+    fn a_record_above_the_limit_is_refused() {
         let mut text = b"id,n\n1,\"".to_vec();
         text.resize(ROW_BYTES_MAX + (1 << 20), b'x');
         assert!(error(&text).contains("line 2: more than"), "{}", error(&text));

@@ -1,4 +1,4 @@
-//! Rows of a JSON lines file: objects, one a line; or what `export` wrote.
+//! Rows of a JSON lines file: one object a line, or the lines of an `export`.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{ImportError, Item, Items, ROW_BYTES_MAX};
 
-/// The rows of a file: with `key` that field of each is its key, without one lines are of the export's form.
+/// Returns the rows of a file. With `key`, that field holds the key; without it, lines have the form of an export.
 pub(super) fn items(file: Box<dyn Read>, key: Option<String>, table: String) -> Items {
     Box::new(Lines { file: BufReader::new(file), key, table, line: 0, read: 0, done: false })
 }
@@ -40,7 +40,7 @@ impl<R: Read> Iterator for Lines<R> {
 }
 
 impl<R: Read> Lines<R> {
-    /// The next line; the inner None is an empty one.
+    /// Reads the next line; the inner None stands for an empty one.
     fn read_line(&mut self) -> Result<Option<Option<Item>>, ImportError> {
         let mut text = Vec::new();
         let most = ROW_BYTES_MAX as u64 + 1;
@@ -68,7 +68,7 @@ impl<R: Read> Lines<R> {
         let line = self.line;
         let value: Value = serde_json::from_slice(text).map_err(|error| {
             let (column, what) = (error.column(), error.to_string());
-            // serde_json counts lines of its own: every text is its first.
+            // serde_json counts lines within this one text; the suffix would mislead.
             let what = what.split(" at line ").next().unwrap_or_default().to_owned();
             ImportError::Json { line, column, what }
         })?;
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_export_writes_is_read() {
+    fn an_exported_line_is_read() {
         let text = br#"{"table":"airports","key":"SEA","row":{"city":"Seattle"}}"#;
         let items = read(text, None).unwrap();
         assert_eq!((items[0].key.as_str(), json!(items[0].row)), ("SEA", json!({"city": "Seattle"})));
@@ -152,13 +152,13 @@ mod tests {
             (b"{\"key\":\"a\",\"row\":{},\"more\":1}", None, "line 1: not of the form"),
             (b"{\"table\":\"ports\",\"key\":\"a\",\"row\":{}}", None, "line 1: a row of table \"ports\""),
         ] {
-            let told = read(text, key).unwrap_err().to_string();
-            assert!(told.contains(says), "{told}");
+            let error = read(text, key).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
         }
     }
 
     #[test]
-    fn a_line_that_never_ends_is_stopped() {
+    fn a_line_above_the_limit_is_refused() {
         let text = vec![b'x'; ROW_BYTES_MAX + 2];
         assert!(read(&text, None).unwrap_err().to_string().contains("line 1: more than"));
     }

@@ -1,89 +1,75 @@
-//! Whole nodes and single rows, explained to people.
+//! The state of a node and of a row as text.
 
+use std::error::Error;
 use std::fmt::Write;
 
-use peerbase::control::reply::{
-    Backup, DeclinedLine, EndedLine, Explanation, GroupStatus, KeptLine, LinkLine, PeerLine, RejudgingLine,
-    Status,
-};
+use peerbase::control::reply::Ended;
+use peerbase::group::{Explanation, GroupStatus, PeerStatus, Refusal, RowState};
+use peerbase::node::{Backup, GroupReport, LinkStatus, NodeStatus};
+use peerbase::{DocumentId, GroupState};
 
-use super::{line_of_revision, safe, time};
+use super::{date_of, line_of_revision, of_role, of_state, safe};
 
-/// Ends of links that are shown; `--json` has them all.
+/// Ended links that are shown; `--json` has them all.
 const ENDED_MAX: usize = 5;
-/// Damages and refusals of a group that are shown.
-const TROUBLES_MAX: usize = 10;
+/// Damaged documents, and refusals, of a group that are shown.
+const PROBLEMS_MAX: usize = 10;
 
-pub(super) fn of(status: &Status) -> String {
-    let Status { user, device, name, listening, dialled, links, ended, recovery, blocked, groups } = status;
-    let mut text = format!("device    {device}");
-    if !name.is_empty() {
-        let _ = write!(text, " {}", safe(name));
+pub(super) fn of(status: &NodeStatus, ended: &[Ended]) -> String {
+    let mut text = format!("device    {}", status.device);
+    if !status.label.is_empty() {
+        let _ = write!(text, " {}", safe(&status.label));
     }
-    let _ = writeln!(text, "\nuser      {user}");
-    let _ = writeln!(text, "listening {}", list(listening, "nowhere"));
-    let _ = writeln!(text, "dialled   {}", list(dialled, "nobody"));
-    let recovery =
-        recovery.map_or("none; `peerbase recovery make` makes one".to_owned(), |user| user.to_string());
+    let _ = writeln!(text, "\nuser      {}", status.user);
+    let _ = writeln!(text, "listening {}", list(&status.listening, "nowhere"));
+    let _ = writeln!(text, "dialled   {}", list(&status.dialled, "no address"));
+    let recovery = match status.recovery {
+        Some(user) => user.to_string(),
+        None => "none; `peerbase recovery make` makes one".to_owned(),
+    };
     let _ = writeln!(text, "recovery  {recovery}");
-    for user in blocked {
+    for user in &status.blocked {
         let _ = writeln!(text, "blocked   user {user}");
     }
-    for LinkLine { device, user, address, latency_ms, since_ms } in links {
-        let way = address.as_ref().map_or("it dialled".to_owned(), |address| safe(address).into_owned());
-        let latency = latency_ms.map_or(String::new(), |ms| format!(", {ms} ms"));
-        let since = time(i64::try_from(*since_ms).unwrap_or(i64::MAX));
-        let _ = writeln!(
-            text,
-            "link      {} of user {}, {way}, since {since}{latency}",
-            device.short(),
-            user.short()
-        );
+    for LinkStatus { device, user, address, latency, since } in &status.links {
+        let (device, user, since) = (device.short(), user.short(), date_of(*since));
+        let from = address.as_ref().map_or("it dialled".into(), |address| safe(address));
+        let latency = latency.map_or(String::new(), |time| format!(", {} ms", time.as_millis()));
+        let _ = writeln!(text, "link      {device} of user {user}, {from}, since {since}{latency}");
     }
-    for EndedLine { at_ms, address, device, why } in ended.iter().skip(ended.len().saturating_sub(ENDED_MAX))
-    {
-        let who = device.map_or(String::new(), |device| format!(" ({})", device.short()));
-        let at = time(i64::try_from(*at_ms).unwrap_or(i64::MAX));
-        let _ = writeln!(text, "ended     {}{who} at {at}: {}", safe(address), safe(why));
+    for Ended { at_ms, address, device, causes, .. } in &ended[ended.len().saturating_sub(ENDED_MAX)..] {
+        let device = device.map_or(String::new(), |device| format!(" ({})", device.short()));
+        let (at, address, causes) = (date_of(*at_ms), safe(address), causes.join(": "));
+        let _ = writeln!(text, "ended     {address}{device} at {at}: {}", safe(&causes));
     }
-    for group in groups {
+    for group in &status.groups {
         of_group(&mut text, group);
     }
     text.truncate(text.trim_end().len());
     text
 }
 
-fn of_group(text: &mut String, state: &GroupStatus) {
-    let GroupStatus {
-        group,
-        members,
-        recovery,
-        declined,
-        rows,
-        peers,
-        silent,
-        damaged,
-        refused,
-        rejudging,
-        kept,
-    } = state;
-    if let Some(by) = group.offered_by {
-        let (id, name, role) = (group.id, safe(&group.name), &group.role);
+fn of_group(text: &mut String, report: &GroupReport) {
+    let GroupReport { info, members, recovery, declined, peers, silent, status } = report;
+    let (id, name, role) = (info.id, safe(&info.name), of_role(info.role));
+    if let Some(by) = info.offered_by {
         let _ = writeln!(
             text,
-            "offered   {id} {name}: {role}, by user {by}; `peerbase group request ID` accepts"
+            "offered   {id} {name}: {role}, by user {by}; `peerbase group request ID` accepts it"
         );
         return;
     }
-    let rows = rows.map_or("no answer".to_owned(), |rows| format!("rows {rows}"));
-    let (id, name) = (group.id.short(), safe(&group.name));
-    let _ =
-        writeln!(text, "group     {id} {name}: {}, {}, members {members}, {rows}", group.state, group.role);
-    if let Some(DeclinedLine { at_ms, why }) = declined {
-        let at = time(i64::try_from(*at_ms).unwrap_or(i64::MAX));
-        let _ = writeln!(text, "  declined {why}, at {at}: a new ticket or an admin lets you in");
+    let rows = status.as_ref().map_or("no answer".to_owned(), |status| format!("rows {}", status.documents));
+    let (id, state) = (id.short(), of_state(info.state));
+    let _ = writeln!(text, "group     {id} {name}: {state}, {role}, members {members}, {rows}");
+    if let Some(declined) = declined {
+        let (reason, at) = (declined.reason, date_of(declined.at));
+        let _ = writeln!(
+            text,
+            "  declined {reason}, at {at}: ask an admin for a new ticket, or to admit you by id"
+        );
     }
-    if group.state == "active" && recovery.is_none() {
+    if info.state == GroupState::Active && recovery.is_none() {
         let _ = writeln!(
             text,
             "  founded without a recovery key: stolen keys of its founder cannot be overruled"
@@ -93,40 +79,51 @@ fn of_group(text: &mut String, state: &GroupStatus) {
         let _ = writeln!(text, "  with    {}", of_peer(peer));
     }
     if !silent.is_empty() {
-        let silent = silent.iter().map(|device| device.short()).collect::<Vec<_>>().join(", ");
-        let _ = writeln!(text, "  silent  {silent}: met, and do not speak of this group");
+        let devices = silent.iter().map(|silent| silent.device.short()).collect::<Vec<_>>().join(", ");
+        let _ = writeln!(text, "  silent  {devices}: connected, and do not announce this group");
         if peers.is_empty() {
             let _ = writeln!(
                 text,
-                "          you may be out of it; an admin's `peerbase group add` lets you in again"
+                "          you may have been removed; an admin can admit you again with `peerbase group add`"
             );
         }
     }
-    if let Some(RejudgingLine { documents, changed }) = rejudging {
-        let _ =
-            writeln!(text, "  anew    {documents} documents judged by the members of now, {changed} changed");
-    }
-    if let Some(kept) = kept {
-        let _ = writeln!(text, "  aside   {} of documents {}", of_kept(kept), kept.documents);
-    }
-    for line in damaged.iter().take(TROUBLES_MAX) {
-        let _ = writeln!(text, "  damaged {}: {}", line.document, safe(&line.why));
-    }
-    for line in refused.iter().rev().take(TROUBLES_MAX) {
-        let _ = writeln!(text, "  refused {}: {}", line.document, safe(&line.why));
-    }
-    if let Some(more) = refused.len().checked_sub(TROUBLES_MAX).filter(|more| *more > 0) {
-        let _ = writeln!(text, "  refused {more} more, the oldest; `--json` shows all that is remembered");
+    if let Some(status) = status {
+        of_documents(text, status);
     }
 }
 
-/// What is not accepted any more, and may be again.
-fn of_kept(KeptLine { changes, bytes, since_ms, .. }: &KeptLine) -> String {
-    let since = time(i64::try_from(*since_ms).unwrap_or(i64::MAX));
-    format!("changes {changes}, bytes {bytes}, since {since}")
+fn of_documents(text: &mut String, status: &GroupStatus) {
+    if let Some(rejudged) = status.rejudging {
+        let (documents, changed) = (rejudged.documents, rejudged.changed);
+        let _ = writeln!(
+            text,
+            "  re-judging, as the roster changed: {documents} documents read, {changed} changed"
+        );
+    }
+    if let Some(since) = status.kept.since {
+        let kept = status.kept;
+        let (changes, bytes, documents, since) = (kept.changes, kept.bytes, kept.documents, date_of(since));
+        let _ = writeln!(
+            text,
+            "  set aside: {changes} changes of {documents} documents, {bytes} bytes, since {since}"
+        );
+    }
+    for (document, damage) in status.quarantined.iter().take(PROBLEMS_MAX) {
+        let _ = writeln!(text, "  damaged {document}: {}", safe(damage));
+    }
+    let refused_here = status.refusals.iter().map(|(document, why)| (document, whole(why)));
+    let by_peers = status.refused_by_peers.iter().map(|(document, why)| (document, by_a_peer(why)));
+    let refused: Vec<(&DocumentId, String)> = by_peers.chain(refused_here).collect();
+    for (document, why) in refused.iter().rev().take(PROBLEMS_MAX) {
+        let _ = writeln!(text, "  refused {document}: {}", safe(why));
+    }
+    if let Some(more) = refused.len().checked_sub(PROBLEMS_MAX).filter(|more| *more > 0) {
+        let _ = writeln!(text, "  refused {more} more, the oldest; `--json` shows them too");
+    }
 }
 
-fn of_peer(peer: &PeerLine) -> String {
+fn of_peer(peer: &PeerStatus) -> String {
     format!("{}: {}", peer.device.short(), if peer.synced { "in sync" } else { "behind" })
 }
 
@@ -136,16 +133,18 @@ fn list(items: &[String], none: &str) -> String {
 
 pub(super) fn of_explanation(explanation: &Explanation) -> String {
     let Explanation { table, key, document, row, too_deep, group, .. } = explanation;
+    let row = match row {
+        RowState::Present => "present",
+        RowState::Removed => "removed",
+        RowState::Absent => "absent",
+        RowState::Damaged => "damaged",
+        _ => "unknown",
+    };
     let mut text = format!("row       {} of {}: {row}\n", safe(key), safe(table));
     let _ = writeln!(text, "document  {document}");
-    let _ = writeln!(
-        text,
-        "group     {} {}: {}, {}",
-        group.id.short(),
-        safe(&group.name),
-        group.state,
-        group.role
-    );
+    let (id, name, state, role) =
+        (group.id.short(), safe(&group.name), of_state(group.state), of_role(group.role));
+    let _ = writeln!(text, "group     {id} {name}: {state}, {role}");
     let _ = writeln!(text, "changes   {}", explanation.revisions);
     if let Some(last) = &explanation.last {
         let _ = writeln!(text, "last      {}", line_of_revision(last));
@@ -153,22 +152,29 @@ pub(super) fn of_explanation(explanation: &Explanation) -> String {
     let heads: Vec<String> = explanation.heads.iter().map(|head| head.short()).collect();
     let _ = writeln!(text, "heads     {}", list(&heads, "none"));
     if *too_deep {
-        let _ = writeln!(text, "too deep  something in it is nested too deeply to be read");
+        let _ = writeln!(text, "too deep  a value is nested too deeply to be read");
     }
-    if let Some(why) = &explanation.quarantined {
-        let _ = writeln!(text, "set aside {}; the next device that has it hands it back", safe(why));
+    if let Some(damage) = &explanation.quarantined {
+        let _ = writeln!(text, "damaged   {}; the next peer that has the row repairs it", safe(damage));
     }
     if let Some(kept) = &explanation.kept {
-        let _ = writeln!(text, "aside     {}: accepted once, and kept for a while", of_kept(kept));
+        let (changes, bytes, since) = (kept.changes, kept.bytes, date_of(kept.since()));
+        let _ = writeln!(
+            text,
+            "set aside {changes} changes, {bytes} bytes, since {since}; deleted after 30 days"
+        );
     }
-    for why in &explanation.refused {
-        let _ = writeln!(text, "refused   {}", safe(why));
+    for why in &explanation.refused_by_peers {
+        let _ = writeln!(text, "refused   {}", safe(&by_a_peer(why)));
+    }
+    for why in &explanation.refusals {
+        let _ = writeln!(text, "refused   {}", safe(&whole(why)));
     }
     for peer in &explanation.peers {
         let _ = writeln!(text, "with      {}", of_peer(peer));
     }
     if explanation.peers.is_empty() {
-        let _ = writeln!(text, "with      nobody is connected");
+        let _ = writeln!(text, "with      no device is connected");
     }
     text.truncate(text.trim_end().len());
     text
@@ -178,4 +184,14 @@ pub(super) fn of_backup(backup: &Backup) -> String {
     let Backup { groups, rows, bytes, damaged } = backup;
     let damaged = if *damaged == 0 { String::new() } else { format!(", {damaged} damaged entries") };
     format!("groups {groups}, rows {rows}, bytes {bytes}{damaged}")
+}
+
+fn by_a_peer(refusal: &Refusal) -> String {
+    format!("by a peer: {}", whole(refusal))
+}
+
+/// Renders an error and its causes in one line.
+fn whole(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

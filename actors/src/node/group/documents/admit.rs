@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::admission::{self, Bound, Index, Refusal, Verdict};
+use schema::document::admission::{self, Bound, Index, Refusal, Verdict};
 use schema::ledger::Roster;
 use schema::tip::{Author, Tip, VerifiedTip};
 use schema::wire::session::{Unit, Units};

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::admission::{Index, Refusal, Verdict};
 use schema::change::{self, ChangeHeader};
+use schema::document::{Index, Refusal, Verdict};
 use schema::limits::{self, SYNC_MESSAGE_BYTES_MAX, UNIT_BYTES_MAX};
 use schema::tip::{Author, Tip, VerifiedTip};
 use schema::wire::session::UnitTip;

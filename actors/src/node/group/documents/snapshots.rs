@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bincode::{Decode, Encode};
-use schema::admission::Refusal;
 use schema::change::ChangeHeader;
+use schema::document::Refusal;
 use schema::limits::{SNAPSHOT_AGE_MAX, SNAPSHOT_BYTES_MAX};
 use schema::time::Timestamp;
 use schema::tip::{Author, Tip};

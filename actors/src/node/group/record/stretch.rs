@@ -52,8 +52,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
-    use schema::admission::{self, Index};
     use schema::change::ChangeHeader;
+    use schema::document::admission::{self, Index};
     use schema::key::Signature;
     use schema::limits::CHANGE_BYTES_MAX;
     use schema::tip::{Author, Tip, VerifiedTip};

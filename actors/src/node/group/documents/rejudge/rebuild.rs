@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use schema::admission::{self, Refusal, Verdict};
 use schema::digest::Mark;
+use schema::document::admission::{self, Refusal, Verdict};
 use schema::session::Wanted;
 use schema::tip::{Author, Tip};
 use schema::value::Value;
