@@ -33,7 +33,7 @@ pub(super) struct Outcome {
     /// A revocation of a device was new.
     is_revoking: bool,
     /// A certificate was noted that no ledger keeps.
-    has_spare: bool,
+    has_surplus: bool,
 }
 
 impl Outcome {
@@ -142,7 +142,7 @@ impl Gate {
             gained.append(std::mem::take(&mut added));
         }
         let has_admitted_us = was_pending && !group.is_pending(user);
-        if gained.is_empty() && added.is_empty() && !outcome.has_spare {
+        if gained.is_empty() && added.is_empty() && !outcome.has_surplus {
             return outcome;
         }
         step.outbox.store(id, records);
@@ -204,7 +204,7 @@ impl Group {
                     records.push(StoredRecord::Certificate(envelope.clone()));
                     gained.certificates.push(envelope);
                 }
-                Ok(vouched) => outcome.has_spare |= vouched == CertificateOutcome::Spare,
+                Ok(vouched) => outcome.has_surplus |= vouched == CertificateOutcome::Surplus,
                 Err(refusal) => outcome.refuse(step, refusal),
             }
         }

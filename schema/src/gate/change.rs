@@ -87,7 +87,7 @@ pub enum ChangeRefusal {
     #[error("user {0} is no member")]
     NotAMember(UserId),
     /// Make another member an Admin first, one with a device in the group.
-    #[error("nobody would be in charge: make another member an Admin first, one with a device in the group")]
+    #[error("nobody would be in charge: make another member an Admin first, one who has come in with a device")]
     NobodyInCharge,
     /// Remove a member first. Admins that are disconnected may exceed it together, which harms nobody.
     #[error("the group has {max} members, as many as it may")]
@@ -238,7 +238,7 @@ impl MembershipChange {
             Self::Reissue { op } => group.reissue(op)?.plan(group, keys),
             Self::CloseInvite { invite } => match group.ledger.invite(invite) {
                 None => Err(ChangeRefusal::UnknownInvite(invite)),
-                Some(known) if known.standing == InviteStatus::Closed => Ok(Plan::Done(invite)),
+                Some(known) if known.status == InviteStatus::Closed => Ok(Plan::Done(invite)),
                 Some(_) => Ok(Plan::sign(Body::CloseInvite { invite })),
             },
         }

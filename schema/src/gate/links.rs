@@ -13,16 +13,13 @@ use super::input::Peer;
 use super::rate::{Contests, Counter, FaultScores};
 use super::silence::Silence;
 use super::{LinkId, Step};
+use crate::limits::ANNOUNCED_MAX;
 use crate::handshake::LinkRole;
-use crate::limits::GROUPS_MAX;
 use crate::session::ledger::LedgerSession;
 use crate::wire::hello::{self, Hello, HelloGroup};
 use crate::wire::link::{ByeReason, LinkFrame};
 use crate::{GroupId, OpId, UserId};
 
-/// Announcements that one side of a link may make: every group, and each again a few times after it was
-/// closed.
-const ANNOUNCED_MAX: usize = 4 * GROUPS_MAX;
 
 /// The links of the node.
 #[derive(Default)]

@@ -64,7 +64,7 @@ impl Gate {
             uses: invite.uses,
             used: invite.used,
             expires: Timestamp(invite.hint_expiry),
-            standing: invite.standing,
+            standing: invite.status,
         });
         invites.collect()
     }
@@ -72,11 +72,10 @@ impl Gate {
 
 impl Group {
     fn log(&self) -> Vec<MemberOp> {
-        let graph = self.ledger.graph();
-        let about_members = graph.ops().filter(|facts| facts.act.target().is_some());
+                let about_members = self.ledger.facts().filter(|facts| facts.action.target().is_some());
         let log = about_members.filter_map(|facts| {
-            let standing = graph.standing(facts.id)?;
-            Some(MemberOp { op: facts.id, author: facts.author, act: facts.act, standing })
+            let standing = self.ledger.status(facts.id)?;
+            Some(MemberOp { op: facts.id, author: facts.author, act: facts.action, standing })
         });
         log.collect()
     }

@@ -8,20 +8,14 @@
 use std::collections::BTreeMap;
 
 use super::effect::{Effect, Notice};
-use super::present::PRESENT_BYTES_MAX;
 use super::rate::StrangerRateLimit;
 use super::view::{GroupInfo, GroupState};
 use super::{Gate, LinkId, Step};
+use crate::limits::{OFFERED_MAX, OFFERS_BY_STRANGERS_MAX, OFFERS_MAX, PRESENT_BYTES_MAX};
 use crate::ledger::{Ledger, Role};
 use crate::signed::Envelope;
 use crate::{GroupId, UserId};
 
-/// Offers that are listed at once.
-const OFFERS_MAX: usize = 64;
-/// Of these, offers of users that share no group with this one: users cost nothing to make.
-const OFFERS_BY_STRANGERS_MAX: usize = 32;
-/// Offers that are judged on one link: each may cost a thousand signatures.
-const OFFERS_PER_LINK_MAX: usize = 8;
 
 /// The listed offers.
 #[derive(Default)]
@@ -52,7 +46,7 @@ impl Gate {
     pub(super) fn on_offer(&mut self, step: &mut Step, link: LinkId, id: GroupId, ops: Vec<Envelope>) {
         let user = step.keys.user();
         let Some(state) = self.links.links.get_mut(&link) else { return };
-        if self.offers.listed.contains_key(&id) || state.offers == OFFERS_PER_LINK_MAX {
+        if self.offers.listed.contains_key(&id) || state.offers == OFFERED_MAX {
             return;
         }
         state.offers += 1;

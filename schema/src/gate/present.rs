@@ -17,26 +17,17 @@ use super::links::Links;
 use super::record::StoredRecord;
 use super::sessions::Pages;
 use super::{Gate, LinkId, Step};
+use crate::limits::{
+    CONTESTING_OPS_MAX, PRESENT_BYTES_MAX, PRESENT_MANIFESTS_BYTES_MAX, PRESENTED_MAX, PRESENTS_WITHOUT_EFFECT_MAX,
+};
 use crate::codec;
 use crate::ledger::manifest::{Fetch, page_hash, root};
 use crate::ledger::{Body, Ledger, ManifestRef, Op, Role};
-use crate::limits::GROUPS_MAX;
 use crate::session::ledger::ManifestStore;
 use crate::signed::{Envelope, Record, Signed};
 use crate::wire::link::LinkFrame;
 use crate::{DeviceId, GroupId, OpId, UserId};
 
-/// Bytes of ops that a Present carries: the rest follows once the session is open.
-pub(super) const PRESENT_BYTES_MAX: usize = 512 << 10;
-/// Bytes of pages that a Present carries beside its ops: a cut of some three thousand documents.
-const PRESENT_MANIFESTS_BYTES_MAX: usize = 384 << 10;
-/// New ops that a removed user may show against their removal.
-const CONTESTING_OPS_MAX: usize = 64;
-/// Presents of a peer on one link that are examined.
-const PRESENTS_MAX: usize = GROUPS_MAX;
-/// Presents of a peer on one link that left it a stranger, after which no more are examined. Such a Present
-/// is no fault: the member who admitted the peer may have been removed meanwhile.
-const IDLE_PRESENTS_MAX: usize = 8;
 
 /// The judgement of presented ops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +94,8 @@ impl Links {
         let roster = group.ledger.roster();
         let (user, device) = (state.peer.user, state.peer.device);
         if roster.is_device_revoked(user, device)
-            || state.presents > PRESENTS_MAX
-            || state.idle_presents >= IDLE_PRESENTS_MAX
+            || state.presents > PRESENTED_MAX
+            || state.idle_presents >= PRESENTS_WITHOUT_EFFECT_MAX
             || roster.was_removed(user) && !self.contests.try_begin(id, user, step.now.instant)
         {
             return None;

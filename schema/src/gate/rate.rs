@@ -3,22 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use crate::limits::{
+    CONTESTED_EVERY, FAULTS_MAX, FAULTS_WINDOW, FAULTY_DEVICE_PAUSE, SCORED_DEVICES_MAX, STRANGERS_AT_ONCE,
+    STRANGERS_EVERY,
+};
 use crate::{DeviceId, GroupId, UserId};
 
-/// Offers of strangers, who make keys and links at no cost, that are examined at once; then
-const STRANGERS_AT_ONCE: u32 = 8;
-/// one in this span. A stranger that is refused offers again on its next link.
-const STRANGERS_EVERY: Duration = Duration::from_secs(1);
-/// The pause between two contests of a removed user.
-const CONTESTED_EVERY: Duration = Duration::from_secs(10);
-/// Faults within [`FAULTS_WITHIN`] after which a device is barred.
-const FAULTS_MAX: usize = 3;
-/// The span in which faults are counted.
-const FAULTS_WITHIN: Duration = Duration::from_secs(10 * 60);
-/// The time for which a device is barred.
-const BARRED_FOR: Duration = Duration::from_secs(60 * 60);
-/// Devices whose faults are remembered; the oldest give way, since anybody can make more of them.
-const FAULTY_MAX: usize = 1_024;
 
 /// A token bucket for strangers: the time at which it will be full again.
 #[derive(Debug, Default)]
@@ -97,19 +87,19 @@ impl Score {
 impl FaultScores {
     /// Adds a fault; true if the device is barred from now on.
     pub fn add(&mut self, device: DeviceId, now: Duration) -> bool {
-        if self.devices.len() == FAULTY_MAX && !self.devices.contains_key(&device) {
+        if self.devices.len() == SCORED_DEVICES_MAX && !self.devices.contains_key(&device) {
             let oldest = self.devices.iter().min_by_key(|(_, score)| score.last());
             let oldest = oldest.map(|(device, _)| *device);
             oldest.iter().for_each(|device| drop(self.devices.remove(device)));
         }
         let score = self.devices.entry(device).or_default();
         score.faults.push_back(now);
-        score.faults.retain(|at| now.saturating_sub(*at) < FAULTS_WITHIN);
+        score.faults.retain(|at| now.saturating_sub(*at) < FAULTS_WINDOW);
         if score.faults.len() < FAULTS_MAX {
             return false;
         }
         score.faults.drain(..score.faults.len() - FAULTS_MAX);
-        score.barred_until = now + BARRED_FOR;
+        score.barred_until = now + FAULTY_DEVICE_PAUSE;
         true
     }
 
@@ -169,14 +159,14 @@ mod tests {
     #[test]
     fn the_number_of_remembered_devices_is_bounded() {
         let mut scores = FaultScores::default();
-        for number in 0..2 * FAULTY_MAX as u64 {
+        for number in 0..2 * SCORED_DEVICES_MAX as u64 {
             let mut device = DeviceId([0; 32]);
             device.0[..8].copy_from_slice(&number.to_be_bytes());
             for _ in 0..FAULTS_MAX {
                 scores.add(device, Duration::from_secs(number));
             }
         }
-        assert_eq!(scores.devices.len(), FAULTY_MAX);
+        assert_eq!(scores.devices.len(), SCORED_DEVICES_MAX);
         assert!(scores.add(ADA, minutes(60)) | scores.add(ADA, minutes(60)) | scores.add(ADA, minutes(60)));
     }
 }

@@ -13,6 +13,7 @@ use bincode::{Decode, Encode};
 
 use super::record::StoredRecord;
 use super::{ChangeRefusal, Gate, LinkId, Step, Transition};
+use crate::limits::{REDEEMED_IN, REDEEMED_MAX, TICKETS_MAX};
 use crate::gate::effect::{Answer, Effect, Notice, Warning};
 use crate::gate::group::{Group, Groups};
 use crate::gate::links::Links;
@@ -22,14 +23,8 @@ use crate::wire::link::{DeclineReason, Join, LinkFrame};
 use crate::wire::ticket::Ticket;
 use crate::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
-/// Tickets that are stored for one group; the oldest gives way.
-const TICKETS_MAX: usize = 8;
 /// The pause after which tickets are shown to the same peers again: they may know the invitation by now.
 pub const SHOW_TICKETS_EVERY: Duration = Duration::from_secs(60);
-/// Tickets that a peer may show on one link within [`JOINS_WITHIN`]; the others are ignored.
-const JOINS_MAX: usize = 64;
-/// The span in which shown tickets are counted.
-const JOINS_WITHIN: Duration = Duration::from_secs(60);
 
 /// One stored ticket, without the group that it is for.
 #[derive(Clone, Encode, Decode)]
@@ -265,7 +260,7 @@ impl Gate {
             return; // the announcement of the group is the answer
         }
         let is_expired = step.now.wall.as_millis() > invite.hint_expiry;
-        let reason = match invite.standing {
+        let reason = match invite.status {
             _ if roster.grant(user).is_some() => Some(DeclineReason::Removed),
             InviteStatus::Closed => Some(DeclineReason::Closed),
             InviteStatus::UsedUp => Some(DeclineReason::UsedUp),
@@ -347,11 +342,11 @@ impl Links {
         }
     }
 
-    /// The peer that shows a ticket, within the bound of [`JOINS_MAX`]; `None` too for a device that is
+    /// The peer that shows a ticket, within the bound of [`REDEEMED_MAX`]; `None` too for a device that is
     /// revoked.
     fn joiner(&mut self, step: &Step, link: LinkId, token: &[u8; 32], groups: &Groups) -> Option<Joiner> {
         let state = self.links.get_mut(&link)?;
-        if !state.joins.try_count(step.now.instant, JOINS_MAX, JOINS_WITHIN) {
+        if !state.joins.try_count(step.now.instant, REDEEMED_MAX, REDEEMED_IN) {
             return None;
         }
         let peer = state.peer;

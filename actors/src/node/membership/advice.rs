@@ -19,12 +19,12 @@ pub(super) fn advice(refusal: &Refusal) -> String {
         }
         Invalid::AboveAuthor { rank, target } => {
             format!(
-                "this user is {rank:?} in the group, and the role is {target:?}: ask a member with that role"
+                "this user is {rank:?} in the group, and the role is {target:?}: ask a member who is no less"
             )
         }
         Invalid::NotSenior => "only a more senior founder acts on a founder: ask one".to_owned(),
         Invalid::SelfRaise => {
-            "no member raises themselves: ask another member who may, or choose a lower role".to_owned()
+            "nobody raises themselves: ask another member who may, or choose a lower role".to_owned()
         }
         Invalid::Unchanged { role } => format!("the role is {role:?} already: there is nothing to change"),
         Invalid::DeviceRevoked => {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use schema::ledger::Ledger;
-use schema::limits::MANIFESTS_LOOSE_BYTES_MAX;
+use schema::limits::ORPHAN_PAGES_BYTES_MAX;
 use schema::{GroupId, codec};
 
 use super::State;
@@ -23,14 +23,14 @@ impl State {
             return Ok(());
         };
         let (store, space) = (&self.arguments.store, &self.spaces[&group]);
-        let left = delete_orphans(store, space, ledger, MANIFESTS_LOOSE_BYTES_MAX).await?;
+        let left = delete_orphans(store, space, ledger, ORPHAN_PAGES_BYTES_MAX).await?;
         self.orphans.insert(group, left);
         Ok(())
     }
 
     /// Deletes the orphans of all groups that may have too many.
     pub(super) async fn delete_orphans(&mut self) -> Result<(), StoreError> {
-        let too_many = self.orphans.iter().filter(|(_, bytes)| **bytes > MANIFESTS_LOOSE_BYTES_MAX);
+        let too_many = self.orphans.iter().filter(|(_, bytes)| **bytes > ORPHAN_PAGES_BYTES_MAX);
         for group in too_many.map(|(group, _)| *group).collect::<Vec<_>>() {
             self.delete_orphans_of(group).await?;
         }
