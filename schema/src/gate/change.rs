@@ -87,7 +87,9 @@ pub enum ChangeRefusal {
     #[error("user {0} is no member")]
     NotAMember(UserId),
     /// Make another member an Admin first, one with a device in the group.
-    #[error("nobody would be in charge: make another member an Admin first, one who has come in with a device")]
+    #[error(
+        "nobody would be in charge: make another member an Admin first, one who has come in with a device"
+    )]
     NobodyInCharge,
     /// Remove a member first. Admins that are disconnected may exceed it together, which harms nobody.
     #[error("the group has {max} members, as many as it may")]

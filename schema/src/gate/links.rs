@@ -13,13 +13,12 @@ use super::input::Peer;
 use super::rate::{Contests, Counter, FaultScores};
 use super::silence::Silence;
 use super::{LinkId, Step};
-use crate::limits::ANNOUNCED_MAX;
 use crate::handshake::LinkRole;
+use crate::limits::ANNOUNCED_MAX;
 use crate::session::ledger::LedgerSession;
 use crate::wire::hello::{self, Hello, HelloGroup};
 use crate::wire::link::{ByeReason, LinkFrame};
 use crate::{GroupId, OpId, UserId};
-
 
 /// The links of the node.
 #[derive(Default)]

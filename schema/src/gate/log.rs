@@ -72,7 +72,7 @@ impl Gate {
 
 impl Group {
     fn log(&self) -> Vec<MemberOp> {
-                let about_members = self.ledger.facts().filter(|facts| facts.action.target().is_some());
+        let about_members = self.ledger.facts().filter(|facts| facts.action.target().is_some());
         let log = about_members.filter_map(|facts| {
             let standing = self.ledger.status(facts.id)?;
             Some(MemberOp { op: facts.id, author: facts.author, act: facts.action, standing })

@@ -11,11 +11,10 @@ use super::effect::{Effect, Notice};
 use super::rate::StrangerRateLimit;
 use super::view::{GroupInfo, GroupState};
 use super::{Gate, LinkId, Step};
-use crate::limits::{OFFERED_MAX, OFFERS_BY_STRANGERS_MAX, OFFERS_MAX, PRESENT_BYTES_MAX};
 use crate::ledger::{Ledger, Role};
+use crate::limits::{OFFERED_MAX, OFFERS_BY_STRANGERS_MAX, OFFERS_MAX, PRESENT_BYTES_MAX};
 use crate::signed::Envelope;
 use crate::{GroupId, UserId};
-
 
 /// The listed offers.
 #[derive(Default)]

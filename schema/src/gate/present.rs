@@ -17,17 +17,17 @@ use super::links::Links;
 use super::record::StoredRecord;
 use super::sessions::Pages;
 use super::{Gate, LinkId, Step};
-use crate::limits::{
-    CONTESTING_OPS_MAX, PRESENT_BYTES_MAX, PRESENT_MANIFESTS_BYTES_MAX, PRESENTED_MAX, PRESENTS_WITHOUT_EFFECT_MAX,
-};
 use crate::codec;
 use crate::ledger::manifest::{Fetch, page_hash, root};
 use crate::ledger::{Body, Ledger, ManifestRef, Op, Role};
+use crate::limits::{
+    CONTESTING_OPS_MAX, PRESENT_BYTES_MAX, PRESENT_MANIFESTS_BYTES_MAX, PRESENTED_MAX,
+    PRESENTS_WITHOUT_EFFECT_MAX,
+};
 use crate::session::ledger::ManifestStore;
 use crate::signed::{Envelope, Record, Signed};
 use crate::wire::link::LinkFrame;
 use crate::{DeviceId, GroupId, OpId, UserId};
-
 
 /// The judgement of presented ops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

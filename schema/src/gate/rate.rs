@@ -9,7 +9,6 @@ use crate::limits::{
 };
 use crate::{DeviceId, GroupId, UserId};
 
-
 /// A token bucket for strangers: the time at which it will be full again.
 #[derive(Debug, Default)]
 pub(super) struct StrangerRateLimit(Duration);

@@ -13,11 +13,11 @@ use bincode::{Decode, Encode};
 
 use super::record::StoredRecord;
 use super::{ChangeRefusal, Gate, LinkId, Step, Transition};
-use crate::limits::{REDEEMED_IN, REDEEMED_MAX, TICKETS_MAX};
 use crate::gate::effect::{Answer, Effect, Notice, Warning};
 use crate::gate::group::{Group, Groups};
 use crate::gate::links::Links;
 use crate::ledger::{Body, InviteProof, InviteStatus, Ledger, Role};
+use crate::limits::{REDEEMED_IN, REDEEMED_MAX, TICKETS_MAX};
 use crate::wire::hello;
 use crate::wire::link::{DeclineReason, Join, LinkFrame};
 use crate::wire::ticket::Ticket;
