@@ -27,6 +27,7 @@ use std::sync::Arc;
 use actors::clock::Clock;
 use actors::identity::Identity;
 #[doc(inline)]
+pub use actors::meter::{MeterKind, MeterReading};
 pub use actors::node::Branch;
 #[doc(inline)]
 pub use actors::node::connection_manager::{LinkEnd, LinkStatus};

@@ -1,4 +1,4 @@
-//! Asking and telling with a deadline, through slots that outlive restarts.
+//! Calls to actors with a deadline, through slots that outlive restarts.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -8,57 +8,57 @@ use ractor::rpc::CallResult;
 use ractor::{ActorId, ActorRef, RpcReplyPort};
 use schema::limits::CALL_TIMEOUT;
 
-/// How long a killed actor may take to be gone.
+/// Time for a killed actor to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why an actor gave no answer.
+/// Error of a call to an actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The actor is not running, or ended before it answered. What was asked may or may not have happened.
+    /// The actor is not running, or ended before it answered. The request may or may not have been performed.
     #[error("actor is stopped")]
     Stopped,
-    /// The actor failed and is started again; ask again. What was asked may or may not have happened.
+    /// The actor failed and is started again; call again. The request may or may not have been performed.
     #[error("actor failed and is being started again")]
     Restarting,
-    /// No answer came in time. What was asked may or may not have happened.
+    /// The actor did not answer in time. The request may or may not have been performed.
     #[error("actor did not answer in time")]
     TimedOut,
 }
 
-/// The newest incarnation of an actor; a restart replaces it under every clone.
+/// A reference to an actor that a restart replaces under every clone.
 pub(crate) struct Slot<M> {
     current: Arc<RwLock<Option<ActorRef<M>>>>,
-    /// Somebody starts the actor again whenever it has failed.
-    revives: Arc<AtomicBool>,
+    /// True while a failed actor is started again.
+    restarts: Arc<AtomicBool>,
 }
 
 impl<M> Clone for Slot<M> {
     fn clone(&self) -> Self {
-        Self { current: self.current.clone(), revives: self.revives.clone() }
+        Self { current: self.current.clone(), restarts: self.restarts.clone() }
     }
 }
 
 impl<M> Default for Slot<M> {
     fn default() -> Self {
-        Self { current: Arc::default(), revives: Arc::default() }
+        Self { current: Arc::default(), restarts: Arc::default() }
     }
 }
 
 impl<M: ractor::Message> Slot<M> {
-    /// A slot whose actor is started again whenever it has failed, until [`end`](Self::end).
-    pub(crate) fn reviving() -> Self {
-        Self { current: Arc::default(), revives: Arc::new(AtomicBool::new(true)) }
+    /// A slot whose actor is started again after each failure, until [`end`](Self::end).
+    pub(crate) fn restarting() -> Self {
+        Self { current: Arc::default(), restarts: Arc::new(AtomicBool::new(true)) }
     }
 
-    /// From now on an actor that has ended stays so.
+    /// The actor is not started again from now on.
     pub(crate) fn end(&self) {
-        self.revives.store(false, Ordering::SeqCst);
+        self.restarts.store(false, Ordering::SeqCst);
     }
 
-    /// Why nobody answers: it is over, or only between two lives.
+    /// The error of a call while no actor runs.
     fn absence(&self) -> CallError {
-        match self.revives.load(Ordering::SeqCst) {
+        match self.restarts.load(Ordering::SeqCst) {
             true => CallError::Restarting,
             false => CallError::Stopped,
         }
@@ -71,7 +71,7 @@ impl<M: ractor::Message> Slot<M> {
         id
     }
 
-    /// Asks and waits for the answer, at most `CALL_TIMEOUT`.
+    /// Sends a request and waits for the answer, at most `CALL_TIMEOUT`.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         request: impl FnOnce(RpcReplyPort<T>) -> M,
@@ -79,7 +79,7 @@ impl<M: ractor::Message> Slot<M> {
         self.ask_within(CALL_TIMEOUT, request).await
     }
 
-    /// Asks what takes its time.
+    /// Sends a request and waits for the answer, at most `deadline`.
     pub(crate) async fn ask_within<T: Send + 'static>(
         &self,
         deadline: Duration,
@@ -92,33 +92,36 @@ impl<M: ractor::Message> Slot<M> {
         }
     }
 
-    /// Tells without waiting.
+    /// Sends a message that has no answer. Never waits.
     pub(crate) fn tell(&self, message: M) -> Result<(), CallError> {
         self.current()?.send_message(message).map_err(|_| {
-            tracing::debug!(message = std::any::type_name::<M>(), "told an actor that has ended");
+            tracing::debug!(
+                message = std::any::type_name::<M>(),
+                "sent a message to an actor that has ended"
+            );
             self.absence()
         })
     }
 
-    /// Asks the actor to stop, without waiting.
+    /// Stops the actor, without waiting for its end.
     pub(crate) fn stop(&self) {
         if let Ok(actor) = self.current() {
             actor.stop(None);
         }
     }
 
-    /// Stops the actor; kills it when it has not ended by the deadline.
+    /// Stops the actor and waits for its end; kills it after `deadline`.
     pub(crate) async fn stop_within(&self, deadline: Duration) {
         let Ok(actor) = self.current() else { return };
         actor.stop(None);
         if actor.wait(Some(deadline)).await.is_err() {
-            tracing::warn!(actor = std::any::type_name::<M>(), "did not stop in time and is killed");
+            tracing::warn!(actor = std::any::type_name::<M>(), "actor did not stop in time and is killed");
             // A kill takes effect at the actor's next await.
             let _ = actor.kill_and_wait(Some(KILL_TIMEOUT)).await;
         }
     }
 
-    /// Ends the actor where it stands.
+    /// Kills the actor: it ends at its next await, without `post_stop`.
     pub(crate) async fn kill_within(&self, deadline: Duration) {
         let Ok(actor) = self.current() else { return };
         let _ = actor.kill_and_wait(Some(deadline)).await;
@@ -129,34 +132,34 @@ impl<M: ractor::Message> Slot<M> {
     }
 }
 
-/// Answers; nobody may be waiting any more.
+/// Answers a request; the caller may have stopped waiting.
 pub(crate) fn answer<T: Send>(reply: RpcReplyPort<T>, value: T) {
     let _ = reply.send(value);
 }
 
-/// Tells an actor that a task of its own has ended, however that came about: a panic too.
-pub(crate) struct LastWord<M: ractor::Message> {
+/// Sends an actor a message when one of its tasks ends, also by a panic.
+pub(crate) struct ExitNotice<M: ractor::Message> {
     actor: ActorRef<M>,
-    word: Option<M>,
+    message: Option<M>,
 }
 
-impl<M: ractor::Message> LastWord<M> {
-    /// Tells `crashed` when dropped.
+impl<M: ractor::Message> ExitNotice<M> {
+    /// Sends `crashed` when dropped.
     pub(crate) fn new(actor: ActorRef<M>, crashed: M) -> Self {
-        Self { actor, word: Some(crashed) }
+        Self { actor, message: Some(crashed) }
     }
 
-    /// The task has ended as it should: tells `word` instead.
-    pub(crate) fn say(mut self, word: M) {
-        self.word = Some(word);
+    /// The task has completed: sends `message` instead.
+    pub(crate) fn complete(mut self, message: M) {
+        self.message = Some(message);
     }
 }
 
-impl<M: ractor::Message> Drop for LastWord<M> {
+impl<M: ractor::Message> Drop for ExitNotice<M> {
     fn drop(&mut self) {
-        if let Some(word) = self.word.take() {
-            // The actor has ended before its task: nobody needs to know.
-            let _ = self.actor.send_message(word);
+        if let Some(message) = self.message.take() {
+            // Fails if the actor has ended before its task.
+            let _ = self.actor.send_message(message);
         }
     }
 }
@@ -170,9 +173,9 @@ mod tests {
     struct Echo;
 
     enum Message {
-        Say(u8, RpcReplyPort<u8>),
-        KeepSilent(RpcReplyPort<u8>),
-        Forget(RpcReplyPort<u8>),
+        Echo(u8, RpcReplyPort<u8>),
+        NeverAnswer(RpcReplyPort<u8>),
+        DropReply(RpcReplyPort<u8>),
     }
 
     impl Actor for Echo {
@@ -191,9 +194,9 @@ mod tests {
             unanswered: &mut Self::State,
         ) -> Result<(), ActorProcessingErr> {
             match message {
-                Message::Say(word, reply) => answer(reply, word),
-                Message::KeepSilent(reply) => unanswered.push(reply),
-                Message::Forget(reply) => drop(reply),
+                Message::Echo(number, reply) => answer(reply, number),
+                Message::NeverAnswer(reply) => unanswered.push(reply),
+                Message::DropReply(reply) => drop(reply),
             }
             Ok(())
         }
@@ -206,41 +209,41 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_question_ends() {
+    async fn every_call_returns() {
         let slot = Slot::default();
-        assert_eq!(slot.ask(|reply| Message::Say(1, reply)).await, Err(CallError::Stopped));
+        assert_eq!(slot.ask(|reply| Message::Echo(1, reply)).await, Err(CallError::Stopped));
 
         echo(&slot).await;
 
-        assert_eq!(slot.ask(|reply| Message::Say(1, reply)).await, Ok(1));
-        assert_eq!(slot.ask(Message::KeepSilent).await, Err(CallError::TimedOut));
-        assert_eq!(slot.ask(Message::Forget).await, Err(CallError::Stopped));
+        assert_eq!(slot.ask(|reply| Message::Echo(1, reply)).await, Ok(1));
+        assert_eq!(slot.ask(Message::NeverAnswer).await, Err(CallError::TimedOut));
+        assert_eq!(slot.ask(Message::DropReply).await, Err(CallError::Stopped));
         slot.stop_within(CALL_TIMEOUT).await;
-        assert_eq!(slot.ask(|reply| Message::Say(1, reply)).await, Err(CallError::Stopped));
+        assert_eq!(slot.ask(|reply| Message::Echo(1, reply)).await, Err(CallError::Stopped));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn between_two_lives_is_not_the_end() {
-        let slot = Slot::reviving();
-        assert_eq!(slot.ask(|reply| Message::Say(1, reply)).await, Err(CallError::Restarting));
+    async fn a_call_during_a_restart_returns_restarting_and_after_the_end_stopped() {
+        let slot = Slot::restarting();
+        assert_eq!(slot.ask(|reply| Message::Echo(1, reply)).await, Err(CallError::Restarting));
         echo(&slot).await.stop_and_wait(None, Some(CALL_TIMEOUT)).await.unwrap();
-        assert_eq!(slot.ask(|reply| Message::Say(1, reply)).await, Err(CallError::Restarting));
+        assert_eq!(slot.ask(|reply| Message::Echo(1, reply)).await, Err(CallError::Restarting));
 
         slot.clone().end();
 
-        assert_eq!(slot.ask(|reply| Message::Say(1, reply)).await, Err(CallError::Stopped));
+        assert_eq!(slot.ask(|reply| Message::Echo(1, reply)).await, Err(CallError::Stopped));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_clone_finds_the_next_incarnation() {
+    async fn a_clone_reaches_the_actor_after_its_restart() {
         let slot = Slot::default();
         let clone = slot.clone();
         echo(&slot).await.stop_and_wait(None, Some(CALL_TIMEOUT)).await.unwrap();
-        assert_eq!(clone.ask(|reply| Message::Say(1, reply)).await, Err(CallError::Stopped));
+        assert_eq!(clone.ask(|reply| Message::Echo(1, reply)).await, Err(CallError::Stopped));
 
         let second = echo(&slot).await;
 
-        assert_eq!(clone.ask(|reply| Message::Say(2, reply)).await, Ok(2));
+        assert_eq!(clone.ask(|reply| Message::Echo(2, reply)).await, Ok(2));
         second.stop(None);
     }
 }

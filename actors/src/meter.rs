@@ -173,13 +173,13 @@ meters! {
 meters! {
     /// Meters of documents.
     DocumentMeters as "documents" {
-        /// Changes from peers that were accepted.
-        accepted_changes: Counter of "changes",
-        /// Changes from peers that were refused.
-        refused_changes: Counter of "changes",
-        /// Commits of this node's own writers.
-        commits: Counter of "commits",
-        /// Documents that were judged again after a roster changed.
+        /// Units from peers whose changes were accepted.
+        accepted_units: Counter of "units",
+        /// Units from peers of which a change was refused.
+        refused_units: Counter of "units",
+        /// Rows that this node's own writers committed.
+        committed_rows: Counter of "rows",
+        /// Documents that were re-judged after a roster changed.
         rejudged: Counter of "documents",
         /// Documents in the cache.
         cached: Gauge of "documents",
@@ -199,6 +199,24 @@ meters! {
         admitted_ops: Counter of "ops",
         /// Ops that were refused.
         refused_ops: Counter of "ops",
+    }
+}
+
+/// Counts a session as open until it is dropped.
+#[derive(Debug)]
+pub struct OpenSession(Arc<SessionMeters>);
+
+impl OpenSession {
+    /// Adds the session to the gauge.
+    pub fn new(meters: Arc<SessionMeters>) -> Self {
+        meters.open.add(1);
+        Self(meters)
+    }
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        self.0.open.subtract(1);
     }
 }
 

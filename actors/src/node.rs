@@ -1,8 +1,9 @@
-//! Root: starts, orders and stops every branch.
+//! The root of the supervision tree: starts, restarts and stops every branch.
 //!
 //! Parent: none. Children: [`store`], [`membership`], one [`group`] per group, [`connection_manager`].
-//! Restart: the root is not restarted. A failing store stops the node: data first. The others are started again, at
-//! most 5 times in 60 s; then a group is shown as failed, and membership or the connection manager stop the node.
+//! Restart: the root is not restarted. A failing store stops the node, to protect the data. The other branches are
+//! started again, at most 5 times in 60 s; after that a group is listed as failed, and membership or the connection
+//! manager stop the node.
 
 pub mod connection_manager;
 pub mod event;
@@ -32,17 +33,18 @@ use self::event::Event;
 use self::gate::Routes;
 use self::group::cache::CacheBudget;
 use self::group::{GroupHandle, Groups, rows};
-use self::membership::{GroupState, MembershipHandle};
+use self::membership::{GroupState, GroupSupervisor, MembershipHandle};
 use self::store::{Copied, CopyError, Durability, OpenEngine, StoreHandle};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
+use crate::meter::Meters;
 use crate::restart::{Restarts, Verdict};
 use crate::transport::Transport;
 
-/// Events that a slow listener may fall behind.
+/// Events that a slow receiver may fall behind.
 const EVENTS_MAX: usize = 1_024;
 
-/// What a node is made of.
+/// The parts and options of a node.
 #[derive(Clone)]
 pub struct NodeArguments {
     /// Time, randomness, tasks.
@@ -53,18 +55,18 @@ pub struct NodeArguments {
     pub device: DeviceIdentity,
     /// The opened store.
     pub store: StoreHandle,
-    /// How links are made.
+    /// Opens streams to other nodes.
     pub transport: Arc<dyn Transport>,
-    /// When a write is answered.
+    /// The moment at which a write is answered.
     pub durability: Durability,
-    /// Bytes that loaded documents may take.
+    /// Bound of the memory of loaded documents, bytes.
     pub cache_bytes: usize,
-    /// Admission takes whatever is well formed, so that a test can show what it is for.
+    /// Breaks admission: every well-formed change is accepted. Lets a test show that it would notice.
     #[doc(hidden)]
     pub lenient: bool,
-    /// Where others reach this device, beside where it listens.
+    /// Addresses at which others reach this device, besides those at which it listens.
     pub advertised: Vec<String>,
-    /// Whether it tells its groups where it is reached, and dials members who tell it.
+    /// Publish this device's addresses in its groups, and dial the published addresses of members.
     pub is_listed: bool,
 }
 
@@ -76,36 +78,37 @@ pub struct NodeHandle {
     membership: MembershipHandle,
     connections: ConnectionManagerHandle,
     groups: Groups,
+    meters: Meters,
     events: broadcast::Sender<Event>,
     personal: GroupId,
     user: UserId,
 }
 
-/// Lets branches tell the root which groups there should be.
-#[derive(Clone)]
-pub(crate) struct NodeNews {
+/// Starts and stops groups for membership.
+struct NodeNews {
     slot: Slot<Message>,
 }
 
-impl NodeNews {
-    pub(crate) fn want_group(&self, group: GroupId) {
-        // A node that is closing wants no groups.
-        let _ = self.slot.tell(Message::Want { group, reply: None });
+impl GroupSupervisor for NodeNews {
+    fn start_group(&self, group: GroupId) {
+        // Fails if the node is closing; then no group is needed.
+        let _ = self.slot.tell(Message::StartGroup { group, reply: None });
     }
 
-    pub(crate) fn drop_group(&self, group: GroupId) {
-        let _ = self.slot.tell(Message::Unwant { group, reply: None });
+    fn stop_group(&self, group: GroupId) {
+        // Fails if the node is closing, which stops every group.
+        let _ = self.slot.tell(Message::StopGroup { group, reply: None });
     }
 }
 
-/// What a copy of a node's database holds.
+/// The contents of a copy of a node's database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contents {
     /// Bytes and damage.
     pub copied: Copied,
-    /// Groups, without the personal one; those that were left too.
+    /// Groups, without the personal one; groups that were left count too.
     pub groups: usize,
-    /// Their rows, removed ones included.
+    /// Rows of these groups, with tombstones.
     pub rows: u64,
 }
 
@@ -118,7 +121,7 @@ impl StartError {
     fn of(error: SpawnErr) -> Self {
         Self(match error {
             SpawnErr::StartupFailed(cause) => match cause.downcast::<SpawnErr>() {
-                // A branch of the root: its own words.
+                // The root did not start because this branch did not.
                 Ok(branch) => return Self::of(*branch),
                 Err(cause) => cause,
             },
@@ -140,7 +143,7 @@ impl NodeHandle {
     /// Starts the tree.
     ///
     /// # Errors
-    /// [`StartError`] when a branch cannot start; what had started is stopped again.
+    /// [`StartError`] if a branch cannot start; the branches that have started are stopped again.
     pub async fn start(arguments: NodeArguments) -> Result<Self, StartError> {
         let slot = Slot::default();
         let groups = Groups::default();
@@ -151,8 +154,13 @@ impl NodeHandle {
             slot: slot.clone(),
             store: arguments.store.clone(),
             membership: membership.clone(),
-            connections: ConnectionManagerHandle::new(arguments.advertised.clone(), arguments.is_listed),
+            connections: ConnectionManagerHandle::new(
+                arguments.transport.clone(),
+                arguments.advertised.clone(),
+                arguments.is_listed,
+            ),
             groups: groups.clone(),
+            meters: Meters::of_node(arguments.store.meters()),
             events: broadcast::Sender::new(EVENTS_MAX),
             personal: Ledger::personal(&arguments.user).0.group(),
             user,
@@ -163,17 +171,17 @@ impl NodeHandle {
         Ok(handle)
     }
 
-    /// Who is in which group.
+    /// Groups, their members, and the changes of both.
     pub fn membership(&self) -> &MembershipHandle {
         &self.membership
     }
 
-    /// Whom this node talks to.
+    /// Links and addresses.
     pub fn connections(&self) -> &ConnectionManagerHandle {
         &self.connections
     }
 
-    /// Listens, also after a restart, and tells the groups of it; returns the address to dial.
+    /// Listens, also after a restart, and publishes the address in its groups; returns the address to dial.
     ///
     /// # Errors
     /// [`ListenError`](connection_manager::ListenError)
@@ -181,6 +189,11 @@ impl NodeHandle {
         let bound = self.connections.listen(address).await?;
         self.membership.addresses_moved();
         Ok(bound)
+    }
+
+    /// The meters.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     /// The store.
@@ -203,28 +216,28 @@ impl NodeHandle {
         self.groups.get(group)
     }
 
-    /// Starts a group unless it runs, and answers once it does.
+    /// Starts a group unless it runs, and returns once it does.
     ///
     /// # Errors
-    /// [`CallError`] when the node is closed or the group cannot start.
+    /// [`CallError`] if the node is closed or the group cannot start.
     pub async fn start_group(&self, group: GroupId) -> Result<GroupHandle, CallError> {
-        self.slot.ask(|reply| Message::Want { group, reply: Some(reply) }).await?;
+        self.slot.ask(|reply| Message::StartGroup { group, reply: Some(reply) }).await?;
         self.groups.get(group).ok_or(CallError::Stopped)
     }
 
-    /// Ends a group unless it is wanted; nothing of it runs when this returns.
+    /// Stops a group unless the user takes part in it; nothing of it runs when this returns.
     ///
     /// # Errors
-    /// [`CallError`] when the node is closed.
+    /// [`CallError`] if the node is closed.
     pub async fn stop_group(&self, group: GroupId) -> Result<(), CallError> {
-        // A second leave must not end what was asked for again in between.
+        // The user may have joined again since.
         match self.membership.info(group) {
             Some(_) => Ok(()),
-            None => self.slot.ask(|reply| Message::Unwant { group, reply: Some(reply) }).await,
+            None => self.slot.ask(|reply| Message::StopGroup { group, reply: Some(reply) }).await,
         }
     }
 
-    /// Everything that happens from now on.
+    /// A receiver of every event from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }
@@ -255,36 +268,36 @@ impl NodeHandle {
         self.slot.ask(Message::Tree).await
     }
 
-    /// Ends every actor where it stands, as a crash would; for simulations.
+    /// Kills every actor, as a crash would; for simulations.
     #[doc(hidden)]
     pub async fn kill(&self) {
         self.slot.kill_within(STOP_TIMEOUT).await;
     }
 
-    /// Stops every branch in order and answers when nothing runs any more; a second call answers at once.
+    /// Stops every branch in order and returns when nothing runs any more; a second call returns at once.
     pub async fn close(&self) {
         let _ = self.slot.ask_within(STOP_TIMEOUT * 6, Message::Close).await;
-        // A root that failed has closed nothing; a second close is none.
+        // A root that failed has closed nothing. A second close of the store does nothing.
         let _ = self.store.close(STOP_TIMEOUT).await;
     }
 }
 
 enum Message {
-    /// There should be such a group.
-    Want { group: GroupId, reply: Option<RpcReplyPort<()>> },
-    /// There should be no such group.
-    Unwant { group: GroupId, reply: Option<RpcReplyPort<()>> },
-    /// A branch has rested.
-    Restart(Kind),
-    /// Draw the tree.
+    /// Start a group unless it runs.
+    StartGroup { group: GroupId, reply: Option<RpcReplyPort<()>> },
+    /// Stop a group.
+    StopGroup { group: GroupId, reply: Option<RpcReplyPort<()>> },
+    /// The pause before a restart is over.
+    Restart(BranchKind),
+    /// Describe the tree.
     Tree(RpcReplyPort<Branch>),
     /// Stop everything.
     Close(RpcReplyPort<()>),
 }
 
-/// Which branch a child is.
+/// The branch of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum BranchKind {
     Store,
     Membership,
     Group(GroupId),
@@ -296,58 +309,33 @@ struct State {
     arguments: NodeArguments,
     routes: Routes,
     budget: CacheBudget,
-    children: BTreeMap<ActorId, Kind>,
-    restarts: Restarts<Kind>,
+    children: BTreeMap<ActorId, BranchKind>,
+    restarts: Restarts<BranchKind>,
 }
 
 impl State {
-    async fn start(&mut self, kind: Kind, myself: &ActorRef<Message>) -> Result<(), SpawnErr> {
+    async fn start_branch(&mut self, kind: BranchKind, myself: &ActorRef<Message>) -> Result<(), SpawnErr> {
         let parent = myself.get_cell();
-        let NodeArguments { clock, user, device, store, transport, .. } = self.arguments.clone();
         let id = match kind {
-            Kind::Store => self.handle.store.start(parent).await?.get_id(),
-            Kind::Membership => {
-                let arguments = membership::Arguments {
-                    clock,
-                    user,
-                    device,
-                    personal: self.handle.personal,
-                    store,
-                    groups: self.handle.groups.clone(),
-                    connections: self.handle.connections.clone(),
-                    routes: self.routes.clone(),
-                    node: NodeNews { slot: self.handle.slot.clone() },
-                    events: self.handle.events.clone(),
-                };
-                let id = self.handle.membership.start(arguments, parent).await?;
-                // A link that came up while nobody listened would stay silent for ever: it comes again.
+            BranchKind::Store => self.handle.store.start(parent).await?.get_id(),
+            BranchKind::Membership => {
+                let id = self.handle.membership.start(self.membership_arguments(), parent).await?;
+                // Membership learns of links that open while it runs, so every link is opened again.
                 self.routes.close_all();
                 id
             }
-            Kind::Group(group) => {
-                let arguments = group::Arguments {
-                    clock,
-                    user: device.user(),
-                    device: device.signing,
-                    store,
-                    membership: self.handle.membership.clone(),
-                    budget: self.budget.clone(),
-                    durability: self.arguments.durability,
-                    events: self.handle.events.clone(),
-                    lenient: self.arguments.lenient,
-                    personal: group == self.handle.personal,
-                };
+            BranchKind::Group(group) => {
                 let handle = self.handle.groups.get(group).ok_or_else(|| {
                     SpawnErr::StartupFailed(format!("group {} has no space", group.short()).into())
                 })?;
-                handle.start(arguments, parent).await?
+                handle.start(self.group_arguments(group), parent).await?
             }
-            Kind::Connections => {
+            BranchKind::Connections => {
                 let arguments = connection_manager::Arguments {
-                    clock,
-                    identity: device,
-                    transport,
-                    switchboard: Arc::new(self.routes.clone()),
+                    clock: self.arguments.clock.clone(),
+                    meters: self.handle.meters.links.clone(),
+                    identity: self.arguments.device.clone(),
+                    owner: Arc::new(self.routes.clone()),
                 };
                 self.handle.connections.start(arguments, parent).await?
             }
@@ -356,48 +344,91 @@ impl State {
         Ok(())
     }
 
-    /// Starts a group unless there is one; one that cannot start has failed, and the node goes on.
-    async fn want(&mut self, group: GroupId, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+    fn membership_arguments(&self) -> membership::Arguments {
+        let NodeArguments { clock, user, device, store, .. } = self.arguments.clone();
+        membership::Arguments {
+            clock,
+            meters: self.handle.meters.clone(),
+            user,
+            device,
+            personal: self.handle.personal,
+            store,
+            groups: self.handle.groups.clone(),
+            connections: self.handle.connections.clone(),
+            routes: self.routes.clone(),
+            supervisor: Arc::new(NodeNews { slot: self.handle.slot.clone() }),
+            events: self.handle.events.clone(),
+        }
+    }
+
+    fn group_arguments(&self, group: GroupId) -> group::Arguments {
+        let NodeArguments { clock, device, store, durability, lenient, .. } = self.arguments.clone();
+        group::Arguments {
+            clock,
+            meters: self.handle.meters.clone(),
+            user: device.user(),
+            device: device.signing,
+            store,
+            membership: self.handle.membership.clone(),
+            budget: self.budget.clone(),
+            durability,
+            events: self.handle.events.clone(),
+            lenient,
+            personal: group == self.handle.personal,
+        }
+    }
+
+    /// Starts a group unless it runs. A group that cannot start has failed; the node continues.
+    async fn start_group(
+        &mut self,
+        group: GroupId,
+        myself: &ActorRef<Message>,
+    ) -> Result<(), ActorProcessingErr> {
         if self.handle.groups.get(group).is_none() {
             let space = self.arguments.store.space(&keys::space(group))?;
             self.handle.groups.put(GroupHandle::new(group, space));
-            self.restart(Kind::Group(group), myself).await?;
+            self.start_or_schedule(BranchKind::Group(group), myself).await?;
         }
         Ok(())
     }
 
-    async fn restart(&mut self, kind: Kind, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
-        match self.start(kind, myself).await {
+    /// Starts a branch; a failure counts like one of the running branch.
+    async fn start_or_schedule(
+        &mut self,
+        kind: BranchKind,
+        myself: &ActorRef<Message>,
+    ) -> Result<(), ActorProcessingErr> {
+        match self.start_branch(kind, myself).await {
             Ok(()) => Ok(()),
-            Err(error) => self.failed(kind, error.into(), myself),
+            Err(error) => self.on_failure(kind, error.into(), myself),
         }
     }
 
-    async fn unwant(&mut self, group: GroupId, myself: &ActorRef<Message>) {
+    async fn stop_group(&mut self, group: GroupId, myself: &ActorRef<Message>) {
         self.handle.groups.remove(group);
-        self.stop(|kind| kind == Kind::Group(group), myself).await;
-        self.restarts.forget(&Kind::Group(group));
+        self.stop(|kind| kind == BranchKind::Group(group), myself).await;
+        self.restarts.forget(&BranchKind::Group(group));
     }
 
-    /// Stops the children of a kind, kills what does not stop in time.
-    async fn stop(&mut self, which: impl Fn(Kind) -> bool, myself: &ActorRef<Message>) {
+    /// Stops the children that `which` selects; kills those that do not stop in time.
+    async fn stop(&mut self, which: impl Fn(BranchKind) -> bool, myself: &ActorRef<Message>) {
         let chosen: Vec<_> =
             self.children.iter().filter(|(_, kind)| which(**kind)).map(|(id, _)| *id).collect();
         self.children.retain(|id, _| !chosen.contains(id));
         for cell in self.cells(myself).into_iter().filter(|cell| chosen.contains(&cell.get_id())) {
             if cell.stop_and_wait(None, Some(STOP_TIMEOUT)).await.is_err() {
-                tracing::warn!(actor = %cell.get_id(), "did not stop in time, killed");
+                tracing::warn!(actor = %cell.get_id(), "branch did not stop in time and is killed");
                 let _ = cell.kill_and_wait(Some(STOP_TIMEOUT)).await;
             }
         }
     }
 
-    /// Listeners and connections, groups, membership, store.
+    /// Stops connections, groups, membership and store, in this order.
     async fn close(&mut self, myself: &ActorRef<Message>) {
-        self.stop(|kind| kind == Kind::Connections, myself).await;
-        self.stop(|kind| matches!(kind, Kind::Group(_)), myself).await;
-        self.stop(|kind| kind == Kind::Membership, myself).await;
-        self.stop(|kind| kind == Kind::Store, myself).await;
+        self.stop(|kind| kind == BranchKind::Connections, myself).await;
+        self.stop(|kind| matches!(kind, BranchKind::Group(_)), myself).await;
+        self.stop(|kind| kind == BranchKind::Membership, myself).await;
+        self.stop(|kind| kind == BranchKind::Store, myself).await;
     }
 
     async fn tree(&self, myself: &ActorRef<Message>) -> Branch {
@@ -405,10 +436,10 @@ impl State {
         for cell in self.cells(myself) {
             let Some(kind) = self.children.get(&cell.get_id()) else { continue };
             let (name, below) = match kind {
-                Kind::Store => ("store", Vec::new()),
-                Kind::Membership => ("membership", Vec::new()),
-                Kind::Group(_) => ("group", Vec::new()),
-                Kind::Connections => {
+                BranchKind::Store => ("store", Vec::new()),
+                BranchKind::Membership => ("membership", Vec::new()),
+                BranchKind::Group(_) => ("group", Vec::new()),
+                BranchKind::Connections => {
                     let below = self.handle.connections.tree().await.unwrap_or_default();
                     (
                         "connection_manager",
@@ -428,32 +459,32 @@ impl State {
         cells
     }
 
-    /// Decides about a branch that failed, or did not start.
-    fn failed(
+    /// Schedules the restart of a branch that failed or did not start, or gives it up.
+    fn on_failure(
         &mut self,
-        kind: Kind,
+        kind: BranchKind,
         cause: ActorProcessingErr,
         myself: &ActorRef<Message>,
     ) -> Result<(), ActorProcessingErr> {
         tracing::error!(branch = ?kind, %cause, "branch failed");
         let now = self.arguments.clock.now();
         match (kind, self.restarts.record(kind, now)) {
-            (Kind::Store, _) => return Err(cause),
+            (BranchKind::Store, _) => return Err(cause),
             (_, Verdict::Restart { after }) => {
-                if kind == Kind::Membership {
+                if kind == BranchKind::Membership {
                     self.routes.close_all();
                 }
                 let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
                 self.arguments.clock.spawn(async move {
                     clock.sleep(after).await;
-                    // The node may have closed meanwhile.
+                    // Fails if the node has closed meanwhile.
                     let _ = myself.cast(Message::Restart(kind));
                 });
             }
-            (Kind::Group(group), Verdict::GiveUp) => {
+            (BranchKind::Group(group), Verdict::GiveUp) => {
                 self.handle.groups.remove(group);
                 let reason = cause.to_string();
-                // Nobody may be listening.
+                // Fails without receivers.
                 let _ = self.handle.events.send(Event::GroupFailed { group, reason });
             }
             (_, Verdict::GiveUp) => return Err(cause),
@@ -484,20 +515,20 @@ impl Actor for Node {
         handle.slot.put(myself.clone());
         let mut state = State {
             routes: Routes::new(handle.membership.clone(), handle.groups.clone()),
-            budget: CacheBudget::new(arguments.cache_bytes),
+            budget: CacheBudget::new(arguments.cache_bytes, handle.meters.documents.clone()),
             children: BTreeMap::new(),
             restarts: Restarts::default(),
             handle,
             arguments,
         };
-        state.start(Kind::Store, &myself).await?;
-        state.start(Kind::Membership, &myself).await?;
-        state.want(state.handle.personal, &myself).await?;
+        state.start_branch(BranchKind::Store, &myself).await?;
+        state.start_branch(BranchKind::Membership, &myself).await?;
+        state.start_group(state.handle.personal, &myself).await?;
         let groups = state.handle.membership.groups();
         for info in groups.into_iter().filter(|info| info.state != GroupState::Failed) {
-            state.want(info.id, &myself).await?;
+            state.start_group(info.id, &myself).await?;
         }
-        state.start(Kind::Connections, &myself).await?;
+        state.start_branch(BranchKind::Connections, &myself).await?;
         Ok(state)
     }
 
@@ -508,24 +539,25 @@ impl Actor for Node {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Want { group, reply } => {
-                state.want(group, &myself).await?;
+            Message::StartGroup { group, reply } => {
+                state.start_group(group, &myself).await?;
                 if let Some(reply) = reply {
                     answer(reply, ());
                 }
             }
-            Message::Unwant { group, reply } => {
-                state.unwant(group, &myself).await;
+            Message::StopGroup { group, reply } => {
+                state.stop_group(group, &myself).await;
                 if let Some(reply) = reply {
                     answer(reply, ());
                 }
             }
             Message::Restart(kind) => {
-                // A group may have been given up meanwhile.
-                let gone = matches!(kind, Kind::Group(group) if state.handle.groups.get(group).is_none());
+                // The group may have been given up meanwhile.
+                let gone =
+                    matches!(kind, BranchKind::Group(group) if state.handle.groups.get(group).is_none());
                 let runs = state.children.values().any(|running| *running == kind);
                 if !gone && !runs {
-                    state.restart(kind, &myself).await?;
+                    state.start_or_schedule(kind, &myself).await?;
                 }
             }
             Message::Tree(reply) => answer(reply, state.tree(&myself).await),
@@ -553,9 +585,9 @@ impl Actor for Node {
             }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
         };
-        // A child that we stopped ourselves is no longer in the map.
+        // A child that this actor stopped itself is no longer in the map.
         match state.children.remove(&child.get_id()) {
-            Some(kind) => state.failed(kind, cause, &myself),
+            Some(kind) => state.on_failure(kind, cause, &myself),
             None => Ok(()),
         }
     }
@@ -565,7 +597,7 @@ impl Actor for Node {
         myself: ActorRef<Message>,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        // Left alone, ractor kills children and their post_stop never runs (ractor#398).
+        // Left to itself, ractor kills the children, and their `post_stop` never runs (ractor#398).
         state.close(&myself).await;
         Ok(())
     }

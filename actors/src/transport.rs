@@ -1,4 +1,4 @@
-//! An ordered byte stream: a WebSocket in life, memory in tests.
+//! Transports: ordered byte streams over WebSockets, or over memory in tests.
 
 use std::future::Future;
 use std::io;
@@ -11,48 +11,53 @@ pub mod framing;
 pub mod memory;
 pub mod websocket;
 
-/// A future in a box, so that a transport can be chosen at run time.
+/// A boxed future: transports are chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A way to reach other nodes and to be reached.
+/// Dials other nodes and listens for them.
 pub trait Transport: Send + Sync + 'static {
-    /// Opens a stream to a listener. The caller sets the deadline.
+    /// Opens a stream to a listener. The caller sets a deadline.
     fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Stream, TransportError>>;
 
-    /// Begins to listen.
+    /// Starts to listen.
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Box<dyn Listener>, TransportError>>;
+
+    /// The addresses at which others may dial a listener: its own, unless it listens at every address of the machine.
+    fn dialable(&self, bound: &str) -> Vec<String> {
+        vec![bound.to_owned()]
+    }
 }
 
-/// Where others reach this node; dropping it ends that.
+/// Accepts streams from other nodes until it is dropped.
 pub trait Listener: Send + 'static {
-    /// The address to dial: what was asked for, with what the system chose filled in.
+    /// The requested address, with the port that the system chose.
     fn address(&self) -> &str;
 
-    /// Waits for the next stream. A stream is not lost when the wait is given up.
+    /// Waits for the next stream. Cancel safe: no stream is lost if the future is dropped.
     fn accept(&mut self) -> BoxFuture<'_, Result<Stream, TransportError>>;
 }
 
-/// Bytes both ways, in order, without loss until the stream ends. Dropping both halves ends it.
+/// Bytes in both directions, in order and without loss until the stream ends. Dropping both halves ends it.
 pub struct Stream {
-    /// What the peer sends.
+    /// Bytes from the peer.
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
-    /// What is sent to the peer.
+    /// Bytes to the peer.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
-    /// Where the peer is, without what differs from one dial to the next (a port): streams are counted by it.
+    /// The peer's address without its port, which differs from dial to dial: half-open streams are counted by it.
     pub peer: String,
 }
 
-/// Several transports at once: an address is for the one whose scheme it begins with, one without a scheme for the first.
+/// Several transports: the scheme of an address chooses one, and an address without a scheme belongs to the first.
 #[derive(Clone)]
 pub struct Transports(Vec<(&'static str, Arc<dyn Transport>)>);
 
 impl Transports {
-    /// Begins with the transport for addresses like `scheme://…`.
+    /// The transport for addresses `scheme://…`.
     pub fn new(scheme: &'static str, transport: impl Transport) -> Self {
         Self(vec![(scheme, Arc::new(transport))])
     }
 
-    /// Adds another.
+    /// Adds the transport for addresses `scheme://…`.
     #[must_use]
     pub fn and(mut self, scheme: &'static str, transport: impl Transport) -> Self {
         self.0.push((scheme, Arc::new(transport)));
@@ -77,45 +82,49 @@ impl Transport for Transports {
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Box<dyn Listener>, TransportError>> {
         Box::pin(async move { self.of(address)?.listen(address).await })
     }
+
+    fn dialable(&self, bound: &str) -> Vec<String> {
+        self.of(bound).map(|transport| transport.dialable(bound)).unwrap_or_default()
+    }
 }
 
-/// Why there is no stream or no listener.
+/// Error of dialling or listening.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// The text is no address of this transport; check its spelling.
+    /// The text is no address of a transport; check its spelling.
     #[error("{address:?} is no address; write it as ws://HOST:PORT")]
     Address {
         /// The text.
         address: String,
     },
-    /// Nobody listens there, or no way leads there; may be different later.
-    #[error("nobody answers at {address}; does a node listen there, and does a firewall let it through?")]
+    /// Nothing listens there, or the network is down; may succeed later.
+    #[error("no answer at {address}; does a node listen there, and does a firewall let it through?")]
     Unreachable {
-        /// Who was dialled.
+        /// The dialled address.
         address: String,
     },
     /// The host has no address; check its spelling, and that this device is online.
-    #[error("the host of {address} is not known; check its spelling, and that this device is online")]
+    #[error("the host of {address} is unknown; check its spelling, and that this device is online")]
     UnknownHost {
-        /// Who was dialled.
+        /// The dialled address.
         address: String,
     },
-    /// Somebody takes the call there and hangs up; may be different later.
-    #[error("who answers at {address} hangs up at once; try again later, or check host and port")]
+    /// A server accepts the connection and closes it at once; may succeed later.
+    #[error("{address} closes the connection at once; try again later, or check host and port")]
     HungUp {
-        /// Who was dialled.
+        /// The dialled address.
         address: String,
     },
-    /// Somebody answers there, but not as this transport does; check the address.
-    #[error("who answers at {address} speaks no {expected}; check host and port")]
+    /// A server answers there, but with another protocol; check the address.
+    #[error("{address} does not answer with {expected}; check host and port")]
     Foreign {
-        /// Who was dialled.
+        /// The dialled address.
         address: String,
-        /// What was expected.
+        /// The expected protocol.
         expected: &'static str,
     },
-    /// Somebody listens there already; choose another port.
+    /// Another program listens there already; choose another port.
     #[error("{address} is in use; choose another port, or 0 for any that is free")]
     InUse {
         /// The address.
@@ -124,12 +133,12 @@ pub enum TransportError {
     /// The listener has ended.
     #[error("listener is closed")]
     Closed,
-    /// The system refuses the address.
-    #[error("{address} cannot be listened on: {kind}")]
+    /// The system refuses to listen at the address.
+    #[error("cannot listen at {address}: {kind}")]
     Io {
         /// The address.
         address: String,
-        /// What the system said.
+        /// The system's error.
         kind: io::ErrorKind,
     },
 }

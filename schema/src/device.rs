@@ -6,19 +6,19 @@ use crate::limits::LABEL_BYTES_MAX;
 use crate::signed::Signed;
 use crate::wire::device::DeviceCert;
 
-/// What a device proves itself with: its two keys and its user's word for them.
+/// The two keys of this device, and its user's certificate for them.
 #[derive(Clone, Debug)]
 pub struct DeviceIdentity {
-    /// Signs what the device says.
+    /// Signs tips, ops, records and handshakes.
     pub signing: SigningKey,
-    /// Agrees on link secrets.
+    /// Agrees on the secrets of links.
     pub agreement: AgreementKey,
-    /// By the device's user.
+    /// The certificate, signed by the device's user.
     pub certificate: Signed<DeviceCert>,
 }
 
 impl DeviceIdentity {
-    /// Has `user` certify a device with these keys. A label is cut to `LABEL_BYTES_MAX` bytes.
+    /// Certifies a device with these keys. The label is truncated to [`LABEL_BYTES_MAX`] bytes.
     pub fn certify(user: &SigningKey, signing: SigningKey, agreement: AgreementKey, label: &str) -> Self {
         let end = (0..=LABEL_BYTES_MAX).rev().find(|end| label.is_char_boundary(*end)).expect("0 is one");
         let certificate = DeviceCert {
@@ -31,12 +31,12 @@ impl DeviceIdentity {
         Self { signing, agreement, certificate: Signed::sign(certificate, user) }
     }
 
-    /// The device.
+    /// Returns the device's id.
     pub fn device(&self) -> DeviceId {
         self.certificate.record().device
     }
 
-    /// Its user.
+    /// Returns the id of its user.
     pub fn user(&self) -> UserId {
         self.certificate.record().user
     }
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_is_cut_between_characters() {
+    fn a_label_is_truncated_between_characters() {
         let label = laptop(&"ä".repeat(100)).certificate.record().label.clone();
         assert_eq!(label, "ä".repeat(32));
         assert!(laptop(&label).certificate.envelope().payload.len() <= DeviceCert::BYTES_MAX);

@@ -13,6 +13,7 @@ use crate::{ChangeHash, DocumentId, ReplicaId};
 
 /// The newest accepted change of one replica; a document's marks are its tip vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Mark {
     /// Whose chain.
     pub replica: ReplicaId,
@@ -164,6 +165,7 @@ fn bucket_hash(leaves: &BTreeMap<DocumentId, Leaf>, first: u8) -> Option<[u8; 32
 
 /// A stretch of a digest: all leaves behind `after` up to `through`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Page {
     /// Where the stretch begins, exclusive; `None`: at the start.
     pub after: Option<DocumentId>,

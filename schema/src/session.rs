@@ -1,10 +1,10 @@
-//! One group over one link: which frame may follow which; what to send next.
+//! The session machine: makes the documents of one group equal on the two ends of one link.
 //!
-//! Both sides announce the root of their documents. Where roots differ the initiator walks: it sends its leaves page
-//! by page, the responder answers with its tip vectors of what differs, and each side queues what the other lacks
-//! and asks for what it lacks itself. The queue holds document ids and marks, never bytes; a window bounds what is under
-//! way. Afterwards every change is sent as it comes. Roots are compared again whenever both sides are quiet, so that
-//! whatever was lost on the way is found; a pair of roots that was walked is not walked again.
+//! Each side sends the root of its documents. Where the roots differ the initiator walks: it sends its leaves page by
+//! page, and the responder replies with its version vectors of the documents that differ. Each side queues what the
+//! other lacks and requests what it lacks itself. The queue holds document ids and marks, never bytes; a window bounds
+//! the changes under way. Afterwards each new change is sent as it comes. Roots are compared again whenever both sides
+//! are quiet, so that a lost frame is repaired; a pair of roots is walked at most once.
 
 pub mod ledger;
 mod outbox;
@@ -24,126 +24,136 @@ use crate::DocumentId;
 use crate::digest::Page;
 use crate::limits::WINDOW_BYTES;
 use crate::time::Timestamp;
-use crate::wire::session::{RootWhy, SessionFrame};
+use crate::wire::session::{RootReason, SessionFrame};
 
 /// How long a peer may owe an answer.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// What a link is thought to take for a KiB at most.
+/// The time that the slowest supported link takes for a KiB.
 const SLOWEST: Duration = Duration::from_millis(32);
 
-/// The state of one group's conversation over one link.
+/// One end of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionSide {
+    /// This side dialled the link; it alone walks.
+    pub initiator: bool,
+    /// A random number drawn for this session, so that a late answer to an earlier one is recognised.
+    pub incarnation: u64,
+}
+
+/// The state of one group's session on one link.
 #[derive(Debug)]
 pub struct Session {
-    initiator: bool,
-    /// What the peer's answer to our opening must name.
-    era: u64,
-    /// The peer has answered our opening: what it says from then on is meant for this session.
+    side: SessionSide,
+    /// The peer has answered our opening; frames that it sent before belong to an earlier session.
     ready: bool,
-    /// Of the peer's opening that was heard last; one that is repeated begins nothing anew.
-    their_era: Option<u64>,
-    their_root: Option<[u8; 32]>,
-    /// Their root came after the last walk began, so it is worth walking.
-    fresh: bool,
-    /// Responder: an unequal root waits for ours.
-    answer_due: bool,
-    /// Our membership changed since we last said our root.
-    rejudged: bool,
+    /// Incarnation of the peer's last opening; a repeated opening restarts nothing.
+    peer_incarnation: Option<u64>,
+    peer_root: Option<[u8; 32]>,
+    /// The peer's root arrived after the last walk began, so it is worth a walk.
+    is_peer_root_new: bool,
+    /// Responder: the peer's root differs and waits for ours.
+    is_root_owed: bool,
+    /// The roster changed since we last sent our root.
+    is_rejudged: bool,
     sent_root: Option<[u8; 32]>,
     root_due: Option<Timestamp>,
     /// Initiator: the walk under way.
     walk: Option<Walk>,
+    /// The roots, ours first, of the last complete walk.
     walked: Option<([u8; 32], [u8; 32])>,
     /// Responder: a page that is not answered yet.
-    question: Option<Page>,
+    unanswered: Option<Page>,
     outbox: Outbox,
+    /// Number of the last Units frame that we sent.
     number: u64,
+    /// Units frames that the peer has not acknowledged: number and bytes.
     in_flight: VecDeque<(u64, usize)>,
-    /// What the peer has sent and we have not acknowledged, bytes by number.
+    /// Units frames of the peer that we have not acknowledged: bytes by number.
     applying: BTreeMap<u64, usize>,
+    /// Number of the last Units frame of the peer.
     received: u64,
-    asked: BTreeMap<DocumentId, u32>,
-    synced: bool,
-    /// Since when the peer owes the next acknowledgement, if anything is under way.
-    unacknowledged: Timestamp,
+    /// How often each document was requested again after a refusal that may be temporary.
+    retries: BTreeMap<DocumentId, u32>,
+    is_synced: bool,
+    /// The time from which the peer owes the next acknowledgement, if anything is in flight.
+    ack_owed_since: Timestamp,
 }
 
 impl Session {
-    /// Opens a session. `era` is a random number; `in_sync`: both Hellos carried the same hash, so there is nothing
-    /// to say.
+    /// Opens a session. `in_sync`: both Hellos carried the same hash, so nothing needs to be compared.
     ///
     /// # Errors
     /// When the store fails.
     pub fn open<D: Documents>(
         now: Timestamp,
-        (initiator, era): (bool, u64),
+        side: SessionSide,
         in_sync: bool,
         documents: &mut D,
     ) -> Result<(Self, Vec<Effect>), D::Error> {
         let root = documents.root()?;
-        let mut session = Self::new(now, initiator, era, root);
+        let mut session = Self::new(now, side, root);
         session.ready = in_sync;
-        session.their_root = in_sync.then_some(root);
-        session.synced = in_sync;
+        session.peer_root = in_sync.then_some(root);
+        session.is_synced = in_sync;
         let effects = if in_sync {
             vec![Effect::Synced]
         } else {
-            let why = RootWhy::Opening { era };
-            vec![Effect::Send(SessionFrame::Root { root, why })]
+            let reason = RootReason::Opening { incarnation: side.incarnation };
+            vec![Effect::Send(SessionFrame::Root { root, reason })]
         };
         Ok((session, effects))
     }
 
-    fn new(now: Timestamp, initiator: bool, era: u64, root: [u8; 32]) -> Self {
+    fn new(now: Timestamp, side: SessionSide, root: [u8; 32]) -> Self {
         Self {
-            initiator,
-            era,
+            side,
             ready: false,
-            their_era: None,
-            their_root: None,
-            fresh: false,
-            answer_due: false,
-            rejudged: false,
+            peer_incarnation: None,
+            peer_root: None,
+            is_peer_root_new: false,
+            is_root_owed: false,
+            is_rejudged: false,
             sent_root: Some(root),
             root_due: None,
             walk: None,
             walked: None,
-            question: None,
+            unanswered: None,
             outbox: Outbox::default(),
             number: 0,
             in_flight: VecDeque::new(),
             applying: BTreeMap::new(),
             received: 0,
-            asked: BTreeMap::new(),
-            synced: false,
-            unacknowledged: now,
+            retries: BTreeMap::new(),
+            is_synced: false,
+            ack_owed_since: now,
         }
     }
 
-    /// Both sides had equal documents when they last compared, and nothing has moved since.
+    /// Returns true if both sides had equal documents when they last compared roots, and none has changed since.
     pub fn is_synced(&self) -> bool {
-        self.synced
+        self.is_synced
     }
 
-    /// When the session wants an [`Input::Wake`].
+    /// Returns the time at which the session needs an [`Input::Wake`].
     pub fn wake_at(&self) -> Option<Timestamp> {
         [self.stalls_at(), self.root_due].into_iter().flatten().min()
     }
 
-    /// When the peer has owed something for too long; what it does not owe is no excuse.
+    /// The time from which the peer has owed an answer or an acknowledgement for too long.
     fn stalls_at(&self) -> Option<Timestamp> {
         let answer = self.walk.as_ref().and_then(|walk| walk.asked);
-        let acknowledgement = (!self.in_flight.is_empty()).then_some(self.unacknowledged);
-        // It waits behind what is under way, and the peer's word behind as much of theirs.
-        let bytes = acknowledgement.map_or(0, |_| self.under_way() + WINDOW_BYTES);
+        let acknowledgement = (!self.in_flight.is_empty()).then_some(self.ack_owed_since);
+        // It waits behind our bytes in flight, and the peer's acknowledgement behind a window of theirs.
+        let bytes = acknowledgement.map_or(0, |_| self.in_flight_bytes() + WINDOW_BYTES);
         let patience = ANSWER_TIMEOUT + SLOWEST * u32::try_from(bytes >> 10).unwrap_or(u32::MAX);
         [answer, acknowledgement].into_iter().flatten().min().map(|since| since + patience)
     }
 
-    fn under_way(&self) -> usize {
+    fn in_flight_bytes(&self) -> usize {
         self.in_flight.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// Takes one input to its effects.
+    /// Advances the session by one input and returns the effects to perform, in order.
     ///
     /// # Errors
     /// [`StepError::Fault`] ends the session and the link.
@@ -155,39 +165,25 @@ impl Session {
     ) -> Result<Vec<Effect>, StepError<D::Error>> {
         let mut effects = Vec::new();
         match input {
-            Input::Frame(frame) => {
-                self.frame(now, frame, documents, &mut effects)?;
+            Input::Frame(frame) => self.on_frame(now, frame, documents, &mut effects)?,
+            Input::Changed(changed) => self.on_changed(changed),
+            Input::Applied { number, refused } => {
+                self.on_applied(number, refused, documents, &mut effects)?;
             }
-            Input::Changed(changed) => {
-                if self.ready {
-                    for wanted in changed {
-                        // What the peer said of itself is better than what we suppose.
-                        if !self.outbox.contains(&wanted.document) {
-                            self.outbox.put(wanted);
-                        }
-                    }
-                }
-            }
-            Input::Applied { number, refused } => self.applied(number, refused, documents, &mut effects)?,
-            Input::Rejudged => {
-                self.walked = None;
-                self.fresh = self.ready;
-                self.answer_due = self.ready;
-                self.rejudged = true;
-            }
+            Input::Rejudged => self.on_rejudged(),
             Input::Wake => {
                 if self.stalls_at().is_some_and(|at| now >= at) {
                     return Err(SessionFault::Stalled.into());
                 }
             }
         }
-        self.pump(now, documents, &mut effects).map_err(StepError::Local)?;
-        self.walk_on(now, documents, &mut effects).map_err(StepError::Local)?;
-        self.compare(now, documents, &mut effects).map_err(StepError::Local)?;
+        self.fill_window(now, documents, &mut effects).map_err(StepError::Local)?;
+        self.advance_walk(now, documents, &mut effects).map_err(StepError::Local)?;
+        self.compare_roots(now, documents, &mut effects).map_err(StepError::Local)?;
         Ok(effects)
     }
 
-    fn frame<D: Documents>(
+    fn on_frame<D: Documents>(
         &mut self,
         now: Timestamp,
         frame: SessionFrame,
@@ -197,51 +193,51 @@ impl Session {
         if let Some(what) = frame.excess() {
             return Err(SessionFault::Unexpected { what }.into());
         }
+        if !self.ready && !matches!(frame, SessionFrame::Root { .. }) {
+            return Ok(()); // it belongs to the session before this one
+        }
         match frame {
-            SessionFrame::Root { root, why } => {
-                if let RootWhy::Opening { era } = why {
-                    let anew = self.their_era != Some(era);
-                    if self.ready && anew {
-                        // The peer begins anew, and so do we; what it owed is void.
-                        *self = Self { ready: true, ..Self::new(now, self.initiator, self.era, root) };
-                    }
-                    self.their_era = Some(era);
-                    let ours = documents.root().map_err(StepError::Local)?;
-                    self.announce(ours, RootWhy::Answer { era }, effects);
-                    if !self.ready && anew {
-                        // Ours may have come when nobody was there yet: then it is owed an answer for ever.
-                        self.announce(ours, RootWhy::Opening { era: self.era }, effects);
-                    }
-                }
-                self.ready |= why == RootWhy::Answer { era: self.era };
-                self.their_root = Some(root);
-                self.fresh = true;
-                self.answer_due = !self.initiator;
-                if why == RootWhy::Rejudged {
-                    self.walked = None;
-                }
+            SessionFrame::Root { root, reason } => {
+                self.on_root(now, root, reason, documents, effects).map_err(StepError::Local)
             }
-            // Meant for the session before this one.
-            _ if !self.ready => {}
-            SessionFrame::Leaves(page) => self.asked(page)?,
+            SessionFrame::Leaves(page) => Ok(self.on_leaves(page)?),
             SessionFrame::Vectors { documents: theirs, through } => {
-                self.answered(theirs, through, documents, effects)?;
+                self.on_vectors(theirs, through, documents, effects)
             }
             SessionFrame::Request { documents: theirs } => {
                 for (document, have) in theirs {
                     let mine = documents.marks(document).map_err(StepError::Local)?;
-                    self.want(document, have, &mine);
+                    self.queue_if_lacking(document, have, &mine);
+                }
+                Ok(())
+            }
+            SessionFrame::Units(units) => Ok(self.on_units(now, units, effects)?),
+            SessionFrame::Ack { number, refused } => Ok(self.on_ack(now, number, refused, effects)?),
+        }
+    }
+
+    /// Local changes, or changes from another peer.
+    fn on_changed(&mut self, changed: Vec<Wanted>) {
+        if self.ready {
+            for wanted in changed {
+                // Marks that the peer sent itself are better than our guess.
+                if !self.outbox.contains(&wanted.document) {
+                    self.outbox.push(wanted);
                 }
             }
-            SessionFrame::Units(units) => self.came(now, units, effects)?,
-            SessionFrame::Ack { number, refused } => self.acknowledged(now, number, refused, effects)?,
         }
-        Ok(())
+    }
+
+    fn on_rejudged(&mut self) {
+        self.walked = None;
+        self.is_peer_root_new = self.ready;
+        self.is_root_owed = self.ready;
+        self.is_rejudged = true;
     }
 
     fn is_quiet(&self) -> bool {
         let is_owed = self.walk.is_some() || !self.in_flight.is_empty();
-        let owes = self.question.is_some() || !self.applying.is_empty();
+        let owes = self.unanswered.is_some() || !self.applying.is_empty();
         self.ready && !is_owed && !owes && self.outbox.is_empty()
     }
 }

@@ -11,6 +11,7 @@ use crate::key::{self, BadSignature, Signature, SigningKey};
 
 /// A payload and a signature that nobody has checked yet.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Envelope {
     /// The record, encoded by its author.
     pub payload: Vec<u8>,

@@ -16,6 +16,7 @@ const PAYLOAD_BYTES: usize = 1 + 5 * 32 + 2 * 8 + 32;
 
 /// Who writes a chain of changes, and under which grant. With a group and a document it makes a replica id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Author {
     /// The device that writes.
@@ -28,6 +29,7 @@ pub struct Author {
 
 /// A device's signature over the newest change of one of its chains. Nobody has checked it yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Tip {
     /// Whose chain it is.
     pub author: Author,

@@ -21,6 +21,7 @@ mod tests;
 /// Equality is total: floats are equal when their bits are (a NaN equals itself, 0.0 and -0.0 differ), integers when
 /// their numbers are, signed or not.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Value {
     /// Nothing, an absent option.
     Null,

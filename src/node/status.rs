@@ -1,9 +1,13 @@
 //! Reports the state of a node: addresses, links, groups.
 
-use actors::node::connection_manager::{Ended, LinkEnd, LinkStatus};
+use std::collections::BTreeMap;
+
+use actors::meter::MeterReading;
+pub use actors::node::connection_manager::EndedLink;
+use actors::node::connection_manager::LinkStatus;
 use actors::node::group::{GroupStatus, PeerStatus};
 use actors::node::membership::{Declined, Silent};
-use schema::{DeviceId, Timestamp, UserId};
+use schema::{DeviceId, UserId};
 
 use super::Node;
 use crate::error::GroupError;
@@ -35,25 +39,8 @@ pub struct NodeStatus {
     pub blocked: Vec<UserId>,
     /// The groups, as [`Node::groups`] lists them.
     pub groups: Vec<GroupReport>,
-}
-
-/// A link that ended, or that failed to come up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndedLink {
-    /// The time of the end, by this device's clock.
-    pub at: Timestamp,
-    /// The peer's address.
-    pub address: String,
-    /// The peer's device, if it proved its key.
-    pub device: Option<DeviceId>,
-    /// The reason.
-    pub end: LinkEnd,
-}
-
-impl From<Ended> for EndedLink {
-    fn from(Ended { at, address, device, end }: Ended) -> Self {
-        Self { at, address, device, end }
-    }
+    /// The value of each meter by name; [`Node::meters`] has their units and descriptions.
+    pub meters: BTreeMap<String, u64>,
 }
 
 /// The state of one group, from [`Node::status`].
@@ -80,6 +67,25 @@ pub struct GroupReport {
 }
 
 impl Node {
+    /// Reads every meter: counters since the node was opened, and gauges. Cheap enough to be called every second.
+    ///
+    /// ```
+    /// # use peerbase::Node;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let node = Node::in_memory().await?;
+    /// # node.create_group("Garden club").await?;
+    /// for meter in node.meters() {
+    ///     println!("{} = {} {} ({})", meter.name, meter.value, meter.unit, meter.help);
+    /// }
+    /// # assert!(node.meters().iter().any(|meter| meter.name == "store_barriers" && meter.value > 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn meters(&self) -> Vec<MeterReading> {
+        self.handle.meters().read()
+    }
+
     /// Reports the addresses, links and groups of this node, for people and programs that watch over it.
     ///
     /// ```
@@ -135,10 +141,11 @@ impl Node {
             listening: connections.listening(),
             dialled: connections.dialled(),
             links,
-            ended: ended.into_iter().map(EndedLink::from).collect(),
+            ended,
             recovery: self.recovery().ok().flatten(),
             blocked: self.blocked().unwrap_or_default(),
             groups,
+            meters: self.meters().into_iter().map(|meter| (meter.name.to_owned(), meter.value)).collect(),
         })
     }
 }

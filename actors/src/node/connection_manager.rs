@@ -1,8 +1,8 @@
-//! Decides whom to dial and whom to keep.
+//! Opens links: dials, listens, and keeps one link per device.
 //!
 //! Parent: [`node`](super). Children: a `listener` for each address, a `connection` for each link. A connection
-//! that ends is let go and dialled again after a pause; a listener is restarted within a budget, and when that is used
-//! up this actor fails. Restart: listens and dials again where it did; its links are gone and come back.
+//! that ends is dialled again after a pause. A listener is restarted within a budget; this actor fails when that is
+//! spent. Restart: listens and dials at the same addresses; its links end and are opened again.
 
 use std::sync::Arc;
 
@@ -12,39 +12,40 @@ use schema::device::DeviceIdentity;
 
 use crate::call::answer;
 use crate::clock::Clock;
+use crate::meter::LinkMeters;
 use crate::permits::Permit;
-use crate::transport::{Stream, Transport};
+use crate::transport::Stream;
 
-mod candidates;
+mod address_book;
 mod connection;
+mod duplicates;
 mod handle;
 mod listener;
-mod rivals;
 mod state;
 
-pub use connection::{Link, LinkClosed, LinkEnd, LinkId, Switchboard};
-pub(in crate::node) use handle::Reach;
-pub use handle::{ConnectError, ConnectionManagerHandle, Ended, LinkStatus, ListenError};
+pub use connection::{Link, LinkClosed, LinkEnd, LinkId, LinkOwner};
+pub(in crate::node) use handle::RecordedAddresses;
+pub use handle::{ConnectError, ConnectionManagerHandle, EndedLink, LinkStatus, ListenError};
 use state::State;
 
 enum Message {
-    /// Begin to listen.
+    /// Start to listen.
     Listen { address: String, reply: RpcReplyPort<Result<String, ListenError>> },
-    /// Dial now and remember.
+    /// Request a link and answer once it is open.
     Connect {
         address: String,
         expected: Option<DeviceId>,
         reply: RpcReplyPort<Result<DeviceId, ConnectError>>,
     },
-    /// Dial now and whenever there is no link, for nobody who waits.
+    /// Request a link without an answer.
     Remember { address: String, device: DeviceId },
-    /// What records say of where devices are has changed.
-    Recorded,
-    /// Dial no more; a link that is there may last.
+    /// The recorded addresses have changed.
+    RecordsChanged,
+    /// Dial no more; an open link stays.
     Forget { address: String },
-    /// Forget, and end what was dialled.
+    /// Forget an address and end the link that was dialled there.
     Disconnect { address: String, reply: RpcReplyPort<()> },
-    /// Dial everybody again.
+    /// Dial every address now.
     NetworkChanged,
     /// List the links.
     Links(RpcReplyPort<Vec<Link>>),
@@ -52,29 +53,29 @@ enum Message {
     Status(RpcReplyPort<Vec<LinkStatus>>),
     /// Name the children.
     Tree(RpcReplyPort<Vec<&'static str>>),
-    /// List the last ends.
-    Ends(RpcReplyPort<Vec<Ended>>),
-    /// A listener has a stream.
+    /// List the last ended links.
+    Ends(RpcReplyPort<Vec<EndedLink>>),
+    /// A listener accepted a stream.
     Accepted { stream: Stream, half_open: Permit },
     /// A connection's handshake has passed.
-    Met(Link),
-    /// Somebody is due.
+    Authenticated(Link),
+    /// A dial is due.
     Dial,
     /// Start a failed listener again.
     Relisten(String),
 }
 
-/// What the connection manager works with.
+/// Arguments of the connection manager.
 #[derive(Clone)]
 pub struct Arguments {
     /// Time, randomness, tasks.
     pub clock: Clock,
-    /// How to reach others.
-    pub transport: Arc<dyn Transport>,
-    /// Who we are.
+    /// Counts links and frames.
+    pub meters: Arc<LinkMeters>,
+    /// This device's keys and certificate.
     pub identity: DeviceIdentity,
-    /// What links meet above them.
-    pub switchboard: Arc<dyn Switchboard>,
+    /// Receives the frames of links.
+    pub owner: Arc<dyn LinkOwner>,
 }
 
 struct ConnectionManager;
@@ -99,7 +100,7 @@ impl Actor for ConnectionManager {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         state.listen_again(&myself).await?;
-        state.arm(&myself);
+        state.set_alarm(&myself);
         Ok(())
     }
 
@@ -118,23 +119,23 @@ impl Actor for ConnectionManager {
                 state.connect(&myself, address, expected, reply).await?;
             }
             Message::Remember { address, device } => state.remember(&myself, &address, device).await?,
-            Message::Recorded => state.recorded(),
+            Message::RecordsChanged => state.on_records_changed(),
             Message::Forget { address } => state.forget(&address),
             Message::Disconnect { address, reply } => {
                 state.disconnect(&address);
                 answer(reply, ());
             }
-            Message::NetworkChanged => state.network_changed(),
+            Message::NetworkChanged => state.on_network_changed(),
             Message::Links(reply) => answer(reply, state.links()),
             Message::Status(reply) => answer(reply, state.status()),
             Message::Tree(reply) => answer(reply, state.tree()),
             Message::Ends(reply) => answer(reply, state.ends()),
-            Message::Accepted { stream, half_open } => state.accepted(&myself, stream, half_open).await?,
-            Message::Met(link) => state.met(link),
-            Message::Dial => state.woken(&myself).await?,
+            Message::Accepted { stream, half_open } => state.on_accepted(&myself, stream, half_open).await?,
+            Message::Authenticated(link) => state.on_authenticated(&link),
+            Message::Dial => state.on_alarm(&myself).await?,
             Message::Relisten(address) => state.relisten(&myself, address).await?,
         }
-        state.arm(&myself);
+        state.set_alarm(&myself);
         Ok(())
     }
 
@@ -146,14 +147,14 @@ impl Actor for ConnectionManager {
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(child, cause) => {
-                state.ended(&myself, child.get_id(), Some(cause)).await?
+                state.on_child_ended(&myself, child.get_id(), Some(cause)).await?
             }
             SupervisionEvent::ActorTerminated(child, ..) => {
-                state.ended(&myself, child.get_id(), None).await?
+                state.on_child_ended(&myself, child.get_id(), None).await?
             }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
         }
-        state.arm(&myself);
+        state.set_alarm(&myself);
         Ok(())
     }
 

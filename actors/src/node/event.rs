@@ -1,143 +1,113 @@
-//! What a node tells whoever listens: people come and go, devices come and go, branches fail.
+//! Events of a node: changes of members, links that open and end, branches that fail.
 
-use schema::ledger::{Contestable, Role};
+use schema::ledger::Role;
 use schema::wire::link::DeclineReason;
 use schema::{DeviceId, GroupId, OpId, UserId};
 
-use super::group::documents::Rejudged;
-use super::membership::{GroupState, Known};
-
-/// Something that happened at this node.
+/// An event at this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// This user became a member.
     Joined {
-        /// Of which group.
+        /// The group.
         group: GroupId,
-        /// With which role.
+        /// This user's role.
         role: Role,
     },
-    /// Somebody's role changed; `Role::None`: they are out.
+    /// The role of a member changed; `Role::None` means that the member was removed.
     RoleChanged {
-        /// In which group.
+        /// The group.
         group: GroupId,
-        /// Whose; possibly this user's.
+        /// The member, who may be this user.
         user: UserId,
-        /// To what.
+        /// The new role.
         role: Role,
     },
-    /// A member lowered another who could have done the same to them: until somebody stronger confirms it, it may be
-    /// contested.
+    /// A member lowered the role of another of equal strength. The op may be contested until a stronger member confirms
+    /// it.
     Contestable {
-        /// In which group.
+        /// The group.
         group: GroupId,
-        /// The lowering.
+        /// The op.
         op: OpId,
-        /// Who said it.
+        /// The member who signed the op.
         author: UserId,
-        /// Whom it lowers.
+        /// The member whose role it lowers.
         user: UserId,
-        /// To what.
+        /// The new role.
         role: Role,
     },
-    /// What this user said of a member came to nothing, because of something stronger that was said meanwhile.
+    /// An op of this user was voided by a stronger op.
     Voided {
-        /// In which group.
+        /// The group.
         group: GroupId,
-        /// The op; it can be said again.
+        /// The voided op; it can be re-issued.
         op: OpId,
     },
-    /// Who made a ticket will not let this user in with it; it is kept no longer.
+    /// The inviter declined this user's ticket, which is deleted.
     JoinDeclined {
-        /// To which group.
+        /// The group.
         group: GroupId,
-        /// By which invitation.
+        /// The invitation.
         invite: OpId,
-        /// Why.
+        /// The reason.
         reason: DeclineReason,
     },
-    /// Documents of a group were judged anew after somebody was removed, lowered or let in again, or their device
-    /// revoked: what is not accepted any more is gone from the rows, and kept for a while.
+    /// Documents of a group were re-judged after a member or a device was admitted, lowered, removed or revoked. Changes
+    /// that are no longer accepted are purged from the rows and set aside.
     Rejudged {
-        /// Which group.
+        /// The group.
         group: GroupId,
-        /// How many documents were looked at, and how many of them changed.
+        /// The number of documents that were re-judged, and of those that changed.
         rejudged: Rejudged,
     },
-    /// A member presented a group that admits this user, who has not asked for it.
+    /// A member presented a group that admits this user unasked.
     Offered {
-        /// Which group.
+        /// The group.
         group: GroupId,
-        /// With which role.
+        /// This user's role.
         role: Role,
-        /// Who presented it.
+        /// The member who presented it.
         by: UserId,
     },
-    /// A link to a device is up.
+    /// A link to a device opened.
     PeerUp {
-        /// Whose device.
+        /// The user of the device.
         user: UserId,
-        /// Which device.
+        /// The device.
         device: DeviceId,
     },
     /// A link ended.
     PeerDown {
-        /// To which device.
+        /// The device.
         device: DeviceId,
-        /// Why, for people.
+        /// The reason in words.
         reason: String,
     },
-    /// A group is no longer spoken of with a device: the link ended, or one side is not a member any more, which the
-    /// other is not told.
+    /// The session of a group with a device ended: the link ended, or one side is no longer a member. The other side is
+    /// not told the reason.
     SessionLost {
-        /// Which group.
+        /// The group.
         group: GroupId,
-        /// With which device.
+        /// The device.
         device: DeviceId,
     },
     /// A group failed too often and is out of service until the node is opened again.
     GroupFailed {
-        /// Which group.
+        /// The group.
         group: GroupId,
-        /// How it failed last.
+        /// The last failure in words.
         reason: String,
     },
 }
 
-impl Event {
-    /// What changed for `user` and everyone else from one roster to the next.
-    pub(crate) fn of_roster(
-        group: GroupId,
-        before: Option<&Known>,
-        after: &Known,
-        user: UserId,
-    ) -> Vec<Self> {
-        let mut events = Vec::new();
-        let was_active = before.is_some_and(|(info, ..)| info.state == GroupState::Active);
-        if after.0.state == GroupState::Active && !was_active {
-            events.push(Self::Joined { group, role: after.0.role });
-        }
-        let Some((_, before, people)) = before.filter(|(info, ..)| info.state != GroupState::Pending) else {
-            return events;
-        };
-        let mut users: Vec<_> = before.members().chain(after.1.members()).map(|(user, _)| user).collect();
-        users.sort_unstable();
-        users.dedup();
-        for other in users {
-            let role = after.1.role(other);
-            let is_our_joining = other == user && !was_active;
-            if role != before.role(other) && !is_our_joining {
-                events.push(Self::RoleChanged { group, user: other, role });
-            }
-        }
-        for &Contestable { op, author, user, role } in &after.2.contestable {
-            if people.contestable.iter().all(|known| known.op != op) {
-                events.push(Self::Contestable { group, op, author, user, role });
-            }
-        }
-        events
-            .extend(after.2.own_void.difference(&people.own_void).map(|op| Self::Voided { group, op: *op }));
-        events
-    }
+/// The progress or the outcome of re-judging a group's documents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
+pub struct Rejudged {
+    /// Documents that were re-judged.
+    pub documents: u64,
+    /// Documents among them that changed.
+    pub changed: u64,
 }

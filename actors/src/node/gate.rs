@@ -12,7 +12,7 @@ use schema::wire::ledger::LedgerFrame;
 use schema::wire::link::{ByeReason, LinkFrame};
 use schema::wire::session::SessionFrame;
 
-use crate::node::connection_manager::{Link, LinkEnd, LinkId, Switchboard};
+use crate::node::connection_manager::{Link, LinkEnd, LinkId, LinkOwner};
 use crate::node::group::Groups;
 use crate::node::membership::{MembershipHandle, Presented};
 use crate::permits::Permit;
@@ -111,13 +111,13 @@ impl Routes {
     }
 }
 
-impl Switchboard for Routes {
-    fn up(&self, link: Link) {
+impl LinkOwner for Routes {
+    fn on_up(&self, link: Link) {
         self.lock().insert(link.id(), LinkRoutes { link: link.clone(), groups: BTreeMap::new() });
         self.membership.link_up(link);
     }
 
-    fn frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
+    fn on_frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
         match frame {
             LinkFrame::Hello(hello) => self.membership.hello(link.id(), hello, permit),
             LinkFrame::Present { group, ops, manifests } => {
@@ -147,12 +147,14 @@ impl Switchboard for Routes {
             LinkFrame::Declined { token, invite, reason } => {
                 self.membership.declined(link.id(), (token, invite), reason, permit);
             }
-            // The connection passes on nothing else.
-            _ => link.close(ByeReason::Protocol),
+            // The connection handles these itself and never passes them on.
+            LinkFrame::Auth(_) | LinkFrame::Ping { .. } | LinkFrame::Pong { .. } | LinkFrame::Bye { .. } => {
+                link.close(ByeReason::Protocol);
+            }
         }
     }
 
-    fn down(&self, link: LinkId, reason: &LinkEnd) {
+    fn on_down(&self, link: LinkId, reason: &LinkEnd) {
         let routes = self.lock().remove(&link);
         // Membership tells the groups; one that was restarted meanwhile does not know the link.
         for (group, gate) in routes.iter().flat_map(|routes| routes.groups.values()) {

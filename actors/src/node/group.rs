@@ -39,6 +39,7 @@ pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
 pub use self::turns::Turn;
 use crate::call::answer;
 use crate::clock::Clock;
+use crate::meter::{Meters, OpenSession};
 use crate::node::connection_manager::LinkId;
 use crate::node::event::Event;
 use crate::node::gate::{Channel, IncomingPart};
@@ -88,6 +89,7 @@ enum Message {
 #[derive(Clone)]
 pub(crate) struct Arguments {
     pub(crate) clock: Clock,
+    pub(crate) meters: Meters,
     pub(crate) user: UserId,
     pub(crate) device: SigningKey,
     pub(crate) store: StoreHandle,
@@ -127,6 +129,7 @@ struct Peer {
     channel: Channel,
     session: Session,
     assembly: Assembly,
+    _open: OpenSession,
 }
 
 /// When the next documents are judged anew.
@@ -185,6 +188,7 @@ impl State {
                 return Ok(());
             }
         };
+        self.arguments.meters.documents.committed_rows.add(writes.len());
         let heads = outcome.heads.clone();
         self.submit(myself, outcome, None, move |result| {
             answer(reply, result.map(|()| heads).map_err(CommitError::from));
@@ -231,6 +235,8 @@ impl State {
     fn tell_rejudged(&mut self) {
         self.judged = Arc::default();
         let (group, rejudged) = (self.handle.id(), self.documents.rejudged());
+        let documents = usize::try_from(rejudged.documents).unwrap_or(usize::MAX);
+        self.arguments.meters.documents.rejudged.add(documents);
         // Nobody may be listening.
         let _ = self.arguments.events.send(Event::Rejudged { group, rejudged });
     }
@@ -241,11 +247,15 @@ impl State {
         link: LinkId,
         units: schema::wire::session::Units,
     ) -> Result<(), ActorProcessingErr> {
-        let number = units.number;
+        let (number, received) = (units.number, units.units.len());
         // Who judges by the same membership had refused it too.
         let same = units.state == self.documents.state() && !self.documents.is_rejudging();
         let mut outcome = self.documents.apply(units)?;
         let refused = std::mem::take(&mut outcome.refused);
+        let meters = &self.arguments.meters;
+        meters.sessions.received_units.add(received);
+        meters.documents.accepted_units.add(received.saturating_sub(refused.len()));
+        meters.documents.refused_units.add(refused.len());
         self.remember(&refused);
         let is_at_fault = refused.iter().any(|(_, refusal)| refusal.is_fault(same));
         self.submit(myself, outcome, Some(Source { link, number, refused }), |_| ());

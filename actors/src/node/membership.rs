@@ -11,6 +11,7 @@ mod advice;
 mod contacts;
 mod cut;
 mod devices;
+mod events;
 mod handle;
 mod intents;
 mod links;
@@ -42,7 +43,7 @@ use tokio::task::JoinSet;
 use self::admit::{LedgerDelta, ReceivedAt, put_op, put_side, replay_ledger};
 use self::cut::MadeCut;
 pub use self::devices::Device;
-pub(crate) use self::handle::Known;
+pub(crate) use self::events::GroupSupervisor;
 pub use self::handle::{ChangeError, GroupInfo, GroupState, MembershipHandle};
 use self::intents::intents;
 use self::links::Links;
@@ -55,12 +56,13 @@ use self::tickets::Tickets;
 pub use self::tickets::{Declined, Opened, Terms};
 use crate::call::answer;
 use crate::clock::Clock;
+use crate::meter::Meters;
 use crate::node::connection_manager::{ConnectionManagerHandle, Link, LinkId};
 use crate::node::event::Event;
 use crate::node::gate::Routes;
 use crate::node::group::Groups;
+use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError, StoreHandle};
-use crate::node::{NodeNews, keys};
 use crate::permits::Permit;
 
 enum Message {
@@ -136,6 +138,7 @@ enum Message {
 #[derive(Clone)]
 pub(crate) struct Arguments {
     pub(crate) clock: Clock,
+    pub(crate) meters: Meters,
     pub(crate) user: SigningKey,
     pub(crate) device: DeviceIdentity,
     pub(crate) personal: GroupId,
@@ -143,7 +146,7 @@ pub(crate) struct Arguments {
     pub(crate) groups: Groups,
     pub(crate) connections: ConnectionManagerHandle,
     pub(crate) routes: Routes,
-    pub(crate) node: NodeNews,
+    pub(crate) supervisor: Arc<dyn GroupSupervisor>,
     pub(crate) events: broadcast::Sender<Event>,
 }
 
@@ -308,7 +311,7 @@ impl State {
             GroupState::Pending => People::default(),
             _ => People::of(&entry.ledger, &entry.taken, self.user()),
         };
-        self.arguments.connections.recorded(group, self.reachable(group, state));
+        self.arguments.connections.set_recorded(group, self.reachable(group, state));
         if state != GroupState::Active {
             people.declined = entry.tickets.declined;
         }
@@ -317,7 +320,7 @@ impl State {
             let known = (info, roster.clone(), Arc::new(people));
             let before = self.handle.publish().insert(group, known.clone());
             self.handle.roster_moved(group);
-            for event in Event::of_roster(group, before.as_ref(), &known, self.user()) {
+            for event in events::roster_events(group, before.as_ref(), &known, self.user()) {
                 // Nobody may be listening.
                 let _ = self.arguments.events.send(event);
             }

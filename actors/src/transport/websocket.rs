@@ -1,8 +1,8 @@
 //! A stream in the binary messages of a WebSocket (RFC 6455), over TCP: `ws://HOST:PORT`.
 //!
-//! A message is a chunk of the stream; where one ends and the next begins means nothing. Private is the stream by what
-//! is in it (the handshake), not by this. An accepted socket is upgraded by whoever reads its stream first, so that a
-//! dialler who dawdles holds up nobody and counts as half-open.
+//! A message is a chunk of the stream; the boundaries of messages have no meaning. The stream is encrypted by the
+//! handshake inside it, not by this transport. An accepted socket is upgraded by the first read of its stream, so that a
+//! slow dialler blocks no other and counts as half-open.
 
 use std::future::Future;
 use std::io;
@@ -27,18 +27,18 @@ use crate::transport::framing::StreamError;
 use crate::transport::{BoxFuture, Listener, Stream, Transport, TransportError};
 
 const SCHEME: &str = "ws://";
-/// What we put into one message, bytes: a full record.
+/// Longest message that we send, bytes: a full record.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
-/// What a message or frame of the peer may hold, bytes; it is gathered whole before it is read.
+/// Longest message or frame that we accept, bytes; it is held in memory whole before it is read.
 pub const MESSAGE_BYTES_MAX: usize = 128 << 10;
-/// What is read or written with one call, bytes: a few records.
+/// Bytes read or written with one system call: a few records.
 const BUFFER_BYTES: usize = 128 << 10;
-/// What waits when the peer does not read, bytes; then the writer waits.
+/// Unsent bytes above which the writer waits for the peer to read.
 const WRITE_BUFFER_BYTES_MAX: usize = BUFFER_BYTES + 2 * CHUNK_BYTES_MAX;
-/// How long to wait when the system has no socket to give: one may become free.
+/// Pause after the system failed to accept a socket, until one may be free.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// None of the library's defaults: it would take messages of 64 MiB and buffer what is written without end.
+/// Limits instead of the library's defaults, which accept messages of 64 MiB and buffer writes without a bound.
 fn limits() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
@@ -52,14 +52,14 @@ fn limits() -> WebSocketConfig {
 type Socket = WebSocketStream<TcpStream>;
 type Upgrade = BoxFuture<'static, Result<Socket, Error>>;
 
-/// WebSockets over TCP. Dials `ws://HOST:PORT`; listens at that or at `HOST:PORT`, where port 0 takes any that is free.
+/// WebSockets over TCP. Dials `ws://HOST:PORT`; listens at that or at `HOST:PORT`, where port 0 means any free port.
 #[derive(Clone, Debug)]
 pub struct WebSockets {
     clock: Clock,
 }
 
 impl WebSockets {
-    /// The system's network.
+    /// WebSockets over the system's network.
     pub fn new(clock: Clock) -> Self {
         Self { clock }
     }
@@ -68,11 +68,11 @@ impl WebSockets {
 impl Transport for WebSockets {
     fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Stream, TransportError>> {
         Box::pin(async move {
-            let place = place_of(address)?;
+            let host = host_and_port(address)?;
             let request = address.into_client_request().map_err(|_| no_address(address))?;
             let unreachable = |_| TransportError::Unreachable { address: address.to_owned() };
             let unknown = || TransportError::UnknownHost { address: address.to_owned() };
-            let hosts: Vec<SocketAddr> = lookup_host(place).await.map_err(|_| unknown())?.collect();
+            let hosts: Vec<SocketAddr> = lookup_host(host).await.map_err(|_| unknown())?.collect();
             if hosts.is_empty() {
                 return Err(unknown());
             }
@@ -91,8 +91,9 @@ impl Transport for WebSockets {
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Box<dyn Listener>, TransportError>> {
         Box::pin(async move {
             let bare = address.strip_prefix(SCHEME).unwrap_or(address);
-            let place = place_of(&format!("{SCHEME}{bare}")).map_err(|_| no_address(address))?.to_owned();
-            let listener = TcpListener::bind(place).await.map_err(|error| match error.kind() {
+            let local =
+                host_and_port(&format!("{SCHEME}{bare}")).map_err(|_| no_address(address))?.to_owned();
+            let listener = TcpListener::bind(local).await.map_err(|error| match error.kind() {
                 io::ErrorKind::AddrInUse => TransportError::InUse { address: address.to_owned() },
                 kind => TransportError::Io { address: address.to_owned(), kind },
             })?;
@@ -104,6 +105,10 @@ impl Transport for WebSockets {
                 as Box<dyn Listener>)
         })
     }
+
+    fn dialable(&self, bound: &str) -> Vec<String> {
+        dialable(bound)
+    }
 }
 
 fn no_address(address: &str) -> TransportError {
@@ -111,7 +116,7 @@ fn no_address(address: &str) -> TransportError {
 }
 
 /// `ws://HOST:PORT` → `HOST:PORT`; no path, no user, no default port.
-fn place_of(address: &str) -> Result<&str, TransportError> {
+fn host_and_port(address: &str) -> Result<&str, TransportError> {
     let place = address.strip_prefix(SCHEME).map(|rest| rest.strip_suffix('/').unwrap_or(rest));
     let is_place = |place: &&str| {
         let (host, port) = place.rsplit_once(':').unwrap_or_default();
@@ -122,25 +127,25 @@ fn place_of(address: &str) -> Result<&str, TransportError> {
     place.filter(is_place).ok_or_else(|| no_address(address))
 }
 
-/// The addresses at which others may dial a listener's: itself, or, where it listens at every address of this machine,
-/// the one from which the machine reaches others (its loopback when it reaches nobody). Others pass unchanged.
-pub fn dialable(bound: &str) -> Vec<String> {
-    let place = bound.strip_prefix(SCHEME).and_then(|place| place.parse::<SocketAddr>().ok());
-    let Some(place) = place.filter(|place| place.ip().is_unspecified()) else {
+/// The bound address. If that means every address of this machine, instead the addresses from which the machine reaches
+/// others; its loopback if it is offline.
+fn dialable(bound: &str) -> Vec<String> {
+    let local = bound.strip_prefix(SCHEME).and_then(|local| local.parse::<SocketAddr>().ok());
+    let Some(local) = local.filter(|local| local.ip().is_unspecified()) else {
         return vec![bound.to_owned()];
     };
     let v4 = outward((Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv4Addr::new(192, 0, 2, 1), 9).into());
-    // Listening at every IPv6 address is listening at every IPv4 address too, as systems are set up.
-    let v6 = place.is_ipv6().then(|| {
+    // By default systems accept IPv4 too on a listener at every IPv6 address.
+    let v6 = local.is_ipv6().then(|| {
         let documentation = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
         outward((Ipv6Addr::UNSPECIFIED, 0).into(), (documentation, 9).into())
     });
     let found: Vec<IpAddr> = [v4, v6.flatten()].into_iter().flatten().collect();
     let found = if found.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { found };
-    found.into_iter().map(|ip| format!("{SCHEME}{}", SocketAddr::new(ip, place.port()))).collect()
+    found.into_iter().map(|ip| format!("{SCHEME}{}", SocketAddr::new(ip, local.port()))).collect()
 }
 
-/// Our address on the way to `target`, which is asked of the system; nothing is sent.
+/// Our address on the route to `target`, from the system's routing table; no packet is sent.
 fn outward(any: SocketAddr, target: SocketAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(target).ok()?;
@@ -164,12 +169,12 @@ impl Listener for WebSocketListener {
             loop {
                 match self.listener.accept().await {
                     Ok((socket, from)) => {
-                        // Without it the stream is slower, not wrong.
+                        // A failure makes the stream slower, not wrong.
                         let _ = socket.set_nodelay(true);
                         return Ok(accepted(socket, from));
                     }
                     Err(error) => {
-                        tracing::warn!(address = %self.address, %error, "no socket accepted");
+                        tracing::warn!(address = %self.address, %error, "could not accept a socket");
                         self.clock.sleep(ACCEPT_PAUSE).await;
                     }
                 }
@@ -179,11 +184,11 @@ impl Listener for WebSocketListener {
 }
 
 fn accepted(socket: TcpStream, from: SocketAddr) -> Stream {
-    let (give, take) = oneshot::channel();
+    let (send, receive) = oneshot::channel();
     let upgrade = Box::pin(accept_async_with_config(socket, Some(limits())));
     Stream {
-        reader: Box::new(Reader::Upgrading { upgrade, writer: Some(give) }),
-        writer: Box::new(Writer::Waiting(take)),
+        reader: Box::new(Reader::Upgrading { upgrade, writer: Some(send) }),
+        writer: Box::new(Writer::Waiting(receive)),
         peer: format!("{SCHEME}{}", from.ip().to_canonical()),
     }
 }
@@ -194,18 +199,18 @@ fn stream(socket: Socket, peer: String) -> Stream {
     Stream { reader: Box::new(reader), writer: Box::new(Writer::Open(sink)), peer }
 }
 
-/// The peer's messages, joined.
+/// The stream of the peer's messages.
 enum Reader {
-    /// A dialler has yet to ask for a WebSocket; the writer waits for its half.
+    /// The dialler has not yet requested a WebSocket; the writer waits for its half.
     Upgrading { upgrade: Upgrade, writer: Option<oneshot::Sender<SplitSink<Socket, Message>>> },
-    /// Messages come; `rest` is what was not read yet of the last one.
+    /// The socket is upgraded; `rest` is the unread part of the last message.
     Open { stream: SplitStream<Socket>, rest: Bytes },
-    /// None will come.
+    /// No further message follows.
     Ended,
 }
 
 impl Reader {
-    /// Waits until there is a byte to read; without one, the stream is over.
+    /// Waits for unread bytes; none at the end of the stream.
     fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<&mut Bytes>>> {
         loop {
             match self {
@@ -213,7 +218,7 @@ impl Reader {
                     let socket = ready!(upgrade.as_mut().poll(context)).map_err(upgrade_error)?;
                     let (sink, stream) = socket.split();
                     if let Some(writer) = writer.take() {
-                        // Nobody will write: then nobody needs it.
+                        // Fails if the writer was dropped.
                         let _ = writer.send(sink);
                     }
                     *self = Self::Open { stream, rest: Bytes::new() };
@@ -221,7 +226,7 @@ impl Reader {
                 Self::Open { rest, .. } if !rest.is_empty() => break,
                 Self::Open { stream, rest } => match ready!(Pin::new(stream).poll_next(context)) {
                     Some(Ok(Message::Binary(bytes))) => *rest = bytes,
-                    // The library answers pings by itself.
+                    // The library answers pings.
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                     Some(Ok(Message::Text(_) | Message::Frame(_))) => {
                         *self = Self::Ended;
@@ -260,11 +265,11 @@ impl AsyncRead for Reader {
     }
 }
 
-/// Chunks of the stream as messages.
+/// Writes the stream as messages.
 enum Writer {
-    /// Until the reader has upgraded the socket.
+    /// The reader has not yet upgraded the socket.
     Waiting(oneshot::Receiver<SplitSink<Socket, Message>>),
-    /// Messages go.
+    /// The socket is upgraded.
     Open(SplitSink<Socket, Message>),
 }
 
@@ -303,7 +308,7 @@ impl AsyncWrite for Writer {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            // Nothing was said yet, not even that this is a WebSocket.
+            // The socket is not upgraded, so there is nothing to close.
             Self::Waiting(_) => Poll::Ready(Ok(())),
             Self::Open(sink) => Pin::new(sink).poll_close(context).map_err(io_error),
         }
@@ -336,13 +341,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_listens_everywhere_is_dialled_somewhere() {
+    fn a_listener_at_every_address_is_dialable_at_specific_ones() {
         for bound in ["ws://0.0.0.0:7654", "ws://[::]:7654"] {
             let found = dialable(bound);
             assert!(!found.is_empty());
             for address in found {
-                let place: SocketAddr = place_of(&address).unwrap().parse().unwrap();
-                assert!(!place.ip().is_unspecified() && place.port() == 7654, "{address}");
+                let local: SocketAddr = host_and_port(&address).unwrap().parse().unwrap();
+                assert!(!local.ip().is_unspecified() && local.port() == 7654, "{address}");
             }
         }
         for bound in ["ws://127.0.0.1:7654", "ws://garden.example.org:80", "memory://ada"] {
@@ -351,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_is_left_at_the_librarys_default() {
+    fn every_limit_differs_from_the_librarys_default() {
         let (ours, theirs) = (limits(), WebSocketConfig::default());
         assert_ne!(ours.read_buffer_size, 0);
         assert!(ours.max_write_buffer_size < theirs.max_write_buffer_size);
@@ -359,7 +364,7 @@ mod tests {
         assert!(ours.max_message_size < theirs.max_message_size && ours.max_message_size.is_some());
         assert!(ours.max_frame_size < theirs.max_frame_size && ours.max_frame_size.is_some());
         assert!(!ours.accept_unmasked_frames);
-        // A limit more in a newer version would be listed here.
+        // A limit that a newer version adds would show up here.
         let listed = format!("{ours:?}").matches(": ").count();
         assert_eq!(listed, 6, "{ours:?}");
     }
@@ -371,7 +376,7 @@ mod tests {
             ("ws://garden.example.org:4000/", "garden.example.org:4000"),
             ("ws://[::1]:0", "[::1]:0"),
         ] {
-            assert_eq!(place_of(address), Ok(place));
+            assert_eq!(host_and_port(address), Ok(place));
         }
         for wrong in [
             "",
@@ -388,7 +393,7 @@ mod tests {
             "memory://ada",
             "host:80",
         ] {
-            assert_eq!(place_of(wrong), Err(no_address(wrong)));
+            assert_eq!(host_and_port(wrong), Err(no_address(wrong)));
         }
     }
 }

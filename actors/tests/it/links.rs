@@ -91,6 +91,26 @@ async fn a_partition_ends_links_and_healing_brings_them_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn meters_count_links_frames_and_ends() {
+    let (network, ada, ben) = two(7).await;
+    ada.manager.connect("memory://ben").await.unwrap();
+    talk(&ada, &ben, &[1; 1_000]).await;
+    for peer in [&ada, &ben] {
+        assert_eq!((peer.meters.open.get(), peer.meters.opened.get()), (1, 1));
+        assert!(peer.meters.sent_frames.get() >= 1 && peer.meters.sent_bytes.get() > 1_000);
+        assert!(peer.meters.received_frames.get() >= 1 && peer.meters.received_bytes.get() > 1_000);
+    }
+
+    network.cut("ada", "ben");
+    ada.until_linked(&[]).await;
+
+    assert_eq!((ada.meters.open.get(), ada.meters.ended_stream.get()), (0, 1));
+    ada.clock.sleep(Duration::from_secs(10)).await;
+    assert!(ada.meters.ended_unreached.get() >= 1, "it has dialled again");
+    assert_eq!(ada.meters.opened.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_changed_network_is_tried_at_once() {
     let (network, ada, ben) = two(7).await;
     network.cut("ada", "ben");
@@ -327,7 +347,7 @@ async fn an_auth_after_the_handshake_is_out_of_place() {
         let certificate = schema::signed::Envelope { payload: vec![], signature };
         let auth = Auth { certificate, revocations: [0; 32], features: 0, signature };
         mallory.send(&LinkFrame::Auth(auth).encode()).await;
-        ends_with(ada, LinkEnd::OutOfPlace { kind: "auth" }).await;
+        ends_with(ada, LinkEnd::UnexpectedFrame { kind: "auth" }).await;
     })
     .await;
 }
@@ -353,17 +373,17 @@ async fn a_link_without_business_ends_in_time_and_one_with_some_stays() {
     // Nobody has said anything.
     ada.clock.sleep(4 * STRANGER_TIMEOUT).await;
     for _ in 0..10 {
-        link.acquainted(false);
+        link.set_shares_group(false);
         ada.clock.sleep(STRANGER_TIMEOUT * 9 / 10).await;
-        link.acquainted(true);
+        link.set_shares_group(true);
         ada.clock.sleep(STRANGER_TIMEOUT).await;
     }
     assert!(!link.is_closed());
 
     let began = ada.clock.instant();
-    link.acquainted(false);
+    link.set_shares_group(false);
     ada.clock.sleep(STRANGER_TIMEOUT / 2).await;
-    link.acquainted(false);
+    link.set_shares_group(false);
     ada.until_ended(|ended| ended.end == LinkEnd::Stranger).await;
 
     let lasted = ada.clock.instant() - began;
@@ -383,7 +403,7 @@ async fn strangers_are_dialled_ever_more_seldom_at_either_side() {
         for _ in 0..9 {
             let link = host.link_to(guest).await;
             host.clock.sleep(Duration::from_secs(120)).await;
-            link.acquainted(false);
+            link.set_shares_group(false);
             host.until(|| async { link.is_closed() }).await;
             let began = host.clock.instant();
             host.until_linked(&[guest]).await;

@@ -778,35 +778,35 @@ async fn errors_name_the_address_and_what_to_do_about_it() {
         (
             &closed,
             format!(
-                "peer was not reached: nobody answers at {closed}; does a node listen there, and does a firewall \
-                 let it through?"
+                "peer was not reached: no answer at {closed}; does a node listen there, and does a firewall let \
+                 it through?"
             ),
         ),
         (
             &unknown,
             format!(
-                "peer was not reached: the host of {unknown} is not known; check its spelling, and that this \
+                "peer was not reached: the host of {unknown} is unknown; check its spelling, and that this \
                  device is online"
             ),
         ),
         (
             &foreign,
-            format!("peer was not reached: who answers at {foreign} speaks no WebSocket; check host and port"),
+            format!("peer was not reached: {foreign} does not answer with WebSocket; check host and port"),
         ),
         (
             &hangs_up,
             format!(
-                "peer was not reached: who answers at {hangs_up} hangs up at once; try again later, or check host \
+                "peer was not reached: {hangs_up} closes the connection at once; try again later, or check host \
                  and port"
             ),
         ),
         (
             own,
-            "peer did not prove who it is: this device answers there itself; name the address of another".into(),
+            "peer did not prove its identity: this device answers there itself; name the address of another".into(),
         ),
         (
             &garbage,
-            "peer did not prove who it is: message 2 of 3 is none of this protocol and network; do both sides run \
+            "peer did not prove its identity: message 2 of 3 is none of this protocol and network; do both sides run \
              the same version?"
                 .into(),
         ),
@@ -822,17 +822,14 @@ async fn errors_name_the_address_and_what_to_do_about_it() {
     );
     // An address of the documentation's network (RFC 5737): nobody's.
     let elsewhere = chain(&ben.manager.listen("192.0.2.1:0").await.unwrap_err());
-    assert_eq!(elsewhere, "cannot listen: 192.0.2.1:0 cannot be listened on: address not available");
+    assert_eq!(elsewhere, "cannot listen: cannot listen at 192.0.2.1:0: address not available");
 
     let by_peer = |reason| LinkEnd::ClosedByPeer { reason };
     for (end, words) in [
-        (
-            LinkEnd::DialTimeout,
-            "nobody answered within 5s; is a node there, and does a firewall let it through?",
-        ),
+        (LinkEnd::DialTimeout, "no answer within 5s; is a node there, and does a firewall let it through?"),
         (
             LinkEnd::HandshakeTimeout,
-            "peer did not prove who it is within 5s; is it a node, and the line fast enough?",
+            "peer did not prove its identity within 5s; is it a node, and the line fast enough?",
         ),
         (LinkEnd::Silent, "peer is silent: it missed three pings"),
         (

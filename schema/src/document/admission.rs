@@ -50,6 +50,7 @@ const TEXT_BYTES_MAX: usize = 256;
 
 /// Why a change was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[non_exhaustive]
 #[cfg_attr(
     feature = "control",

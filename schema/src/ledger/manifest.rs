@@ -23,6 +23,7 @@ pub use write::Writer;
 
 /// Names a manifest inside an op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct ManifestRef {
     /// Hash over the hashes of its pages, in order: [`root`].
     pub root: [u8; 32],
@@ -32,6 +33,7 @@ pub struct ManifestRef {
 
 /// One page of a manifest, at most [`MANIFEST_PAGE_BYTES_MAX`] encoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Page {
     /// In order of device, grant and incarnation; a group that does not fit goes on on the next page.
     pub groups: Vec<PageGroup>,
@@ -39,6 +41,7 @@ pub struct Page {
 
 /// The replicas that one device wrote under one grant in one incarnation, one a document.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct PageGroup {
     /// The device that wrote.
     pub device: DeviceId,
@@ -52,6 +55,7 @@ pub struct PageGroup {
 
 /// The newest change of one replica that stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Entry {
     /// The document written to; with the group's triple it gives the replica id.
     pub document: DocumentId,

@@ -23,6 +23,7 @@ use crate::wire::device::{DeviceCert, malformed};
     derive(serde::Serialize, serde::Deserialize),
     serde(rename_all = "snake_case")
 )]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[repr(u8)]
 pub enum Role {
     /// Nothing: not a member, or no longer one.
@@ -73,6 +74,7 @@ bincode::impl_borrow_decode!(Role);
 
 /// One membership op (AUTHORITY 3.0), signed by its author's user or device key.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Op {
     /// The record's version, 1.
     pub version: u8,
@@ -90,6 +92,7 @@ pub struct Op {
 
 /// The key that signs an op.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum By {
     /// The author's user key.
     User,
@@ -99,6 +102,7 @@ pub enum By {
 
 /// What an op says.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Body {
     /// Founds the group.
     Create {
@@ -163,6 +167,7 @@ pub enum Body {
 
 /// The holder of an invitation's secret names the user and device that it lets in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct InviteProof {
     /// The OpenInvite.
     pub invite: OpId,

@@ -1,43 +1,44 @@
-//! Brings two ledgers of one group together, before its documents.
+//! The ledger session: makes two ledgers of one group equal, before their documents are compared.
 //!
-//! Each side says its hash. Where they differ each pulls what it lacks, naming what it has, an answer of a few frames
-//! after the other; new ops are pushed as they come. A side that is not (yet) a member has nothing to give and only pulls. An op that names a
-//! manifest waits for its pages, which whoever pushed it is asked for.
+//! Each side sends the hash of its ledger. Where the hashes differ each side pulls: it names the ops it has, and the
+//! peer replies with the records it lacks, a few frames at a time. New records are pushed as they come. A side that is
+//! not (yet) a member may not have the ledger and only pulls. An op that names a manifest stays pending until the
+//! manifest's pages have been fetched from the peer that pushed it.
 
 mod answer;
-mod attach;
+mod manifests;
 
 use self::answer::{answer, pushes};
-use self::attach::Attach;
-pub use self::attach::Held;
+use self::manifests::Manifests;
+pub use self::manifests::PendingOp;
 use super::{ANSWER_TIMEOUT, SessionFault, StepError};
 use crate::ledger::{Ledger, ManifestRef};
 use crate::signed::Envelope;
 use crate::time::Timestamp;
-use crate::wire::ledger::{LedgerFrame, Place, Pull};
+use crate::wire::ledger::{LedgerFrame, Pull, PullCursor};
 
-/// The pages of manifests that are here, some perhaps of a list that is not whole yet; every call is short.
-pub trait Attachments {
-    /// Why a read may fail: a disk, in life.
+/// The stored pages of manifests, also of manifests that are not complete yet; every call is short.
+pub trait ManifestStore {
+    /// The failure of a read.
     type Error;
-    /// The hashes of a manifest's pages; none when they are not here, or damaged.
+    /// Returns the hashes of a manifest's pages; `None` when the list is missing or damaged.
     ///
     /// # Errors
     /// When the store fails.
     fn list(&mut self, root: &[u8; 32]) -> Result<Option<Vec<[u8; 32]>>, Self::Error>;
-    /// A page; none when it is not here, or damaged.
+    /// Returns a page; `None` when it is missing or damaged.
     ///
     /// # Errors
     /// When the store fails.
     fn page(&mut self, page: &[u8; 32]) -> Result<Option<Vec<u8>>, Self::Error>;
 }
 
-/// What a ledger session wants done, in order.
+/// An effect of the ledger session, to be performed in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LedgerEffect {
     /// Send a frame to the peer.
     Send(LedgerFrame),
-    /// Admit what the peer pushed, then call [`LedgerSession::admitted`].
+    /// Admit records that the peer pushed, then call [`LedgerSession::handle_admitted`].
     Admit {
         /// Membership ops.
         ops: Vec<Envelope>,
@@ -47,84 +48,89 @@ pub enum LedgerEffect {
         revocations: Vec<Envelope>,
         /// Device records.
         records: Vec<Envelope>,
-        /// The pull is answered.
+        /// The reply to our Pull is complete.
         last: bool,
     },
-    /// Make the list of a manifest's pages durable: should the link end, it goes on from there.
-    KeepList {
-        /// The manifest's.
+    /// Store the list of a manifest's pages, so that a later link continues the fetch.
+    StoreList {
+        /// Root of the manifest.
         root: [u8; 32],
         /// The hashes of its pages, in order.
         pages: Vec<[u8; 32]>,
     },
-    /// Make a page durable.
-    KeepPage {
-        /// Its hash.
+    /// Store a page of a manifest.
+    StorePage {
+        /// Hash of the page.
         page: [u8; 32],
         /// The page.
         bytes: Vec<u8>,
     },
-    /// A manifest is here, every page of it, and it is what it is called: ops that name it may be admitted.
-    Attached {
-        /// Which.
+    /// Attach a manifest whose pages are complete and correct: ops that name it may be admitted.
+    Attach {
+        /// The manifest.
         manifest: ManifestRef,
     },
-    /// Call [`LedgerSession::resume`] after whatever else is to be done: pages of ours are still to be read.
-    Later,
-    /// Everything that the peer had is here: the documents may follow.
-    Agreed {
+    /// Call [`LedgerSession::handle_resume`] after other work: more stored pages have to be read.
+    ScheduleResume,
+    /// Open the document session: every record of the peer is here.
+    OpenDocuments {
         /// The documents are equal too.
         in_sync: bool,
     },
 }
 
-/// What became of an [`LedgerEffect::Admit`].
+/// The result of a [`LedgerEffect::Admit`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// The effect's.
+pub struct AdmitOutcome {
+    /// The flag of the effect.
     pub last: bool,
-    /// The ops that wait for others or for a manifest, in the order in which they came.
-    pub held: Vec<Held>,
+    /// The ops that wait for a parent or for a manifest, in the order of the effect.
+    pub pending: Vec<PendingOp>,
 }
 
-/// One group's ledger conversation over one link.
+/// The state of one group's ledger session on one link.
 #[derive(Debug, Default)]
 pub struct LedgerSession {
-    /// The peer knows our hash: from a Summary, or from the Hello of two that were in sync.
-    said: bool,
-    /// The answer that the peer owes: from where on, and when it last gave some of it.
-    pulling: Option<(Place, Timestamp)>,
-    /// How far its answers came, when there is more to ask for.
-    next: Option<Place>,
-    /// All that the peer has was named to us.
-    answered: bool,
-    agreed: bool,
-    attach: Attach,
-    /// The last push brought certificates or revocations, which may have come before the ops that they need.
-    sides: bool,
-    /// Something was dropped while ops waited: the peer is to be asked once more.
-    again: bool,
+    /// The peer knows our hash: from a Summary, or from Hellos with equal hashes.
+    is_summary_sent: bool,
+    /// The Pull that the peer has not fully answered: its cursor, and the time of the peer's last reply.
+    pulling: Option<(PullCursor, Timestamp)>,
+    /// The cursor of the next Pull, when the last reply was not complete.
+    next: Option<PullCursor>,
+    /// Every record of the peer has been named to us.
+    is_answered: bool,
+    are_documents_open: bool,
+    manifests: Manifests,
+    /// The last Push carried certificates, revocations or device records, which may precede the ops that admit them.
+    had_side_records: bool,
+    /// A record was dropped while ops were pending: pull once more.
+    must_pull_again: bool,
 }
 
 impl LedgerSession {
-    /// Opens the conversation; `in_sync` when both Hellos carried the same hash.
+    /// Opens the session; `in_sync` when both Hellos carried the same hash.
     pub fn open(in_sync: bool, ledger: &Ledger) -> (Self, Vec<LedgerEffect>) {
-        let session = Self { said: !in_sync, answered: in_sync, agreed: in_sync, ..Self::default() };
+        let session = Self {
+            is_summary_sent: !in_sync,
+            is_answered: in_sync,
+            are_documents_open: in_sync,
+            ..Self::default()
+        };
         if in_sync {
-            return (session, vec![LedgerEffect::Agreed { in_sync }]);
+            return (session, vec![LedgerEffect::OpenDocuments { in_sync }]);
         }
-        // No hash tells of these.
+        // The ledger's hash does not cover these certificates.
         let kept = ledger.pinned_certificates().cloned().collect();
         let kept = pushes(Vec::new(), kept, Vec::new(), Vec::new());
         let summary = LedgerFrame::Summary { hash: ledger.hash() };
         (session, [summary].into_iter().chain(kept).map(LedgerEffect::Send).collect())
     }
 
-    /// Takes a frame of the peer.
+    /// Handles a frame of the peer.
     ///
     /// # Errors
     /// [`StepError::Fault`] ends the link.
-    pub fn frame<S: Attachments>(
+    pub fn handle_frame<S: ManifestStore>(
         &mut self,
         now: Timestamp,
         frame: LedgerFrame,
@@ -134,14 +140,14 @@ impl LedgerSession {
         let mut effects = Vec::new();
         match frame {
             LedgerFrame::Summary { hash } => {
-                // We thought that both were in sync; the peer knew better, and waits for our word.
-                if !std::mem::replace(&mut self.said, true) {
+                // Equal Hellos made us skip our Summary; a peer that sends one waits for ours.
+                if !std::mem::replace(&mut self.is_summary_sent, true) {
                     effects.push(LedgerEffect::Send(LedgerFrame::Summary { hash: ledger.hash() }));
                 }
                 if hash == ledger.hash() {
-                    self.answered = true;
+                    self.is_answered = true;
                 } else {
-                    self.pull(now, Place::default(), ledger, &mut effects);
+                    self.pull(now, PullCursor::default(), ledger, &mut effects);
                 }
             }
             LedgerFrame::Pull(pull) => {
@@ -149,15 +155,17 @@ impl LedgerSession {
                 effects = frames.into_iter().map(LedgerEffect::Send).collect();
             }
             LedgerFrame::Push { ops, certificates, revocations, records, last } => {
-                self.sides = !certificates.is_empty() || !revocations.is_empty() || !records.is_empty();
-                self.pulling.iter_mut().for_each(|(_, heard)| *heard = now);
+                self.had_side_records =
+                    !certificates.is_empty() || !revocations.is_empty() || !records.is_empty();
+                self.pulling.iter_mut().for_each(|(_, replied)| *replied = now);
                 let last = last && self.pulling.is_some();
                 return Ok(vec![LedgerEffect::Admit { ops, certificates, revocations, records, last }]);
             }
             LedgerFrame::More { after } => match self.pulling.take() {
                 Some((from, _)) if from < after => self.next = Some(after),
                 _ => {
-                    return Err(SessionFault::Unexpected { what: "an answer that does not go on" }.into());
+                    let what = "a reply that does not advance the pull";
+                    return Err(SessionFault::Unexpected { what }.into());
                 }
             },
             LedgerFrame::WantPages { root } => {
@@ -174,76 +182,76 @@ impl LedgerSession {
                     None => LedgerFrame::Lacking { name: page },
                 }));
             }
-            LedgerFrame::Pages { root, pages } => self.attach.listed(now, root, pages, &mut effects)?,
-            LedgerFrame::Page { bytes } => self.attach.page(now, bytes, &mut effects)?,
-            LedgerFrame::Lacking { name } => self.attach.lacks(now, name)?,
+            LedgerFrame::Pages { root, pages } => self.manifests.on_pages(now, root, pages, &mut effects)?,
+            LedgerFrame::Page { bytes } => self.manifests.on_page(now, bytes, &mut effects)?,
+            LedgerFrame::Lacking { name } => self.manifests.on_lacking(now, name)?,
         }
-        self.go_on(now, ledger, store, effects)
+        self.advance(now, ledger, store, effects)
     }
 
-    /// After an [`LedgerEffect::Admit`].
+    /// Handles the result of a [`LedgerEffect::Admit`].
     ///
     /// # Errors
-    /// As [`frame`](Self::frame).
-    pub fn admitted<S: Attachments>(
+    /// As [`handle_frame`](Self::handle_frame).
+    pub fn handle_admitted<S: ManifestStore>(
         &mut self,
         now: Timestamp,
-        Taken { last, held }: Taken,
+        AdmitOutcome { last, pending }: AdmitOutcome,
         ledger: &Ledger,
         store: &mut S,
     ) -> Result<Vec<LedgerEffect>, StepError<S::Error>> {
         let mut effects = Vec::new();
-        let sides = std::mem::take(&mut self.sides);
-        let all = self.attach.hold(held);
+        let had_side_records = std::mem::take(&mut self.had_side_records);
+        let is_complete = self.manifests.add_pending(pending);
         if last {
             self.pulling = None;
-            self.answered = true;
+            self.is_answered = true;
         }
-        self.again |= self.attach.is_waiting() && (sides || !all);
-        if !all && !last && !self.attach.is_waiting() {
-            self.pull(now, Place::default(), ledger, &mut effects);
+        self.must_pull_again |= self.manifests.is_waiting() && (had_side_records || !is_complete);
+        if !is_complete && !last && !self.manifests.is_waiting() {
+            self.pull(now, PullCursor::default(), ledger, &mut effects);
         }
-        self.go_on(now, ledger, store, effects)
+        self.advance(now, ledger, store, effects)
     }
 
-    /// After an [`LedgerEffect::Later`].
+    /// Continues after a [`LedgerEffect::ScheduleResume`].
     ///
     /// # Errors
-    /// As [`frame`](Self::frame).
-    pub fn resume<S: Attachments>(
+    /// As [`handle_frame`](Self::handle_frame).
+    pub fn handle_resume<S: ManifestStore>(
         &mut self,
         now: Timestamp,
         ledger: &Ledger,
         store: &mut S,
     ) -> Result<Vec<LedgerEffect>, StepError<S::Error>> {
-        self.attach.resume();
-        self.go_on(now, ledger, store, Vec::new())
+        self.manifests.resume();
+        self.advance(now, ledger, store, Vec::new())
     }
 
-    /// Whether pages are fetched for ops that wait.
+    /// Returns true if ops are pending and a manifest is fetched for them.
     pub fn is_fetching(&self) -> bool {
-        self.attach.is_waiting()
+        self.manifests.is_waiting()
     }
 
-    /// When the session wants to be [woken](Self::wake).
+    /// Returns the time at which the session needs [`handle_wake`](Self::handle_wake).
     pub fn wake_at(&self) -> Option<Timestamp> {
-        let answer = self.pulling.map(|(_, heard)| heard + ANSWER_TIMEOUT);
-        [answer, self.attach.wake_at()].into_iter().flatten().min()
+        let answer = self.pulling.map(|(_, replied)| replied + ANSWER_TIMEOUT);
+        [answer, self.manifests.wake_at()].into_iter().flatten().min()
     }
 
-    /// The time has come.
+    /// Checks the peer's deadlines.
     ///
     /// # Errors
-    /// [`SessionFault::Stalled`] when the peer has owed an answer, a list or a page for too long.
-    pub fn wake(&self, now: Timestamp) -> Result<(), SessionFault> {
+    /// [`SessionFault::Stalled`] when the peer has owed a reply, a list or a page for too long.
+    pub fn handle_wake(&self, now: Timestamp) -> Result<(), SessionFault> {
         match self.wake_at() {
             Some(at) if at <= now => Err(SessionFault::Stalled),
             _ => Ok(()),
         }
     }
 
-    /// The frames that push what our ledger gained, other than from this peer.
-    pub fn grown(
+    /// Returns the frames that push records which our ledger admitted, other than from this peer.
+    pub fn push(
         ops: Vec<Envelope>,
         certificates: Vec<Envelope>,
         revocations: Vec<Envelope>,
@@ -252,12 +260,12 @@ impl LedgerSession {
         pushes(ops, certificates, revocations, records)
     }
 
-    /// The documents may be spoken of.
-    pub fn is_agreed(&self) -> bool {
-        self.agreed
+    /// Returns true if the ledgers have been equal, so that documents may be compared.
+    pub fn are_documents_open(&self) -> bool {
+        self.are_documents_open
     }
 
-    fn pull(&mut self, now: Timestamp, after: Place, ledger: &Ledger, effects: &mut Vec<LedgerEffect>) {
+    fn pull(&mut self, now: Timestamp, after: PullCursor, ledger: &Ledger, effects: &mut Vec<LedgerEffect>) {
         if self.pulling.is_none() {
             (self.pulling, self.next) = (Some((after, now)), None);
             let pull = Pull { have: ledger.landmarks(), sides: ledger.side_hashes(), after };
@@ -265,25 +273,26 @@ impl LedgerSession {
         }
     }
 
-    /// Goes on with what is fetched; once nothing waits, asks again for what was dropped, or for the rest, or agrees.
-    fn go_on<S: Attachments>(
+    /// Continues the fetch of manifests. Once no op is pending: pulls again after a drop, pulls the rest, or opens the
+    /// documents.
+    fn advance<S: ManifestStore>(
         &mut self,
         now: Timestamp,
         ledger: &Ledger,
         store: &mut S,
         mut effects: Vec<LedgerEffect>,
     ) -> Result<Vec<LedgerEffect>, StepError<S::Error>> {
-        let was_waiting = self.attach.is_waiting();
-        self.attach.pump(now, store, &mut effects)?;
+        let was_waiting = self.manifests.is_waiting();
+        self.manifests.advance(now, store, &mut effects)?;
         if was_waiting || self.pulling.is_some() {
             return Ok(effects);
         }
-        if std::mem::take(&mut self.again) {
-            self.pull(now, Place::default(), ledger, &mut effects);
+        if std::mem::take(&mut self.must_pull_again) {
+            self.pull(now, PullCursor::default(), ledger, &mut effects);
         } else if let Some(next) = self.next {
             self.pull(now, next, ledger, &mut effects);
-        } else if self.answered && !std::mem::replace(&mut self.agreed, true) {
-            effects.push(LedgerEffect::Agreed { in_sync: false });
+        } else if self.is_answered && !std::mem::replace(&mut self.are_documents_open, true) {
+            effects.push(LedgerEffect::OpenDocuments { in_sync: false });
         }
         Ok(effects)
     }

@@ -1,4 +1,4 @@
-//! What a session reads, what happens to it, and what it wants done.
+//! The interface of a session: the documents it reads, its inputs and its effects.
 
 use super::ANSWER_TIMEOUT;
 use crate::digest::{Mark, Page};
@@ -7,118 +7,118 @@ use crate::ledger::manifest::BadManifest;
 use crate::wire::session::{SessionFrame, Unit, Units};
 use crate::{DeviceId, DocumentId, OpId};
 
-/// What a session reads from its group; every call is short.
+/// The documents of a group as a session reads them; every call is short.
 pub trait Documents {
-    /// Why a read may fail: a disk, in life.
+    /// The failure of a read.
     type Error;
-    /// Hash over all leaves.
+    /// Returns the hash over all leaves.
     ///
     /// # Errors
     /// When the store fails; so for all reads.
     fn root(&mut self) -> Result<[u8; 32], Self::Error>;
-    /// The digest of the membership state under which changes are judged.
+    /// Returns the digest of the membership state under which changes are judged.
     fn state(&mut self) -> [u8; 32];
-    /// Up to `count` leaves behind `after`.
+    /// Returns up to `count` leaves behind `after`.
     fn page(&mut self, after: Option<DocumentId>, count: usize) -> Result<Page, Self::Error>;
-    /// Which documents of the page's stretch differ here.
+    /// Returns the documents in the page's range whose leaves differ here.
     fn differing(&mut self, page: &Page) -> Result<Vec<DocumentId>, Self::Error>;
-    /// The tip vector of a document, sorted; empty when it is not here.
+    /// Returns the version vector of a document, sorted; empty when the document is not stored.
     fn marks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Self::Error>;
-    /// The tip vector as it is shown to a peer: a chain that a cut may yet decide otherwise, since the change that the
-    /// cut names is not here, is marked as [undecided](Mark::undecided), so that the peer sends its own.
+    /// Returns the version vector as it is sent to a peer. A chain that a cut may yet decide differently, because the
+    /// change that the cut names is missing, is marked as [undecided](Mark::undecided), so that the peer sends its own.
     ///
     /// # Errors
     /// When the store fails.
-    fn asks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Self::Error> {
+    fn marks_for_peer(&mut self, document: DocumentId) -> Result<Vec<Mark>, Self::Error> {
         self.marks(document)
     }
-    /// What the peer lacks of the wanted documents, about `bytes` in all.
+    /// Returns units with the changes that the peer lacks of the wanted documents, about `bytes` in all.
     fn supply(&mut self, wanted: Vec<Wanted>, bytes: usize) -> Result<Supply, Self::Error>;
 }
 
-/// A document and what the peer has of it.
+/// A document and the changes of it that the peer has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Which document.
+    /// The document.
     pub document: DocumentId,
-    /// The peer's tip vector.
+    /// The peer's version vector.
     pub have: Vec<Mark>,
 }
 
 /// The answer to [`Documents::supply`].
 #[derive(Clone, Debug, Default)]
 pub struct Supply {
-    /// The authors that the units name.
+    /// The authors that the units refer to.
     pub authors: Vec<(DeviceId, OpId)>,
-    /// What can be sent now.
+    /// The units to send now.
     pub units: Vec<Unit>,
-    /// What did not fit, or is not durable yet.
+    /// Documents with changes that did not fit, or are not durable yet.
     pub later: Vec<Wanted>,
 }
 
-/// What happens to a session.
+/// An input of the session machine.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// A frame of the peer.
     Frame(SessionFrame),
-    /// Documents that moved, other than by this peer's doing, with their marks before.
+    /// Documents that changed, other than by this peer's units, with their marks before.
     Changed(Vec<Wanted>),
-    /// The units of this number were judged and stored.
+    /// The units of this number are judged and stored.
     Applied {
-        /// Of the [`Effect::Apply`].
+        /// The number of the [`Effect::Apply`].
         number: u64,
-        /// What did not get in.
+        /// The documents whose changes were refused.
         refused: Vec<(DocumentId, Refusal)>,
     },
-    /// The membership changed: what was refused before may be accepted now.
+    /// The roster changed: changes that were refused before may be accepted now.
     Rejudged,
     /// The time that [`Session::wake_at`](super::Session::wake_at) named has come.
     Wake,
 }
 
-/// What a session wants done, in order.
+/// An effect of the session machine, to be performed in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Send a frame to the peer.
     Send(SessionFrame),
-    /// Judge, apply and store; answer with [`Input::Applied`].
+    /// Judge, apply and store; then pass [`Input::Applied`].
     Apply(Units),
-    /// Both sides have the same documents.
+    /// Both sides have equal documents.
     Synced,
-    /// The peer refused some of what we sent.
+    /// The peer refused some of our changes.
     Refused(Vec<(DocumentId, Refusal)>),
 }
 
-/// Why a session cannot go on; the link is closed.
+/// A violation of the protocol by the peer; it ends the session and the link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionFault {
-    /// A frame that may not come now.
+    /// A frame that is not allowed in this state.
     #[error("unexpected frame: {what}")]
     Unexpected {
-        /// Which one, and why not.
+        /// The frame and the rule.
         what: &'static str,
     },
-    /// A manifest is not what the op that names it promises: the op can never be taken.
-    #[error("op {op} names a manifest that is none")]
+    /// A manifest differs from the promise of the op that names it: the op can never be admitted.
+    #[error("op {op} names an invalid manifest")]
     BadManifest {
         /// The op.
         op: OpId,
-        /// What is wrong with it.
+        /// The defect of the manifest.
         #[source]
         cause: BadManifest,
     },
-    /// Nothing was answered in time.
+    /// The peer did not answer in time.
     #[error("peer owed an answer for more than {} s", ANSWER_TIMEOUT.as_secs())]
     Stalled,
 }
 
-/// Why a step failed.
+/// The failure of a step.
 #[derive(Debug)]
 pub enum StepError<E> {
     /// The peer is at fault.
     Fault(SessionFault),
-    /// Our own store is.
+    /// Our own store failed.
     Local(E),
 }
 

@@ -1,28 +1,28 @@
-//! Units there and back: a window of what is under way, acknowledgements, and what is asked for again.
+//! The transfer of units: a window of bytes in flight, acknowledgements, and requests that are repeated.
 
 use super::Session;
 use super::port::{Documents, Effect, SessionFault, StepError};
-use super::walk::request;
+use super::walk::send_requests;
 use crate::DocumentId;
 use crate::document::Refusal;
 use crate::limits::{UNIT_BYTES_MAX, WINDOW_BYTES};
 use crate::time::Timestamp;
 use crate::wire::session::{FRAME_DOCUMENTS, SessionFrame, Unit, Units};
 
-/// Changes of one Units frame, bytes: small enough to be fair, large enough to be cheap.
+/// Changes of one Units frame, bytes: small enough to be fair to other groups, large enough to be cheap.
 const FRAME_UNITS_BYTES: usize = 512 << 10;
-/// What one Units frame may count for: one of the largest units beside others, with its tips and heads.
+/// The largest charge of one Units frame, bytes: one of the largest units beside others, with its tips and heads.
 const UNITS_BYTES_MAX: usize = 2 * UNIT_BYTES_MAX + (1 << 20);
-/// What a unit counts for besides.
+/// The charge of a unit beside its message and tips, bytes.
 const UNIT_SURROUNDINGS: usize = 256;
-/// How often a document is asked for again before the documents are equal.
-const ASKS_MAX: u32 = 3;
-/// So many documents: a peer can make up any number.
-const ASKED_MAX: usize = 4_096;
+/// How often a document is requested again before the documents are equal.
+const RETRIES_MAX: u32 = 3;
+/// Documents that are requested again: a peer can invent any number.
+const RETRIED_DOCUMENTS_MAX: usize = 4_096;
 
 impl Session {
     /// The peer sends changes.
-    pub(super) fn came(
+    pub(super) fn on_units(
         &mut self,
         now: Timestamp,
         units: Units,
@@ -32,13 +32,13 @@ impl Session {
             return Err(SessionFault::Unexpected { what: "units out of order" });
         }
         if units.units.is_empty() {
-            return Err(SessionFault::Unexpected { what: "units of nothing" });
+            return Err(SessionFault::Unexpected { what: "empty units frame" });
         }
         self.received = units.number;
-        // Who sends what there is does not look for more.
-        self.hear_on(now);
+        // A peer that sends units does not search further, so its reply to a page comes later.
+        self.extend_reply_time(now);
         self.applying.insert(units.number, bytes(&units.units));
-        // An honest peer has at most a window and one unit under way.
+        // A correct peer has at most a window and one unit in flight.
         if self.applying.values().sum::<usize>() > WINDOW_BYTES + UNITS_BYTES_MAX {
             return Err(SessionFault::Unexpected { what: "units beyond the window" });
         }
@@ -46,8 +46,8 @@ impl Session {
         Ok(())
     }
 
-    /// The peer has judged and stored what we sent.
-    pub(super) fn acknowledged(
+    /// The peer has judged and stored our units up to `number`.
+    pub(super) fn on_ack(
         &mut self,
         now: Timestamp,
         number: u64,
@@ -55,22 +55,22 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) -> Result<(), SessionFault> {
         if number > self.number {
-            return Err(SessionFault::Unexpected { what: "acknowledgement of nothing" });
+            return Err(SessionFault::Unexpected { what: "acknowledgement of units that were not sent" });
         }
         while self.in_flight.front().is_some_and(|(sent, _)| *sent <= number) {
             self.in_flight.pop_front();
-            self.unacknowledged = now;
-            self.hear_on(now);
+            self.ack_owed_since = now;
+            self.extend_reply_time(now);
         }
         if !refused.is_empty() {
-            let short = |(document, refusal): (_, Refusal)| (document, refusal.shortened());
-            effects.push(Effect::Refused(refused.into_iter().map(short).collect()));
+            let shorten = |(document, refusal): (_, Refusal)| (document, refusal.shortened());
+            effects.push(Effect::Refused(refused.into_iter().map(shorten).collect()));
         }
         Ok(())
     }
 
-    /// We have.
-    pub(super) fn applied<D: Documents>(
+    /// The shell has judged and stored the peer's units of this number.
+    pub(super) fn on_applied<D: Documents>(
         &mut self,
         number: u64,
         refused: Vec<(DocumentId, Refusal)>,
@@ -80,48 +80,49 @@ impl Session {
         if self.applying.remove(&number).is_none() {
             return Ok(());
         }
-        let mut lacking = Vec::new();
+        let mut requests = Vec::new();
         for (document, refusal) in &refused {
-            let is_new = !self.asked.contains_key(document);
-            if !refusal.is_pending() || (is_new && self.asked.len() == ASKED_MAX) {
+            let is_new = !self.retries.contains_key(document);
+            if !refusal.is_pending() || (is_new && self.retries.len() == RETRIED_DOCUMENTS_MAX) {
                 continue;
             }
-            let asked = self.asked.entry(*document).or_default();
-            if *asked < ASKS_MAX {
-                *asked += 1;
-                lacking.push((*document, documents.asks(*document).map_err(StepError::Local)?));
+            let retries = self.retries.entry(*document).or_default();
+            if *retries < RETRIES_MAX {
+                *retries += 1;
+                let marks = documents.marks_for_peer(*document).map_err(StepError::Local)?;
+                requests.push((*document, marks));
             }
         }
         effects.push(Effect::Send(SessionFrame::Ack { number, refused }));
-        request(lacking, effects);
+        send_requests(requests, effects);
         Ok(())
     }
 
-    /// Fills the window from the outbox.
-    pub(super) fn pump<D: Documents>(
+    /// Sends units from the outbox until the window is full.
+    pub(super) fn fill_window<D: Documents>(
         &mut self,
         now: Timestamp,
         documents: &mut D,
         effects: &mut Vec<Effect>,
     ) -> Result<(), D::Error> {
         while self.ready && !self.outbox.is_empty() {
-            let room = WINDOW_BYTES.saturating_sub(self.under_way());
+            let room = WINDOW_BYTES.saturating_sub(self.in_flight_bytes());
             if room == 0 {
                 break;
             }
-            let wanted = self.outbox.take(FRAME_DOCUMENTS);
+            let wanted = self.outbox.pop(FRAME_DOCUMENTS);
             let supply = documents.supply(wanted, room.min(FRAME_UNITS_BYTES))?;
-            let is_held_up = !supply.later.is_empty();
-            self.outbox.put_back(supply.later);
+            let is_blocked = !supply.later.is_empty();
+            self.outbox.unpop(supply.later);
             if supply.units.is_empty() {
-                // Nothing more can be sent before something is stored.
-                if is_held_up {
+                // No more can be sent before changes become durable.
+                if is_blocked {
                     break;
                 }
                 continue;
             }
             if self.in_flight.is_empty() {
-                self.unacknowledged = now;
+                self.ack_owed_since = now;
             }
             self.number += 1;
             self.in_flight.push_back((self.number, bytes(&supply.units)));
@@ -133,7 +134,7 @@ impl Session {
     }
 }
 
-/// What units count for in a window.
+/// The charge of units in a window, bytes.
 fn bytes(units: &[Unit]) -> usize {
     units.iter().map(|unit| UNIT_SURROUNDINGS + unit.message.len() + 100 * unit.tips.len()).sum()
 }

@@ -1,7 +1,7 @@
-//! Finding what differs: the initiator shows its leaves page by page, the responder answers with tip vectors.
+//! The walk: the initiator sends its leaves page by page, the responder replies with version vectors.
 //!
-//! One frame asks for one frame, each a bounded piece of work, and nobody looks for more while there is enough to send.
-//! So a group of any size is walked in turns, between which others are served.
+//! Each page waits for its reply, each reply is a bounded piece of work, and neither side searches further while the
+//! outbox is full. So a group of any size is walked in small steps, between which other peers are served.
 
 use super::Session;
 use super::port::{Documents, Effect, SessionFault, StepError, Wanted};
@@ -15,11 +15,11 @@ use crate::wire::session::{FRAME_MARKS, MARKS_MAX, PAGE_LEAVES, SessionFrame, we
 pub(super) struct Walk {
     /// The roots, ours first.
     pub(super) pair: ([u8; 32], [u8; 32]),
-    /// What was walked.
+    /// The last document that was compared.
     after: Option<DocumentId>,
-    /// Where the page ends that was shown last.
+    /// The end of the page that was sent last.
     through: Option<DocumentId>,
-    /// Since when the peer owes an answer; `None`: the next page is not shown yet.
+    /// The time from which the peer owes a reply; `None`: the next page is not sent yet.
     pub(super) asked: Option<Timestamp>,
 }
 
@@ -28,16 +28,16 @@ impl Walk {
         Self { pair, after: None, through: None, asked: None }
     }
 
-    /// Whether the document is in the page that was shown last.
-    fn is_ahead(&self, document: DocumentId) -> bool {
+    /// Returns true if the document lies in the page that was sent last.
+    fn covers(&self, document: DocumentId) -> bool {
         self.after.is_none_or(|after| after < document)
             && self.through.is_none_or(|through| document <= through)
     }
 }
 
 impl Session {
-    /// Shows the next page, or answers the one that was shown, unless there is enough to send.
-    pub(super) fn walk_on<D: Documents>(
+    /// Sends the next page, or replies to the peer's, unless there is enough to send.
+    pub(super) fn advance_walk<D: Documents>(
         &mut self,
         now: Timestamp,
         documents: &mut D,
@@ -52,54 +52,54 @@ impl Session {
             walk.asked = Some(now);
             effects.push(Effect::Send(SessionFrame::Leaves(page)));
         }
-        if let Some(page) = self.question.take() {
-            effects.push(Effect::Send(answer(page, documents)?));
+        if let Some(page) = self.unanswered.take() {
+            effects.push(Effect::Send(vectors(page, documents)?));
         }
         Ok(())
     }
 
-    /// The answer to a page comes behind what was just heard.
-    pub(super) fn hear_on(&mut self, now: Timestamp) {
+    /// Restarts the time in which the peer must reply to a page: the reply waits behind other frames of the peer.
+    pub(super) fn extend_reply_time(&mut self, now: Timestamp) {
         if let Some(asked) = self.walk.as_mut().and_then(|walk| walk.asked.as_mut()) {
             *asked = now;
         }
     }
 
-    /// The initiator shows a page.
-    pub(super) fn asked(&mut self, page: Page) -> Result<(), SessionFault> {
-        if self.initiator {
+    /// Responder: the initiator sends a page.
+    pub(super) fn on_leaves(&mut self, page: Page) -> Result<(), SessionFault> {
+        if self.side.initiator {
             return Err(SessionFault::Unexpected { what: "leaves from the responder" });
         }
-        match self.question.replace(page) {
+        match self.unanswered.replace(page) {
             None => Ok(()),
             Some(_) => Err(SessionFault::Unexpected { what: "leaves before the last ones were answered" }),
         }
     }
 
-    /// The responder answers a page.
-    pub(super) fn answered<D: Documents>(
+    /// Initiator: the responder replies to a page.
+    pub(super) fn on_vectors<D: Documents>(
         &mut self,
         theirs: Vec<(DocumentId, Vec<Mark>)>,
         through: Option<DocumentId>,
         documents: &mut D,
         effects: &mut Vec<Effect>,
     ) -> Result<(), StepError<D::Error>> {
-        // The answer to a question of before the peer began anew.
+        // Otherwise it is a stale reply: the peer has restarted the session.
         let Some(mut walk) = self.walk.take_if(|walk| walk.asked.take().is_some()) else { return Ok(()) };
-        if !through.is_none_or(|through| walk.is_ahead(through)) {
-            return Err(SessionFault::Unexpected { what: "an answer to something else" }.into());
+        if !through.is_none_or(|through| walk.covers(through)) {
+            return Err(SessionFault::Unexpected { what: "vectors beyond the page" }.into());
         }
-        let mut lacking = Vec::new();
+        let mut requests = Vec::new();
         for (document, have) in theirs {
             let mine = documents.marks(document).map_err(StepError::Local)?;
             // Of an undecided chain the peer's may be the right one, however long ours is.
-            let asks = documents.asks(document).map_err(StepError::Local)?;
-            if lacks(&asks, &have) || have.len() == MARKS_MAX {
-                lacking.push((document, asks));
+            let shown = documents.marks_for_peer(document).map_err(StepError::Local)?;
+            if lacks(&shown, &have) || have.len() == MARKS_MAX {
+                requests.push((document, shown));
             }
-            self.want(document, have, &mine);
+            self.queue_if_lacking(document, have, &mine);
         }
-        request(lacking, effects);
+        send_requests(requests, effects);
         walk.after = through.or(walk.through);
         if walk.after.is_some() {
             self.walk = Some(walk);
@@ -109,19 +109,19 @@ impl Session {
         Ok(())
     }
 
-    /// The peer says what it has of a document, where we have `mine`.
-    pub(super) fn want(&mut self, document: DocumentId, mut have: Vec<Mark>, mine: &[Mark]) {
+    /// Queues a document of which the peer has the marks `have`, if it lacks some of `mine`.
+    pub(super) fn queue_if_lacking(&mut self, document: DocumentId, mut have: Vec<Mark>, mine: &[Mark]) {
         if lacks(&have, mine) {
-            // What we do not know of is nothing to us.
+            // Replicas that are not stored here do not matter for what is sent.
             have.retain(|mark| mine.binary_search_by_key(&mark.replica, |own| own.replica).is_ok());
             have.sort_unstable();
-            self.outbox.put(Wanted { document, have });
+            self.outbox.push(Wanted { document, have });
         }
     }
 }
 
-/// Our tip vectors of what differs in a stretch, as far as one frame goes.
-fn answer<D: Documents>(mut page: Page, documents: &mut D) -> Result<SessionFrame, D::Error> {
+/// Builds the reply to a page: version vectors of the documents that differ, as many as one frame carries.
+fn vectors<D: Documents>(mut page: Page, documents: &mut D) -> Result<SessionFrame, D::Error> {
     let ours = documents.page(page.after, PAGE_LEAVES)?.through;
     let mut through = ours.filter(|ours| page.through.is_none_or(|end| *ours < end));
     if let Some(through) = through {
@@ -136,20 +136,20 @@ fn answer<D: Documents>(mut page: Page, documents: &mut D) -> Result<SessionFram
             through = vectors.last().map(|(document, _)| *document);
             break;
         }
-        let vector = (document, shown(documents.asks(document)?));
+        let vector = (document, truncated(documents.marks_for_peer(document)?));
         sum += weight(&vector);
         vectors.push(vector);
     }
     Ok(SessionFrame::Vectors { documents: vectors, through })
 }
 
-/// Asks for documents, in as many frames as it takes.
-pub(super) fn request(lacking: Vec<(DocumentId, Vec<Mark>)>, effects: &mut Vec<Effect>) {
+/// Requests documents, in as many frames as necessary.
+pub(super) fn send_requests(requests: Vec<(DocumentId, Vec<Mark>)>, effects: &mut Vec<Effect>) {
     let (mut documents, mut sum) = (Vec::new(), 0);
-    for (document, asks) in lacking {
-        let asked = (document, shown(asks));
-        sum += weight(&asked);
-        documents.push(asked);
+    for (document, marks) in requests {
+        let request = (document, truncated(marks));
+        sum += weight(&request);
+        documents.push(request);
         if sum >= FRAME_MARKS {
             let documents = std::mem::take(&mut documents);
             effects.push(Effect::Send(SessionFrame::Request { documents }));
@@ -161,13 +161,13 @@ pub(super) fn request(lacking: Vec<(DocumentId, Vec<Mark>)>, effects: &mut Vec<E
     }
 }
 
-/// As much of a tip vector as crosses the link.
-fn shown(mut marks: Vec<Mark>) -> Vec<Mark> {
+/// The part of a version vector that is sent.
+fn truncated(mut marks: Vec<Mark>) -> Vec<Mark> {
     marks.truncate(MARKS_MAX);
     marks
 }
 
-/// Whether `there` has a change that `here` has not.
+/// Returns true if the vector `there` has a change that `here` has not.
 fn lacks(here: &[Mark], there: &[Mark]) -> bool {
     there.iter().any(|mark| {
         here.binary_search_by_key(&mark.replica, |own| own.replica)

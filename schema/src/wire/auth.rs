@@ -1,19 +1,20 @@
-//! The first record each way: a device proves its identity on this link.
+//! The Auth frame: the first record in each direction of a link.
 
 use bincode::{Decode, Encode};
 
 use crate::key::Signature;
 use crate::signed::Envelope;
 
-/// Proves who speaks on a link: the first record each way, and the only one before both have passed.
+/// Proves the sender's identity on this link. No other frame is accepted before both sides have passed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Auth {
-    /// A signed [`DeviceCert`](crate::wire::device::DeviceCert).
+    /// The sender's signed [`DeviceCert`](super::device::DeviceCert).
     pub certificate: Envelope,
-    /// Of the device revocations that the sender knows; zeros where it does not say.
+    /// Digest of the device revocations that the sender knows; zeros where it does not tell.
     pub revocations: [u8; 32],
-    /// What the sender can do beyond version 1, a bit each; unknown ones mean nothing.
+    /// Optional features of the sender beyond version 1, one bit each; unknown bits are ignored.
     pub features: u64,
-    /// By the device, over role byte ‖ h ‖ device ‖ peer's static key ‖ features (big endian).
+    /// Signature by the device over role byte ‖ h ‖ device ‖ receiver's static key ‖ features (u64, big endian).
     pub signature: Signature,
 }

@@ -1,5 +1,5 @@
-//! Which devices a user certified and which it took back, signed by the user key and good in every group; and where a
-//! device is reached, signed by its own key for one group.
+//! Records about devices: certificates and revocations, signed by the user key and valid in every group, and device
+//! records, signed by the device for one group.
 
 use bincode::{Decode, Encode};
 
@@ -8,19 +8,20 @@ use crate::id::{DeviceId, GroupId, UserId};
 use crate::limits::{ADDRESS_BYTES_MAX, DEVICE_ADDRESSES_MAX, LABEL_BYTES_MAX};
 use crate::signed::{Record, SignedError};
 
-/// A user vouches for a device (AUTHORITY 3.0). Anybody can certify any key, so a device's user is never read from
-/// the device id alone: ask with the pair.
+/// A user's certificate for the keys of a device (authority 3.0). Any user can certify any key, so a device id alone
+/// does not determine a user: look up the pair.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct DeviceCert {
-    /// The record's version, 1.
+    /// Version of the record, 1.
     pub version: u8,
-    /// Who vouches.
+    /// The user who signs.
     pub user: UserId,
     /// The device's verifying key.
     pub device: DeviceId,
-    /// The device's X25519 key, which its links prove.
+    /// The device's X25519 key, proven by the handshake of each of its links.
     pub agreement: [u8; 32],
-    /// What its user calls it, at most [`LABEL_BYTES_MAX`] bytes.
+    /// The user's name for the device, at most [`LABEL_BYTES_MAX`] bytes of UTF-8.
     pub label: String,
 }
 
@@ -39,15 +40,16 @@ impl Record for DeviceCert {
     }
 }
 
-/// A user takes a device back, for ever and in every group. It closes connections; what the device wrote stays
-/// until a group's ledger cuts it.
+/// A user's revocation of a device, for ever and in every group. It ends the device's links; changes that the device
+/// wrote stay accepted until a group's ledger cuts them.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct UserDeviceRevocation {
-    /// The record's version, 1.
+    /// Version of the record, 1.
     pub version: u8,
-    /// Whose device it is.
+    /// The user who signs.
     pub user: UserId,
-    /// The device that is out.
+    /// The revoked device.
     pub device: DeviceId,
 }
 
@@ -63,24 +65,25 @@ impl Record for UserDeviceRevocation {
     }
 }
 
-/// Where a device is reached, by its own word and for the members of one group. Of several the newest counts.
+/// A device's addresses, signed by the device for the members of one group. The highest counter wins.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct DeviceRecord {
-    /// The record's version, 1.
+    /// Version of the record, 1.
     pub version: u8,
-    /// Whom it is for.
+    /// The group whose members may read it.
     pub group: GroupId,
-    /// Who says it.
+    /// The device that signs.
     pub device: DeviceId,
     /// Grows with each record of the device.
     pub counter: u64,
-    /// Where it may be dialled, the best first, at most [`DEVICE_ADDRESSES_MAX`]: hints, not promises.
+    /// Addresses to dial, the best first, at most [`DEVICE_ADDRESSES_MAX`]; they may be out of date.
     pub addresses: Vec<String>,
 }
 
 impl DeviceRecord {
-    /// Whether a text may stand in a record: 1 to [`ADDRESS_BYTES_MAX`] bytes without blanks and control characters.
-    /// Whether anybody can dial it is for transports to say.
+    /// Returns true if `text` may stand in a record: 1 to [`ADDRESS_BYTES_MAX`] bytes without blanks and control
+    /// characters. A transport decides if it can be dialled.
     pub fn is_address(text: &str) -> bool {
         let odd = |character: char| character.is_control() || character.is_whitespace();
         !text.is_empty() && text.len() <= ADDRESS_BYTES_MAX && !text.chars().any(odd)
@@ -105,7 +108,7 @@ impl Record for DeviceRecord {
     }
 }
 
-/// Well-formed bytes that break a rule of their kind.
+/// The error for a record that decodes and violates a rule of its kind.
 pub(crate) fn malformed(kind: &'static str, what: String) -> SignedError {
     SignedError::Payload { kind, cause: DecodeError::Malformed { what } }
 }

@@ -17,6 +17,7 @@ pub const PART_BYTES: usize = FRAME_BYTES_MAX - 256;
 
 /// The body of a group frame on a link.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum GroupFrame {
     /// A frame of the ledger session.
     Ledger(LedgerFrame),
@@ -26,6 +27,7 @@ pub enum GroupFrame {
 
 /// A part of an encoded [`SessionFrame`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Part {
     /// Another part of the same frame follows.
     pub more: bool,

@@ -1,7 +1,8 @@
-//! What two devices tell each other first: which groups they share, without naming one.
+//! The Hello frame: announces groups without naming them.
 //!
-//! A token can be computed only by who knows the group's id; it changes with every link and with the side that
-//! sends it, so that it can be neither recognised nor replayed (AUTHORITY 3.9).
+//! A group is announced by a token, which only a device that knows the group's id can compute. The token depends on
+//! the link and on the sender's side of it, so that it can neither be recognised on another link nor replayed
+//! (authority 3.9).
 
 use bincode::{Decode, Encode};
 
@@ -9,33 +10,38 @@ use crate::handshake::LinkRole;
 use crate::id::hash;
 use crate::{GroupId, OpId};
 
-/// Groups to talk about, none of them named. May be sent again; then it appends.
+/// Announces groups. A later Hello on the same link adds to the earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Hello {
-    /// Their position among all that the sender has listed on this link is their channel.
+    /// The announced groups. The position of a group among all that the sender has announced on this link is the
+    /// channel under which the receiver addresses it.
     pub groups: Vec<HelloGroup>,
 }
 
-/// One group in a Hello (authority 3.9).
+/// One announced group (authority 3.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct HelloGroup {
-    /// `H("token", group ‖ h ‖ role byte)`: says nothing to those who do not know the group.
+    /// The [`token`] of the group for the sender's side of this link.
     pub token: [u8; 32],
-    /// The sender's state of the group under `h`: equal on both sides means in sync.
+    /// The sender's [`summary`] of the group: equal on both sides exactly when they are in sync.
     pub hash: [u8; 32],
 }
 
-/// The name of a group on one link, as the side with `role` announces it.
+/// Returns `H("token", group ‖ link ‖ role byte)`: the name of a group as the side with `role` announces it on one
+/// link.
 pub fn token(group: GroupId, link: &[u8; 32], role: LinkRole) -> [u8; 32] {
     hash("token", &[&group.0, link, &[role.byte()]])
 }
 
-/// The name of an invitation on one link: says nothing to those who do not know its id.
+/// Returns `H("token", invite ‖ link ‖ "invite")`: the name of an invitation on one link.
 pub fn invite_token(invite: OpId, link: &[u8; 32]) -> [u8; 32] {
     hash("token", &[&invite.0, link, b"invite"])
 }
 
-/// Equal on both sides exactly when ledger, certificates, state and documents are.
+/// Returns `H("summary", ledger ‖ state ‖ root ‖ link)`: equal on both sides exactly when the ledgers with their
+/// certificates, the resolved state and the documents are equal.
 pub fn summary(ledger: &[u8; 32], state: &[u8; 32], root: &[u8; 32], link: &[u8; 32]) -> [u8; 32] {
     hash("summary", &[ledger, state, root, link])
 }

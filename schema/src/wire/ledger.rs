@@ -1,92 +1,96 @@
-//! The frames of a ledger session.
+//! Ledger frames: two ledgers of one group become equal, and manifests are fetched.
 
 use bincode::{Decode, Encode};
 
 use crate::signed::Envelope;
 use crate::{DeviceId, OpId, UserId};
 
-/// What one side says to the other.
+/// A message of a ledger session.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum LedgerFrame {
-    /// My ledger has this hash.
+    /// Tells the hash of the sender's ledger.
     Summary {
-        /// Over ops, certificates, revocations and device records.
+        /// Hash over ops, certificates, revocations and device records.
         hash: [u8; 32],
     },
-    /// Send me what I lack, or a part of it.
+    /// Asks for the records that the sender lacks.
     Pull(Pull),
-    /// Here it is, in causal order.
+    /// Carries records: a part of the reply to a Pull, or records that are new.
     Push {
-        /// Membership ops.
+        /// Membership ops in causal order.
         ops: Vec<Envelope>,
         /// Device certificates.
         certificates: Vec<Envelope>,
-        /// Device revocations by their users.
+        /// Device revocations.
         revocations: Vec<Envelope>,
-        /// Where devices are reached, by their own word.
+        /// Device records.
         records: Vec<Envelope>,
-        /// Nothing of the answer follows.
+        /// The reply to a Pull ends with this frame.
         last: bool,
     },
-    /// This is all that I say at once: pull on from there.
+    /// Ends a reply that is not complete: the receiver pulls again from `after`.
     More {
-        /// What was sent, or need not be.
-        after: Place,
+        /// The last position that the reply covers.
+        after: PullCursor,
     },
-    /// Send me the list of a manifest's pages.
+    /// Asks for the list of a manifest's pages.
     WantPages {
-        /// The manifest's.
+        /// Root of the manifest.
         root: [u8; 32],
     },
-    /// Here it is.
+    /// The reply to WantPages.
     Pages {
-        /// The manifest's.
+        /// Root of the manifest.
         root: [u8; 32],
         /// The hashes of its pages, in order; at most [`PAGES_MAX`](crate::ledger::manifest::PAGES_MAX).
         pages: Vec<[u8; 32]>,
     },
-    /// Send me a page of a manifest.
+    /// Asks for a page of a manifest.
     WantPage {
-        /// Its hash.
+        /// Hash of the page.
         page: [u8; 32],
     },
-    /// Here it is.
+    /// The reply to WantPage.
     Page {
-        /// At most [`MANIFEST_PAGE_BYTES_MAX`](crate::limits::MANIFEST_PAGE_BYTES_MAX).
+        /// The page, at most [`MANIFEST_PAGE_BYTES_MAX`](crate::limits::MANIFEST_PAGE_BYTES_MAX).
         bytes: Vec<u8>,
     },
-    /// I do not have what you want: ask others.
+    /// The reply to WantPages or WantPage when the sender does not have it; the receiver asks another peer.
     Lacking {
-        /// The root or hash that was named.
+        /// The root or hash that was asked for.
         name: [u8; 32],
     },
 }
 
-/// What one side has, and from where on it asks for the rest.
+/// The records that one side has, and the position from which it asks for the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Pull {
-    /// Ops that stand for all that it has, as [`Ledger::landmarks`](crate::ledger::Ledger::landmarks) names them.
+    /// Ids of ops that stand for all that it has, as chosen by
+    /// [`Ledger::landmarks`](crate::ledger::Ledger::landmarks).
     pub have: Vec<OpId>,
-    /// The [hashes](crate::ledger::Ledger::side_hashes) of what it has beside ops.
+    /// The [hashes](crate::ledger::Ledger::side_hashes) of its certificates, revocations and device records.
     pub sides: [[u8; 32]; 3],
-    /// How far earlier answers came.
-    pub after: Place,
+    /// The last position that earlier replies covered.
+    pub after: PullCursor,
 }
 
-/// How far the answers to pulls have come.
+/// A position in everything that a ledger can push: ops, certificates, revocations, device records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-pub enum Place {
-    /// So many ops of the answerer's, in the order in which it took them in.
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub enum PullCursor {
+    /// This many ops, in the order in which the replying side admitted them.
     Ops(u64),
-    /// All ops, and certificates up to those of this user.
+    /// All ops, and the certificates of users up to this one.
     Certificates(UserId),
-    /// These too, and device revocations up to those of this user.
+    /// All ops and certificates, and the revocations of users up to this one.
     Revocations(UserId),
-    /// These too, and device records up to this device's.
+    /// All ops, certificates and revocations, and the records of devices up to this one.
     Records(DeviceId),
 }
 
-impl Default for Place {
+impl Default for PullCursor {
     fn default() -> Self {
         Self::Ops(0)
     }

@@ -1,4 +1,4 @@
-//! The frames of a session, after the ledgers agree: roots, pages, tip vectors, changes, acknowledgements.
+//! Session frames: roots, digest pages, version vectors, changes and acknowledgements, once the ledgers are equal.
 
 use bincode::{Decode, Encode};
 
@@ -9,103 +9,111 @@ use crate::{DeviceId, DocumentId, OpId};
 
 /// Leaves of one page: 64 bytes each, half a link frame.
 pub const PAGE_LEAVES: usize = 8_192;
-/// Documents and marks of one Vectors or Request frame before the next begins: 72 bytes each, about a link frame.
+/// Documents and marks of one Vectors or Request frame before the next frame begins: 72 bytes each, about a link
+/// frame.
 pub const FRAME_MARKS: usize = 16_384;
-/// Marks that are shown of one document. A vector that was cut says less than there is: more is sent for it than is
-/// lacking, never less.
+/// Marks that are sent of one document. A longer vector is truncated; the peer then sends more than is missing, never
+/// less.
 pub const MARKS_MAX: usize = 65_536;
-/// Documents of one Units frame.
+/// Documents of one Units frame, and refusals of one Ack.
 pub const FRAME_DOCUMENTS: usize = 2_048;
 
-/// What a document with its marks takes of [`FRAME_MARKS`].
+/// The share of [`FRAME_MARKS`] that a document with its marks takes.
 pub(crate) fn weight((_, marks): &(DocumentId, Vec<Mark>)) -> usize {
     1 + marks.len()
 }
 
-/// What one side of a session says to the other.
+/// A message of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum SessionFrame {
-    /// My documents have this root.
+    /// Tells the root of the sender's documents.
     Root {
         /// Hash over all leaves.
         root: [u8; 32],
-        /// What it is said for.
-        why: RootWhy,
+        /// The occasion.
+        reason: RootReason,
     },
-    /// The initiator walks: here are my leaves of one stretch.
+    /// A step of the initiator's walk: its leaves of one range of documents.
     Leaves(Page),
-    /// The responder's answer: its tip vectors of what differs in that stretch.
+    /// The responder's reply to Leaves: its version vectors of the documents that differ.
     Vectors {
-        /// An absent document has no marks; one that has more than [`MARKS_MAX`] shows so many of them.
+        /// Documents in ascending order, each with at most [`MARKS_MAX`] marks; a document that the responder lacks
+        /// has none.
         documents: Vec<(DocumentId, Vec<Mark>)>,
-        /// The stretch is answered up to here, inclusive: ask for the rest of it. `None`: all of it is.
+        /// The last document that the reply covers; the initiator asks again for the rest of the range. `None`: the
+        /// reply covers the whole range.
         through: Option<DocumentId>,
     },
-    /// Send me what I lack of these documents.
+    /// Asks for the changes of these documents that the sender lacks.
     Request {
-        /// What I have of each, up to [`MARKS_MAX`] marks of it.
+        /// The sender's version vector of each document, at most [`MARKS_MAX`] marks.
         documents: Vec<(DocumentId, Vec<Mark>)>,
     },
-    /// Changes of many documents.
+    /// Carries changes of many documents.
     Units(Units),
-    /// Everything up to `number` is judged and stored.
+    /// Acknowledges all Units frames up to `number`: their changes are judged, and the accepted ones stored.
     Ack {
-        /// The highest such number.
+        /// The highest acknowledged number.
         number: u64,
-        /// What was refused in it, and why.
+        /// The documents of that frame whose changes were refused, each with its cause.
         refused: Vec<(DocumentId, Refusal)>,
     },
 }
 
-/// What a root is said for.
+/// The occasion on which a root is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum RootWhy {
-    /// The first word of a session: whatever its side said before is void.
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub enum RootReason {
+    /// Opens a session; frames that the sender sent before belong to an earlier one.
     Opening {
-        /// A number that the side draws for the session.
-        era: u64,
+        /// A random number that the sender draws for the session.
+        incarnation: u64,
     },
-    /// Answers an opening: whatever its side said before was meant for another session.
+    /// Answers an opening; frames that the sender sent before belong to an earlier session.
     Answer {
-        /// The opening's.
-        era: u64,
+        /// The incarnation of the opening.
+        incarnation: u64,
     },
-    /// It is new, or differs from the peer's.
+    /// The root is new, or differs from the peer's.
     Compare,
-    /// The membership changed: what was refused or kept back before may be judged otherwise now.
+    /// The roster changed: changes that were refused or held back may be judged differently now.
     Rejudged,
 }
 
-/// Changes of many documents, with the authors that their tips name.
+/// Changes of many documents, with the authors of their tips.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Units {
-    /// Grows within the session.
+    /// Number of the frame; grows within the session.
     pub number: u64,
-    /// The membership by which the sender judges: who judges by the same refuses the same, or is at fault.
+    /// Digest of the membership state by which the sender judges. A receiver with the same state refuses only what a
+    /// faulty sender accepted.
     pub state: [u8; 32],
-    /// Device and grant, named by index.
+    /// Device and grant of each author; tips refer to them by index.
     pub authors: Vec<(DeviceId, OpId)>,
-    /// One entry a document.
+    /// One unit for each document.
     pub units: Vec<Unit>,
 }
 
 /// Changes of one document.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Unit {
-    /// Must be the hash of group, table and key.
+    /// The hash of group, table and key; anything else is refused.
     pub document: DocumentId,
     /// The row's table.
     pub table: String,
     /// The row's key.
     pub key: String,
-    /// What vouches for the changes.
+    /// The tips that vouch for the changes.
     pub tips: Vec<UnitTip>,
-    /// An Automerge sync message with the changes.
+    /// An Automerge [sync message](super::sync_message) with the changes.
     pub message: Vec<u8>,
 }
 
 impl SessionFrame {
-    /// More than anybody honest puts into one frame, and so more work than one frame may make.
+    /// Returns the bound that the frame exceeds, if any: no correct peer sends so much in one frame.
     pub(crate) fn excess(&self) -> Option<&'static str> {
         let is_heavy = |documents: &[(DocumentId, Vec<Mark>)]| {
             documents.len() > FRAME_MARKS
@@ -113,26 +121,27 @@ impl SessionFrame {
                 || documents.iter().map(weight).sum::<usize>() > FRAME_MARKS + 1 + MARKS_MAX
         };
         match self {
-            Self::Leaves(page) if page.leaves.len() > PAGE_LEAVES => Some("too many leaves"),
-            Self::Vectors { documents, .. } | Self::Request { documents } if is_heavy(documents) => {
-                Some("too many marks")
+            Self::Root { .. } => None,
+            Self::Leaves(page) => (page.leaves.len() > PAGE_LEAVES).then_some("too many leaves"),
+            Self::Vectors { documents, .. } | Self::Request { documents } => {
+                is_heavy(documents).then_some("too many marks")
             }
-            Self::Units(units) if units.units.len() > FRAME_DOCUMENTS => Some("too many units"),
-            Self::Ack { refused, .. } if refused.len() > FRAME_DOCUMENTS => Some("too many refusals"),
-            _ => None,
+            Self::Units(units) => (units.units.len() > FRAME_DOCUMENTS).then_some("too many units"),
+            Self::Ack { refused, .. } => (refused.len() > FRAME_DOCUMENTS).then_some("too many refusals"),
         }
     }
 }
 
-/// A tip without what the receiver derives: the replica id, and the hash of the change at `seq`.
+/// A tip without the fields that the receiver derives: the replica id, and the hash of the change at `seq`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct UnitTip {
     /// Index into [`Units::authors`].
     pub author: u32,
-    /// The incarnation of the replica.
+    /// Incarnation of the replica.
     pub incarnation: u64,
-    /// The sequence number that is vouched for.
+    /// Sequence number of the newest change that the tip vouches for.
     pub seq: u64,
-    /// By the device.
+    /// Signature by the author's device.
     pub signature: Signature,
 }

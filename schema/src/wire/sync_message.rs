@@ -1,8 +1,8 @@
 //! Automerge sync messages of version 1: heads, needs and uncompressed changes, within a bound.
 //!
-//! Shape: 0x42; heads; need; have; changes; perhaps flags. Lists are a LEB128 count and their items; hashes are 32
-//! bytes, changes and flags a LEB128 length and their bytes. Source: `sync.rs` of automerge 0.12. Peerbase compares
-//! documents by tips, so what it sends says "I have nothing" (one empty `have`) and what it receives is not read.
+//! A message is 0x42, heads, need, have, changes, and optional flags. Lists are a LEB128 count and their items; hashes
+//! are 32 bytes; changes and flags are a LEB128 length and their bytes. Source: `sync.rs` of automerge 0.12. Peerbase
+//! compares documents by version vectors, so it sends one empty `have` and ignores the peer's.
 
 use std::collections::BTreeSet;
 
@@ -13,27 +13,27 @@ use crate::limits::{CHANGE_BYTES_MAX, SYNC_MESSAGE_BYTES_MAX};
 
 const VERSION_1: u8 = 0x42;
 
-/// Heads, wanted changes, and changes.
+/// A sync message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SyncMessage {
-    /// Heads of the sender.
+    /// The sender's heads.
     pub heads: Vec<ChangeHash>,
     /// Changes that the sender asks for.
     pub need: Vec<ChangeHash>,
-    /// Uncompressed change chunks; [`ChangeHeader::read`](crate::change::ChangeHeader::read) judges each.
+    /// Uncompressed change chunks, to be checked by [`ChangeHeader::read`](crate::change::ChangeHeader::read).
     pub changes: Vec<Vec<u8>>,
 }
 
-/// Why bytes are not a sync message that we read.
+/// The reason why bytes are not an accepted sync message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SyncMessageError {
     /// The message is longer than allowed.
     #[error("{got} bytes where at most {max} are allowed")]
     TooLong {
-        /// Bytes at hand.
+        /// Length, bytes.
         got: usize,
-        /// Bytes allowed.
+        /// Bound, bytes.
         max: usize,
     },
     /// The first byte is not 0x42; version 2 carries whole documents.
@@ -45,16 +45,16 @@ pub enum SyncMessageError {
     /// A field ends early or a number is not canonical.
     #[error("malformed sync message: {0}")]
     Malformed(#[from] Fault),
-    /// The change at `index` is deflated: on the wire a change is uncompressed.
+    /// The change at `index` is compressed; peers send changes uncompressed.
     #[error("change {index} is compressed")]
     Compressed {
-        /// Place in the message, from zero.
+        /// Index in the message, from zero.
         index: usize,
     },
-    /// The item at `index` is no change chunk, or longer than one may be.
+    /// The item at `index` is not a change chunk, or too long.
     #[error("item {index} is not a change")]
     NotAChange {
-        /// Place in the message, from zero.
+        /// Index in the message, from zero.
         index: usize,
     },
     /// Bytes follow the message.
@@ -66,14 +66,14 @@ pub enum SyncMessageError {
 }
 
 impl SyncMessage {
-    /// Encodes it as any Automerge peer of version 1 reads it; hashes are sorted.
+    /// Encodes the message as Automerge peers of version 1 read it; hashes are sorted.
     pub fn encode(&self) -> Vec<u8> {
         let bytes: usize = self.changes.iter().map(|change| change.len() + 10).sum();
         let mut out = Vec::with_capacity(64 + 32 * (self.heads.len() + self.need.len()) + bytes);
         out.push(VERSION_1);
         write_hashes(&mut out, &self.heads);
         write_hashes(&mut out, &self.need);
-        // One `have`: synchronised at no hash, an empty Bloom filter.
+        // One `have`: synchronised at no hash, with an empty Bloom filter.
         out.extend([1, 0, 0]);
         write_uleb(&mut out, self.changes.len() as u64);
         for change in &self.changes {
@@ -83,7 +83,8 @@ impl SyncMessage {
         out
     }
 
-    /// Reads a message of at most `SYNC_MESSAGE_BYTES_MAX` bytes; what it claims is checked before it is allocated.
+    /// Decodes a message of at most [`SYNC_MESSAGE_BYTES_MAX`] bytes. Claimed lengths are checked before they are
+    /// allocated.
     ///
     /// # Errors
     /// [`SyncMessageError`].
@@ -114,7 +115,7 @@ impl SyncMessage {
             }
         }
         if !bytes.0.is_empty() {
-            bytes.prefixed()?; // flags: what the peer's Automerge can do
+            bytes.prefixed()?; // flags: features of the peer's Automerge
         }
         if !bytes.0.is_empty() {
             return Err(SyncMessageError::TrailingBytes { extra: bytes.0.len() });
@@ -123,7 +124,7 @@ impl SyncMessage {
     }
 }
 
-/// Type byte behind magic and checksum.
+/// The type byte behind magic and checksum.
 fn chunk_type(chunk: &[u8]) -> Option<u8> {
     chunk.strip_prefix(&MAGIC)?.get(4).copied()
 }

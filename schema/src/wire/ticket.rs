@@ -1,8 +1,8 @@
-//! An invitation as text (AUTHORITY 3.11).
+//! Tickets: an invitation as text (authority 3.11).
 //!
-//! Shape: `pb1` ‖ base32 (RFC 4648, lower case, no padding) of (record ‖ first 4 bytes of `H("ticket", record)`).
-//! One word, so that it is selected with one click; `1` is no digit of base32. Case, blanks and line breaks do not
-//! matter, and neither does a URL in front of a `#`: a fragment is not sent to whoever serves the page.
+//! A ticket is `pb1` ‖ base32 (RFC 4648, lower case, no padding) of (record ‖ first 4 bytes of `H("ticket", record)`).
+//! It is one word, so that it is selected with one click; `1` is no digit of base32. The parser ignores case, blanks,
+//! line breaks, and a URL in front of a `#`: browsers do not send the fragment to the server.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,10 +19,11 @@ use crate::limits::{ADDRESS_BYTES_MAX, TICKET_ADDRESSES_MAX};
 const PREFIX: &str = "pb1";
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
-/// The fixed fields, and each address with its length.
+/// Upper bound of an encoded record, bytes: the fixed fields, and each address with its length.
 const RECORD_BYTES_MAX: usize = 256 + TICKET_ADDRESSES_MAX * (ADDRESS_BYTES_MAX + 3);
 
-/// Lets whoever holds it into a group, as often and as long as the invitation says. Keep it as secret as a key.
+/// The secret with which a user joins a group, as often and as long as the invitation allows. Keep it as secret as a
+/// key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ticket {
     group: GroupId,
@@ -44,48 +45,48 @@ struct Fields {
     addresses: Vec<String>,
 }
 
-/// Why a text is no ticket; nothing was done with it.
+/// The reason why a text is not a ticket.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TicketError {
-    /// It does not begin like one.
+    /// The text does not begin with the prefix.
     #[error("not a ticket: tickets begin with {PREFIX}")]
     Prefix,
-    /// A character that no ticket has.
-    #[error("ticket has a {character:?} at place {at}: copy it again")]
+    /// A character that is not part of the alphabet.
+    #[error("ticket has a {character:?} at position {at}: copy it again")]
     Character {
         /// The character.
         character: char,
-        /// Its place, counted in characters from 1.
+        /// Its position, counted in characters from 1.
         at: usize,
     },
-    /// Characters are missing or were changed.
+    /// Characters are missing or changed.
     #[error("ticket is damaged or incomplete: copy it again, whole")]
     Checksum,
-    /// A newer program made it.
+    /// The ticket was made by a newer program.
     #[error("ticket of version {found}, this program reads {VERSION}: update it")]
     Version {
         /// The version.
         found: u8,
     },
-    /// Its checksum holds, but not what is inside.
+    /// The checksum is right and the record is malformed.
     #[error("ticket is malformed: ask for another")]
     Malformed(#[source] DecodeError),
-    /// More or longer addresses than a ticket may have.
+    /// There are more or longer addresses than allowed.
     #[error(
         "ticket with {count} addresses of up to {bytes} bytes, {TICKET_ADDRESSES_MAX} of {ADDRESS_BYTES_MAX} are allowed"
     )]
     Addresses {
-        /// How many.
+        /// Number of addresses.
         count: usize,
-        /// The longest, bytes.
+        /// Length of the longest, bytes.
         bytes: usize,
     },
 }
 
 impl Ticket {
-    /// A ticket for the invitation `invite`; `seed` is 16 random bytes, whose [`key`](Self::key_of) the invitation
-    /// names; `log_head` is an op that the group's ledger has had since.
+    /// Creates a ticket for the invitation `invite`. `seed` is 16 random bytes whose [`key`](Self::key_of) the invitation
+    /// names; `log_head` is an op of the group's ledger at that time.
     ///
     /// # Errors
     /// [`TicketError::Addresses`].
@@ -104,42 +105,42 @@ impl Ticket {
         Ok(Self { group, invite, seed: seed.into(), inviter, log_head, addresses })
     }
 
-    /// The group.
+    /// Returns the group.
     pub fn group(&self) -> GroupId {
         self.group
     }
 
-    /// The OpenInvite.
+    /// Returns the id of the OpenInvite op.
     pub fn invite(&self) -> OpId {
         self.invite
     }
 
-    /// The device that made it: the first to ask.
+    /// Returns the device that made the ticket: the first to dial.
     pub fn inviter(&self) -> DeviceId {
         self.inviter
     }
 
-    /// An op that the group's ledger had when the ticket was made: a ledger without it is an old one.
+    /// Returns an op that the ledger had when the ticket was made; a ledger without it is older than the ticket.
     pub fn log_head(&self) -> OpId {
         self.log_head
     }
 
-    /// Where the inviter was reached when the ticket was made; hints, not promises.
+    /// Returns the inviter's addresses at the time when the ticket was made; they may be out of date.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
     }
 
-    /// What the invitation's secret key is made from.
+    /// Returns the seed of the invitation's secret key.
     pub fn seed(&self) -> [u8; 16] {
         *self.seed
     }
 
-    /// The secret key that a seed stands for in a group.
+    /// Derives the invitation's secret key from its seed.
     pub fn key_of(seed: &[u8; 16], group: GroupId) -> SigningKey {
         SigningKey::from_seed(hash("invite", &[seed, &group.0]))
     }
 
-    /// The record and its checksum: what the text says in base32.
+    /// Encodes the record and its checksum.
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let fields = Fields {
             version: VERSION,
@@ -195,13 +196,13 @@ impl FromStr for Ticket {
         if let Some((at, character)) = digits.chars().enumerate().find(strange) {
             return Err(TicketError::Character { character, at: at + PREFIX.len() + 1 });
         }
-        // A length or last digit that base32 does not have: something is missing.
+        // An impossible length or last digit: characters are missing.
         let bytes = BASE32_NOPAD.decode(digits.as_bytes()).map_err(|_| TicketError::Checksum)?;
         Self::decode(&Zeroizing::new(bytes))
     }
 }
 
-/// Its secret stays out of logs.
+/// Prints no secret, so that logs contain none.
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Ticket({}, {:?})", self.group.short(), self.addresses)
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_has_not_moved() {
+    fn a_ticket_keeps_its_text() {
         let text = ticket().to_string();
 
         assert_eq!(
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn how_people_pass_it_on_does_not_matter() {
+    fn case_line_breaks_and_a_url_in_front_do_not_matter() {
         let text = ticket().to_string();
         let wrapped: Vec<&str> =
             text.as_bytes().chunks(40).map(|line| str::from_utf8(line).unwrap()).collect();
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ticket_says_why() {
+    fn a_text_that_is_not_a_ticket_is_a_typed_error() {
         let text = ticket().to_string();
         let parse = |text: &str| text.parse::<Ticket>().unwrap_err();
 
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_does_not_print_its_secret_in_logs() {
+    fn debug_output_of_a_ticket_has_no_secret() {
         assert_eq!(format!("{:?}", ticket()), "Ticket(01010101, [\"ws://192.168.1.7:7654\"])");
     }
 
@@ -285,9 +286,9 @@ mod tests {
             prop_assert_eq!(ticket.to_string().parse(), Ok(ticket));
         }
 
-        /// One wrong letter is noticed, with the one chance in four billion that four bytes leave.
+        /// Four bytes of checksum miss one error in four billion.
         #[test]
-        fn a_wrong_letter_is_noticed(at in any::<prop::sample::Index>(), letter in "[a-z2-7]") {
+        fn a_wrong_letter_is_a_checksum_error(at in any::<prop::sample::Index>(), letter in "[a-z2-7]") {
             let text = ticket().to_string();
             let at = PREFIX.len() + at.index(text.len() - PREFIX.len());
             prop_assume!(text[at..=at] != letter);

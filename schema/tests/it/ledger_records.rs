@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use peerbase_schema::ledger::{Body, Ledger, Role, SideRefusal};
-use peerbase_schema::session::ledger::{Attachments, LedgerEffect, LedgerSession};
+use peerbase_schema::session::ledger::{LedgerEffect, LedgerSession, ManifestStore};
 use peerbase_schema::signed::{Envelope, Signed, SignedError};
 use peerbase_schema::wire::device::{DeviceRecord, UserDeviceRevocation};
 use peerbase_schema::wire::ledger::LedgerFrame;
@@ -19,17 +19,17 @@ fn record(group: GroupId, phone: &str, counter: u64, place: &str) -> DeviceRecor
     DeviceRecord { version: 1, group, device: device(phone), counter, addresses }
 }
 
-fn said(world: &World, phone: &str, counter: u64, place: &str) -> Envelope {
+fn published(world: &World, phone: &str, counter: u64, place: &str) -> Envelope {
     let record = record(world.ledger.group(), phone, counter, place);
     Signed::sign(record, &key(phone)).envelope().clone()
 }
 
-fn withdrawal(user_name: &str, phone: &str) -> Envelope {
+fn revocation(user_name: &str, phone: &str) -> Envelope {
     let record = UserDeviceRevocation { version: 1, user: user(user_name), device: device(phone) };
     Signed::sign(record, &key(user_name)).envelope().clone()
 }
 
-fn places(ledger: &Ledger) -> Vec<String> {
+fn addresses(ledger: &Ledger) -> Vec<String> {
     ledger.records().flat_map(|record| record.record().addresses.clone()).collect()
 }
 
@@ -43,30 +43,30 @@ fn garden() -> World {
 }
 
 #[test]
-fn a_reader_says_where_its_device_is() {
+fn a_reader_publishes_the_addresses_of_its_device() {
     let mut garden = garden();
     let before = garden.ledger.hash();
 
-    assert_eq!(garden.ledger.admit_record(said(&garden, "ben's phone", 1, "barn")), Ok(true));
-    assert_eq!(garden.ledger.admit_record(said(&garden, "ben's phone", 1, "barn")), Ok(false));
+    assert_eq!(garden.ledger.admit_record(published(&garden, "ben's phone", 1, "barn")), Ok(true));
+    assert_eq!(garden.ledger.admit_record(published(&garden, "ben's phone", 1, "barn")), Ok(false));
 
-    assert_eq!(places(&garden.ledger), ["ws://barn:7654"]);
-    assert_ne!(garden.ledger.hash(), before, "or nobody would notice");
+    assert_eq!(addresses(&garden.ledger), ["ws://barn:7654"]);
+    assert_ne!(garden.ledger.hash(), before, "the hash covers device records");
 }
 
 #[test]
-fn nobody_says_where_anothers_device_is() {
+fn a_record_signed_by_another_device_is_refused() {
     let mut garden = garden();
     let forged = Signed::sign(record(garden.ledger.group(), "ben's phone", 9, "trap"), &key("cid's phone"));
 
     let refused = garden.ledger.admit_record(forged.envelope().clone());
 
     assert!(matches!(refused, Err(SideRefusal::Envelope(SignedError::Signature(_)))), "{refused:?}");
-    assert_eq!(places(&garden.ledger), [""; 0]);
+    assert_eq!(addresses(&garden.ledger), [""; 0]);
 }
 
 #[test]
-fn what_was_said_in_one_group_counts_in_no_other() {
+fn a_record_of_another_group_is_refused() {
     let mut garden = garden();
     let elsewhere = GroupId([7; 32]);
     let said = Signed::sign(record(elsewhere, "ben's phone", 1, "barn"), &key("ben's phone"));
@@ -77,31 +77,37 @@ fn what_was_said_in_one_group_counts_in_no_other() {
 }
 
 #[test]
-fn whom_nobody_vouches_for_is_not_heard() {
+fn a_record_of_a_device_without_a_certificate_or_with_a_revocation_is_refused() {
     let mut garden = garden();
     let outsider = |phone| Err(SideRefusal::Outsider { device: device(phone) });
-    assert_eq!(garden.ledger.admit_record(said(&garden, "eve's phone", 1, "road")), outsider("eve's phone"));
+    assert_eq!(
+        garden.ledger.admit_record(published(&garden, "eve's phone", 1, "road")),
+        outsider("eve's phone")
+    );
 
-    garden.ledger.admit_revocation(withdrawal("ben", "ben's phone")).unwrap();
-    assert_eq!(garden.ledger.admit_record(said(&garden, "ben's phone", 1, "barn")), outsider("ben's phone"));
+    garden.ledger.admit_revocation(revocation("ben", "ben's phone")).unwrap();
+    assert_eq!(
+        garden.ledger.admit_record(published(&garden, "ben's phone", 1, "barn")),
+        outsider("ben's phone")
+    );
 }
 
 #[test]
 fn an_older_counter_does_not_replace_a_newer_one() {
     let mut garden = garden();
-    garden.ledger.admit_record(said(&garden, "ben's phone", 2, "barn")).unwrap();
+    garden.ledger.admit_record(published(&garden, "ben's phone", 2, "barn")).unwrap();
 
-    assert_eq!(garden.ledger.admit_record(said(&garden, "ben's phone", 1, "mill")), Ok(false));
-    assert_eq!(places(&garden.ledger), ["ws://barn:7654"]);
-    assert_eq!(garden.ledger.admit_record(said(&garden, "ben's phone", 3, "mill")), Ok(true));
-    assert_eq!(places(&garden.ledger), ["ws://mill:7654"]);
+    assert_eq!(garden.ledger.admit_record(published(&garden, "ben's phone", 1, "mill")), Ok(false));
+    assert_eq!(addresses(&garden.ledger), ["ws://barn:7654"]);
+    assert_eq!(garden.ledger.admit_record(published(&garden, "ben's phone", 3, "mill")), Ok(true));
+    assert_eq!(addresses(&garden.ledger), ["ws://mill:7654"]);
 }
 
 #[test]
-fn of_two_records_with_one_counter_everybody_keeps_the_same() {
+fn two_records_with_one_counter_are_resolved_alike_in_any_order() {
     let mut garden = garden();
     let mut other = garden.clone();
-    let [barn, mill] = ["barn", "mill"].map(|place| said(&garden, "ben's phone", 1, place));
+    let [barn, mill] = ["barn", "mill"].map(|place| published(&garden, "ben's phone", 1, place));
 
     for envelope in [&barn, &mill] {
         garden.ledger.admit_record(envelope.clone()).unwrap();
@@ -110,42 +116,42 @@ fn of_two_records_with_one_counter_everybody_keeps_the_same() {
         other.ledger.admit_record(envelope.clone()).unwrap();
     }
 
-    assert_eq!(places(&garden.ledger), places(&other.ledger));
+    assert_eq!(addresses(&garden.ledger), addresses(&other.ledger));
     assert_eq!(garden.ledger.hash(), other.ledger.hash());
 }
 
 #[test]
-fn who_is_out_is_nowhere_and_a_ledger_that_never_heard_where_is_equal() {
+fn records_of_a_removed_member_do_not_count_in_the_hash_and_are_dropped() {
     let mut garden = garden();
     let mut other = garden.clone();
-    garden.ledger.admit_record(said(&garden, "ben's phone", 1, "barn")).unwrap();
+    garden.ledger.admit_record(published(&garden, "ben's phone", 1, "barn")).unwrap();
     assert_ne!(garden.ledger.hash(), other.ledger.hash());
 
     garden.now("removal", "ada", set_role("ben", Role::None)).unwrap();
     other.now("removal", "ada", set_role("ben", Role::None)).unwrap();
 
     assert_eq!(garden.ledger.hash(), other.ledger.hash(), "dropped or not");
-    assert_eq!((places(&garden.ledger), garden.ledger.record(device("ben's phone"))), (vec![], None));
+    assert_eq!((addresses(&garden.ledger), garden.ledger.record(device("ben's phone"))), (vec![], None));
     assert_eq!(garden.ledger.drop_records(), [device("ben's phone")]);
     assert_eq!(garden.ledger.drop_records(), []);
 }
 
 #[test]
-fn a_device_for_which_another_member_vouches_stays_where_it_is() {
+fn the_record_of_a_device_that_another_member_certified_stays() {
     let mut garden = garden();
     garden.ledger.admit_certificate(certificate("cid", "ben's phone")).unwrap();
-    garden.ledger.admit_record(said(&garden, "ben's phone", 1, "barn")).unwrap();
+    garden.ledger.admit_record(published(&garden, "ben's phone", 1, "barn")).unwrap();
 
     garden.now("removal", "ada", set_role("ben", Role::None)).unwrap();
 
     assert_eq!(garden.ledger.drop_records(), []);
-    assert_eq!(places(&garden.ledger), ["ws://barn:7654"]);
+    assert_eq!(addresses(&garden.ledger), ["ws://barn:7654"]);
 }
 
-/// No op here names a manifest.
+/// A store without manifests.
 struct NoPages;
 
-impl Attachments for NoPages {
+impl ManifestStore for NoPages {
     type Error = Infallible;
 
     fn list(&mut self, _: &[u8; 32]) -> Result<Option<Vec<[u8; 32]>>, Infallible> {
@@ -158,7 +164,7 @@ impl Attachments for NoPages {
 }
 
 #[test]
-fn who_compares_ledgers_gets_the_records_in_frames_that_fit() {
+fn the_reply_to_a_pull_carries_records_in_bounded_frames() {
     let mut garden = garden();
     for number in 0..64 {
         let phone = format!("cid's {number}");
@@ -169,11 +175,11 @@ fn who_compares_ledgers_gets_the_records_in_frames_that_fit() {
         garden.ledger.admit_record(Signed::sign(record, &key(&phone)).envelope().clone()).unwrap();
     }
     let count = garden.ledger.records().count();
-    assert_eq!(count, 63, "of 65 certificates one has no place, and the phone says nothing");
+    assert_eq!(count, 63, "one of 65 certificates exceeds the bound, and the phone publishes no record");
     let (mut session, _) = LedgerSession::open(false, &garden.ledger);
 
     let pull = LedgerFrame::Pull(Default::default());
-    let effects = session.frame(Timestamp(0), pull, &garden.ledger, &mut NoPages).unwrap();
+    let effects = session.handle_frame(Timestamp(0), pull, &garden.ledger, &mut NoPages).unwrap();
 
     let mut seen = 0;
     for effect in effects {
@@ -186,7 +192,7 @@ fn who_compares_ledgers_gets_the_records_in_frames_that_fit() {
     assert_eq!(seen, count);
 }
 
-/// Whatever may reach a ledger.
+/// A record of any kind that a ledger may receive.
 #[derive(Clone, Debug)]
 enum Item {
     Op(Envelope),
@@ -197,7 +203,7 @@ enum Item {
 
 fn offer(ledger: &mut Ledger, item: &Item) -> bool {
     let before = (ledger.len(), ledger.hash());
-    // What comes too early is refused, and offered again.
+    // A record that precedes its cause is refused, and offered again.
     match item.clone() {
         Item::Op(envelope) => drop(ledger.admit(envelope)),
         Item::Certificate(envelope) => drop(ledger.admit_certificate(envelope)),
@@ -207,7 +213,7 @@ fn offer(ledger: &mut Ledger, item: &Item) -> bool {
     before != (ledger.len(), ledger.hash())
 }
 
-/// People come, go and come back, a removal is void, a phone is lost; everybody says several times where they are.
+/// Members join, leave and return, a removal becomes void, a phone is revoked; each device publishes three records.
 fn eventful() -> (GroupId, Vec<Item>) {
     let mut world = garden();
     world.now("dan", "ada", set_role("dan", Role::Admin)).unwrap();
@@ -229,19 +235,19 @@ fn eventful() -> (GroupId, Vec<Item>) {
         let phone = format!("{name}'s phone");
         items.push(Item::Certificate(certificate(name, &phone)));
         for (counter, place) in [(1, "barn"), (2, "mill"), (2, "road")] {
-            items.push(Item::Record(said(&world, &phone, counter, &format!("{name}.{place}"))));
+            items.push(Item::Record(published(&world, &phone, counter, &format!("{name}.{place}"))));
         }
     }
-    items.push(Item::Revocation(withdrawal("cid", "cid's phone")));
+    items.push(Item::Revocation(revocation("cid", "cid's phone")));
     (world.ledger.group(), items)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
-    /// Ops, certificates, revocations and records in any order, with repeats, dropped in between or not: once nothing is
-    /// news any more everybody has the same, and nobody who is out is anywhere.
+    /// Ops, certificates, revocations and records in any order, repeated, and dropped in between: in the end all ledgers
+    /// are equal, and no removed device has a record.
     #[test]
-    fn ledgers_agree_on_who_is_where_in_any_order(order in vec((any::<Index>(), any::<bool>()), 0..120)) {
+    fn ledgers_agree_on_device_records_in_any_order(order in vec((any::<Index>(), any::<bool>()), 0..120)) {
         let (group, items) = eventful();
         let mut one = Ledger::new(group);
         while items.iter().filter(|item| offer(&mut one, item)).count() > 0 {}
@@ -252,19 +258,19 @@ proptest! {
             if drops {
                 let before = other.hash();
                 other.drop_records();
-                prop_assert_eq!(other.hash(), before, "what counts no longer is not compared");
+                prop_assert_eq!(other.hash(), before, "dropped records do not count in the hash");
             }
         }
         let mut rounds = 0;
         while items.iter().rev().filter(|item| offer(&mut other, item)).count() > 0 {
             rounds += 1;
-            prop_assert!(rounds < 100, "they never come to rest");
+            prop_assert!(rounds < 100, "the ledger never becomes stable");
         }
 
         prop_assert_eq!(one.hash(), other.hash());
-        prop_assert_eq!(places(&one), places(&other));
+        prop_assert_eq!(addresses(&one), addresses(&other));
         for phone in ["cid's phone", "eve's phone", "fay's phone"] {
-            prop_assert!(other.record(device(phone)).is_none(), "{} is out", phone);
+            prop_assert!(other.record(device(phone)).is_none(), "{} was removed or revoked", phone);
         }
         prop_assert_eq!(other.records().count(), 3);
     }

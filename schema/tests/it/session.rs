@@ -1,4 +1,4 @@
-//! Two sessions with made-up documents between them: how much one frame may make anybody do.
+//! Two sessions with invented documents: equality at the end, and a bound on the work for one frame.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -7,22 +7,24 @@ use std::time::Duration;
 use peerbase_schema::codec;
 use peerbase_schema::digest::{Digest, Mark, Page};
 use peerbase_schema::document::Refusal;
-use peerbase_schema::session::{Documents, Effect, Input, Session, SessionFault, StepError, Supply, Wanted};
+use peerbase_schema::session::{
+    Documents, Effect, Input, Session, SessionFault, SessionSide, StepError, Supply, Wanted,
+};
 use peerbase_schema::time::Timestamp;
 use peerbase_schema::wire::session::{
-    FRAME_DOCUMENTS, FRAME_MARKS, MARKS_MAX, PAGE_LEAVES, RootWhy, SessionFrame, Unit, Units,
+    FRAME_DOCUMENTS, FRAME_MARKS, MARKS_MAX, PAGE_LEAVES, RootReason, SessionFrame, Unit, Units,
 };
 use peerbase_schema::{ChangeHash, DocumentId, ReplicaId};
 
-/// Documents that are nothing but their marks.
+/// Documents that consist of their marks alone.
 #[derive(Default)]
 struct Shelf {
     digest: Digest,
     marks: BTreeMap<DocumentId, Vec<Mark>>,
     state: [u8; 32],
-    /// Tip vectors that were read since the last look.
+    /// Version vectors read since the counter was last reset.
     read: usize,
-    /// What every unit counts for, bytes.
+    /// The charge of each unit, bytes.
     unit: usize,
 }
 
@@ -30,7 +32,7 @@ fn document(number: u64) -> DocumentId {
     DocumentId(peerbase_schema::id::hash("test", &[&number.to_be_bytes()]))
 }
 
-/// So many chains, of `from` and after, each of one change.
+/// `count` chains of one change each, numbered from `from`.
 fn chains(from: u64, count: usize) -> Vec<Mark> {
     let mark = |number: u64| {
         let replica = ReplicaId(peerbase_schema::id::hash("chain", &[&number.to_be_bytes()]));
@@ -53,7 +55,7 @@ impl Shelf {
         self.marks.insert(document, marks);
     }
 
-    fn take(&mut self, unit: &Unit) {
+    fn apply(&mut self, unit: &Unit) {
         let new: Vec<Mark> =
             codec::decode(&unit.message[..unit.message.len() - unit.key.len()], usize::MAX).unwrap();
         let all = self.marks.remove(&unit.document).unwrap_or_default();
@@ -125,24 +127,25 @@ const NOW: Timestamp = Timestamp(1_000_000);
 
 impl Side {
     fn open(initiator: bool, mut shelf: Shelf) -> Self {
-        let (session, effects) =
-            Session::open(NOW, (initiator, u64::from(initiator)), false, &mut shelf).unwrap();
+        let session_side = SessionSide { initiator, incarnation: u64::from(initiator) };
+        let (session, effects) = Session::open(NOW, session_side, false, &mut shelf).unwrap();
         let mut side = Self { session, shelf, out: VecDeque::new(), refused: Vec::new() };
         side.perform(effects);
         side
     }
 
-    /// One that has heard its peer's opening and answer.
+    /// A side that has received its peer's opening and answer.
     fn ready(initiator: bool, shelf: Shelf) -> Self {
         let mut side = Self::open(initiator, shelf);
-        for why in [RootWhy::Opening { era: 7 }, RootWhy::Answer { era: u64::from(initiator) }] {
-            side.hears(SessionFrame::Root { root: [9; 32], why }).unwrap();
+        let incarnation = u64::from(initiator);
+        for reason in [RootReason::Opening { incarnation: 7 }, RootReason::Answer { incarnation }] {
+            side.receive(SessionFrame::Root { root: [9; 32], reason }).unwrap();
         }
         side.out.clear();
         side
     }
 
-    fn hears(&mut self, frame: SessionFrame) -> Result<(), SessionFault> {
+    fn receive(&mut self, frame: SessionFrame) -> Result<(), SessionFault> {
         self.step(NOW, Input::Frame(frame))
     }
 
@@ -164,7 +167,7 @@ impl Side {
             match effect {
                 Effect::Send(frame) => self.out.push_back(frame),
                 Effect::Apply(Units { number, units, .. }) => {
-                    units.iter().for_each(|unit| self.shelf.take(unit));
+                    units.iter().for_each(|unit| self.shelf.apply(unit));
                     inputs.push(Input::Applied { number, refused: Vec::new() });
                 }
                 Effect::Synced => {}
@@ -175,8 +178,7 @@ impl Side {
     }
 }
 
-/// Brings frames from side to side until both are silent; says how much was read, and how long a tip vector was, at
-/// most for one frame.
+/// Delivers frames until both sides are silent. Returns the largest number of reads, and of marks, for one frame.
 fn talk(ada: &mut Side, ben: &mut Side) -> (usize, usize) {
     let (mut read, mut marks, mut now) = (0, 0, NOW);
     loop {
@@ -203,7 +205,7 @@ fn talk(ada: &mut Side, ben: &mut Side) -> (usize, usize) {
 }
 
 #[test]
-fn a_newcomer_is_shown_a_large_group_in_turns_between_which_others_are_served() {
+fn a_large_group_is_sent_to_a_newcomer_in_bounded_steps() {
     for newcomer_dials in [true, false] {
         let (mut ada, mut ben) =
             (Side::open(!newcomer_dials, Shelf::of(40_000)), Side::open(newcomer_dials, Shelf::default()));
@@ -218,7 +220,7 @@ fn a_newcomer_is_shown_a_large_group_in_turns_between_which_others_are_served() 
 }
 
 #[test]
-fn two_who_differ_everywhere_end_equal() {
+fn two_sides_that_differ_everywhere_become_equal() {
     let (mut ada, mut ben) = (Shelf::of(0), Shelf::of(0));
     for number in 0..20_000 {
         let here = if number % 3 == 0 { &mut ada } else { &mut ben };
@@ -234,9 +236,9 @@ fn two_who_differ_everywhere_end_equal() {
     assert_eq!(ada.shelf.digest.root(), ben.shelf.digest.root());
 }
 
-/// Its tip vector did once not fit a frame, and the link was closed over it on every walk.
+/// Regression: such a version vector did not fit a frame, and every walk ended the link.
 #[test]
-fn a_document_of_more_chains_than_a_frame_shows_closes_no_link_and_comes_across() {
+fn a_document_with_more_chains_than_a_frame_carries_is_transferred() {
     let mut shelves = [Shelf::of(3), Shelf::of(4)];
     for (shelf, from) in shelves.iter_mut().zip([0, 50]) {
         shelf.put(document(9), chains(from, 3 * MARKS_MAX));
@@ -252,24 +254,24 @@ fn a_document_of_more_chains_than_a_frame_shows_closes_no_link_and_comes_across(
 }
 
 #[test]
-fn a_page_is_answered_once_there_is_room_and_a_second_one_before_that_is_a_fault() {
+fn a_page_waits_while_the_outbox_is_full_and_a_second_page_before_the_reply_is_a_fault() {
     let mut shelf = Shelf::of(40_000);
     shelf.unit = 4 << 20;
     let mut ada = Side::ready(false, shelf);
     for first in [0, 8_000, 16_000] {
         let documents = (first..first + 8_000).map(|number| (document(number), Vec::new())).collect();
-        ada.hears(SessionFrame::Request { documents }).unwrap();
+        ada.receive(SessionFrame::Request { documents }).unwrap();
     }
     let page = || SessionFrame::Leaves(Page { after: None, through: None, leaves: Vec::new() });
     ada.out.clear();
 
-    ada.hears(page()).unwrap();
+    ada.receive(page()).unwrap();
     assert!(ada.out.is_empty(), "there is enough to send");
-    assert!(matches!(ada.hears(page()), Err(SessionFault::Unexpected { .. })));
+    assert!(matches!(ada.receive(page()), Err(SessionFault::Unexpected { .. })));
 }
 
 #[test]
-fn what_nobody_honest_puts_into_one_frame_is_a_fault() {
+fn a_frame_beyond_its_bounds_is_a_fault() {
     let mark = chains(0, 1)[0];
     let heavy = |documents: usize, marks: usize| {
         (0..documents as u64).map(|number| (document(number), vec![mark; marks])).collect::<Vec<_>>()
@@ -283,9 +285,9 @@ fn what_nobody_honest_puts_into_one_frame_is_a_fault() {
     };
     let units = (0..=FRAME_DOCUMENTS).map(|_| unit()).collect();
     let refused = (0..=FRAME_DOCUMENTS).map(|_| (document(0), Refusal::NotNow)).collect();
-    let nothing = Units { number: 1, state: [0; 32], authors: Vec::new(), units: Vec::new() };
+    let empty = Units { number: 1, state: [0; 32], authors: Vec::new(), units: Vec::new() };
     for frame in [
-        SessionFrame::Units(nothing),
+        SessionFrame::Units(empty),
         SessionFrame::Request { documents: heavy(1, MARKS_MAX + 1) },
         SessionFrame::Request { documents: heavy(3, MARKS_MAX) },
         SessionFrame::Request { documents: heavy(FRAME_MARKS + 1, 0) },
@@ -298,19 +300,19 @@ fn what_nobody_honest_puts_into_one_frame_is_a_fault() {
         SessionFrame::Ack { number: 0, refused },
     ] {
         let mut ada = Side::ready(false, Shelf::of(3));
-        assert!(matches!(ada.hears(frame), Err(SessionFault::Unexpected { .. })));
+        assert!(matches!(ada.receive(frame), Err(SessionFault::Unexpected { .. })));
     }
 }
 
 #[test]
-fn whoever_owes_an_acknowledgement_is_not_excused_by_saying_other_things() {
+fn a_peer_that_sends_other_frames_instead_of_an_acknowledgement_stalls() {
     let mut ada = Side::ready(false, Shelf::of(3));
-    ada.hears(SessionFrame::Request { documents: vec![(document(0), Vec::new())] }).unwrap();
+    ada.receive(SessionFrame::Request { documents: vec![(document(0), Vec::new())] }).unwrap();
     assert!(matches!(ada.out[0], SessionFrame::Units(_)));
     // 60 s, and as long as a window takes on a slow link.
     let patience = 60 + 4_096 * 32 / 1_000 + 1;
     for second in 1..patience {
-        let root = SessionFrame::Root { root: [8; 32], why: RootWhy::Compare };
+        let root = SessionFrame::Root { root: [8; 32], reason: RootReason::Compare };
         ada.step(NOW + Duration::from_secs(second), Input::Frame(root)).unwrap();
     }
     let late = NOW + Duration::from_secs(patience);
@@ -319,31 +321,32 @@ fn whoever_owes_an_acknowledgement_is_not_excused_by_saying_other_things() {
 }
 
 #[test]
-fn what_a_peer_says_of_a_refusal_is_kept_short() {
+fn the_text_of_a_peers_refusal_is_truncated() {
     let mut ada = Side::ready(false, Shelf::of(3));
     let refused = vec![(document(0), Refusal::Unreadable { what: "ä".repeat(1 << 20) })];
-    ada.hears(SessionFrame::Ack { number: 0, refused }).unwrap();
+    ada.receive(SessionFrame::Ack { number: 0, refused }).unwrap();
     let [(_, Refusal::Unreadable { what })] = &ada.refused[..] else { panic!() };
     assert_eq!(what.len(), 256);
 }
 
-/// Units once came before the word of the membership by which they were judged: honest peers let each other go.
+/// Regression: units overtook the roster by which they were judged, and correct peers ended their links.
 #[test]
-fn units_say_by_which_membership_their_sender_judges() {
+fn units_name_the_membership_state_by_which_their_sender_judges() {
     let mut ada = Side::ready(false, Shelf::of(3));
     ada.shelf.unit = 4 << 20;
     let request = |number| SessionFrame::Request { documents: vec![(document(number), Vec::new())] };
-    ada.hears(request(0)).unwrap();
-    ada.hears(request(1)).unwrap();
+    ada.receive(request(0)).unwrap();
+    ada.receive(request(1)).unwrap();
     ada.shelf.state = [5; 32];
     ada.step(NOW, Input::Rejudged).unwrap();
-    ada.hears(SessionFrame::Ack { number: 1, refused: Vec::new() }).unwrap();
+    ada.receive(SessionFrame::Ack { number: 1, refused: Vec::new() }).unwrap();
     let states: Vec<_> = ada
         .out
         .iter()
         .filter_map(|frame| match frame {
             SessionFrame::Units(units) => Some((units.number, units.state)),
-            _ => None,
+            SessionFrame::Root { .. } | SessionFrame::Ack { .. } => None,
+            other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(states, [(1, [0; 32]), (2, [5; 32])]);

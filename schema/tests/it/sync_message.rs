@@ -35,7 +35,7 @@ proptest! {
     }
 
     #[test]
-    fn a_message_survives_the_wire(edits in edits(0..40)) {
+    fn a_message_survives_encoding(edits in edits(0..40)) {
         let mut ada = play(&edits);
         let mut message = all_of(&mut ada);
         message.need = message.heads.clone();
@@ -44,7 +44,7 @@ proptest! {
     }
 
     #[test]
-    fn noise_does_not_panic(mut noise in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_do_not_panic(mut noise in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = SyncMessage::decode(&noise);
         noise.insert(0, 0x42);
         let _ = SyncMessage::decode(&noise);
@@ -67,7 +67,7 @@ fn we_read_what_an_unmodified_peer_writes() {
     let mut read = Vec::new();
     for _ in 0..5 {
         if let Some(mut message) = ben.sync().generate_sync_message(&mut ben_state) {
-            message.flags = None; // flags say that whole documents are welcome: version 2
+            message.flags = None; // flags offer whole documents: version 2
             ada.sync().receive_sync_message(&mut ada_state, message).unwrap();
         }
         if let Some(message) = ada.sync().generate_sync_message(&mut ada_state) {
@@ -118,7 +118,7 @@ fn whole_documents_and_compressed_changes_are_refused() {
 }
 
 #[test]
-fn the_wire_has_not_moved() {
+fn a_sync_message_keeps_its_bytes() {
     let message = SyncMessage {
         heads: vec![peerbase_schema::ChangeHash([1; 32])],
         need: vec![],

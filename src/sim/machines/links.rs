@@ -1,6 +1,6 @@
 //! Links of the machine world: who is wired to whom, hands on ops, and has a session.
 
-use schema::session::Session;
+use schema::session::{Session, SessionSide};
 
 use super::people::Member;
 use super::wire::Parcel;
@@ -83,7 +83,7 @@ impl World {
 
     fn open(&mut self, peer: usize, other: usize, epoch: u64) {
         let is_initiator = (peer < other) == epoch.is_multiple_of(2);
-        let side = (is_initiator, self.random.within(0..=u64::MAX));
+        let side = SessionSide { initiator: is_initiator, incarnation: self.random.within(0..=u64::MAX) };
         let Peer { store, sessions, .. } = &mut self.peers[peer];
         let Ok((session, effects)) = Session::open(self.now, side, false, store);
         sessions.insert(other, (epoch, session));

@@ -35,7 +35,7 @@ impl Documents for Store {
         Ok(self.marks_of(document))
     }
 
-    fn asks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Infallible> {
+    fn marks_for_peer(&mut self, document: DocumentId) -> Result<Vec<Mark>, Infallible> {
         Ok(self.undecided_as_missing(document))
     }
 

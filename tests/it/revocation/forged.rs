@@ -76,7 +76,7 @@ async fn scenario_16_a_flood_of_certificates_purges_nothing_the_users_device_wro
         let (network, clock) = (scenario.net.network(), scenario.net.clock());
         let stranger = Stranger::dial(network, clock, identity(EVE), &format!("memory://{name}")).await;
         let mut eve = Member::trusting(stranger, scenario.id).await;
-        for frame in LedgerSession::grown(Vec::new(), more.clone(), Vec::new(), Vec::new()) {
+        for frame in LedgerSession::push(Vec::new(), more.clone(), Vec::new(), Vec::new()) {
             eve.say(GroupFrame::Ledger(frame)).await;
         }
         eve.talk().await;

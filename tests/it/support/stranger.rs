@@ -15,8 +15,8 @@ use schema::handshake::{Established, HANDSHAKE_BYTES_MAX, Handshake, LinkRole, R
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::Ledger;
 use schema::limits::FRAME_BYTES_MAX;
-use schema::session::ledger::{Attachments, LedgerEffect, LedgerSession, Taken};
-use schema::session::{Documents, Effect, Input, Session, Supply, Wanted};
+use schema::session::ledger::{AdmitOutcome, LedgerEffect, LedgerSession, ManifestStore};
+use schema::session::{Documents, Effect, Input, Session, SessionSide, Supply, Wanted};
 use schema::wire::group::{self, Assembly, GroupFrame};
 use schema::wire::hello::{self, Hello, HelloGroup};
 use schema::wire::ledger::LedgerFrame;
@@ -193,7 +193,7 @@ impl Documents for Shelf {
 /// It has no manifests, and admits every op without.
 struct Pages;
 
-impl Attachments for Pages {
+impl ManifestStore for Pages {
     type Error = Infallible;
 
     fn list(&mut self, _: &[u8; 32]) -> Result<Option<Vec<[u8; 32]>>, Infallible> {
@@ -227,7 +227,7 @@ impl Member {
         let (talk, effects) = LedgerSession::open(false, &member.ledger);
         member.talk = talk;
         let certificates = vec![member.stranger.identity.certificate.envelope().clone()];
-        let introduction = LedgerSession::grown(Vec::new(), certificates, Vec::new(), Vec::new());
+        let introduction = LedgerSession::push(Vec::new(), certificates, Vec::new(), Vec::new());
         let introduction = introduction.into_iter().map(LedgerEffect::Send).collect();
         member.follow([effects, introduction].concat()).await;
         member
@@ -271,13 +271,13 @@ impl Member {
             if let LinkFrame::Group { body, .. } = frame {
                 match GroupFrame::decode(&body).unwrap() {
                     GroupFrame::Ledger(LedgerFrame::Summary { hash }) if self.trusts => {
-                        let agreed = LedgerEffect::Agreed { in_sync: false };
+                        let agreed = LedgerEffect::OpenDocuments { in_sync: false };
                         self.follow(vec![LedgerEffect::Send(LedgerFrame::Summary { hash }), agreed]).await;
                     }
                     GroupFrame::Ledger(_) if self.trusts => {}
                     GroupFrame::Ledger(frame) => {
                         let (now, mut none) = (self.stranger.clock.now(), Pages);
-                        let effects = self.talk.frame(now, frame, &self.ledger, &mut none);
+                        let effects = self.talk.handle_frame(now, frame, &self.ledger, &mut none);
                         self.follow(effects.unwrap()).await;
                     }
                     GroupFrame::Part(part) => {
@@ -308,17 +308,19 @@ impl Member {
                     for record in records {
                         self.ledger.admit_record(record).unwrap();
                     }
-                    let (now, taken) = (self.stranger.clock.now(), Taken { last, held: Vec::new() });
-                    effects.extend(self.talk.admitted(now, taken, &self.ledger, &mut Pages).unwrap());
+                    let (now, taken) =
+                        (self.stranger.clock.now(), AdmitOutcome { last, pending: Vec::new() });
+                    effects.extend(self.talk.handle_admitted(now, taken, &self.ledger, &mut Pages).unwrap());
                 }
-                other @ (LedgerEffect::KeepList { .. }
-                | LedgerEffect::KeepPage { .. }
-                | LedgerEffect::Attached { .. }
-                | LedgerEffect::Later) => panic!("{other:?}"),
-                LedgerEffect::Agreed { in_sync } => {
-                    let (now, era) = (self.stranger.clock.now(), self.stranger.clock.random_u64());
+                other @ (LedgerEffect::StoreList { .. }
+                | LedgerEffect::StorePage { .. }
+                | LedgerEffect::Attach { .. }
+                | LedgerEffect::ScheduleResume) => panic!("{other:?}"),
+                LedgerEffect::OpenDocuments { in_sync } => {
+                    let clock = &self.stranger.clock;
+                    let side = SessionSide { initiator: true, incarnation: clock.random_u64() };
                     let (session, effects) =
-                        Session::open(now, (true, era), in_sync, &mut self.shelf).unwrap();
+                        Session::open(clock.now(), side, in_sync, &mut self.shelf).unwrap();
                     self.session = Some(session);
                     self.perform(effects).await;
                 }

@@ -1,7 +1,7 @@
-//! One link: meets the peer, moves frames, pings.
+//! One link: the handshake, frames in both directions, pings.
 //!
-//! Parent: [`connection_manager`](super). Children: none; a reader, a writer and a timer run as its tasks and tell it.
-//! Restart: never; it is let go, and the manager dials again.
+//! Parent: [`connection_manager`](super). Children: none; its reader, writer and timer run as tasks and send it messages.
+//! Restart: never; the link ends, and the manager dials again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,26 +13,27 @@ use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::task::JoinSet;
 
 use super::ConnectionManagerHandle;
-use crate::call::{LastWord, Slot};
+use crate::call::{ExitNotice, Slot};
 use crate::clock::Clock;
+use crate::meter::LinkMeters;
 use crate::permits::{Permit, Permits};
 use crate::transport::Transport;
 
+mod fair_queue;
+mod heartbeat;
 mod link;
-mod outbound;
-mod pulse;
 mod wire;
 
-pub(super) use link::Fate;
-pub use link::{Link, LinkClosed, LinkEnd, LinkId, Switchboard};
-use pulse::{Beat, Pulse};
+use heartbeat::{Heartbeat, Tick};
+pub(super) use link::EndReason;
+pub use link::{Link, LinkClosed, LinkEnd, LinkId, LinkOwner};
 pub(super) use wire::Origin;
-use wire::{Met, Reader};
+use wire::{AuthenticatedStream, Reader};
 
-/// How long a Bye may take before the stream is dropped.
+/// Time to send a Bye before the stream is dropped.
 const BYE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Steers one connection.
+/// The handle of one connection. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct ConnectionHandle {
     slot: Slot<Message>,
@@ -44,9 +45,9 @@ impl ConnectionHandle {
         Ok(self.slot.put(actor))
     }
 
-    /// The link is kept: those above may have it.
+    /// Opens the link for its owner: the manager keeps it.
     pub(super) fn open(&self) {
-        // Else the connection has ended, and the manager hears of that by itself.
+        // Fails if the connection has ended; the manager handles that as its supervisor.
         let _ = self.slot.tell(Message::Open);
     }
 
@@ -60,119 +61,131 @@ impl ConnectionHandle {
 }
 
 enum Message {
-    /// The handshake is over.
-    Met(Box<Result<Met, LinkEnd>>),
+    /// The handshake has ended.
+    HandshakeEnded(Box<Result<AuthenticatedStream, LinkEnd>>),
     /// The manager keeps this link.
     Open,
-    /// The peer sent a frame; the permit is its room in this mailbox.
+    /// The peer sent a frame; the permit is its share of this mailbox.
     Frame(LinkFrame, Permit),
     /// Time for a ping.
     Tick,
     /// A task has ended.
     Ended(LinkEnd),
     /// The link was ended through its handle.
-    Sealed,
+    EndReasonSet,
 }
 
-/// What a connection works with.
+/// Arguments of a connection.
 pub(super) struct Arguments {
     pub(super) clock: Clock,
+    pub(super) meters: Arc<LinkMeters>,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) identity: DeviceIdentity,
-    pub(super) switchboard: Arc<dyn Switchboard>,
+    pub(super) owner: Arc<dyn LinkOwner>,
     pub(super) manager: ConnectionManagerHandle,
     pub(super) id: LinkId,
     pub(super) origin: Origin,
-    /// Where the manager looks for the reason once this has ended.
-    pub(super) fate: Fate,
+    /// Read by the manager once the connection has ended.
+    pub(super) end_reason: EndReason,
 }
 
 struct State {
     clock: Clock,
-    switchboard: Arc<dyn Switchboard>,
+    meters: Arc<LinkMeters>,
+    owner: Arc<dyn LinkOwner>,
     manager: ConnectionManagerHandle,
     id: LinkId,
-    fate: Fate,
+    end_reason: EndReason,
     phase: Phase,
-    /// Reader and timers; end with the actor.
+    /// Reader and timers; they end with the actor.
     tasks: JoinSet<()>,
-    /// On its own, since it may finish a Bye.
+    /// Apart from the other tasks, since it may still send a Bye.
     writer: JoinSet<()>,
 }
 
 enum Phase {
-    /// Before the handshake has passed.
-    Meeting,
-    /// The manager decides whether to keep the link.
-    Met { link: Link, reader: Reader },
-    /// Frames flow.
-    Open { announced: Announced, since: Duration, mailbox: Permits, pulse: Pulse },
-    /// Nothing more to do.
-    Over,
+    /// The handshake runs.
+    Handshaking,
+    /// The handshake has passed; the manager decides whether to keep the link.
+    Authenticated {
+        link: Link,
+        reader: Reader,
+    },
+    /// Frames are exchanged.
+    Open {
+        open: OpenLink,
+        since: Duration,
+        mailbox: Permits,
+        heartbeat: Heartbeat,
+    },
+    Ended,
 }
 
-/// A link that those above know of. Dropping it tells them that it is over: on a stop, a panic and a kill alike.
-struct Announced {
+/// A link that its owner knows. Dropping it calls the owner's `on_down`: on a stop, a panic and a kill alike.
+struct OpenLink {
     link: Link,
-    switchboard: Arc<dyn Switchboard>,
+    owner: Arc<dyn LinkOwner>,
 }
 
-impl Drop for Announced {
+impl Drop for OpenLink {
     fn drop(&mut self) {
-        let end = self.link.fate().get_or_init(|| LinkEnd::Crashed);
-        self.switchboard.down(self.link.id(), end);
+        let end = self.link.end_reason().get_or_init(|| LinkEnd::Crashed);
+        self.owner.on_down(self.link.id(), end);
     }
 }
 
 impl State {
-    fn met(&mut self, myself: &ActorRef<Message>, met: Met) {
-        let Met { established, reader, writer } = met;
+    fn on_authenticated(&mut self, myself: &ActorRef<Message>, stream: AuthenticatedStream) {
+        let AuthenticatedStream { established, reader, writer } = stream;
         let actor = myself.clone();
-        let (link, queue) = Link::new(self.id, established, self.fate.clone(), move || {
-            // The actor has ended before: then it has nothing to look at.
-            let _ = actor.send_message(Message::Sealed);
+        let (link, queue) = Link::new(self.id, established, self.end_reason.clone(), move || {
+            // Fails if the actor has ended already.
+            let _ = actor.send_message(Message::EndReasonSet);
         });
-        let last = LastWord::new(myself.clone(), Message::Ended(LinkEnd::Crashed));
-        let clock = self.clock.clone();
+        let notice = ExitNotice::new(myself.clone(), Message::Ended(LinkEnd::Crashed));
+        let (clock, meters) = (self.clock.clone(), self.meters.clone());
         self.clock.spawn_in(&mut self.writer, async move {
-            match wire::write(writer, &queue).await {
-                // With its Bye: the fate was sealed before.
-                Ok(()) => last.say(Message::Sealed),
+            match wire::write(writer, &queue, &meters).await {
+                // A Bye was written, so the end reason is set.
+                Ok(()) => notice.complete(Message::EndReasonSet),
                 Err(end) => {
-                    // A peer that reads no more may have said why: its Bye is on the way to the reader.
+                    // A peer that stopped reading may have sent a Bye, which is on its way to the reader.
                     clock.sleep(BYE_TIMEOUT).await;
-                    last.say(Message::Ended(end));
+                    notice.complete(Message::Ended(end));
                 }
             }
         });
-        self.phase = Phase::Met { link: link.clone(), reader };
-        self.manager.met(link);
+        self.phase = Phase::Authenticated { link: link.clone(), reader };
+        self.manager.on_authenticated(link);
     }
 
     fn open(&mut self, myself: &ActorRef<Message>) {
-        let Phase::Met { link, reader } = std::mem::replace(&mut self.phase, Phase::Over) else { return };
+        let Phase::Authenticated { link, reader } = std::mem::replace(&mut self.phase, Phase::Ended) else {
+            return;
+        };
         let mailbox = Permits::new(MAILBOX_BYTES_MAX);
-        let last = LastWord::new(myself.clone(), Message::Ended(LinkEnd::Crashed));
+        let notice = ExitNotice::new(myself.clone(), Message::Ended(LinkEnd::Crashed));
         let actor = myself.clone();
-        let reading = wire::read(reader, link.clone(), mailbox.clone(), move |frame, permit| {
-            // The actor has ended: so will this task.
+        let deliver = move |frame, permit| {
+            // Fails if the actor has ended; this task then ends too.
             let _ = actor.send_message(Message::Frame(frame, permit));
-        });
+        };
+        let (source, permits, meters) = (link.clone(), mailbox.clone(), self.meters.clone());
         self.clock.spawn_in(&mut self.tasks, async move {
-            let end = reading.await;
-            last.say(Message::Ended(end));
+            let end = wire::read(reader, source, permits, &meters, deliver).await;
+            notice.complete(Message::Ended(end));
         });
-        self.clock.spawn_in(&mut self.tasks, link::let_strangers_go(self.clock.clone(), link.clone()));
-        let announced = Announced { link: link.clone(), switchboard: self.switchboard.clone() };
+        self.clock.spawn_in(&mut self.tasks, link::end_if_stranger(self.clock.clone(), link.clone()));
+        let open = OpenLink { link: link.clone(), owner: self.owner.clone() };
         let since = self.clock.instant();
-        self.phase = Phase::Open { announced, since, mailbox, pulse: Pulse::default() };
-        self.arm(myself);
-        self.switchboard.up(link);
+        self.phase = Phase::Open { open, since, mailbox, heartbeat: Heartbeat::default() };
+        self.schedule_tick(myself);
+        self.owner.on_up(link);
     }
 
-    fn frame(&mut self, frame: LinkFrame, permit: Permit) {
-        let Phase::Open { announced, pulse, .. } = &mut self.phase else { return };
-        let link = &announced.link;
+    fn on_frame(&mut self, frame: LinkFrame, permit: Permit) {
+        let Phase::Open { open, heartbeat, .. } = &mut self.phase else { return };
+        let link = &open.link;
         if link.is_closed() {
             return;
         }
@@ -182,70 +195,70 @@ impl State {
             | LinkFrame::Join(_)
             | LinkFrame::Declined { .. }
             | LinkFrame::Group { .. } => {
-                self.switchboard.frame(link, frame, permit);
+                self.owner.on_frame(link, frame, permit);
             }
             LinkFrame::Ping { nonce } => {
-                // A closed link ends by itself.
+                // Fails if the link is closed; it ends by itself.
                 let _ = link.send(LinkFrame::Pong { nonce });
             }
             LinkFrame::Pong { nonce } => {
-                pulse.pong(self.clock.instant(), nonce);
-                link.set_latency(pulse.latency());
+                heartbeat.on_pong(self.clock.instant(), nonce);
+                link.set_latency(heartbeat.latency());
             }
             LinkFrame::Bye { reason } => link.end(LinkEnd::ClosedByPeer { reason }),
-            LinkFrame::Auth(_) => link.end(LinkEnd::OutOfPlace { kind: frame.kind() }),
+            LinkFrame::Auth(_) => link.end(LinkEnd::UnexpectedFrame { kind: frame.kind() }),
         }
     }
 
-    fn tick(&mut self, myself: &ActorRef<Message>) {
-        let Phase::Open { announced, since, mailbox, pulse } = &mut self.phase else { return };
+    fn on_tick(&mut self, myself: &ActorRef<Message>) {
+        let Phase::Open { open, since, mailbox, heartbeat } = &mut self.phase else { return };
         let now = self.clock.instant();
         if now.saturating_sub(*since) >= LINK_AGE_MAX {
-            announced.link.end(LinkEnd::Worn);
+            open.link.end(LinkEnd::Worn);
             return;
         }
-        // With room for two more frames its reader cannot be waiting.
-        let held_up = mailbox.available() < 2 * FRAME_BYTES_MAX;
-        match pulse.tick(now, announced.link.heard(), held_up) {
-            Beat::Silent => announced.link.end(LinkEnd::Silent),
-            Beat::Ping(nonce) => {
-                // A closed link ends by itself.
-                let _ = announced.link.send(LinkFrame::Ping { nonce });
-                self.arm(myself);
+        // With permits for two more frames the reader cannot be waiting.
+        let blocked = mailbox.available() < 2 * FRAME_BYTES_MAX;
+        match heartbeat.tick(now, open.link.received(), blocked) {
+            Tick::Silent => open.link.end(LinkEnd::Silent),
+            Tick::Ping(nonce) => {
+                // Fails if the link is closed; it ends by itself.
+                let _ = open.link.send(LinkFrame::Ping { nonce });
+                self.schedule_tick(myself);
             }
         }
     }
 
-    /// One tick is under way at a time.
-    fn arm(&mut self, myself: &ActorRef<Message>) {
+    /// Sends the actor one tick after a jittered pause.
+    fn schedule_tick(&mut self, myself: &ActorRef<Message>) {
         let (clock, actor, pause) = (self.clock.clone(), myself.clone(), self.clock.jitter(PING_EVERY));
         while self.tasks.try_join_next().is_some() {}
         self.clock.spawn_in(&mut self.tasks, async move {
             clock.sleep(pause).await;
-            // The actor has ended: so will this task.
+            // Fails if the actor has ended; this task then ends too.
             let _ = actor.send_message(Message::Tick);
         });
     }
 
-    /// The first reason counts.
-    fn seal(&self, end: LinkEnd) {
-        let _ = self.fate.set(end);
+    /// Sets the end reason. The first reason counts.
+    fn set_end_reason(&self, end: LinkEnd) {
+        let _ = self.end_reason.set(end);
     }
 
     fn link(&self) -> Option<&Link> {
         match &self.phase {
-            Phase::Met { link, .. } => Some(link),
-            Phase::Open { announced, .. } => Some(&announced.link),
-            Phase::Meeting | Phase::Over => None,
+            Phase::Authenticated { link, .. } => Some(link),
+            Phase::Open { open, .. } => Some(&open.link),
+            Phase::Handshaking | Phase::Ended => None,
         }
     }
 }
 
-/// What the peer is told about an end, where it should hear anything.
-fn farewell(end: &LinkEnd) -> Option<ByeReason> {
+/// The reason to send the peer in a Bye, if it should receive one.
+fn bye_reason(end: &LinkEnd) -> Option<ByeReason> {
     match end {
         LinkEnd::Closed { reason } => Some(*reason),
-        LinkEnd::Frame(_) | LinkEnd::OutOfPlace { .. } => Some(ByeReason::Protocol),
+        LinkEnd::Frame(_) | LinkEnd::UnexpectedFrame { .. } => Some(ByeReason::Protocol),
         LinkEnd::Worn => Some(ByeReason::Renew),
         LinkEnd::Stranger => Some(ByeReason::NotAuthorized),
         _ => None,
@@ -264,15 +277,16 @@ impl Actor for Connection {
         myself: ActorRef<Message>,
         arguments: Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let Arguments { clock, transport, identity, switchboard, manager, id, origin, fate } = arguments;
+        let Arguments { clock, meters, transport, identity, owner, manager, id, origin, end_reason } =
+            arguments;
         let mut tasks = JoinSet::new();
-        let (time, last) = (clock.clone(), LastWord::new(myself, Message::Ended(LinkEnd::Crashed)));
+        let (time, notice) = (clock.clone(), ExitNotice::new(myself, Message::Ended(LinkEnd::Crashed)));
         clock.spawn_in(&mut tasks, async move {
-            let met = wire::meet(&time, &*transport, identity, origin).await;
-            last.say(Message::Met(Box::new(met)));
+            let outcome = wire::authenticate(&time, &*transport, identity, origin).await;
+            notice.complete(Message::HandshakeEnded(Box::new(outcome)));
         });
-        let phase = Phase::Meeting;
-        Ok(State { clock, switchboard, manager, id, fate, phase, tasks, writer: JoinSet::new() })
+        let phase = Phase::Handshaking;
+        Ok(State { clock, meters, owner, manager, id, end_reason, phase, tasks, writer: JoinSet::new() })
     }
 
     async fn handle(
@@ -282,17 +296,17 @@ impl Actor for Connection {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Met(met) => match *met {
-                Ok(met) => state.met(&myself, met),
-                Err(end) => state.seal(end),
+            Message::HandshakeEnded(outcome) => match *outcome {
+                Ok(stream) => state.on_authenticated(&myself, stream),
+                Err(end) => state.set_end_reason(end),
             },
             Message::Open => state.open(&myself),
-            Message::Frame(frame, permit) => state.frame(frame, permit),
-            Message::Tick => state.tick(&myself),
-            Message::Ended(end) => state.seal(end),
-            Message::Sealed => {}
+            Message::Frame(frame, permit) => state.on_frame(frame, permit),
+            Message::Tick => state.on_tick(&myself),
+            Message::Ended(end) => state.set_end_reason(end),
+            Message::EndReasonSet => {}
         }
-        if state.fate.get().is_some() {
+        if state.end_reason.get().is_some() {
             myself.stop(None);
         }
         Ok(())
@@ -300,14 +314,14 @@ impl Actor for Connection {
 
     async fn post_stop(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.tasks.shutdown().await;
-        let end = state.fate.get_or_init(|| LinkEnd::Closed { reason: ByeReason::Shutdown }).clone();
-        let bye = state.link().zip(farewell(&end)).map(|(link, reason)| link.say_bye(reason));
+        let end = state.end_reason.get_or_init(|| LinkEnd::Closed { reason: ByeReason::Shutdown }).clone();
+        let bye = state.link().zip(bye_reason(&end)).map(|(link, reason)| link.push_bye(reason));
         if bye.is_some() {
-            // A peer that does not read does not hold us up.
+            // A timeout means that the peer does not read.
             let _ = state.clock.timeout(BYE_TIMEOUT, state.writer.join_next()).await;
         }
         state.writer.shutdown().await;
-        state.phase = Phase::Over;
+        state.phase = Phase::Ended;
         Ok(())
     }
 }

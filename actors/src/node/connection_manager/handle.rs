@@ -1,4 +1,4 @@
-//! How the rest of the node speaks to the connection manager, and what may go wrong.
+//! The handle of the connection manager, and its errors.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,44 +17,46 @@ use super::listener::StartError;
 use super::{Arguments, ConnectionManager, Message};
 use crate::call::{CallError, Slot};
 use crate::permits::Permit;
-use crate::transport::{Stream, TransportError, websocket};
+use crate::transport::{Stream, Transport, TransportError};
 
 /// Listens, connects and lists links. Cheap to clone, valid across restarts.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct ConnectionManagerHandle {
     slot: Slot<Message>,
-    wanted: Arc<Mutex<Wanted>>,
+    desired: Arc<Mutex<Desired>>,
+    transport: Arc<dyn Transport>,
     advertised: Arc<[String]>,
-    is_unlisted: bool,
+    is_listed: bool,
 }
 
-/// What a restart must find again.
+/// The desired state, which survives restarts of the actor.
 #[derive(Default)]
-pub(super) struct Wanted {
-    /// What was asked for, and what it became.
+pub(super) struct Desired {
+    /// Addresses to listen at, as requested and as bound.
     pub(super) listen: BTreeMap<String, String>,
+    /// Addresses to dial, with the device that must answer if only one will do.
     pub(super) dial: BTreeMap<String, Option<DeviceId>>,
-    /// Where members' devices are, by their own word in each group.
-    pub(super) recorded: BTreeMap<GroupId, BTreeMap<DeviceId, Reach>>,
+    /// Addresses of members' devices, from the device records of each group.
+    pub(super) recorded: BTreeMap<GroupId, BTreeMap<DeviceId, RecordedAddresses>>,
     pub(super) links_made: u64,
 }
 
-/// Where a device is, by its own word in one group.
+/// The addresses of a device, from its record in one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::node) struct Reach {
-    /// The record's.
+pub(in crate::node) struct RecordedAddresses {
+    /// The counter of the record.
     pub(in crate::node) counter: u64,
     pub(in crate::node) addresses: Vec<String>,
 }
 
-/// Why a node does not listen.
+/// Error of listening at an address.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// The node closes, or is overloaded.
+    /// The node is closing or overloaded.
     #[error("connection manager did not answer")]
     Call(#[from] CallError),
-    /// The address is wrong, in use, or not ours.
+    /// The address is malformed, in use, or not of this machine.
     #[error("cannot listen")]
     Transport(#[from] TransportError),
     /// The listener did not start; try again.
@@ -62,74 +64,77 @@ pub enum ListenError {
     Start,
 }
 
-/// Why there is no link yet. The address stays remembered and is dialled again, unless it is this device's own or none.
+/// Error of the first dial of an address. The address is dialled again later, unless it is malformed or this device's
+/// own.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The node closes, or is overloaded.
+    /// The node is closing or overloaded.
     #[error("connection manager did not answer")]
     Call(#[from] CallError),
-    /// The peer was not reached, or did not prove who it is, or let us go at once.
+    /// The peer was not reached, did not prove its identity, or closed the link at once.
     #[error("no link to {address}")]
     Link {
-        /// Who was dialled.
+        /// The dialled address.
         address: String,
-        /// Why, and what to do about it.
+        /// The reason, with advice.
         #[source]
         end: LinkEnd,
     },
-    /// This node has as many links as it may; disconnect another address first.
+    /// This node has the most links that it may have; disconnect another address first.
     #[error("{LINKS_MAX} links are all that a node may have; disconnect another address first")]
     Full,
-    /// The address was taken back meanwhile.
-    #[error("{address} was taken back before it was reached")]
+    /// The address was forgotten before it was reached.
+    #[error("{address} was forgotten before it was reached")]
     Disconnected {
-        /// Which.
+        /// The address.
         address: String,
     },
 }
 
-/// A link as people see it.
+/// The status of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct LinkStatus {
     /// The device at the other end.
     pub device: DeviceId,
-    /// Whose it is.
+    /// The user of that device.
     pub user: UserId,
-    /// Where it was dialled; none where it was accepted.
+    /// The address that was dialled; none if the link was accepted.
     pub address: Option<String>,
-    /// How long a frame takes there and back; none before the first answer.
+    /// Round trip of a ping; none before the first.
     #[cfg_attr(feature = "control", serde(rename = "latency_ms", with = "crate::json::millis"))]
     pub latency: Option<Duration>,
-    /// When the handshake passed, by this device's clock.
+    /// Time of the handshake, by this device's clock.
     #[cfg_attr(feature = "control", serde(rename = "since_ms"))]
     pub since: Timestamp,
 }
 
-/// A link that is over, or never was.
+/// A link that ended, or a connection that did not become one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// When.
+pub struct EndedLink {
+    /// Time of the end, by this device's clock.
     pub at: Timestamp,
-    /// Where the peer is.
+    /// The peer's address.
     pub address: String,
-    /// Who it was, if it proved that.
+    /// The peer's device, if it proved its identity.
     pub device: Option<DeviceId>,
-    /// Why.
+    /// The reason.
     pub end: LinkEnd,
 }
 
 impl ConnectionManagerHandle {
-    /// A handle for a node that is reached at `advertised` too; one that is not listed has nothing to do with records.
-    pub(in crate::node) fn new(advertised: Vec<String>, is_listed: bool) -> Self {
-        Self { advertised: advertised.into(), is_unlisted: !is_listed, ..Self::default() }
+    /// A handle for a node that is reached at `advertised` too. A node that is not listed neither publishes its addresses
+    /// in device records nor dials those of others.
+    pub fn new(transport: Arc<dyn Transport>, advertised: Vec<String>, is_listed: bool) -> Self {
+        let (slot, desired) = (Slot::default(), Arc::default());
+        Self { slot, desired, transport, advertised: advertised.into(), is_listed }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.
     ///
     /// # Errors
-    /// [`SpawnErr`] when the parent is stopping.
+    /// [`SpawnErr`] if the parent is stopping.
     pub async fn start(&self, arguments: Arguments, parent: ActorCell) -> Result<ActorId, SpawnErr> {
         let arguments = (arguments, self.clone());
         let (actor, _) = Actor::spawn_linked(None, ConnectionManager, arguments, parent).await?;
@@ -146,49 +151,49 @@ impl ConnectionManagerHandle {
         self.slot.ask_within(within, |reply| Message::Listen { address, reply }).await?
     }
 
-    /// Dials now and waits for the handshake; from then on dials again whenever the link is over.
+    /// Dials now and waits for the handshake; from then on dials again whenever the link has ended.
     ///
     /// # Errors
-    /// [`ConnectError`]; the address is remembered all the same.
+    /// [`ConnectError`]; the address stays remembered.
     pub async fn connect(&self, address: &str) -> Result<DeviceId, ConnectError> {
         self.dial(address, None).await
     }
 
-    /// Like [`connect`](Self::connect), but only this device will do.
+    /// Like [`connect`](Self::connect), but only this device may answer.
     ///
     /// # Errors
-    /// [`ConnectError`]; the address is remembered all the same.
+    /// [`ConnectError`]; the address stays remembered.
     pub async fn connect_to(&self, address: &str, device: DeviceId) -> Result<DeviceId, ConnectError> {
         self.dial(address, Some(device)).await
     }
 
-    /// Dials a device whenever there is no link to it, from the next start on if not from now on.
+    /// Dials a device whenever there is no link to it. If the actor is down, it does so from its next start on.
     pub(in crate::node) fn remember(&self, address: &str, device: DeviceId) {
-        // What somebody asked for by address is for whoever answers there.
-        self.wanted().dial.entry(address.to_owned()).or_insert(Some(device));
-        // Before the first start and between two, whoever starts reads what is wanted.
+        // An address that was requested without a device stays open to any.
+        self.desired().dial.entry(address.to_owned()).or_insert(Some(device));
+        // Fails while the actor is down; it reads the desired state when it starts.
         let _ = self.slot.tell(Message::Remember { address: address.to_owned(), device });
     }
 
-    /// Dials a device there no longer, unless somebody asked for the address itself.
+    /// Stops dialling a device at an address, unless the address was requested without a device.
     pub(in crate::node) fn forget(&self, address: &str, device: DeviceId) {
-        let mut wanted = self.wanted();
-        if wanted.dial.get(address) == Some(&Some(device)) {
-            wanted.dial.remove(address);
-            drop(wanted);
+        let mut desired = self.desired();
+        if desired.dial.get(address) == Some(&Some(device)) {
+            desired.dial.remove(address);
+            drop(desired);
             let _ = self.slot.tell(Message::Forget { address: address.to_owned() });
         }
     }
 
-    /// The addresses that are listened on.
+    /// The addresses that the node listens at.
     pub fn listening(&self) -> Vec<String> {
-        self.wanted().listen.values().cloned().collect()
+        self.desired().listen.values().cloned().collect()
     }
 
-    /// The addresses at which others may dial this node, those that were advertised first: what tickets carry.
+    /// The addresses at which others may dial this node, advertised ones first. Tickets carry them.
     pub fn addresses(&self) -> Vec<String> {
         let listening = self.listening();
-        let listening = listening.iter().flat_map(|bound| websocket::dialable(bound));
+        let listening = listening.iter().flat_map(|bound| self.transport.dialable(bound));
         let mut addresses: Vec<String> = Vec::new();
         for address in self.advertised.iter().cloned().chain(listening) {
             if address.len() <= ADDRESS_BYTES_MAX && !addresses.contains(&address) {
@@ -199,9 +204,9 @@ impl ConnectionManagerHandle {
         addresses
     }
 
-    /// What this node says in its groups of where it is reached: nothing while it does not listen.
+    /// The addresses for this device's records: none while it does not listen.
     pub(in crate::node) fn published(&self) -> Vec<String> {
-        if self.is_unlisted || self.wanted().listen.is_empty() {
+        if !self.is_listed || self.desired().listen.is_empty() {
             return Vec::new();
         }
         let mut addresses = self.addresses();
@@ -209,18 +214,22 @@ impl ConnectionManagerHandle {
         addresses
     }
 
-    /// Where the devices of a group's members are, in the place of what was said before: they may be dialled.
-    pub(in crate::node) fn recorded(&self, group: GroupId, devices: BTreeMap<DeviceId, Reach>) {
-        if self.is_unlisted {
+    /// Replaces the recorded addresses of a group's devices, which may be dialled.
+    pub(in crate::node) fn set_recorded(
+        &self,
+        group: GroupId,
+        devices: BTreeMap<DeviceId, RecordedAddresses>,
+    ) {
+        if !self.is_listed {
             return;
         }
-        let mut wanted = self.wanted();
-        let known = wanted.recorded.entry(group).or_default();
+        let mut desired = self.desired();
+        let known = desired.recorded.entry(group).or_default();
         if *known != devices {
             *known = devices;
-            drop(wanted);
-            // Before the first start and between two, whoever starts reads what is wanted.
-            let _ = self.slot.tell(Message::Recorded);
+            drop(desired);
+            // Fails while the actor is down; it reads the desired state when it starts.
+            let _ = self.slot.tell(Message::RecordsChanged);
         }
     }
 
@@ -230,7 +239,7 @@ impl ConnectionManagerHandle {
         self.slot.ask_within(within, |reply| Message::Connect { address, expected, reply }).await?
     }
 
-    /// Forgets an address, and ends the link that was dialled there.
+    /// Forgets an address and ends the link that was dialled there.
     ///
     /// # Errors
     /// [`CallError`].
@@ -239,7 +248,7 @@ impl ConnectionManagerHandle {
         self.slot.ask(|reply| Message::Disconnect { address, reply }).await
     }
 
-    /// The network has changed: everybody who is wanted is dialled now.
+    /// Dials every address now that has no link, because the network has changed.
     ///
     /// # Errors
     /// [`CallError`].
@@ -247,7 +256,7 @@ impl ConnectionManagerHandle {
         self.slot.tell(Message::NetworkChanged)
     }
 
-    /// Every link, in order of the devices: one for each.
+    /// Every link, by device: one for each.
     ///
     /// # Errors
     /// [`CallError`].
@@ -255,7 +264,7 @@ impl ConnectionManagerHandle {
         self.slot.ask(Message::Links).await
     }
 
-    /// Every link, described, in order of the devices.
+    /// The status of every link, by device.
     ///
     /// # Errors
     /// [`CallError`].
@@ -265,14 +274,14 @@ impl ConnectionManagerHandle {
 
     /// The addresses that are dialled whenever there is no link.
     pub fn dialled(&self) -> Vec<String> {
-        self.wanted().dial.keys().cloned().collect()
+        self.desired().dial.keys().cloned().collect()
     }
 
-    /// The last 64 links that ended or never came about, oldest first.
+    /// The last 64 links that ended and connections that did not become one, oldest first.
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn ends(&self) -> Result<Vec<Ended>, CallError> {
+    pub async fn ends(&self) -> Result<Vec<EndedLink>, CallError> {
         self.slot.ask(Message::Ends).await
     }
 
@@ -281,29 +290,33 @@ impl ConnectionManagerHandle {
         self.slot.ask(Message::Tree).await
     }
 
-    /// Ends listeners, then links, each with a farewell; nothing is left running when it returns.
+    /// Ends listeners, then links, each with a Bye. Everything has ended when it returns.
     pub async fn stop(&self) {
-        // Its own deadlines for listeners and connections, and time to note them.
+        // The actor has a deadline each for listeners and connections; the third is slack.
         self.slot.stop_within(3 * STOP_TIMEOUT).await;
     }
 
-    /// Points every clone at a new incarnation: before its first child, which speaks to it through a clone.
+    /// Points every clone at a new actor, before it starts children that send to it through a clone.
     pub(super) fn put(&self, actor: ActorRef<Message>) {
         self.slot.put(actor);
     }
 
-    /// A listener has a stream. When the manager has ended, the stream ends too.
-    pub(super) fn accepted(&self, stream: Stream, half_open: Permit) {
+    /// A listener accepted a stream. If the manager has ended, the stream ends too.
+    pub(super) fn on_accepted(&self, stream: Stream, half_open: Permit) {
         let _ = self.slot.tell(Message::Accepted { stream, half_open });
     }
 
-    /// A connection's handshake has passed. When the manager has ended, it ends the connection too.
-    pub(super) fn met(&self, link: Link) {
-        let _ = self.slot.tell(Message::Met(link));
+    /// A connection's handshake has passed. If the manager has ended, it has ended the connection too.
+    pub(super) fn on_authenticated(&self, link: Link) {
+        let _ = self.slot.tell(Message::Authenticated(link));
     }
 
-    pub(super) fn wanted(&self) -> MutexGuard<'_, Wanted> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn transport(&self) -> Arc<dyn Transport> {
+        self.transport.clone()
+    }
+
+    pub(super) fn desired(&self) -> MutexGuard<'_, Desired> {
+        self.desired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,6 @@
-//! Accepts streams while permits last.
+//! One listener: accepts streams while permits are available.
 //!
-//! Parent: [`connection_manager`](super). Children: none; its accepting task hands each stream to the manager.
+//! Parent: [`connection_manager`](super). Children: none; its accepting task passes each stream to the manager.
 //! Restart: listens again at the same address, within the manager's budget.
 
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use schema::limits::DIAL_TIMEOUT;
 use tokio::task::JoinSet;
 
 use super::ConnectionManagerHandle;
-use crate::call::{LastWord, Slot};
+use crate::call::{ExitNotice, Slot};
 use crate::clock::Clock;
 use crate::permits::Permits;
 use crate::transport::{Listener as Listening, Transport, TransportError};
 
-/// Steers one listener.
+/// The handle of one listener. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct ListenerHandle {
     slot: Slot<Message>,
 }
 
-/// Why a listener does not start.
+/// Error of starting a listener.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
     #[error("cannot listen")]
@@ -33,7 +33,7 @@ pub(super) enum StartError {
 }
 
 impl ListenerHandle {
-    /// Listens; returns the address to dial.
+    /// Starts to listen; returns the address to dial.
     pub(super) async fn start(
         &self,
         arguments: Arguments,
@@ -57,17 +57,17 @@ impl ListenerHandle {
 }
 
 enum Message {
-    /// The transport accepts no more; none where the accepting task itself has failed.
+    /// The transport has stopped accepting; none if the accepting task panicked.
     Failed(Option<TransportError>),
 }
 
-/// What a listener works with.
+/// Arguments of a listener.
 pub(super) struct Arguments {
     pub(super) clock: Clock,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) address: String,
     pub(super) manager: ConnectionManagerHandle,
-    /// Half-open handshakes of all listeners.
+    /// Permits for half-open handshakes, shared by all listeners.
     pub(super) half_open: Permits,
 }
 
@@ -85,11 +85,11 @@ impl Actor for Listener {
         (arguments, listening): Self::Arguments,
     ) -> Result<JoinSet<()>, ActorProcessingErr> {
         let mut tasks = JoinSet::new();
-        let last = LastWord::new(myself, Message::Failed(None));
+        let notice = ExitNotice::new(myself, Message::Failed(None));
         let Arguments { clock, manager, half_open, .. } = arguments;
         clock.spawn_in(&mut tasks, async move {
             let error = accept(listening, manager, half_open).await;
-            last.say(Message::Failed(Some(error)));
+            notice.complete(Message::Failed(Some(error)));
         });
         Ok(tasks)
     }
@@ -116,7 +116,8 @@ impl Actor for Listener {
     }
 }
 
-/// Takes a permit before it takes a stream: who finds no room waits in the system's queue.
+/// Accepts streams until the transport fails. A permit is acquired first: without one, diallers wait in the system's
+/// queue.
 async fn accept(
     mut listening: Box<dyn Listening>,
     manager: ConnectionManagerHandle,
@@ -125,7 +126,7 @@ async fn accept(
     loop {
         let permit = half_open.acquire(1).await;
         match listening.accept().await {
-            Ok(stream) => manager.accepted(stream, permit),
+            Ok(stream) => manager.on_accepted(stream, permit),
             Err(error) => return error,
         }
     }

@@ -1,4 +1,4 @@
-//! What the connection manager knows and does: its listeners, its connections, whom it waits for.
+//! The state of the connection manager: its listeners, its connections, its address book.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use schema::wire::link::ByeReason;
 use schema::{DeviceId, Timestamp};
 use tokio::task::JoinSet;
 
-use super::candidates::{Candidates, Dial, Place};
-use super::connection::{self, ConnectionHandle, Fate, Link, LinkEnd, LinkId, Origin};
-use super::handle::{ConnectError, ConnectionManagerHandle, Ended, LinkStatus};
+use super::address_book::{AddressBook, DeviceAddress, Dial};
+use super::connection::{self, ConnectionHandle, EndReason, Link, LinkEnd, LinkId, Origin};
+use super::duplicates::{LinkState, replaces};
+use super::handle::{ConnectError, ConnectionManagerHandle, EndedLink, LinkStatus};
 use super::listener::ListenerHandle;
-use super::rivals::{Rival, keeps_the_new};
 use super::{Arguments, Message};
 use crate::call::answer;
 use crate::permits::{Permit, Permits};
@@ -23,54 +23,62 @@ use crate::transport::{Stream, TransportError};
 
 mod listening;
 
-/// Ends that are remembered, to be shown.
+/// Ended links that are remembered for `status`.
 const ENDS_MAX: usize = 64;
 
-/// Stepped by the actor's handlers.
+/// State of the actor.
 pub(super) struct State {
     arguments: Arguments,
     handle: ConnectionManagerHandle,
     listeners: BTreeMap<String, Listening>,
     connections: BTreeMap<LinkId, Connection>,
-    /// Links that are kept.
+    /// The kept link of each device.
     devices: BTreeMap<DeviceId, LinkId>,
-    candidates: Candidates,
+    address_book: AddressBook,
+    /// Callers of `connect`, by address, until their dial ends.
     waiting: BTreeMap<String, Vec<RpcReplyPort<Result<DeviceId, ConnectError>>>>,
     restarts: Restarts<String>,
     half_open: Permits,
-    ends: VecDeque<Ended>,
-    /// Until the next candidate is due.
+    ends: VecDeque<EndedLink>,
+    /// The timer of the next dial.
     alarm: JoinSet<()>,
     alarm_at: Option<Duration>,
-    /// Until failed listeners are started again.
+    /// Timers of the restarts of failed listeners.
     pauses: JoinSet<()>,
 }
 
-/// A listener that runs.
+/// A running listener.
 struct Listening {
     actor: ActorId,
     handle: ListenerHandle,
     bound: String,
 }
 
-/// A connection that runs.
+/// A running connection.
 struct Connection {
     actor: ActorId,
     handle: ConnectionHandle,
-    /// Whom it dialled; none where it was accepted.
+    /// The dial that started it; none if it was accepted.
     dialled: Option<Dial>,
     peer: String,
-    fate: Fate,
-    /// The link and when it came, once the handshake has passed.
-    met: Option<(Link, Duration)>,
+    end_reason: EndReason,
+    /// Set once the handshake has passed.
+    opened: Option<Opened>,
+}
+
+/// The link of a connection whose handshake has passed.
+#[derive(Clone)]
+struct Opened {
+    link: Link,
+    since: Duration,
 }
 
 impl State {
-    /// Nothing runs yet; whom the handle remembers is due.
+    /// The state of a manager that has started nothing yet. Every address that the handle remembers is due.
     pub(super) fn new(arguments: Arguments, handle: ConnectionManagerHandle) -> Self {
-        let mut candidates = Candidates::default();
-        for (address, expected) in &handle.wanted().dial {
-            candidates.want(address, *expected, arguments.clock.instant());
+        let mut address_book = AddressBook::default();
+        for (address, expected) in &handle.desired().dial {
+            address_book.request(address, *expected, arguments.clock.instant());
         }
         let mut state = Self {
             arguments,
@@ -78,7 +86,7 @@ impl State {
             listeners: BTreeMap::new(),
             connections: BTreeMap::new(),
             devices: BTreeMap::new(),
-            candidates,
+            address_book,
             waiting: BTreeMap::new(),
             restarts: Restarts::default(),
             half_open: Permits::new(HALF_OPEN_MAX),
@@ -87,24 +95,25 @@ impl State {
             alarm_at: None,
             pauses: JoinSet::new(),
         };
-        state.recorded();
+        state.on_records_changed();
         state
     }
 
-    /// Takes what records say of where devices are.
-    pub(super) fn recorded(&mut self) {
-        let mut places: BTreeMap<Place, Vec<u64>> = BTreeMap::new();
-        for (device, reach) in self.handle.wanted().recorded.values().flatten() {
-            for address in &reach.addresses {
-                places.entry((*device, address.clone())).or_default().push(reach.counter);
+    /// Passes the recorded addresses of every group to the address book.
+    pub(super) fn on_records_changed(&mut self) {
+        let mut addresses: BTreeMap<DeviceAddress, Vec<u64>> = BTreeMap::new();
+        for (&device, recorded) in self.handle.desired().recorded.values().flatten() {
+            for address in &recorded.addresses {
+                let address = DeviceAddress { device, address: address.clone() };
+                addresses.entry(address).or_default().push(recorded.counter);
             }
         }
         let clock = &self.arguments.clock;
-        self.candidates.record(places, clock.instant(), || clock.random_u64());
+        self.address_book.set_recorded(addresses, clock.instant(), || clock.random_u64());
     }
 
-    pub(super) fn network_changed(&mut self) {
-        self.candidates.fresh(self.arguments.clock.instant());
+    pub(super) fn on_network_changed(&mut self) {
+        self.address_book.retry_all(self.arguments.clock.instant());
     }
 
     /// The running children, by the names of their files.
@@ -114,12 +123,11 @@ impl State {
         listeners.chain(connections).collect()
     }
 
-    pub(super) fn ends(&self) -> Vec<Ended> {
+    pub(super) fn ends(&self) -> Vec<EndedLink> {
         self.ends.iter().cloned().collect()
     }
 
-    /// The alarm has gone off.
-    pub(super) async fn woken(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+    pub(super) async fn on_alarm(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         self.alarm_at = None;
         self.dial(myself).await
     }
@@ -132,9 +140,9 @@ impl State {
         reply: RpcReplyPort<Result<DeviceId, ConnectError>>,
     ) -> Result<(), ActorProcessingErr> {
         let now = self.arguments.clock.instant();
-        self.handle.wanted().dial.insert(address.clone(), expected);
-        self.candidates.want(&address, expected, now);
-        if let Some(device) = self.candidates.linked_at(&address) {
+        self.handle.desired().dial.insert(address.clone(), expected);
+        self.address_book.request(&address, expected, now);
+        if let Some(device) = self.address_book.linked_device_at(&address) {
             answer(reply, Ok(device));
         } else if self.room() == 0 {
             answer(reply, Err(ConnectError::Full));
@@ -145,31 +153,31 @@ impl State {
         Ok(())
     }
 
-    /// Dials an address now and whenever there is no link to its device.
+    /// Requests a link to the device at an address; no caller waits for it.
     pub(super) async fn remember(
         &mut self,
         myself: &ActorRef<Message>,
         address: &str,
         device: DeviceId,
     ) -> Result<(), ActorProcessingErr> {
-        self.candidates.want(address, Some(device), self.arguments.clock.instant());
+        self.address_book.request(address, Some(device), self.arguments.clock.instant());
         self.dial(myself).await
     }
 
     pub(super) fn forget(&mut self, address: &str) {
-        self.candidates.forget(address);
+        self.address_book.forget(address);
     }
 
     pub(super) fn disconnect(&mut self, address: &str) {
-        self.handle.wanted().dial.remove(address);
-        self.candidates.forget(address);
-        self.candidates.set_aside(|(_, place)| place == address);
+        self.handle.desired().dial.remove(address);
+        self.address_book.forget(address);
+        self.address_book.suspend(|recorded| recorded.address == address);
         self.resolve(address, || Err(ConnectError::Disconnected { address: address.to_owned() }));
         let dialled = |c: &&Connection| c.dialled.as_ref().is_some_and(|dial| dial.address == address);
         for connection in self.connections.values().filter(dialled) {
-            match &connection.met {
-                Some((link, _)) => {
-                    self.candidates.set_aside(|(device, _)| *device == link.peer().device);
+            match &connection.opened {
+                Some(Opened { link, .. }) => {
+                    self.address_book.suspend(|recorded| recorded.device == link.peer().device);
                     link.close(ByeReason::Disconnected);
                 }
                 None => connection.handle.stop(),
@@ -177,14 +185,15 @@ impl State {
         }
     }
 
+    /// Number of further links that the node may have.
     fn room(&self) -> usize {
-        LINKS_MAX.saturating_sub(self.devices.len() + self.candidates.dialling())
+        LINKS_MAX.saturating_sub(self.devices.len() + self.address_book.dialling())
     }
 
-    /// Dials whoever is due.
+    /// Starts the dials that are due.
     async fn dial(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         let room = self.room();
-        for dial in self.candidates.due(self.arguments.clock.instant(), room) {
+        for dial in self.address_book.take_due(self.arguments.clock.instant(), room) {
             let peer = dial.address.clone();
             let origin = Origin::Dial { address: dial.address.clone(), expected: dial.expected };
             self.start(myself, origin, Some(dial), peer).await?;
@@ -192,16 +201,16 @@ impl State {
         Ok(())
     }
 
-    pub(super) async fn accepted(
+    pub(super) async fn on_accepted(
         &mut self,
         myself: &ActorRef<Message>,
         stream: Stream,
         half_open: Permit,
     ) -> Result<(), ActorProcessingErr> {
-        let strangers = self.connections.values().filter(|c| c.dialled.is_none() && c.met.is_none());
+        let half_open_now = self.connections.values().filter(|c| c.dialled.is_none() && c.opened.is_none());
         let peer = stream.peer.clone();
-        if strangers.filter(|c| c.peer == peer).count() >= HALF_OPEN_PER_PEER_MAX {
-            tracing::debug!(%peer, "too many half-open handshakes");
+        if half_open_now.filter(|c| c.peer == peer).count() >= HALF_OPEN_PER_PEER_MAX {
+            tracing::debug!(%peer, "refused a stream: too many half-open handshakes with this peer");
             return Ok(());
         }
         self.start(myself, Origin::Accepted { stream, half_open }, None, peer).await
@@ -215,53 +224,54 @@ impl State {
         peer: String,
     ) -> Result<(), ActorProcessingErr> {
         let id = {
-            let mut wanted = self.handle.wanted();
-            wanted.links_made += 1;
-            LinkId(wanted.links_made)
+            let mut desired = self.handle.desired();
+            desired.links_made += 1;
+            LinkId(desired.links_made)
         };
-        let Arguments { clock, transport, identity, switchboard } = self.arguments.clone();
-        let (handle, fate) = (ConnectionHandle::default(), Fate::default());
+        let Arguments { clock, meters, identity, owner } = self.arguments.clone();
+        let (handle, end_reason) = (ConnectionHandle::default(), EndReason::default());
         let arguments = connection::Arguments {
             clock,
-            transport,
+            meters,
+            transport: self.handle.transport(),
             identity,
-            switchboard,
+            owner,
             manager: self.handle.clone(),
             id,
             origin,
-            fate: fate.clone(),
+            end_reason: end_reason.clone(),
         };
         let actor = handle.start(arguments, myself.get_cell()).await?;
-        self.connections.insert(id, Connection { actor, handle, dialled, peer, fate, met: None });
+        self.connections.insert(id, Connection { actor, handle, dialled, peer, end_reason, opened: None });
         Ok(())
     }
 
-    /// Keeps the link or ends it: one for each device.
-    pub(super) fn met(&mut self, link: Link) {
+    /// Keeps the link or ends it: a device has one link.
+    pub(super) fn on_authenticated(&mut self, link: &Link) {
         let now = self.arguments.clock.instant();
         let device = link.peer().device;
         let Some(connection) = self.connections.get_mut(&link.id()) else { return };
-        connection.met = Some((link.clone(), now));
+        connection.opened = Some(Opened { link: link.clone(), since: now });
         let dialled = connection.dialled.clone();
         if let Some(dial) = &dialled {
-            self.candidates.reached(dial, device);
+            self.address_book.on_reached(dial, device);
         }
 
-        let old = self.devices.get(&device).and_then(|id| self.connections[id].met.clone());
-        if let Some((old, since)) = old {
+        let old = self.devices.get(&device).and_then(|id| self.connections[id].opened.clone());
+        if let Some(Opened { link: old, since }) = old {
             let us = self.arguments.identity.device();
-            let rival = |link: &Link| Rival { role: link.role(), closed: link.is_closed() };
-            if keeps_the_new(us, device, rival(&old), rival(&link), now.saturating_sub(since)) {
+            let state = |link: &Link| LinkState { role: link.role(), is_closed: link.is_closed() };
+            if replaces(us, device, state(&old), state(link), now.saturating_sub(since)) {
                 old.close(ByeReason::Duplicate);
-                self.keep(&link);
+                self.keep(link);
             } else {
                 link.close(ByeReason::Duplicate);
             }
         } else if self.devices.len() < LINKS_MAX {
-            self.keep(&link);
+            self.keep(link);
         } else {
             link.close(ByeReason::Full);
-            return; // `connect` hears of that from the end of the connection
+            return; // callers of `connect` are answered when the connection ends
         }
         if let Some(dial) = dialled.filter(|dial| !dial.is_recorded) {
             self.resolve(&dial.address, || Ok(device));
@@ -270,91 +280,109 @@ impl State {
 
     fn keep(&mut self, link: &Link) {
         self.devices.insert(link.peer().device, link.id());
-        self.candidates.linked(link.peer().device);
+        self.address_book.on_linked(link.peer().device);
         self.connections[&link.id()].handle.open();
-        // Who waits for the same device at another of its addresses has it too.
+        let meters = &self.arguments.meters;
+        meters.opened.increment();
+        meters.open.set(self.devices.len());
+        // Callers that wait for this device at another of its addresses are answered too.
         for address in self.waiting.keys().cloned().collect::<Vec<_>>() {
-            if let Some(device) = self.candidates.linked_at(&address) {
+            if let Some(device) = self.address_book.linked_device_at(&address) {
                 self.resolve(&address, || Ok(device));
             }
         }
     }
 
-    /// A child has ended; what it was is told by who it was.
-    pub(super) async fn ended(
+    pub(super) async fn on_child_ended(
         &mut self,
         myself: &ActorRef<Message>,
         actor: ActorId,
         cause: Option<ActorProcessingErr>,
     ) -> Result<(), ActorProcessingErr> {
         if let Some(id) = self.connections.iter().find(|(_, c)| c.actor == actor).map(|(id, _)| *id) {
-            self.connection_ended(id, cause);
+            self.on_connection_ended(id, cause);
             return Ok(());
         }
         match self.listeners.iter().find(|(_, l)| l.actor == actor).map(|(address, _)| address.clone()) {
             Some(address) => {
                 self.listeners.remove(&address);
-                let cause = cause.unwrap_or_else(|| "the listener was stopped by somebody else".into());
-                self.listener_failed(myself, address, cause).await
+                let cause = cause.unwrap_or_else(|| "the listener was stopped from outside".into());
+                self.on_listener_failed(myself, address, cause).await
             }
             None => Ok(()),
         }
     }
 
-    fn connection_ended(&mut self, id: LinkId, cause: Option<ActorProcessingErr>) {
-        let Some(Connection { dialled, peer, fate, met, .. }) = self.connections.remove(&id) else { return };
-        let clock = &self.arguments.clock;
-        let (now, random) = (clock.instant(), clock.random_u64());
-        let end = fate.get_or_init(|| LinkEnd::Crashed).clone();
+    fn on_connection_ended(&mut self, id: LinkId, cause: Option<ActorProcessingErr>) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        let end = connection.end_reason.get_or_init(|| LinkEnd::Crashed).clone();
+        let address = connection.peer;
         match &cause {
-            Some(cause) => tracing::error!(%peer, %cause, "connection failed"),
-            None => tracing::debug!(%peer, %end, "connection ended"),
+            Some(cause) => tracing::error!(peer = %address, %cause, "connection failed"),
+            None => tracing::debug!(peer = %address, %end, "connection ended"),
         }
-        let device = met.as_ref().map(|(link, _)| link.peer().device);
+        end.count(&self.arguments.meters);
+        let device = connection.opened.as_ref().map(|opened| opened.link.peer().device);
         if self.ends.len() == ENDS_MAX {
             self.ends.pop_front();
         }
-        self.ends.push_back(Ended { at: clock.now(), address: peer, device, end: end.clone() });
-
-        match met {
-            Some((_, since)) => {
-                let device = device.expect("known with the link");
-                if matches!(end, LinkEnd::ClosedByPeer { reason: ByeReason::Disconnected }) {
-                    // Somebody there wants no link: what a record says is no reason to come again.
-                    self.candidates.set_aside(|(said_by, _)| *said_by == device);
-                }
-                if self.devices.get(&device) == Some(&id) {
-                    self.devices.remove(&device);
-                    // A stranger stays one for longer than its link lasted: others are dialled before it.
-                    let lasted = if is_stranger(&end) { Duration::ZERO } else { now.saturating_sub(since) };
-                    self.candidates.lost(device, lasted, now, random);
-                } else if !self.devices.contains_key(&device) {
-                    // Closed for lack of room: as good as not reached.
-                    dialled.iter().for_each(|dial| self.candidates.failed(dial, now, random));
-                }
-            }
-            None => {
-                if let Some(dial) = &dialled {
-                    self.candidates.failed(dial, now, random);
-                }
-            }
-        }
-        let Some(dial) = dialled else { return };
-        if dial.is_recorded {
-            if is_hopeless(&end) || is_somebody_else(&end) {
-                self.candidates.mistaken(&dial);
-            }
-        } else {
-            let address = dial.address;
-            if is_hopeless(&end) {
-                self.handle.wanted().dial.remove(&address);
-                self.candidates.forget(&address);
-            }
-            self.resolve(&address, || Err(ConnectError::Link { address: address.clone(), end: end.clone() }));
+        self.ends.push_back(EndedLink { at: self.arguments.clock.now(), address, device, end: end.clone() });
+        self.update_address_book(id, connection.dialled.as_ref(), connection.opened.as_ref(), &end);
+        if let Some(dial) = connection.dialled {
+            self.on_dial_ended(&dial, &end);
         }
     }
 
-    /// Answers all who wait for a link to `address`.
+    /// Schedules the next dial of the device or address whose connection has ended.
+    fn update_address_book(
+        &mut self,
+        id: LinkId,
+        dialled: Option<&Dial>,
+        opened: Option<&Opened>,
+        end: &LinkEnd,
+    ) {
+        let clock = &self.arguments.clock;
+        let (now, random) = (clock.instant(), clock.random_u64());
+        let device = opened.map(|opened| opened.link.peer().device);
+        if let Some(device) = device
+            && matches!(end, LinkEnd::ClosedByPeer { reason: ByeReason::Disconnected })
+        {
+            // The other side wants no link: its recorded addresses are no reason to dial it again.
+            self.address_book.suspend(|recorded| recorded.device == device);
+        }
+        match device.zip(opened) {
+            Some((device, opened)) if self.devices.get(&device) == Some(&id) => {
+                self.devices.remove(&device);
+                self.arguments.meters.open.set(self.devices.len());
+                // A stranger counts as a failure however long its link lasted, so that others are dialled before it.
+                let lasted = now.saturating_sub(opened.since);
+                let lasted = if is_stranger(end) { Duration::ZERO } else { lasted };
+                self.address_book.on_lost(device, lasted, now, random);
+            }
+            // Another link to the device is kept.
+            Some((device, _)) if self.devices.contains_key(&device) => {}
+            // The link was closed for lack of room, or the handshake failed.
+            _ => dialled.into_iter().for_each(|dial| self.address_book.on_failed(dial, now, random)),
+        }
+    }
+
+    /// Gives up an address that cannot succeed, and answers the callers that wait for a dial.
+    fn on_dial_ended(&mut self, dial: &Dial, end: &LinkEnd) {
+        if dial.is_recorded {
+            if is_hopeless(end) || is_other_device(end) {
+                self.address_book.suspend_dial(dial);
+            }
+            return;
+        }
+        let address = &dial.address;
+        if is_hopeless(end) {
+            self.handle.desired().dial.remove(address);
+            self.address_book.forget(address);
+        }
+        self.resolve(address, || Err(ConnectError::Link { address: address.clone(), end: end.clone() }));
+    }
+
+    /// Answers every caller that waits for a link to `address`.
     fn resolve(&mut self, address: &str, outcome: impl Fn() -> Result<DeviceId, ConnectError>) {
         for reply in self.waiting.remove(address).unwrap_or_default() {
             answer(reply, outcome());
@@ -362,29 +390,29 @@ impl State {
     }
 
     pub(super) fn links(&self) -> Vec<Link> {
-        let kept = self.devices.values().filter_map(|id| self.connections.get(id)?.met.as_ref());
-        kept.map(|(link, _)| link).filter(|link| !link.is_closed()).cloned().collect()
+        let kept = self.devices.values().filter_map(|id| self.connections.get(id)?.opened.as_ref());
+        kept.map(|opened| &opened.link).filter(|link| !link.is_closed()).cloned().collect()
     }
 
     pub(super) fn status(&self) -> Vec<LinkStatus> {
         let (now, instant) = (self.arguments.clock.now(), self.arguments.clock.instant());
-        let before = |met| u64::try_from(instant.saturating_sub(met).as_millis()).unwrap_or(u64::MAX);
+        let age = |since| u64::try_from(instant.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
         let kept = self.devices.values().filter_map(|id| self.connections.get(id));
         kept.filter_map(|connection| {
-            let (link, met) = connection.met.as_ref().filter(|(link, _)| !link.is_closed())?;
+            let Opened { link, since } = connection.opened.as_ref().filter(|it| !it.link.is_closed())?;
             Some(LinkStatus {
                 device: link.peer().device,
                 user: link.peer().user,
                 address: connection.dialled.as_ref().map(|dial| dial.address.clone()),
                 latency: link.latency(),
-                since: Timestamp(now.as_millis().saturating_sub(before(*met))),
+                since: Timestamp(now.as_millis().saturating_sub(age(*since))),
             })
         })
         .collect()
     }
 
-    /// Ends what it has started: in order, and by hand, since ractor would kill its children in any order, and their
-    /// post_stop would never run (ractor#398).
+    /// Ends listeners, then connections. Left to itself, ractor would kill the children in any order, and their `post_stop`
+    /// would never run (ractor#398).
     pub(super) async fn close(&mut self) {
         self.alarm.shutdown().await;
         self.pauses.shutdown().await;
@@ -402,9 +430,9 @@ impl State {
         self.waiting.clear();
     }
 
-    /// Wakes up when the next candidate is due.
-    pub(super) fn arm(&mut self, myself: &ActorRef<Message>) {
-        let due = self.candidates.next_due().filter(|_| self.room() > 0);
+    /// Sets the timer of the next dial.
+    pub(super) fn set_alarm(&mut self, myself: &ActorRef<Message>) {
+        let due = self.address_book.next_due().filter(|_| self.room() > 0);
         if due == self.alarm_at {
             return;
         }
@@ -414,26 +442,26 @@ impl State {
             let (clock, actor) = (self.arguments.clock.clone(), myself.clone());
             self.arguments.clock.spawn_in(&mut self.alarm, async move {
                 clock.sleep_until(due).await;
-                // The manager has ended: so will this task.
+                // Fails if the manager has ended; this task then ends too.
                 let _ = actor.send_message(Message::Dial);
             });
         }
     }
 }
 
-/// One side let the other go, having nothing to share with it, or nothing that it wants to.
+/// Returns true if a side closed the link because no group is shared.
 fn is_stranger(end: &LinkEnd) -> bool {
     use LinkEnd::{Closed, ClosedByPeer, Stranger};
     let reason = ByeReason::NotAuthorized;
     *end == Stranger || *end == ClosedByPeer { reason } || *end == Closed { reason }
 }
 
-/// A device answered that is not the one which was to be there.
-fn is_somebody_else(end: &LinkEnd) -> bool {
+/// Returns true if another device than the expected one answered.
+fn is_other_device(end: &LinkEnd) -> bool {
     matches!(end, LinkEnd::Handshake(HandshakeError::UnexpectedDevice { .. }))
 }
 
-/// Dialling this address again can only fail again.
+/// Returns true if every later dial of this address would fail the same way.
 fn is_hopeless(end: &LinkEnd) -> bool {
     matches!(
         end,

@@ -2,25 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use schema::DocumentId;
+
+use crate::meter::DocumentMeters;
 
 /// Bytes that the loaded documents of all groups of a node may take.
 #[derive(Clone, Debug)]
 pub struct CacheBudget {
-    used: Arc<AtomicUsize>,
+    /// Holds the bytes in use.
+    meters: Arc<DocumentMeters>,
     max: usize,
 }
 
 impl CacheBudget {
     /// Allows `max` bytes.
-    pub fn new(max: usize) -> Self {
-        Self { used: Arc::default(), max }
+    pub fn new(max: usize, meters: Arc<DocumentMeters>) -> Self {
+        Self { meters, max }
     }
 
     fn is_exceeded(&self) -> bool {
-        self.used.load(Ordering::Relaxed) > self.max
+        self.meters.cached_bytes.get() > self.max as u64
     }
 }
 
@@ -56,6 +58,11 @@ impl<D> Cache<D> {
         Some(&mut entry.document)
     }
 
+    /// The meters that this cache counts in.
+    pub(crate) fn meters(&self) -> &DocumentMeters {
+        &self.budget.meters
+    }
+
     pub(crate) fn contains(&self, id: &DocumentId) -> bool {
         self.entries.contains_key(id)
     }
@@ -65,22 +72,24 @@ impl<D> Cache<D> {
         self.remove(&id);
         self.clock += 1;
         self.order.insert(self.clock, id);
-        self.budget.used.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.meters.cached_bytes.add(bytes);
+        self.budget.meters.cached.add(1);
         &mut self.entries.entry(id).or_insert(Entry { document, used: self.clock, bytes }).document
     }
 
     /// Corrects the size of a document that grew.
     pub(crate) fn resize(&mut self, id: &DocumentId, bytes: usize) {
         if let Some(entry) = self.entries.get_mut(id) {
-            self.budget.used.fetch_add(bytes, Ordering::Relaxed);
-            self.budget.used.fetch_sub(std::mem::replace(&mut entry.bytes, bytes), Ordering::Relaxed);
+            self.budget.meters.cached_bytes.add(bytes);
+            self.budget.meters.cached_bytes.subtract(std::mem::replace(&mut entry.bytes, bytes));
         }
     }
 
     pub(crate) fn remove(&mut self, id: &DocumentId) -> Option<D> {
         let entry = self.entries.remove(id)?;
         self.order.remove(&entry.used);
-        self.budget.used.fetch_sub(entry.bytes, Ordering::Relaxed);
+        self.budget.meters.cached_bytes.subtract(entry.bytes);
+        self.budget.meters.cached.subtract(1);
         Some(entry.document)
     }
 
@@ -96,7 +105,8 @@ impl<D> Cache<D> {
 impl<D> Drop for Cache<D> {
     fn drop(&mut self) {
         let bytes = self.entries.values().map(|entry| entry.bytes).sum();
-        self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.meters.cached_bytes.subtract(bytes);
+        self.budget.meters.cached.subtract(self.entries.len());
     }
 }
 
@@ -106,7 +116,8 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_document_goes_first() {
-        let mut cache = Cache::new(CacheBudget::new(25));
+        let meters = Arc::<DocumentMeters>::default();
+        let mut cache = Cache::new(CacheBudget::new(25, meters.clone()));
         let ids: Vec<_> = (0..3).map(|n| DocumentId([n; 32])).collect();
         for id in &ids {
             cache.put(*id, (), 10);
@@ -114,11 +125,14 @@ mod tests {
         cache.get(&ids[0]);
         cache.trim(|_| true);
         assert!(cache.contains(&ids[0]) && !cache.contains(&ids[1]) && cache.contains(&ids[2]));
+        assert_eq!((meters.cached.get(), meters.cached_bytes.get()), (2, 20));
+        drop(cache);
+        assert_eq!((meters.cached.get(), meters.cached_bytes.get()), (0, 0));
     }
 
     #[test]
     fn groups_share_one_budget_and_give_it_back() {
-        let budget = CacheBudget::new(15);
+        let budget = CacheBudget::new(15, Arc::default());
         let mut ada = Cache::new(budget.clone());
         let mut ben = Cache::new(budget.clone());
         ada.put(DocumentId([1; 32]), (), 10);

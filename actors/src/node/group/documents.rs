@@ -25,7 +25,6 @@ use schema::session::Wanted;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, UserId, codec};
 
 pub use self::commit::{CommitError, RowWrite};
-pub use self::rejudge::Rejudged;
 use self::rejudge::Rejudging;
 use self::snapshots::Snapshots;
 pub use self::snapshots::{Kept, Snapshot};
@@ -35,6 +34,7 @@ use super::record::{AuthorRecord, Authors, DocumentRecord, Spilled};
 use super::replica::{Replica, Row};
 use super::rows::{self, RowRecord};
 use crate::clock::Clock;
+pub use crate::node::event::Rejudged;
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError};
 

@@ -125,7 +125,7 @@ impl GroupHandle {
             turns: Turns::default(),
             peers: watch::Sender::new(Vec::new()),
         };
-        Self { id, slot: Slot::reviving(), space, published: Arc::new(published) }
+        Self { id, slot: Slot::restarting(), space, published: Arc::new(published) }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.

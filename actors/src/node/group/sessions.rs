@@ -5,11 +5,12 @@ use std::sync::Arc;
 use ractor::{ActorProcessingErr, ActorRef};
 use schema::handshake::LinkRole;
 use schema::ledger::Roster;
-use schema::session::{Effect, Input, Session, StepError};
+use schema::session::{Effect, Input, Session, SessionSide, StepError};
 use schema::wire::link::ByeReason;
 use schema::wire::session::SessionFrame;
 
 use super::{Message, Peer, PeerStatus, State, push_recent};
+use crate::meter::OpenSession;
 use crate::node::connection_manager::LinkId;
 use crate::node::gate::{Channel, IncomingPart};
 use schema::wire::group::Assembly;
@@ -32,9 +33,13 @@ impl State {
             channel.link.close(ByeReason::Protocol);
             return Ok(());
         }
-        let side = (channel.link.role() == LinkRole::Initiator, self.arguments.clock.random_u64());
+        let side = SessionSide {
+            initiator: channel.link.role() == LinkRole::Initiator,
+            incarnation: self.arguments.clock.random_u64(),
+        };
         let (session, effects) = Session::open(now, side, in_sync, &mut self.documents)?;
-        self.sessions.insert(link, Peer { channel, session, assembly: Assembly::default() });
+        let open = OpenSession::new(self.arguments.meters.sessions.clone());
+        self.sessions.insert(link, Peer { channel, session, assembly: Assembly::default(), _open: open });
         self.perform(myself, link, effects)?;
         for part in self.early.remove(&link).unwrap_or_default() {
             self.frame(myself, link, part)?;
@@ -119,6 +124,9 @@ impl State {
 
     fn send(&self, link: LinkId, frame: &SessionFrame) {
         if let Some(peer) = self.sessions.get(&link) {
+            if let SessionFrame::Units(units) = frame {
+                self.arguments.meters.sessions.sent_units.add(units.units.len());
+            }
             peer.channel.send_session(frame);
         }
     }

@@ -10,7 +10,7 @@ use schema::ledger::{
     Body, By, CertificateOutcome, Ledger, ManifestRef, Op, OpOutcome, Refusal, Role, SideRefusal,
 };
 use schema::limits::MEMBERS_MAX;
-use schema::session::ledger::Held;
+use schema::session::ledger::PendingOp;
 use schema::signed::{Envelope, Record, Signed};
 use schema::wire::device::DeviceRecord;
 use schema::{DeviceId, GroupId, OpId, Timestamp, codec};
@@ -49,7 +49,7 @@ impl LedgerDelta {
 #[derive(Default)]
 pub(super) struct Verdict {
     /// Ops that wait for others or for a manifest.
-    pub(super) held: Vec<Held>,
+    pub(super) held: Vec<PendingOp>,
     refused: Option<Refusal>,
     /// Ops that can never be taken, and certificates, revocations and records that nobody signed.
     pub(super) invalid: usize,
@@ -137,6 +137,7 @@ impl State {
     ) -> Result<Verdict, StoreError> {
         let user = self.user();
         let (withdrawn, now) = (self.withdrawn(), self.arguments.clock.now());
+        let meters = self.arguments.meters.ledgers.clone();
         let Some(entry) = self.entries.get_mut(&group) else { return Ok(Verdict::default()) };
         let was_pending = entry.is_pending(user);
         let grant = entry.ledger.roster().grant(user);
@@ -144,13 +145,19 @@ impl State {
             (Batch::default(), LedgerDelta::default(), Verdict::default());
         for envelope in came.ops {
             match entry.take_op(&envelope, now, &mut batch) {
-                Ok(OpOutcome::New(_)) => gained.ops.push(envelope),
+                Ok(OpOutcome::New(_)) => {
+                    meters.admitted_ops.increment();
+                    gained.ops.push(envelope);
+                }
                 Ok(OpOutcome::Known) => {}
-                Err(Refusal::MissingParents { .. }) => verdict.held.push(Held { envelope, manifest: None }),
+                Err(Refusal::MissingParents { .. }) => {
+                    verdict.held.push(PendingOp { envelope, manifest: None })
+                }
                 Err(Refusal::MissingManifest { manifest, .. }) => {
-                    verdict.held.push(Held { envelope, manifest: Some(manifest) });
+                    verdict.held.push(PendingOp { envelope, manifest: Some(manifest) });
                 }
                 Err(refusal) => {
+                    meters.refused_ops.increment();
                     tracing::warn!(group = %group.short(), %refusal, "membership op refused");
                     verdict.invalid += usize::from(matches!(refusal, Refusal::Invalid { .. }));
                     verdict.refused = Some(refusal);

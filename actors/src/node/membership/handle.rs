@@ -219,7 +219,7 @@ impl MembershipHandle {
     pub(crate) fn new(clock: Clock, store: StoreHandle, groups: Groups) -> Self {
         let moved = Arc::new(RwLock::new(Some(broadcast::Sender::new(MOVED_MAX))));
         let (cutting, published, offers) = (Arc::default(), Arc::default(), Arc::default());
-        Self { slot: Slot::reviving(), clock, store, groups, cutting, published, moved, offers }
+        Self { slot: Slot::restarting(), clock, store, groups, cutting, published, moved, offers }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.

@@ -43,16 +43,16 @@ impl State {
         if wanted {
             self.handle.offers().remove(&group);
             self.publish(group);
-            self.arguments.node.want_group(group);
+            self.arguments.supervisor.start_group(group);
             self.redial_known();
             self.links.consider(group, &self.entries);
             self.arm();
         } else {
             self.links.close_all(group);
             self.handle.publish().remove(&group);
-            self.arguments.connections.recorded(group, BTreeMap::new());
+            self.arguments.connections.set_recorded(group, BTreeMap::new());
             self.handle.roster_moved(group);
-            self.arguments.node.drop_group(group);
+            self.arguments.supervisor.stop_group(group);
             self.drop_tickets(group).await?;
         }
         Ok(())

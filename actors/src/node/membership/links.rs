@@ -242,7 +242,7 @@ impl Links {
         self.consider(group, entries);
         let Some(handle) = self.arguments.groups.get(group) else { return };
         for open in self.links.values_mut().filter_map(|state| state.open.get_mut(&group)) {
-            if open.session.is_agreed() {
+            if open.session.are_documents_open() {
                 handle.open(open.channel.clone(), false);
             }
         }
@@ -291,7 +291,7 @@ impl Links {
             }
             if let Some(open) = state.open.get(&group) {
                 let LedgerDelta { ops, certificates, revocations, records } = gained.clone();
-                for frame in LedgerSession::grown(ops, certificates, revocations, records) {
+                for frame in LedgerSession::push(ops, certificates, revocations, records) {
                     open.channel.send_ledger(frame);
                 }
             }
@@ -338,8 +338,9 @@ impl Links {
     pub(super) fn wake(&mut self) {
         let now = self.arguments.moment();
         let stalled = self.links.iter().flat_map(|(link, state)| {
-            let stalled =
-                |(group, open): (&GroupId, &Open)| Some((*link, *group, open.session.wake(now).err()?));
+            let stalled = |(group, open): (&GroupId, &Open)| {
+                Some((*link, *group, open.session.handle_wake(now).err()?))
+            };
             state.open.iter().filter_map(stalled)
         });
         for (link, group, fault) in stalled.collect::<Vec<_>>() {
@@ -360,7 +361,7 @@ impl Links {
         let Some(open) = self.links.get(&link).and_then(|state| state.open.get(&group)) else { return };
         match effect {
             LedgerEffect::Send(frame) => open.channel.send_ledger(frame),
-            LedgerEffect::Agreed { in_sync } => {
+            LedgerEffect::OpenDocuments { in_sync } => {
                 // Rows wait for a ledger that is the group's; who has come in opens again.
                 let is_pending = entries.get(&group).is_none_or(|entry| entry.is_pending(self.user()));
                 if let Some(handle) = self.arguments.groups.get(group).filter(|_| !is_pending) {
@@ -385,7 +386,7 @@ impl Links {
                 let any = || entries.values().any(|entry| entry.is_pending(self.user()));
                 state.link.role() == LinkRole::Initiator && *pending.get_or_insert_with(any)
             };
-            state.link.acquainted(is_ours || !state.open.is_empty() || is_asked());
+            state.link.set_shares_group(is_ours || !state.open.is_empty() || is_asked());
         }
     }
 

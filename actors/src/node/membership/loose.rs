@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use schema::GroupId;
 use schema::ledger::Ledger;
 use schema::limits::MANIFESTS_LOOSE_BYTES_MAX;
-use schema::session::ledger::Attachments;
+use schema::session::ledger::ManifestStore;
 
 use super::State;
 use super::sessions::Shelf;

@@ -15,7 +15,7 @@ use schema::id::hash;
 use schema::ledger::manifest::{Fetch, page_hash, root};
 use schema::ledger::{Body, Ledger, ManifestRef, Op, Role};
 use schema::limits::GROUPS_MAX;
-use schema::session::ledger::Attachments;
+use schema::session::ledger::ManifestStore;
 use schema::signed::{Envelope, Record, Signed};
 use schema::{DeviceId, GroupId, OpId, UserId, codec};
 

@@ -13,7 +13,7 @@ use schema::{DeviceId, GroupId, Timestamp, UserId};
 
 use super::admit::{LedgerDelta, put_record};
 use super::{Entry, GroupState, State};
-use crate::node::connection_manager::Reach;
+use crate::node::connection_manager::RecordedAddresses;
 use crate::node::store::{Batch, StoreError};
 
 /// A device of a member.
@@ -55,15 +55,21 @@ impl State {
     }
 
     /// Whom this node may dial because a record says where: the devices of members, while its user is one.
-    pub(super) fn reachable(&self, group: GroupId, state: GroupState) -> BTreeMap<DeviceId, Reach> {
+    pub(super) fn reachable(
+        &self,
+        group: GroupId,
+        state: GroupState,
+    ) -> BTreeMap<DeviceId, RecordedAddresses> {
         let Some(entry) = self.entries.get(&group) else { return BTreeMap::new() };
         if !entry.wanted || state != GroupState::Active {
             return BTreeMap::new();
         }
         let own = self.arguments.device.device();
         let others = entry.ledger.records().map(Signed::record).filter(|record| record.device != own);
-        let reach =
-            |record: &DeviceRecord| Reach { counter: record.counter, addresses: record.addresses.clone() };
+        let reach = |record: &DeviceRecord| RecordedAddresses {
+            counter: record.counter,
+            addresses: record.addresses.clone(),
+        };
         others.map(|record| (record.device, reach(record))).collect()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use schema::ledger::ManifestRef;
 use schema::session::StepError;
-use schema::session::ledger::{Attachments, LedgerEffect, LedgerSession, Taken};
+use schema::session::ledger::{AdmitOutcome, LedgerEffect, LedgerSession, ManifestStore};
 use schema::wire::ledger::LedgerFrame;
 use schema::{GroupId, Timestamp, codec};
 use tokio::task::JoinSet;
@@ -24,7 +24,7 @@ impl State {
         frame: LedgerFrame,
     ) -> Result<(), StoreError> {
         let step = |session: &mut LedgerSession, now, entry: &Entry| {
-            session.frame(now, frame, &entry.ledger, &mut entry.shelf())
+            session.handle_frame(now, frame, &entry.ledger, &mut entry.shelf())
         };
         self.step(link, group, step).await
     }
@@ -32,7 +32,7 @@ impl State {
     /// A session has left something to do.
     pub(super) async fn resume(&mut self, link: LinkId, group: GroupId) -> Result<(), StoreError> {
         let step = |session: &mut LedgerSession, now, entry: &Entry| {
-            session.resume(now, &entry.ledger, &mut entry.shelf())
+            session.handle_resume(now, &entry.ledger, &mut entry.shelf())
         };
         self.step(link, group, step).await
     }
@@ -57,21 +57,26 @@ impl State {
                     self.links.score(link, verdict.invalid);
                     let held = verdict.held;
                     let step = |session: &mut LedgerSession, now, entry: &Entry| {
-                        session.admitted(now, Taken { last, held }, &entry.ledger, &mut entry.shelf())
+                        session.handle_admitted(
+                            now,
+                            AdmitOutcome { last, pending: held },
+                            &entry.ledger,
+                            &mut entry.shelf(),
+                        )
                     };
                     effects.extend(self.links.step(link, group, &self.entries, step)?);
                 }
-                LedgerEffect::KeepList { root, pages } => {
+                LedgerEffect::StoreList { root, pages } => {
                     self.keep_record(group, keys::manifest(&root), codec::encode(&pages)).await?;
                 }
-                LedgerEffect::KeepPage { page, bytes } => {
+                LedgerEffect::StorePage { page, bytes } => {
                     self.keep_record(group, keys::page(&page), bytes).await?;
                 }
-                LedgerEffect::Attached { manifest } => {
+                LedgerEffect::Attach { manifest } => {
                     self.entries.get_mut(&group).into_iter().for_each(|entry| entry.attach(manifest));
                 }
-                LedgerEffect::Later => self.handle.resume(link, group),
-                LedgerEffect::Send(_) | LedgerEffect::Agreed { .. } => {
+                LedgerEffect::ScheduleResume => self.handle.resume(link, group),
+                LedgerEffect::Send(_) | LedgerEffect::OpenDocuments { .. } => {
                     self.links.perform(link, group, effect, &self.entries);
                 }
             }
@@ -110,7 +115,7 @@ impl State {
 /// What a ledger session reads of a group's pages. What is damaged is fetched again, and takes its place.
 pub(super) struct Shelf<'s>(pub(super) &'s SpaceHandle);
 
-impl Attachments for Shelf<'_> {
+impl ManifestStore for Shelf<'_> {
     type Error = StoreError;
 
     fn list(&mut self, root: &[u8; 32]) -> Result<Option<Vec<[u8; 32]>>, StoreError> {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use peerbase_actors as actors;
 
 use actors::clock::Clock;
+use actors::meter::LinkMeters;
 use actors::node::connection_manager::{
-    Arguments, ConnectionManagerHandle, Ended, Link, LinkEnd, LinkId, Switchboard,
+    Arguments, ConnectionManagerHandle, EndedLink, Link, LinkEnd, LinkId, LinkOwner,
 };
 use actors::permits::Permit;
 use actors::transport::framing::{FrameReader, read_message, write_messages};
@@ -26,7 +27,7 @@ use tokio::sync::Notify;
 
 /// Bounds every wait, in virtual time.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(600);
-/// Frames on this channel make the switchboard panic.
+/// Frames on this channel make the link owner panic.
 pub(crate) const PANIC_CHANNEL: u32 = 13;
 
 pub(crate) fn identity(seed: u8) -> DeviceIdentity {
@@ -35,7 +36,7 @@ pub(crate) fn identity(seed: u8) -> DeviceIdentity {
     DeviceIdentity::certify(&key("user"), key("device"), agreement, "laptop")
 }
 
-/// One call that a switchboard received.
+/// One call that a link owner received.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Call {
     Up(LinkId, DeviceId),
@@ -101,12 +102,12 @@ impl Board {
     }
 }
 
-impl Switchboard for Board {
-    fn up(&self, link: Link) {
+impl LinkOwner for Board {
+    fn on_up(&self, link: Link) {
         self.record(Call::Up(link.id(), link.peer().device));
     }
 
-    fn frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
+    fn on_frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
         if matches!(frame, LinkFrame::Group { channel: PANIC_CHANNEL, .. }) {
             panic!("an unexpected frame");
         }
@@ -116,7 +117,7 @@ impl Switchboard for Board {
         }
     }
 
-    fn down(&self, link: LinkId, reason: &LinkEnd) {
+    fn on_down(&self, link: LinkId, reason: &LinkEnd) {
         self.record(Call::Down(link, reason.clone()));
     }
 }
@@ -162,7 +163,7 @@ pub(crate) struct Peer {
     pub(crate) manager: ConnectionManagerHandle,
     pub(crate) board: Arc<Board>,
     pub(crate) child_ends: Arc<Mutex<Vec<String>>>,
-    transport: Arc<dyn Transport>,
+    pub(crate) meters: Arc<LinkMeters>,
     address: String,
     root: ActorRef<()>,
 }
@@ -188,10 +189,10 @@ impl Peer {
             name,
             clock: clock.clone(),
             identity: identity(seed),
-            manager: ConnectionManagerHandle::default(),
+            manager: ConnectionManagerHandle::new(transport, Vec::new(), true),
             board: Arc::default(),
             child_ends,
-            transport,
+            meters: Arc::default(),
             address: String::new(),
             root,
         };
@@ -203,9 +204,9 @@ impl Peer {
     pub(crate) async fn start_manager(&self) {
         let arguments = Arguments {
             clock: self.clock.clone(),
-            transport: self.transport.clone(),
+            meters: self.meters.clone(),
             identity: self.identity.clone(),
-            switchboard: self.board.clone(),
+            owner: self.board.clone(),
         };
         self.manager.start(arguments, self.root.get_cell()).await.unwrap();
     }
@@ -238,7 +239,7 @@ impl Peer {
     }
 
     /// Waits until a link has ended that `matches` accepts, and returns it.
-    pub(crate) async fn until_ended(&self, matches: impl Fn(&Ended) -> bool) -> Ended {
+    pub(crate) async fn until_ended(&self, matches: impl Fn(&EndedLink) -> bool) -> EndedLink {
         self.until(|| async { self.manager.ends().await.unwrap().iter().any(&matches) }).await;
         self.manager.ends().await.unwrap().into_iter().find(matches).unwrap()
     }

@@ -1,51 +1,54 @@
-//! Splits what a ledger session sends over frames: the answer to a Pull, and pushes.
+//! Distributes records over Push frames: the reply to a Pull, and pushes of new records.
 
 use crate::ledger::Ledger;
 use crate::limits::LEDGER_IDS_MAX;
 use crate::signed::Envelope;
-use crate::wire::ledger::{LedgerFrame, Place, Pull};
+use crate::wire::ledger::{LedgerFrame, Pull, PullCursor};
 
 /// Envelopes of one Push frame, bytes: half a frame; one op is at most 64 KiB.
 const PUSH_BYTES: usize = 512 << 10;
 
-/// Envelopes of one answer to a Pull, bytes: whoever asks has to hear it before it asks on, so that no more waits to be
-/// sent, however long the ledger is.
+/// Envelopes of one reply to a Pull, bytes. The peer pulls again only after it has handled the reply, so no more waits
+/// to be sent, however long the ledger is.
 const ANSWER_BYTES: usize = 2 << 20;
 
-/// The frames that answer a Pull: as much as fits an answer, and whether there is more.
+/// Returns the frames that reply to a Pull: the next [`ANSWER_BYTES`] of records, and a last frame that tells if more
+/// follow.
 pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
     let have = &pull.have[..pull.have.len().min(LEDGER_IDS_MAX)];
     let first = match pull.after {
-        Place::Ops(number) => usize::try_from(number).unwrap_or(usize::MAX),
-        _ => usize::MAX,
+        PullCursor::Ops(number) => usize::try_from(number).unwrap_or(usize::MAX),
+        PullCursor::Certificates(_) | PullCursor::Revocations(_) | PullCursor::Records(_) => usize::MAX,
     };
     let ours = ledger.side_hashes();
     let differs = |kind: usize| ours[kind] != pull.sides[kind];
-    let ops =
-        ledger.ops_beyond(have, first).map(|(number, envelope)| (Place::Ops(number as u64 + 1), envelope));
+    let ops = ledger
+        .ops_beyond(have, first)
+        .map(|(number, envelope)| (PullCursor::Ops(number as u64 + 1), envelope));
     let certificates = ledger.certificates_by_user(differs(0));
-    let certificates = certificates.map(|(user, envelope)| (Place::Certificates(user), envelope));
+    let certificates = certificates.map(|(user, envelope)| (PullCursor::Certificates(user), envelope));
     let revocations = ledger.signed_revocations().filter(|_| differs(1));
-    let revocations = revocations.map(|signed| (Place::Revocations(signed.record().user), signed.envelope()));
+    let revocations =
+        revocations.map(|signed| (PullCursor::Revocations(signed.record().user), signed.envelope()));
     let records = ledger.records().filter(|_| differs(2));
-    let records = records.map(|signed| (Place::Records(signed.record().device), signed.envelope()));
+    let records = records.map(|signed| (PullCursor::Records(signed.record().device), signed.envelope()));
     let all = ops.chain(certificates).chain(revocations).chain(records);
 
     let (mut kinds, mut sum): ([Vec<Envelope>; 4], usize) = Default::default();
     let (mut sent, mut more) = (pull.after, None);
-    for (place, envelope) in all.skip_while(|(place, _)| *place <= pull.after) {
-        // What is of one place goes together.
-        if sum >= ANSWER_BYTES && place != sent {
+    for (cursor, envelope) in all.skip_while(|(cursor, _)| *cursor <= pull.after) {
+        // Records with one cursor are never split.
+        if sum >= ANSWER_BYTES && cursor != sent {
             more = Some(LedgerFrame::More { after: sent });
             break;
         }
-        sent = place;
+        sent = cursor;
         sum += bytes(envelope);
-        let kind = match place {
-            Place::Ops(_) => 0,
-            Place::Certificates(_) => 1,
-            Place::Revocations(_) => 2,
-            Place::Records(_) => 3,
+        let kind = match cursor {
+            PullCursor::Ops(_) => 0,
+            PullCursor::Certificates(_) => 1,
+            PullCursor::Revocations(_) => 2,
+            PullCursor::Records(_) => 3,
         };
         kinds[kind].push(envelope.clone());
     }
@@ -55,14 +58,15 @@ pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
     frames
 }
 
-/// As many frames as it takes; one where it fits, so that what belongs together comes together.
+/// Returns one Push where the records fit, so that records that depend on each other are admitted together; else as
+/// many as necessary.
 pub(super) fn pushes(
     ops: Vec<Envelope>,
     certificates: Vec<Envelope>,
     revocations: Vec<Envelope>,
     records: Vec<Envelope>,
 ) -> Vec<LedgerFrame> {
-    // Behind each other what lets the next in.
+    // In this order each kind admits the next.
     let kinds = [ops, certificates, revocations, records];
     let sum: usize = kinds.iter().flatten().map(bytes).sum();
     if sum <= PUSH_BYTES {
@@ -84,7 +88,7 @@ fn push([ops, certificates, revocations, records]: [Vec<Envelope>; 4], last: boo
     LedgerFrame::Push { ops, certificates, revocations, records, last }
 }
 
-/// Each fits half a frame.
+/// Splits envelopes into portions of at most [`PUSH_BYTES`].
 fn portions(envelopes: Vec<Envelope>) -> impl Iterator<Item = Vec<Envelope>> {
     let mut envelopes = envelopes.into_iter().peekable();
     std::iter::from_fn(move || {
@@ -98,7 +102,7 @@ fn portions(envelopes: Vec<Envelope>) -> impl Iterator<Item = Vec<Envelope>> {
     })
 }
 
-/// What an envelope takes in a frame: payload, signature and their lengths.
+/// The bytes of an envelope in a frame: payload, signature and their lengths.
 fn bytes(envelope: &Envelope) -> usize {
     envelope.payload.len() + 80
 }

@@ -1,4 +1,4 @@
-//! A link as those above it hold it, why it ends, and what they must offer it.
+//! The handle of a link, the reasons for its end, and the trait of its owner.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,29 +11,32 @@ use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, STRANGER_
 use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::sync::{Notify, watch};
 
-use super::outbound::{Condition, Lane, Next, Outbound, Overflow, Waiting};
+use super::fair_queue::{Condition, FairQueue, Lane, Next, Overflow, QueuedFrame};
 use crate::clock::Clock;
+use crate::meter::LinkMeters;
 use crate::permits::Permit;
 use crate::transport::TransportError;
 use crate::transport::framing::StreamError;
 
-/// A link of this node; never used twice while the node runs.
+/// Number of a link of this node; never used twice while the node runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
-/// What a link meets above it. Calls must not block; for one link they come one after the other, `up` first, `down`
-/// last. A panic in them ends that link alone.
-pub trait Switchboard: Send + Sync + 'static {
-    /// Both sides have proven who they are.
-    fn up(&self, link: Link);
-    /// A Hello, Present or Group frame. Dropping the permit lets the peer send as many bytes again: keep it until the
-    /// frame is dealt with.
-    fn frame(&self, link: &Link, frame: LinkFrame, permit: Permit);
-    /// The link is over; nothing more comes of it.
-    fn down(&self, link: LinkId, reason: &LinkEnd);
+/// The owner of links: receives their frames, their beginning and their end.
+///
+/// Calls must not block. For one link they come one after the other, `on_up` first, `on_down` last. A panic in a call
+/// ends that link alone.
+pub trait LinkOwner: Send + Sync + 'static {
+    /// A link is open: both sides have proven their identity, and the connection manager keeps the link.
+    fn on_up(&self, link: Link);
+    /// The peer sent a frame. Hold the permit until the frame is handled: dropping it lets the peer send as many bytes
+    /// again.
+    fn on_frame(&self, link: &Link, frame: LinkFrame, permit: Permit);
+    /// The link has ended; no other call follows for it.
+    fn on_down(&self, link: LinkId, reason: &LinkEnd);
 }
 
-/// Why a link is over, or never was.
+/// The reason why a link ended or was not opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkEnd {
@@ -41,26 +44,26 @@ pub enum LinkEnd {
     #[error("peer was not reached")]
     Dial(#[source] TransportError),
     /// The peer was not reached within `DIAL_TIMEOUT`; dialled again later.
-    #[error("nobody answered within {DIAL_TIMEOUT:?}; is a node there, and does a firewall let it through?")]
+    #[error("no answer within {DIAL_TIMEOUT:?}; is a node there, and does a firewall let it through?")]
     DialTimeout,
-    /// The peer did not prove who it is.
-    #[error("peer did not prove who it is")]
+    /// The peer did not prove its identity.
+    #[error("peer did not prove its identity")]
     Handshake(#[source] HandshakeError),
-    /// The peer did not prove who it is within `HANDSHAKE_TIMEOUT`.
+    /// The peer did not prove its identity within `HANDSHAKE_TIMEOUT`.
     #[error(
-        "peer did not prove who it is within {HANDSHAKE_TIMEOUT:?}; is it a node, and the line fast enough?"
+        "peer did not prove its identity within {HANDSHAKE_TIMEOUT:?}; is it a node, and the line fast enough?"
     )]
     HandshakeTimeout,
-    /// The stream ended or broke, or carried what is no frame.
+    /// The stream ended or broke, or carried malformed records.
     #[error("stream from the peer failed")]
     Stream(#[source] StreamError),
     /// The peer sent a malformed frame.
     #[error("peer sent a malformed frame; do both sides run the same version?")]
     Frame(#[source] DecodeError),
-    /// The peer sent a frame that has no place after the handshake.
-    #[error("peer sent {kind} out of place; do both sides run the same version?")]
-    OutOfPlace {
-        /// Which.
+    /// The peer sent a frame that is not allowed after the handshake.
+    #[error("peer sent {kind} after the handshake; do both sides run the same version?")]
+    UnexpectedFrame {
+        /// The kind of the frame.
         kind: &'static str,
     },
     /// The peer has missed three pings; dialled again later.
@@ -71,36 +74,36 @@ pub enum LinkEnd {
         "no group in common for {STRANGER_TIMEOUT:?}; an Admin of the group must add the other side first"
     )]
     Stranger,
-    /// The peer reads too slowly for what is sent to it; sync repairs that over the next link.
-    #[error("peer reads too slowly: {queued} bytes waited for it")]
+    /// The peer reads too slowly, and its queue is full; sync resumes over the next link.
+    #[error("peer reads too slowly: {queued} bytes were queued for it")]
     Overflow {
-        /// Bytes that were waiting.
+        /// Bytes in the queue.
         queued: usize,
     },
-    /// Somebody here tried to send a frame above `FRAME_BYTES_MAX`: a fault of ours.
+    /// This node tried to send a frame above `FRAME_BYTES_MAX`; a defect.
     #[error("outbound frame of {got} bytes where at most {max} are allowed")]
     Oversized {
-        /// Its bytes.
+        /// Length of the frame, bytes.
         got: usize,
-        /// Bytes allowed.
+        /// The limit, bytes.
         max: usize,
     },
     /// The link's keys have carried `LINK_BYTES_MAX` or lasted `LINK_AGE_MAX`; dialled again for fresh ones.
-    #[error("keys of the link are worn; it is made anew")]
+    #[error("keys of the link have expired; it is dialled again")]
     Worn,
-    /// This side ended it.
-    #[error("closed here: {}", words(*reason))]
+    /// This side closed the link.
+    #[error("closed here: {}", explain(*reason))]
     Closed {
-        /// Why.
+        /// The reason that the peer was sent.
         reason: ByeReason,
     },
-    /// The peer ended it.
-    #[error("closed by the peer: {}", words(*reason))]
+    /// The peer closed the link.
+    #[error("closed by the peer: {}", explain(*reason))]
     ClosedByPeer {
-        /// Why.
+        /// The reason that the peer sent.
         reason: ByeReason,
     },
-    /// Something here failed while dealing with this link: a fault of ours, shown in the log.
+    /// A task or a callback of this link panicked; a defect, shown in the log.
     #[error("connection crashed; the log says where")]
     Crashed,
 }
@@ -115,7 +118,7 @@ impl LinkEnd {
             Self::HandshakeTimeout => "handshake_timeout",
             Self::Stream(_) => "stream",
             Self::Frame(_) => "frame",
-            Self::OutOfPlace { .. } => "out_of_place",
+            Self::UnexpectedFrame { .. } => "unexpected_frame",
             Self::Silent => "silent",
             Self::Stranger => "stranger",
             Self::Overflow { .. } => "overflow",
@@ -128,56 +131,76 @@ impl LinkEnd {
     }
 }
 
-/// A farewell in words, and what to do about it.
-fn words(reason: ByeReason) -> &'static str {
+impl LinkEnd {
+    /// Counts this end in the meters.
+    pub(in crate::node::connection_manager) fn count(&self, meters: &LinkMeters) {
+        let counter = match self {
+            Self::Dial(_) | Self::DialTimeout => &meters.ended_unreached,
+            Self::Handshake(_) | Self::HandshakeTimeout => &meters.ended_handshake,
+            Self::Stream(_) => &meters.ended_stream,
+            Self::Frame(_) | Self::UnexpectedFrame { .. } => &meters.ended_protocol,
+            Self::Silent => &meters.ended_silent,
+            Self::Stranger => &meters.ended_stranger,
+            Self::Overflow { .. } => &meters.ended_overflow,
+            Self::Worn => &meters.ended_renewal,
+            Self::Closed { .. } => &meters.ended_closed,
+            Self::ClosedByPeer { .. } => &meters.ended_by_peer,
+            Self::Oversized { .. } | Self::Crashed => &meters.ended_crashed,
+        };
+        counter.increment();
+    }
+}
+
+/// The reason of a Bye in words, with advice.
+fn explain(reason: ByeReason) -> &'static str {
     match reason {
         ByeReason::Duplicate => "another link to the same device is kept",
         ByeReason::Shutdown => "the node stops",
         ByeReason::Full => "the node has as many links as it may; try again later",
         ByeReason::Protocol => "the other side broke the protocol; do both run the same version?",
         ByeReason::NotAuthorized => "no group in common; an Admin of the group must add the other side first",
-        ByeReason::Disconnected => "its address was taken back",
-        ByeReason::Renew => "its keys have lasted long enough; it is made anew",
+        ByeReason::Disconnected => "its address was forgotten",
+        ByeReason::Renew => "its keys have expired; it is dialled again",
     }
 }
 
-/// The link has ended: nothing can be sent.
+/// The link has ended; no frame can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("link is closed")]
 pub struct LinkClosed;
 
-/// Why a link is over, written once, by whoever ends it first.
-pub(in crate::node::connection_manager) type Fate = Arc<OnceLock<LinkEnd>>;
+/// The reason for the end of a link, set once: the first reason counts.
+pub(in crate::node::connection_manager) type EndReason = Arc<OnceLock<LinkEnd>>;
 
-/// What waits to be written: filled from anywhere, emptied by the link's writer.
+/// The outbound frames: any thread pushes, the link's writer takes.
 #[derive(Default)]
 pub(super) struct Queue {
-    outbound: Mutex<Outbound>,
-    news: Notify,
+    frames: Mutex<FairQueue>,
+    pushed: Notify,
 }
 
 impl Queue {
-    /// Takes the next frame, if one waits; the one before has been written.
+    /// Takes the next frame, if there is one. The caller has written the one before.
     pub(super) fn try_next(&self) -> Option<Next> {
         self.lock().next()
     }
 
-    /// Waits for the next frame; the one before has been written. For the writer alone.
+    /// Waits for the next frame. The caller, the one writer, has written the one before.
     pub(super) async fn next(&self) -> Next {
         loop {
             if let Some(next) = self.try_next() {
                 return next;
             }
-            self.news.notified().await;
+            self.pushed.notified().await;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Outbound> {
-        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, FairQueue> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One device, reached. Cheap to clone; outlives what it stands for.
+/// A link to one device. Cheap to clone; a clone may outlive the link.
 #[derive(Clone)]
 pub struct Link {
     inner: Arc<Inner>,
@@ -186,79 +209,79 @@ pub struct Link {
 struct Inner {
     id: LinkId,
     established: Established,
-    fate: Fate,
+    end_reason: EndReason,
     queue: Arc<Queue>,
-    heard: AtomicU64,
+    /// Number of reads that received bytes.
+    received: AtomicU64,
     latency: Mutex<Option<Duration>>,
-    acquainted: watch::Sender<bool>,
-    /// Tells the connection to look at the link's fate.
-    ended: Box<dyn Fn() + Send + Sync>,
+    shares_group: watch::Sender<bool>,
+    /// Called once the end reason is set.
+    on_end: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Link {
-    /// A link and the queue that its writer empties.
+    /// Creates a link and the queue for its writer. `on_end` is called once the link is ended through its handle.
     pub(super) fn new(
         id: LinkId,
         established: Established,
-        fate: Fate,
-        ended: impl Fn() + Send + Sync + 'static,
+        end_reason: EndReason,
+        on_end: impl Fn() + Send + Sync + 'static,
     ) -> (Self, Arc<Queue>) {
         let queue = Arc::<Queue>::default();
         let inner = Inner {
             id,
             established,
-            fate,
+            end_reason,
             queue: queue.clone(),
-            heard: AtomicU64::new(0),
+            received: AtomicU64::new(0),
             latency: Mutex::new(None),
-            acquainted: watch::Sender::new(true),
-            ended: Box::new(ended),
+            shares_group: watch::Sender::new(true),
+            on_end: Box::new(on_end),
         };
         (Self { inner: Arc::new(inner) }, queue)
     }
 
-    /// Which link this is.
+    /// The number of the link.
     pub fn id(&self) -> LinkId {
         self.inner.id
     }
 
-    /// Who is at the other side.
+    /// The device at the other end.
     pub fn peer(&self) -> &PeerIdentity {
         &self.inner.established.peer
     }
 
-    /// The handshake's hash: the same on both sides, different on every link.
+    /// The hash of the handshake: equal on both sides, different on every link.
     pub fn h(&self) -> &[u8; 32] {
         &self.inner.established.h
     }
 
-    /// Which side we are.
+    /// This side's role in the handshake.
     pub fn role(&self) -> LinkRole {
         self.inner.established.role
     }
 
-    /// Queues a frame for the peer, behind what its group has queued before and whatever Hello was queued before.
-    /// Never waits.
+    /// Queues a frame for the peer, behind earlier frames of its group and every earlier Hello. Never waits.
     ///
     /// # Errors
-    /// [`LinkClosed`], also when this frame has filled the queue and so ended the link.
+    /// [`LinkClosed`], also if this frame overfilled the queue and so ended the link.
     pub fn send(&self, frame: LinkFrame) -> Result<(), LinkClosed> {
         self.enqueue(&frame, None)
     }
 
-    /// Queues a frame that is dropped, queued as it is, once `allowed` no longer holds. Never waits.
+    /// Like [`send`](Self::send), but the frame is dropped if `condition` returns false at its turn.
     ///
     /// # Errors
-    /// [`LinkClosed`], also when this frame has filled the queue and so ended the link.
+    /// [`LinkClosed`], also if this frame overfilled the queue and so ended the link.
     pub fn send_while(
         &self,
-        allowed: impl Fn() -> bool + Send + Sync + 'static,
+        condition: impl Fn() -> bool + Send + Sync + 'static,
         frame: LinkFrame,
     ) -> Result<(), LinkClosed> {
-        self.enqueue(&frame, Some(Box::new(allowed)))
+        self.enqueue(&frame, Some(Box::new(condition)))
     }
 
-    fn enqueue(&self, frame: &LinkFrame, allowed: Option<Condition>) -> Result<(), LinkClosed> {
+    fn enqueue(&self, frame: &LinkFrame, condition: Option<Condition>) -> Result<(), LinkClosed> {
         if self.is_closed() {
             return Err(LinkClosed);
         }
@@ -268,10 +291,10 @@ impl Link {
             self.end(LinkEnd::Oversized { got, max: FRAME_BYTES_MAX });
             return Err(LinkClosed);
         }
-        let pushed = self.inner.queue.lock().push(lane, Waiting { bytes, allowed });
+        let pushed = self.inner.queue.lock().push(lane, QueuedFrame { bytes, condition });
         match pushed {
             Ok(()) => {
-                self.inner.queue.news.notify_one();
+                self.inner.queue.pushed.notify_one();
                 Ok(())
             }
             Err(Overflow { queued }) => {
@@ -281,7 +304,7 @@ impl Link {
         }
     }
 
-    /// Bytes that wait to be written.
+    /// Bytes of frames that are queued or being written.
     pub fn queued_bytes(&self) -> usize {
         self.inner.queue.lock().bytes()
     }
@@ -291,44 +314,46 @@ impl Link {
         *self.inner.latency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whether this node has any business with the peer: without any for `STRANGER_TIMEOUT`, the link ends as
-    /// [`LinkEnd::Stranger`]. Until this is first said, it has. Never waits; saying the same again changes nothing.
-    pub fn acquainted(&self, acquainted: bool) {
-        self.inner.acquainted.send_if_modified(|before| std::mem::replace(before, acquainted) != acquainted);
+    /// Tells the link whether the two sides share a group. After `STRANGER_TIMEOUT` without one the link ends as
+    /// [`LinkEnd::Stranger`]. True until first called. Never waits; an equal value changes nothing.
+    pub fn set_shares_group(&self, shares: bool) {
+        self.inner.shares_group.send_if_modified(|before| std::mem::replace(before, shares) != shares);
     }
 
-    /// Ends the link and tells the peer why. The first reason counts.
+    /// Ends the link and sends the peer the reason. The first reason counts.
     pub fn close(&self, reason: ByeReason) {
         self.end(LinkEnd::Closed { reason });
     }
 
-    /// Whether the link is over.
+    /// Returns true if the link has ended.
     pub fn is_closed(&self) -> bool {
-        self.inner.fate.get().is_some()
+        self.inner.end_reason.get().is_some()
     }
 
     pub(super) fn end(&self, end: LinkEnd) {
-        if self.inner.fate.set(end).is_ok() {
-            (self.inner.ended)();
+        if self.inner.end_reason.set(end).is_ok() {
+            (self.inner.on_end)();
         }
     }
 
-    /// Queues the last frame, however full the queue is.
-    pub(super) fn say_bye(&self, reason: ByeReason) {
-        self.inner.queue.lock().say_bye(LinkFrame::Bye { reason }.encode());
-        self.inner.queue.news.notify_one();
+    /// Queues the last frame, also in a full queue.
+    pub(super) fn push_bye(&self, reason: ByeReason) {
+        self.inner.queue.lock().push_bye(LinkFrame::Bye { reason }.encode());
+        self.inner.queue.pushed.notify_one();
     }
 
-    pub(super) fn fate(&self) -> &Fate {
-        &self.inner.fate
+    pub(super) fn end_reason(&self) -> &EndReason {
+        &self.inner.end_reason
     }
 
-    pub(super) fn hear(&self) {
-        self.inner.heard.fetch_add(1, Ordering::Relaxed);
+    /// Counts a read that received bytes.
+    pub(super) fn count_received(&self) {
+        self.inner.received.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn heard(&self) -> u64 {
-        self.inner.heard.load(Ordering::Relaxed)
+    /// Number of reads that received bytes.
+    pub(super) fn received(&self) -> u64 {
+        self.inner.received.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_latency(&self, latency: Option<Duration>) {
@@ -336,13 +361,13 @@ impl Link {
     }
 }
 
-/// Ends the link of a peer with whom nothing is shared for too long.
-pub(super) async fn let_strangers_go(clock: Clock, link: Link) {
-    let mut acquainted = link.inner.acquainted.subscribe();
-    // The link, which is held here, keeps the sender.
-    while acquainted.wait_for(|acquainted| !acquainted).await.is_ok() {
-        let met = acquainted.wait_for(|acquainted| *acquainted);
-        if clock.timeout(STRANGER_TIMEOUT, met).await.is_err() {
+/// Ends the link once the two sides have shared no group for `STRANGER_TIMEOUT`.
+pub(super) async fn end_if_stranger(clock: Clock, link: Link) {
+    let mut shares_group = link.inner.shares_group.subscribe();
+    // Never an error: `link` owns the sender.
+    while shares_group.wait_for(|shares| !shares).await.is_ok() {
+        let shares_again = shares_group.wait_for(|shares| *shares);
+        if clock.timeout(STRANGER_TIMEOUT, shares_again).await.is_err() {
             link.end(LinkEnd::Stranger);
             return;
         }

@@ -1,4 +1,4 @@
-//! The tasks of a connection: meeting the peer, reading from it, writing to it.
+//! The tasks of a connection: the handshake, reading, writing.
 
 use schema::DeviceId;
 use schema::device::DeviceIdentity;
@@ -7,55 +7,54 @@ use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT};
 use schema::wire::link::LinkFrame;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 
+use super::fair_queue::{Next, QueuedFrame};
 use super::link::{Link, LinkEnd, Queue};
-use super::outbound::{Next, Waiting};
 use crate::clock::Clock;
+use crate::meter::LinkMeters;
 use crate::permits::{Permit, Permits};
 use crate::transport::framing::{FrameReader, FrameWriter, StreamError, read_message, write_messages};
 use crate::transport::{Stream, Transport};
 
-/// So that a record's length does not cost a look at the stream of its own.
+/// Buffer of the reader, bytes: the length of a record does not cost a read of its own.
 const BUFFER_BYTES: usize = 64 << 10;
-/// What a waiting frame costs besides its bytes; without it, a flood of tiny frames would pass the bound.
+/// Memory of a waiting frame besides its bytes; it counts, so that a flood of tiny frames stays within the bound.
 const FRAME_OVERHEAD_BYTES: usize = 256;
 
 type Incoming = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
-type Outbound = Box<dyn AsyncWrite + Send + Unpin>;
+type Outgoing = Box<dyn AsyncWrite + Send + Unpin>;
 pub(super) type Reader = FrameReader<Incoming>;
-pub(super) type Writer = FrameWriter<Outbound>;
+pub(super) type Writer = FrameWriter<Outgoing>;
 
-/// Where a connection gets its stream.
+/// The source of a connection's stream.
 pub(in crate::node::connection_manager) enum Origin {
-    /// It dials.
+    /// This side dials.
     Dial {
-        /// Where.
         address: String,
-        /// Whom, if that is known.
+        /// The device that must answer, if only one will do.
         expected: Option<DeviceId>,
     },
-    /// It was dialled.
+    /// A listener accepted the peer's stream.
     Accepted {
-        /// The peer's stream.
         stream: Stream,
-        /// Its share of the half-open handshakes.
+        /// The permit of the half-open handshake.
         half_open: Permit,
     },
 }
 
-/// A stream with a peer that has proven who it is.
-pub(super) struct Met {
+/// A stream after its handshake: the peer has proven its identity.
+pub(super) struct AuthenticatedStream {
     pub(super) established: Established,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
 }
 
-/// Gets a stream and runs the handshake on it.
-pub(super) async fn meet(
+/// Dials if need be and runs the handshake.
+pub(super) async fn authenticate(
     clock: &Clock,
     transport: &dyn Transport,
     identity: DeviceIdentity,
     origin: Origin,
-) -> Result<Met, LinkEnd> {
+) -> Result<AuthenticatedStream, LinkEnd> {
     let (ephemeral, terms) = (clock.random_bytes(), Terms::default());
     let (stream, mut machine, first, _half_open) = match origin {
         Origin::Dial { address, expected } => {
@@ -70,17 +69,18 @@ pub(super) async fn meet(
     };
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, stream.reader);
     let mut writer = stream.writer;
-    let talk = shake_hands(&mut machine, first, &mut reader, &mut writer);
+    let handshake = run_handshake(&mut machine, first, &mut reader, &mut writer);
     let (established, Records { send, receive }) =
-        clock.timeout(HANDSHAKE_TIMEOUT, talk).await.map_err(|_| LinkEnd::HandshakeTimeout)??;
-    Ok(Met { established, reader: FrameReader::new(reader, receive), writer: FrameWriter::new(writer, send) })
+        clock.timeout(HANDSHAKE_TIMEOUT, handshake).await.map_err(|_| LinkEnd::HandshakeTimeout)??;
+    let (reader, writer) = (FrameReader::new(reader, receive), FrameWriter::new(writer, send));
+    Ok(AuthenticatedStream { established, reader, writer })
 }
 
-async fn shake_hands(
+async fn run_handshake(
     machine: &mut Handshake,
     first: Option<Vec<u8>>,
     reader: &mut Incoming,
-    writer: &mut Outbound,
+    writer: &mut Outgoing,
 ) -> Result<(Established, Records), LinkEnd> {
     let mut step = Step { send: first.into_iter().collect(), established: None };
     loop {
@@ -95,24 +95,28 @@ async fn shake_hands(
     }
 }
 
-/// Reads frames and hands them on, until the stream or the peer fails. Room is found before a frame is read.
+/// Reads frames and delivers each with its permit, until the stream or the peer fails. A permit is acquired before the
+/// frame is read.
 pub(super) async fn read(
     mut reader: Reader,
     link: Link,
     mailbox: Permits,
+    meters: &LinkMeters,
     deliver: impl Fn(LinkFrame, Permit),
 ) -> LinkEnd {
     loop {
         let length = match reader.read_length(FRAME_BYTES_MAX).await {
             Ok(length) => length,
-            Err(error) => return stream_end(error),
+            Err(error) => return end_of_stream(error),
         };
         let permit = mailbox.acquire(length + FRAME_OVERHEAD_BYTES).await;
-        let bytes = match reader.read_body(length, || link.hear()).await {
+        let bytes = match reader.read_body(length, || link.count_received()).await {
             Ok(bytes) => bytes,
-            Err(error) => return stream_end(error),
+            Err(error) => return end_of_stream(error),
         };
-        link.hear();
+        link.count_received();
+        meters.received_frames.increment();
+        meters.received_bytes.add(length);
         match LinkFrame::decode(&bytes) {
             Ok(frame) => deliver(frame, permit),
             Err(error) => return LinkEnd::Frame(error),
@@ -120,35 +124,35 @@ pub(super) async fn read(
     }
 }
 
-/// Writes what is queued, together what is queued together, up to and with a Bye.
-pub(super) async fn write(mut writer: Writer, queue: &Queue) -> Result<(), LinkEnd> {
+/// Writes queued frames, up to and with a Bye. Frames that are queued together are flushed together.
+pub(super) async fn write(mut writer: Writer, queue: &Queue, meters: &LinkMeters) -> Result<(), LinkEnd> {
     loop {
         let next = match queue.try_next() {
             Some(next) => next,
             None => {
-                writer.flush().await.map_err(stream_end)?;
+                writer.flush().await.map_err(end_of_stream)?;
                 queue.next().await
             }
         };
-        match next {
-            Next::Frame(Waiting { bytes, allowed }) => {
-                if allowed.is_none_or(|allowed| allowed()) {
-                    writer.write(&bytes).await.map_err(stream_end)?;
-                }
-            }
-            Next::Bye(bytes) => {
-                writer.write(&bytes).await.map_err(stream_end)?;
-                break;
-            }
+        let (bytes, is_last) = match next {
+            Next::Frame(QueuedFrame { condition: Some(condition), .. }) if !condition() => continue,
+            Next::Frame(QueuedFrame { bytes, .. }) => (bytes, false),
+            Next::Bye(bytes) => (bytes, true),
+        };
+        writer.write(&bytes).await.map_err(end_of_stream)?;
+        meters.sent_frames.increment();
+        meters.sent_bytes.add(bytes.len());
+        if is_last {
+            break;
         }
     }
-    writer.flush().await.map_err(stream_end)?;
-    // The peer has closed first: then it knows.
+    writer.flush().await.map_err(end_of_stream)?;
+    // Fails only if the peer has closed the stream first.
     let _ = writer.shutdown().await;
     Ok(())
 }
 
-fn stream_end(error: StreamError) -> LinkEnd {
+fn end_of_stream(error: StreamError) -> LinkEnd {
     match error {
         StreamError::Record(RecordError::Worn) => LinkEnd::Worn,
         error => LinkEnd::Stream(error),

@@ -1,14 +1,14 @@
-//! The connection manager's listeners: started, and started again within the budget.
+//! The listeners of the connection manager, and their restarts.
 
 use ractor::{ActorCell, ActorProcessingErr, ActorRef};
 
+use super::super::Message;
 use super::super::listener::{self, ListenerHandle, StartError};
-use super::super::{Arguments, Message};
 use super::{Listening, State};
 use crate::restart::Verdict;
 
 impl State {
-    /// Listens at `address`, if it does not yet.
+    /// Listens at `address`, unless it does already.
     pub(in super::super) async fn listen(
         &mut self,
         address: &str,
@@ -17,24 +17,27 @@ impl State {
         if let Some(listening) = self.listeners.get(address) {
             return Ok(listening.bound.clone());
         }
-        let Arguments { clock, transport, .. } = self.arguments.clone();
+        let clock = self.arguments.clock.clone();
         let handle = ListenerHandle::default();
-        // Others may know the port that the system chose the first time.
-        let place = self.handle.wanted().listen.get(address).cloned();
+        // Other devices may know the port that the system chose the first time.
+        let bound = self.handle.desired().listen.get(address).cloned();
         let arguments = listener::Arguments {
             clock,
-            transport,
-            address: place.unwrap_or_else(|| address.to_owned()),
+            transport: self.handle.transport(),
+            address: bound.unwrap_or_else(|| address.to_owned()),
             manager: self.handle.clone(),
             half_open: self.half_open.clone(),
         };
         let (actor, bound) = handle.start(arguments, parent).await?;
         self.listeners.insert(address.to_owned(), Listening { actor, handle, bound: bound.clone() });
-        self.handle.wanted().listen.insert(address.to_owned(), bound.clone());
+        self.handle.desired().listen.insert(address.to_owned(), bound.clone());
         Ok(bound)
     }
 
-    /// Starts a failed listener again, or fails when the budget is used up.
+    /// Starts a failed listener again.
+    ///
+    /// # Errors
+    /// The listener's failure, once the restart budget is spent.
     pub(in super::super) async fn relisten(
         &mut self,
         myself: &ActorRef<Message>,
@@ -42,12 +45,12 @@ impl State {
     ) -> Result<(), ActorProcessingErr> {
         match self.listen(&address, myself.get_cell()).await {
             Ok(_) => Ok(()),
-            Err(error) => self.listener_failed(myself, address, error.into()).await,
+            Err(error) => self.on_listener_failed(myself, address, error.into()).await,
         }
     }
 
-    /// Counts the failure of a listener.
-    pub(super) async fn listener_failed(
+    /// Schedules the restart of a listener, or fails if the restart budget is spent.
+    pub(super) async fn on_listener_failed(
         &mut self,
         myself: &ActorRef<Message>,
         address: String,
@@ -55,7 +58,7 @@ impl State {
     ) -> Result<(), ActorProcessingErr> {
         match self.restarts.record(address.clone(), self.arguments.clock.now()) {
             Verdict::GiveUp => {
-                // A failed actor gets no post_stop.
+                // ractor does not run `post_stop` of a failed actor.
                 self.close().await;
                 Err(cause)
             }
@@ -65,7 +68,7 @@ impl State {
                 while self.pauses.try_join_next().is_some() {}
                 self.arguments.clock.spawn_in(&mut self.pauses, async move {
                     clock.sleep(after).await;
-                    // The manager has ended: so will this task.
+                    // Fails if the manager has ended; this task then ends too.
                     let _ = actor.send_message(Message::Relisten(address));
                 });
                 Ok(())
@@ -73,12 +76,12 @@ impl State {
         }
     }
 
-    /// Listens where an earlier incarnation did.
+    /// Listens at the addresses at which the actor listened before its restart.
     pub(in super::super) async fn listen_again(
         &mut self,
         myself: &ActorRef<Message>,
     ) -> Result<(), ActorProcessingErr> {
-        let listen = self.handle.wanted().listen.clone();
+        let listen = self.handle.desired().listen.clone();
         for address in listen.into_keys() {
             self.relisten(myself, address).await?;
         }

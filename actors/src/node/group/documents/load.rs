@@ -15,11 +15,13 @@ impl Documents {
     /// The document from the cache or the store.
     pub(super) fn load(&mut self, id: DocumentId) -> Result<Option<&mut Document>, StoreError> {
         if self.cache.contains(&id) {
+            self.cache.meters().cache_hits.increment();
             return Ok(self.cache.get(&id));
         }
         if self.quarantined.contains_key(&id) {
             return Ok(None);
         }
+        self.cache.meters().cache_misses.increment();
         let loaded = match self.stored(id) {
             Ok(None) => return Ok(None),
             Ok(Some(record)) => self.load_record(id, record)?,

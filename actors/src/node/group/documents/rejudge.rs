@@ -17,6 +17,7 @@ use schema::{ChangeHash, DocumentId, ReplicaId, codec};
 use super::known::Known;
 use super::snapshots::{Kept, Snapshot};
 use super::{Documents, Outcome};
+use crate::node::event::Rejudged;
 use crate::node::keys;
 use crate::node::store::StoreError;
 
@@ -46,16 +47,6 @@ struct Course {
 
 /// A document of an author, where the index has it: incarnation and document.
 type Place = (u64, DocumentId);
-
-/// How far judging anew is, or was.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
-pub struct Rejudged {
-    /// Documents that were looked at.
-    pub documents: u64,
-    /// Those of them that changed.
-    pub changed: u64,
-}
 
 impl Documents {
     /// Finds the authors who are judged otherwise than when their documents were last judged.

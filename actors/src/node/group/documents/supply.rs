@@ -125,7 +125,7 @@ impl session::Documents for Documents {
         self.marks_of(document)
     }
 
-    fn asks(&mut self, document: DocumentId) -> Result<Vec<Mark>, StoreError> {
+    fn marks_for_peer(&mut self, document: DocumentId) -> Result<Vec<Mark>, StoreError> {
         self.undecided_as_missing(document)
     }
 

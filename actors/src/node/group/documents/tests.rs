@@ -79,7 +79,7 @@ impl Home {
             (Clock::simulated(u64::from(person)), 0, u64::from(person)),
             space.clone(),
             self.ledger.roster().clone(),
-            (CacheBudget::new(1 << 30), false),
+            (CacheBudget::new(1 << 30, Arc::default()), false),
         );
         Desk { documents: documents.unwrap(), store, space, batches: 0 }
     }

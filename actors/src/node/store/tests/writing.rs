@@ -54,6 +54,25 @@ fn a_buffered_write_is_answered_and_shown_before_its_barrier() {
 }
 
 #[tokio::test]
+async fn meters_count_batches_bytes_and_barriers() {
+    for mode in [Mode::Inline, Mode::Threaded] {
+        let (store, faults, _) = faulty(mode);
+        let garden = store.space(b"garden").unwrap();
+        let meters = store.meters();
+        store.write(&garden, put("a", "123")).await.unwrap();
+        assert_eq!((meters.written_batches.get(), meters.written_bytes.get()), (1, 4));
+        assert_eq!((meters.barriers.get(), meters.refused_batches.get()), (1, 0));
+
+        faults.fail_write(1);
+        store.write(&garden, put("b", "1")).await.unwrap_err();
+        store.close(SOON).await.unwrap();
+
+        assert_eq!((meters.written_batches.get(), meters.refused_batches.get()), (1, 1));
+        assert_eq!(meters.queued_bytes.get(), 0);
+    }
+}
+
+#[tokio::test]
 async fn an_acknowledged_write_survives_a_crash_and_a_buffered_one_needs_the_barrier() {
     let (store, _, disk) = faulty(Mode::Inline);
     let garden = store.space(b"garden").unwrap();

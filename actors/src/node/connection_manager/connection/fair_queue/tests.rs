@@ -1,4 +1,4 @@
-//! Turns as a table, and any interleaving.
+//! The order of frames as a table, and as properties of any interleaving.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use super::*;
 
 const KIB: usize = 1 << 10;
 
-fn waiting(bytes: Vec<u8>) -> Waiting {
-    Waiting { bytes, allowed: None }
+fn queued_frame(bytes: Vec<u8>) -> QueuedFrame {
+    QueuedFrame { bytes, condition: None }
 }
 
-fn named(name: u8, length: usize) -> Waiting {
-    waiting(vec![name; length])
+fn named(name: u8, length: usize) -> QueuedFrame {
+    queued_frame(vec![name; length])
 }
 
 /// The first byte of each frame, in the order in which they are written; a Bye is a `.`.
-fn drain(outbound: &mut Outbound) -> String {
-    let written = std::iter::from_fn(|| outbound.next());
+fn drain(queue: &mut FairQueue) -> String {
+    let written = std::iter::from_fn(|| queue.next());
     written
         .map(|next| match next {
             Next::Frame(waiting) => char::from(waiting.bytes[0]),
@@ -31,8 +31,8 @@ fn drain(outbound: &mut Outbound) -> String {
 }
 
 #[test]
-fn turns_are_taken_by_bytes_and_the_links_own_frames_go_first() {
-    use Lane::{Greeting, Group, Present, Pulse};
+fn lanes_share_the_link_by_bytes_and_control_frames_come_first() {
+    use Lane::{Group, Heartbeat, Hello, Present};
     let (a, b) = (Group(1), Group(2));
     type Push = (Lane, u8, usize, usize);
     let table: [(&str, &[Push], &str); 9] = [
@@ -44,68 +44,68 @@ fn turns_are_taken_by_bytes_and_the_links_own_frames_go_first() {
         ),
         ("equal bulks alternate", &[(a, b'a', 64 * KIB, 4), (b, b'b', 64 * KIB, 4)], "abababab"),
         ("turns are by bytes", &[(a, b'a', 64 * KIB, 3), (b, b'b', 16 * KIB, 8)], "abbbbabbbba"),
-        ("a long frame saves up", &[(a, b'a', 192 * KIB, 1), (b, b'b', 64 * KIB, 3)], "bbab"),
-        ("pulses go first", &[(a, b'a', KIB, 2), (Pulse, b'p', 9, 2)], "ppaa"),
+        ("a long frame waits for several turns", &[(a, b'a', 192 * KIB, 1), (b, b'b', 64 * KIB, 3)], "bbab"),
+        ("heartbeats come first", &[(a, b'a', KIB, 2), (Heartbeat, b'p', 9, 2)], "ppaa"),
         (
-            "half is the most that pulses take",
-            &[(a, b'a', 64 * KIB, 3), (Pulse, b'p', 32 * KIB, 8)],
+            "heartbeats take at most half",
+            &[(a, b'a', 64 * KIB, 3), (Heartbeat, b'p', 32 * KIB, 8)],
             "ppappappapp",
         ),
         (
-            "nothing overtakes a hello",
-            &[(Pulse, b'p', 64 * KIB, 2), (Greeting, b'h', 9, 1), (a, b'a', 9, 1)],
+            "no frame overtakes a hello",
+            &[(Heartbeat, b'p', 64 * KIB, 2), (Hello, b'h', 9, 1), (a, b'a', 9, 1)],
             "ppha",
         ),
-        ("presents are a lane", &[(Present, b'P', 512 * KIB, 2), (a, b'a', 64 * KIB, 2)], "aaPP"),
+        ("presents have a lane", &[(Present, b'P', 512 * KIB, 2), (a, b'a', 64 * KIB, 2)], "aaPP"),
     ];
     for (what, pushes, written) in table {
-        let mut outbound = Outbound::default();
-        outbound.say_bye(vec![0]);
+        let mut queue = FairQueue::default();
+        queue.push_bye(vec![0]);
         for (lane, name, length, count) in pushes {
             for _ in 0..*count {
-                outbound.push(*lane, named(*name, *length)).unwrap();
+                queue.push(*lane, named(*name, *length)).unwrap();
             }
         }
-        assert_eq!(drain(&mut outbound), format!("{written}."), "{what}");
-        assert_eq!(outbound.bytes(), 0, "{what}");
+        assert_eq!(drain(&mut queue), format!("{written}."), "{what}");
+        assert_eq!(queue.bytes(), 0, "{what}");
     }
 }
 
 #[test]
 fn every_frame_has_its_lane() {
-    assert_eq!(Lane::of(&LinkFrame::Hello(Hello::default())), Lane::Greeting);
-    assert_eq!(Lane::of(&LinkFrame::Pong { nonce: 1 }), Lane::Pulse);
+    assert_eq!(Lane::of(&LinkFrame::Hello(Hello::default())), Lane::Hello);
+    assert_eq!(Lane::of(&LinkFrame::Pong { nonce: 1 }), Lane::Heartbeat);
     assert_eq!(Lane::of(&LinkFrame::Group { channel: 7, body: vec![] }), Lane::Group(7));
 }
 
 #[test]
-fn what_waits_is_bounded_in_bytes_and_in_frames_and_a_bye_always_fits() {
-    let mut bytes = Outbound::default();
+fn the_queue_is_bounded_in_bytes_and_in_frames_and_a_bye_always_fits() {
+    let mut bytes = FairQueue::default();
     for channel in 0..64 {
         bytes.push(Lane::Group(channel), named(b'a', FRAME_BYTES_MAX)).unwrap();
     }
     assert_eq!(
-        bytes.push(Lane::Pulse, named(b'p', 1)),
+        bytes.push(Lane::Heartbeat, named(b'p', 1)),
         Err(Overflow { queued: OUTBOUND_BYTES_MAX }),
         "all lanes together"
     );
-    // The frame that is being written counts until the next is taken.
+    // The frame that is being written counts until the next one is taken.
     assert!(bytes.next().is_some());
-    assert!(bytes.push(Lane::Pulse, named(b'p', 1)).is_err());
+    assert!(bytes.push(Lane::Heartbeat, named(b'p', 1)).is_err());
     assert!(bytes.next().is_some());
-    bytes.push(Lane::Pulse, named(b'p', 1)).unwrap();
+    bytes.push(Lane::Heartbeat, named(b'p', 1)).unwrap();
 
-    let mut frames = Outbound::default();
+    let mut frames = FairQueue::default();
     for channel in (0..64).cycle().take(OUTBOUND_FRAMES_MAX) {
         frames.push(Lane::Group(channel), named(b'a', 1)).unwrap();
     }
-    assert_eq!(frames.push(Lane::Greeting, named(b'h', 1)), Err(Overflow { queued: OUTBOUND_FRAMES_MAX }));
-    frames.say_bye(vec![1]);
-    frames.say_bye(vec![2]);
-    assert_eq!(drain(&mut frames).len(), OUTBOUND_FRAMES_MAX + 1, "one Bye, the last");
+    assert_eq!(frames.push(Lane::Hello, named(b'h', 1)), Err(Overflow { queued: OUTBOUND_FRAMES_MAX }));
+    frames.push_bye(vec![1]);
+    frames.push_bye(vec![2]);
+    assert_eq!(drain(&mut frames).len(), OUTBOUND_FRAMES_MAX + 1, "one Bye, at the end");
 }
 
-/// What a frame is known by in the property test: its lane and a running number.
+/// A frame of the property test: its first bytes are its lane and a running number.
 fn label(lane: u8, number: u32, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length.max(5)];
     bytes[0] = lane;
@@ -114,7 +114,7 @@ fn label(lane: u8, number: u32, length: usize) -> Vec<u8> {
 }
 
 const LANES: [Lane; 6] =
-    [Lane::Greeting, Lane::Pulse, Lane::Present, Lane::Group(0), Lane::Group(1), Lane::Group(u32::MAX)];
+    [Lane::Hello, Lane::Heartbeat, Lane::Present, Lane::Group(0), Lane::Group(1), Lane::Group(u32::MAX)];
 /// The longest frame of the property test, bytes.
 const LENGTH_MAX: usize = 200 * KIB;
 
@@ -131,31 +131,31 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever comes when: nothing is lost, order within a lane is kept, nothing overtakes a Hello, and nobody waits
-    /// for more than a turn of each other lane for each turn that its frame needs.
+    /// In every interleaving no frame is lost, each lane keeps its order, no frame overtakes a Hello, and a frame waits
+    /// for at most one turn of each other lane per turn that it needs.
     #[test]
-    fn nothing_is_lost_and_nobody_waits_for_long(steps in steps()) {
-        let mut outbound = Outbound::default();
+    fn no_frame_is_lost_and_no_lane_waits_for_long(steps in steps()) {
+        let mut queue = FairQueue::default();
         let mut waiting: Vec<Vec<(u32, usize)>> = vec![Vec::new(); LANES.len()];
         let mut pushed = 0;
-        // While a lane waits with one and the same frame at its head: what each other has written.
+        // Bytes that each other lane has written while a lane waited with the same frame at its head.
         let mut overtaken: BTreeMap<(usize, usize), usize> = BTreeMap::new();
         let drain = std::iter::repeat_n(Step::Take, steps.len() + 1);
         for step in steps.iter().cloned().chain(drain) {
             if let Step::Push { lane, length } = step {
                 let bytes = label(lane, pushed, length);
                 waiting[usize::from(lane)].push((pushed, bytes.len()));
-                outbound.push(LANES[usize::from(lane)], super::Waiting { bytes, allowed: None }).unwrap();
+                queue.push(LANES[usize::from(lane)], queued_frame(bytes)).unwrap();
                 pushed += 1;
                 continue;
             }
             let queued: usize = waiting.iter().flatten().map(|(_, length)| length).sum();
-            let Some(Next::Frame(frame)) = outbound.next() else {
-                prop_assert_eq!(queued, 0, "idle while something waits");
-                prop_assert_eq!(outbound.bytes(), 0);
+            let Some(Next::Frame(frame)) = queue.next() else {
+                prop_assert_eq!(queued, 0, "idle while frames are queued");
+                prop_assert_eq!(queue.bytes(), 0);
                 continue;
             };
-            prop_assert_eq!(outbound.bytes(), queued);
+            prop_assert_eq!(queue.bytes(), queued);
             let lane = usize::from(frame.bytes[0]);
             let number = u32::from_be_bytes(frame.bytes[1..5].try_into().unwrap());
             let (first, length) = waiting[lane].remove(0);
@@ -176,46 +176,46 @@ proptest! {
         prop_assert!(waiting.iter().all(Vec::is_empty));
     }
 
-    /// Lanes that always have something to write have written as much as each other, give or take a turn.
+    /// Lanes that always have frames write equally many bytes, within one turn.
     #[test]
-    fn whoever_writes_all_the_time_gets_the_same_share(
+    fn lanes_that_always_have_frames_get_equal_shares(
         lengths in vec(5..LENGTH_MAX, 4), taken in 1..400_usize,
     ) {
-        let mut outbound = Outbound::default();
+        let mut queue = FairQueue::default();
         let mut written = [0; 4];
-        let push = |outbound: &mut Outbound, lane: u8| {
+        let push = |queue: &mut FairQueue, lane: u8| {
             let length = lengths[usize::from(lane)];
-            outbound.push(Lane::Group(u32::from(lane)), waiting(label(lane, 0, length))).unwrap();
+            queue.push(Lane::Group(u32::from(lane)), queued_frame(label(lane, 0, length))).unwrap();
         };
         for lane in [0, 1, 2, 3, 0, 1, 2, 3] {
-            push(&mut outbound, lane);
+            push(&mut queue, lane);
         }
         for _ in 0..taken {
-            let Some(Next::Frame(frame)) = outbound.next() else { panic!("it has something to write") };
+            let Some(Next::Frame(frame)) = queue.next() else { panic!("frames are queued") };
             written[usize::from(frame.bytes[0])] += frame.bytes.len();
-            push(&mut outbound, frame.bytes[0]);
+            push(&mut queue, frame.bytes[0]);
         }
         let (least, most) = (written.iter().min().unwrap(), written.iter().max().unwrap());
         prop_assert!(most - least <= 2 * (QUANTUM_BYTES + LENGTH_MAX), "{written:?}");
     }
 
-    /// However many pulses there are, the others write half of the bytes.
+    /// With any number of heartbeats queued, the other lanes write half of the bytes.
     #[test]
-    fn pulses_starve_nobody(length in 5..LENGTH_MAX, pulse in 5..KIB) {
-        let mut outbound = Outbound::default();
+    fn heartbeats_starve_no_lane(length in 5..LENGTH_MAX, pulse in 5..KIB) {
+        let mut queue = FairQueue::default();
         let [mut own, mut group] = [0_usize; 2];
         for _ in 0..1_000 {
-            outbound.push(Lane::Pulse, waiting(label(1, 0, pulse))).unwrap();
+            queue.push(Lane::Heartbeat, queued_frame(label(1, 0, pulse))).unwrap();
         }
         for _ in 0..4 {
-            outbound.push(Lane::Group(1), waiting(label(3, 0, length))).unwrap();
+            queue.push(Lane::Group(1), queued_frame(label(3, 0, length))).unwrap();
         }
         for _ in 0..1_000 {
-            let Some(Next::Frame(frame)) = outbound.next() else { panic!("it has something to write") };
-            let (written, lane) = if frame.bytes[0] == 1 { (&mut own, Lane::Pulse) } else { (&mut group, Lane::Group(1)) };
+            let Some(Next::Frame(frame)) = queue.next() else { panic!("frames are queued") };
+            let (written, lane) = if frame.bytes[0] == 1 { (&mut own, Lane::Heartbeat) } else { (&mut group, Lane::Group(1)) };
             *written += frame.bytes.len();
-            prop_assert!(own <= group + QUANTUM_BYTES + KIB, "{own} bytes of pulses, {group} of a group");
-            outbound.push(lane, waiting(frame.bytes)).unwrap();
+            prop_assert!(own <= group + QUANTUM_BYTES + KIB, "{own} bytes of heartbeats, {group} of a group");
+            queue.push(lane, queued_frame(frame.bytes)).unwrap();
         }
     }
 }
