@@ -1,9 +1,9 @@
 //! The root of the supervision tree: starts, restarts and stops every branch.
 //!
 //! Parent: none. Children: [`store`], [`membership`], one [`group`] per group, [`connection_manager`].
-//! Restart: the root is not restarted. A failing store stops the node, to protect the data. The other branches are
-//! started again, at most 5 times in 60 s; after that a group is listed as failed, and membership or the connection
-//! manager stop the node.
+//! Restart: the root is not restarted. A failing store stops the node, to protect the data. The other
+//! branches are started again, at most 5 times in 60 s; after that a group is listed as failed, and
+//! membership or the connection manager stop the node.
 
 pub mod connection_manager;
 pub mod event;
@@ -242,8 +242,9 @@ impl NodeHandle {
         self.events.subscribe()
     }
 
-    /// Copies the whole database into a new one in `folder`. The copy draws an incarnation of its own when it is opened,
-    /// since two databases that write under one would fork their replicas. Blocks: call it off the runtime.
+    /// Copies the whole database into a new one in `folder`. The copy draws an incarnation of its own when it
+    /// is opened, since two databases that write under one would fork their replicas. Blocks: call it off the
+    /// runtime.
     ///
     /// # Errors
     /// [`CopyError`]; the copy is then unusable.

@@ -8,15 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use schema::DeviceId;
-
-/// Such things within [`WITHIN`] after which a device is let go.
-const FAULTS_MAX: usize = 3;
-/// The span in which they are counted.
-const WITHIN: Duration = Duration::from_secs(10 * 60);
-/// How long a device that was let go is not spoken to.
-const OUT_FOR: Duration = Duration::from_secs(60 * 60);
-/// Devices that are remembered: anybody can make as many as they like, so the oldest give way.
-const DEVICES_MAX: usize = 1_024;
+use schema::limits::{FAULTS_MAX, FAULTS_WINDOW, FAULTY_DEVICE_PAUSE, SCORED_DEVICES_MAX};
 
 /// The faults of each device. Time is the clock's `instant`.
 #[derive(Debug, Default)]
@@ -40,19 +32,19 @@ impl Score {
 impl Scores {
     /// A device sent such a thing; whether it is to be let go.
     pub(super) fn fault(&mut self, device: DeviceId, now: Duration) -> bool {
-        if self.devices.len() == DEVICES_MAX && !self.devices.contains_key(&device) {
+        if self.devices.len() == SCORED_DEVICES_MAX && !self.devices.contains_key(&device) {
             let oldest = self.devices.iter().min_by_key(|(_, score)| score.last());
             let oldest = oldest.map(|(device, _)| *device);
             oldest.iter().for_each(|device| drop(self.devices.remove(device)));
         }
         let score = self.devices.entry(device).or_default();
         score.faults.push_back(now);
-        score.faults.retain(|at| now.saturating_sub(*at) < WITHIN);
+        score.faults.retain(|at| now.saturating_sub(*at) < FAULTS_WINDOW);
         if score.faults.len() < FAULTS_MAX {
             return false;
         }
         score.faults.drain(..score.faults.len() - FAULTS_MAX);
-        score.out_until = now + OUT_FOR;
+        score.out_until = now + FAULTY_DEVICE_PAUSE;
         true
     }
 
@@ -94,14 +86,14 @@ mod tests {
     #[test]
     fn devices_without_end_are_not_remembered_without_end() {
         let mut scores = Scores::default();
-        for number in 0..2 * DEVICES_MAX as u64 {
+        for number in 0..2 * SCORED_DEVICES_MAX as u64 {
             let mut device = DeviceId([0; 32]);
             device.0[..8].copy_from_slice(&number.to_be_bytes());
             for _ in 0..FAULTS_MAX {
                 scores.fault(device, Duration::from_secs(number));
             }
         }
-        assert_eq!(scores.devices.len(), DEVICES_MAX);
+        assert_eq!(scores.devices.len(), SCORED_DEVICES_MAX);
         assert!(
             scores.fault(ADA, minutes(60)) | scores.fault(ADA, minutes(60)) | scores.fault(ADA, minutes(60))
         );

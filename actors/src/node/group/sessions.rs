@@ -13,12 +13,8 @@ use super::{Message, Peer, PeerStatus, State, push_recent};
 use crate::meter::OpenSession;
 use crate::node::connection_manager::LinkId;
 use crate::node::gate::{Channel, IncomingPart};
+use schema::limits::{EARLY_BYTES_MAX, EARLY_PARTS_MAX};
 use schema::wire::group::Assembly;
-
-/// Parts of frames that may wait for their session: a peer says its root before it hears from us, no more.
-const EARLY_PARTS_MAX: usize = 4;
-/// A root and the words around it, bytes; nothing else may come early.
-const EARLY_BYTES_MAX: usize = 256;
 
 impl State {
     pub(super) fn open(

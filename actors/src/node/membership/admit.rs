@@ -173,7 +173,7 @@ impl State {
                     put_side(&mut batch, keys::CERTIFICATE, &envelope);
                     gained.certificates.push(envelope);
                 }
-                Ok(vouched) => is_remembered |= vouched == CertificateOutcome::Spare,
+                Ok(vouched) => is_remembered |= vouched == CertificateOutcome::Surplus,
                 Err(refusal) => verdict.note(&refusal),
             }
         }

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use schema::handshake::LinkRole;
-use schema::limits::GROUPS_MAX;
+use schema::limits::{ANNOUNCED_MAX, PRESENT_BYTES_MAX, REDEEMED_IN, REDEEMED_MAX};
 use schema::session::ledger::{LedgerEffect, LedgerSession};
 use schema::session::{SessionFault, StepError};
 use schema::wire::hello::{self, Hello, HelloGroup};
@@ -24,15 +24,6 @@ use crate::node::event::Event;
 use crate::node::gate::{Channel, Gate};
 use crate::node::scores::Scores;
 use crate::node::store::StoreError;
-
-/// Bytes of ops that a Present carries: the rest follows once the session is open.
-pub(super) const PRESENT_BYTES_MAX: usize = 512 << 10;
-/// Announcements that one side of a link may make: every group, and each again a few times after it was closed.
-const ANNOUNCED_MAX: usize = 4 * GROUPS_MAX;
-/// Tickets that a peer may show on one link within [`REDEEMED_IN`].
-const REDEEMED_MAX: usize = 64;
-/// The span in which shown tickets are counted.
-const REDEEMED_IN: Duration = Duration::from_secs(60);
 
 /// The links of the node, as far as groups are concerned.
 pub(super) struct Links {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use schema::GroupId;
 use schema::ledger::Ledger;
-use schema::limits::MANIFESTS_LOOSE_BYTES_MAX;
+use schema::limits::ORPHAN_PAGES_BYTES_MAX;
 use schema::session::ledger::ManifestStore;
 
 use super::State;
@@ -25,13 +25,13 @@ impl State {
             return Ok(());
         };
         entry.loose =
-            let_go(&self.arguments.store, &entry.space, &entry.ledger, MANIFESTS_LOOSE_BYTES_MAX).await?;
+            let_go(&self.arguments.store, &entry.space, &entry.ledger, ORPHAN_PAGES_BYTES_MAX).await?;
         Ok(())
     }
 
     /// As [`tidy`](Self::tidy), for all groups that may have too much.
     pub(super) async fn tidy_all(&mut self) -> Result<(), StoreError> {
-        let too_much = self.entries.iter().filter(|(_, entry)| entry.loose > MANIFESTS_LOOSE_BYTES_MAX);
+        let too_much = self.entries.iter().filter(|(_, entry)| entry.loose > ORPHAN_PAGES_BYTES_MAX);
         for group in too_much.map(|(group, _)| *group).collect::<Vec<_>>() {
             self.tidy(group).await?;
         }

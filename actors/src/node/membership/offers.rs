@@ -8,24 +8,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schema::ledger::{Ledger, Role};
+use schema::limits::{
+    OFFERED_MAX, OFFERS_BY_STRANGERS_MAX, OFFERS_MAX, PRESENT_BYTES_MAX, STRANGERS_AT_ONCE, STRANGERS_EVERY,
+};
 use schema::signed::Envelope;
 use schema::{GroupId, UserId};
 
-use super::links::PRESENT_BYTES_MAX;
 use super::{GroupInfo, GroupState, State};
 use crate::node::connection_manager::LinkId;
 use crate::node::event::Event;
-
-/// Offers that are known at once.
-const OFFERS_MAX: usize = 64;
-/// Of these, places that people take with whom this user shares no group: users are made in no time.
-const OFFERS_BY_STRANGERS_MAX: usize = 32;
-/// Offers that are judged on one link: each may cost a thousand signatures.
-const OFFERED_MAX: usize = 8;
-/// Of offers by strangers, who make new keys and links in no time, the node judges so many at once, and then
-const STRANGERS_AT_ONCE: u32 = 8;
-/// one in so long. Who is not heard offers again on the next link.
-const STRANGERS_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) type Offers = BTreeMap<GroupId, GroupInfo>;
 

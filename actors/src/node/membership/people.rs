@@ -206,7 +206,7 @@ impl State {
             }
             MembershipChange::CloseInvite { invite } => match entry.ledger.invite(invite) {
                 None => Err(ChangeError::UnknownInvite(invite)),
-                Some(known) if known.standing == InviteStatus::Closed => Ok(invite),
+                Some(known) if known.status == InviteStatus::Closed => Ok(invite),
                 Some(_) => self.author(group, Body::CloseInvite { invite }).await,
             },
         }
@@ -296,11 +296,10 @@ impl Entry {
 
     /// Every op about a member, parents before children.
     pub(super) fn log(&self) -> Vec<MemberOp> {
-        let graph = self.ledger.graph();
-        let about_somebody = graph.ops().filter(|facts| facts.act.target().is_some());
+        let about_somebody = self.ledger.facts().filter(|facts| facts.action.target().is_some());
         let log = about_somebody.filter_map(|facts| {
-            let standing = graph.standing(facts.id)?;
-            Some(MemberOp { op: facts.id, author: facts.author, act: facts.act, standing })
+            let standing = self.ledger.status(facts.id)?;
+            Some(MemberOp { op: facts.id, author: facts.author, act: facts.action, standing })
         });
         log.collect()
     }
@@ -327,7 +326,7 @@ impl Entry {
             uses: invite.uses,
             used: invite.used,
             expires: Timestamp(invite.hint_expiry),
-            standing: invite.standing,
+            standing: invite.status,
         });
         invites.collect()
     }

@@ -9,35 +9,24 @@
 //! also who was removed may show a few ops of theirs: if they were a member with these, they are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use schema::id::hash;
 use schema::ledger::manifest::{Fetch, page_hash, root};
 use schema::ledger::{Body, Ledger, ManifestRef, Op, Role};
-use schema::limits::GROUPS_MAX;
+use schema::limits::{
+    CONTESTED_EVERY, CONTESTING_OPS_MAX, PRESENT_BYTES_MAX, PRESENT_MANIFESTS_BYTES_MAX, PRESENTED_MAX,
+    PRESENTS_WITHOUT_EFFECT_MAX,
+};
 use schema::session::ledger::ManifestStore;
 use schema::signed::{Envelope, Record, Signed};
 use schema::{DeviceId, GroupId, OpId, UserId, codec};
 
 use super::admit::LedgerDelta;
-use super::links::{Links, PRESENT_BYTES_MAX};
+use super::links::Links;
 use super::{Entry, State};
 use crate::node::connection_manager::LinkId;
 use crate::node::keys;
 use crate::node::store::{Batch, StoreError};
-
-/// Ops that are not here, among those by which somebody who was removed says that they are not.
-const CONTESTING_OPS_MAX: usize = 64;
-
-/// Times that a peer may present itself on one link.
-const PRESENTED_MAX: usize = GROUPS_MAX;
-/// Times that a peer may present itself on one link without being a member by it. That alone is no fault: whoever let
-/// them in may have been removed meanwhile.
-const PRESENTED_IN_VAIN_MAX: usize = 8;
-/// How often somebody who was removed may show why they think otherwise.
-const CONTESTED_EVERY: Duration = Duration::from_secs(10);
-/// Bytes of pages that a Present carries beside its ops: a cut of some three thousand documents.
-const PRESENT_MANIFESTS_BYTES_MAX: usize = 384 << 10;
 
 /// What somebody shows for themselves.
 #[derive(Debug)]
@@ -70,7 +59,7 @@ impl Links {
             tracing::debug!(group = %group.short(), "a device that is shut out presents itself");
             return None;
         }
-        if state.presented > PRESENTED_MAX || state.presented_in_vain >= PRESENTED_IN_VAIN_MAX {
+        if state.presented > PRESENTED_MAX || state.presented_in_vain >= PRESENTS_WITHOUT_EFFECT_MAX {
             return None;
         }
         if roster.was_removed(user) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bincode::{Decode, Encode};
 use ractor::ActorProcessingErr;
 use schema::ledger::{Body, InviteProof, InviteStatus, Ledger, Role};
+use schema::limits::TICKETS_MAX;
 use schema::wire::hello;
 use schema::wire::link::{DeclineReason, Join, LinkFrame};
 use schema::wire::ticket::Ticket;
@@ -23,8 +24,6 @@ use crate::node::event::Event;
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError};
 
-/// Tickets that are kept for one group; the oldest gives way.
-const TICKETS_MAX: usize = 8;
 /// How often a ticket is shown again to those who are connected: they may have heard of the invitation by now.
 const ASK_EVERY: Duration = Duration::from_secs(60);
 
@@ -302,7 +301,7 @@ impl State {
             return Ok(()); // and the group is announced
         }
         let expired = self.arguments.clock.now().as_millis() > invite.hint_expiry;
-        let declined = match invite.standing {
+        let declined = match invite.status {
             _ if roster.grant(user).is_some() => Some(DeclineReason::Removed),
             InviteStatus::Closed => Some(DeclineReason::Closed),
             InviteStatus::UsedUp => Some(DeclineReason::UsedUp),
