@@ -25,12 +25,11 @@ use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_
 use crate::clock::Clock;
 use crate::transport::framing::StreamError;
 use crate::transport::{BoxFuture, Listener, Stream, Transport, TransportError};
+use schema::limits::WEBSOCKET_MESSAGE_BYTES_MAX;
 
 const SCHEME: &str = "ws://";
 /// Longest message that we send, bytes: a full record.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
-/// Longest message or frame that we accept, bytes; it is held in memory whole before it is read.
-pub const MESSAGE_BYTES_MAX: usize = 128 << 10;
 /// Bytes read or written with one system call: a few records.
 const BUFFER_BYTES: usize = 128 << 10;
 /// Unsent bytes above which the writer waits for the peer to read.
@@ -45,8 +44,8 @@ fn limits() -> WebSocketConfig {
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX))
+        .max_message_size(Some(WEBSOCKET_MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(WEBSOCKET_MESSAGE_BYTES_MAX))
         .accept_unmasked_frames(false)
 }
 

@@ -11,11 +11,14 @@ use actors::clock::Clock;
 use actors::node::connection_manager::{ConnectError, LinkEnd, ListenError};
 use actors::transport::framing::StreamError;
 use actors::transport::memory::MemoryNetwork;
-use actors::transport::websocket::{MESSAGE_BYTES_MAX, WebSockets};
+use actors::transport::websocket::WebSockets;
 use actors::transport::{Listener, Stream, Transport, TransportError, Transports};
 use futures_util::{SinkExt, StreamExt};
 use schema::handshake::{Handshake, HandshakeError, RecordError, Terms};
-use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT, PING_EVERY};
+use schema::limits::{
+    DIAL_TIMEOUT, FRAME_BYTES_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT, PING_EVERY,
+    WEBSOCKET_MESSAGE_BYTES_MAX,
+};
 use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -25,7 +28,7 @@ use crate::support::{Mallory, Peer, identity};
 const ANY_PORT: &str = "127.0.0.1:0";
 /// Extra time for a busy machine.
 const SLACK: Duration = Duration::from_secs(4);
-const GIBIBYTE_IN_FRAGMENTS: usize = (1 << 30) / (MESSAGE_BYTES_MAX / 2);
+const GIBIBYTE_IN_FRAGMENTS: usize = (1 << 30) / (WEBSOCKET_MESSAGE_BYTES_MAX / 2);
 /// The upgrade request of a WebSocket dialler.
 const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: ada\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -254,7 +257,7 @@ fn message(opcode: u8, claimed: u64, payload: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn messages_that_carry_no_stream_end_the_connection() {
     with_honest_link(async |ada| {
-        let oversized = MESSAGE_BYTES_MAX + 1;
+        let oversized = WEBSOCKET_MESSAGE_BYTES_MAX + 1;
         let unmasked = [0x82, 0x05, 0, 3, 1, 2, 3];
         let frames = LinkEnd::Stream(StreamError::Transport { expected: "WebSocket frames" });
         for (at, (said, end)) in [
@@ -264,11 +267,11 @@ async fn messages_that_carry_no_stream_end_the_connection() {
             ),
             (
                 message(2, u64::try_from(oversized).unwrap(), b""),
-                LinkEnd::Stream(StreamError::TooLong { got: oversized, max: MESSAGE_BYTES_MAX }),
+                LinkEnd::Stream(StreamError::TooLong { got: oversized, max: WEBSOCKET_MESSAGE_BYTES_MAX }),
             ),
             (
                 message(2, 1 << 30, b""),
-                LinkEnd::Stream(StreamError::TooLong { got: 1 << 30, max: MESSAGE_BYTES_MAX }),
+                LinkEnd::Stream(StreamError::TooLong { got: 1 << 30, max: WEBSOCKET_MESSAGE_BYTES_MAX }),
             ),
             (unmasked.to_vec(), frames.clone()),
             (message(3, 0, b""), frames),
@@ -560,16 +563,18 @@ async fn responder(mallory: &mut Mallory) -> (Handshake, Vec<u8>) {
 #[tokio::test]
 async fn a_message_of_a_gibibyte_is_refused_while_it_arrives() {
     let too_long = |end| match end {
-        LinkEnd::Stream(StreamError::TooLong { got, max: MESSAGE_BYTES_MAX }) => got <= 2 * MESSAGE_BYTES_MAX,
+        LinkEnd::Stream(StreamError::TooLong { got, max: WEBSOCKET_MESSAGE_BYTES_MAX }) => {
+            got <= 2 * WEBSOCKET_MESSAGE_BYTES_MAX
+        }
         _ => false,
     };
     with_honest_link(async |ada| {
         // One message in fragments of 64 KiB, first from a dialler, then from a server.
         let mut socket = upgraded(ada).await;
         let fragment = |opcode: u8, mask: &[u8]| {
-            let length = u64::try_from(MESSAGE_BYTES_MAX / 2).unwrap().to_be_bytes();
+            let length = u64::try_from(WEBSOCKET_MESSAGE_BYTES_MAX / 2).unwrap().to_be_bytes();
             let masked = if mask.is_empty() { 0x7f } else { 0xff };
-            [&[opcode, masked][..], &length, mask, &[0; MESSAGE_BYTES_MAX / 2]].concat()
+            [&[opcode, masked][..], &length, mask, &[0; WEBSOCKET_MESSAGE_BYTES_MAX / 2]].concat()
         };
         socket.write_all(&fragment(2, &[0; 4])).await.unwrap();
         let mut sent = 1;

@@ -9,11 +9,7 @@ use std::sync::Arc;
 
 use super::error::{OpenError, StoreError};
 
-/// Longest key, bytes: table, row key and index value escape to about 2 KiB, and an engine's index page of
-/// 256 keys stays within 1 MiB.
-pub const KEY_BYTES_MAX: usize = 4 << 10;
-/// Longest value, bytes: well above the largest document chunk, and a batch is held in memory whole.
-pub const VALUE_BYTES_MAX: usize = 128 << 20;
+pub use schema::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// Bytes of the checksum at the end of every stored value.
 const CHECKSUM_BYTES: usize = 4;

@@ -1,10 +1,9 @@
 //! Detects a silent peer and measures the round trip (pure).
 
+use schema::limits::MISSED_PINGS_MAX;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Missed pings that end a link.
-const MISSED_MAX: u32 = 3;
 /// Round trips that are remembered.
 const SAMPLES_MAX: usize = 10;
 
@@ -35,7 +34,7 @@ impl Heartbeat {
         let silent = self.sent.is_some() && received == self.received && !blocked;
         self.missed = if silent { self.missed + 1 } else { 0 };
         self.received = received;
-        if self.missed >= MISSED_MAX {
+        if self.missed >= MISSED_PINGS_MAX {
             return Tick::Silent;
         }
         self.nonce += 1;
