@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use schema::digest::Mark;
 use schema::document::admission::{self, Refusal, Verdict};
+use schema::limits::INAPPLICABLE_MAX;
 use schema::session::Wanted;
 use schema::tip::{Author, Tip};
 use schema::value::Value;
 use schema::{ChangeHash, DocumentId, ReplicaId};
 
-use crate::node::group::documents::admit::{INAPPLICABLE_MAX, Inapplicable};
+use crate::node::group::documents::admit::Inapplicable;
 use crate::node::group::documents::known::Known;
 use crate::node::group::documents::snapshots::Fell;
 use crate::node::group::documents::{Document, Documents, Outcome, RowEvent};
