@@ -1,4 +1,4 @@
-//! The scenarios of AUTHORITY 4.2 in which everybody runs an honest node, and is apart from others for a while.
+//! The scenarios of authority 4.2 in which everybody runs an honest node, and is apart from others for a while.
 
 use peerbase::node::{EndedLink, LinkEnd};
 use schema::wire::link::ByeReason;

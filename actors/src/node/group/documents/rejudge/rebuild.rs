@@ -1,4 +1,4 @@
-//! One document, judged by everything that is known of it (AUTHORITY 3.7.3).
+//! One document, judged by everything that is known of it (authority 3.7.3).
 //!
 //! A document is what is accepted of all that is known: what it has, what was kept of it when it was taken away, and what
 //! has just come, in this order. So a removal purges what lies beyond its cut, and a removal that turns out void brings
