@@ -11,7 +11,8 @@ use crate::wire::session::{FRAME_DOCUMENTS, SessionFrame, Unit, Units};
 
 /// Changes of one Units frame, bytes: small enough to be fair to other groups, large enough to be cheap.
 const FRAME_UNITS_BYTES: usize = 512 << 10;
-/// The largest charge of one Units frame, bytes: one of the largest units beside others, with its tips and heads.
+/// The largest charge of one Units frame, bytes: one of the largest units beside others, with its tips and
+/// heads.
 const UNITS_BYTES_MAX: usize = 2 * UNIT_BYTES_MAX + (1 << 20);
 /// The charge of a unit beside its message and tips, bytes.
 const UNIT_SURROUNDINGS: usize = 256;

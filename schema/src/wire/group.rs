@@ -1,7 +1,8 @@
-//! The body of a [`LinkFrame::Group`](super::link::LinkFrame::Group): a ledger frame, or a part of a session frame.
+//! The body of a [`LinkFrame::Group`](super::link::LinkFrame::Group): a ledger frame, or a part of a session
+//! frame.
 //!
-//! Session frames are larger than link frames. They are encoded, cut into parts of [`PART_BYTES`], and joined again
-//! by the receiver's [`Assembly`].
+//! Session frames are larger than link frames. They are encoded, cut into parts of [`PART_BYTES`], and joined
+//! again by the receiver's [`Assembly`].
 
 use bincode::{Decode, Encode};
 

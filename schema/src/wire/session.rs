@@ -1,4 +1,5 @@
-//! Session frames: roots, digest pages, version vectors, changes and acknowledgements, once the ledgers are equal.
+//! Session frames: roots, digest pages, version vectors, changes and acknowledgements, once the ledgers are
+//! equal.
 
 use bincode::{Decode, Encode};
 
@@ -9,11 +10,11 @@ use crate::{DeviceId, DocumentId, OpId};
 
 /// Leaves of one page: 64 bytes each, half a link frame.
 pub const PAGE_LEAVES: usize = 8_192;
-/// Documents and marks of one Vectors or Request frame before the next frame begins: 72 bytes each, about a link
-/// frame.
+/// Documents and marks of one Vectors or Request frame before the next frame begins: 72 bytes each, about a
+/// link frame.
 pub const FRAME_MARKS: usize = 16_384;
-/// Marks that are sent of one document. A longer vector is truncated; the peer then sends more than is missing, never
-/// less.
+/// Marks that are sent of one document. A longer vector is truncated; the peer then sends more than is
+/// missing, never less.
 pub const MARKS_MAX: usize = 65_536;
 /// Documents of one Units frame, and refusals of one Ack.
 pub const FRAME_DOCUMENTS: usize = 2_048;
@@ -38,11 +39,11 @@ pub enum SessionFrame {
     Leaves(Page),
     /// The responder's reply to Leaves: its version vectors of the documents that differ.
     Vectors {
-        /// Documents in ascending order, each with at most [`MARKS_MAX`] marks; a document that the responder lacks
-        /// has none.
+        /// Documents in ascending order, each with at most [`MARKS_MAX`] marks; a document that the responder
+        /// lacks has none.
         documents: Vec<(DocumentId, Vec<Mark>)>,
-        /// The last document that the reply covers; the initiator asks again for the rest of the range. `None`: the
-        /// reply covers the whole range.
+        /// The last document that the reply covers; the initiator asks again for the rest of the range.
+        /// `None`: the reply covers the whole range.
         through: Option<DocumentId>,
     },
     /// Asks for the changes of these documents that the sender lacks.
@@ -87,8 +88,8 @@ pub enum RootReason {
 pub struct Units {
     /// Number of the frame; grows within the session.
     pub number: u64,
-    /// Digest of the membership state by which the sender judges. A receiver with the same state refuses only what a
-    /// faulty sender accepted.
+    /// Digest of the membership state by which the sender judges. A receiver with the same state refuses only
+    /// what a faulty sender accepted.
     pub state: [u8; 32],
     /// Device and grant of each author; tips refer to them by index.
     pub authors: Vec<(DeviceId, OpId)>,

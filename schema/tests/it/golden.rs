@@ -1,8 +1,8 @@
 //! The bytes of every frame and of every record that peers exchange, one table for each family.
 //!
-//! A row is a name, a value and its bytes in hex. `|` and blanks separate fields and have no meaning; `07*32` is the
-//! byte 07 repeated 32 times. A row that fails is a change of the format: `docs/format.md` tells how to make one. A new
-//! kind of frame without a row fails too.
+//! A row is a name, a value and its bytes in hex. `|` and blanks separate fields and have no meaning; `07*32`
+//! is the byte 07 repeated 32 times. A row that fails is a change of the format: `docs/format.md` tells how
+//! to make one. A new kind of frame without a row fails too.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

@@ -8,12 +8,12 @@ use crate::wire::ledger::{LedgerFrame, Pull, PullCursor};
 /// Envelopes of one Push frame, bytes: half a frame; one op is at most 64 KiB.
 const PUSH_BYTES: usize = 512 << 10;
 
-/// Envelopes of one reply to a Pull, bytes. The peer pulls again only after it has handled the reply, so no more waits
-/// to be sent, however long the ledger is.
+/// Envelopes of one reply to a Pull, bytes. The peer pulls again only after it has handled the reply, so no
+/// more waits to be sent, however long the ledger is.
 const ANSWER_BYTES: usize = 2 << 20;
 
-/// Returns the frames that reply to a Pull: the next [`ANSWER_BYTES`] of records, and a last frame that tells if more
-/// follow.
+/// Returns the frames that reply to a Pull: the next [`ANSWER_BYTES`] of records, and a last frame that tells
+/// if more follow.
 pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
     let have = &pull.have[..pull.have.len().min(LEDGER_IDS_MAX)];
     let first = match pull.after {
@@ -58,8 +58,8 @@ pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
     frames
 }
 
-/// Returns one Push where the records fit, so that records that depend on each other are admitted together; else as
-/// many as necessary.
+/// Returns one Push where the records fit, so that records that depend on each other are admitted together;
+/// else as many as necessary.
 pub(super) fn pushes(
     ops: Vec<Envelope>,
     certificates: Vec<Envelope>,
