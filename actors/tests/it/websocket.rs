@@ -806,7 +806,7 @@ async fn errors_name_the_address_and_what_to_do_about_it() {
         ),
         (
             &garbage,
-            "peer did not prove its identity: message 2 of 3 is none of this protocol and network; do both sides run \
+            "peer did not prove its identity: message 2 of 3 does not belong to this protocol and network; do both sides run \
              the same version?"
                 .into(),
         ),
