@@ -11,7 +11,7 @@ pub mod cut;
 pub mod documents;
 mod handle;
 mod manifests;
-pub(crate) mod record;
+pub mod record;
 pub mod replica;
 pub mod rows;
 mod sessions;

@@ -384,3 +384,42 @@ pub(super) fn put_record(batch: &mut Batch, envelope: &Envelope) {
     let device = record.expect("it was admitted").device;
     batch.put(keys::tagged(keys::RECORD, &device.0), codec::encode(envelope));
 }
+
+#[cfg(test)]
+mod tests {
+    use schema::key::Signature;
+    use testkit::golden::check_bytes;
+
+    use super::*;
+    use crate::node::store::engine::Write;
+
+    #[test]
+    fn records_of_a_ledger_keep_their_bytes() {
+        let envelope = Envelope { payload: vec![1, 2], signature: Signature([0xab; 64]) };
+        let key = SigningKey::from_seed([1; 32]);
+        let device = DeviceId(key.public());
+        let (group, addresses) = (GroupId([4; 32]), vec!["ws://a".into()]);
+        let record = DeviceRecord { version: 1, group, device, counter: 5, addresses };
+        let record = Signed::sign(record, &key).envelope().clone();
+        let mut batch = Batch::default();
+        put_op(&mut batch, 300, &envelope, Timestamp(7));
+        put_side(&mut batch, keys::CERTIFICATE, &envelope);
+        put_record(&mut batch, &record);
+        let mut writes = batch.iter().map(|write| match write {
+            Write::Put { key, value } => (&key[..], &value[..]),
+            Write::Remove { .. } => panic!("{write:?}"),
+        });
+
+        let (key, value) = writes.next().unwrap();
+        check_bytes("key of an op", key, "6f | 000000000000012c");
+        check_bytes("op and time of admission", value, "02 0102 | ab*64 | 07");
+        let (key, value) = writes.next().unwrap();
+        check_bytes("key of a certificate", &key[..1], "70");
+        assert_eq!(key[1..], hash("side", &[&envelope.payload]));
+        check_bytes("certificate", value, "02 0102 | ab*64");
+        let (key, value) = writes.next().unwrap();
+        assert_eq!(key[1..], device.0);
+        check_bytes("key of a device record", &key[..1], "77");
+        assert_eq!(value, codec::encode(&record));
+    }
+}

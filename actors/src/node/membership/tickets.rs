@@ -401,3 +401,25 @@ impl Links {
         Some((group, invite, state.link.peer().device))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use testkit::golden::check_bytes;
+
+    use super::*;
+
+    #[test]
+    fn the_record_of_tickets_keeps_its_bytes() {
+        let kept = Kept {
+            invite: OpId([1; 32]),
+            seed: Some([2; 16]),
+            inviter: DeviceId([3; 32]),
+            addresses: vec!["ws://a".into()],
+            log_head: OpId([4; 32]),
+            pins: true,
+        };
+        let declined = Some(Declined { at: Timestamp(300), reason: DeclineReason::Expired });
+        let golden = "01 | 01*32 | 01 02*16 | 03*32 | 01 06 77733a2f2f61 | 04*32 | 01 | 01 fb 2c01 02";
+        check_bytes("tickets", &codec::encode(&Tickets { kept: vec![kept], declined }), golden);
+    }
+}
