@@ -6,11 +6,7 @@
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
-/// Memory that decoding one frame or record of a peer may claim, bytes: the largest session frame, and a full
-/// frame of the densest entries.
-const WIRE_CLAIM_BYTES_MAX: usize = 16 << 20;
-/// Memory that decoding one record of our own store may claim, bytes.
-const STORED_CLAIM_BYTES_MAX: usize = 256 << 20;
+use crate::limits::{STORED_CLAIM_BYTES_MAX, WIRE_CLAIM_BYTES_MAX};
 
 type Config<const N: usize> = Configuration<LittleEndian, Varint, Limit<N>>;
 

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::codec::{self, DecodeError};
 use crate::device::DeviceIdentity;
 use crate::key::{AgreementKey, BadSignature};
+use crate::limits::HANDSHAKE_BYTES_MAX;
 use crate::signed::{Record, Signed, SignedError};
 use crate::wire::auth::Auth;
 use crate::wire::device::DeviceCert;
@@ -31,8 +32,6 @@ pub use record::{RECORD_TAG_BYTES, RecordCipher, RecordError, Records};
 /// The version of the protocol. It is part of Noise's prologue, so that peers of other versions fail the
 /// handshake; there is no fallback.
 pub const PROTOCOL: &str = "peerbase/1";
-/// Largest message of a handshake, bytes: an Auth with the longest certificate, sealed.
-pub const HANDSHAKE_BYTES_MAX: usize = 1024;
 
 /// The parameters of a handshake: the network, equal on both sides, and what this side offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -43,6 +43,50 @@ pub const MAILBOX_BYTES_MAX: usize = 8 << 20;
 pub const WINDOW_BYTES: usize = 4 << 20;
 const _: () = assert!(MAILBOX_BYTES_MAX >= FRAME_BYTES_MAX, "a larger frame would wait for ever");
 
+/// Longest message of a handshake, bytes: an Auth with the longest certificate, sealed.
+pub const HANDSHAKE_BYTES_MAX: usize = 1024;
+/// One encoded session frame, bytes: it is sent in parts over many link frames.
+pub const SESSION_FRAME_BYTES_MAX: usize = SYNC_MESSAGE_BYTES_MAX + (2 << 20);
+/// Bytes of a session frame that one part carries.
+pub const PART_BYTES: usize = FRAME_BYTES_MAX - 256;
+/// Leaves of one page of a walk: 64 bytes each, half a link frame.
+pub const PAGE_LEAVES: usize = 8_192;
+const _: () = assert!(64 * PAGE_LEAVES <= FRAME_BYTES_MAX / 2, "a page of leaves fits half a link frame");
+/// Documents and marks of one Vectors or Request frame before the next frame begins: about 72 bytes each.
+pub const FRAME_MARKS: usize = 16_384;
+/// Marks that are sent of one document. A longer vector is truncated; the peer then sends more than is
+/// missing, never less.
+pub const MARKS_MAX: usize = 65_536;
+/// Documents of one Units frame, and refusals of one Ack.
+pub const FRAME_DOCUMENTS: usize = 2_048;
+/// Changes of one Units frame, bytes: small enough to be fair to other groups, large enough to be cheap.
+pub const FRAME_UNITS_BYTES: usize = 512 << 10;
+/// The largest charge of one Units frame, bytes: one of the largest units beside others, with its tips and
+/// heads.
+pub const UNITS_BYTES_MAX: usize = 2 * UNIT_BYTES_MAX + (1 << 20);
+const _: () =
+    assert!(UNIT_BYTES_MAX + FRAME_UNITS_BYTES <= UNITS_BYTES_MAX, "a correct frame is within its charge");
+const _: () = assert!(UNITS_BYTES_MAX <= SESSION_FRAME_BYTES_MAX, "what may be charged may be sent");
+/// Envelopes of one Push frame, bytes: half a link frame.
+pub const PUSH_BYTES: usize = 512 << 10;
+const _: () = assert!(PUSH_BYTES + OP_BYTES_MAX < FRAME_BYTES_MAX, "a Push fits a link frame");
+/// Envelopes of one reply to a Pull, bytes. The peer pulls again only after it has handled the reply, so no
+/// more waits to be sent, however long the ledger is.
+pub const PULL_REPLY_BYTES: usize = 2 << 20;
+/// Memory that decoding one frame or record of a peer may claim, bytes: the largest unit beside others, or a
+/// full frame of the densest entries.
+pub const WIRE_CLAIM_BYTES_MAX: usize = 16 << 20;
+const _: () = assert!(
+    UNIT_BYTES_MAX + FRAME_UNITS_BYTES + (1 << 20) <= WIRE_CLAIM_BYTES_MAX,
+    "the largest frame of units can be decoded"
+);
+const _: () = assert!(
+    (FRAME_MARKS + MARKS_MAX) * 72 + FRAME_MARKS * 56 <= WIRE_CLAIM_BYTES_MAX,
+    "the largest frame of marks can be decoded: 72 bytes a mark, 56 a document"
+);
+/// Memory that decoding one record of our own store may claim, bytes.
+pub const STORED_CLAIM_BYTES_MAX: usize = 256 << 20;
+
 /// One membership op, bytes.
 pub const OP_BYTES_MAX: usize = 64 << 10;
 /// Parents of one op; above that its author first signs merging ops.

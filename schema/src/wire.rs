@@ -23,7 +23,7 @@
 //!
 //! Signed records travel inside frames as [`Envelope`](crate::signed::Envelope)s: [`device`] has
 //! certificates, revocations and device records, [`Op`](crate::ledger::Op) is an op. [`ticket`] is the one
-//! format that people carry. `docs/format.md` lists all of them byte by byte, and `schema/tests/golden.rs`
+//! format that people carry. `docs/format.md` lists all of them byte by byte, and `schema/tests/it/golden.rs`
 //! holds them to it.
 
 pub mod auth;

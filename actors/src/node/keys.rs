@@ -171,6 +171,6 @@ mod tests {
         ] {
             check_bytes(name, &key, golden);
         }
-        check(vec![("list of a manifest's pages", vec![[3; 32], [4; 32]], "02 | 03*32 | 04*32")]);
+        check(vec![("list of a manifest's pages", vec![[3_u8; 32], [4; 32]], "02 | 03*32 | 04*32")]);
     }
 }

@@ -10,10 +10,11 @@ use actors::node::connection_manager::{ConnectError, Link, LinkClosed, LinkEnd, 
 use actors::transport::framing::StreamError;
 use actors::transport::memory::MemoryNetwork;
 use actors::transport::{Transport, TransportError};
-use schema::handshake::{HANDSHAKE_BYTES_MAX, Handshake, HandshakeError, LinkRole, RecordError, Terms};
+use schema::handshake::{Handshake, HandshakeError, LinkRole, RecordError, Terms};
 use schema::limits::{
-    FRAME_BYTES_MAX, HALF_OPEN_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT, LINK_AGE_MAX, LINKS_MAX,
-    MAILBOX_BYTES_MAX, OUTBOUND_BYTES_MAX, OUTBOUND_FRAMES_MAX, PING_EVERY, STOP_TIMEOUT, STRANGER_TIMEOUT,
+    FRAME_BYTES_MAX, HALF_OPEN_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_BYTES_MAX, HANDSHAKE_TIMEOUT,
+    LINK_AGE_MAX, LINKS_MAX, MAILBOX_BYTES_MAX, OUTBOUND_BYTES_MAX, OUTBOUND_FRAMES_MAX, PING_EVERY,
+    STOP_TIMEOUT, STRANGER_TIMEOUT,
 };
 use schema::wire::auth::Auth;
 use schema::wire::hello::{Hello, HelloGroup};

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::port::Wanted;
 use crate::DocumentId;
 use crate::digest::Mark;
-use crate::wire::session::MARKS_MAX;
+use crate::limits::MARKS_MAX;
 
 /// Marks that are stored for one peer. Beyond it a document's marks are dropped, and the whole document is
 /// sent.

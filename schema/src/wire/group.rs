@@ -9,12 +9,7 @@ use bincode::{Decode, Encode};
 use super::ledger::LedgerFrame;
 use super::session::SessionFrame;
 use crate::codec::{self, DecodeError};
-use crate::limits::{FRAME_BYTES_MAX, SYNC_MESSAGE_BYTES_MAX};
-
-/// One encoded session frame, bytes, over many link frames.
-pub const SESSION_FRAME_BYTES_MAX: usize = SYNC_MESSAGE_BYTES_MAX + (2 << 20);
-/// Bytes of a session frame that one part carries.
-pub const PART_BYTES: usize = FRAME_BYTES_MAX - 256;
+use crate::limits::{FRAME_BYTES_MAX, PART_BYTES, SESSION_FRAME_BYTES_MAX};
 
 /// The body of a group frame on a link.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

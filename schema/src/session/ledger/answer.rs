@@ -1,18 +1,11 @@
 //! Distributes records over Push frames: the reply to a Pull, and pushes of new records.
 
 use crate::ledger::Ledger;
-use crate::limits::LEDGER_IDS_MAX;
+use crate::limits::{LEDGER_IDS_MAX, PULL_REPLY_BYTES, PUSH_BYTES};
 use crate::signed::Envelope;
 use crate::wire::ledger::{LedgerFrame, Pull, PullCursor};
 
-/// Envelopes of one Push frame, bytes: half a frame; one op is at most 64 KiB.
-const PUSH_BYTES: usize = 512 << 10;
-
-/// Envelopes of one reply to a Pull, bytes. The peer pulls again only after it has handled the reply, so no
-/// more waits to be sent, however long the ledger is.
-const ANSWER_BYTES: usize = 2 << 20;
-
-/// Returns the frames that reply to a Pull: the next [`ANSWER_BYTES`] of records, and a last frame that tells
+/// Returns the frames that reply to a Pull: the next [`PULL_REPLY_BYTES`] of records, and a last frame that tells
 /// if more follow.
 pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
     let have = &pull.have[..pull.have.len().min(LEDGER_IDS_MAX)];
@@ -38,7 +31,7 @@ pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
     let (mut sent, mut more) = (pull.after, None);
     for (cursor, envelope) in all.skip_while(|(cursor, _)| *cursor <= pull.after) {
         // Records with one cursor are never split.
-        if sum >= ANSWER_BYTES && cursor != sent {
+        if sum >= PULL_REPLY_BYTES && cursor != sent {
             more = Some(LedgerFrame::More { after: sent });
             break;
         }

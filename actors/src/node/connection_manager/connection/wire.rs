@@ -2,8 +2,8 @@
 
 use schema::DeviceId;
 use schema::device::DeviceIdentity;
-use schema::handshake::{Established, HANDSHAKE_BYTES_MAX, Handshake, RecordError, Records, Step, Terms};
-use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT};
+use schema::handshake::{Established, Handshake, RecordError, Records, Step, Terms};
+use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX, HANDSHAKE_TIMEOUT};
 use schema::wire::link::LinkFrame;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 
