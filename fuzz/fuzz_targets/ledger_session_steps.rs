@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};
+use libfuzzer_sys::arbitrary::{self, Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use schema::ledger::{Body, Role};
 use schema::wire::ledger::LedgerFrame;

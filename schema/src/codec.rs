@@ -3,10 +3,9 @@
 //! It is bincode 2, little endian, with variable-length integers. Decoding is strict: at most `max` bytes, no
 //! trailing bytes, and the claimed length of a collection is charged before it is allocated.
 
+use crate::limits::{STORED_CLAIM_BYTES_MAX, WIRE_CLAIM_BYTES_MAX};
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
-
-use crate::limits::{STORED_CLAIM_BYTES_MAX, WIRE_CLAIM_BYTES_MAX};
 
 type Config<const N: usize> = Configuration<LittleEndian, Varint, Limit<N>>;
 

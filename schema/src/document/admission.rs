@@ -12,6 +12,7 @@ use bincode::{Decode, Encode};
 
 use crate::change::ChangeHeader;
 use crate::id::{ChangeHash, DeviceId, OpId, ReplicaId};
+use crate::limits::REFUSAL_TEXT_BYTES_MAX;
 use crate::tip::{Author, VerifiedTip};
 
 pub use index::Index;
@@ -44,9 +45,6 @@ impl Verdict {
         self.refused.iter().filter_map(|(_, refusal)| dependency(refusal)).collect()
     }
 }
-
-/// Text of a refusal that is kept of a peer, bytes.
-const TEXT_BYTES_MAX: usize = 256;
 
 /// Why a change was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Encode, Decode)]
@@ -194,7 +192,7 @@ impl Refusal {
     #[must_use]
     pub fn shortened(mut self) -> Self {
         if let Self::Unreadable { what } | Self::Inapplicable { what } = &mut self {
-            let end = (0..=TEXT_BYTES_MAX).rev().find(|end| what.is_char_boundary(*end));
+            let end = (0..=REFUSAL_TEXT_BYTES_MAX).rev().find(|end| what.is_char_boundary(*end));
             what.truncate(end.unwrap_or_default().min(what.len()));
             what.shrink_to_fit();
         }

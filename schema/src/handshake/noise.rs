@@ -7,10 +7,11 @@
 use snow::{Builder, HandshakeState};
 use zeroize::Zeroizing;
 
+use super::LinkRole;
 use super::record::{RecordCipher, Records};
 use super::resolver::Resolver;
-use super::{HANDSHAKE_BYTES_MAX, LinkRole};
 use crate::key::AgreementKey;
+use crate::limits::HANDSHAKE_BYTES_MAX;
 
 const PROTOCOL: &str = "Noise_XX_25519_AESGCM_SHA256";
 
@@ -109,7 +110,7 @@ mod tests {
 
     /// Cacophony's and snow's vectors: handshake messages, hash, and records both ways.
     #[test]
-    fn the_published_vectors_hold() {
+    fn the_published_noise_vectors_hold() {
         let vectors: Value = serde_json::from_str(include_str!("vectors.json")).unwrap();
         let vectors = vectors["vectors"].as_array().unwrap();
         assert_eq!(vectors.len(), 2);

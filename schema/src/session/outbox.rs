@@ -1,16 +1,12 @@
-//! The outbox: documents of which the peer lacks changes, each with the peer's version vector, until they are
-//! sent.
+//! The outbox: documents of which the peer lacks changes, each with the peer's version vector, until they are sent.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::port::Wanted;
 use crate::DocumentId;
 use crate::digest::Mark;
-use crate::limits::MARKS_MAX;
+use crate::limits::MARKS_STORED_MAX;
 
-/// Marks that are stored for one peer. Beyond it a document's marks are dropped, and the whole document is
-/// sent.
-const MARKS_STORED_MAX: usize = 4 * MARKS_MAX;
 /// Documents in the outbox from which on no more are searched for.
 const DOCUMENTS: usize = 16_384;
 
@@ -45,8 +41,7 @@ impl Outbox {
         wanted
     }
 
-    /// Puts documents back at the front. Their marks are never dropped, or a long document would restart for
-    /// ever.
+    /// Puts documents back at the front. Their marks are never dropped, or a long document would restart for ever.
     pub(super) fn unpop(&mut self, wanted: Vec<Wanted>) {
         for Wanted { document, have } in wanted.into_iter().rev() {
             self.marks += have.len();

@@ -1,14 +1,16 @@
-//! The writer: performs what is queued in rounds. A round applies its batches in order, flushes once, answers in order.
+//! The writer: performs what is queued in rounds. A round applies its batches in order, flushes once, answers
+//! in order.
 //!
-//! It runs on its own named thread, or inline on the caller if the engine needs no thread (the simulator). A callback
-//! that submits again from an inline round only queues its request; the round in progress is followed by one for it.
+//! It runs on its own named thread, or inline on the caller if the engine needs no thread (the simulator). A
+//! callback that submits again from an inline round only queues its request; the round in progress is
+//! followed by one for it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::error::{StoreError, catch};
-use super::own;
+use super::own_space;
 use super::queue::Round;
 use super::request::{Done, Durability, Request, Task, answer};
 use super::shared::Shared;
@@ -128,7 +130,7 @@ impl Writer {
             (Some(failed), _) => Err(failed.clone()),
             (None, None) => Err(StoreError::Closed),
             (None, Some(space)) => catch("note the clean close", || {
-                own::note_clean_close(&*space)?;
+                own_space::note_clean_close(&*space)?;
                 self.shared.spaces.with_engine(Engine::flush)
             }),
         };

@@ -44,7 +44,7 @@ pub(crate) enum Call {
     Down(LinkId, LinkEnd),
 }
 
-/// A switchboard that records every call. While it `holds`, it keeps every permit, as a busy group does.
+/// A link owner that records every call. While it `holds`, it keeps every permit, as a busy group does.
 #[derive(Default)]
 pub(crate) struct Board {
     calls: Mutex<Vec<Call>>,
