@@ -112,7 +112,7 @@ async fn a_revoked_devices_links_end_with_the_same_farewell_as_a_strangers() {
         let ends: Vec<_> = status.ended.iter().filter(of_peer).map(|ended| &ended.end).collect();
         assert!(ends.contains(&&farewell), "{ends:?} from {}", peer.name());
         // The phone itself lets go of whom it shares nothing with.
-        let says_nothing_else = |end: &&&LinkEnd| **end == &farewell || ***end == LinkEnd::HandmadePeer;
+        let says_nothing_else = |end: &&&LinkEnd| **end == &farewell || ***end == LinkEnd::Stranger;
         assert_eq!(ends.iter().filter(says_nothing_else).count(), ends.len(), "{ends:?}");
     }
     net.close().await;
