@@ -8,6 +8,7 @@ pub mod codec;
 pub mod device;
 pub mod digest;
 pub mod document;
+pub mod gate;
 pub mod handshake;
 pub mod id;
 pub mod key;

@@ -140,6 +140,28 @@ impl Roster {
         hash("state", &[b"author", &bytes])
     }
 
+    /// Bytes over everything that decides how far the changes of `user`, or of one `device` of theirs, are accepted:
+    /// role, grant, living grants, cuts, revocations.
+    pub(crate) fn standing(&self, user: UserId, device: Option<DeviceId>) -> Vec<u8> {
+        let mut bytes = user.0.to_vec();
+        if let Some(member) = self.members.get(&user) {
+            bytes.push(member.role.number());
+            bytes.extend(member.grant.0);
+            digest_cuts(&member.cuts, &mut bytes);
+        }
+        let grants = self.grants.iter().filter(|(_, grant)| grant.user == user && grant.alive);
+        grants.for_each(|(op, _)| bytes.extend(op.0));
+        let of_user = (user, DeviceId([0; 32]))..=(user, DeviceId([0xff; 32]));
+        let is_target = |of: &DeviceId| device.is_none_or(|device| device == *of);
+        for ((_, revoked), cuts) in self.revoked.range(of_user.clone()).filter(|((_, of), _)| is_target(of)) {
+            bytes.extend(revoked.0);
+            digest_cuts(cuts, &mut bytes);
+        }
+        let by_user = self.revoked_by_user.range(of_user).filter(|(_, of)| is_target(of));
+        by_user.for_each(|(_, revoked)| bytes.extend(revoked.0));
+        bytes
+    }
+
     /// `H("state", …)`: equal where roles, winners, living grants to write, cuts and revoked devices are,
     /// that is where the same changes are accepted.
     pub fn state_digest(&self) -> [u8; 32] {

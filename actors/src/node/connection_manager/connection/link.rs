@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use schema::codec::DecodeError;
+pub use schema::gate::LinkId;
 use schema::handshake::{Established, HandshakeError, LinkRole, PeerIdentity};
 use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, STRANGER_TIMEOUT};
 use schema::wire::link::{ByeReason, LinkFrame};
@@ -17,10 +18,6 @@ use crate::meter::LinkMeters;
 use crate::permits::Permit;
 use crate::transport::TransportError;
 use crate::transport::framing::StreamError;
-
-/// Number of a link of this node; never used twice while the node runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u64);
 
 /// The owner of links: receives their frames, their beginning and their end.
 ///
