@@ -327,11 +327,11 @@ impl Links {
         let Some(theirs) = state.theirs.iter().rposition(|theirs| theirs.token == token) else { return };
 
         let summary = step.summary(id, group, &h);
-        let in_sync = state.theirs[theirs].hash == summary
+        let are_equal = state.theirs[theirs].hash == summary
             && state.ours[ours].hash == summary
             && !group.is_pending(step.keys.user());
         let channel = Channel { link, ours: to_number(ours), theirs: to_number(theirs) };
-        let (session, effects) = LedgerSession::open(in_sync, &group.ledger);
+        let (session, effects) = LedgerSession::open(are_equal, &group.ledger);
         self.silence.end(id, device);
         state.open.insert(id, Open { channel, session });
         effects.into_iter().for_each(|effect| self.perform(step, link, id, effect, groups));
