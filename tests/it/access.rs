@@ -1,4 +1,4 @@
-//! What those hear who are not, or no longer, members: H3 and H4 of AUTHORITY 4.1, over a real node in virtual time.
+//! What those hear who are not, or no longer, members: H3 and H4 of authority 4.1, over a real node in virtual time.
 //!
 //! A failing case prints its seed; `ACCESS_SEED=… cargo test --test it access` runs that one alone.
 

@@ -1,12 +1,15 @@
 //! One device's database: it opens, restarts what fails, and closes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actors::identity::IdentityError;
 use actors::node::store::{Batch, OpenError as StoreOpenError, SledOptions, StoreHandle};
+use peerbase::engine::{Engine, MemoryDisk, OpenEngine};
 use peerbase::node::Branch;
 use peerbase::sim::{Net, faults};
 use peerbase::{ErrorKind, Event, GroupError, Node, OpenError, Role};
@@ -133,6 +136,44 @@ async fn the_next_open_finds_the_same_device_and_every_row() {
         assert!(home.status().await.unwrap().quarantined.is_empty());
         node.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_node_and_its_backup_open_with_the_chosen_engine() {
+    /// Counts the databases that it opens.
+    struct Counting(Arc<AtomicUsize>);
+    impl OpenEngine for Counting {
+        fn open_in(&self, folder: &Path) -> Result<Box<dyn Engine>, StoreOpenError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            SledOptions::default().open_in(folder)
+        }
+        fn exists_in(&self, folder: &Path) -> bool {
+            SledOptions::default().exists_in(folder)
+        }
+    }
+    let (folder, opened) = (tempfile::tempdir().unwrap(), Arc::<AtomicUsize>::default());
+
+    let node =
+        Node::builder(folder.path().join("ada")).engine(Counting(opened.clone())).open().await.unwrap();
+    assert_eq!(opened.load(Ordering::Relaxed), 1);
+    node.backup(folder.path().join("backup")).await.unwrap();
+    assert_eq!(opened.load(Ordering::Relaxed), 2);
+    node.close().await;
+}
+
+#[tokio::test]
+async fn an_engine_in_memory_keeps_its_database_while_the_process_runs() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::default());
+    let open = async || Node::builder(folder.path()).engine(disk.clone()).open().await.unwrap();
+    let node = open().await;
+    let home = node.create_group("home").await.unwrap().id();
+    node.close().await;
+
+    let node = open().await;
+
+    assert_eq!(node.group(home).unwrap().info().name, "home");
+    assert!(!folder.path().join("db").exists(), "no database on the disk");
+    node.close().await;
 }
 
 #[tokio::test]
@@ -576,6 +617,37 @@ async fn a_node_says_what_it_is_doing() {
     let alone = ada.node().status().await.unwrap();
     assert_eq!(alone.links, []);
     assert!(alone.ended.iter().any(|ended| ended.device == Some(device)), "{:?}", alone.ended);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn meters_move_with_the_work_of_a_node() {
+    let mut net = Net::seeded(8).latency_ms(5..20);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    let read = |node: &Node| {
+        let readings = node.meters().into_iter().map(|meter| (meter.name, meter.value));
+        readings.collect::<BTreeMap<&str, u64>>()
+    };
+    net.settle().await;
+    let (ada_before, ben_before) = (read(&ada.node()), read(&ben.node()));
+
+    tasks(&ada, home).put("a", &task("basil")).await.unwrap();
+    net.settle().await;
+
+    let (ada_after, ben_after) = (read(&ada.node()), read(&ben.node()));
+    for meter in ["store_written_bytes", "store_barriers", "documents_committed_rows", "sessions_sent_units"]
+    {
+        assert!(ada_after[meter] > ada_before[meter], "{meter}: {ada_after:?}");
+    }
+    for meter in ["links_received_bytes", "sessions_received_units", "documents_accepted_units"] {
+        assert!(ben_after[meter] > ben_before[meter], "{meter}: {ben_after:?}");
+    }
+    assert!(ben_after["ledgers_admitted_ops"] > 0, "{ben_after:?}");
+    assert_eq!((ben_after["links_open"], ben_after["sessions_open"]), (1, 1));
+    assert_eq!(ben_after["documents_refused_units"], 0);
+    let status = ben.node().status().await.unwrap();
+    assert_eq!(status.meters["documents_accepted_units"], ben_after["documents_accepted_units"]);
     net.close().await;
 }
 

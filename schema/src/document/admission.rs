@@ -1,4 +1,4 @@
-//! Which changes may reach Automerge: checks C1 to C8 over one document (AUTHORITY 3.6).
+//! Which changes may reach Automerge: checks C1 to C8 over one document (authority 3.6).
 //!
 //! A batch is judged as a whole. Order and repetition of what comes in change nothing, and what is refused takes
 //! nothing down but what depends on it.

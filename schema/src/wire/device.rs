@@ -5,7 +5,10 @@ use bincode::{Decode, Encode};
 
 use crate::codec::DecodeError;
 use crate::id::{DeviceId, GroupId, UserId};
-use crate::limits::{ADDRESS_BYTES_MAX, DEVICE_ADDRESSES_MAX, LABEL_BYTES_MAX};
+use crate::limits::{
+    ADDRESS_BYTES_MAX, CERTIFICATE_BYTES_MAX, DEVICE_ADDRESSES_MAX, DEVICE_RECORD_BYTES_MAX,
+    DEVICE_REVOCATION_BYTES_MAX, LABEL_BYTES_MAX,
+};
 use crate::signed::{Record, SignedError};
 
 /// A user's certificate for the keys of a device (authority 3.0). Any user can certify any key, so a device id alone
@@ -27,7 +30,7 @@ pub struct DeviceCert {
 
 impl Record for DeviceCert {
     const KIND: &'static str = "cert";
-    const BYTES_MAX: usize = 256;
+    const BYTES_MAX: usize = CERTIFICATE_BYTES_MAX;
 
     fn signer(&self) -> Result<[u8; 32], SignedError> {
         if self.version != 1 {
@@ -55,7 +58,7 @@ pub struct UserDeviceRevocation {
 
 impl Record for UserDeviceRevocation {
     const KIND: &'static str = "device-revocation";
-    const BYTES_MAX: usize = 128;
+    const BYTES_MAX: usize = DEVICE_REVOCATION_BYTES_MAX;
 
     fn signer(&self) -> Result<[u8; 32], SignedError> {
         if self.version != 1 {
@@ -92,7 +95,7 @@ impl DeviceRecord {
 
 impl Record for DeviceRecord {
     const KIND: &'static str = "device-record";
-    const BYTES_MAX: usize = 96 + DEVICE_ADDRESSES_MAX * (ADDRESS_BYTES_MAX + 3);
+    const BYTES_MAX: usize = DEVICE_RECORD_BYTES_MAX;
 
     fn signer(&self) -> Result<[u8; 32], SignedError> {
         if self.version != 1 {

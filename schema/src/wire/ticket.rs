@@ -14,13 +14,11 @@ use zeroize::Zeroizing;
 use crate::codec::{self, DecodeError};
 use crate::id::{DeviceId, GroupId, OpId, hash};
 use crate::key::SigningKey;
-use crate::limits::{ADDRESS_BYTES_MAX, TICKET_ADDRESSES_MAX};
+use crate::limits::{ADDRESS_BYTES_MAX, TICKET_ADDRESSES_MAX, TICKET_RECORD_BYTES_MAX};
 
 const PREFIX: &str = "pb1";
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
-/// Upper bound of an encoded record, bytes: the fixed fields, and each address with its length.
-const RECORD_BYTES_MAX: usize = 256 + TICKET_ADDRESSES_MAX * (ADDRESS_BYTES_MAX + 3);
 
 /// The secret with which a user joins a group, as often and as long as the invitation allows. Keep it as secret as a
 /// key.
@@ -168,7 +166,7 @@ impl Ticket {
             None => return Err(TicketError::Checksum),
         }
         let Fields { group, invite, seed, inviter, log_head, addresses, .. } =
-            codec::decode(record, RECORD_BYTES_MAX).map_err(TicketError::Malformed)?;
+            codec::decode(record, TICKET_RECORD_BYTES_MAX).map_err(TicketError::Malformed)?;
         Self::new(group, invite, seed, inviter, log_head, addresses)
     }
 }

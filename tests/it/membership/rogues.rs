@@ -1,4 +1,4 @@
-//! The scenarios of AUTHORITY 4.2 in which somebody runs a program of their own, which says what no honest node would.
+//! The scenarios of authority 4.2 in which somebody runs a program of their own, which says what no honest node would.
 
 use actors::clock::Clock;
 use actors::transport::Transport;

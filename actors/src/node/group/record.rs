@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use bincode::{Decode, Encode};
 use schema::digest::Mark;
 use schema::key::Signature;
+use schema::limits::{CHECKPOINT_BYTES, CHECKPOINT_SEQ, RECENT_TIPS_MAX};
 use schema::tip::Tip;
 use schema::{ChangeHash, DocumentId, GroupId, ReplicaId, limits};
 
@@ -26,12 +27,6 @@ pub(crate) use self::stretch::Stretch;
 
 /// Changes that lie in the record itself, bytes: what every commit rewrites.
 pub(crate) const INLINE_BYTES_MAX: usize = 1 << 10;
-/// Every tip whose sequence number is a multiple of this is kept, so that long chains can be sent in parts.
-const CHECKPOINT_SEQ: u64 = 256;
-/// A tip that closes this many bytes of its chain is kept too; and the newest of all chains together, about this often.
-const CHECKPOINT_BYTES: u64 = 1 << 20;
-/// So many tips before the newest are kept: a cut, or what falls with another's, mostly ends a chain not far back.
-const RECENT_TIPS: usize = 16;
 
 /// A document as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -201,7 +196,7 @@ impl DocumentRecord {
             replica.open_bytes = 0;
         }
         replica.tips.push(TipRecord { checkpoint, ..tip });
-        if let Some(oldest) = replica.tips.len().checked_sub(RECENT_TIPS + 2)
+        if let Some(oldest) = replica.tips.len().checked_sub(RECENT_TIPS_MAX + 2)
             && !replica.tips[oldest].checkpoint
         {
             replica.tips.remove(oldest);

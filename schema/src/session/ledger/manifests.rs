@@ -7,16 +7,13 @@ use crate::id::{OpId, hash};
 use crate::ledger::manifest::{BadManifest, Fetch, page_hash};
 use crate::ledger::{ManifestRef, Op};
 use crate::limits::{
-    ANSWER_TIMEOUT, MANIFEST_PAGES_IN_FLIGHT_MAX, ORPHAN_PAGES_BYTES_MAX, PENDING_OPS_BYTES_MAX,
-    PENDING_OPS_MAX,
+    ANSWER_TIMEOUT, MANIFEST_PAGES_IN_FLIGHT_MAX, MANIFEST_READS_MAX, ORPHAN_PAGES_BYTES_MAX,
+    PENDING_OPS_BYTES_MAX, PENDING_OPS_MAX,
 };
 use crate::session::{SessionFault, StepError};
 use crate::signed::{Envelope, Record};
 use crate::time::Timestamp;
 use crate::wire::ledger::LedgerFrame;
-
-/// Pages that one step reads from our own store.
-const READS_MAX: usize = 16;
 
 /// An op that cannot be admitted yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,7 +224,7 @@ impl Manifests {
     ) -> Result<(), StepError<S::Error>> {
         let mut reads = 0;
         while !self.is_resume_scheduled && self.pages.len() < MANIFEST_PAGES_IN_FLIGHT_MAX {
-            if reads == READS_MAX {
+            if reads == MANIFEST_READS_MAX {
                 self.is_resume_scheduled = true;
                 effects.push(LedgerEffect::ScheduleResume);
                 break;

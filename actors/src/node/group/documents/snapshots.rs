@@ -1,7 +1,7 @@
 //! Changes that were accepted and are not any more: kept for a while, since what took them may itself be void.
 //!
 //! One entry a document: what it is about under one key, the changes with all that vouches for them under another. The
-//! oldest go first, by age and by bytes (AUTHORITY 3.8).
+//! oldest go first, by age and by bytes (authority 3.8).
 
 use std::collections::{BTreeMap, BTreeSet};
 

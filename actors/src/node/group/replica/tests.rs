@@ -158,7 +158,7 @@ fn what_does_not_differ_makes_no_change() {
     assert_eq!(ada.save(), before);
 }
 
-/// AUTHORITY C4, C7: the next ordinary write names all heads, and the replica's own last change directly.
+/// authority C4, C7: the next ordinary write names all heads, and the replica's own last change directly.
 #[test]
 fn a_thousand_concurrent_heads_are_merged_by_the_next_write() {
     let (mut ada, base) = shared(|doc| doc.put("n", Value::Counter(0)));
