@@ -204,7 +204,8 @@ impl Links {
             let may_read = roster.may_read(other, device);
             // A ledger too old to admit anybody still removes.
             let is_removed = roster.grant(other).is_some() && !may_read;
-            if is_removed || !(is_ours && may_read) && !group.is_pending(user) {
+            let may_stay = group.is_pending(user) || is_ours && may_read;
+            if is_removed || !may_stay {
                 let was_open = self.links[&link].open.contains_key(&id);
                 self.close(step, link, id);
                 if is_removed && was_open {
