@@ -1,5 +1,5 @@
-//! Every format: an arbitrary value survives encoding, arbitrary bytes decode or are refused, and what decodes survives
-//! encoding too. The first byte picks the format, the second one of the two tests.
+//! Every format: an arbitrary value survives encoding, arbitrary bytes decode or are refused, and what
+//! decodes survives encoding too. The first byte picks the format, the second one of the two tests.
 #![no_main]
 
 use std::fmt::Debug;

@@ -1,10 +1,10 @@
-//! Two ledger sessions over a link that drops, repeats and forges frames: no step panics, each step sends a bounded
-//! number of frames, and once frames are delivered the ledgers become equal.
+//! Two ledger sessions over a link that drops, repeats and forges frames: no step panics, each step sends a
+//! bounded number of frames, and once frames are delivered the ledgers become equal.
 #![no_main]
 
 use std::collections::VecDeque;
 
-use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};
+use libfuzzer_sys::arbitrary::{self, Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use schema::ledger::{Body, Role};
 use schema::wire::ledger::LedgerFrame;
@@ -12,8 +12,8 @@ use testkit::ledger_side::{NOW, Side, talk, user};
 
 /// Steps of one run.
 const STEPS_MAX: usize = 60;
-/// Frames of one step: an answer of two mebibytes in frames of at least half of one, a request for two pages, and a
-/// margin.
+/// Frames of one step: an answer of two mebibytes in frames of at least half of one, a request for two pages,
+/// and a margin.
 const FRAMES_MAX: usize = 16;
 
 /// One step of the run.

@@ -12,7 +12,7 @@ pub mod documents;
 mod handle;
 mod manifests;
 mod owner;
-pub(crate) mod record;
+pub mod record;
 pub mod replica;
 pub mod rows;
 mod sessions;

@@ -1,5 +1,5 @@
-//! Records about devices: certificates and revocations, signed by the user key and valid in every group, and device
-//! records, signed by the device for one group.
+//! Records about devices: certificates and revocations, signed by the user key and valid in every group, and
+//! device records, signed by the device for one group.
 
 use bincode::{Decode, Encode};
 
@@ -11,8 +11,8 @@ use crate::limits::{
 };
 use crate::signed::{Record, SignedError};
 
-/// A user's certificate for the keys of a device (authority 3.0). Any user can certify any key, so a device id alone
-/// does not determine a user: look up the pair.
+/// A user's certificate for the keys of a device (authority 3.0). Any user can certify any key, so a device
+/// id alone does not determine a user: look up the pair.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct DeviceCert {
@@ -43,8 +43,8 @@ impl Record for DeviceCert {
     }
 }
 
-/// A user's revocation of a device, for ever and in every group. It ends the device's links; changes that the device
-/// wrote stay accepted until a group's ledger cuts them.
+/// A user's revocation of a device, for ever and in every group. It ends the device's links; changes that the
+/// device wrote stay accepted until a group's ledger cuts them.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct UserDeviceRevocation {
@@ -85,8 +85,8 @@ pub struct DeviceRecord {
 }
 
 impl DeviceRecord {
-    /// Returns true if `text` may stand in a record: 1 to [`ADDRESS_BYTES_MAX`] bytes without blanks and control
-    /// characters. A transport decides if it can be dialled.
+    /// Returns true if `text` may stand in a record: 1 to [`ADDRESS_BYTES_MAX`] bytes without blanks and
+    /// control characters. A transport decides if it can be dialled.
     pub fn is_address(text: &str) -> bool {
         let odd = |character: char| character.is_control() || character.is_whitespace();
         !text.is_empty() && text.len() <= ADDRESS_BYTES_MAX && !text.chars().any(odd)

@@ -30,7 +30,8 @@ pub(crate) const INLINE_BYTES_MAX: usize = 1 << 10;
 
 /// A document as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct DocumentRecord {
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct DocumentRecord {
     pub(crate) table: String,
     pub(crate) key: String,
     pub(crate) replicas: Vec<ReplicaRecord>,
@@ -45,6 +46,7 @@ pub(crate) struct DocumentRecord {
 
 /// One chain of changes.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub(crate) struct ReplicaRecord {
     /// Index into the group's [`Authors`].
     pub(crate) author: u32,
@@ -60,6 +62,7 @@ pub(crate) struct ReplicaRecord {
 
 /// What vouches for a chain up to `seq`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub(crate) struct TipRecord {
     pub(crate) seq: u64,
     pub(crate) signature: Signature,
@@ -75,6 +78,7 @@ impl TipRecord {
 
 /// An immutable run of changes beside the record.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub(crate) struct ChunkRecord {
     pub(crate) number: u32,
     tops: Vec<Top>,
@@ -282,6 +286,35 @@ mod tests {
             bytes: &vec![7; bytes],
             tip: Some(tip),
         }])
+    }
+
+    #[test]
+    fn a_document_record_keeps_its_bytes() {
+        let tip = |seq, checkpoint| TipRecord { seq, signature: Signature([0xab; 64]), checkpoint };
+        let replica = ReplicaRecord {
+            author: 1,
+            incarnation: 2,
+            seq: 300,
+            change: ChangeHash([3; 32]),
+            is_head: true,
+            open_bytes: 5,
+            tips: vec![tip(256, true), tip(300, false)],
+        };
+        let record = DocumentRecord {
+            table: "t".into(),
+            key: "key".into(),
+            replicas: vec![replica],
+            chunks: vec![ChunkRecord { number: 0, tops: vec![(0, 299)] }],
+            inline: vec![1, 2],
+            inline_tops: vec![(0, 300)],
+            open_bytes: 6,
+        };
+        let golden = "01 74 | 03 6b6579 \
+            | 01 | 01 | 02 | fb 2c01 | 03*32 | 01 | 05 | 02 fb 0001 ab*64 01 fb 2c01 ab*64 00 \
+            | 01 00 01 00 fb 2b01 | 02 0102 | 01 00 fb 2c01 | 06";
+        testkit::golden::check(vec![("document record", record, golden)]);
+        let author: AuthorRecord = ([1; 32], [2; 32], [3; 32]);
+        testkit::golden::check(vec![("author record", author, "01*32 | 02*32 | 03*32")]);
     }
 
     #[test]

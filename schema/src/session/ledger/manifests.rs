@@ -160,7 +160,8 @@ impl Manifests {
         Ok(())
     }
 
-    /// Requests missing lists and pages; once a manifest is complete, has it attached and the pending ops admitted.
+    /// Requests missing lists and pages; once a manifest is complete, has it attached and the pending ops
+    /// admitted.
     pub(super) fn advance<S: ManifestStore>(
         &mut self,
         now: Timestamp,
@@ -254,8 +255,8 @@ impl Manifests {
         }
     }
 
-    /// Drops all pending ops when none of them waits for a manifest, since then no reply is expected. Returns false if
-    /// ops are dropped.
+    /// Drops all pending ops when none of them waits for a manifest, since then no reply is expected. Returns
+    /// false if ops are dropped.
     fn drop_useless(&mut self) -> bool {
         let is_useful = self.pending.is_empty() || self.pending.iter().any(|op| op.manifest.is_some());
         if !is_useful {
