@@ -140,7 +140,7 @@ pub enum Refusal {
     /// sends them in parts.
     #[error("{got} bytes of changes at once where at most {max} are allowed")]
     TooMuch {
-        /// What they are [charged](crate::limits::charge) with together.
+        /// Their bytes and what vouches for them, together.
         got: u64,
         /// How much is allowed.
         max: u64,

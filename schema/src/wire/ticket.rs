@@ -89,6 +89,7 @@ impl Ticket {
     ///
     /// # Errors
     /// [`TicketError::Addresses`].
+    #[doc(hidden)] // `Group::invite` makes tickets
     pub fn new(
         group: GroupId,
         invite: OpId,
@@ -131,11 +132,13 @@ impl Ticket {
     }
 
     /// Returns the seed of the invitation's secret key.
+    #[doc(hidden)] // a secret
     pub fn seed(&self) -> [u8; 16] {
         *self.seed
     }
 
     /// Derives the invitation's secret key from its seed.
+    #[doc(hidden)] // a secret
     pub fn key_of(seed: &[u8; 16], group: GroupId) -> SigningKey {
         SigningKey::from_seed(hash("invite", &[seed, &group.0]))
     }

@@ -1,14 +1,14 @@
 //! What the store keeps of one document: its place, its replicas with their tips, its changes (pure).
 //!
 //! Shape: one record under the document's id holds table, key, tips and the newest changes, at most
-//! [`INLINE_BYTES_MAX`]; what no longer fits is moved into an immutable chunk beside it. Changes stand in the order in
+//! `INLINE_BYTES_MAX`; what no longer fits is moved into an immutable chunk beside it. Changes stand in the order in
 //! which they were accepted, which is a causal one. A head is always the newest change of its replica, so heads cost
 //! one bit a replica.
 //!
 //! What is accepted together is a step: behind it every chain ends in a tip. Before the steps since the last shared
 //! checkpoint would become more than [`CHECKPOINT_BYTES`], the newest tip of every chain is kept for good. So between two
 //! places where all chains end in kept tips lies no more than that or one step, and a document is sent from place to
-//! place in [units](Stretch) that are not larger than those which came.
+//! place in units that are not larger than those which came.
 
 mod authors;
 mod stretch;

@@ -143,7 +143,7 @@ fn an_edit_that_does_not_fit_leaves_the_document_as_it_was() {
             .map(|_| ())
             .unwrap_err()
             .to_string(),
-        "n: nothing there"
+        "n: no value there"
     );
 }
 
