@@ -1,7 +1,8 @@
-//! Which documents differ: one hash over a flat list, in two levels, walked in pages of its key order.
+//! The digest of a group: two peers compare one root hash, then pages of leaves, to find the documents that
+//! differ.
 //!
-//! A leaf is the hash of a document's sorted (replica, seq, change), never of signatures, so that two devices that
-//! accepted the same changes have the same leaf. A document without an accepted change has none.
+//! A leaf is the hash of a document's sorted (replica, seq, change), never of signatures, so that two devices
+//! that accepted the same changes have the same leaf. A document without an accepted change has none.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -15,28 +16,28 @@ use crate::{ChangeHash, DocumentId, ReplicaId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Mark {
-    /// Whose chain.
+    /// The replica.
     pub replica: ReplicaId,
-    /// How many changes of it, all accepted.
+    /// Sequence number of its newest accepted change.
     pub seq: u64,
-    /// The newest of them.
+    /// Hash of that change.
     pub change: ChangeHash,
 }
 
 impl Mark {
-    /// The mark of a chain as far as it is here, where another branch may be the right one.
+    /// The same mark for a chain that may have to change to another branch: its change is zero.
     #[must_use]
     pub fn undecided(self) -> Self {
         Self { change: ChangeHash([0; 32]), ..self }
     }
 
-    /// Whether it says nothing of which changes are there.
+    /// Returns true if the mark gives a length but no branch.
     pub fn is_undecided(&self) -> bool {
         self.change == ChangeHash([0; 32])
     }
 }
 
-/// 32 bytes that are equal exactly when the accepted changes are.
+/// The hash of one document; two leaves are equal exactly if the accepted changes are.
 pub type Leaf = [u8; 32];
 
 /// Hashes a document's marks, sorted by replica.
@@ -53,18 +54,18 @@ pub fn leaf(marks: &[Mark]) -> Leaf {
 
 /// The leaves of one group's documents.
 ///
-/// The root is the hash of the bucket hashes, a bucket for each first byte of a document id: a change costs the hash of
-/// its bucket, not of everything.
+/// The root is the hash of the bucket hashes, with one bucket for each first byte of a document id: after a
+/// change only one bucket is hashed again.
 #[derive(Clone, Debug, Default)]
 pub struct Digest {
     leaves: BTreeMap<DocumentId, Leaf>,
-    /// None where a leaf has changed since; no entry where there is no leaf.
+    /// The hash of each bucket that has leaves; `None` if a leaf has changed since it was computed.
     buckets: BTreeMap<u8, Option<[u8; 32]>>,
     root: Option<[u8; 32]>,
 }
 
 impl Digest {
-    /// Puts what is now accepted of a document in the place of what was.
+    /// Replaces the marks of a document.
     pub fn set(&mut self, document: DocumentId, marks: &[Mark]) {
         self.root = None;
         self.buckets.insert(document.0[0], None);
@@ -95,12 +96,12 @@ impl Digest {
         *self.root.insert(hash("root", &[&all]))
     }
 
-    /// Documents with an accepted change.
+    /// Number of documents with an accepted change.
     pub fn len(&self) -> usize {
         self.leaves.len()
     }
 
-    /// No document has an accepted change.
+    /// Returns true if no document has an accepted change.
     pub fn is_empty(&self) -> bool {
         self.leaves.is_empty()
     }
@@ -141,7 +142,7 @@ impl Digest {
         after: Option<DocumentId>,
         through: Option<DocumentId>,
     ) -> impl Iterator<Item = (&DocumentId, &Leaf)> {
-        // An honest page is in order; a crooked one selects nothing.
+        // A malformed page, which ends before it begins, selects nothing.
         let empty = matches!((after, through), (Some(a), Some(t)) if a >= t);
         let bounds = (
             after.map_or(Bound::Unbounded, Bound::Excluded),
@@ -163,13 +164,13 @@ fn bucket_hash(leaves: &BTreeMap<DocumentId, Leaf>, first: u8) -> Option<[u8; 32
     (!bytes.is_empty()).then(|| hash("bucket", &[&bytes]))
 }
 
-/// A stretch of a digest: all leaves behind `after` up to `through`.
+/// A range of a digest: all leaves behind `after` up to `through`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Page {
-    /// Where the stretch begins, exclusive; `None`: at the start.
+    /// Start of the range, exclusive; `None`: the first leaf.
     pub after: Option<DocumentId>,
-    /// Where it ends, inclusive; `None`: at the end.
+    /// End of the range, inclusive; `None`: the last leaf.
     pub through: Option<DocumentId>,
     /// The leaves, in document order.
     pub leaves: Vec<(DocumentId, Leaf)>,
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_without_changes_leaves_no_trace() {
+    fn a_document_without_changes_has_no_leaf() {
         let mut digest = digest(&BTreeMap::from([(1, 1)]));
         digest.set(DocumentId([1; 32]), &[]);
         assert_eq!(digest.root(), Digest::default().root());

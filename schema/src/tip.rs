@@ -1,6 +1,6 @@
 //! A device vouches for its newest change, and so for the whole chain below it.
 //!
-//! A tip's payload is of fixed width: on the wire and on disk only what cannot be derived is kept, and the payload is
+//! A tip's payload has a fixed width. Fields that can be derived are not stored or sent; the payload is
 //! rebuilt before it is verified (authority 3.0).
 
 use bincode::{Decode, Encode};
@@ -14,7 +14,8 @@ const VERSION: u8 = 1;
 /// Bytes of a payload: version, group, document, replica, device, grant, incarnation, seq, change.
 const PAYLOAD_BYTES: usize = 1 + 5 * 32 + 2 * 8 + 32;
 
-/// Who writes a chain of changes, and under which grant. With a group and a document it makes a replica id.
+/// The device that writes a chain of changes, its grant and its incarnation. With a group and a document it
+/// makes a replica id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
@@ -31,7 +32,7 @@ pub struct Author {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Tip {
-    /// Whose chain it is.
+    /// The author of the chain.
     pub author: Author,
     /// Place of the change in the chain, from one.
     pub seq: u64,
