@@ -1,5 +1,4 @@
-//! A property that cannot fail is a defect: where every honest peer deviates from the rules in one place, the
-//! examination names the promise that this breaks.
+//! Canaries: every honest peer breaks one rule, and the examination must name the promise that this breaks.
 
 use peerbase::sim::machines::{Mutant, World};
 
@@ -9,7 +8,7 @@ use super::malicious_history;
 const HISTORIES: u64 = 2_000;
 const STEPS: u64 = 60;
 
-/// Tells histories until the examination finds something, which must be this promise.
+/// Runs histories until an examination fails, and asserts that it names this promise.
 fn breaks(mutant: Mutant, promise: &str) {
     let found = (0..HISTORIES).find_map(|seed| {
         let world = World::with_malice(seed).with_mutants(mutant);
@@ -22,76 +21,76 @@ fn breaks(mutant: Mutant, promise: &str) {
 }
 
 #[test]
-fn d1_who_stays_with_the_branch_that_came_first_ends_otherwise_than_who_has_the_one_that_a_cut_names() {
+fn d1_fails_if_peers_keep_the_first_branch_instead_of_the_one_that_a_cut_names() {
     breaks(Mutant::KeepsBranch, "D1");
 }
 
 #[test]
-fn d2_who_forgets_cuts_has_what_they_cut() {
+fn d2_fails_if_peers_forget_cuts() {
     breaks(Mutant::ForgetsCuts, "D2");
 }
 
 #[test]
-fn d2_who_does_not_judge_anew_keeps_what_a_removal_cuts() {
+fn d2_fails_if_peers_do_not_rejudge_after_a_removal() {
     breaks(Mutant::KeepsFallen, "D2");
 }
 
 #[test]
-fn d3_who_throws_away_what_a_removal_took_loses_it_when_the_removal_is_void() {
+fn d3_fails_if_peers_delete_changes_instead_of_setting_them_aside() {
     breaks(Mutant::DropsKept, "D3");
 }
 
 #[test]
-fn d4_who_writes_on_under_an_old_grant_cannot_write() {
+fn d4_fails_if_peers_write_under_an_old_grant() {
     breaks(Mutant::KeepsGrant, "D4");
 }
 
 #[test]
-fn d5_who_takes_a_chain_with_a_gap_has_one() {
+fn d5_fails_if_peers_accept_chains_with_gaps() {
     breaks(Mutant::SkipsGaps, "D5");
 }
 
 #[test]
-fn d5_who_does_not_ask_for_the_change_before_has_a_chain_in_pieces() {
+fn d5_fails_if_peers_do_not_require_the_previous_change() {
     breaks(Mutant::SkipsPrevious, "D5");
 }
 
 #[test]
-fn d5_who_takes_both_branches_of_a_fork_has_two_changes_at_one_place() {
+fn d5_fails_if_peers_accept_both_branches_of_a_fork() {
     breaks(Mutant::TakesForks, "D5");
 }
 
 #[test]
-fn d5_who_does_not_look_where_ops_begin_has_counters_with_a_gap() {
+fn d5_fails_if_peers_do_not_check_the_first_op_counter() {
     breaks(Mutant::SkipsStartOp, "D5");
 }
 
 #[test]
-fn d6_who_believes_every_tip_holds_what_nobody_made() {
+fn d6_fails_if_peers_trust_unverified_tips() {
     breaks(Mutant::BelievesTips, "D6");
 }
 
 #[test]
-fn d6_who_keeps_the_first_tip_of_a_chain_cannot_prove_its_end() {
+fn d6_fails_if_peers_store_the_first_tip_instead_of_the_last() {
     breaks(Mutant::KeepsFirstTip, "D6");
 }
 
 #[test]
-fn d7_who_takes_orphans_lets_automerge_wait() {
+fn d7_fails_if_peers_accept_changes_without_their_dependencies() {
     breaks(Mutant::TakesOrphans, "D7");
 }
 
 #[test]
-fn c8_who_takes_anybodys_writes_holds_what_its_author_may_not_write() {
+fn c8_fails_if_peers_accept_writes_of_every_author() {
     breaks(Mutant::TakesAnybody, "C8");
 }
 
 #[test]
-fn d9_who_keeps_what_they_refused_is_filled_by_a_flood() {
+fn d9_fails_if_peers_store_refused_changes() {
     breaks(Mutant::RemembersRefused, "D9");
 }
 
 #[test]
-fn d9_who_never_lets_go_of_what_was_kept_has_it_twice() {
+fn d9_fails_if_peers_keep_set_aside_changes_that_are_accepted_again() {
     breaks(Mutant::NeverLetsGo, "D9");
 }
