@@ -46,6 +46,9 @@ pub use actors::transport::memory::MemoryNetwork;
 use actors::transport::websocket::WebSockets;
 use actors::transport::{Transport, Transports};
 use schema::device::DeviceIdentity;
+#[cfg(feature = "broken-admission")]
+use schema::document::Defect;
+use schema::document::Rules;
 use schema::key::SigningKey;
 use schema::limits::{GROUP_NAME_BYTES_MAX, GROUPS_MAX};
 #[doc(inline)]
@@ -116,7 +119,7 @@ pub struct NodeBuilder {
     name: String,
     engine: Arc<dyn OpenEngine>,
     durability: Durability,
-    lenient: bool,
+    rules: Rules,
     cache_bytes: usize,
     clock: Clock,
     transport: Option<Arc<dyn Transport>>,
@@ -133,7 +136,7 @@ impl NodeBuilder {
             name: String::new(),
             engine: default_engine(),
             durability: Durability::Immediate,
-            lenient: false,
+            rules: Rules::default(),
             cache_bytes: CACHE_BYTES,
             clock: Clock::real(),
             transport: None,
@@ -194,9 +197,10 @@ impl NodeBuilder {
 
     /// Disables admission: every well-formed change is accepted, whoever wrote it. The demo and the tests show with it
     /// that they would notice.
+    #[cfg(feature = "broken-admission")]
     #[doc(hidden)]
     pub fn break_admission(mut self) -> Self {
-        self.lenient = true;
+        self.rules = Rules::with_defect(Defect::AcceptsEveryAuthor);
         self
     }
 
@@ -232,7 +236,7 @@ impl NodeBuilder {
             transport,
             durability: self.durability,
             cache_bytes: self.cache_bytes,
-            lenient: self.lenient,
+            rules: self.rules,
             advertised: self.advertised,
             is_listed: self.is_listed,
         };
