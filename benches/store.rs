@@ -1,4 +1,5 @@
-//! What the store adds to sled: checksums, parts, the queue and its one writer thread, handles that can be taken back.
+//! The cost of the store above sled: checksums, split values, the queue and its one writer thread, revocable
+//! handles.
 //!
 //! Beside each stands a bare sled with the same options that moves the same entries.
 

@@ -36,7 +36,7 @@ pub use actors::node::group::documents::CommitError;
 #[doc(inline)]
 pub use actors::node::group::rows::{NameError, RowRecordError};
 #[doc(inline)]
-pub use actors::node::membership::ChangeError;
+pub use actors::node::membership::{ChangeError, ChangeRefusal};
 #[doc(inline)]
 pub use actors::node::store::{CopyError, OpenError as StoreOpenError, StoreError};
 #[doc(inline)]
@@ -367,8 +367,8 @@ impl GroupError {
 impl From<ChangeError> for GroupError {
     fn from(error: ChangeError) -> Self {
         match error {
-            ChangeError::UnknownDevice(device) => Self::UnknownDevice(device),
-            ChangeError::OwnDevice => Self::OwnDevice,
+            ChangeError::Change(ChangeRefusal::UnknownDevice(device)) => Self::UnknownDevice(device),
+            ChangeError::Change(ChangeRefusal::OwnDevice) => Self::OwnDevice,
             error => Self::Change(Box::new(error)),
         }
     }
@@ -564,22 +564,17 @@ impl BackupError {
 
 fn change_kind(error: &ChangeError) -> ErrorKind {
     match error {
-        ChangeError::UnknownGroup(_)
-        | ChangeError::UnknownOp(_)
-        | ChangeError::UnknownInvite(_)
-        | ChangeError::NotAMember(_)
-        | ChangeError::NotContestable(_)
-        | ChangeError::NotVoided(_) => ErrorKind::NotFound,
-        ChangeError::NotAbove { .. } => ErrorKind::Invalid,
-        ChangeError::Refused(_)
-        | ChangeError::NeedsCut { .. }
-        | ChangeError::TakesAll(_)
-        | ChangeError::NobodyInCharge
-        | ChangeError::Full { .. }
-        | ChangeError::NotAnOwner { .. }
-        | ChangeError::NoHeir(_)
-        | ChangeError::NotConfirmable { .. }
-        | ChangeError::TooWeakToConfirm { .. } => ErrorKind::NotAllowed,
+        ChangeError::Change(refusal) => match refusal {
+            ChangeRefusal::UnknownGroup(_)
+            | ChangeRefusal::UnknownOp(_)
+            | ChangeRefusal::UnknownInvite(_)
+            | ChangeRefusal::NotAMember(_)
+            | ChangeRefusal::NotContestable(_)
+            | ChangeRefusal::NotVoided(_) => ErrorKind::NotFound,
+            ChangeRefusal::NotAbove { .. } => ErrorKind::Invalid,
+            _ => ErrorKind::NotAllowed,
+        },
+        ChangeError::Refused(_) | ChangeError::NeedsCut { .. } => ErrorKind::NotAllowed,
         ChangeError::Unsettled(_) => ErrorKind::Busy,
         ChangeError::Damaged { .. } => ErrorKind::Damaged,
         ChangeError::Store(error) => store_kind(error),

@@ -34,9 +34,9 @@ pub use actors::node::connection_manager::{LinkEnd, LinkStatus};
 #[doc(inline)]
 pub use actors::node::event::Event;
 use actors::node::group::INTENTS_TABLE;
-use actors::node::membership::ChangeError;
 #[doc(inline)]
 pub use actors::node::membership::Device;
+use actors::node::membership::{ChangeError, ChangeRefusal};
 #[doc(inline)]
 pub use actors::node::store::Durability;
 use actors::node::store::{OpenEngine, StoreHandle, default_engine};
@@ -372,7 +372,7 @@ impl Node {
         let membership = self.handle.membership();
         membership.info(id).ok_or(GroupError::Unknown(id))?;
         if membership.is_alone_in_charge(id, self.user_id()) {
-            return Err(ChangeError::NobodyInCharge.into());
+            return Err(ChangeError::from(ChangeRefusal::NobodyInCharge).into());
         }
         self.intend_no_more(id).await
     }

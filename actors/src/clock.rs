@@ -1,8 +1,8 @@
-//! Where time and randomness enter, real or simulated.
+//! The source of time, randomness, tasks and off-loaded work, real or simulated.
 //!
-//! Tasks and off-loaded work enter here too, so that one seed tells one story.
+//! Everything that varies between two runs enters here, so that a simulation with one seed is repeatable.
 
-#![allow(clippy::disallowed_methods, reason = "this is the file that the others are sent to")]
+#![allow(clippy::disallowed_methods, reason = "the file that wraps the disallowed methods for all others")]
 
 use std::future::Future;
 use std::ops::RangeInclusive;
@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
-/// When simulated time begins: 2026-01-01T00:00:00Z.
+/// The beginning of simulated time: 2026-01-01T00:00:00Z.
 pub const SIMULATED_EPOCH: Timestamp = Timestamp(1_767_225_600_000);
 
 /// A source of time, randomness, tasks and off-loaded work. Clones share it.
@@ -34,20 +34,21 @@ enum Kind {
 }
 
 impl Clock {
-    /// The system's time and randomness, and a thread for what is off-loaded.
+    /// The system's time and randomness; off-loaded work runs on other threads.
     pub fn real() -> Self {
         Self { origin: Instant::now(), kind: Kind::Real }
     }
 
     /// Virtual time that begins at [`SIMULATED_EPOCH`], and randomness that follows from `seed`.
     ///
-    /// For a current-thread runtime that is paused; elsewhere time is real and order is not repeatable.
+    /// For a paused current-thread runtime; on any other runtime time is real and the order is not
+    /// repeatable.
     pub fn simulated(seed: u64) -> Self {
         let random = Arc::new(Mutex::new(Random::seeded(seed)));
         Self { origin: Instant::now(), kind: Kind::Simulated(random) }
     }
 
-    /// The same time with other randomness, in a simulation.
+    /// The same time with other randomness; a real clock is unchanged.
     #[must_use]
     pub fn reseeded(&self, seed: u64) -> Self {
         let kind = match self.kind {
@@ -57,7 +58,7 @@ impl Clock {
         Self { origin: self.origin, kind }
     }
 
-    /// Wall time: it may be put forward and back.
+    /// Wall-clock time, which may jump forward and back.
     pub fn now(&self) -> Timestamp {
         match self.kind {
             Kind::Real => {
@@ -68,12 +69,12 @@ impl Clock {
         }
     }
 
-    /// Time since this clock was made, which never goes back: for measuring and for scheduling.
+    /// Time since this clock was made. Monotonic: for measuring and for scheduling.
     pub fn instant(&self) -> Duration {
         self.origin.elapsed()
     }
 
-    /// Fills `bytes` with randomness that is fit for keys.
+    /// Fills `bytes` with cryptographic randomness.
     pub fn fill(&self, bytes: &mut [u8]) {
         match &self.kind {
             Kind::Real => SysRng.try_fill_bytes(bytes).expect("the system has randomness"),
@@ -83,26 +84,26 @@ impl Clock {
         }
     }
 
-    /// N random bytes: a nonce, a seed of a key.
+    /// N random bytes, for a nonce or the seed of a key.
     pub fn random_bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         self.fill(&mut bytes);
         bytes
     }
 
-    /// Any number.
+    /// A random number.
     pub fn random_u64(&self) -> u64 {
         u64::from_le_bytes(self.random_bytes())
     }
 
-    /// `duration`, a quarter shorter to a quarter longer, in whole milliseconds: keeps devices from marching in step.
+    /// `duration` ± 25 %, in whole milliseconds, so that devices do not act at the same moments.
     pub fn jitter(&self, duration: Duration) -> Duration {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let quarter = millis / 4;
         Duration::from_millis(millis - quarter + self.random_u64() % (2 * quarter + 1))
     }
 
-    /// A new UUIDv7 (RFC 9562 §5.7) as text: sorts by the millisecond in which it was made.
+    /// A new UUIDv7 (RFC 9562 §5.7) as text; its text sorts by the millisecond of its creation.
     pub fn uuid_v7(&self) -> String {
         let mut bytes: [u8; 16] = self.random_bytes();
         bytes[..6].copy_from_slice(&self.now().as_millis().to_be_bytes()[2..]);
@@ -120,7 +121,7 @@ impl Clock {
         )
     }
 
-    /// Runs a task. It outlives the handle: abort it, or keep it in a `JoinSet` ([`Self::spawn_in`]).
+    /// Spawns a task. It outlives the handle: abort it, or spawn it into a `JoinSet` with [`Self::spawn_in`].
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
@@ -128,7 +129,7 @@ impl Clock {
         tokio::spawn(task)
     }
 
-    /// Runs a task that ends with `tasks` at the latest.
+    /// Spawns a task into `tasks`; it is aborted when the set is dropped.
     pub fn spawn_in<F>(&self, tasks: &mut JoinSet<()>, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -136,8 +137,8 @@ impl Clock {
         tasks.spawn(task);
     }
 
-    /// Does work that would hold up an actor: on a thread of its own, in the simulator in place. A panic of the
-    /// work is a panic of the waiting task.
+    /// Runs blocking work on another thread; in a simulation on this one. A panic of the work becomes a panic
+    /// of the waiting task.
     pub async fn offload<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         match self.kind {
             Kind::Simulated(_) => work(),
@@ -145,43 +146,43 @@ impl Clock {
                 Ok(done) => done,
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => resume_unwind(panic),
-                    // Cancelled: the runtime shuts down, and nobody will poll this task again.
+                    // Cancelled because the runtime shuts down: this task is not polled again.
                     Err(_) => std::future::pending().await,
                 },
             },
         }
     }
 
-    /// Waits.
+    /// Waits for `duration`.
     pub async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }
 
-    /// Waits until [`Self::instant`] has reached `instant`.
+    /// Waits until [`Self::instant`] reaches `instant`.
     pub async fn sleep_until(&self, instant: Duration) {
         tokio::time::sleep_until(self.origin + instant).await;
     }
 
-    /// Waits for `future`, but no longer than `duration`.
+    /// Waits for `future`, at most `duration`.
     ///
     /// # Errors
-    /// [`Elapsed`] when the time is over; the future is then dropped.
+    /// [`Elapsed`] after `duration`; the future is then dropped.
     pub async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Result<F::Output, Elapsed> {
         tokio::time::timeout(duration, future).await
     }
 }
 
-/// Randomness that follows from a seed: `ChaCha20`, for simulations.
+/// Randomness from a seed (`ChaCha20`), for simulations.
 #[derive(Debug)]
 pub struct Random(ChaCha20Rng);
 
 impl Random {
-    /// The same seed gives the same numbers.
+    /// Equal seeds give equal numbers.
     pub fn seeded(seed: u64) -> Self {
         Self(ChaCha20Rng::seed_from_u64(seed))
     }
 
-    /// A number in `range`, each as likely as the others.
+    /// A uniformly distributed number in `range`.
     pub fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
         self.0.random_range(range)
     }
@@ -197,12 +198,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_seed_tells_one_story() {
+    async fn equal_seeds_give_equal_randomness() {
         let (one, same, other) = (Clock::simulated(7), Clock::simulated(7), Clock::simulated(8));
-        let story = |clock: &Clock| (clock.random_u64(), clock.uuid_v7(), clock.random_bytes::<32>());
-        let told = story(&one);
-        assert_eq!(told, story(&same));
-        assert_ne!(told, story(&other));
+        let draw = |clock: &Clock| (clock.random_u64(), clock.uuid_v7(), clock.random_bytes::<32>());
+        let drawn = draw(&one);
+        assert_eq!(drawn, draw(&same));
+        assert_ne!(drawn, draw(&other));
     }
 
     #[tokio::test(start_paused = true)]
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_uuid_tells_its_version_variant_and_time() {
+    async fn a_uuid_carries_its_version_variant_and_time() {
         let clock = Clock::simulated(1);
         clock.sleep(Duration::from_millis(5)).await;
         let uuid = clock.uuid_v7();
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn real_time_is_the_systems_and_randomness_does_not_repeat() {
+    async fn a_real_clock_has_the_systems_time_and_different_randomness_each_time() {
         let clock = Clock::real();
         assert!(clock.now() > Timestamp(1_700_000_000_000));
         assert_ne!(clock.random_bytes::<32>(), clock.random_bytes::<32>());
@@ -255,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "the work failed")]
-    async fn a_panic_of_offloaded_work_is_the_callers() {
+    async fn a_panic_of_offloaded_work_reaches_the_caller() {
         Clock::real().offload(|| panic!("the work failed")).await
     }
 }

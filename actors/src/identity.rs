@@ -1,9 +1,9 @@
-//! Who this device is: the secrets beside the database, in a file that is never overwritten.
+//! The identity file: the secret keys of the user and of this device. It is never overwritten.
 //!
-//! Shape of `identity.key`, 140 bytes: `peerbase` (8 bytes), version (4, little endian), seeds of the user's and the
-//! device's signing keys and of the device's agreement key (32 each), and the hash of all before (32). The file is
-//! readable by its owner alone. It lies beside the store, not in it: a database can be fetched from peers again, an
-//! identity cannot.
+//! Format of `identity.key`, 140 bytes: `peerbase` (8 bytes), version (4, little endian), seeds of the user's
+//! and the device's signing keys and of the device's agreement key (32 each), and the hash of all bytes
+//! before (32). Only its owner can read the file. It lies beside the store, not in it: a database can be
+//! fetched from peers again, an identity cannot.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -20,44 +20,44 @@ const SEEDS_AT: usize = 12;
 const CHECKSUM_AT: usize = SEEDS_AT + 3 * 32;
 const FILE_BYTES: usize = CHECKSUM_AT + 32;
 
-/// The secrets of a user on one device. They wipe themselves and do not print.
+/// The secret keys of a user on one device. They are wiped when dropped and have no printable form.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// Signs for the user: admits and removes devices and members.
     pub user: SigningKey,
     /// Signs for this device: ops, tips, handshakes.
     pub device: SigningKey,
-    /// Agrees on link secrets for this device.
+    /// Agrees on the secrets of links for this device.
     pub agreement: AgreementKey,
 }
 
-/// Why there is no identity to work with. The file is never changed by any of these.
+/// Error of reading or making the identity file, which is unchanged then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// The database knows an identity whose file is gone; put the file back from a backup. A new one would be
-    /// somebody else.
+    /// The database exists but its identity file does not; restore the file from a backup. A new identity
+    /// would be another user.
     #[error("identity file {} is missing beside its database", .path.display())]
     Missing {
-        /// Where it should be.
+        /// The expected path.
         path: PathBuf,
     },
-    /// There is one already, and it is not overwritten.
+    /// The file exists already and is not overwritten.
     #[error("identity file {} exists already", .path.display())]
     Exists {
-        /// Where it is.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// The file is not what was written; put it back from a backup.
+    /// The file was changed since it was written; restore it from a backup.
     #[error("identity file {} is damaged", .path.display())]
     Damaged {
-        /// Where it is.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// Another version of this program wrote it; use that one.
+    /// Another version of this program wrote the file; use that version.
     #[error("identity file {} has version {found}, this program reads {supported}", .path.display())]
     Version {
-        /// Where it is.
+        /// The path of the file.
         path: PathBuf,
         /// The version in the file.
         found: u32,
@@ -67,16 +67,16 @@ pub enum IdentityError {
     /// The file system refused.
     #[error("could not use identity file {}", .path.display())]
     Io {
-        /// Where it is or should be.
+        /// The path of the file.
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         #[source]
         cause: io::Error,
     },
 }
 
 impl Identity {
-    /// Makes a new identity from `random`, which must fill its argument with unpredictable bytes.
+    /// Generates an identity. `random` must fill its argument with unpredictable bytes.
     pub fn generate(random: &mut impl FnMut(&mut [u8])) -> Self {
         let mut seed = || {
             let mut seed = Zeroizing::new([0; 32]);
@@ -90,10 +90,11 @@ impl Identity {
         }
     }
 
-    /// Loads the identity, or makes it when this is a first open.
+    /// Loads the identity; generates and saves it if there is neither a file nor a database.
     ///
     /// # Errors
-    /// [`IdentityError::Missing`] when there is no file but `database_exists`; otherwise as [`load`](Self::load).
+    /// [`IdentityError::Missing`] if there is no file but `database_exists`; otherwise as
+    /// [`load`](Self::load).
     pub fn open(
         path: &Path,
         database_exists: bool,
@@ -103,7 +104,7 @@ impl Identity {
             Err(IdentityError::Missing { .. }) if !database_exists => {
                 let identity = Self::generate(random);
                 match identity.save(path) {
-                    Err(IdentityError::Exists { .. }) => Self::load(path), // another first open was faster
+                    Err(IdentityError::Exists { .. }) => Self::load(path), // of a concurrent first open
                     saved => saved.map(|()| identity),
                 }
             }
@@ -111,10 +112,11 @@ impl Identity {
         }
     }
 
-    /// Makes an identity of a user whose key is there already, for a device that is new.
+    /// Generates the keys of a new device for an existing user and saves the identity.
     ///
     /// # Errors
-    /// [`IdentityError::Exists`] when there is one, of whomever; [`IdentityError::Missing`] when a database wants its own.
+    /// [`IdentityError::Exists`] if there is a file, of any user; [`IdentityError::Missing`] if only a
+    /// database exists.
     pub fn restore(
         path: &Path,
         database_exists: bool,
@@ -129,11 +131,13 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Reads the file. One that others may read too is closed to them with a warning: copying a folder loses
-    /// permissions easily, and to refuse would lock people out of what they just restored.
+    /// Reads the file. If other users of the machine can read it, its permissions are narrowed with a
+    /// warning: a copied folder easily loses permissions, and an error would lock its owner out after a
+    /// restore.
     ///
     /// # Errors
-    /// [`IdentityError::Missing`], [`IdentityError::Damaged`], [`IdentityError::Version`], [`IdentityError::Io`].
+    /// [`IdentityError::Missing`], [`IdentityError::Damaged`], [`IdentityError::Version`],
+    /// [`IdentityError::Io`].
     pub fn load(path: &Path) -> Result<Self, IdentityError> {
         let bytes = fs::read(path).map(Zeroizing::new).map_err(|cause| match cause.kind() {
             ErrorKind::NotFound => IdentityError::Missing { path: path.to_owned() },
@@ -143,15 +147,15 @@ impl Identity {
         Self::decode(&bytes, path)
     }
 
-    /// Writes a new file, durably, whole or not at all.
+    /// Writes a new file, durably and atomically.
     ///
     /// # Errors
-    /// [`IdentityError::Exists`] rather than overwrite anything.
+    /// [`IdentityError::Exists`] if there is a file; it is not overwritten.
     pub fn save(&self, path: &Path) -> Result<(), IdentityError> {
-        // A name of its own: two first opens at once must not write into each other's draft.
+        // Named after the device: two first opens at once must not write into the same draft.
         let draft = path.with_extension(format!("{}.new", DeviceId(self.device.public()).short()));
         let written = write_new(&draft, &self.encode()).and_then(|()| publish(&draft, path));
-        // A draft is of no use to anybody, after success or failure.
+        // The draft is useless after success and failure alike.
         let _ = fs::remove_file(&draft);
         written.map_err(|cause| match cause.kind() {
             ErrorKind::AlreadyExists => IdentityError::Exists { path: path.to_owned() },
@@ -160,7 +164,7 @@ impl Identity {
     }
 
     fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES)); // no growth: it would leave copies behind
+        let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES)); // growth would leave unwiped copies
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         for seed in [self.user.seed(), self.device.seed(), self.agreement.seed()] {
@@ -177,7 +181,7 @@ impl Identity {
         let (version, _) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
         let found = u32::from_le_bytes(*version);
         if found != VERSION {
-            // Other versions have other shapes, so the checksum cannot be asked first.
+            // Other versions have other formats, so the checksum cannot be checked first.
             return Err(IdentityError::Version { path: path.to_owned(), found, supported: VERSION });
         }
         let (content, checksum) = bytes.split_at_checked(CHECKSUM_AT).ok_or_else(damaged)?;
@@ -204,8 +208,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Gives the draft its name, which must be free. A rename would overwrite, a link does not; where there are no
-/// links, we look first (the database's lock keeps a second process out).
+/// Gives the draft its final name, which must be free. A rename would overwrite a file, a hard link does not.
+/// Without hard links the name is checked first; the database's lock keeps a second process out.
 fn publish(draft: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(draft, path) {
         Ok(()) => {}
@@ -254,12 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_open_makes_the_identity_and_later_ones_find_it() {
+    fn the_first_open_generates_the_identity_and_later_ones_load_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("identity.key");
 
         let made = Identity::open(&path, false, &mut counting()).unwrap();
-        let found = Identity::open(&path, true, &mut |_| panic!("nothing is made twice")).unwrap();
+        let found = Identity::open(&path, true, &mut |_| panic!("nothing is generated twice")).unwrap();
 
         assert_eq!(publics(&found), publics(&made));
         assert_ne!(made.user.public(), made.device.public());
@@ -288,13 +292,16 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_user_gets_a_device_of_its_own_and_only_where_nobody_was() {
+    fn a_restored_user_gets_a_new_device_and_replaces_no_identity() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("identity.key");
         let user = || SigningKey::from_seed([7; 32]);
         let restore = |known| Identity::restore(&path, known, user(), &mut counting());
 
-        assert!(matches!(restore(true), Err(IdentityError::Missing { .. })), "the database is another's");
+        assert!(
+            matches!(restore(true), Err(IdentityError::Missing { .. })),
+            "the database belongs to another identity"
+        );
         let restored = restore(false).unwrap();
 
         assert_eq!(restored.user.public(), user().public());
@@ -306,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn first_opens_at_once_agree_on_one_identity() {
+    fn concurrent_first_opens_agree_on_one_identity() {
         for _ in 0..20 {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("identity.key");
@@ -321,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn every_damaged_byte_is_noticed_and_the_file_is_left_alone() {
+    fn every_damaged_byte_is_detected_and_the_file_stays_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("identity.key");
         Identity::open(&path, false, &mut counting()).unwrap();
@@ -351,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_is_told_apart_from_damage() {
+    fn a_later_version_is_distinguished_from_damage() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("identity.key");
         fs::write(&path, [&MAGIC[..], &2_u32.to_le_bytes(), b"of another shape"].concat()).unwrap();
@@ -361,7 +368,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn nobody_else_can_read_the_file() {
+    fn only_the_owner_can_read_the_file() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("identity.key");
@@ -372,15 +379,16 @@ mod tests {
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         Identity::load(&path).unwrap();
-        assert_eq!(mode(), 0o600, "a copy that lost its permissions is closed again");
+        assert_eq!(mode(), 0o600, "the permissions of a copy are narrowed again");
     }
 
     #[test]
-    fn secrets_do_not_print() {
+    fn secrets_have_no_printable_form() {
         let printed = format!("{:?}", Identity::generate(&mut counting()));
         assert_eq!(
             printed,
-            "Identity { user: SigningKey(secret), device: SigningKey(secret), agreement: AgreementKey(secret) }"
+            "Identity { user: SigningKey(secret), device: SigningKey(secret), \
+             agreement: AgreementKey(secret) }"
         );
     }
 }

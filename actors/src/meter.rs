@@ -1,7 +1,8 @@
 //! Meters: counters and gauges of a node by noun, which `status` reads.
 //!
-//! Meters are plain atomics without locks: to count costs one relaxed addition. A part of the node holds the meters of
-//! its own noun beside its clock. Counters start at zero when the node is opened and survive restarts of actors.
+//! Meters are plain atomics without locks: to count costs one relaxed addition. A part of the node holds the
+//! meters of its own noun beside its clock. Counters start at zero when the node is opened and survive
+//! restarts of actors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -1,9 +1,9 @@
 //! The root of the supervision tree: starts, restarts and stops every branch.
 //!
 //! Parent: none. Children: [`store`], [`membership`], one [`group`] per group, [`connection_manager`].
-//! Restart: the root is not restarted. A failing store stops the node, to protect the data. The other branches are
-//! started again, at most 5 times in 60 s; after that a group is listed as failed, and membership or the connection
-//! manager stop the node.
+//! Restart: the root is not restarted. A failing store stops the node, to protect the data. The other
+//! branches are started again, at most 5 times in 60 s; after that a group is listed as failed, and
+//! membership or the connection manager stop the node.
 
 pub mod connection_manager;
 pub mod event;
@@ -11,7 +11,7 @@ pub mod gate;
 pub mod group;
 pub(crate) mod keys;
 pub mod membership;
-mod scores;
+mod router;
 pub mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,10 +31,11 @@ use tokio::sync::broadcast;
 
 use self::connection_manager::ConnectionManagerHandle;
 use self::event::Event;
-use self::gate::Routes;
+use self::gate::GateCells;
 use self::group::cache::CacheBudget;
 use self::group::{GroupHandle, Groups, rows};
 use self::membership::{GroupState, GroupSupervisor, MembershipHandle};
+use self::router::Router;
 use self::store::{Copied, CopyError, Durability, OpenEngine, StoreHandle};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
@@ -148,8 +149,8 @@ impl NodeHandle {
     pub async fn start(arguments: NodeArguments) -> Result<Self, StartError> {
         let slot = Slot::default();
         let groups = Groups::default();
-        let membership =
-            MembershipHandle::new(arguments.clock.clone(), arguments.store.clone(), groups.clone());
+        let (clock, store) = (arguments.clock.clone(), arguments.store.clone());
+        let membership = MembershipHandle::new(UserId(arguments.user.public()), clock, store, groups.clone());
         let user = UserId(arguments.user.public());
         let handle = Self {
             slot: slot.clone(),
@@ -243,8 +244,9 @@ impl NodeHandle {
         self.events.subscribe()
     }
 
-    /// Copies the whole database into a new one in `folder`. The copy draws an incarnation of its own when it is opened,
-    /// since two databases that write under one would fork their replicas. Blocks: call it off the runtime.
+    /// Copies the whole database into a new one in `folder`. The copy draws an incarnation of its own when it
+    /// is opened, since two databases that write under one would fork their replicas. Blocks: call it off the
+    /// runtime.
     ///
     /// # Errors
     /// [`CopyError`]; the copy is then unusable.
@@ -308,7 +310,7 @@ enum BranchKind {
 struct State {
     handle: NodeHandle,
     arguments: NodeArguments,
-    routes: Routes,
+    router: Router,
     budget: CacheBudget,
     children: BTreeMap<ActorId, BranchKind>,
     restarts: Restarts<BranchKind>,
@@ -322,7 +324,7 @@ impl State {
             BranchKind::Membership => {
                 let id = self.handle.membership.start(self.membership_arguments(), parent).await?;
                 // Membership learns of links that open while it runs, so every link is opened again.
-                self.routes.close_all();
+                self.router.cells.close_all();
                 id
             }
             BranchKind::Group(group) => {
@@ -336,7 +338,7 @@ impl State {
                     clock: self.arguments.clock.clone(),
                     meters: self.handle.meters.links.clone(),
                     identity: self.arguments.device.clone(),
-                    owner: Arc::new(self.routes.clone()),
+                    owner: Arc::new(self.router.clone()),
                 };
                 self.handle.connections.start(arguments, parent).await?
             }
@@ -356,7 +358,7 @@ impl State {
             store,
             groups: self.handle.groups.clone(),
             connections: self.handle.connections.clone(),
-            routes: self.routes.clone(),
+            cells: self.router.cells.clone(),
             supervisor: Arc::new(NodeNews { slot: self.handle.slot.clone() }),
             events: self.handle.events.clone(),
         }
@@ -370,7 +372,7 @@ impl State {
             user: device.user(),
             device: device.signing,
             store,
-            membership: self.handle.membership.clone(),
+            owner: Arc::new(self.handle.membership.clone()),
             budget: self.budget.clone(),
             durability,
             events: self.handle.events.clone(),
@@ -473,7 +475,7 @@ impl State {
             (BranchKind::Store, _) => return Err(cause),
             (_, Verdict::Restart { after }) => {
                 if kind == BranchKind::Membership {
-                    self.routes.close_all();
+                    self.router.cells.close_all();
                 }
                 let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
                 self.arguments.clock.spawn(async move {
@@ -515,7 +517,11 @@ impl Actor for Node {
     ) -> Result<State, ActorProcessingErr> {
         handle.slot.put(myself.clone());
         let mut state = State {
-            routes: Routes::new(handle.membership.clone(), handle.groups.clone()),
+            router: Router {
+                cells: GateCells::default(),
+                membership: handle.membership.clone(),
+                groups: handle.groups.clone(),
+            },
             budget: CacheBudget::new(arguments.cache_bytes, handle.meters.documents.clone()),
             children: BTreeMap::new(),
             restarts: Restarts::default(),

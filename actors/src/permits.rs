@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A bound on what one producer may have waiting: bytes in a mailbox, or half-open handshakes. Clones share the bound.
+/// A bound on what one producer may have waiting: bytes in a mailbox, or half-open handshakes. Clones share
+/// the bound.
 #[derive(Clone, Debug)]
 pub struct Permits {
     semaphore: Arc<Semaphore>,
@@ -26,8 +27,8 @@ impl Permits {
 
     /// Waits for a share, first come, first served. A share above the bound is cut down to all of it.
     ///
-    /// This is the back-pressure of a link: a reader that waits here stops reading, the stream's window closes, and
-    /// the peer slows down.
+    /// This is the back-pressure of a link: a reader that waits here stops reading, the stream's window
+    /// closes, and the peer slows down.
     pub async fn acquire(&self, share: usize) -> Permit {
         let share = u32::try_from(share.min(self.max)).expect("a bound fits into 32 bits");
         let permit = self.semaphore.clone().acquire_many_owned(share).await;

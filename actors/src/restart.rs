@@ -1,31 +1,31 @@
-//! How many failures in which window before a branch gives up (pure).
+//! The restart policy of supervisors: pauses, and the failures after which a branch is given up (pure).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schema::Timestamp;
 
-/// Failures within [`WINDOW`] at which a branch gives up.
+/// Failures within [`WINDOW`] at which a branch is given up.
 pub const FAILURES_MAX: usize = 5;
-/// How long a failure counts.
+/// The time for which a failure counts.
 pub const WINDOW: Duration = Duration::from_secs(60);
-/// The pause before the second restart in a window; it doubles with each more, so that a child that fails at
-/// once does not use its budget up within microseconds.
+/// The pause before the second restart in a window. It doubles with each further restart, so that a child
+/// that fails at once does not spend its budget within microseconds.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What a parent does about a child that failed.
+/// A supervisor's decision about a child that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Start it again after a pause.
     Restart {
-        /// Nothing for the first failure in a while.
+        /// The pause; zero for the first failure in a window.
         after: Duration,
     },
     /// It has failed [`FAILURES_MAX`] times within [`WINDOW`].
     GiveUp,
 }
 
-/// The recent failures of the children that one parent restarts, by what stays the same across restarts.
+/// The recent failures of one supervisor's children, by a key that is stable across restarts.
 #[derive(Debug)]
 pub struct Restarts<K> {
     failures: BTreeMap<K, Vec<Timestamp>>,
@@ -38,7 +38,7 @@ impl<K> Default for Restarts<K> {
 }
 
 impl<K: Ord> Restarts<K> {
-    /// Counts a failure of `child`. A clock that was put back forgives nothing.
+    /// Counts a failure of `child`. A clock that jumps back clears no failure.
     pub fn record(&mut self, child: K, now: Timestamp) -> Verdict {
         let recent = self.failures.entry(child).or_default();
         recent.retain(|failure| now.since(*failure) < WINDOW);
@@ -50,7 +50,7 @@ impl<K: Ord> Restarts<K> {
         }
     }
 
-    /// Forgets a child that is no longer wanted.
+    /// Forgets a child that was stopped on purpose.
     pub fn forget(&mut self, child: &K) {
         self.failures.remove(child);
     }
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn five_failures_in_a_minute_are_too_many() {
+    fn five_failures_in_a_minute_give_a_child_up() {
         let mut restarts = Restarts::default();
         let verdicts = [0, 10, 20, 30, 59].map(|second| restarts.record("listener", at(second)));
         assert_eq!(verdicts, [after(0), after(100), after(200), after(400), Verdict::GiveUp]);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn children_are_counted_apart() {
+    fn each_child_is_counted_by_itself() {
         let mut restarts = Restarts::default();
         for second in 0..4 {
             restarts.record("ada", at(second));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_put_back_forgives_nothing() {
+    fn a_clock_that_jumps_back_clears_no_failure() {
         let mut restarts = Restarts::default();
         let verdicts = [90, 80, 70, 60, 50].map(|second| restarts.record("listener", at(second)));
         assert_eq!(verdicts.last(), Some(&Verdict::GiveUp));

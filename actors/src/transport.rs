@@ -22,7 +22,8 @@ pub trait Transport: Send + Sync + 'static {
     /// Starts to listen.
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Box<dyn Listener>, TransportError>>;
 
-    /// The addresses at which others may dial a listener: its own, unless it listens at every address of the machine.
+    /// The addresses at which others may dial a listener: its own, unless it listens at every address of the
+    /// machine.
     fn dialable(&self, bound: &str) -> Vec<String> {
         vec![bound.to_owned()]
     }
@@ -43,11 +44,13 @@ pub struct Stream {
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
     /// Bytes to the peer.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
-    /// The peer's address without its port, which differs from dial to dial: half-open streams are counted by it.
+    /// The peer's address without its port, which differs from dial to dial: half-open streams are counted by
+    /// it.
     pub peer: String,
 }
 
-/// Several transports: the scheme of an address chooses one, and an address without a scheme belongs to the first.
+/// Several transports: the scheme of an address chooses one, and an address without a scheme belongs to the
+/// first.
 #[derive(Clone)]
 pub struct Transports(Vec<(&'static str, Arc<dyn Transport>)>);
 
@@ -134,7 +137,7 @@ pub enum TransportError {
     #[error("listener is closed")]
     Closed,
     /// The system refuses to listen at the address.
-    #[error("cannot listen at {address}: {kind}")]
+    #[error("the system refuses {address}: {kind}")]
     Io {
         /// The address.
         address: String,

@@ -1,9 +1,10 @@
-//! A store whose process is killed, or whose power is cut, keeps every acknowledged batch and shows none in part.
+//! A store whose process is killed, or whose power is cut, keeps every acknowledged batch and shows none in
+//! part.
 //!
-//! A child, this same program run again, writes numbered batches and prints a number once its batch is durable.
-//! The parent kills it, or freezes the disk under it and looks at a copy, at random moments.
+//! A child process, this same program run again, writes numbered batches and prints each number once its
+//! batch is durable. At random moments the parent kills the child, or freezes its disk and checks a copy.
 
-#![expect(clippy::unwrap_used, reason = "a test: what fails shall panic, also in its helpers")]
+#![expect(clippy::unwrap_used, reason = "a test: failures panic, also in its helpers")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -21,11 +22,11 @@ use rand::{RngExt, SeedableRng, TryRng};
 const FOLDER: &str = "PEERBASE_STORE_CRASH_FOLDER";
 const KILLS: usize = 30;
 const CUTS: usize = 20;
-/// Batches under way at once, so that a barrier serves several.
+/// Batches in flight at once, so that several share a barrier.
 const WINDOW: usize = 8;
 /// Rows that each batch sets to its number.
 const ROWS: u64 = 8;
-/// Marks that each batch leaves, one of which it takes away again.
+/// Marks that exist after each batch: it adds one and removes the oldest.
 const MARKS: u64 = 20;
 const SPACES: [&str; 2] = ["garden", "house"];
 const SOON: Duration = Duration::from_secs(30);
@@ -39,7 +40,7 @@ fn number(space: &SpaceHandle, key: &str) -> u64 {
     value.map_or(0, |value| u64::from_be_bytes(value.try_into().unwrap()))
 }
 
-/// Big enough to lie in several parts, every seventh time.
+/// The big value of the last multiple of seven; every other one is split into parts.
 fn big(n: u64) -> Vec<u8> {
     let last = n - n % 7;
     last.to_be_bytes().repeat(if last.is_multiple_of(2) { 20_000 } else { 10 })
@@ -59,7 +60,7 @@ fn batch(n: u64) -> Batch {
     batch
 }
 
-/// Holds the space to what batches 1 to `counter`, applied whole, leave behind; gives the counter.
+/// Checks that the space is in the state after the whole batches 1 to `counter`; returns the counter.
 fn verify(space: &SpaceHandle) -> u64 {
     let n = number(space, "counter");
     for row in 0..ROWS {
@@ -76,7 +77,7 @@ fn verify(space: &SpaceHandle) -> u64 {
     n
 }
 
-/// The child. Does nothing in an ordinary run of the tests.
+/// The child process. Does nothing in an ordinary run of the tests.
 #[test]
 fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
@@ -94,14 +95,14 @@ fn child() {
             let mut out = std::io::stdout().lock();
             if outcome.is_err() || writeln!(out, "{} {n}", SPACES[at]).and_then(|()| out.flush()).is_err() {
                 eprintln!("child: {outcome:?}");
-                std::process::exit(1); // or it would outlive its parent
+                std::process::exit(1); // else it would outlive its parent
             }
             free.lock().unwrap().recv().unwrap();
         });
     }
 }
 
-/// A running child and what it has acknowledged so far.
+/// A running child and the last acknowledged batch of each space.
 struct Writer {
     child: Child,
     lines: Receiver<String>,
@@ -122,8 +123,8 @@ impl Writer {
         Self { child, lines, acknowledged: BTreeMap::new() }
     }
 
-    /// Notes acknowledgements until nothing came for `pause`, or the child is gone.
-    fn listen(&mut self, pause: Duration) -> Result<(), RecvTimeoutError> {
+    /// Reads one line. Fails if none arrives within `pause` or the child has ended.
+    fn read_line(&mut self, pause: Duration) -> Result<(), RecvTimeoutError> {
         let line = self.lines.recv_timeout(pause)?;
         if let Some((space, n)) = line.split_once(' ')
             && let Ok(n) = n.parse()
@@ -134,16 +135,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits for so many more lines.
-    fn listen_to(&mut self, lines: u32) {
+    /// Reads that many lines.
+    fn read_lines(&mut self, lines: u32) {
         for _ in 0..lines {
-            self.listen(SOON).expect("the child goes on writing");
+            self.read_line(SOON).expect("the child still writes");
         }
     }
 
-    /// Reads what is in the pipe already, which takes the reading thread a moment.
-    fn catch_up(&mut self) {
-        while self.listen(Duration::from_millis(20)).is_ok() {}
+    /// Reads the lines that are in the pipe already, which takes the reading thread a moment.
+    fn read_pending(&mut self) {
+        while self.read_line(Duration::from_millis(20)).is_ok() {}
     }
 
     fn kill(&mut self) {
@@ -159,10 +160,11 @@ impl Drop for Writer {
     }
 }
 
-/// Opens what is left and holds it to what was acknowledged; `wrote` says that some of it came since the last close.
+/// Opens the store after a crash and checks it against the acknowledged batches. `wrote` is true if a batch
+/// was acknowledged since the last close.
 fn verify_store(folder: &Path, acknowledged: &BTreeMap<String, u64>, wrote: bool, moment: &str) {
     let store = open(folder);
-    assert!(!wrote || !store.opened_cleanly(), "{moment}: a crash taken for a close");
+    assert!(!wrote || !store.opened_cleanly(), "{moment}: a crash counted as a clean close");
     for name in SPACES {
         let kept = verify(&store.space(name.as_bytes()).unwrap());
         let promised = acknowledged.get(name).copied().unwrap_or(0);
@@ -189,24 +191,24 @@ fn a_killed_process_loses_no_acknowledged_batch_and_leaves_none_in_part() {
     for kill in 0..KILLS {
         let mut writer = Writer::start(folder.path());
         if kill % 5 == 4 {
-            // At some moment of starting and opening.
-            let _ = writer.listen(Duration::from_micros(random.random_range(1..20_000)));
+            // During the start or the open.
+            let _ = writer.read_line(Duration::from_micros(random.random_range(1..20_000)));
         } else {
-            writer.listen_to(random.random_range(2..400));
+            writer.read_lines(random.random_range(2..400));
         }
         writer.kill();
-        while writer.listen(SOON).is_ok() {} // it was durable, though the parent had not read of it
+        while writer.read_line(SOON).is_ok() {} // acknowledged before the kill, though not read yet
         wrote |= !writer.acknowledged.is_empty();
         acknowledged.append(&mut writer.acknowledged);
         if kill % 3 > 0 {
             verify_store(folder.path(), &acknowledged, wrote, &format!("kill {kill}"));
             wrote = false;
-        } // else the next child finds it as it is
+        } // else the next child opens it after the crash
     }
     assert!(acknowledged.values().sum::<u64>() > 100, "{acknowledged:?}");
 }
 
-/// A mounted file system in an image file; unmounted on drop, whatever happened.
+/// A mounted file system in an image file, unmounted on drop.
 struct Mount {
     at: PathBuf,
 }
@@ -221,7 +223,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let _ = run("fsfreeze", &[&"--unfreeze", &self.at]); // an unmount would wait for it
+        let _ = run("fsfreeze", &[&"--unfreeze", &self.at]); // an unmount would wait for a frozen file system
         if run("umount", &[&self.at]).is_err() {
             let _ = run("umount", &[&"--lazy", &self.at]);
         }
@@ -240,8 +242,9 @@ fn image(at: &Path, bytes: u64) -> Result<(), String> {
     run("mkfs.ext4", &[&"-q", &at])
 }
 
-/// The child's file system lies in an image on an outer file system. Freezing the outer one stops what reaches the
-/// image at any moment, also within an `fdatasync` of the child, so that a copy is what a disk holds after a cut.
+/// The child's file system is an image on an outer file system. Freezing the outer one stops all writes to
+/// the image at any moment, also during an `fdatasync` of the child, so that a copy equals a disk after a
+/// power cut.
 #[test]
 fn a_power_cut_loses_no_acknowledged_batch_and_leaves_none_in_part() {
     let folder = tempfile::tempdir().unwrap();
@@ -253,13 +256,14 @@ fn a_power_cut_loses_no_acknowledged_batch_and_leaves_none_in_part() {
             let disk = Mount::new(&path("outer/disk.img"), path("disk"))?;
             run("fsfreeze", &[&"--freeze", &outer.at])?;
             run("fsfreeze", &[&"--unfreeze", &outer.at])?;
-            Ok((disk, outer)) // in the order in which they are to be unmounted
+            Ok((disk, outer)) // in the order of unmounting
         });
     let (disk, outer) = match mounted {
         Ok(mounts) => mounts,
         Err(missing) => {
             return eprintln!(
-                "SKIPPED, NOTHING WAS TESTED: a power cut needs root, loop devices, mkfs.ext4, fsfreeze: {missing}"
+                "SKIPPED, NOTHING WAS TESTED: a power cut needs root, loop devices, mkfs.ext4, fsfreeze: \
+                 {missing}"
             );
         }
     };
@@ -268,15 +272,15 @@ fn a_power_cut_loses_no_acknowledged_batch_and_leaves_none_in_part() {
     let mut writer = Writer::start(&disk.at.join("db"));
     for cut in 0..CUTS {
         if cut % 7 == 6 {
-            writer.kill(); // later cuts shall also meet a database that was opened more than once
+            writer.kill(); // so that later cuts also hit a database that was opened more than once
             let acknowledged = std::mem::take(&mut writer.acknowledged);
             writer = Writer::start(&disk.at.join("db"));
             writer.acknowledged = acknowledged;
         }
-        writer.listen_to(random.random_range(2..300));
+        writer.read_lines(random.random_range(2..300));
         run("fsfreeze", &[&"--freeze", &outer.at]).unwrap();
-        // Whatever was acknowledged up to here must be in the image: no barrier can end while it is frozen.
-        writer.catch_up();
+        // Every batch acknowledged so far must be in the image: no barrier can end while it is frozen.
+        writer.read_pending();
         let acknowledged = writer.acknowledged.clone();
         let copied = run("cp", &[&"--sparse=always", &path("outer/disk.img"), &path("copy.img")]);
         run("fsfreeze", &[&"--unfreeze", &outer.at]).unwrap();

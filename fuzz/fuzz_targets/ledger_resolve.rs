@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use schema::ledger::{Graph, OpAction, Proposal, Role};
+use schema::ledger::{Resolver, OpAction, Proposal, Role};
 use schema::{DeviceId, OpId, UserId};
 
 fn op(number: usize) -> OpId {
@@ -13,7 +13,7 @@ fn op(number: usize) -> OpId {
 fn proposal(bytes: &[u8], number: usize) -> Proposal {
     let user = |byte: u8| UserId([byte % 6; 32]);
     let device = |byte: u8| DeviceId([byte % 2; 32]);
-    let act = match bytes[2] % 10 {
+    let action = match bytes[2] % 10 {
         what @ 0..6 => OpAction::SetRole { user: user(bytes[1]), role: Role::ALL[usize::from(what)] },
         6..9 => OpAction::RevokeDevice { user: user(bytes[1]), device: device(bytes[2] / 10) },
         _ => OpAction::Other,
@@ -22,29 +22,29 @@ fn proposal(bytes: &[u8], number: usize) -> Proposal {
     let mut parents = vec![back(bytes[3] % 8), back(bytes[4] / 8)];
     parents.sort_unstable();
     parents.dedup();
-    Proposal { parents, author: user(bytes[0]), device: (bytes[5] > 99).then(|| device(bytes[5])), act }
+    Proposal { parents, author: user(bytes[0]), device: (bytes[5] > 99).then(|| device(bytes[5])), action }
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut graph = Graph::new(op(0), vec![UserId([0; 32]), UserId([1; 32])]);
+    let mut resolver = Resolver::new(op(0), vec![UserId([0; 32]), UserId([1; 32])]);
     let mut taken = Vec::new();
     for (number, bytes) in bytes.chunks_exact(6).take(64).enumerate() {
         let (id, proposal) = (op(number + 1), proposal(bytes, number + 1));
-        if graph.admit(id, &proposal).is_ok() {
+        if resolver.admit(id, &proposal).is_ok() {
             taken.push((id, proposal));
         }
     }
     // The last op that can come goes first: branch by branch instead of side by side.
-    let mut other = Graph::new(op(0), vec![UserId([0; 32]), UserId([1; 32])]);
+    let mut other = Resolver::new(op(0), vec![UserId([0; 32]), UserId([1; 32])]);
     while !taken.is_empty() {
         let next = taken.iter().rposition(|(id, proposal)| other.admit(*id, proposal).is_ok());
         taken.remove(next.expect("what was valid is valid in any order"));
     }
-    let roles = |graph: &Graph| {
-        graph.users().map(|user| (user, graph.role(user), graph.winner(user))).collect::<Vec<_>>()
+    let roles = |resolver: &Resolver| {
+        resolver.users().map(|user| (user, resolver.role(user), resolver.winner(user))).collect::<Vec<_>>()
     };
-    assert_eq!(roles(&graph), roles(&other));
-    for facts in graph.ops() {
-        assert_eq!(graph.standing(facts.id), other.standing(facts.id));
+    assert_eq!(roles(&resolver), roles(&other));
+    for facts in resolver.facts() {
+        assert_eq!(resolver.status(facts.id), other.status(facts.id));
     }
 });

@@ -1,4 +1,5 @@
-//! What privacy costs: a handshake, both sides on one core, and records of three sizes, sealed and opened.
+//! The cost of encryption: a handshake, both sides on one core, and records of three sizes, sealed and
+//! opened.
 
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
@@ -40,7 +41,7 @@ fn records(criterion: &mut Criterion) {
             let mut ends = meet(&device(1), &device(2));
             let (mut record, mut sealed) = (vec![7; bytes + 16], 0);
             bench.iter(|| {
-                // Long before 64 GiB: a link would be made anew.
+                // Below 64 GiB, where a link is dialled again with fresh keys.
                 sealed += bytes;
                 if sealed > 60 << 30 {
                     (ends, sealed) = (meet(&device(1), &device(2)), bytes);

@@ -1,11 +1,11 @@
-//! What membership costs as a ledger grows: one more op, and the whole state from nothing.
+//! The cost of a ledger as it grows: one more op, and resolving from nothing.
 
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use peerbase_schema::id::hash;
 use peerbase_schema::key::SigningKey;
-use peerbase_schema::ledger::{Body, By, Graph, Ledger, ManifestRef, Op, OpAction, Proposal, Role};
+use peerbase_schema::ledger::{Body, By, Ledger, ManifestRef, Op, OpAction, Proposal, Resolver, Role};
 use peerbase_schema::signed::{Envelope, Signed};
 use peerbase_schema::wire::device::DeviceCert;
 use peerbase_schema::{DeviceId, OpId, UserId};
@@ -13,7 +13,7 @@ use peerbase_schema::{DeviceId, OpId, UserId};
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
 /// Ops side by side.
 const SIBLINGS: usize = 4_000;
-/// Users who are given and lose roles in turn.
+/// Users whose roles are set in turn.
 const USERS: usize = 500;
 
 fn user(number: usize) -> UserId {
@@ -28,28 +28,30 @@ fn id(number: usize) -> OpId {
     OpId(hash("bench-op", &[&number.to_be_bytes()]))
 }
 
-/// One founder sets roles; every op builds on the heads, of which there are `width`.
-fn graph(ops: usize, width: usize) -> Graph {
-    let mut graph = Graph::new(id(0), vec![user(0)]);
+/// A resolver with `width` heads, in which one founder sets roles.
+fn resolver(ops: usize, width: usize) -> Resolver {
+    let mut resolver = Resolver::new(id(0), vec![user(0)]);
     for number in 1..ops {
         let parents = vec![id(number.saturating_sub(width))];
-        let act = OpAction::SetRole { user: user(1 + number % USERS), role: role(number) };
-        let proposal = Proposal { parents, author: user(0), device: None, act };
-        graph.admit(id(number), &proposal).expect("founders may");
+        let action = OpAction::SetRole { user: user(1 + number % USERS), role: role(number) };
+        let proposal = Proposal { parents, author: user(0), device: None, action };
+        resolver.admit(id(number), &proposal).expect("founders may");
     }
-    graph
+    resolver
 }
 
-/// Many ops on the end of a line: what somebody who floods a group says.
-fn admit_siblings(graph: &mut Graph) {
-    let end = graph.ops().last().expect("it has a Create").id;
+/// Many ops on one parent: a flood.
+fn admit_siblings(resolver: &mut Resolver) {
+    let end = resolver.facts().last().expect("it has a Create").id;
     for number in 0..SIBLINGS {
-        let act = OpAction::RevokeDevice {
+        let action = OpAction::RevokeDevice {
             user: user(0),
             device: DeviceId(hash("bench", &[&number.to_be_bytes()])),
         };
-        let proposal = Proposal { parents: vec![end], author: user(0), device: None, act };
-        graph.admit(OpId(hash("bench-sibling", &[&number.to_be_bytes()])), &proposal).expect("founders may");
+        let proposal = Proposal { parents: vec![end], author: user(0), device: None, action };
+        resolver
+            .admit(OpId(hash("bench-sibling", &[&number.to_be_bytes()])), &proposal)
+            .expect("founders may");
     }
 }
 
@@ -104,7 +106,7 @@ fn ledger(criterion: &mut Criterion) {
         after.admit(first.clone()).expect("the op was drafted here");
         let second = ada.next(&after);
         group.bench_function(BenchmarkId::new("admit a signed op on the heads", ops), |bencher| {
-            // The first op after a clone pays for what both share: the roster, and vectors without room.
+            // The first op after a clone also pays for copying the shared roster and vectors.
             let own = || {
                 let mut ledger = before.clone();
                 ledger.admit(first.clone()).expect("the op was drafted here");
@@ -120,28 +122,28 @@ fn ledger(criterion: &mut Criterion) {
     }
     for (shape, width) in [("line", 1), ("two branches", 2)] {
         for ops in SIZES {
-            let graph = graph(ops, width);
+            let resolver = resolver(ops, width);
             group.throughput(Throughput::Elements(ops as u64));
             group.bench_function(BenchmarkId::new(format!("resolve a {shape}"), ops), |bencher| {
                 let forget = || {
-                    let mut graph = graph.clone();
-                    graph.forget_states();
-                    graph
+                    let mut resolver = resolver.clone();
+                    resolver.forget_states();
+                    resolver
                 };
-                let resolve = |graph: Graph| {
-                    black_box(graph.role(user(0)));
-                    graph
+                let resolve = |resolver: Resolver| {
+                    black_box(resolver.role(user(0)));
+                    resolver
                 };
                 bencher.iter_batched(forget, resolve, BatchSize::PerIteration);
             });
         }
     }
-    let line = graph(2_000, 1);
+    let line = resolver(2_000, 1);
     group.throughput(Throughput::Elements(SIBLINGS as u64));
     group.bench_function(BenchmarkId::new("admit siblings on a line of 2000", SIBLINGS), |bencher| {
-        let admit = |mut graph: Graph| {
-            admit_siblings(&mut graph);
-            graph
+        let admit = |mut resolver: Resolver| {
+            admit_siblings(&mut resolver);
+            resolver
         };
         bencher.iter_batched(|| line.clone(), admit, BatchSize::PerIteration);
     });

@@ -1,6 +1,7 @@
 //! Checks the ledger's rules against the executable model: `vectors.py SEED COUNT | resolve_vectors`.
 //!
-//! Reads one log a line on stdin. Prints `N agree, 0 differ`, or shows the logs that differ and ends with status 1.
+//! Reads one log a line on stdin. Prints `N agree, 0 differ`, or shows the logs that differ and ends with
+//! status 1.
 
 use std::io::BufRead;
 use std::process::ExitCode;

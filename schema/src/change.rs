@@ -46,9 +46,6 @@ pub(crate) const CHANGE: u8 = 1;
 /// Chunk type of a deflated change.
 pub(crate) const COMPRESSED: u8 = 2;
 
-/// Keys and mark names of one chunk once their runs are expanded, bytes: Automerge copies them for every op.
-const EXPANDED_TEXT_BYTES_MAX: u64 = 64 << 20;
-
 /// What is wrong with a field or a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

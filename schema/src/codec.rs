@@ -3,13 +3,9 @@
 //! Shape: bincode 2, little endian, variable-length integers. Decoding is strict: a byte limit, no trailing bytes,
 //! and what a collection claims is charged before it is allocated.
 
+use crate::limits::{STORED_CLAIM_BYTES_MAX, WIRE_CLAIM_BYTES_MAX};
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
-
-/// In-memory bytes that decoding one wire record may claim: a full frame of the densest entries.
-const WIRE_CLAIM_BYTES_MAX: usize = 16 << 20;
-/// In-memory bytes that decoding one record of our own store may claim.
-const STORED_CLAIM_BYTES_MAX: usize = 256 << 20;
 
 type Config<const N: usize> = Configuration<LittleEndian, Varint, Limit<N>>;
 

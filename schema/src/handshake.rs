@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::codec::{self, DecodeError};
 use crate::device::DeviceIdentity;
 use crate::key::{AgreementKey, BadSignature};
+use crate::limits::HANDSHAKE_BYTES_MAX;
 use crate::signed::{Record, Signed, SignedError};
 use crate::wire::auth::Auth;
 use crate::wire::device::DeviceCert;
@@ -30,8 +31,6 @@ pub use record::{RECORD_TAG_BYTES, RecordCipher, RecordError, Records};
 /// The protocol that this build speaks; there is no falling back to an older one. Another one fails like another
 /// network: neither side learns which it was.
 pub const PROTOCOL: &str = "peerbase/1";
-/// Largest message of a handshake, bytes: an Auth with the longest certificate, sealed.
-pub const HANDSHAKE_BYTES_MAX: usize = 1024;
 
 /// What both sides of a link must say alike, and what this side offers beside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! User, device, group, document, replica and op ids: 32 bytes each, never interchangeable.
 //!
-//! Shape: 64 lower-case hex digits as text; order is that of the bytes.
+//! As text an id is 64 lower-case hex digits; ids are ordered by their bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use bincode::{Decode, Encode};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use sha2::{Digest, Sha256};
 
-/// `H(kind, parts) = SHA-256("peerbase v1 " ‖ kind ‖ 0x00 ‖ parts…)`: the only hash we use (AUTHORITY 3.0).
+/// `H(kind, parts) = SHA-256("peerbase v1 " ‖ kind ‖ 0x00 ‖ parts…)`: the only hash in use (authority 3.0).
 pub fn hash(kind: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut sha = Sha256::new();
     sha.update(b"peerbase v1 ");
@@ -21,11 +21,11 @@ pub fn hash(kind: &str, parts: &[&[u8]]) -> [u8; 32] {
     sha.finalize().into()
 }
 
-/// The text is not 64 hex digits.
+/// The error for a text that is not 64 hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} expected as 64 hex digits, got {got:?}")]
 pub struct ParseIdError {
-    /// Which id was expected.
+    /// The kind of id that was expected.
     pub kind: &'static str,
     /// The text, cut to 80 characters.
     pub got: String,
@@ -88,7 +88,7 @@ macro_rules! ids {
 }
 
 ids! {
-    /// A user: their Ed25519 verifying key.
+    /// A user: the user's Ed25519 verifying key.
     UserId "user id";
     /// A device: its Ed25519 verifying key.
     DeviceId "device id";
@@ -98,21 +98,22 @@ ids! {
     DocumentId "document id";
     /// Automerge's actor id: one chain of changes of one device in one document.
     ReplicaId "replica id";
-    /// A membership op: hash of its payload, signature excluded.
+    /// A membership op: hash of its payload, without the signature.
     OpId "op id";
     /// An Automerge change: SHA-256 of its chunk.
     ChangeHash "change hash";
 }
 
 impl DocumentId {
-    /// Derives the document behind `key` of `table`, so that devices which create a key apart meet in it.
+    /// Derives the document behind `key` of `table`, so that devices which create the same key apart write
+    /// one document.
     pub fn of(group: GroupId, table: &str, key: &str) -> Self {
         Self(hash("document", &[&group.0, table.as_bytes(), &[0], key.as_bytes()]))
     }
 }
 
 impl ReplicaId {
-    /// Binds a chain of changes to its place and to the authority under which it is written.
+    /// Derives the replica id, which binds a chain of changes to its document, device, grant and incarnation.
     pub fn of(group: GroupId, document: DocumentId, device: DeviceId, grant: OpId, incarnation: u64) -> Self {
         let incarnation = incarnation.to_be_bytes();
         Self(hash("replica", &[&group.0, &document.0, &device.0, &grant.0, &incarnation]))
@@ -124,14 +125,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_survive_text() {
+    fn an_id_parses_from_its_text() {
         let id = UserId(std::array::from_fn(|i| u8::try_from(i).unwrap()));
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!("xyz".parse::<UserId>(), Err(ParseIdError { kind: "user id", got: "xyz".into() }));
     }
 
     #[test]
-    fn a_table_and_key_never_read_as_another_pair() {
+    fn two_pairs_of_table_and_key_give_two_documents() {
         let group = GroupId([7; 32]);
         assert_ne!(DocumentId::of(group, "a", "bc"), DocumentId::of(group, "ab", "c"));
     }

@@ -1,7 +1,7 @@
-//! Signing, verifying and agreement keys; secrets wipe themselves and never print.
+//! Keys for signing, verifying and agreement. Secrets are wiped on drop and never printed.
 //!
-//! Ed25519 (RFC 8032) with strict verification, one signature at a time: it is a consensus rule, two devices must
-//! never disagree on a signature. X25519 (RFC 7748) for agreement.
+//! Ed25519 (RFC 8032) with strict verification, one signature at a time, because two devices must never
+//! disagree about a signature (authority 3.0). X25519 (RFC 7748) for agreement.
 
 use std::fmt;
 
@@ -20,25 +20,25 @@ impl fmt::Debug for Signature {
     }
 }
 
-/// The signature does not belong to the payload and key.
+/// The error for a signature that does not belong to the payload and key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("signature of {kind} does not verify")]
 pub struct BadSignature {
-    /// The kind of record that was to be verified.
+    /// The kind of the record.
     pub kind: &'static str,
 }
 
-/// Signs for a user or a device. 32 secret bytes, wiped on drop.
+/// The signing key of a user or a device: 32 secret bytes, wiped on drop.
 #[derive(Clone)]
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
 impl SigningKey {
-    /// Takes 32 random bytes for a key.
+    /// Makes a key from 32 random bytes.
     pub fn from_seed(seed: [u8; 32]) -> Self {
         Self(ed25519_dalek::SigningKey::from_bytes(&seed))
     }
 
-    /// The secret, for the identity file alone.
+    /// The secret bytes, for the identity file alone.
     pub fn seed(&self) -> zeroize::Zeroizing<[u8; 32]> {
         zeroize::Zeroizing::new(self.0.to_bytes())
     }
@@ -79,22 +79,22 @@ fn signed_hash(kind: &str, payload: &[u8]) -> [u8; 32] {
     hash(&format!("{kind}-sig"), &[payload])
 }
 
-/// Agrees on link secrets. X25519, 32 secret bytes, wiped on drop.
+/// The X25519 key with which a device agrees on the secrets of a link: 32 secret bytes, wiped on drop.
 #[derive(Clone)]
 pub struct AgreementKey(x25519_dalek::StaticSecret);
 
 impl AgreementKey {
-    /// Takes 32 random bytes for a key.
+    /// Makes a key from 32 random bytes.
     pub fn from_seed(seed: [u8; 32]) -> Self {
         Self(seed.into())
     }
 
-    /// The secret, for the identity file and the handshake alone.
+    /// The secret bytes, for the identity file and the handshake alone.
     pub fn seed(&self) -> zeroize::Zeroizing<[u8; 32]> {
         zeroize::Zeroizing::new(self.0.to_bytes())
     }
 
-    /// The public half.
+    /// The public key's bytes.
     pub fn public(&self) -> [u8; 32] {
         x25519_dalek::PublicKey::from(&self.0).to_bytes()
     }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_do_not_print() {
+    fn debug_output_of_a_key_shows_no_secret() {
         assert_eq!(format!("{:?}", SigningKey::from_seed([7; 32])), "SigningKey(secret)");
     }
 }

@@ -1,13 +1,14 @@
-//! What peers agree on; no I/O, no clock, no randomness of its own.
+//! The rules on which peers agree, without I/O, clock or randomness.
 //!
-//! Ids, keys, signed records, the ledger and its rules, the reader of changes, wire frames and the session
-//! machine. Two devices that run this crate decide everything alike.
+//! Ids, keys, signed records, the ledger and its rules, the reader of changes, admission, wire frames and the
+//! session machines. Two devices that run this crate decide alike.
 
 pub mod change;
 pub mod codec;
 pub mod device;
 pub mod digest;
 pub mod document;
+pub mod gate;
 pub mod handshake;
 pub mod id;
 pub mod key;

@@ -1,8 +1,9 @@
-//! A recovery key as 24 words: 256 secret bits and eight to check them, in the English list of BIP-39.
+//! Mnemonics: a recovery key as 24 words of the English list of BIP-39, for 256 secret bits and 8 bits of
+//! checksum.
 //!
-//! The list is `bip-0039/english.txt` of the repository of Bitcoin's improvement proposals, byte for byte. Words stand
-//! in order, no two are alike in their first four letters. BIP-39's stretching to a wallet's seed is left out: the key
-//! is `H("recovery", bits)`, so that the same words open nothing else.
+//! The list is `bip-0039/english.txt` of the repository of Bitcoin's improvement proposals, byte for byte. It
+//! is sorted, and no two words share their first four letters. BIP-39's stretching to a wallet's seed is left
+//! out: the key is `H("recovery", bits)`, so that the same words open nothing else.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,65 +15,65 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::id::{UserId, hash};
 use crate::key::SigningKey;
 
-/// How many words there are.
+/// Words of a mnemonic.
 pub const WORD_COUNT: usize = 24;
-/// Bits that a word stands for.
+/// Bits that a word encodes.
 const WORD_BITS: usize = 11;
-/// Letters of a word that are compared when the nearest is looked for: the longest of the list has eight.
+/// Letters of a word that are compared with the list, whose longest word has eight.
 const LETTERS_MAX: usize = 16;
 
 static LIST: LazyLock<Vec<&str>> = LazyLock::new(|| include_str!("mnemonic/english.txt").lines().collect());
 
-/// The secret of a recovery key: 24 words, to be written on paper. Wiped on drop; it prints where it is asked to, with
-/// `Display`, and never with `Debug`.
+/// The secret of a recovery key: 24 words, to be written on paper. Wiped on drop; `Display` prints it,
+/// `Debug` does not.
 pub struct Mnemonic {
     bits: Zeroizing<[u8; 32]>,
 }
 
-/// Why text is not a recovery key.
+/// The reason for which a text is not a mnemonic.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MnemonicError {
-    /// Mnemonic are missing, or there are too many.
+    /// The number of words is wrong.
     #[error("{got} words where a recovery key has {WORD_COUNT}")]
     Count {
-        /// How many there are; of a long text at least as many.
+        /// Words in the text; for a long text a lower bound.
         got: usize,
     },
-    /// A word is not in the list: it was written down or read wrongly.
+    /// A word is not in the list.
     #[error("word {place}, {word:?}, is not in the list; the nearest is {nearest:?}")]
     Unknown {
-        /// Which word, from 1.
+        /// Number of the word, from 1.
         place: usize,
-        /// What stands there, its first letters.
+        /// The first letters of the word.
         word: String,
-        /// The word of the list that is most like it.
+        /// The most similar word of the list.
         nearest: &'static str,
     },
-    /// Each word is in the list, but they are not of one key: a word is another, or two are swapped.
-    #[error("the words do not fit together: one was mistaken for another, or they are out of order")]
+    /// Each word is in the list, but the checksum fails: a word is wrong, or two are swapped.
+    #[error("the words do not fit together: one is wrong, or two are swapped")]
     Checksum,
 }
 
 impl Mnemonic {
-    /// Makes new words from `random`, which must fill its argument with unpredictable bytes.
+    /// Makes a new mnemonic from `random`, which must fill its argument with unpredictable bytes.
     pub fn generate(random: &mut impl FnMut(&mut [u8])) -> Self {
         let mut bits = Zeroizing::new([0; 32]);
         random(&mut *bits);
         Self { bits }
     }
 
-    /// Signs for the recovery user.
+    /// The signing key of the recovery user.
     pub fn key(&self) -> SigningKey {
         SigningKey::from_seed(*Zeroizing::new(hash("recovery", &[&*self.bits])))
     }
 
-    /// The recovery user: all of the key that may be stored.
+    /// The recovery user, the only part of the key that may be stored.
     pub fn user(&self) -> UserId {
         UserId(self.key().public())
     }
 
-    /// The bits and their checksum.
+    /// The bits with their checksum.
     fn checked(bits: &[u8; 32]) -> Zeroizing<[u8; 33]> {
         let mut checked = Zeroizing::new([0; 33]);
         checked[..32].copy_from_slice(bits);
@@ -105,7 +106,7 @@ impl fmt::Debug for Mnemonic {
 impl FromStr for Mnemonic {
     type Err = MnemonicError;
 
-    /// Reads 24 words between any white space, in any case.
+    /// Reads 24 words, in any case and with any white space between them.
     fn from_str(text: &str) -> Result<Self, MnemonicError> {
         let got = text.split_whitespace().take(2 * WORD_COUNT).count();
         if got != WORD_COUNT {
@@ -131,12 +132,12 @@ impl FromStr for Mnemonic {
     }
 }
 
-/// The word of the list that the fewest letters must be changed to get to; of several the first.
+/// The word of the list with the smallest edit distance; of several the first.
 fn nearest(word: &str) -> &'static str {
     LIST.iter().min_by_key(|listed| distance(word, listed)).expect("the list has words")
 }
 
-/// Levenshtein's distance, letter by letter.
+/// The Levenshtein distance, by letters.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
     for (at, letter) in one.chars().enumerate() {
@@ -160,17 +161,19 @@ mod tests {
     const VECTORS: [([u8; 32], &str); 3] = [
         (
             [0; 32],
-            "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon \
-             abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon art",
+            "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon \
+             abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon \
+             abandon art",
         ),
         (
             [0x7f; 32],
-            "legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth useful \
-             legal winner thank year wave sausage worth title",
+            "legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth \
+             useful legal winner thank year wave sausage worth title",
         ),
         (
             [0xff; 32],
-            "zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo vote",
+            "zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo \
+             zoo zoo vote",
         ),
     ];
 
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_some_words_has_not_moved() {
+    fn a_mnemonic_gives_its_golden_key() {
         let user = of([0; 32]).user();
         assert_eq!(user.to_string(), "9e34a0d75981d58b672b8689efc15dc2d69f953b015784ba816f099bcc714cd5");
     }
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_count_is_told() {
+    fn a_wrong_number_of_words_is_refused() {
         let words: Vec<&str> = VECTORS[1].1.split(' ').collect();
         assert_eq!(read(&words[..23]).unwrap_err(), MnemonicError::Count { got: 23 });
         assert_eq!(read(&[&words[..], &["zoo"]].concat()).unwrap_err(), MnemonicError::Count { got: 25 });
@@ -221,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_word_is_named_with_the_nearest() {
+    fn an_unknown_word_is_refused_with_the_nearest_word() {
         let mut words: Vec<&str> = VECTORS[1].1.split(' ').collect();
         words[4] = "wavve";
         let refused = read(&words).unwrap_err();
@@ -236,19 +239,19 @@ mod tests {
     }
 
     #[test]
-    fn words_do_not_print_unless_asked_to() {
+    fn debug_output_shows_no_word() {
         assert_eq!(format!("{:?}", of([7; 32])), "Mnemonic(secret)");
     }
 
     proptest! {
         #[test]
-        fn words_read_back_as_the_bits_that_they_are_of(bits in any::<[u8; 32]>()) {
+        fn a_mnemonic_parses_to_its_bits(bits in any::<[u8; 32]>()) {
             let words = of(bits);
             prop_assert_eq!(*words.to_string().parse::<Mnemonic>().unwrap().bits, bits);
         }
 
         #[test]
-        fn another_word_is_noticed_or_has_its_own_checksum(
+        fn a_changed_word_fails_the_checksum_unless_it_has_its_own(
             bits in any::<[u8; 32]>(),
             place in 0..WORD_COUNT,
             number in 0..2048_usize,

@@ -22,12 +22,10 @@ use self::outbox::Outbox;
 use self::walk::Walk;
 use crate::DocumentId;
 use crate::digest::Page;
-use crate::limits::WINDOW_BYTES;
+use crate::limits::{ANSWER_TIMEOUT, WINDOW_BYTES};
 use crate::time::Timestamp;
 use crate::wire::session::{RootReason, SessionFrame};
 
-/// How long a peer may owe an answer.
-pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time that the slowest supported link takes for a KiB.
 const SLOWEST: Duration = Duration::from_millis(32);
 

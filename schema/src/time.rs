@@ -1,4 +1,4 @@
-//! A moment by somebody's clock: shown, never trusted, never ordered by.
+//! Timestamps by a device's own clock: shown, never trusted, and no order rests on them.
 
 use std::fmt;
 use std::ops::Add;
@@ -20,7 +20,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Time passed since `earlier`; zero when the clock was put back meanwhile.
+    /// Time passed since `earlier`; zero if the clock was set back meanwhile.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -29,7 +29,7 @@ impl Timestamp {
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
-    /// Stops at the last moment that can be written; parts of a millisecond are dropped.
+    /// Saturates at the last representable time; fractions of a millisecond are dropped.
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_passes_forward_and_stops_at_the_ends() {
+    fn differences_and_sums_saturate() {
         let noon = Timestamp(1_000);
         assert_eq!((noon + Duration::from_millis(500)).since(noon), Duration::from_millis(500));
         assert_eq!(noon.since(noon + Duration::from_secs(1)), Duration::ZERO);

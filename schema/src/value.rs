@@ -1,8 +1,8 @@
 //! The value of a row, apart from any document.
 //!
-//! Shape: one tag byte, then the payload; see [`Value`]. Nothing here can overflow a stack: a value has at most
-//! [`VALUE_DEPTH_MAX`] containers on a path, the root's map among them, wherever it comes from (decoded, read from a
-//! document, written by serde); what lies deeper reads as [`Value::TooDeep`].
+//! Encoding: one tag byte, then the payload; see [`Value`]. Recursion is bounded: a path has at most
+//! [`VALUE_DEPTH_MAX`] containers, the root's map included, whether the value was decoded, read from a
+//! document or written by serde. A deeper container reads as [`Value::TooDeep`].
 
 use std::collections::BTreeMap;
 
@@ -18,41 +18,41 @@ mod tests;
 
 /// One value: a scalar, a container, or text and counters that merge.
 ///
-/// Equality is total: floats are equal when their bits are (a NaN equals itself, 0.0 and -0.0 differ), integers when
-/// their numbers are, signed or not.
+/// Equality is total: floats are equal when their bits are (a NaN equals itself, 0.0 and -0.0 differ),
+/// integers when their numbers are, signed or not.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Value {
-    /// Nothing, an absent option.
+    /// An absent option.
     Null,
     /// A truth value.
     Bool(bool),
-    /// Every integer that fits, so that two types which mean one number write one value.
+    /// An integer that fits `i64`, signed or not, so that two types write the same number as the same value.
     Int(i64),
-    /// An integer above `i64::MAX`; [`Value::from`] keeps it to that.
+    /// An integer above `i64::MAX`; [`Value::from`] makes it only for those.
     Uint(u64),
     /// A 64-bit float, NaN and infinities included.
     Float(f64),
-    /// A string as a register: replaced whole.
+    /// A string that is a register: a write replaces it.
     String(String),
     /// A text that merges character by character.
     Text(String),
-    /// A number that adds up what everybody added.
+    /// A counter: concurrent increments add up.
     Counter(i64),
     /// Milliseconds since the Unix epoch, written by another Automerge tool; serde types read it as a number.
     Timestamp(i64),
-    /// Bytes as a register: replaced whole.
+    /// Bytes that are a register: a write replaces them.
     Bytes(Vec<u8>),
     /// Values in order.
     List(Vec<Value>),
     /// Values by name: a struct or a map.
     Map(BTreeMap<String, Value>),
-    /// A container that lies deeper than [`VALUE_DEPTH_MAX`].
+    /// In place of a container deeper than [`VALUE_DEPTH_MAX`].
     TooDeep,
 }
 
 impl Value {
-    /// The values by name, of a map.
+    /// The entries of a map; `None` for other values.
     pub fn as_map(&self) -> Option<&BTreeMap<String, Value>> {
         match self {
             Self::Map(map) => Some(map),
@@ -60,12 +60,12 @@ impl Value {
         }
     }
 
-    /// The value of a field, of a map.
+    /// An entry of a map; `None` for other values.
     pub fn field(&self, name: &str) -> Option<&Value> {
         self.as_map()?.get(name)
     }
 
-    /// What it is, for messages.
+    /// The kind of value, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -83,7 +83,7 @@ impl Value {
         }
     }
 
-    /// Whether it holds values of its own.
+    /// Returns true for lists and maps.
     pub fn is_container(&self) -> bool {
         matches!(self, Self::List(_) | Self::Map(_))
     }
@@ -211,7 +211,8 @@ impl Value {
             tag::COUNTER => Self::Counter(Decode::decode(decoder)?),
             tag::TIMESTAMP => Self::Timestamp(Decode::decode(decoder)?),
             tag::BYTES => Self::Bytes(Decode::decode(decoder)?),
-            // Containers grow as their values are read, a byte each at least: what they claim allocates nothing.
+            // Containers grow as their values are read, at least one byte each: a claimed length allocates
+            // nothing.
             tag::LIST => {
                 let length = usize::decode(decoder)?;
                 let mut values = Vec::new();

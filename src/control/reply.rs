@@ -284,3 +284,65 @@ pub enum Progress {
         read: u64,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use schema::document::Refusal;
+    use schema::{ChangeHash, DocumentId};
+    use serde_json::json;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::Node;
+    use crate::control::request::{GroupRequest, InGroup, RecoveryRequest, RowName};
+    use crate::control::{Request, execute, wire};
+    use crate::group::GroupStatus;
+
+    fn sent(reply: &Reply) -> Reply {
+        let bytes = wire::encode(reply).expect("a reply is JSON");
+        wire::decode(&bytes).expect("it is read back")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replies_cross_the_socket_unchanged() {
+        let node = Node::in_memory().await.expect("it opens");
+        node.create_group("Garden club").await.expect("it is founded");
+        let row = || RowName { table: "tasks".into(), key: "basil".into(), group: InGroup::default() };
+        let put = Request::Put {
+            table: "tasks".into(),
+            key: "basil".into(),
+            row: r#"{"done":false}"#.into(),
+            group: InGroup::default(),
+        };
+        for request in [
+            put,
+            Request::Whoami,
+            Request::Group(GroupRequest::List),
+            Request::Group(GroupRequest::Members { group: None }),
+            Request::Devices,
+            Request::Recovery(RecoveryRequest::Show),
+            Request::Get(row()),
+            Request::History(row()),
+            Request::Explain(row()),
+            Request::Status,
+        ] {
+            let (sender, mut replies) = mpsc::channel(8);
+            execute(&node, request.clone(), sender).await.expect("it is carried out");
+            let reply = replies.recv().await.expect("it has a reply");
+            assert_eq!(sent(&reply), reply, "{request:?}");
+            assert!(reply.document().is_some_and(|document| document.is_object()), "{reply:?}");
+        }
+        node.close().await;
+    }
+
+    #[test]
+    fn a_refusal_is_an_object_with_its_kind() {
+        let why = Refusal::MissingDependency { dependency: ChangeHash([7; 32]) };
+        let status = GroupStatus { refusals: vec![(DocumentId([1; 32]), why)], ..GroupStatus::default() };
+        let json = serde_json::to_value(&status).expect("a status is JSON");
+        let refused = &json["refusals"][0];
+        assert_eq!(refused["document"], json!("01".repeat(32)));
+        assert_eq!(refused["why"], json!({"kind": "missing_dependency", "dependency": "07".repeat(32)}));
+        assert_eq!(serde_json::from_value::<GroupStatus>(json).expect("it is read back"), status);
+    }
+}

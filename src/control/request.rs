@@ -189,9 +189,9 @@ pub enum GroupRequest {
         /// The group.
         #[command(flatten)]
         group: InGroup,
-        /// The cut that ends what the user may write.
+        /// Options.
         #[command(flatten)]
-        cut: Cut,
+        options: RoleOptions,
     },
     /// Removes a member.
     Remove {
@@ -200,9 +200,9 @@ pub enum GroupRequest {
         /// The group.
         #[command(flatten)]
         group: InGroup,
-        /// The cut that ends what the user may write.
+        /// Options.
         #[command(flatten)]
-        cut: Cut,
+        options: RoleOptions,
     },
     /// Transfers this user's role to another member; this user becomes an admin.
     Transfer {
@@ -309,9 +309,9 @@ pub struct RowName {
     pub group: InGroup,
 }
 
-/// The cut of a removal or a lowered role.
+/// Options of a change of role.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Args)]
-pub struct Cut {
+pub struct RoleOptions {
     /// Decides as if these ops, and all that build on them, did not exist: undoes what a weaker member did;
     /// `group log` lists ops.
     #[arg(long, value_name = "OP", num_args = 1..)]

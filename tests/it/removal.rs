@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use peerbase::control::reply::{Done, Progress};
-use peerbase::control::request::{Cut, GroupRequest, InGroup};
+use peerbase::control::request::{GroupRequest, InGroup, RoleOptions};
 use peerbase::control::{self, Failure, FailureKind, Reply, Request};
 use peerbase::group::{Refusal, RowState};
 use peerbase::sim::{Net, Peer};
@@ -27,8 +27,8 @@ async fn partitioned(seed: u64) -> (Net, [Peer; 3], GroupId) {
 }
 
 fn set_role(user: impl ToString, role: Role, without_damaged: bool) -> Request {
-    let cut = Cut { as_of: Vec::new(), without_damaged };
-    Request::Group(GroupRequest::Role { user: user.to_string(), role, group: InGroup::default(), cut })
+    let options = RoleOptions { as_of: Vec::new(), without_damaged };
+    Request::Group(GroupRequest::Role { user: user.to_string(), role, group: InGroup::default(), options })
 }
 
 /// Carries out a request that sets a role, as the control socket does; returns the role that the user has

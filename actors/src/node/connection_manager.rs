@@ -1,8 +1,9 @@
 //! Opens links: dials, listens, and keeps one link per device.
 //!
-//! Parent: [`node`](super). Children: a `listener` for each address, a `connection` for each link. A connection
-//! that ends is dialled again after a pause. A listener is restarted within a budget; this actor fails when that is
-//! spent. Restart: listens and dials at the same addresses; its links end and are opened again.
+//! Parent: [`node`](super). Children: a `listener` for each address, a `connection` for each link. A
+//! connection that ends is dialled again after a pause. A listener is restarted within a budget; this actor
+//! fails when that is spent. Restart: listens and dials at the same addresses; its links end and are opened
+//! again.
 
 use std::sync::Arc;
 

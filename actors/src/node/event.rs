@@ -24,8 +24,8 @@ pub enum Event {
         /// The new role.
         role: Role,
     },
-    /// A member lowered the role of another of equal strength. The op may be contested until a stronger member confirms
-    /// it.
+    /// A member lowered the role of another of equal strength. The op may be contested until a stronger
+    /// member confirms it.
     Contestable {
         /// The group.
         group: GroupId,
@@ -54,8 +54,8 @@ pub enum Event {
         /// The reason.
         reason: DeclineReason,
     },
-    /// Documents of a group were re-judged after a member or a device was admitted, lowered, removed or revoked. Changes
-    /// that are no longer accepted are purged from the rows and set aside.
+    /// Documents of a group were re-judged after a member or a device was admitted, lowered, removed or
+    /// revoked. Changes that are no longer accepted are purged from the rows and set aside.
     Rejudged {
         /// The group.
         group: GroupId,
@@ -85,15 +85,15 @@ pub enum Event {
         /// The reason in words.
         reason: String,
     },
-    /// The session of a group with a device ended: the link ended, or one side is no longer a member. The other side is
-    /// not told the reason.
+    /// The session of a group with a device ended: the link ended, or one side is no longer a member. The
+    /// other side is not told the reason.
     SessionLost {
         /// The group.
         group: GroupId,
         /// The device.
         device: DeviceId,
     },
-    /// A group failed too often and is out of service until the node is opened again.
+    /// A group failed too often and stays stopped until the node is opened again.
     GroupFailed {
         /// The group.
         group: GroupId,

@@ -1,38 +1,39 @@
-//! One cell per group and link: open while membership allows, checked before every frame in both directions.
+//! Gate cells: one for each group and link, open while the gate allows, and checked before every frame in
+//! both directions.
 //!
-//! `membership` closes a cell in the handler that admits the op; frames already queued do not pass a closed one.
+//! `membership` opens and closes them as the [gate](schema::gate) asks. A frame that is queued already does
+//! not pass a closed cell.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use schema::GroupId;
+use schema::gate::Channel as ChannelId;
 use schema::wire::group::{self, GroupFrame, Part};
 use schema::wire::ledger::LedgerFrame;
 use schema::wire::link::{ByeReason, LinkFrame};
 use schema::wire::session::SessionFrame;
 
-use crate::node::connection_manager::{Link, LinkEnd, LinkId, LinkOwner};
-use crate::node::group::Groups;
-use crate::node::membership::{MembershipHandle, Presented};
+use crate::node::connection_manager::{Link, LinkId};
 use crate::permits::Permit;
 
-/// Whether one group may be spoken of on one link. Closed for good once closed.
+/// Lets frames of one group pass on one link, until it is closed for good.
 #[derive(Clone, Debug)]
-pub(crate) struct Gate {
+pub(crate) struct GateCell {
     open: Arc<AtomicBool>,
 }
 
-impl Gate {
-    pub(crate) fn opened() -> Self {
+impl GateCell {
+    fn opened() -> Self {
         Self { open: Arc::new(AtomicBool::new(true)) }
     }
 
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         self.open.store(false, Ordering::SeqCst);
     }
 
-    pub(crate) fn is_open(&self) -> bool {
+    fn is_open(&self) -> bool {
         self.open.load(Ordering::SeqCst)
     }
 }
@@ -41,12 +42,17 @@ impl Gate {
 #[derive(Clone)]
 pub(crate) struct Channel {
     pub(crate) link: Link,
-    pub(crate) gate: Gate,
+    cell: GateCell,
     /// The peer's number for the group.
-    pub(crate) number: u32,
+    number: u32,
 }
 
 impl Channel {
+    /// Returns true if frames of the group pass.
+    pub(crate) fn is_open(&self) -> bool {
+        self.cell.is_open()
+    }
+
     pub(crate) fn send_ledger(&self, frame: LedgerFrame) {
         self.send(GroupFrame::Ledger(frame));
     }
@@ -59,9 +65,9 @@ impl Channel {
 
     fn send(&self, frame: GroupFrame) {
         let frame = LinkFrame::Group { channel: self.number, body: frame.encode() };
-        // A closed link is told of by the connection; sync repairs what was not sent.
-        let gate = self.gate.clone();
-        let _ = self.link.send_while(move || gate.is_open(), frame);
+        // A closed link is reported by its connection; sync repairs what was not sent.
+        let cell = self.cell.clone();
+        let _ = self.link.send_while(move || cell.is_open(), frame);
     }
 }
 
@@ -71,98 +77,73 @@ pub(crate) struct IncomingPart {
     pub(crate) _permit: Permit,
 }
 
-/// Where the frames of every link go: our number for a group → its gate and its group.
-#[derive(Clone)]
-pub(crate) struct Routes {
-    table: Arc<Mutex<BTreeMap<LinkId, LinkRoutes>>>,
-    membership: MembershipHandle,
-    groups: Groups,
+/// The cells of every link, by our numbers for the groups. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct GateCells {
+    links: Arc<Mutex<BTreeMap<LinkId, LinkCells>>>,
 }
 
-struct LinkRoutes {
+struct LinkCells {
     link: Link,
-    groups: BTreeMap<u32, (GroupId, Gate)>,
+    cells: BTreeMap<u32, (GroupId, GateCell)>,
 }
 
-impl Routes {
-    pub(crate) fn new(membership: MembershipHandle, groups: Groups) -> Self {
-        Self { table: Arc::default(), membership, groups }
+impl GateCells {
+    /// Adds a link, on which no cell is open.
+    pub(crate) fn add(&self, link: Link) {
+        self.lock().insert(link.id(), LinkCells { link, cells: BTreeMap::new() });
     }
 
-    /// Lets frames under our `number` reach the group while the gate is open.
-    pub(crate) fn put(&self, link: LinkId, number: u32, group: GroupId, gate: Gate) {
-        if let Some(routes) = self.lock().get_mut(&link) {
-            routes.groups.insert(number, (group, gate));
+    /// Closes the cells of a link that ended; their groups.
+    pub(crate) fn remove(&self, link: LinkId) -> Vec<GroupId> {
+        let removed = self.lock().remove(&link);
+        let cells = removed.into_iter().flat_map(|link| link.cells.into_values());
+        cells.map(|(group, cell)| (cell.close(), group).1).collect()
+    }
+
+    /// Opens a cell: frames under our `number` belong to `group` from now on.
+    pub(crate) fn open(&self, link: LinkId, number: u32, group: GroupId) {
+        if let Some(link) = self.lock().get_mut(&link) {
+            link.cells.insert(number, (group, GateCell::opened()));
         }
     }
 
-    /// Every link is closed: whoever decided about them forgot.
+    /// Closes a cell, for good.
+    pub(crate) fn close(&self, link: LinkId, number: u32) {
+        if let Some((_, cell)) = self.lock().get(&link).and_then(|link| link.cells.get(&number)) {
+            cell.close();
+        }
+    }
+
+    /// Closes every cell and link: the gate that decided about them is lost.
     pub(crate) fn close_all(&self) {
-        for routes in self.lock().values() {
-            for (_, gate) in routes.groups.values() {
-                gate.close();
-            }
-            routes.link.close(ByeReason::Shutdown);
+        for LinkCells { link, cells } in self.lock().values() {
+            cells.values().for_each(|(_, cell)| cell.close());
+            link.close(ByeReason::Shutdown);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<LinkId, LinkRoutes>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl LinkOwner for Routes {
-    fn on_up(&self, link: Link) {
-        self.lock().insert(link.id(), LinkRoutes { link: link.clone(), groups: BTreeMap::new() });
-        self.membership.link_up(link);
+    /// A link that has not ended.
+    pub(crate) fn link(&self, link: LinkId) -> Option<Link> {
+        self.lock().get(&link).map(|link| link.link.clone())
     }
 
-    fn on_frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
-        match frame {
-            LinkFrame::Hello(hello) => self.membership.hello(link.id(), hello, permit),
-            LinkFrame::Present { group, ops, manifests } => {
-                self.membership.present(link.id(), group, Presented { ops, manifests }, permit);
-            }
-            LinkFrame::Group { channel, body } => {
-                let route = self.lock().get(&link.id()).and_then(|r| r.groups.get(&channel).cloned());
-                // Frames may be under way while a gate closes: they are not read.
-                let Some((group, gate)) = route else { return };
-                if !gate.is_open() {
-                    return;
-                }
-                match GroupFrame::decode(&body) {
-                    Ok(GroupFrame::Ledger(frame)) => self.membership.ledger(link.id(), group, frame, permit),
-                    Ok(GroupFrame::Part(part)) => {
-                        if let Some(handle) = self.groups.get(group) {
-                            handle.frame(link.id(), IncomingPart { part, _permit: permit });
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "peer sent a group frame that is none");
-                        link.close(ByeReason::Protocol);
-                    }
-                }
-            }
-            LinkFrame::Join(join) => self.membership.redeem(link.id(), join, permit),
-            LinkFrame::Declined { token, invite, reason } => {
-                self.membership.declined(link.id(), (token, invite), reason, permit);
-            }
-            // The connection handles these itself and never passes them on.
-            LinkFrame::Auth(_) | LinkFrame::Ping { .. } | LinkFrame::Pong { .. } | LinkFrame::Bye { .. } => {
-                link.close(ByeReason::Protocol);
-            }
-        }
+    /// The group of a cell, if that is open.
+    pub(crate) fn group(&self, link: LinkId, number: u32) -> Option<GroupId> {
+        let links = self.lock();
+        let (group, cell) = links.get(&link)?.cells.get(&number)?;
+        cell.is_open().then_some(*group)
     }
 
-    fn on_down(&self, link: LinkId, reason: &LinkEnd) {
-        let routes = self.lock().remove(&link);
-        // Membership tells the groups; one that was restarted meanwhile does not know the link.
-        for (group, gate) in routes.iter().flat_map(|routes| routes.groups.values()) {
-            gate.close();
-            if let Some(handle) = self.groups.get(*group) {
-                handle.close(link);
-            }
-        }
-        self.membership.link_down(link, reason.to_string());
+    /// A channel, if its link has not ended.
+    pub(crate) fn channel(&self, id: ChannelId) -> Option<Channel> {
+        let links = self.lock();
+        let LinkCells { link, cells } = links.get(&id.link)?;
+        let (_, cell) = cells.get(&id.ours)?;
+        Some(Channel { link: link.clone(), cell: cell.clone(), number: id.theirs })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<LinkId, LinkCells>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,6 +11,7 @@ pub mod cut;
 pub mod documents;
 mod handle;
 mod manifests;
+mod owner;
 pub(crate) mod record;
 pub mod replica;
 pub mod rows;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::document::{Refusal, Rules};
+use schema::gate::FaultScores;
 use schema::key::SigningKey;
 use schema::ledger::{Ledger, Roster};
 use schema::session::{Documents as _, Input, Session, Wanted};
@@ -31,13 +33,13 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
-use self::cut::Settled;
 use self::documents::{
     CommitError, Documents, Outcome, Rejudged, Revision, RowEvent, RowWrite, SetAside, Setup,
 };
 
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
+pub(crate) use self::owner::GroupOwner;
 pub use self::turns::Turn;
 use crate::call::answer;
 use crate::clock::Clock;
@@ -46,8 +48,6 @@ use crate::node::connection_manager::LinkId;
 use crate::node::event::Event;
 use crate::node::gate::{Channel, IncomingPart};
 use crate::node::keys;
-use crate::node::membership::MembershipHandle;
-use crate::node::scores::Scores;
 use crate::node::store::{Batch, Durability, SpaceHandle, StoreError, StoreHandle};
 use schema::wire::group::Assembly;
 
@@ -68,7 +68,7 @@ enum Message {
     /// Describe the group.
     Status(RpcReplyPort<GroupStatus>),
     /// Answer once all that is here is stored: by which membership it is judged, or how far judging it anew is.
-    Settled(RpcReplyPort<Result<Settled, Rejudged>>),
+    Settled(RpcReplyPort<Result<Arc<Roster>, Rejudged>>),
     /// The batch of this number is durable, or failed.
     Stored { number: u64, result: Result<(), StoreError> },
     /// The membership changed.
@@ -95,7 +95,7 @@ pub(crate) struct Arguments {
     pub(crate) user: UserId,
     pub(crate) device: SigningKey,
     pub(crate) store: StoreHandle,
-    pub(crate) membership: MembershipHandle,
+    pub(crate) owner: Arc<dyn GroupOwner>,
     pub(crate) budget: CacheBudget,
     pub(crate) durability: Durability,
     pub(crate) events: broadcast::Sender<Event>,
@@ -118,12 +118,10 @@ struct State {
     told: usize,
     /// Documents are being judged anew.
     rejudging: Option<Rejudge>,
-    /// Another one whenever documents were judged anew, also by a successor.
-    judged: Arc<()>,
     refusals: Vec<(DocumentId, Refusal)>,
     /// By themselves: what they say must not take the place of our own reasons.
     refused_by_peers: Vec<(DocumentId, Refusal)>,
-    scores: Scores,
+    scores: FaultScores,
     wake: Option<(Timestamp, JoinHandle<()>)>,
 }
 
@@ -235,7 +233,6 @@ impl State {
     }
 
     fn tell_rejudged(&mut self) {
-        self.judged = Arc::default();
         let (group, rejudged) = (self.handle.id(), self.documents.rejudged());
         let documents = usize::try_from(rejudged.documents).unwrap_or(usize::MAX);
         self.arguments.meters.documents.rejudged.add(documents);
@@ -356,21 +353,17 @@ impl State {
         let authors = self.documents.authors();
         if authors.len() > self.told {
             let new = authors.iter().skip(self.told).map(|(_, (device, _), _)| device).collect();
-            self.arguments.membership.wrote(self.handle.id(), new);
+            self.arguments.owner.on_accepted(self.handle.id(), new);
         }
         self.told = authors.len();
     }
 
     fn tell_intents(&self, rows: &[RowEvent]) {
-        let membership = &self.arguments.membership;
+        let owner = &self.arguments.owner;
         for event in rows {
             match event.table.as_str() {
-                INTENTS_TABLE => {
-                    event.key.parse().into_iter().for_each(|group| membership.notify_intent(group))
-                }
-                CONTACTS_TABLE => {
-                    event.key.parse().into_iter().for_each(|user| membership.notify_contact(user))
-                }
+                INTENTS_TABLE => event.key.parse().into_iter().for_each(|group| owner.on_intent(group)),
+                CONTACTS_TABLE => event.key.parse().into_iter().for_each(|user| owner.on_contact(user)),
                 _ => {}
             }
         }
@@ -423,7 +416,7 @@ impl Actor for Group {
         space.reset();
         arguments.store.barrier().await?;
         let incarnation = incarnation(&arguments, &space).await?;
-        let roster = arguments.membership.roster(handle.id());
+        let roster = arguments.owner.roster(handle.id());
         let roster = roster.unwrap_or_else(|| Ledger::new(handle.id()).roster().clone());
         let documents = Documents::open(Setup {
             group: handle.id(),
@@ -447,10 +440,9 @@ impl Actor for Group {
             unstored: BTreeMap::new(),
             told: 0,
             rejudging: None,
-            judged: Arc::default(),
             refusals: Vec::new(),
             refused_by_peers: Vec::new(),
-            scores: Scores::default(),
+            scores: FaultScores::default(),
             wake: None,
         };
         state.rejudge_all().await?;
@@ -463,10 +455,10 @@ impl Actor for Group {
         // What became durable as a predecessor failed was told to nobody.
         state.handle.publish_reset();
         if state.arguments.personal {
-            state.arguments.membership.reload_intents();
+            state.arguments.owner.on_personal_started();
         }
         state.tell_authors();
-        state.arguments.membership.group_started(state.handle.id());
+        state.arguments.owner.on_started(state.handle.id());
         Ok(())
     }
 

@@ -2,9 +2,10 @@
 //!
 //! Parent: [`node`](super). Children: none. Restart: none; a store that failed escalates and the node stops.
 //!
-//! Writes are submitted and answered later, in order (see `store/writer.rs`). Reads go straight to the engine through
-//! handles that closing revokes (see `store/space.rs`). Engines stand behind the traits in `store/engine.rs`; this file
-//! alone lists them and picks the default. `store/conformance.rs` tests each of them against the same promises.
+//! Writes are submitted and answered later, in order (see `store/writer.rs`). Reads go straight to the engine
+//! through handles that closing revokes (see `store/space.rs`). Engines stand behind the traits in
+//! `store/engine.rs`; this file alone lists them and picks the default. `store/conformance.rs` tests each of
+//! them against the same promises.
 
 pub mod engine;
 pub mod faulty;
@@ -56,8 +57,8 @@ pub fn default_engine() -> Arc<dyn OpenEngine> {
     Arc::new(SledOptions::default())
 }
 
-/// Opens spaces, submits writes, closes. Cheap to clone; dropping the last clone closes the store, after everything
-/// that was submitted.
+/// Opens spaces, submits writes, closes. Cheap to clone; dropping the last clone closes the store, after
+/// everything that was submitted.
 #[derive(Clone)]
 pub struct StoreHandle {
     inner: Arc<Inner>,
@@ -121,14 +122,15 @@ impl StoreHandle {
         Ok(Self { inner: Arc::new(Inner { shared, opened_cleanly, crashes, work }) })
     }
 
-    /// Returns true if everything that was written before this open is here: the last close was clean, or this is the
-    /// first open.
+    /// Returns true if everything that was written before this open is here: the last close was clean, or
+    /// this is the first open.
     pub fn opened_cleanly(&self) -> bool {
         self.inner.opened_cleanly
     }
 
-    /// Number of opens of this database that followed anything but a clean close, or that were of a copy of its files.
-    /// Writes that were durable under another count may have been followed by writes that are lost or elsewhere.
+    /// Number of opens of this database that followed anything but a clean close, or that were of a copy of
+    /// its files. Writes that were durable under another count may have been followed by writes that are lost
+    /// or elsewhere.
     pub fn crashes(&self) -> u64 {
         self.inner.crashes
     }
@@ -152,8 +154,8 @@ impl StoreHandle {
         Ok(names)
     }
 
-    /// Removes a space, after the writes that were submitted before, and returns once that is durable. Its handles
-    /// answer [`StoreError::Dropped`] from then on.
+    /// Removes a space, after the writes that were submitted before, and returns once that is durable. Its
+    /// handles answer [`StoreError::Dropped`] from then on.
     ///
     /// # Errors
     /// [`StoreError`] when reserved, closed or failed.
@@ -162,14 +164,15 @@ impl StoreHandle {
         self.request(Task::DropSpace { name: name.to_vec() }).await
     }
 
-    /// Queues a batch. Never waits; batches are applied and answered in the order in which they were submitted.
+    /// Queues a batch. Never waits; batches are applied and answered in the order in which they were
+    /// submitted.
     ///
-    /// `done` runs on the writer thread (inline: on the caller; at once if the store is closed), after the barrier or,
-    /// if buffered, after the batch is applied. It must only send messages. A batch that fails poisons its space:
-    /// later ones are refused until [`SpaceHandle::reset`].
+    /// `done` runs on the writer thread (inline: on the caller; at once if the store is closed), after the
+    /// barrier or, if buffered, after the batch is applied. It must only send messages. A batch that fails
+    /// poisons its space: later ones are refused until [`SpaceHandle::reset`].
     ///
-    /// The queue has no bound of its own: callers bound their unanswered writes (one request per caller, permits for
-    /// input from peers), and [`queued_bytes`](Self::queued_bytes) shows the sum.
+    /// The queue has no bound of its own: callers bound their unanswered writes (one request per caller,
+    /// permits for input from peers), and [`queued_bytes`](Self::queued_bytes) shows the sum.
     pub fn submit(
         &self,
         space: &SpaceHandle,
@@ -185,7 +188,8 @@ impl StoreHandle {
     /// Submits a batch and returns once it is durable.
     ///
     /// # Errors
-    /// [`StoreError`]; after the next open the batch is absent, unless the store as a whole failed: then it may be there.
+    /// [`StoreError`]; after the next open the batch is absent, unless the store as a whole failed: then it
+    /// may be there.
     pub async fn write(&self, space: &SpaceHandle, batch: Batch) -> Result<(), StoreError> {
         let (send, receive) = oneshot::channel();
         self.submit(space, batch, Durability::Immediate, move |outcome| drop(send.send(outcome)));
@@ -210,14 +214,14 @@ impl StoreHandle {
         self.inner.shared.meters.clone()
     }
 
-    /// Calls `listener` once the store as a whole fails (its barrier failed), at once if it has. A later listener
-    /// replaces an earlier one. It must only send a message.
+    /// Calls `listener` once the store as a whole fails (its barrier failed), at once if it has. A later
+    /// listener replaces an earlier one. It must only send a message.
     pub fn on_failure(&self, listener: impl FnOnce(StoreError) + Send + 'static) {
         self.inner.shared.on_failure(Box::new(listener));
     }
 
-    /// Starts the actor that represents the store in the supervision tree: it fails when the store does, and closes
-    /// the store when it is stopped.
+    /// Starts the actor that represents the store in the supervision tree: it fails when the store does, and
+    /// closes the store when it is stopped.
     ///
     /// # Errors
     /// [`SpawnErr`] when the parent has ended.
@@ -226,9 +230,9 @@ impl StoreHandle {
         Ok(actor.get_cell())
     }
 
-    /// Performs what is queued, flushes, notes the clean close, revokes every handle and frees the database's lock; all
-    /// of that has happened when it returns. Later calls answer [`StoreError::Closed`]; a second close waits for the
-    /// first.
+    /// Performs what is queued, flushes, notes the clean close, revokes every handle and frees the database's
+    /// lock; all of that has happened when it returns. Later calls answer [`StoreError::Closed`]; a second
+    /// close waits for the first.
     ///
     /// # Errors
     /// [`StoreError::CloseTimedOut`] if that takes longer than `deadline` (a read that does not end); closing
@@ -236,7 +240,8 @@ impl StoreHandle {
     pub async fn close(&self, deadline: Duration) -> Result<(), StoreError> {
         self.inner.begin_closing();
         let mut closed = self.inner.shared.closed();
-        let known = closed.borrow_and_update().clone(); // inline it is closed already, and there may be no timer
+        // An inline store is closed already, and there may be no timer.
+        let known = closed.borrow_and_update().clone();
         let outcome = match known {
             Some(outcome) => outcome,
             None => match tokio::time::timeout(deadline, closed.wait_for(Option::is_some)).await {
@@ -281,8 +286,8 @@ impl Inner {
         }
     }
 
-    /// Lends the writer to this thread until nothing is queued. A caller that finds none leaves its request to the
-    /// caller that has it, which may be the same thread further up the stack.
+    /// Lends the writer to this thread until nothing is queued. A caller that finds none leaves its request
+    /// to the caller that has it, which may be the same thread further up the stack.
     fn drain(&self, idle: &Mutex<Option<Writer>>) {
         let idle = || idle.lock().unwrap_or_else(PoisonError::into_inner);
         // Checked again after the writer is back: a request may have been queued just before.
@@ -305,7 +310,8 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shared.queue.begin_closing();
-        // The thread is not joined: the last handle may be dropped in a callback on that thread, or on a runtime.
+        // The thread is not joined: the last handle may be dropped in a callback on that thread, or on a
+        // runtime.
         if let Work::Inline(idle) = &self.work
             && !space::is_reading()
         {

@@ -1,7 +1,8 @@
-//! What runs on a stream: messages of a handshake, then records, and frames in the records.
+//! Framing of a stream: messages of the handshake, then encrypted records that carry frames.
 //!
-//! Shape of both: length (u16, big endian), then as many bytes. What the records hold, joined, is frames: length (u32,
-//! big endian), then as many bytes. Frames that are written together share records, and a long one is spread over many.
+//! A message or record is its length (u16, big endian), then as many bytes. The contents of the records,
+//! joined, are frames: length (u32, big endian), then as many bytes. Frames that are written together share
+//! records, and a long frame spans several.
 
 use std::io;
 
@@ -11,11 +12,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Bytes of the length before a message or record.
 const HEADER_BYTES: usize = 2;
-/// What one record carries here: with its length and its tag 64 KiB, which transports like.
+/// Longest content of a record that we write, bytes: with length and tag it is 64 KiB, a size that transports
+/// carry well.
 const CONTENT_BYTES_MAX: usize = (64 << 10) - HEADER_BYTES - RECORD_TAG_BYTES;
 const _: () = assert!(CONTENT_BYTES_MAX + RECORD_TAG_BYTES <= RECORD_BYTES_MAX, "Noise allows no more");
 
-/// Why a stream gives no further frame, or takes none.
+/// Error of reading from or writing to a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
@@ -25,32 +27,32 @@ pub enum StreamError {
     /// The peer ended the stream within a frame.
     #[error("stream ended within a frame")]
     CutShort,
-    /// The peer announced something that is longer than may be.
+    /// The peer announced a message, record or frame above its limit.
     #[error("{got} bytes announced where at most {max} are allowed")]
     TooLong {
-        /// What it announced.
+        /// The announced length, bytes.
         got: usize,
-        /// What is allowed.
+        /// The limit, bytes.
         max: usize,
     },
-    /// The peer's record is not one, or somebody between changed it.
+    /// A record was malformed, or changed on the way.
     #[error("bad record")]
     Record(#[source] RecordError),
-    /// The peer does not carry the stream as its transport does.
+    /// The peer broke the rules of the transport.
     #[error("not carried as {expected}")]
     Transport {
-        /// What was expected of it.
+        /// The expected carrier.
         expected: &'static str,
     },
     /// The stream broke.
     #[error("stream broke: {kind}")]
     Broken {
-        /// What the transport said.
+        /// The transport's error.
         kind: io::ErrorKind,
     },
 }
 
-/// A transport that has a better name for what happened puts the [`StreamError`] into its error.
+/// Lets a transport report a [`StreamError`] through `AsyncRead` and `AsyncWrite`.
 impl From<StreamError> for io::Error {
     fn from(error: StreamError) -> Self {
         Self::new(io::ErrorKind::InvalidData, error)
@@ -74,7 +76,7 @@ pub async fn read_message(reader: &mut (impl AsyncRead + Unpin), max: usize) -> 
     Ok(message)
 }
 
-/// Writes messages together and sends them on their way.
+/// Writes messages together and flushes them.
 ///
 /// # Errors
 /// [`StreamError::Broken`].
@@ -111,7 +113,7 @@ async fn read_into(
     if fill(reader, message).await? == got { Ok(()) } else { Err(StreamError::CutShort) }
 }
 
-/// Reads until `bytes` are full or the stream ends; returns how many there were.
+/// Reads until `bytes` is full or the stream ends; returns the number of bytes read.
 async fn fill(reader: &mut (impl AsyncRead + Unpin), bytes: &mut [u8]) -> Result<usize, StreamError> {
     let mut filled = 0;
     while filled < bytes.len() {
@@ -127,23 +129,23 @@ fn length(bytes: usize) -> [u8; HEADER_BYTES] {
     u16::try_from(bytes).expect("a message is within its limit").to_be_bytes()
 }
 
-/// Frames from the peer's records.
+/// Reads frames from the peer's records.
 pub struct FrameReader<R> {
     stream: R,
     cipher: RecordCipher,
-    /// The record that is being read, its content opened in place.
+    /// The current record, decrypted in place.
     record: Vec<u8>,
-    /// What of the content was not read yet.
+    /// The unread part of its content.
     rest: std::ops::Range<usize>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    /// Reads what follows the handshake on `stream`.
+    /// Reads the records that follow the handshake on `stream`.
     pub fn new(stream: R, cipher: RecordCipher) -> Self {
         Self { stream, cipher, record: Vec::new(), rest: 0..0 }
     }
 
-    /// Waits for the next frame's length. Nothing is allocated for it yet.
+    /// Waits for the length of the next frame. Nothing is allocated for the frame yet.
     ///
     /// # Errors
     /// [`StreamError`], also for a length above `max`.
@@ -160,10 +162,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if got > max { Err(StreamError::TooLong { got, max }) } else { Ok(got) }
     }
 
-    /// Reads the bytes that a checked length announced, and says `progress` as they come.
+    /// Reads the body of a frame of this length; calls `progress` after each read.
     ///
     /// # Errors
-    /// [`StreamError`] when the stream ends before they are complete.
+    /// [`StreamError`] if the stream ends before the body is complete.
     pub async fn read_body(&mut self, length: usize, progress: impl Fn()) -> Result<Vec<u8>, StreamError> {
         let mut body = vec![0; length];
         let mut filled = 0;
@@ -177,10 +179,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(body)
     }
 
-    /// Some of the content, at least one byte.
+    /// Reads at least one byte of content.
     async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, StreamError> {
         if self.rest.is_empty() {
-            self.rest = 0..0; // also where the next record does not come
+            self.rest = 0..0; // also if reading the next record fails
             read_into(&mut self.stream, &mut self.record, RECORD_BYTES_MAX).await?;
             let content = self.cipher.open(&mut self.record).map_err(StreamError::Record)?;
             self.rest = 0..content.len();
@@ -193,24 +195,24 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// Frames into records for the peer.
+/// Writes frames as records for the peer.
 pub struct FrameWriter<W> {
     stream: W,
     cipher: RecordCipher,
-    /// Room for a length, then content that is not sealed yet.
+    /// Space for the length, then content that is not encrypted yet.
     record: Vec<u8>,
 }
 
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
-    /// Writes what follows the handshake on `stream`.
+    /// Writes the records that follow the handshake on `stream`.
     pub fn new(stream: W, cipher: RecordCipher) -> Self {
         Self { stream, cipher, record: vec![0; HEADER_BYTES] }
     }
 
-    /// Writes one frame; the last of it waits for more until it is [flushed](Self::flush).
+    /// Writes one frame; its last bytes may stay buffered until [`flush`](Self::flush).
     ///
     /// # Errors
-    /// [`StreamError::Broken`], or [`StreamError::Record`] when the keys are worn.
+    /// [`StreamError::Broken`], or [`StreamError::Record`] if the keys have expired.
     pub async fn write(&mut self, frame: &[u8]) -> Result<(), StreamError> {
         let length = u32::try_from(frame.len()).expect("a frame is within its limit").to_be_bytes();
         for mut bytes in [&length[..], frame] {
@@ -227,7 +229,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         Ok(())
     }
 
-    /// Sends what was written on its way.
+    /// Sends the buffered bytes.
     ///
     /// # Errors
     /// As [`write`](Self::write).
@@ -238,7 +240,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         Ok(self.stream.flush().await?)
     }
 
-    /// Ends the stream after what was flushed.
+    /// Ends the stream after the flushed bytes.
     ///
     /// # Errors
     /// [`StreamError::Broken`].

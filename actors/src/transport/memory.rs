@@ -1,7 +1,8 @@
-//! A network in memory: hosts by name, latency, loss, partitions and crashes from one seed, and a trace of it all.
+//! A network in memory: named hosts, latency, loss, partitions and crashes from one seed, and a trace of
+//! every event.
 //!
-//! A stream is two pipes; each has one pump, which delivers in order. Nothing here depends on an order that a seed
-//! does not give, so under a paused runtime the same seed gives the same trace.
+//! A stream is two pipes; each has one pump task, which delivers in order. Every order follows from the seed,
+//! so under a paused runtime equal seeds give equal traces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -19,9 +20,9 @@ use pipe::{Backlog, Next, PipeReader, PipeWriter, Wire};
 use trace::Trace;
 
 const SCHEME: &str = "memory://";
-/// What one direction of a stream holds, in flight and unread, bytes; then its writer waits.
+/// Bytes of one direction of a stream, in flight and unread, above which its writer waits.
 pub const PIPE_BYTES_MAX: usize = 256 << 10;
-/// Streams that wait at a listener; the next dial fails.
+/// Streams that a listener has not accepted yet; with more, dials fail.
 const BACKLOG_MAX: usize = 128;
 
 /// Hosts that reach each other through memory. Clones share the network.
@@ -36,7 +37,7 @@ struct World {
     random: Random,
     latency: Range<u64>,
     loss: f64,
-    /// Which side of the partition each host is on; hosts that were not named are together on a side of their own.
+    /// The side of the partition of each named host; all other hosts form one more side.
     sides: BTreeMap<String, usize>,
     cuts: BTreeSet<(String, String)>,
     listeners: BTreeMap<String, Backlog>,
@@ -67,34 +68,35 @@ impl MemoryNetwork {
         Self { clock, world: Arc::new(Mutex::new(world)) }
     }
 
-    /// Sets how long a chunk takes one way, ms; drawn for each chunk.
+    /// Sets the latency of a chunk in one direction, ms; drawn for each chunk.
     #[must_use]
     pub fn latency_ms(self, range: Range<u64>) -> Self {
         self.world().latency = range;
         self
     }
 
-    /// Sets how often a chunk is lost (0 to 1): it then arrives after a retransmission, and all behind it with it.
+    /// Sets the probability that a chunk is lost (0 to 1). A lost chunk arrives after a retransmission, and
+    /// later chunks wait for it.
     #[must_use]
     pub fn loss(self, probability: f64) -> Self {
         self.world().loss = probability;
         self
     }
 
-    /// Also keeps every event as a line, for reading when two traces differ.
+    /// Also keeps every event as a line of text, to compare traces that differ.
     #[must_use]
     pub fn recorded(self) -> Self {
         self.world().trace.record();
         self
     }
 
-    /// The network as the host `name` sees it. Its addresses are `memory://name` and whatever follows `memory://name/`.
+    /// The transport of the host `name`. Its addresses are `memory://name` and `memory://name/…`.
     pub fn host(&self, name: &str) -> MemoryHost {
         MemoryHost { network: self.clone(), name: name.to_owned() }
     }
 
-    /// Parts the hosts: only those of the same group reach each other; those not named form one more group. Streams
-    /// between groups break. Replaces an earlier partition.
+    /// Partitions the network: hosts reach only those of their own group, and unnamed hosts form one more
+    /// group. Streams between groups break. Replaces an earlier partition.
     pub fn partition(&self, groups: &[&[&str]]) {
         let mut world = self.world();
         let named = |(side, group): (usize, &&[&str])| {
@@ -104,7 +106,7 @@ impl MemoryNetwork {
         self.sever(&mut world);
     }
 
-    /// Takes the way between two hosts; streams on it break.
+    /// Cuts the connection between two hosts; streams between them break.
     pub fn cut(&self, one: &str, other: &str) {
         let mut world = self.world();
         world.cuts.insert(pair(one, other));
@@ -118,43 +120,43 @@ impl MemoryNetwork {
         world.cuts.clear();
     }
 
-    /// Whether two hosts can reach each other now.
+    /// Returns true if two hosts can reach each other now.
     pub fn reaches(&self, one: &str, other: &str) -> bool {
         self.world().joined(one, other)
     }
 
-    /// Ends every stream and listener of a host, without a farewell.
+    /// Breaks every stream and ends every listener of a host, as a crash would.
     pub fn crash(&self, host: &str) {
         self.close_listeners(host);
         self.break_wires(&mut self.world(), |wire, _| wire.ends.iter().any(|end| end == host));
     }
 
-    /// Ends one host's way of listening: its listeners fail, its streams stay.
+    /// Makes the listeners of a host fail; its streams stay.
     pub fn close_listeners(&self, host: &str) {
         let (gone, kept) = std::mem::take(&mut self.world().listeners)
             .into_iter()
             .partition::<BTreeMap<_, _>, _>(|(address, _)| host_of(address) == host);
         self.world().listeners.extend(kept);
-        // The streams that wait there take the lock when they go.
+        // Dropping the streams in the backlog locks the world.
         gone.into_values().for_each(Backlog::close);
     }
 
-    /// A hash over every delivery, dial and break so far: when, between whom, how long, which bytes.
+    /// A hash over every delivery, dial and break so far, with time, hosts, length and bytes.
     pub fn trace_hash(&self) -> [u8; 32] {
         self.world().trace.hash()
     }
 
-    /// The events so far, when they are [recorded](Self::recorded).
+    /// The events so far, if they are [recorded](Self::recorded).
     pub fn trace_lines(&self) -> Vec<String> {
         self.world().trace.lines().to_vec()
     }
 
-    /// Bytes that have arrived so far, between all hosts together.
+    /// Bytes delivered so far, between all hosts.
     pub fn bytes_delivered(&self) -> u64 {
         self.world().bytes_delivered
     }
 
-    /// Streams that somebody still holds an end of.
+    /// Number of streams of which an end exists.
     pub fn open_streams(&self) -> usize {
         self.world().wires.len()
     }
@@ -187,7 +189,7 @@ impl MemoryNetwork {
             return Err(TransportError::Address { address: address.to_owned() });
         }
         let latency = self.world().draw_latency();
-        // There and back, as TCP's handshake does.
+        // One round trip, as in TCP's handshake.
         self.clock.sleep(2 * latency).await;
 
         let mut guard = self.world();
@@ -303,7 +305,7 @@ impl Transport for MemoryHost {
 struct MemoryListener {
     network: MemoryNetwork,
     address: String,
-    /// Tells it from a later listener at the same address.
+    /// Distinguishes it from a later listener at the same address.
     id: u64,
 }
 
@@ -331,7 +333,7 @@ impl Drop for MemoryListener {
         let mut world = self.network.world();
         let gone = self.backlog(&mut world).is_some().then(|| world.listeners.remove(&self.address));
         drop(world);
-        // The streams that wait there take the lock when they go.
+        // Dropping the streams in the backlog locks the world.
         drop(gone);
     }
 }

@@ -1,8 +1,8 @@
 //! A stream in the binary messages of a WebSocket (RFC 6455), over TCP: `ws://HOST:PORT`.
 //!
-//! A message is a chunk of the stream; the boundaries of messages have no meaning. The stream is encrypted by the
-//! handshake inside it, not by this transport. An accepted socket is upgraded by the first read of its stream, so that a
-//! slow dialler blocks no other and counts as half-open.
+//! A message is a chunk of the stream; the boundaries of messages have no meaning. The stream is encrypted by
+//! the handshake inside it, not by this transport. An accepted socket is upgraded by the first read of its
+//! stream, so that a slow dialler blocks no other and counts as half-open.
 
 use std::future::Future;
 use std::io;
@@ -25,12 +25,11 @@ use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_
 use crate::clock::Clock;
 use crate::transport::framing::StreamError;
 use crate::transport::{BoxFuture, Listener, Stream, Transport, TransportError};
+use schema::limits::WEBSOCKET_MESSAGE_BYTES_MAX;
 
 const SCHEME: &str = "ws://";
 /// Longest message that we send, bytes: a full record.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
-/// Longest message or frame that we accept, bytes; it is held in memory whole before it is read.
-pub const MESSAGE_BYTES_MAX: usize = 128 << 10;
 /// Bytes read or written with one system call: a few records.
 const BUFFER_BYTES: usize = 128 << 10;
 /// Unsent bytes above which the writer waits for the peer to read.
@@ -38,21 +37,23 @@ const WRITE_BUFFER_BYTES_MAX: usize = BUFFER_BYTES + 2 * CHUNK_BYTES_MAX;
 /// Pause after the system failed to accept a socket, until one may be free.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Limits instead of the library's defaults, which accept messages of 64 MiB and buffer writes without a bound.
+/// Limits instead of the library's defaults, which accept messages of 64 MiB and buffer writes without a
+/// bound.
 fn limits() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX))
+        .max_message_size(Some(WEBSOCKET_MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(WEBSOCKET_MESSAGE_BYTES_MAX))
         .accept_unmasked_frames(false)
 }
 
 type Socket = WebSocketStream<TcpStream>;
 type Upgrade = BoxFuture<'static, Result<Socket, Error>>;
 
-/// WebSockets over TCP. Dials `ws://HOST:PORT`; listens at that or at `HOST:PORT`, where port 0 means any free port.
+/// WebSockets over TCP. Dials `ws://HOST:PORT`; listens at that or at `HOST:PORT`, where port 0 means any
+/// free port.
 #[derive(Clone, Debug)]
 pub struct WebSockets {
     clock: Clock,
@@ -117,18 +118,18 @@ fn no_address(address: &str) -> TransportError {
 
 /// `ws://HOST:PORT` → `HOST:PORT`; no path, no user, no default port.
 fn host_and_port(address: &str) -> Result<&str, TransportError> {
-    let place = address.strip_prefix(SCHEME).map(|rest| rest.strip_suffix('/').unwrap_or(rest));
-    let is_place = |place: &&str| {
-        let (host, port) = place.rsplit_once(':').unwrap_or_default();
+    let host_and_port = address.strip_prefix(SCHEME).map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    let is_valid = |host_and_port: &&str| {
+        let (host, port) = host_and_port.rsplit_once(':').unwrap_or_default();
         let is_ipv6 = host.starts_with('[') && host.ends_with(']');
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c) || is_ipv6 && "[:]".contains(c);
         !host.is_empty() && host.chars().all(plain) && port.parse::<u16>().is_ok()
     };
-    place.filter(is_place).ok_or_else(|| no_address(address))
+    host_and_port.filter(is_valid).ok_or_else(|| no_address(address))
 }
 
-/// The bound address. If that means every address of this machine, instead the addresses from which the machine reaches
-/// others; its loopback if it is offline.
+/// The bound address. If that means every address of this machine, instead the addresses from which the
+/// machine reaches others; its loopback if it is offline.
 fn dialable(bound: &str) -> Vec<String> {
     let local = bound.strip_prefix(SCHEME).and_then(|local| local.parse::<SocketAddr>().ok());
     let Some(local) = local.filter(|local| local.ip().is_unspecified()) else {
@@ -371,12 +372,12 @@ mod tests {
 
     #[test]
     fn an_address_is_a_host_and_a_port() {
-        for (address, place) in [
+        for (address, expected) in [
             ("ws://127.0.0.1:80", "127.0.0.1:80"),
             ("ws://garden.example.org:4000/", "garden.example.org:4000"),
             ("ws://[::1]:0", "[::1]:0"),
         ] {
-            assert_eq!(host_and_port(address), Ok(place));
+            assert_eq!(host_and_port(address), Ok(expected));
         }
         for wrong in [
             "",

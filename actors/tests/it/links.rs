@@ -1,4 +1,4 @@
-//! What links promise, over a network in memory and in virtual time.
+//! The promises of links, over the memory network and in virtual time.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,10 +10,11 @@ use actors::node::connection_manager::{ConnectError, Link, LinkClosed, LinkEnd, 
 use actors::transport::framing::StreamError;
 use actors::transport::memory::MemoryNetwork;
 use actors::transport::{Transport, TransportError};
-use schema::handshake::{HANDSHAKE_BYTES_MAX, Handshake, HandshakeError, LinkRole, RecordError, Terms};
+use schema::handshake::{Handshake, HandshakeError, LinkRole, RecordError, Terms};
 use schema::limits::{
-    FRAME_BYTES_MAX, HALF_OPEN_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT, LINK_AGE_MAX, LINKS_MAX,
-    MAILBOX_BYTES_MAX, OUTBOUND_BYTES_MAX, OUTBOUND_FRAMES_MAX, PING_EVERY, STOP_TIMEOUT, STRANGER_TIMEOUT,
+    FRAME_BYTES_MAX, HALF_OPEN_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_BYTES_MAX, HANDSHAKE_TIMEOUT,
+    LINK_AGE_MAX, LINKS_MAX, MAILBOX_BYTES_MAX, OUTBOUND_BYTES_MAX, OUTBOUND_FRAMES_MAX, PING_EVERY,
+    STOP_TIMEOUT, STRANGER_TIMEOUT,
 };
 use schema::wire::auth::Auth;
 use schema::wire::hello::{Hello, HelloGroup};
@@ -38,17 +39,17 @@ fn group(channel: u32, body: impl Into<Vec<u8>>) -> LinkFrame {
     LinkFrame::Group { channel, body: body.into() }
 }
 
-/// Says something both ways and waits until it has arrived.
-async fn talk(ada: &Peer, ben: &Peer, word: &[u8]) {
-    ada.link_to(ben).await.send(group(1, word)).unwrap();
-    ben.link_to(ada).await.send(group(1, word)).unwrap();
+/// Sends a frame in each direction and waits until both have arrived.
+async fn exchange(ada: &Peer, ben: &Peer, body: &[u8]) {
+    ada.link_to(ben).await.send(group(1, body)).unwrap();
+    ben.link_to(ada).await.send(group(1, body)).unwrap();
     for peer in [ada, ben] {
-        peer.board.wait(&peer.clock, |_| peer.board.bodies().contains(&word.to_vec())).await;
+        peer.board.wait(&peer.clock, |_| peer.board.bodies().contains(&body.to_vec())).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_devices_meet_and_exchange_frames() {
+async fn two_devices_open_a_link_and_exchange_frames() {
     let (_network, ada, ben) = two(7).await;
 
     assert_eq!(ada.manager.connect("memory://ben").await.unwrap(), ben.device());
@@ -69,10 +70,10 @@ async fn two_devices_meet_and_exchange_frames() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_ends_links_and_healing_brings_them_back() {
+async fn a_partition_ends_links_and_they_open_again_when_it_heals() {
     let (network, ada, ben) = two(7).await;
     ada.manager.connect("memory://ben").await.unwrap();
-    talk(&ada, &ben, b"before").await;
+    exchange(&ada, &ben, b"before").await;
     let before = ada.link_to(&ben).await;
 
     network.partition(&[&["ada"], &["ben"]]);
@@ -83,18 +84,18 @@ async fn a_partition_ends_links_and_healing_brings_them_back() {
     ada.clock.sleep(Duration::from_secs(300)).await;
     network.heal();
 
-    talk(&ada, &ben, b"after").await;
+    exchange(&ada, &ben, b"after").await;
     let after = ada.link_to(&ben).await;
     assert_ne!((after.id(), after.h()), (before.id(), before.h()));
     let downs = ada.board.calls().into_iter().filter(|call| matches!(call, Call::Down(..))).count();
-    assert_eq!(downs, 1, "dials that come to nothing are not the switchboard's");
+    assert_eq!(downs, 1, "failed dials are not reported to the owner of links");
 }
 
 #[tokio::test(start_paused = true)]
 async fn meters_count_links_frames_and_ends() {
     let (network, ada, ben) = two(7).await;
     ada.manager.connect("memory://ben").await.unwrap();
-    talk(&ada, &ben, &[1; 1_000]).await;
+    exchange(&ada, &ben, &[1; 1_000]).await;
     for peer in [&ada, &ben] {
         assert_eq!((peer.meters.open.get(), peer.meters.opened.get()), (1, 1));
         assert!(peer.meters.sent_frames.get() >= 1 && peer.meters.sent_bytes.get() > 1_000);
@@ -111,7 +112,7 @@ async fn meters_count_links_frames_and_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_changed_network_is_tried_at_once() {
+async fn a_changed_network_causes_a_dial_at_once() {
     let (network, ada, ben) = two(7).await;
     network.cut("ada", "ben");
     let refused = ada.manager.connect("memory://ben").await;
@@ -130,7 +131,7 @@ async fn a_changed_network_is_tried_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disconnected_address_is_left_alone() {
+async fn a_disconnected_address_is_not_dialled_again() {
     let (_network, ada, ben) = two(7).await;
     ada.manager.connect("memory://ben").await.unwrap();
     ben.until_linked(&[&ada]).await;
@@ -143,8 +144,8 @@ async fn a_disconnected_address_is_left_alone() {
     assert_eq!((ada.linked().await, ben.linked().await), (vec![], vec![]));
 }
 
-/// ada and ben are linked; then mallory does his worst, and afterwards they can still talk.
-async fn beside(attack: impl AsyncFn(&MemoryNetwork, &Peer)) {
+/// Opens a link of ada and ben, runs the attack on ada, and checks that the link still works.
+async fn with_honest_link(attack: impl AsyncFn(&MemoryNetwork, &Peer)) {
     let (network, ada, ben) = two(7).await;
     ben.manager.connect("memory://ada").await.unwrap();
     let link = ada.link_to(&ben).await;
@@ -152,7 +153,7 @@ async fn beside(attack: impl AsyncFn(&MemoryNetwork, &Peer)) {
     attack(&network, &ada).await;
 
     assert!(!link.is_closed());
-    talk(&ada, &ben, b"still here").await;
+    exchange(&ada, &ben, b"after the attack").await;
 }
 
 async fn ends_with(ada: &Peer, end: LinkEnd) {
@@ -161,8 +162,8 @@ async fn ends_with(ada: &Peer, end: LinkEnd) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_stalls_in_the_handshake_is_let_go() {
-    beside(async |network, ada| {
+async fn a_peer_that_stalls_in_the_handshake_is_disconnected() {
+    with_honest_link(async |network, ada| {
         let began = ada.clock.instant();
         let _mallory = Mallory::dial(&network.host("mallory"), "memory://ada").await;
         ends_with(ada, LinkEnd::HandshakeTimeout).await;
@@ -172,10 +173,10 @@ async fn a_peer_that_stalls_in_the_handshake_is_let_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_sends_garbage_is_let_go() {
-    beside(async |network, ada| {
+async fn a_peer_that_sends_garbage_is_disconnected() {
+    with_honest_link(async |network, ada| {
         let host = network.host("mallory");
-        // Taken for a length: "GE", 18 245 bytes.
+        // "GE" read as a length is 18 245 bytes.
         let mut mallory = Mallory::dial(&host, "memory://ada").await;
         mallory.stream.writer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         let too_long = StreamError::TooLong { got: 18_245, max: HANDSHAKE_BYTES_MAX };
@@ -196,14 +197,14 @@ async fn a_peer_that_sends_garbage_is_let_go() {
         mallory.send(&[0xff; 100]).await;
         ada.until_ended(|ended| matches!(ended.end, LinkEnd::Frame(_))).await;
         let bye = LinkFrame::Bye { reason: ByeReason::Protocol }.encode();
-        assert_eq!(mallory.receive().await, Some(bye), "he is told that it was he");
+        assert_eq!(mallory.receive().await, Some(bye), "the peer is sent the reason");
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gibibyte_that_is_announced_is_not_awaited() {
-    beside(async |network, ada| {
+async fn a_frame_of_a_gibibyte_is_refused_when_it_is_announced() {
+    with_honest_link(async |network, ada| {
         let mut mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
         mallory.send_record(&(1_u32 << 30).to_be_bytes()).await;
         let too_long = StreamError::TooLong { got: 1 << 30, max: FRAME_BYTES_MAX };
@@ -213,8 +214,8 @@ async fn a_gibibyte_that_is_announced_is_not_awaited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_closes_within_a_frame_is_told_from_one_that_ends() {
-    beside(async |network, ada| {
+async fn a_stream_that_ends_within_a_frame_is_distinguished_from_one_that_ends_between_frames() {
+    with_honest_link(async |network, ada| {
         let host = network.host("mallory");
         let mut mallory = Mallory::meet(&host, "memory://ada", identity(9)).await;
         mallory.send_record(b"\x00\x00\x00\x09half").await;
@@ -227,10 +228,10 @@ async fn a_stream_that_closes_within_a_frame_is_told_from_one_that_ends() {
     .await;
 }
 
-/// Authority 4.1, H5: on the wire of a real link.
+/// Authority 4.1, H5, on a real link.
 #[tokio::test(start_paused = true)]
-async fn a_record_that_was_changed_repeated_or_never_sealed_ends_the_link() {
-    beside(async |network, ada| {
+async fn a_changed_skipped_or_unencrypted_record_ends_the_link() {
+    with_honest_link(async |network, ada| {
         let host = network.host("mallory");
         let ping = [&2_u32.to_be_bytes()[..], &LinkFrame::Ping { nonce: 1 }.encode()].concat();
         let length = |record: &[u8]| u16::try_from(record.len()).unwrap().to_be_bytes();
@@ -238,7 +239,7 @@ async fn a_record_that_was_changed_repeated_or_never_sealed_ends_the_link() {
             let before = ada.manager.ends().await.unwrap().len();
             mallory.send_raw(wire).await;
             ada.until(|| async { ada.manager.ends().await.unwrap().len() > before }).await;
-            assert_eq!(mallory.receive().await, None, "and is not answered");
+            assert_eq!(mallory.receive().await, None, "the peer is sent nothing");
             ada.manager.ends().await.unwrap().pop().unwrap().end
         };
         let tampered = LinkEnd::Stream(StreamError::Record(RecordError::Tampered));
@@ -261,10 +262,11 @@ async fn a_record_that_was_changed_repeated_or_never_sealed_ends_the_link() {
     .await;
 }
 
-/// Authority 4.1, H1 and scenario 23: who does not pass Auth is sent no frame, and none of its own is read.
+/// Authority 4.1, H1 and scenario 23: a peer that fails Auth is sent no frame, and none of its frames is
+/// read.
 #[tokio::test(start_paused = true)]
-async fn nothing_is_said_or_heard_before_auth() {
-    beside(async |network, ada| {
+async fn no_frame_is_sent_or_read_before_auth() {
+    with_honest_link(async |network, ada| {
         let mut mallory = Mallory::dial(&network.host("mallory"), "memory://ada").await;
         let (mut machine, first) =
             Handshake::initiator(identity(9), Terms { features: 1, ..Terms::default() }, [7; 32], None);
@@ -272,28 +274,28 @@ async fn nothing_is_said_or_heard_before_auth() {
         let second = mallory.receive().await.unwrap();
         let step = machine.step(&second).unwrap();
         mallory.send(&step.send[0]).await;
-        // The features struck out of a sealed Auth: it no longer opens.
+        // An Auth whose features were changed after encryption does not decrypt.
         let mut auth = step.send[1].clone();
         let features = auth.len() - 16 - 64 - 1;
         auth[features] ^= 1;
         mallory.send(&auth).await;
 
         ends_with(ada, LinkEnd::Handshake(HandshakeError::Record(RecordError::Tampered))).await;
-        assert_eq!(mallory.receive().await, None, "not even an Auth");
+        assert_eq!(mallory.receive().await, None, "no Auth is sent either");
         let up = ada.board.calls().iter().filter(|call| matches!(call, Call::Up(..))).count();
-        assert_eq!(up, 1, "ben alone");
+        assert_eq!(up, 1, "only the link to ben");
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_reads_along() {
+async fn an_eavesdropper_sees_no_plain_text() {
     let clock = Clock::simulated(7);
     let network = MemoryNetwork::seeded(clock.clone(), 7);
     let mut listener = network.host("tap").listen("memory://tap").await.unwrap();
     let ada = Peer::start(&network, &clock, "ada", 1).await;
     let ben = Peer::start(&network, &clock, "ben", 2).await;
-    // Whatever ada and ben send each other passes the tap.
+    // All bytes between ada and ben pass the tap.
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (host, wire, tapped) = (network.host("tap"), seen.clone(), clock.clone());
     clock.spawn(async move {
@@ -312,7 +314,7 @@ async fn nobody_reads_along() {
     });
     ada.manager.connect("memory://tap").await.unwrap();
 
-    talk(&ada, &ben, b"water the basil at noon").await;
+    exchange(&ada, &ben, b"water the basil at noon").await;
 
     let seen = seen.lock().unwrap().clone();
     assert!(seen.len() > 500, "{} bytes passed", seen.len());
@@ -322,7 +324,7 @@ async fn nobody_reads_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_day_a_link_is_made_anew_with_fresh_keys() {
+async fn after_a_day_a_link_is_opened_again_with_fresh_keys() {
     let (_network, ada, ben) = two(7).await;
     ada.manager.connect("memory://ben").await.unwrap();
     let before = ada.link_to(&ben).await;
@@ -335,13 +337,13 @@ async fn after_a_day_a_link_is_made_anew_with_fresh_keys() {
         |end: &LinkEnd| matches!(end, LinkEnd::Worn | LinkEnd::ClosedByPeer { reason: ByeReason::Renew });
     ada.until_ended(|ended| worn(&ended.end)).await;
     ben.until_ended(|ended| worn(&ended.end)).await;
-    talk(&ada, &ben, b"a new day").await;
+    exchange(&ada, &ben, b"a new day").await;
     assert_ne!(ada.link_to(&ben).await.h(), before.h());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_auth_after_the_handshake_is_out_of_place() {
-    beside(async |network, ada| {
+async fn an_auth_after_the_handshake_ends_the_link() {
+    with_honest_link(async |network, ada| {
         let mut mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
         let signature = schema::key::Signature([0; 64]);
         let certificate = schema::signed::Envelope { payload: vec![], signature };
@@ -353,8 +355,8 @@ async fn an_auth_after_the_handshake_is_out_of_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_falls_silent_is_let_go_after_three_pings() {
-    beside(async |network, ada| {
+async fn a_silent_peer_is_disconnected_after_three_pings() {
+    with_honest_link(async |network, ada| {
         let began = ada.clock.instant();
         let _mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
         ends_with(ada, LinkEnd::Silent).await;
@@ -364,13 +366,13 @@ async fn a_peer_that_falls_silent_is_let_go_after_three_pings() {
     .await;
 }
 
-/// Authority 3.9: whoever decides about groups says whether there is one.
+/// Authority 3.9: the owner of links decides whether a group is shared.
 #[tokio::test(start_paused = true)]
-async fn a_link_without_business_ends_in_time_and_one_with_some_stays() {
+async fn a_link_without_a_shared_group_ends_and_one_with_a_group_stays() {
     let (_network, ada, ben) = two(7).await;
     ada.manager.connect("memory://ben").await.unwrap();
     let link = ada.link_to(&ben).await;
-    // Nobody has said anything.
+    // Until it is set, a group counts as shared.
     ada.clock.sleep(4 * STRANGER_TIMEOUT).await;
     for _ in 0..10 {
         link.set_shares_group(false);
@@ -392,9 +394,9 @@ async fn a_link_without_business_ends_in_time_and_one_with_some_stays() {
     ben.until_ended(|ended| ended.end == told).await;
 }
 
-/// However long the link had held: the next is tried after 1 s, then ever more seldom, up to once a minute.
+/// The pause before the next dial grows from 1 s to 60 s, however long the link lasted.
 #[tokio::test(start_paused = true)]
-async fn strangers_are_dialled_ever_more_seldom_at_either_side() {
+async fn strangers_are_dialled_with_growing_pauses_whichever_side_ends_the_link() {
     for ada_decides in [true, false] {
         let (_network, ada, ben) = two(7).await;
         ada.manager.connect("memory://ben").await.unwrap();
@@ -414,9 +416,9 @@ async fn strangers_are_dialled_ever_more_seldom_at_either_side() {
     }
 }
 
-/// Frames of one group that wait hold up those of another for no longer than a turn, nor a ping at all.
+/// Queued frames of one group delay those of another by at most one turn, and pings not at all.
 #[tokio::test(start_paused = true)]
-async fn a_groups_bulk_holds_up_neither_another_group_nor_a_ping() {
+async fn bulk_of_one_group_delays_neither_another_group_nor_a_ping() {
     let clock = Clock::simulated(7);
     let network = MemoryNetwork::seeded(clock.clone(), 7).latency_ms(1_000..1_001);
     let ada = Peer::start(&network, &clock, "ada", 1).await;
@@ -436,8 +438,8 @@ async fn a_groups_bulk_holds_up_neither_another_group_nor_a_ping() {
     let small: Vec<u8> = ben.board.bodies().iter().filter(|body| body.len() == 1).map(|b| b[0]).collect();
     assert!(small.into_iter().eq(0..100), "in order");
     let before = ben.board.bodies().iter().filter(|body| body.len() > 1).count();
-    assert!(before <= 2, "{before} of {bulk} frames of the other group came before");
-    // The bulk takes more than a minute; pings and pongs pass it.
+    assert!(before <= 2, "{before} of {bulk} frames of the other group arrived before");
+    // The bulk takes more than a minute; pings and pongs overtake it.
     ben.board.wait(&ben.clock, |_| ben.board.bodies().len() == bulk + 100).await;
     assert!(link.latency().unwrap() < Duration::from_secs(15), "{:?}", link.latency());
     assert!(!link.is_closed());
@@ -459,11 +461,11 @@ async fn pings_are_jittered_around_their_interval() {
     let (least, most) = (gaps.iter().min().unwrap(), gaps.iter().max().unwrap());
     assert!(*least >= PING_EVERY * 3 / 4 - Duration::from_millis(200), "{least:?}");
     assert!(*most <= PING_EVERY * 5 / 4 + Duration::from_millis(200), "{most:?}");
-    assert!(*most - *least > PING_EVERY / 5, "in step: {gaps:?}");
+    assert!(*most - *least > PING_EVERY / 5, "no jitter: {gaps:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_open_handshakes_are_bounded_in_all_and_the_next_waits_for_room() {
+async fn half_open_handshakes_are_bounded_and_the_next_dialler_waits() {
     let clock = Clock::simulated(7);
     let network = MemoryNetwork::seeded(clock.clone(), 7);
     let ada = Peer::start(&network, &clock, "ada", 1).await;
@@ -480,15 +482,15 @@ async fn half_open_handshakes_are_bounded_in_all_and_the_next_waits_for_room() {
     let met = Mallory::meet(&late, "memory://ada", identity(9)).await;
 
     let waited = ada.clock.instant() - began;
-    assert!(waited >= HANDSHAKE_TIMEOUT, "{waited:?}: it found room too early");
+    assert!(waited >= HANDSHAKE_TIMEOUT, "{waited:?}: accepted too early");
     let timed_out = ada.manager.ends().await.unwrap();
     assert!(timed_out.iter().any(|ended| ended.end == LinkEnd::HandshakeTimeout));
     drop(met);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_does_not_read_overflows_and_is_let_go() {
-    beside(async |network, ada| {
+async fn a_peer_that_does_not_read_is_disconnected_when_its_queue_is_full() {
+    with_honest_link(async |network, ada| {
         let mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
         ada.until(|| async { ada.linked().await.len() == 2 }).await;
         let links = ada.manager.links().await.unwrap();
@@ -506,12 +508,12 @@ async fn a_peer_that_does_not_read_overflows_and_is_let_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_pings_without_end_and_reads_no_answer_is_let_go() {
-    beside(async |network, ada| {
+async fn a_peer_that_floods_pings_and_reads_no_answer_is_disconnected() {
+    with_honest_link(async |network, ada| {
         let mut mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
         let ping = LinkFrame::Ping { nonce: 7 }.encode();
         let ping = [&u32::try_from(ping.len()).unwrap().to_be_bytes()[..], &ping].concat();
-        // Until the pipe is full of answers, and the queue behind it.
+        // Enough to fill the pipe and the queue behind it with answers.
         let most = 3 * (OUTBOUND_FRAMES_MAX + (256 << 10) / ping.len());
         let mut sent = 0;
         while ada.linked().await.len() == 2 && sent < most {
@@ -525,8 +527,8 @@ async fn a_peer_that_pings_without_end_and_reads_no_answer_is_let_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_open_handshakes_from_one_place_are_few() {
-    beside(async |network, ada| {
+async fn half_open_handshakes_from_one_address_are_bounded() {
+    with_honest_link(async |network, ada| {
         let mut stalled = Vec::new();
         for _ in 0..HALF_OPEN_PER_PEER_MAX {
             stalled.push(Mallory::dial(&network.host("mallory"), "memory://ada").await);
@@ -542,7 +544,7 @@ async fn half_open_handshakes_from_one_place_are_few() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_node_says_so_and_keeps_what_it_has() {
+async fn a_full_node_refuses_new_links_and_keeps_its_own() {
     let (network, clock) = net(7);
     let ada = Peer::start(&network, &clock, "ada", 1).await;
     let mut crowd = Vec::new();
@@ -560,7 +562,7 @@ async fn a_full_node_says_so_and_keeps_what_it_has() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_beyond_the_mailbox_waits_and_nothing_is_lost() {
+async fn a_flood_beyond_the_mailbox_waits_and_no_frame_is_lost() {
     let (_network, ada, ben) = two(7).await;
     ada.manager.connect("memory://ben").await.unwrap();
     let link = ada.link_to(&ben).await;
@@ -571,7 +573,7 @@ async fn a_flood_beyond_the_mailbox_waits_and_nothing_is_lost() {
     for number in 0..count {
         link.send(group(0, body(number))).unwrap();
     }
-    // Longer than three pings: a reader that is held up does not take its peer for dead.
+    // Longer than three pings: a blocked reader does not count its peer as silent.
     ada.clock.sleep(Duration::from_secs(200)).await;
     let arrived: usize = ben.board.bodies().iter().map(Vec::len).sum();
     assert!(arrived <= MAILBOX_BYTES_MAX && arrived > MAILBOX_BYTES_MAX * 9 / 10, "{arrived} bytes");
@@ -579,12 +581,12 @@ async fn a_flood_beyond_the_mailbox_waits_and_nothing_is_lost() {
     ben.board.release();
 
     ben.board.wait(&ben.clock, |_| ben.board.bodies().len() == count).await;
-    assert!(ben.board.bodies().into_iter().eq((0..count).map(body)), "all of it, in order");
+    assert!(ben.board.bodies().into_iter().eq((0..count).map(body)), "every frame, in order");
     assert!(!link.is_closed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_over_one_link_ends_that_link_alone() {
+async fn a_panic_in_a_callback_of_one_link_ends_only_that_link() {
     let (network, ada, ben) = two(7).await;
     let cid = Peer::start(&network, &ada.clock, "cid", 3).await;
     ben.manager.connect("memory://ada").await.unwrap();
@@ -599,12 +601,12 @@ async fn a_panic_over_one_link_ends_that_link_alone() {
     ada.until_linked(&[&ben, &cid]).await;
     assert_ne!(ada.link_to(&ben).await.id(), to_ben.id(), "ben has dialled again");
     let downs = ada.board.calls().into_iter().filter(|call| matches!(call, Call::Down(..))).count();
-    assert_eq!(downs, 1, "cid's link has not noticed");
-    assert_eq!(*ada.child_ends.lock().unwrap(), [""; 0], "nor has the manager");
+    assert_eq!(downs, 1, "the link to cid is unaffected");
+    assert_eq!(*ada.child_ends.lock().unwrap(), [""; 0], "the manager is unaffected");
 }
 
 #[tokio::test(start_paused = true)]
-async fn dials_that_cross_leave_one_link() {
+async fn crossing_dials_leave_one_link() {
     for seed in 0..20 {
         let (_network, ada, ben) = two(seed).await;
 
@@ -618,12 +620,12 @@ async fn dials_that_cross_leave_one_link() {
         assert_eq!(at_ada[0].h(), at_ben[0].h(), "seed {seed}");
         let ada_dialled = at_ada[0].role() == LinkRole::Initiator;
         assert_eq!(ada_dialled, ada.device() < ben.device(), "seed {seed}");
-        talk(&ada, &ben, b"one link").await;
+        exchange(&ada, &ben, b"one link").await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_device_that_comes_back_replaces_its_dead_link() {
+async fn a_device_that_dials_again_replaces_its_dead_link() {
     let (network, clock) = net(7);
     let ada = Peer::start(&network, &clock, "ada", 1).await;
     let silent = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
@@ -640,7 +642,7 @@ async fn a_device_that_comes_back_replaces_its_dead_link() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn wrong_addresses_are_named_and_not_dialled_again() {
+async fn wrong_addresses_are_reported_and_not_dialled_again() {
     let (_network, ada, _ben) = two(7).await;
     let refused = ada.manager.connect("memory://ada").await;
     assert!(
@@ -662,13 +664,16 @@ async fn wrong_addresses_are_named_and_not_dialled_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_device_that_was_asked_for_will_do() {
+async fn only_the_expected_device_is_accepted() {
     let (_network, ada, ben) = two(7).await;
     let cid = identity(3).device();
     let refused = ada.manager.connect_to("memory://ben", cid).await;
     let unexpected = HandshakeError::UnexpectedDevice { expected: cid, got: ben.device() };
     assert!(
-        matches!(&refused, Err(ConnectError::Link { end: LinkEnd::Handshake(error), .. }) if *error == unexpected),
+        matches!(
+            &refused,
+            Err(ConnectError::Link { end: LinkEnd::Handshake(error), .. }) if *error == unexpected
+        ),
         "{refused:?}"
     );
     assert_eq!(ada.manager.connect_to("memory://ben", ben.device()).await.unwrap(), ben.device());
@@ -682,7 +687,7 @@ async fn a_failed_listener_listens_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listener_that_keeps_failing_is_the_nodes_concern() {
+async fn a_listener_that_keeps_failing_fails_the_manager() {
     let (network, _ada, ben) = two(7).await;
     for _ in 0..5 {
         network.close_listeners("ben");
@@ -696,7 +701,7 @@ async fn a_listener_that_keeps_failing_is_the_nodes_concern() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restarted_manager_listens_and_dials_where_it_did() {
+async fn a_restarted_manager_listens_and_dials_at_the_same_addresses() {
     let (_network, ada, ben) = two(7).await;
     ada.manager.connect("memory://ben").await.unwrap();
     let before = ada.link_to(&ben).await.id();
@@ -706,17 +711,17 @@ async fn a_restarted_manager_listens_and_dials_where_it_did() {
     ada.start_manager().await;
 
     ada.until_linked(&[&ben]).await;
-    assert!(ada.link_to(&ben).await.id() > before, "a link's id is not used twice");
+    assert!(ada.link_to(&ben).await.id() > before, "a link id is not used twice");
     ben.manager.connect("memory://ada").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_left_running_after_a_stop() {
+async fn no_task_or_stream_is_left_after_a_stop() {
     let (network, ada, ben) = two(7).await;
     ada.manager.connect("memory://ben").await.unwrap();
     ada.manager.connect("memory://nobody").await.unwrap_err();
     let stalled = Mallory::dial(&network.host("mallory"), "memory://ada").await;
-    talk(&ada, &ben, b"hello").await;
+    exchange(&ada, &ben, b"hello").await;
     let began = ada.clock.instant();
 
     ada.stop().await;
@@ -740,7 +745,7 @@ async fn nothing_is_left_running_after_a_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_holds_in_real_time_on_many_threads() {
+async fn links_work_in_real_time_on_several_threads() {
     let clock = Clock::real();
     let network = MemoryNetwork::seeded(clock.clone(), 7);
     let ada = Peer::start(&network, &clock, "ada", 1).await;
@@ -769,8 +774,8 @@ async fn the_same_holds_in_real_time_on_many_threads() {
     assert_eq!(network.open_streams(), 0);
 }
 
-/// Three devices, loss, a partition, a crash and much talk.
-fn story(seed: u64) -> ([u8; 32], Vec<String>) {
+/// Three devices with loss, a partition, a crash and many frames.
+fn scenario(seed: u64) -> ([u8; 32], Vec<String>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
@@ -784,14 +789,14 @@ fn story(seed: u64) -> ([u8; 32], Vec<String>) {
         }
         clock.sleep(Duration::from_secs(100)).await;
         ada.until_linked(&[&ben, &cid]).await;
-        talk(&ada, &ben, &[1; 100_000]).await;
+        exchange(&ada, &ben, &[1; 100_000]).await;
         network.partition(&[&["ada"], &["ben", "cid"]]);
         clock.sleep(Duration::from_secs(100)).await;
         network.heal();
         ada.until_linked(&[&ben, &cid]).await;
         network.crash("ada");
         ada.until_linked(&[&ben, &cid]).await;
-        talk(&ada, &cid, &[2; 100_000]).await;
+        exchange(&ada, &cid, &[2; 100_000]).await;
         for peer in [ada, ben, cid] {
             peer.stop().await;
         }
@@ -800,12 +805,12 @@ fn story(seed: u64) -> ([u8; 32], Vec<String>) {
 }
 
 #[test]
-fn the_same_seed_tells_the_same_story() {
-    let (hash, lines) = story(42);
-    let (again, same_lines) = story(42);
-    let parted = lines.iter().zip(&same_lines).position(|(one, other)| one != other);
-    assert_eq!(parted, None, "{:?}", parted.map(|at| (&lines[at], &same_lines[at])));
+fn equal_seeds_give_equal_traces() {
+    let (hash, lines) = scenario(42);
+    let (again, same_lines) = scenario(42);
+    let differs = lines.iter().zip(&same_lines).position(|(one, other)| one != other);
+    assert_eq!(differs, None, "{:?}", differs.map(|at| (&lines[at], &same_lines[at])));
     assert_eq!(again, hash);
-    assert_ne!(story(43).0, hash);
-    assert!(lines.len() > 100, "something happened");
+    assert_ne!(scenario(43).0, hash);
+    assert!(lines.len() > 100, "the trace is not empty");
 }

@@ -1,4 +1,4 @@
-//! What links promise over real sockets: the loopback, free ports, real time.
+//! The promises of links over real sockets: the loopback, free ports, real time.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,11 +11,14 @@ use actors::clock::Clock;
 use actors::node::connection_manager::{ConnectError, LinkEnd, ListenError};
 use actors::transport::framing::StreamError;
 use actors::transport::memory::MemoryNetwork;
-use actors::transport::websocket::{MESSAGE_BYTES_MAX, WebSockets};
+use actors::transport::websocket::WebSockets;
 use actors::transport::{Listener, Stream, Transport, TransportError, Transports};
 use futures_util::{SinkExt, StreamExt};
 use schema::handshake::{Handshake, HandshakeError, RecordError, Terms};
-use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT, PING_EVERY};
+use schema::limits::{
+    DIAL_TIMEOUT, FRAME_BYTES_MAX, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT, PING_EVERY,
+    WEBSOCKET_MESSAGE_BYTES_MAX,
+};
 use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -23,10 +26,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use crate::support::{Mallory, Peer, identity};
 
 const ANY_PORT: &str = "127.0.0.1:0";
-/// What a busy machine may take longer.
+/// Extra time for a busy machine.
 const SLACK: Duration = Duration::from_secs(4);
-const GIBIBYTE_IN_FRAGMENTS: usize = (1 << 30) / (MESSAGE_BYTES_MAX / 2);
-/// A word about `ws://`, from the dialler.
+const GIBIBYTE_IN_FRAGMENTS: usize = (1 << 30) / (WEBSOCKET_MESSAGE_BYTES_MAX / 2);
+/// The upgrade request of a WebSocket dialler.
 const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: ada\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
@@ -42,20 +45,21 @@ fn group(body: impl Into<Vec<u8>>) -> LinkFrame {
     LinkFrame::Group { channel: 1, body: body.into() }
 }
 
-async fn talk(ada: &Peer, ben: &Peer, word: &[u8]) {
-    ada.link_to(ben).await.send(group(word)).unwrap();
-    ben.link_to(ada).await.send(group(word)).unwrap();
+/// Sends a frame in each direction and waits until both have arrived.
+async fn exchange(ada: &Peer, ben: &Peer, body: &[u8]) {
+    ada.link_to(ben).await.send(group(body)).unwrap();
+    ben.link_to(ada).await.send(group(body)).unwrap();
     for peer in [ada, ben] {
-        peer.board.wait(&peer.clock, |_| peer.board.bodies().contains(&word.to_vec())).await;
+        peer.board.wait(&peer.clock, |_| peer.board.bodies().contains(&body.to_vec())).await;
     }
 }
 
 /// The host and port of a `ws://` address.
-fn place(address: &str) -> &str {
+fn host_and_port(address: &str) -> &str {
     address.strip_prefix("ws://").unwrap()
 }
 
-/// Both ends of one stream, and what it was accepted by.
+/// Both ends of one stream, and its listener.
 async fn joined() -> (Stream, Stream, Box<dyn Listener>) {
     let mut listener = sockets().listen(ANY_PORT).await.unwrap();
     let address = listener.address().to_owned();
@@ -66,7 +70,7 @@ async fn joined() -> (Stream, Stream, Box<dyn Listener>) {
         dialled
     });
     let mut accepted = listener.accept().await.unwrap();
-    // Whoever reads upgrades; else the dialler would wait.
+    // The first read upgrades the socket; without it the dialler would wait.
     assert_eq!(accepted.reader.read_u8().await.unwrap(), b'!');
     (dial.await.unwrap(), accepted, listener)
 }
@@ -91,11 +95,11 @@ async fn a_stream_carries_bytes_both_ways_in_order() {
     let mut ada = writer.await.unwrap();
     let mut end = [0; 1];
     drop(ben);
-    assert_eq!(ada.reader.read(&mut end).await.unwrap(), 0, "the peer has gone");
+    assert_eq!(ada.reader.read(&mut end).await.unwrap(), 0, "the peer has ended the stream");
 }
 
 #[tokio::test]
-async fn a_listener_tells_its_port_and_a_stream_tells_no_port() {
+async fn a_listener_knows_its_port_and_the_peer_of_a_stream_has_none() {
     let (ada, ben, listener) = joined().await;
     assert!(listener.address().starts_with("ws://127.0.0.1:"));
     assert!(!listener.address().ends_with(":0"));
@@ -104,10 +108,10 @@ async fn a_listener_tells_its_port_and_a_stream_tells_no_port() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_and_wrong_addresses_are_named() {
+async fn a_port_in_use_and_wrong_addresses_are_reported() {
     let ada = start("ada", 1).await;
     let ben = start("ben", 2).await;
-    let used = ben.manager.listen(place(ada.address())).await;
+    let used = ben.manager.listen(host_and_port(ada.address())).await;
     assert!(matches!(used, Err(ListenError::Transport(TransportError::InUse { .. }))), "{used:?}");
     for wrong in ["127.0.0.1", "pigeon://127.0.0.1:0", "ws://127.0.0.1:0/path"] {
         let refused = ben.manager.listen(wrong).await;
@@ -124,7 +128,7 @@ async fn a_port_in_use_and_wrong_addresses_are_named() {
 }
 
 #[tokio::test]
-async fn an_address_without_anybody_is_unreachable() {
+async fn an_address_without_a_listener_is_unreachable() {
     let ada = start("ada", 1).await;
     let free = TcpListener::bind(ANY_PORT).await.unwrap().local_addr().unwrap();
     let refused = ada.manager.connect(&format!("ws://{free}")).await;
@@ -149,8 +153,8 @@ async fn schemes_choose_the_transport() {
     ada.manager.connect(ben.address()).await.unwrap();
     ada.manager.connect(cid.address()).await.unwrap();
 
-    talk(&ada, &ben, b"over a socket").await;
-    talk(&ada, &cid, b"through memory").await;
+    exchange(&ada, &ben, b"over a socket").await;
+    exchange(&ada, &cid, b"through memory").await;
     let refused = ada.manager.connect("pigeon://dan").await;
     assert!(matches!(
         refused,
@@ -159,11 +163,11 @@ async fn schemes_choose_the_transport() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_devices_meet_talk_and_part() {
+async fn two_devices_open_a_link_exchange_frames_and_close_it() {
     let (ada, ben) = (start("ada", 1).await, start("ben", 2).await);
     assert_eq!(ada.manager.connect(ben.address()).await.unwrap(), ben.device());
     assert_eq!(ada.link_to(&ben).await.h(), ben.link_to(&ada).await.h());
-    talk(&ada, &ben, b"hello").await;
+    exchange(&ada, &ben, b"hello").await;
 
     let link = ada.link_to(&ben).await;
     let body = |number: usize| number.to_be_bytes().repeat(number % 10_000);
@@ -187,8 +191,8 @@ async fn a_restarted_manager_keeps_the_port_that_the_system_chose() {
     assert_eq!(ben.manager.listen(ANY_PORT).await.unwrap(), ben.address());
 }
 
-/// ada and ben are linked; then mallory does his worst, and afterwards they can still talk.
-async fn beside(attack: impl AsyncFn(&Peer)) {
+/// Opens a link of ada and ben, runs the attack on ada, and checks that the link still works.
+async fn with_honest_link(attack: impl AsyncFn(&Peer)) {
     let (ada, ben) = (start("ada", 1).await, start("ben", 2).await);
     ben.manager.connect(ada.address()).await.unwrap();
     let link = ada.link_to(&ben).await;
@@ -196,10 +200,11 @@ async fn beside(attack: impl AsyncFn(&Peer)) {
     attack(&ada).await;
 
     assert!(!link.is_closed());
-    talk(&ada, &ben, b"still here").await;
+    exchange(&ada, &ben, b"after the attack").await;
 }
 
-/// Waits for an end that came since `before`, and takes it for mallory's.
+/// Waits for an ended connection after the first `before` ones, which must be mallory's, and returns its
+/// reason.
 async fn next_end(ada: &Peer, before: usize) -> LinkEnd {
     ada.until(|| async { ada.manager.ends().await.unwrap().len() > before }).await;
     let ended = ada.manager.ends().await.unwrap().pop().unwrap();
@@ -208,10 +213,10 @@ async fn next_end(ada: &Peer, before: usize) -> LinkEnd {
 }
 
 #[tokio::test]
-async fn a_dialler_that_is_no_websocket_is_let_go() {
+async fn a_dialler_that_is_no_websocket_is_disconnected() {
     let broken = |kind| LinkEnd::Stream(StreamError::Broken { kind });
     let foreign = LinkEnd::Stream(StreamError::Transport { expected: "a WebSocket, from its first line on" });
-    beside(async |ada| {
+    with_honest_link(async |ada| {
         let no_upgrade = b"GET / HTTP/1.1\r\nHost: ada\r\n\r\n";
         let garbage = [0xff; 100];
         for (at, (said, end)) in [
@@ -223,7 +228,7 @@ async fn a_dialler_that_is_no_websocket_is_let_go() {
         .into_iter()
         .enumerate()
         {
-            let mut socket = TcpStream::connect(place(ada.address())).await.unwrap();
+            let mut socket = TcpStream::connect(host_and_port(ada.address())).await.unwrap();
             socket.write_all(said).await.unwrap();
             socket.shutdown().await.unwrap();
             assert_eq!(next_end(ada, at).await, end, "{at}");
@@ -232,9 +237,9 @@ async fn a_dialler_that_is_no_websocket_is_let_go() {
     .await;
 }
 
-/// A WebSocket, from here on spoken by hand.
+/// An upgraded WebSocket whose frames the test writes itself.
 async fn upgraded(peer: &Peer) -> TcpStream {
-    let mut socket = TcpStream::connect(place(peer.address())).await.unwrap();
+    let mut socket = TcpStream::connect(host_and_port(peer.address())).await.unwrap();
     socket.write_all(UPGRADE.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
@@ -250,9 +255,9 @@ fn message(opcode: u8, claimed: u64, payload: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn messages_that_carry_no_stream_end_it() {
-    beside(async |ada| {
-        let oversized = MESSAGE_BYTES_MAX + 1;
+async fn messages_that_carry_no_stream_end_the_connection() {
+    with_honest_link(async |ada| {
+        let oversized = WEBSOCKET_MESSAGE_BYTES_MAX + 1;
         let unmasked = [0x82, 0x05, 0, 3, 1, 2, 3];
         let frames = LinkEnd::Stream(StreamError::Transport { expected: "WebSocket frames" });
         for (at, (said, end)) in [
@@ -262,11 +267,11 @@ async fn messages_that_carry_no_stream_end_it() {
             ),
             (
                 message(2, u64::try_from(oversized).unwrap(), b""),
-                LinkEnd::Stream(StreamError::TooLong { got: oversized, max: MESSAGE_BYTES_MAX }),
+                LinkEnd::Stream(StreamError::TooLong { got: oversized, max: WEBSOCKET_MESSAGE_BYTES_MAX }),
             ),
             (
                 message(2, 1 << 30, b""),
-                LinkEnd::Stream(StreamError::TooLong { got: 1 << 30, max: MESSAGE_BYTES_MAX }),
+                LinkEnd::Stream(StreamError::TooLong { got: 1 << 30, max: WEBSOCKET_MESSAGE_BYTES_MAX }),
             ),
             (unmasked.to_vec(), frames.clone()),
             (message(3, 0, b""), frames),
@@ -278,7 +283,7 @@ async fn messages_that_carry_no_stream_end_it() {
         .enumerate()
         {
             let mut socket = upgraded(ada).await;
-            socket.write_all(&message(9, 0, b"")).await.unwrap(); // a ping hurts nobody
+            socket.write_all(&message(9, 0, b"")).await.unwrap(); // a ping is harmless
             socket.write_all(&said).await.unwrap();
             socket.shutdown().await.unwrap();
             assert_eq!(next_end(ada, at).await, end, "{at}");
@@ -288,7 +293,7 @@ async fn messages_that_carry_no_stream_end_it() {
 }
 
 #[tokio::test]
-async fn pings_of_websocket_are_answered_beside_the_stream() {
+async fn websocket_pings_are_answered_beside_the_stream() {
     let (ada, ben) = (start("ada", 1).await, start("ben", 2).await);
     let mut socket = upgraded(&ada).await;
     socket.write_all(&message(9, 3, b"hey")).await.unwrap();
@@ -300,8 +305,8 @@ async fn pings_of_websocket_are_answered_beside_the_stream() {
 }
 
 #[tokio::test]
-async fn what_a_device_breaks_after_the_handshake_ends_its_link_alone() {
-    beside(async |ada| {
+async fn a_protocol_error_after_the_handshake_ends_only_that_link() {
+    with_honest_link(async |ada| {
         let over = sockets();
         let meet = || Mallory::meet(&over, ada.address(), identity(9));
 
@@ -330,19 +335,19 @@ async fn what_a_device_breaks_after_the_handshake_ends_its_link_alone() {
     .await;
 }
 
-/// The one test that takes as long as a handshake may, in real time.
+/// Takes as long as `HANDSHAKE_TIMEOUT`, in real time.
 #[tokio::test]
-async fn diallers_that_dawdle_are_few_and_let_go_in_time() {
-    beside(async |ada| {
+async fn slow_diallers_are_bounded_and_disconnected_in_time() {
+    with_honest_link(async |ada| {
         let began = ada.clock.instant();
-        let mut dawdlers = Vec::new();
+        let mut slow = Vec::new();
         for at in 0..HALF_OPEN_PER_PEER_MAX {
-            let mut socket = TcpStream::connect(place(ada.address())).await.unwrap();
+            let mut socket = TcpStream::connect(host_and_port(ada.address())).await.unwrap();
             let said = [b"", &b"GET"[..], UPGRADE.as_bytes()][at % 3];
             socket.write_all(said).await.unwrap();
-            dawdlers.push(socket);
+            slow.push(socket);
         }
-        let mut one_more = TcpStream::connect(place(ada.address())).await.unwrap();
+        let mut one_more = TcpStream::connect(host_and_port(ada.address())).await.unwrap();
         assert!(matches!(one_more.read(&mut [0; 1]).await, Ok(0) | Err(_)), "closed at once");
         assert!(ada.clock.instant() - began < Duration::from_secs(2));
 
@@ -356,7 +361,7 @@ async fn diallers_that_dawdle_are_few_and_let_go_in_time() {
     .await;
 }
 
-/// Takes calls at a free port, and does with each what `answer` says.
+/// Accepts connections at a free port and runs `answer` on each.
 async fn server<F: Future<Output = ()> + Send + 'static>(
     answer: impl Fn(TcpStream) -> F + Send + 'static,
 ) -> String {
@@ -370,8 +375,8 @@ async fn server<F: Future<Output = ()> + Send + 'static>(
     address
 }
 
-/// Says something to whoever calls, and listens until they hang up.
-async fn saying(words: impl Into<Vec<u8>>) -> String {
+/// A server that sends `words` to each dialler and reads until the dialler closes.
+async fn server_sending(words: impl Into<Vec<u8>>) -> String {
     let words = words.into();
     server(move |mut socket| {
         let words = words.clone();
@@ -383,8 +388,8 @@ async fn saying(words: impl Into<Vec<u8>>) -> String {
     .await
 }
 
-/// A device that takes calls over WebSockets and answers as `answer` says.
-async fn answering<F: Future<Output = ()> + Send + 'static>(
+/// A WebSocket server that runs `answer` on each stream.
+async fn websocket_server<F: Future<Output = ()> + Send + 'static>(
     answer: impl Fn(Mallory) -> F + Send + 'static,
 ) -> String {
     let mut listener = sockets().listen(ANY_PORT).await.unwrap();
@@ -397,7 +402,7 @@ async fn answering<F: Future<Output = ()> + Send + 'static>(
     address
 }
 
-/// Why `address` cannot be linked to; it must show within seconds.
+/// Dials `address`, which must fail within seconds, and returns the reason.
 async fn refused(ada: &Peer, address: &str) -> LinkEnd {
     let began = ada.clock.instant();
     match ada.manager.connect(address).await {
@@ -411,8 +416,8 @@ async fn refused(ada: &Peer, address: &str) -> LinkEnd {
 }
 
 #[tokio::test]
-async fn who_answers_in_another_protocol_is_named() {
-    beside(async |ada| {
+async fn an_answer_in_another_protocol_is_reported() {
+    with_honest_link(async |ada| {
         for words in [
             &b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 5\r\n\r\nhello"[..],
             b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
@@ -423,7 +428,7 @@ async fn who_answers_in_another_protocol_is_named() {
             b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03",
             &[0xff; 1_000],
         ] {
-            let address = saying(words).await;
+            let address = server_sending(words).await;
             let foreign = TransportError::Foreign { address: address.clone(), expected: "WebSocket" };
             assert_eq!(refused(ada, &address).await, LinkEnd::Dial(foreign), "{}", words.escape_ascii());
         }
@@ -432,8 +437,8 @@ async fn who_answers_in_another_protocol_is_named() {
 }
 
 #[tokio::test]
-async fn a_header_without_end_is_not_read_to_its_end() {
-    beside(async |ada| {
+async fn an_endless_header_is_refused_early() {
+    with_honest_link(async |ada| {
         let address = server(async |mut socket: TcpStream| {
             let line = b"x-line: and another\r\n".repeat(1_000);
             let _ = socket.write_all(b"HTTP/1.1 101 Switching Protocols\r\n").await;
@@ -445,7 +450,7 @@ async fn a_header_without_end_is_not_read_to_its_end() {
         assert_eq!(refused(ada, &address).await, LinkEnd::Dial(foreign));
         assert!(ada.clock.instant() - began < SLACK, "long before the dial times out");
 
-        let mut socket = TcpStream::connect(place(ada.address())).await.unwrap();
+        let mut socket = TcpStream::connect(host_and_port(ada.address())).await.unwrap();
         let line = b"x-line: and another\r\n".repeat(1_000);
         socket.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         while socket.write_all(&line).await.is_ok() {}
@@ -461,8 +466,8 @@ async fn a_header_without_end_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn who_hangs_up_before_a_word_is_told_from_who_is_not_there() {
-    beside(async |ada| {
+async fn a_closed_connection_is_distinguished_from_an_unreachable_address() {
+    with_honest_link(async |ada| {
         let hangs_up = server(async |socket: TcpStream| drop(socket)).await;
         let resets = server(async |mut socket: TcpStream| {
             let _ = socket.read(&mut [0; 1]).await;
@@ -482,9 +487,9 @@ async fn who_hangs_up_before_a_word_is_told_from_who_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_host_without_an_address_and_the_own_address_are_named() {
-    beside(async |ada| {
-        // A label may have 63 letters: no resolver is asked.
+async fn an_unknown_host_and_the_own_address_are_reported() {
+    with_honest_link(async |ada| {
+        // A label has at most 63 letters, so no resolver is queried.
         let address = format!("ws://{}.invalid:80", "a".repeat(64));
         let unknown = TransportError::UnknownHost { address: address.clone() };
         assert_eq!(refused(ada, &address).await, LinkEnd::Dial(unknown));
@@ -496,22 +501,22 @@ async fn a_host_without_an_address_and_the_own_address_are_named() {
 }
 
 #[tokio::test]
-async fn who_answers_nonsense_in_the_handshake_is_named() {
-    beside(async |ada| {
-        let ended = answering(async |mut mallory: Mallory| drop(mallory.receive().await)).await;
-        let cut_short = answering(async |mut mallory: Mallory| {
+async fn a_malformed_answer_in_the_handshake_is_reported() {
+    with_honest_link(async |ada| {
+        let ended = websocket_server(async |mut mallory: Mallory| drop(mallory.receive().await)).await;
+        let cut_short = websocket_server(async |mut mallory: Mallory| {
             mallory.receive().await;
             mallory.stream.writer.write_all(&[0, 96, 1, 2, 3]).await.unwrap();
             mallory.stream.writer.flush().await.unwrap();
         })
         .await;
-        let second = answering(async |mut mallory: Mallory| {
+        let second = websocket_server(async |mut mallory: Mallory| {
             mallory.receive().await;
             mallory.send(&[9; 96]).await;
             mallory.receive().await;
         })
         .await;
-        let auth = answering(async |mut mallory: Mallory| {
+        let auth = websocket_server(async |mut mallory: Mallory| {
             let (mut machine, first) = responder(&mut mallory).await;
             mallory.send(&machine.step(&first).unwrap().send[0]).await;
             mallory.send(&[9; 300]).await;
@@ -528,7 +533,7 @@ async fn who_answers_nonsense_in_the_handshake_is_named() {
             assert_eq!(refused(ada, &address).await, end);
         }
 
-        // And who dials: the third message, then Auth.
+        // The same from a dialler: the third message, then Auth.
         let before = ada.manager.ends().await.unwrap().len();
         let mut mallory = Mallory::dial(&sockets(), ada.address()).await;
         let (_, first) = Handshake::initiator(identity(9), Terms::default(), [7; 32], None);
@@ -549,32 +554,34 @@ async fn who_answers_nonsense_in_the_handshake_is_named() {
     .await;
 }
 
-/// Mallory's side of a handshake that somebody else began, and what they began it with.
+/// Mallory's side of a handshake that the peer began, and the first message.
 async fn responder(mallory: &mut Mallory) -> (Handshake, Vec<u8>) {
     let first = mallory.receive().await.unwrap();
     (Handshake::responder(identity(9), Terms::default(), [7; 32]), first)
 }
 
 #[tokio::test]
-async fn a_gibibyte_is_refused_while_it_comes() {
+async fn a_message_of_a_gibibyte_is_refused_while_it_arrives() {
     let too_long = |end| match end {
-        LinkEnd::Stream(StreamError::TooLong { got, max: MESSAGE_BYTES_MAX }) => got <= 2 * MESSAGE_BYTES_MAX,
+        LinkEnd::Stream(StreamError::TooLong { got, max: WEBSOCKET_MESSAGE_BYTES_MAX }) => {
+            got <= 2 * WEBSOCKET_MESSAGE_BYTES_MAX
+        }
         _ => false,
     };
-    beside(async |ada| {
-        // One message in fragments of 64 KiB, first from who dials, then from who answers.
+    with_honest_link(async |ada| {
+        // One message in fragments of 64 KiB, first from a dialler, then from a server.
         let mut socket = upgraded(ada).await;
         let fragment = |opcode: u8, mask: &[u8]| {
-            let length = u64::try_from(MESSAGE_BYTES_MAX / 2).unwrap().to_be_bytes();
+            let length = u64::try_from(WEBSOCKET_MESSAGE_BYTES_MAX / 2).unwrap().to_be_bytes();
             let masked = if mask.is_empty() { 0x7f } else { 0xff };
-            [&[opcode, masked][..], &length, mask, &[0; MESSAGE_BYTES_MAX / 2]].concat()
+            [&[opcode, masked][..], &length, mask, &[0; WEBSOCKET_MESSAGE_BYTES_MAX / 2]].concat()
         };
         socket.write_all(&fragment(2, &[0; 4])).await.unwrap();
         let mut sent = 1;
         while sent < GIBIBYTE_IN_FRAGMENTS && socket.write_all(&fragment(0, &[0; 4])).await.is_ok() {
             sent += 1;
         }
-        assert!(sent < GIBIBYTE_IN_FRAGMENTS, "all of it was taken");
+        assert!(sent < GIBIBYTE_IN_FRAGMENTS, "all of it was accepted");
         let end = next_end(ada, 0).await;
         assert!(too_long(end.clone()), "{end:?}");
 
@@ -590,7 +597,7 @@ async fn a_gibibyte_is_refused_while_it_comes() {
         let end = refused(ada, &address).await;
         assert!(too_long(end.clone()), "{end:?}");
 
-        // In one message of binary zeros, which nobody has announced: the first is no handshake.
+        // Messages of zeros: the first is no handshake message.
         let mut socket = upgraded(ada).await;
         let zeros = message(2, 64 << 10, &[0; 64 << 10]);
         while socket.write_all(&zeros).await.is_ok() {}
@@ -608,48 +615,50 @@ async fn a_gibibyte_is_refused_while_it_comes() {
     .await;
 }
 
-/// Each stalls at another point, all at once: this takes as long as a dial and a handshake may, in real time.
+/// Upgrades the socket and sends empty messages and pings without an end.
+async fn send_empty_messages(socket: TcpStream) {
+    let mut socket = tokio_tungstenite::accept_async(socket).await.unwrap().into_inner();
+    let nothing = [0x82, 0, 0x89, 0].repeat(1_000);
+    while socket.write_all(&nothing).await.is_ok() {
+        Clock::real().sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn send_header_slowly(mut socket: TcpStream) {
+    for byte in b"HTTP/1.1 101 Switching Protocols\r\n" {
+        let _ = socket.write_all(&[*byte]).await;
+        Clock::real().sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// Each peer stalls at another point, all at once. Takes as long as a dial and a handshake may, in real time.
 #[tokio::test]
-async fn whoever_stalls_is_given_up_in_time() {
-    beside(async |ada| {
-        // Nobody takes this call: the queue of the listener is full.
+async fn a_stalling_peer_is_given_up_in_time() {
+    with_honest_link(async |ada| {
+        // No connection is accepted: the backlog of the listener is full.
         let full = TcpSocket::new_v4().unwrap();
         full.bind(ANY_PORT.parse().unwrap()).unwrap();
         let full = full.listen(1).unwrap();
         let connect = format!("ws://{}", full.local_addr().unwrap());
         let mut queue = Vec::new();
         for _ in 0..2 {
-            queue.push(TcpStream::connect(place(&connect)).await.unwrap());
+            queue.push(TcpStream::connect(host_and_port(&connect)).await.unwrap());
         }
-        let upgrade = saying("").await;
-        let drips = server(async |mut socket: TcpStream| {
-            for byte in b"HTTP/1.1 101 Switching Protocols\r\n" {
-                let _ = socket.write_all(&[*byte]).await;
-                Clock::real().sleep(Duration::from_millis(300)).await;
-            }
-        })
-        .await;
-        let second = answering(async |mut mallory: Mallory| {
+        let upgrade = server_sending("").await;
+        let drips = server(send_header_slowly).await;
+        let second = websocket_server(async |mut mallory: Mallory| {
             mallory.receive().await;
             mallory.receive().await;
         })
         .await;
-        let auth = answering(async |mut mallory: Mallory| {
+        let auth = websocket_server(async |mut mallory: Mallory| {
             let (mut machine, first) = responder(&mut mallory).await;
             mallory.send(&machine.step(&first).unwrap().send[0]).await;
             while mallory.receive().await.is_some() {}
         })
         .await;
-        // Messages that carry nothing.
-        let empty = server(async |socket: TcpStream| {
-            let mut socket = tokio_tungstenite::accept_async(socket).await.unwrap().into_inner();
-            let nothing = [0x82, 0, 0x89, 0].repeat(1_000);
-            while socket.write_all(&nothing).await.is_ok() {
-                Clock::real().sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await;
-        // And two that dial.
+        let empty = server(send_empty_messages).await;
+        // Two diallers.
         let began = ada.clock.instant();
         let mut third = Mallory::dial(&sockets(), ada.address()).await;
         let (_, first) = Handshake::initiator(identity(9), Terms::default(), [7; 32], None);
@@ -687,23 +696,24 @@ async fn whoever_stalls_is_given_up_in_time() {
         assert!(lasted < DIAL_TIMEOUT.max(HANDSHAKE_TIMEOUT) + SLACK, "{lasted:?}");
         let accepted = ada.manager.ends().await.unwrap();
         let accepted = accepted.iter().filter(|e| e.address == "ws://127.0.0.1" && e.end == handshake);
-        assert_eq!(accepted.count(), 2, "who dials and stalls");
+        assert_eq!(accepted.count(), 2, "stalling diallers");
     })
     .await;
 }
 
-/// Silence on a real socket, in virtual time once the handshake has passed.
+/// A silent peer on a real socket; virtual time after the handshake.
 #[tokio::test]
-async fn who_answers_nothing_after_the_handshake_is_let_go_after_three_pings() {
-    beside(async |ada| {
+async fn a_peer_that_is_silent_after_the_handshake_is_disconnected_after_three_pings() {
+    with_honest_link(async |ada| {
         let _mallory = Mallory::meet(&sockets(), ada.address(), identity(9)).await;
         ada.until(|| async { ada.linked().await.len() == 2 }).await;
 
         tokio::time::pause();
         for _ in 0..5 * PING_EVERY.as_secs() {
             tokio::time::advance(Duration::from_secs(1)).await;
-            // What is ready is done before the next second: nobody is taken for silent who is not. Coming back from
-            // another thread, the runtime asks the sockets; on the loopback what was written is there to be read.
+            // Everything that is ready runs before the next second, so that no other peer counts as silent:
+            // after work on another thread the runtime polls the sockets, and on the loopback written bytes
+            // can be read at once.
             for _ in 0..20 {
                 #[allow(
                     clippy::disallowed_methods,
@@ -721,14 +731,14 @@ async fn who_answers_nothing_after_the_handshake_is_let_go_after_three_pings() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_of_tiny_frames_without_end_holds_up_nobody_else() {
+async fn an_endless_stream_of_tiny_frames_blocks_no_other_link() {
     let (ada, ben) = (start("ada", 1).await, start("ben", 2).await);
     ben.manager.connect(ada.address()).await.unwrap();
     let link = ada.link_to(&ben).await;
     let mut mallory = Mallory::meet(&sockets(), ada.address(), identity(9)).await;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
-    // A channel of nobody, an empty body: the smallest frame there is.
+    // An unknown channel and an empty body: the smallest frame.
     let tiny = LinkFrame::Group { channel: 0, body: Vec::new() }.encode();
     let tiny = [&u32::try_from(tiny.len()).unwrap().to_be_bytes()[..], &tiny].concat();
     let flood = Clock::real().spawn(async move {
@@ -743,7 +753,7 @@ async fn a_stream_of_tiny_frames_without_end_holds_up_nobody_else() {
 
     for round in 0..20_u8 {
         let began = ada.clock.instant();
-        talk(&ada, &ben, &[round]).await;
+        exchange(&ada, &ben, &[round]).await;
         let took = ada.clock.instant() - began;
         assert!(took < SLACK, "{took:?} in round {round}");
     }
@@ -753,22 +763,22 @@ async fn a_stream_of_tiny_frames_without_end_holds_up_nobody_else() {
     assert!(!link.is_closed());
 }
 
-/// An error as a command line shows it: with its causes.
+/// An error with its causes, as a command line shows it.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[tokio::test]
-async fn errors_name_the_address_and_what_to_do_about_it() {
+async fn errors_name_the_address_and_give_advice() {
     let (ada, ben) = (start("ada", 1).await, start("ben", 2).await);
     let told = async |address: &str| chain(&ada.manager.connect(address).await.unwrap_err());
     let free = TcpListener::bind(ANY_PORT).await.unwrap().local_addr().unwrap();
-    let (closed, foreign) = (format!("ws://{free}"), saying("SSH-2.0-OpenSSH_9.2p1\r\n").await);
+    let (closed, foreign) = (format!("ws://{free}"), server_sending("SSH-2.0-OpenSSH_9.2p1\r\n").await);
     let hangs_up = server(async |socket: TcpStream| drop(socket)).await;
     let unknown = format!("ws://{}.invalid:80", "a".repeat(64));
     let own = ada.address();
-    let garbage = answering(async |mut mallory: Mallory| {
+    let garbage = websocket_server(async |mut mallory: Mallory| {
         mallory.receive().await;
         mallory.send(&[9; 96]).await;
     })
@@ -778,8 +788,8 @@ async fn errors_name_the_address_and_what_to_do_about_it() {
         (
             &closed,
             format!(
-                "peer was not reached: no answer at {closed}; does a node listen there, and does a firewall let \
-                 it through?"
+                "peer was not reached: no answer at {closed}; does a node listen there, and does a firewall \
+                 let it through?"
             ),
         ),
         (
@@ -796,34 +806,39 @@ async fn errors_name_the_address_and_what_to_do_about_it() {
         (
             &hangs_up,
             format!(
-                "peer was not reached: {hangs_up} closes the connection at once; try again later, or check host \
-                 and port"
+                "peer was not reached: {hangs_up} closes the connection at once; try again later, or check \
+                 host and port"
             ),
         ),
         (
             own,
-            "peer did not prove its identity: this device answers there itself; name the address of another".into(),
+            "peer did not prove its identity: this device answers there itself; name the address of \
+             another"
+                .into(),
         ),
         (
             &garbage,
-            "peer did not prove its identity: message 2 of 3 is none of this protocol and network; do both sides run \
-             the same version?"
+            "peer did not prove its identity: message 2 of 3 is none of this protocol and network; do both \
+             sides run the same version?"
                 .into(),
         ),
     ] {
         assert_eq!(told(address).await, format!("no link to {address}: {words}"));
     }
 
-    let used = chain(&ben.manager.listen(place(own)).await.unwrap_err());
-    let port = place(own);
+    let used = chain(&ben.manager.listen(host_and_port(own)).await.unwrap_err());
+    let port = host_and_port(own);
     assert_eq!(
         used,
         format!("cannot listen: {port} is in use; choose another port, or 0 for any that is free")
     );
-    // An address of the documentation's network (RFC 5737): nobody's.
+    // An address of the documentation network (RFC 5737), which no machine has.
     let elsewhere = chain(&ben.manager.listen("192.0.2.1:0").await.unwrap_err());
-    assert_eq!(elsewhere, "cannot listen: cannot listen at 192.0.2.1:0: address not available");
+    assert_eq!(elsewhere, "cannot listen: the system refuses 192.0.2.1:0: address not available");
+}
 
+#[test]
+fn the_reasons_for_ended_links_are_explained() {
     let by_peer = |reason| LinkEnd::ClosedByPeer { reason };
     for (end, words) in [
         (LinkEnd::DialTimeout, "no answer within 5s; is a node there, and does a firewall let it through?"),
@@ -847,7 +862,7 @@ async fn errors_name_the_address_and_what_to_do_about_it() {
         ),
     ] {
         assert_eq!(chain(&end), words);
-        let error = ConnectError::Link { address: closed.clone(), end };
-        assert_eq!(chain(&error), format!("no link to {closed}: {words}"));
+        let error = ConnectError::Link { address: "ws://ada:1".into(), end };
+        assert_eq!(chain(&error), format!("no link to ws://ada:1: {words}"));
     }
 }

@@ -7,9 +7,9 @@ use super::columns::{
     SUCCESSORS, Table,
 };
 use super::runs::Bounds;
-use super::{ChangeError, DOCUMENT, EXPANDED_TEXT_BYTES_MAX, Fault, Frame, hashes, no_more, ops, replica_id};
+use super::{ChangeError, DOCUMENT, Fault, Frame, hashes, no_more, ops, replica_id};
 use crate::id::ChangeHash;
-use crate::limits::{INFLATED_BYTES_MAX, OP_COUNTER_MAX};
+use crate::limits::{EXPANDED_TEXT_BYTES_MAX, INFLATED_BYTES_MAX, OP_COUNTER_MAX};
 
 /// What a document chunk says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

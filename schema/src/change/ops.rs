@@ -4,7 +4,8 @@ use super::columns::{
     ACTION, Columns, EXPAND, INSERT, KEY_COUNTER, KEY_REPLICA, KEY_TEXT, MARK_NAME, OBJECT_COUNTER,
     OBJECT_REPLICA, VALUE, VALUE_META,
 };
-use super::{ChangeError, EXPANDED_TEXT_BYTES_MAX, Fault};
+use super::{ChangeError, Fault};
+use crate::limits::EXPANDED_TEXT_BYTES_MAX;
 
 /// Counts the ops and insists that every column has a row for each of them, or none at all.
 pub(super) fn count(columns: &Columns) -> Result<u64, ChangeError> {

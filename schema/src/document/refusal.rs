@@ -3,10 +3,8 @@
 use bincode::{Decode, Encode};
 
 use crate::id::{ChangeHash, DeviceId, OpId, ReplicaId};
+use crate::limits::REFUSAL_TEXT_BYTES_MAX;
 use crate::tip::Author;
-
-/// Bytes of a peer's refusal text that are kept.
-const TEXT_BYTES_MAX: usize = 256;
 
 /// The reason for which a change was refused.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Encode, Decode)]
@@ -156,7 +154,7 @@ impl Refusal {
     #[must_use]
     pub fn shortened(mut self) -> Self {
         if let Self::Unreadable { what } | Self::Inapplicable { what } = &mut self {
-            let end = (0..=TEXT_BYTES_MAX).rev().find(|end| what.is_char_boundary(*end));
+            let end = (0..=REFUSAL_TEXT_BYTES_MAX).rev().find(|end| what.is_char_boundary(*end));
             what.truncate(end.unwrap_or_default().min(what.len()));
             what.shrink_to_fit();
         }

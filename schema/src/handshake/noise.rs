@@ -7,10 +7,11 @@
 use snow::{Builder, HandshakeState};
 use zeroize::Zeroizing;
 
+use super::LinkRole;
 use super::record::{RecordCipher, Records};
 use super::resolver::Resolver;
-use super::{HANDSHAKE_BYTES_MAX, LinkRole};
 use crate::key::AgreementKey;
+use crate::limits::HANDSHAKE_BYTES_MAX;
 
 const PROTOCOL: &str = "Noise_XX_25519_AESGCM_SHA256";
 

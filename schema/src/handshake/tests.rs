@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::GroupId;
 use crate::key::{Signature, SigningKey};
+use crate::limits::HANDSHAKE_BYTES_MAX;
 use crate::signed::Envelope;
 use crate::wire::hello::{Hello, HelloGroup};
 use crate::wire::link::{ByeReason, DeclineReason, Join};

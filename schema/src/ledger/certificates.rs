@@ -1,28 +1,29 @@
-//! Which devices users vouch for: certificates that ops carry, a bounded number beside them, and those that are kept
-//! because something was written under them.
+//! Device certificates of a ledger: those that ops carry, a bounded number beside them, and a surplus.
 
 use std::collections::BTreeSet;
 
 use crate::codec;
 use crate::id::{DeviceId, UserId, hash};
-use crate::ledger::{Ledger, SideRefusal};
+use crate::ledger::refusal::SideRefusal;
+use crate::ledger::side_set::Insertion;
+use crate::ledger::state::Ledger;
 use crate::signed::{Envelope, Record, Signed};
 use crate::wire::device::DeviceCert;
 
-/// What became of a certificate.
+/// The outcome of admitting a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateOutcome {
-    /// It was taken in: to be stored and passed on.
+    /// It was inserted: store it and send it on.
     New,
-    /// Its user signed more than are kept. While it is remembered it holds like the others; neither stored nor passed on
-    /// until its device [writes](Ledger::pin_certificates).
-    Spare,
+    /// Its user signed more than a ledger holds. It is valid while it is remembered; it is neither stored nor
+    /// sent on until its device is [pinned](Ledger::pin_certificates).
+    Surplus,
     /// It changes nothing.
     Known,
 }
 
 impl Ledger {
-    /// Takes a certificate in.
+    /// Admits a device certificate.
     ///
     /// # Errors
     /// [`SideRefusal`]
@@ -31,7 +32,8 @@ impl Ledger {
         if self.carried.contains_key(&id) {
             return Ok(CertificateOutcome::Known);
         }
-        // Whoever compares ledgers sends all: those that change nothing cost no signature.
+        // A peer whose certificates differ sends all of them: those that change nothing cost no signature
+        // check.
         let claimed = codec::decode::<DeviceCert>(&envelope.payload, DeviceCert::BYTES_MAX);
         if let Ok(DeviceCert { user, device, .. }) = claimed
             && self.certificates.refuses(user, &id)
@@ -45,77 +47,79 @@ impl Ledger {
             return Err(SideRefusal::Stranger { user });
         }
         match self.certificates.insert(user, signed) {
-            Ok(evicted) => {
-                match (evicted, self.roster_mut()) {
-                    (None, Some(roster)) => drop(roster.certified.insert((device, user))),
-                    (Some(evicted), _) => {
-                        self.spares.insert(evicted);
-                        self.roster = Default::default();
-                    }
-                    (None, None) => {}
+            Insertion::Inserted { evicted: None } => {
+                if let Some(roster) = self.roster_mut() {
+                    roster.certified.insert((device, user));
                 }
                 Ok(CertificateOutcome::New)
             }
-            Err(signed) => {
-                match (self.spares.insert(signed), self.roster_mut()) {
-                    (None, Some(roster)) => drop(roster.spared.insert((device, user))),
+            Insertion::Inserted { evicted: Some(evicted) } => {
+                self.surplus.insert(evicted);
+                self.roster = Default::default();
+                Ok(CertificateOutcome::New)
+            }
+            Insertion::Refused(signed) => {
+                match (self.surplus.insert(signed), self.roster_mut()) {
+                    (None, Some(roster)) => drop(roster.surplus_certified.insert((device, user))),
                     _ => self.roster = Default::default(),
                 }
-                Ok(if self.spares.is_writer(device) {
-                    CertificateOutcome::New
-                } else {
-                    CertificateOutcome::Spare
-                })
+                let is_pinned = self.surplus.is_pinned(device);
+                Ok(if is_pinned { CertificateOutcome::New } else { CertificateOutcome::Surplus })
             }
         }
     }
 
-    /// A device has written something that was accepted here: what vouches for it stays, whatever else its user signs.
-    /// Gives the certificates that were spare: to be stored and passed on.
+    /// Pins the certificates of a device that wrote an accepted change: they stay, whatever else their user
+    /// signs. Returns those that were surplus: store them and send them on.
     pub fn pin_certificates(&mut self, device: DeviceId) -> Vec<Envelope> {
-        if !self.spares.wrote(device) {
+        if !self.surplus.pin(device) {
             return Vec::new();
         }
-        let spare = self.spares.all().filter(|spare| spare.record().device == device);
-        spare.map(|spare| spare.envelope().clone()).collect()
+        let of_device = self.surplus.all().filter(|certificate| certificate.record().device == device);
+        of_device.map(|certificate| certificate.envelope().clone()).collect()
     }
 
-    /// Certificates that no op carries, as all devices choose them.
+    /// The bounded set of certificates that no op carries: the same on all devices.
     pub fn certificates(&self) -> impl Iterator<Item = &Envelope> {
         self.certificates.envelopes()
     }
 
-    /// Certificates that have no place among these, and are kept here because something was written under them.
+    /// The certificates outside the bounded set that are pinned on this device.
     pub fn pinned_certificates(&self) -> impl Iterator<Item = &Envelope> {
-        self.spares.kept().map(Signed::envelope)
+        self.surplus.pinned().map(Signed::envelope)
     }
 
-    /// What is passed on, with who signed it, in user order: what is kept here, and `all` the others too.
-    pub(crate) fn certificates_by_user(&self, all: bool) -> impl Iterator<Item = (UserId, &Envelope)> {
-        let chosen = move || self.certificates.signed().filter(move |_| all);
+    /// The certificates to send to a peer, with the user who signed them, in user order: the pinned ones,
+    /// and, if `with_bounded_set`, the bounded set too.
+    pub(crate) fn certificates_by_user(
+        &self,
+        with_bounded_set: bool,
+    ) -> impl Iterator<Item = (UserId, &Envelope)> {
+        let bounded = move || self.certificates.signed().filter(move |_| with_bounded_set);
         let users: BTreeSet<UserId> =
-            chosen().chain(self.spares.kept()).map(|signed| signed.record().user).collect();
+            bounded().chain(self.surplus.pinned()).map(|signed| signed.record().user).collect();
         users.into_iter().flat_map(move |user| {
-            let kept = self.spares.of(user).filter(|spare| self.spares.is_writer(spare.record().device));
-            let of_user = self.certificates.of(user).filter(move |_| all).chain(kept);
-            of_user.map(move |signed| (user, signed.envelope()))
+            let of_user = self.surplus.of(user);
+            let pinned = of_user.filter(|known| self.surplus.is_pinned(known.record().device));
+            let all = self.certificates.of(user).filter(move |_| with_bounded_set).chain(pinned);
+            all.map(move |signed| (user, signed.envelope()))
         })
     }
 
     /// Every certificate, carried by ops or not.
     pub fn certified(&self) -> impl Iterator<Item = &DeviceCert> {
-        self.chosen().chain(self.spares.all().map(Signed::record))
+        self.common_certificates().chain(self.surplus.all().map(Signed::record))
     }
 
-    /// Every certificate that all devices know which know the same ops.
-    pub(super) fn chosen(&self) -> impl Iterator<Item = &DeviceCert> {
+    /// The certificates that every device knows which knows the same ops: all but the surplus.
+    pub(super) fn common_certificates(&self) -> impl Iterator<Item = &DeviceCert> {
         self.carried.values().chain(self.certificates.records())
     }
 
     /// Every certificate that `user` signed, carried by ops or not.
     pub fn certificates_of(&self, user: UserId) -> impl Iterator<Item = &DeviceCert> {
         let carried = self.carried.values().filter(move |certificate| certificate.user == user);
-        let beside = self.certificates.of(user).chain(self.spares.of(user));
+        let beside = self.certificates.of(user).chain(self.surplus.of(user));
         carried.chain(beside.map(Signed::record))
     }
 }

@@ -1,12 +1,17 @@
-//! What somebody of our own would sign: parents chosen, and refused here where others would refuse it.
+//! Ops that this user signs: the Create, drafts with their parents, merging ops. A draft that others would
+//! refuse is refused here.
 
 use std::collections::BTreeSet;
 
-use crate::id::{OpId, UserId};
+use crate::id::{GroupId, OpId, UserId};
 use crate::key::SigningKey;
+use crate::ledger::admit::proposal;
+use crate::ledger::op::{Body, By, Op, Role};
 use crate::ledger::op_set::OpSet;
-use crate::ledger::resolve::State;
-use crate::ledger::{Body, By, Invalid, Ledger, NAME, Op, Refusal, Role, proposal};
+use crate::ledger::refusal::{Invalid, Refusal};
+use crate::ledger::resolve::Resolution;
+use crate::ledger::state::{Ledger, NAME};
+use crate::ledger::validity;
 use crate::limits::OP_PARENTS_MAX;
 use crate::signed::{Record, Signed};
 
@@ -14,17 +19,45 @@ use crate::signed::{Record, Signed};
 pub const MERGE: &str = "merge";
 
 impl Ledger {
+    /// Founds a group. `founders` are one to four users, the most senior first; `author` is one of them.
+    /// `nonce` is 32 random bytes.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] if the founders, the name or the key do not fit.
+    pub fn create(
+        nonce: [u8; 32],
+        founders: Vec<UserId>,
+        name: &str,
+        author: UserId,
+        by: By,
+        key: &SigningKey,
+    ) -> Result<(Self, Signed<Op>), Refusal> {
+        let body = Body::Create { nonce, founders, name: name.into() };
+        let op = Op { version: 1, group: GroupId([0; 32]), parents: Vec::new(), author, by, body };
+        let signed = Signed::sign(op, key);
+        let mut ledger = Self::new(GroupId(signed.id()));
+        ledger.admit(signed.envelope().clone())?;
+        Ok((ledger, signed))
+    }
+
+    /// Founds a user's personal group. Its id follows from the user key, so that all devices of the user find
+    /// it.
+    pub fn personal(user: &SigningKey) -> (Self, Signed<Op>) {
+        let id = UserId(user.public());
+        Self::create([0; 32], vec![id], "", id, By::User, user).expect("one founder and an empty name fit")
+    }
+
     /// The op that `author` would sign now: it builds on the newest living ops.
     ///
     /// # Errors
-    /// [`Refusal`] of what every other device would refuse, and of what would have no effect.
+    /// [`Refusal`] if other devices would refuse the op, or if it would have no effect.
     pub fn draft(&self, author: UserId, by: By, body: Body) -> Result<Op, Refusal> {
         self.draft_without(&BTreeSet::new(), author, by, body)
     }
 
-    /// The op that `author` would sign as of before `rejected`: it builds on the newest living ops that are neither
-    /// among them nor build on them. So a stronger member undoes what an insider did after everybody has seen it
-    /// (authority 3.4, W11b).
+    /// The op that `author` would sign as of before `rejected`: it builds on the newest living ops that
+    /// neither are among them nor build on them. So a stronger member undoes the acts of an insider after all
+    /// devices have seen them (authority 3.4, W11b).
     ///
     /// # Errors
     /// As [`draft`](Self::draft).
@@ -35,54 +68,71 @@ impl Ledger {
         by: By,
         body: Body,
     ) -> Result<Op, Refusal> {
-        let mut without = OpSet::default();
-        for number in 0..self.ops.len() {
-            let node = self.graph.node(number);
-            let builds_on =
-                |rejected: &OpId| self.graph.number(*rejected).is_some_and(|r| node.past.contains(r));
-            if rejected.contains(&node.facts.id) || rejected.iter().any(builds_on) {
-                without.insert(number);
-            }
-        }
-        let kept = self.graph.state().alive.iter().filter(|number| !without.contains(*number));
-        let mut heads = self.graph.newest(kept.collect());
-        if heads.len() > OP_PARENTS_MAX && !self.leaves_heads_out(author, &body) {
-            return Err(Refusal::TooManyHeads { got: heads.len(), max: OP_PARENTS_MAX });
-        }
-        // Where some are left out: first what the author's role rests on, then what the strongest said.
-        let grant = self.graph.state().winner(author).unwrap_or_default();
-        let rests_on = |head: usize| head == grant || self.graph.node(head).past.contains(grant);
-        heads.sort_by_cached_key(|head| (!rests_on(*head), self.graph.node(*head).facts.order()));
-        heads.truncate(OP_PARENTS_MAX);
-        let mut parents: Vec<OpId> = heads.iter().map(|head| self.graph.node(*head).facts.id).collect();
-        parents.sort_unstable();
-        let op = Op { version: 1, group: self.group, parents, author, by, body };
+        let (graph, now) = (self.resolver.graph(), self.resolver.state());
+        let op = Op {
+            version: 1,
+            group: self.group,
+            parents: self.parents_without(rejected, author, &body)?,
+            author,
+            by,
+            body,
+        };
         let id = op.id();
         let invalid = |why| Refusal::Invalid { op: id, why };
         op.signer().map_err(|cause| invalid(Invalid::Envelope(cause)))?;
-        let past = self.graph.past_of(id, &op.parents)?;
+        let past = graph.past_of(id, &op.parents)?;
         let resolved;
-        let state = if self.graph.state().is_of(&past) {
-            self.graph.state()
+        let state = if now.is_of(&past) {
+            now
         } else {
-            resolved = State::resolve(&self.graph, past.clone());
+            resolved = Resolution::of(graph, past.clone());
             &resolved
         };
-        let node = self.graph.judge_in(state, id, &proposal(&op), past)?;
-        self.check_body(&op, &node, state).map_err(invalid)?;
-        let (now, number) = (self.graph.state(), self.graph.len());
-        if now.is_alive(&self.graph, &node, number) && now.counts(&self.graph, &node, number) {
+        let node = validity::judge(graph, state, id, &proposal(&op), past)?;
+        self.check_references(&op, &node, state).map_err(invalid)?;
+        let number = graph.len();
+        if now.is_alive(graph, &node, number) && now.counts(graph, &node, number) {
             Ok(op)
         } else {
             Err(Refusal::NoEffect { op: id })
         }
     }
 
-    /// The merging ops that `author` would sign, until there are few enough heads for whatever is to be said; none when
-    /// there are already.
+    /// The newest living ops that neither are among `rejected` nor build on them, sorted by id.
+    fn parents_without(
+        &self,
+        rejected: &BTreeSet<OpId>,
+        author: UserId,
+        body: &Body,
+    ) -> Result<Vec<OpId>, Refusal> {
+        let (graph, now) = (self.resolver.graph(), self.resolver.state());
+        let mut excluded = OpSet::default();
+        for number in 0..self.ops.len() {
+            let node = graph.node(number);
+            let builds_on = |rejected: &OpId| graph.number(*rejected).is_some_and(|r| node.past.contains(r));
+            if rejected.contains(&node.facts.id) || rejected.iter().any(builds_on) {
+                excluded.insert(number);
+            }
+        }
+        let living = now.alive.iter().filter(|number| !excluded.contains(*number));
+        let mut heads = graph.newest(living.collect());
+        if heads.len() > OP_PARENTS_MAX && !self.may_omit_heads(author, body) {
+            return Err(Refusal::TooManyHeads { got: heads.len(), max: OP_PARENTS_MAX });
+        }
+        // Where some are omitted: first the heads above the author's grant, then the strongest.
+        let grant = now.winner(author).unwrap_or_default();
+        let is_above_grant = |head: usize| head == grant || graph.node(head).past.contains(grant);
+        heads.sort_by_cached_key(|head| (!is_above_grant(*head), graph.node(*head).facts.resolve_order()));
+        heads.truncate(OP_PARENTS_MAX);
+        let mut parents: Vec<OpId> = heads.iter().map(|head| graph.node(*head).facts.id).collect();
+        parents.sort_unstable();
+        Ok(parents)
+    }
+
+    /// The merging ops that `author` signs so that the next op can name all heads; none if it can already.
     ///
     /// # Errors
-    /// As [`draft`](Self::draft): who may not merge meets the rule that forbids it.
+    /// As [`draft`](Self::draft): a user who may not merge is refused by the rule that forbids it.
     pub fn merges(
         &self,
         rejected: &BTreeSet<OpId>,
@@ -103,12 +153,13 @@ impl Ledger {
         Ok(merges)
     }
 
-    /// Whether an op need not build on all heads: one that joins them, and one by which somebody who may not join them
-    /// takes a device back. They have said nothing else that it might miss.
-    fn leaves_heads_out(&self, author: UserId, body: &Body) -> bool {
+    /// Returns true for ops that need not build on all heads: merging ops, and the revocation of one's own
+    /// device by a user who may not sign merging ops. Such a user has signed nothing else that the op could
+    /// fail to see.
+    fn may_omit_heads(&self, author: UserId, body: &Body) -> bool {
         match body {
             Body::SetMeta { key, .. } => key == MERGE,
-            Body::RevokeDevice { user, .. } => *user == author && self.graph.role(author) < Role::Admin,
+            Body::RevokeDevice { user, .. } => *user == author && self.resolver.role(author) < Role::Admin,
             _ => false,
         }
     }

@@ -1,24 +1,24 @@
-//! What an op is, for ever: facts fixed at admission from its own causal past alone (authority 3.1).
+//! The facts of an op: fixed at admission, from its own causal past alone (authority 3.1).
 
 use std::cmp::Reverse;
 
 use crate::id::{DeviceId, OpId, UserId};
 use crate::ledger::op::Role;
 
-/// An op before it is judged: all that the rules of state look at.
+/// The parts of an op that resolution reads, before the op is judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
-    /// The ops that its author takes into account.
+    /// The newest ops that the author takes into account.
     pub parents: Vec<OpId>,
-    /// Who says it.
+    /// The user in whose name the op is signed.
     pub author: UserId,
     /// The author's device that signed, `None` for the user key.
     pub device: Option<DeviceId>,
-    /// What it does.
-    pub act: OpAction,
+    /// The change to roles or devices.
+    pub action: OpAction,
 }
 
-/// What an op does to roles and devices.
+/// The change that an op makes to roles or devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     feature = "control",
@@ -30,14 +30,14 @@ pub enum OpAction {
     SetRole {
         /// The target.
         user: UserId,
-        /// Its role from now on.
+        /// The target's role from now on.
         role: Role,
     },
-    /// Shuts out one device of `user`.
+    /// Revokes one device of `user`.
     RevokeDevice {
         /// The target.
         user: UserId,
-        /// Its device.
+        /// The revoked device.
         device: DeviceId,
     },
     /// Neither.
@@ -45,7 +45,7 @@ pub enum OpAction {
 }
 
 impl OpAction {
-    /// The user it is about.
+    /// The user that the op is about.
     pub fn target(&self) -> Option<UserId> {
         match *self {
             Self::SetRole { user, .. } | Self::RevokeDevice { user, .. } => Some(user),
@@ -54,55 +54,56 @@ impl OpAction {
     }
 }
 
-/// The one total order down which conflicts flow: the smaller is the stronger.
+/// The total order that decides conflicts: the smaller value is the stronger op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Strength {
     /// The author's role.
     pub rank: Reverse<Role>,
-    /// Depth of the op that gave it: seniority, which cannot be faked downwards.
+    /// Depth of the author's grant: seniority, which nobody can understate, because parents must exist.
     pub depth: u32,
-    /// That op.
+    /// The author's grant.
     pub grant: OpId,
-    /// The author's place among the founders where the Create gave it, else 0.
-    pub founder: usize,
+    /// The author's index among the founders where the grant is the Create, else 0.
+    pub founder_index: usize,
 }
 
-/// At equal strength, that is for one author under one grant, a lower class acts on a higher one.
+/// The order among ops of equal strength, that is of one author under one grant: a lower class acts on a
+/// higher one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// The user key shuts out a device of its own.
+    /// The user key revokes a device of its own.
     OwnDevice,
     /// The author lowers their own role.
     SelfLowering,
-    /// Everything else.
+    /// Every other op.
     Rest,
 }
 
-/// An op with its facts; functions of its past, hence identical on every device.
+/// An op with its facts. They are functions of its past, hence identical on every device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The op.
     pub id: OpId,
-    /// Who says it.
+    /// The user in whose name the op is signed.
     pub author: UserId,
     /// The author's device that signed, `None` for the user key.
     pub device: Option<DeviceId>,
-    /// What it does.
-    pub act: OpAction,
+    /// The change to roles or devices.
+    pub action: OpAction,
     /// The target's role before.
     pub old_role: Role,
-    /// It lowers somebody who could have lowered its author instead.
-    pub contested: bool,
-    /// How far from the Create: one more than the deepest parent.
+    /// True if the op lowers a member of the author's own rank who is senior to the author.
+    pub contestable: bool,
+    /// Distance from the Create: one more than the deepest parent.
     pub depth: u32,
     /// Rank and seniority of the author.
     pub strength: Strength,
-    /// Whom it acts on at equal strength.
+    /// Rank among ops of equal strength.
     pub class: Class,
 }
 
 impl Facts {
-    /// The author's role when they said it.
+    /// The author's role when the op was signed.
     pub fn rank(&self) -> Role {
         self.strength.rank.0
     }
@@ -112,16 +113,16 @@ impl Facts {
         self.strength.grant
     }
 
-    /// The role that it gives, if it gives one.
+    /// The role that the op gives, if it is a SetRole.
     pub(crate) fn role(&self) -> Option<Role> {
-        match self.act {
+        match self.action {
             OpAction::SetRole { role, .. } => Some(role),
             _ => None,
         }
     }
 
-    /// The order in which ops are resolved: every clause looks only at what comes before.
-    pub(crate) fn order(&self) -> (Strength, Class, u32, OpId) {
+    /// The key by which ops are sorted for resolution: every clause reads only ops with a smaller key.
+    pub(crate) fn resolve_order(&self) -> (Strength, Class, u32, OpId) {
         (self.strength, self.class, self.depth, self.id)
     }
 }

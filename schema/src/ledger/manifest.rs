@@ -1,9 +1,9 @@
-//! What of a removed writer stays: manifests, in pages, under one root hash.
+//! Manifests: the pages that list a cut, under one root hash.
 //!
-//! A manifest lists the newest change of every replica that its author knew, each with the writer's own signature: so
-//! an entry bounds a chain, vouches for what stays of it, and nobody can put words into the writer's mouth. Its pages
-//! are addressed by hash, so they are fetched once, in any order, and resumed; an op that names a manifest is not
-//! admitted before its pages are here (AUTHORITY 3.0).
+//! A manifest lists the newest change of every replica that the author of the cut knew, each with the
+//! writer's own signature: so an entry bounds a chain and vouches for it, and the author of the cut can forge
+//! none. Pages are named by their hash: each is fetched once, in any order, and an interrupted fetch is
+//! resumed. An op that names a manifest is not admitted before all pages are stored (authority 3.0).
 
 mod fetch;
 mod look_up;
@@ -14,7 +14,7 @@ use bincode::{Decode, Encode};
 use crate::codec::{self, DecodeError};
 use crate::id::{ChangeHash, DeviceId, DocumentId, OpId, hash};
 use crate::key::Signature;
-use crate::limits::{MANIFEST_BYTES_MAX, MANIFEST_PAGE_BYTES_MAX};
+use crate::limits::MANIFEST_PAGE_BYTES_MAX;
 use crate::tip::{Author, Tip};
 
 pub use fetch::{BadManifest, Fetch};
@@ -27,7 +27,7 @@ pub use write::Writer;
 pub struct ManifestRef {
     /// Hash over the hashes of its pages, in order: [`root`].
     pub root: [u8; 32],
-    /// Entries on all pages together.
+    /// Number of entries on all pages together.
     pub entries: u64,
 }
 
@@ -35,17 +35,17 @@ pub struct ManifestRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Page {
-    /// In order of device, grant and incarnation; a group that does not fit goes on on the next page.
+    /// In order of device, grant and incarnation; a group that does not fit continues on the next page.
     pub groups: Vec<PageGroup>,
 }
 
-/// The replicas that one device wrote under one grant in one incarnation, one a document.
+/// The replicas that one device wrote under one grant in one incarnation, one for each document.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct PageGroup {
     /// The device that wrote.
     pub device: DeviceId,
-    /// The op, or Create, that let it write.
+    /// The op, or Create, under which it wrote.
     pub grant: OpId,
     /// The device's incarnation.
     pub incarnation: u64,
@@ -53,7 +53,7 @@ pub struct PageGroup {
     pub entries: Vec<Entry>,
 }
 
-/// The newest change of one replica that stays.
+/// The last change of one replica that stays accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Entry {
@@ -61,29 +61,29 @@ pub struct Entry {
     pub document: DocumentId,
     /// The change's place in the replica's chain, from 1.
     pub seq: u64,
-    /// Which change that is: of a fork this picks the branch.
+    /// The change: of a fork it picks the branch.
     pub change: ChangeHash,
-    /// The writer's, over its [`Tip`]: whoever has cut the chain there can prove the end of it.
+    /// The writer's signature over its [`Tip`], so that a replica cut there still ends in a proven tip.
     pub signature: Signature,
 }
 
 impl Entry {
-    /// The tip that it is made of.
+    /// The tip that this entry was made of.
     pub fn tip(&self, author: Author) -> Tip {
         Tip { author, seq: self.seq, change: self.change, signature: self.signature }
     }
 }
 
 impl Page {
-    /// The bytes that are hashed, stored and sent.
+    /// Encodes the page: these bytes are hashed, stored and sent.
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(self)
     }
 
-    /// Reads a page that was found under its hash.
+    /// Decodes a page that was found under its hash.
     ///
     /// # Errors
-    /// [`DecodeError`] when it is too long, malformed, empty somewhere, or out of order.
+    /// [`DecodeError`] if it is too long, malformed, out of order, or has an empty group.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let page: Self = codec::decode(bytes, MANIFEST_PAGE_BYTES_MAX)?;
         let malformed = |what: &str| Err(DecodeError::Malformed { what: what.into() });
@@ -100,7 +100,7 @@ impl Page {
         Ok(page)
     }
 
-    /// Entries on this page.
+    /// Number of entries on this page.
     pub fn entries(&self) -> usize {
         self.groups.iter().map(|group| group.entries.len()).sum()
     }
@@ -112,10 +112,7 @@ impl PageGroup {
     }
 }
 
-/// Pages that a manifest may have.
-pub const PAGES_MAX: usize = MANIFEST_BYTES_MAX / MANIFEST_PAGE_BYTES_MAX;
-
-/// The name of an encoded page. Pages and roots are told apart by their first byte.
+/// The hash that names an encoded page. A first byte keeps hashes of pages and roots apart.
 pub fn page_hash(bytes: &[u8]) -> [u8; 32] {
     hash("manifest", &[&[0], bytes])
 }
@@ -142,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_survives_its_bytes() {
+    fn a_page_decodes_to_what_was_encoded() {
         let page = page(&[4, 5]);
         assert_eq!(Page::decode(&page.encode()), Ok(page.clone()));
         assert_eq!(page.entries(), 2);
@@ -162,7 +159,7 @@ mod tests {
 
     pub(super) type Pages = std::collections::BTreeMap<[u8; 32], Vec<u8>>;
 
-    /// Some thousand entries of two authors, on several pages, and the pages by hash.
+    /// A manifest of `documents` entries of each of two authors, on several pages.
     pub(super) fn written(documents: u64) -> (ManifestRef, Vec<[u8; 32]>, Pages) {
         let (mut writer, mut pages) = (Writer::default(), Vec::new());
         for by in [1, 7] {

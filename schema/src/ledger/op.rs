@@ -1,4 +1,4 @@
-//! The records of a ledger: what an author can say about members, devices, invitations and the group's name.
+//! The signed records of a ledger: ops about members, devices, invitations and the group's description.
 
 use bincode::de::Decoder;
 use bincode::enc::Encoder;
@@ -16,7 +16,7 @@ use crate::limits::{
 use crate::signed::{Envelope, Record, Signed, SignedError};
 use crate::wire::device::{DeviceCert, malformed};
 
-/// What a user may do in a group; the greater role may do more. One byte on the wire, the number as given here.
+/// A user's role in a group; the greater role may do more. One byte on the wire, the number as given here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(
     feature = "control",
@@ -26,10 +26,10 @@ use crate::wire::device::{DeviceCert, malformed};
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[repr(u8)]
 pub enum Role {
-    /// Nothing: not a member, or no longer one.
+    /// Not a member, or no longer one.
     #[default]
     None = 0,
-    /// Reads.
+    /// Reads rows.
     Reader = 20,
     /// Reads and writes rows.
     Writer = 40,
@@ -37,21 +37,21 @@ pub enum Role {
     Admin = 60,
     /// Also makes and removes Owners.
     Owner = 80,
-    /// Nobody but a senior founder can act on it.
+    /// Only a senior founder can act on a Founder.
     Founder = 100,
 }
 
 impl Role {
-    /// All of them, the least first.
+    /// All roles, the least first.
     pub const ALL: [Self; 6] =
         [Self::None, Self::Reader, Self::Writer, Self::Admin, Self::Owner, Self::Founder];
 
-    /// The role of that number.
+    /// The role with that number on the wire.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.number() == number)
     }
 
-    /// Its number on the wire.
+    /// The role's number on the wire.
     pub fn number(self) -> u8 {
         self as u8
     }
@@ -72,7 +72,7 @@ impl<Context> Decode<Context> for Role {
 
 bincode::impl_borrow_decode!(Role);
 
-/// One membership op (AUTHORITY 3.0), signed by its author's user or device key.
+/// One membership op (authority 3.0), signed by its author's user or device key.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Op {
@@ -80,13 +80,13 @@ pub struct Op {
     pub version: u8,
     /// The group it belongs to; zeros in a Create, whose own id becomes the group's.
     pub group: GroupId,
-    /// The newest ops that its author takes into account, sorted; none in a Create.
+    /// The newest ops that the author takes into account, sorted; none in a Create.
     pub parents: Vec<OpId>,
-    /// Who says it.
+    /// The user in whose name the op is signed.
     pub author: UserId,
-    /// With which key.
+    /// The key that signs.
     pub by: By,
-    /// What it says.
+    /// The content.
     pub body: Body,
 }
 
@@ -100,63 +100,66 @@ pub enum By {
     Device(Envelope),
 }
 
-/// What an op says.
+/// The content of an op.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Body {
     /// Founds the group.
     Create {
-        /// Keeps two groups of the same founders and name apart; zeros in a personal group.
+        /// Random bytes that keep two groups of the same founders and name apart; zeros in a personal group.
         nonce: [u8; 32],
         /// One to four distinct users, the most senior first.
         founders: Vec<UserId>,
-        /// What the group is called at first.
+        /// The group's first name.
         name: String,
     },
-    /// Gives a user a role, or takes it.
+    /// Sets a user's role.
     SetRole {
-        /// Whose role.
+        /// The target.
         user: UserId,
-        /// The role from now on.
+        /// The target's role from now on.
         role: Role,
-        /// What stays of a writer's changes; present exactly when a role of Writer or above goes below Writer.
+        /// The changes of the target that stay accepted; present exactly if the role goes from Writer or
+        /// above to below Writer.
         cut: Option<ManifestRef>,
         /// The invitation that the user redeemed.
         via: Option<InviteProof>,
     },
-    /// Shuts a device out.
+    /// Revokes a device.
     RevokeDevice {
-        /// Whose device.
+        /// The target.
         user: UserId,
-        /// Which one.
+        /// The revoked device.
         device: DeviceId,
-        /// What stays of its changes; without it they all do.
+        /// The changes of the device that stay accepted; `None`: all.
         cut: Option<ManifestRef>,
     },
-    /// Brings back changes that a revocation cut.
+    /// Extends the cut of a revocation.
     Amnesty {
-        /// The SetRole or RevokeDevice that cut too much.
+        /// The SetRole or RevokeDevice.
         revocation: OpId,
-        /// What stays after all.
+        /// The changes that stay accepted after all.
         manifest: ManifestRef,
     },
-    /// Lets whoever holds the secret of `key` in.
+    /// Opens an invitation, which the holder of the secret of `key` redeems.
     OpenInvite {
         /// Verifying key of the invitation.
         key: [u8; 32],
-        /// The most that it grants, at most Writer.
+        /// The highest role that it grants, at most Writer.
         max_role: Role,
-        /// How many users it lets in.
+        /// Number of users that it may admit.
         uses: u16,
-        /// When an Admin's device should stop accepting it, ms since the Unix epoch; no rule reads it.
+        /// Time at which an Admin's device should stop accepting it, ms since the Unix epoch; no rule reads
+        /// it.
         hint_expiry: u64,
     },
-    /// Ends an invitation.
+    /// Closes an invitation.
     CloseInvite {
         /// Its OpenInvite.
         invite: OpId,
     },
-    /// Describes the group. The key `name` is its name; an empty value under `merge` only joins heads.
+    /// Sets an entry of the group's description. `name` is the group's name; an op under `merge` only joins
+    /// heads.
     SetMeta {
         /// At most 64 bytes.
         key: String,
@@ -165,7 +168,7 @@ pub enum Body {
     },
 }
 
-/// The holder of an invitation's secret names the user and device that it lets in.
+/// A proof by the holder of an invitation's secret, which names the joining user and device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct InviteProof {
@@ -173,12 +176,12 @@ pub struct InviteProof {
     pub invite: OpId,
     /// The joiner's device.
     pub device: DeviceId,
-    /// By the invitation's key over group, invite, user and device.
+    /// The invitation key's signature over group, invite, user and device.
     pub signature: Signature,
 }
 
 impl InviteProof {
-    /// Redeems an invitation for `user`.
+    /// Signs the proof that redeems an invitation for `user`.
     pub fn sign(key: &SigningKey, group: GroupId, invite: OpId, user: UserId, device: DeviceId) -> Self {
         let signature = key.sign("invite", &Self::payload(group, invite, user, device));
         Self { invite, device, signature }
@@ -187,7 +190,7 @@ impl InviteProof {
     /// Checks the proof against the invitation's key.
     ///
     /// # Errors
-    /// [`BadSignature`] when it was made for another group, invitation, user or device.
+    /// [`BadSignature`] if it was made for another group, invitation, user or device.
     pub fn verify(&self, key: &[u8; 32], group: GroupId, user: UserId) -> Result<(), BadSignature> {
         key::verify("invite", &Self::payload(group, self.invite, user, self.device), key, &self.signature)
     }
@@ -202,7 +205,7 @@ impl InviteProof {
 }
 
 impl Op {
-    /// The id that this op has once it is signed: a signature is no part of it.
+    /// The id of this op, before or after it is signed: the signature is no part of it.
     pub fn id(&self) -> OpId {
         OpId(hash(Self::KIND, &[&codec::encode(self)]))
     }
@@ -215,7 +218,7 @@ impl Op {
         }
     }
 
-    /// The manifest whose pages must be here before this op is admitted.
+    /// The manifest whose pages must be stored before this op is admitted.
     pub fn manifest(&self) -> Option<&ManifestRef> {
         match &self.body {
             Body::SetRole { cut, .. } | Body::RevokeDevice { cut, .. } => cut.as_ref(),
@@ -224,7 +227,7 @@ impl Op {
         }
     }
 
-    /// What can be said of an op alone: version, sizes, order.
+    /// Checks that need no other op: version, sizes, order.
     fn check_shape(&self) -> Result<(), String> {
         let founding = matches!(self.body, Body::Create { .. });
         if self.version != 1 {
@@ -303,8 +306,8 @@ mod tests {
         op(Body::SetRole { user: UserId([4; 32]), role: Role::Reader, cut, via: None })
     }
 
-    /// Bytes, apart from their runs of 32: `author` is ada's key.
-    fn shown(op: &Op) -> String {
+    /// The encoded bytes in hex, with runs of 32 equal bytes and ada's key abbreviated.
+    fn abbreviated(op: &Op) -> String {
         let mut hex = HEXLOWER.encode(&codec::encode(op));
         hex = hex.replace(&ada().to_string(), " author ");
         for byte in 0..8 {
@@ -314,13 +317,13 @@ mod tests {
     }
 
     #[test]
-    fn the_wire_has_not_moved() {
-        assert_eq!(shown(&create()), "01 0x32 00 author 0000 7x32 01 author 0667617264656e");
+    fn ops_encode_to_golden_bytes() {
+        assert_eq!(abbreviated(&create()), "01 0x32 00 author 0000 7x32 01 author 0667617264656e");
         assert_eq!(
             create().id().to_string(),
             "68774c9c1bf88da84050fbe093bd5829c7dd6866570eb6fd50f7576edee530d7"
         );
-        assert_eq!(shown(&removal()), "01 2x32 01 3x32 author 0001 4x32 1401 5x32 fb2c0100");
+        assert_eq!(abbreviated(&removal()), "01 2x32 01 3x32 author 0001 4x32 1401 5x32 fb2c0100");
         assert_eq!(
             removal().id().to_string(),
             "fa7898d92de83c2ab9d9e0462756a4c50f0cfcb75971ac76d64cbf6739c059e5"
@@ -328,17 +331,17 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_role_is_no_role() {
+    fn an_unknown_role_number_is_refused() {
         assert_eq!(codec::decode::<Role>(&[60], 1), Ok(Role::Admin));
         assert!(codec::decode::<Role>(&[61], 1).is_err());
         assert!(Role::ALL.is_sorted());
     }
 
     #[test]
-    fn a_misshapen_op_has_no_signer() {
+    fn a_malformed_op_has_no_signer() {
         let founders =
             |founders| Op { body: Body::Create { nonce: [0; 32], founders, name: "x".into() }, ..create() };
-        let misshapen = [
+        let malformed_ops = [
             Op { version: 2, ..create() },
             Op { parents: vec![OpId([3; 32])], ..create() },
             Op { group: GroupId([2; 32]), ..create() },
@@ -355,7 +358,7 @@ mod tests {
             Op { parents: Vec::new(), ..removal() },
             Op { group: GroupId([0; 32]), ..removal() },
         ];
-        for op in misshapen {
+        for op in malformed_ops {
             assert!(op.signer().is_err(), "{op:?}");
         }
         assert_eq!(create().signer(), Ok(ada().0));

@@ -1,46 +1,48 @@
-//! Sets of ops by their number, sharing memory where they agree: an op's ancestors differ little from its parents'.
+//! Sets of op numbers that share memory where they agree: the ancestors of an op differ little from its
+//! parents'.
 
 use std::sync::Arc;
 
-const WORDS: usize = 16;
-const BITS: usize = WORDS * 64;
+const CHUNK_WORDS: usize = 16;
+const CHUNK_BITS: usize = CHUNK_WORDS * 64;
 
-/// A set of op numbers. Cloning costs a pointer for every 1 024 numbers.
+/// A set of op numbers. Cloning costs one pointer for every 1 024 numbers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OpSet {
-    chunks: Vec<Arc<[u64; WORDS]>>,
+    chunks: Vec<Arc<[u64; CHUNK_WORDS]>>,
 }
 
 impl OpSet {
-    /// All numbers below `end`.
+    /// Returns the set of all numbers below `end`.
     pub(crate) fn below(end: usize) -> Self {
         let mut set = Self::default();
-        let full = Arc::new([u64::MAX; WORDS]);
-        set.chunks.resize(end / BITS, full);
-        for number in end / BITS * BITS..end {
+        let full = Arc::new([u64::MAX; CHUNK_WORDS]);
+        set.chunks.resize(end / CHUNK_BITS, full);
+        for number in end / CHUNK_BITS * CHUNK_BITS..end {
             set.insert(number);
         }
         set
     }
 
     pub(crate) fn contains(&self, number: usize) -> bool {
-        let bits = |chunk: &Arc<[u64; WORDS]>| chunk[number % BITS / 64] >> (number % 64) & 1 == 1;
-        self.chunks.get(number / BITS).is_some_and(bits)
+        let bits =
+            |chunk: &Arc<[u64; CHUNK_WORDS]>| chunk[number % CHUNK_BITS / 64] >> (number % 64) & 1 == 1;
+        self.chunks.get(number / CHUNK_BITS).is_some_and(bits)
     }
 
     pub(crate) fn insert(&mut self, number: usize) {
-        if self.chunks.len() <= number / BITS {
-            self.chunks.resize_with(number / BITS + 1, Arc::default);
+        if self.chunks.len() <= number / CHUNK_BITS {
+            self.chunks.resize_with(number / CHUNK_BITS + 1, Arc::default);
         }
-        Arc::make_mut(&mut self.chunks[number / BITS])[number % BITS / 64] |= 1 << (number % 64);
+        Arc::make_mut(&mut self.chunks[number / CHUNK_BITS])[number % CHUNK_BITS / 64] |= 1 << (number % 64);
     }
 
     pub(crate) fn union(&mut self, other: &Self) {
         for (mine, theirs) in self.chunks.iter_mut().zip(&other.chunks) {
-            if Arc::ptr_eq(mine, theirs) || within(theirs, mine) {
+            if Arc::ptr_eq(mine, theirs) || is_within(theirs, mine) {
                 continue;
             }
-            if within(mine, theirs) {
+            if is_within(mine, theirs) {
                 mine.clone_from(theirs);
             } else {
                 Arc::make_mut(mine).iter_mut().zip(theirs.iter()).for_each(|(word, more)| *word |= more);
@@ -51,18 +53,18 @@ impl OpSet {
 
     pub(crate) fn is_subset(&self, other: &Self) -> bool {
         self.chunks.iter().enumerate().all(|(i, mine)| match other.chunks.get(i) {
-            Some(theirs) => Arc::ptr_eq(mine, theirs) || within(mine, theirs),
+            Some(theirs) => Arc::ptr_eq(mine, theirs) || is_within(mine, theirs),
             None => mine.iter().all(|word| *word == 0),
         })
     }
 
-    /// The numbers, smallest first.
+    /// Iterates over the numbers, smallest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
-        (0..self.chunks.len() * BITS).filter(|number| self.contains(*number))
+        (0..self.chunks.len() * CHUNK_BITS).filter(|number| self.contains(*number))
     }
 }
 
-fn within(a: &[u64; WORDS], b: &[u64; WORDS]) -> bool {
+fn is_within(a: &[u64; CHUNK_WORDS], b: &[u64; CHUNK_WORDS]) -> bool {
     a.iter().zip(b).all(|(a, b)| a & !b == 0)
 }
 
@@ -82,7 +84,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_set(
+        fn union_subset_and_below_agree_with_a_btree_set(
             a in proptest::collection::btree_set(0..3000usize, 0..40),
             b in proptest::collection::btree_set(0..3000usize, 0..40),
             end in 0..3000usize,

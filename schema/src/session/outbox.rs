@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::port::Wanted;
 use crate::DocumentId;
 use crate::digest::Mark;
-use crate::wire::session::MARKS_MAX;
+use crate::limits::MARKS_STORED_MAX;
 
-/// Marks that are stored for one peer. Beyond it a document's marks are dropped, and the whole document is sent.
-const MARKS_STORED_MAX: usize = 4 * MARKS_MAX;
 /// Documents in the outbox from which on no more are searched for.
 const DOCUMENTS: usize = 16_384;
 

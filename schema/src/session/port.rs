@@ -1,9 +1,9 @@
 //! The interface of a session: the documents it reads, its inputs and its effects.
 
-use super::ANSWER_TIMEOUT;
 use crate::digest::{Mark, Page};
 use crate::document::Refusal;
 use crate::ledger::manifest::BadManifest;
+use crate::limits::ANSWER_TIMEOUT;
 use crate::wire::session::{SessionFrame, Unit, Units};
 use crate::{DeviceId, DocumentId, OpId};
 

@@ -5,14 +5,12 @@ use super::port::{Documents, Effect, SessionFault, StepError};
 use super::walk::send_requests;
 use crate::DocumentId;
 use crate::document::Refusal;
-use crate::limits::{UNIT_BYTES_MAX, WINDOW_BYTES};
+use crate::limits::{FRAME_DOCUMENTS, UNITS_BYTES_MAX, WINDOW_BYTES};
 use crate::time::Timestamp;
-use crate::wire::session::{FRAME_DOCUMENTS, SessionFrame, Unit, Units};
+use crate::wire::session::{SessionFrame, Unit, Units};
 
 /// Changes of one Units frame, bytes: small enough to be fair to other groups, large enough to be cheap.
 const FRAME_UNITS_BYTES: usize = 512 << 10;
-/// The largest charge of one Units frame, bytes: one of the largest units beside others, with its tips and heads.
-const UNITS_BYTES_MAX: usize = 2 * UNIT_BYTES_MAX + (1 << 20);
 /// The charge of a unit beside its message and tips, bytes.
 const UNIT_SURROUNDINGS: usize = 256;
 /// How often a document is requested again before the documents are equal.

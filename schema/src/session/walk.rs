@@ -7,8 +7,9 @@ use super::Session;
 use super::port::{Documents, Effect, SessionFault, StepError, Wanted};
 use crate::DocumentId;
 use crate::digest::{Mark, Page};
+use crate::limits::{FRAME_MARKS, MARKS_MAX, PAGE_LEAVES};
 use crate::time::Timestamp;
-use crate::wire::session::{FRAME_MARKS, MARKS_MAX, PAGE_LEAVES, SessionFrame, weight};
+use crate::wire::session::{SessionFrame, weight};
 
 /// A walk of the initiator.
 #[derive(Debug)]

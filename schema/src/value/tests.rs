@@ -1,4 +1,4 @@
-//! Values survive their bytes, whatever they hold and however deep.
+//! Values encode and decode: every kind, at every depth.
 
 use proptest::prelude::*;
 
@@ -29,13 +29,15 @@ fn values() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn a_value_survives_bytes(value in values()) {
+    fn a_value_decodes_to_what_was_encoded(value in values()) {
         let bytes = codec::encode(&value);
         prop_assert_eq!(codec::decode_stored::<Value>(&bytes), Ok(value));
     }
 
     #[test]
-    fn any_bytes_decode_or_fail_and_what_decodes_encodes_again(bytes in proptest::collection::vec(0u8..16, 0..64)) {
+    fn arbitrary_bytes_are_refused_or_decode_to_a_value_that_encodes(
+        bytes in proptest::collection::vec(0u8..16, 0..64)
+    ) {
         if let Ok(value) = codec::decode_stored::<Value>(&bytes) {
             prop_assert_eq!(codec::decode_stored::<Value>(&codec::encode(&value)), Ok(value));
         }
@@ -50,7 +52,7 @@ fn nested(containers: usize) -> Value {
 }
 
 #[test]
-fn the_bytes_of_a_value_have_not_moved() {
+fn a_value_encodes_to_golden_bytes() {
     let row = Value::Map(
         [("a".to_owned(), Value::List(vec![1.into(), Value::Text("é".into()), Value::Null]))].into(),
     );
@@ -58,7 +60,7 @@ fn the_bytes_of_a_value_have_not_moved() {
 }
 
 #[test]
-fn sixty_four_containers_survive_and_the_next_reads_as_too_deep() {
+fn sixty_four_containers_are_kept_and_the_next_reads_as_too_deep() {
     let deep = nested(VALUE_DEPTH_MAX);
     assert_eq!(codec::decode_stored::<Value>(&codec::encode(&deep)), Ok(deep));
 
@@ -80,7 +82,7 @@ fn a_million_nested_lists_are_refused_before_they_fill_the_stack() {
 }
 
 #[test]
-fn a_list_that_claims_more_than_it_has_allocates_nothing() {
+fn a_list_that_claims_more_values_than_it_has_is_refused() {
     let mut claim = vec![11];
     claim.extend(codec::encode(&u64::MAX));
     assert!(codec::decode_stored::<Value>(&claim).is_err());

@@ -1,19 +1,15 @@
-//! The body of a [`LinkFrame::Group`](super::link::LinkFrame::Group): a ledger frame, or a part of a session frame.
+//! The body of a [`LinkFrame::Group`](super::link::LinkFrame::Group): a ledger frame, or a part of a session
+//! frame.
 //!
-//! Session frames are larger than link frames. They are encoded, cut into parts of [`PART_BYTES`], and joined again
-//! by the receiver's [`Assembly`].
+//! Session frames are larger than link frames. They are encoded, cut into parts of
+//! [`SESSION_PART_BYTES_MAX`], and joined again by the receiver's [`Assembly`].
 
 use bincode::{Decode, Encode};
 
 use super::ledger::LedgerFrame;
 use super::session::SessionFrame;
 use crate::codec::{self, DecodeError};
-use crate::limits::{FRAME_BYTES_MAX, SYNC_MESSAGE_BYTES_MAX};
-
-/// One encoded session frame, bytes, over many link frames.
-pub const SESSION_FRAME_BYTES_MAX: usize = SYNC_MESSAGE_BYTES_MAX + (2 << 20);
-/// Bytes of a session frame that one part carries.
-pub const PART_BYTES: usize = FRAME_BYTES_MAX - 256;
+use crate::limits::{FRAME_BYTES_MAX, SESSION_FRAME_BYTES_MAX, SESSION_PART_BYTES_MAX};
 
 /// The body of a group frame on a link.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -54,7 +50,7 @@ impl GroupFrame {
 pub fn parts(frame: &SessionFrame) -> Vec<Part> {
     let bytes = codec::encode(frame);
     let mut parts: Vec<_> =
-        bytes.chunks(PART_BYTES).map(|part| Part { more: true, bytes: part.to_vec() }).collect();
+        bytes.chunks(SESSION_PART_BYTES_MAX).map(|part| Part { more: true, bytes: part.to_vec() }).collect();
     parts.last_mut().expect("a frame has at least one byte").more = false;
     parts
 }

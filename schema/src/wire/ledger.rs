@@ -43,7 +43,7 @@ pub enum LedgerFrame {
     Pages {
         /// Root of the manifest.
         root: [u8; 32],
-        /// The hashes of its pages, in order; at most [`PAGES_MAX`](crate::ledger::manifest::PAGES_MAX).
+        /// The hashes of its pages, in order; at most [`MANIFEST_PAGES_MAX`](crate::limits::MANIFEST_PAGES_MAX).
         pages: Vec<[u8; 32]>,
     },
     /// Asks for a page of a manifest.
@@ -71,9 +71,21 @@ pub struct Pull {
     /// [`Ledger::landmarks`](crate::ledger::Ledger::landmarks).
     pub have: Vec<OpId>,
     /// The [hashes](crate::ledger::Ledger::side_hashes) of its certificates, revocations and device records.
-    pub sides: [[u8; 32]; 3],
+    pub sides: SideHashes,
     /// The last position that earlier replies covered.
     pub after: PullCursor,
+}
+
+/// Hashes over the records beside the ops, by kind: a kind with equal hashes is not sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct SideHashes {
+    /// The bounded set of certificates.
+    pub certificates: [u8; 32],
+    /// Device revocations by users.
+    pub revocations: [u8; 32],
+    /// Device records of members.
+    pub records: [u8; 32],
 }
 
 /// A position in everything that a ledger can push: ops, certificates, revocations, device records.

@@ -5,18 +5,8 @@ use bincode::{Decode, Encode};
 use crate::digest::{Mark, Page};
 use crate::document::Refusal;
 use crate::key::Signature;
+use crate::limits::{FRAME_DOCUMENTS, FRAME_MARKS, MARKS_MAX, PAGE_LEAVES};
 use crate::{DeviceId, DocumentId, OpId};
-
-/// Leaves of one page: 64 bytes each, half a link frame.
-pub const PAGE_LEAVES: usize = 8_192;
-/// Documents and marks of one Vectors or Request frame before the next frame begins: 72 bytes each, about a link
-/// frame.
-pub const FRAME_MARKS: usize = 16_384;
-/// Marks that are sent of one document. A longer vector is truncated; the peer then sends more than is missing, never
-/// less.
-pub const MARKS_MAX: usize = 65_536;
-/// Documents of one Units frame, and refusals of one Ack.
-pub const FRAME_DOCUMENTS: usize = 2_048;
 
 /// The share of [`FRAME_MARKS`] that a document with its marks takes.
 pub(crate) fn weight((_, marks): &(DocumentId, Vec<Mark>)) -> usize {

@@ -1,4 +1,4 @@
-"""Executable model of the membership-log rule (AUTHORITY 3.1-3.3; single file, no deps).
+"""Executable model of the membership-log rule (authority 3.1-3.3; single file, no deps).
 Op = (kind, author, target, role, parents), kind 'set', 'revoke' (target's device `revokes`) or 'meta' (any other op).
 `device` is the author's device that signed, None for the user key.  Sets of ops are frozensets of ids.
 strength: smaller tuple = stronger.  class: 0 own device revoked by the user key, 1 self-lowering, 2 rest."""

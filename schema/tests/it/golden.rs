@@ -23,7 +23,7 @@ use peerbase_schema::wire::auth::Auth;
 use peerbase_schema::wire::device::{DeviceCert, DeviceRecord, UserDeviceRevocation};
 use peerbase_schema::wire::group::{GroupFrame, Part};
 use peerbase_schema::wire::hello::{Hello, HelloGroup, invite_token, summary, token};
-use peerbase_schema::wire::ledger::{LedgerFrame, Pull, PullCursor};
+use peerbase_schema::wire::ledger::{LedgerFrame, Pull, PullCursor, SideHashes};
 use peerbase_schema::wire::link::{ByeReason, DeclineReason, Join, LinkFrame};
 use peerbase_schema::wire::session::{RootReason, SessionFrame, Unit, UnitTip, Units};
 use peerbase_schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};
@@ -136,7 +136,8 @@ fn group_frames_keep_their_bytes() {
 
 #[test]
 fn ledger_frames_keep_their_bytes() {
-    let pull = |after| LedgerFrame::Pull(Pull { have: vec![OpId([1; 32])], sides: [[2; 32]; 3], after });
+    let sides = SideHashes { certificates: [2; 32], revocations: [2; 32], records: [2; 32] };
+    let pull = |after| LedgerFrame::Pull(Pull { have: vec![OpId([1; 32])], sides, after });
     check_kinds(vec![
         ("summary", LedgerFrame::Summary { hash: [1; 32] }, "00 | 01*32"),
         ("pull after ops", pull(PullCursor::Ops(5)), "01 | 01 01*32 | 02*96 | 00 05"),

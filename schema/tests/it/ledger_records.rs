@@ -127,8 +127,8 @@ fn records_of_a_removed_member_do_not_count_in_the_hash_and_are_dropped() {
     garden.ledger.admit_record(published(&garden, "ben's phone", 1, "barn")).unwrap();
     assert_ne!(garden.ledger.hash(), other.ledger.hash());
 
-    garden.now("removal", "ada", set_role("ben", Role::None)).unwrap();
-    other.now("removal", "ada", set_role("ben", Role::None)).unwrap();
+    garden.admit_now("removal", "ada", set_role("ben", Role::None)).unwrap();
+    other.admit_now("removal", "ada", set_role("ben", Role::None)).unwrap();
 
     assert_eq!(garden.ledger.hash(), other.ledger.hash(), "dropped or not");
     assert_eq!((addresses(&garden.ledger), garden.ledger.record(device("ben's phone"))), (vec![], None));
@@ -142,7 +142,7 @@ fn the_record_of_a_device_that_another_member_certified_stays() {
     garden.ledger.admit_certificate(certificate("cid", "ben's phone")).unwrap();
     garden.ledger.admit_record(published(&garden, "ben's phone", 1, "barn")).unwrap();
 
-    garden.now("removal", "ada", set_role("ben", Role::None)).unwrap();
+    garden.admit_now("removal", "ada", set_role("ben", Role::None)).unwrap();
 
     assert_eq!(garden.ledger.drop_records(), []);
     assert_eq!(addresses(&garden.ledger), ["ws://barn:7654"]);
@@ -216,14 +216,14 @@ fn offer(ledger: &mut Ledger, item: &Item) -> bool {
 /// Members join, leave and return, a removal becomes void, a phone is revoked; each device publishes three records.
 fn eventful() -> (GroupId, Vec<Item>) {
     let mut world = garden();
-    world.now("dan", "ada", set_role("dan", Role::Admin)).unwrap();
-    world.now("out", "ada", set_role("ben", Role::None)).unwrap();
-    world.say("aside", "dan", set_role("eve", Role::Reader), &["dan"]).unwrap();
-    world.now("back", "ada", set_role("ben", Role::Reader)).unwrap();
-    world.now("gone", "ada", set_role("eve", Role::None)).unwrap();
-    world.now("fay", "dan", set_role("fay", Role::Reader)).unwrap();
+    world.admit_now("dan", "ada", set_role("dan", Role::Admin)).unwrap();
+    world.admit_now("out", "ada", set_role("ben", Role::None)).unwrap();
+    world.admit_on("aside", "dan", set_role("eve", Role::Reader), &["dan"]).unwrap();
+    world.admit_now("back", "ada", set_role("ben", Role::Reader)).unwrap();
+    world.admit_now("gone", "ada", set_role("eve", Role::None)).unwrap();
+    world.admit_now("fay", "dan", set_role("fay", Role::Reader)).unwrap();
     world
-        .say(
+        .admit_on(
             "demoted",
             "ada",
             Body::SetRole { user: user("dan"), role: Role::Writer, cut: None, via: None },

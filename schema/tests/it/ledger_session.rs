@@ -6,7 +6,7 @@ use peerbase_schema::id::hash;
 use peerbase_schema::key::Signature;
 use peerbase_schema::ledger::manifest::{BadManifest, Entry, Page, PageGroup};
 use peerbase_schema::ledger::{Body, By, Ledger, ManifestRef, Op, Role};
-use peerbase_schema::limits::{MANIFESTS_LOOSE_BYTES_MAX, PENDING_OPS_MAX};
+use peerbase_schema::limits::{ORPHAN_PAGES_BYTES_MAX, PENDING_OPS_MAX};
 use peerbase_schema::session::SessionFault;
 use peerbase_schema::signed::{Envelope, Record, Signed};
 use peerbase_schema::wire::ledger::{LedgerFrame, PullCursor};
@@ -202,7 +202,7 @@ fn is_second_manifest_requested(bytes: u64) -> bool {
 #[test]
 fn a_peer_of_incomplete_manifests_is_asked_for_a_bounded_number_of_bytes() {
     assert!(is_second_manifest_requested(1 << 20));
-    assert!(!is_second_manifest_requested(MANIFESTS_LOOSE_BYTES_MAX));
+    assert!(!is_second_manifest_requested(ORPHAN_PAGES_BYTES_MAX));
 }
 
 #[test]
@@ -468,10 +468,10 @@ proptest! {
             let mut parents = vec![known[one % known.len()].0, known[other % known.len()].0];
             parents.sort_unstable();
             parents.dedup();
-            if ada.ledger.graph().is_ancestor(parents[0], parents[parents.len() - 1])
-                || ben.ledger.graph().is_ancestor(parents[0], parents[parents.len() - 1])
-                || ada.ledger.graph().is_ancestor(parents[parents.len() - 1], parents[0])
-                || ben.ledger.graph().is_ancestor(parents[parents.len() - 1], parents[0])
+            if ada.ledger.is_ancestor(parents[0], parents[parents.len() - 1])
+                || ben.ledger.is_ancestor(parents[0], parents[parents.len() - 1])
+                || ada.ledger.is_ancestor(parents[parents.len() - 1], parents[0])
+                || ben.ledger.is_ancestor(parents[parents.len() - 1], parents[0])
             {
                 parents.truncate(1);
             }

@@ -1,6 +1,7 @@
-//! The ledger agrees with the executable model of AUTHORITY 3.3 (`authority-model/`) on recorded logs.
+//! The resolver agrees with the executable model of authority 3.3 (`authority-model/`) on recorded logs.
 //!
-//! `vectors.py 2026 2000` and `vectors_devices.py 2026 2000`, deflated; `examples/resolve_vectors.rs` takes any seed.
+//! `vectors.py 2026 2000` and `vectors_devices.py 2026 2000`, deflated; `examples/resolve_vectors.rs`
+//! compares any seed.
 
 use std::io::Read;
 
@@ -27,9 +28,10 @@ fn roles_and_devices_agree_with_the_model() {
 }
 
 #[test]
-fn a_difference_is_seen() {
+fn a_difference_from_the_model_is_reported() {
     let log = r#"{"founders":["A"],"ops":[{"id":"x","author":"A","target":"B","role":60,"parents":["G"]}],
-        "refused":[],"roles":{"A":100,"B":ROLE},"winners":{"A":"G","B":"x"},"alive":["G","x"],"counts":["G","x"]}"#;
+        "refused":[],"roles":{"A":100,"B":ROLE},"winners":{"A":"G","B":"x"},
+        "alive":["G","x"],"counts":["G","x"]}"#;
     assert_eq!(vectors::compare(&log.replace("ROLE", "60")), Ok(()));
     assert!(vectors::compare(&log.replace("ROLE", "40")).is_err_and(|shown| shown.contains("roles")));
 }

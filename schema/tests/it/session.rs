@@ -7,13 +7,12 @@ use std::time::Duration;
 use peerbase_schema::codec;
 use peerbase_schema::digest::{Digest, Mark, Page};
 use peerbase_schema::document::Refusal;
+use peerbase_schema::limits::{FRAME_DOCUMENTS, FRAME_MARKS, MARKS_MAX, PAGE_LEAVES};
 use peerbase_schema::session::{
     Documents, Effect, Input, Session, SessionFault, SessionSide, StepError, Supply, Wanted,
 };
 use peerbase_schema::time::Timestamp;
-use peerbase_schema::wire::session::{
-    FRAME_DOCUMENTS, FRAME_MARKS, MARKS_MAX, PAGE_LEAVES, RootReason, SessionFrame, Unit, Units,
-};
+use peerbase_schema::wire::session::{RootReason, SessionFrame, Unit, Units};
 use peerbase_schema::{ChangeHash, DocumentId, ReplicaId};
 
 /// Documents that consist of their marks alone.

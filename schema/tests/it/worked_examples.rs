@@ -1,4 +1,5 @@
-//! The worked examples of AUTHORITY 3.4, by name, over signed ops. F founds, O owns; A is senior to B, B to C.
+//! The worked examples of authority 3.4, by name, over signed ops. F is a founder, O an Owner; A is senior to
+//! B, B to C.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +12,11 @@ use crate::support::world::{CUT, World, key, set_role, user};
 
 impl World {
     fn op(&mut self, name: &'static str, author: &str, target: &str, role: Role, parents: &[&str]) {
-        self.say(name, author, set_role(target, role), parents).expect("valid in its own past");
+        self.admit_on(name, author, set_role(target, role), parents).expect("valid in its own past");
     }
 
     fn refused(&mut self, author: &str, target: &str, role: Role, parents: &[&str]) -> u8 {
-        match self.say("refused", author, set_role(target, role), parents) {
+        match self.admit_on("refused", author, set_role(target, role), parents) {
             Err(peerbase_schema::ledger::Refusal::Invalid { why, .. }) => why.clause(),
             other => panic!("{other:?}"),
         }
@@ -25,8 +26,8 @@ impl World {
         names.map(|name| self.role(name))
     }
 
-    fn stands<const N: usize>(&self, names: [&str; N]) -> [peerbase_schema::ledger::OpStatus; N] {
-        names.map(|name| self.standing(name))
+    fn statuses<const N: usize>(&self, names: [&str; N]) -> [peerbase_schema::ledger::OpStatus; N] {
+        names.map(|name| self.status(name))
     }
 }
 
@@ -38,7 +39,7 @@ fn w1_of_two_equals_who_remove_each_other_the_senior_stays() {
     world.op("b removes a", "B", "A", None, &["base"]);
 
     assert_eq!(world.roles(["A", "B"]), [Admin, None]);
-    assert_eq!(world.stands(["a removes b", "b removes a"]), [Counts, Void]);
+    assert_eq!(world.statuses(["a removes b", "b removes a"]), [Counts, Void]);
 }
 
 #[test]
@@ -50,11 +51,11 @@ fn w2_of_a_cycle_only_the_one_removed_by_a_removed_stays() {
     world.op("c removes a", "C", "A", None, &["base"]);
 
     assert_eq!(world.roles(["A", "B", "C"]), [None, None, Admin]);
-    assert_eq!(world.stands(["a removes b", "b removes c", "c removes a"]), [Counts, Void, Counts]);
+    assert_eq!(world.statuses(["a removes b", "b removes c", "c removes a"]), [Counts, Void, Counts]);
 }
 
 #[test]
-fn w3_what_a_demoted_admin_adds_meanwhile_never_was() {
+fn w3_members_that_a_demoted_admin_adds_concurrently_are_none() {
     let mut world = World::with(&["F"], &[("O", Owner), ("A", Admin)]);
 
     world.op("demote", "O", "A", Writer, &["base"]);
@@ -62,11 +63,11 @@ fn w3_what_a_demoted_admin_adds_meanwhile_never_was() {
     world.op("q adds p", "Q", "P", Writer, &["a adds q"]);
 
     assert_eq!(world.roles(["A", "Q", "P"]), [Writer, None, None]);
-    assert_eq!(world.stands(["demote", "a adds q", "q adds p"]), [Counts, Void, Void]);
+    assert_eq!(world.statuses(["demote", "a adds q", "q adds p"]), [Counts, Void, Void]);
 }
 
 #[test]
-fn w3b_a_demotion_leaves_what_its_author_had_seen() {
+fn w3b_a_demotion_leaves_the_ops_that_its_author_had_seen() {
     let mut world = World::with(&["F"], &[("O", Owner), ("A", Admin)]);
 
     world.op("a adds q", "A", "Q", Admin, &["base"]);
@@ -77,14 +78,14 @@ fn w3b_a_demotion_leaves_what_its_author_had_seen() {
 }
 
 #[test]
-fn w4_the_higher_role_speaks() {
+fn w4_the_op_of_the_higher_role_supersedes() {
     let mut world = World::with(&["F"], &[("A", Admin), ("Z", Writer)]);
 
     world.op("promote", "F", "Z", Owner, &["base"]);
     world.op("remove", "A", "Z", None, &["base"]);
 
     assert_eq!(world.roles(["A", "Z"]), [Admin, Owner]);
-    assert_eq!(world.stands(["promote", "remove"]), [Counts, Superseded]);
+    assert_eq!(world.statuses(["promote", "remove"]), [Counts, Superseded]);
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn w4b_at_equal_role_the_lowest_result_wins() {
     world.op("remove", "B", "Z", None, &["base"]);
 
     assert_eq!(world.role("Z"), None);
-    assert_eq!(world.stands(["promote", "remove"]), [Counts, Counts]);
+    assert_eq!(world.statuses(["promote", "remove"]), [Counts, Counts]);
 }
 
 #[test]
@@ -107,15 +108,15 @@ fn w5_a_contested_removal_is_final_once_confirmed() {
 
     world.op("a contests", "A", "B", None, &["base"]);
     assert_eq!(world.roles(["A", "B"]), [Admin, None]);
-    assert_eq!(world.standing("b removes a"), Void);
+    assert_eq!(world.status("b removes a"), Void);
 
     world.op("confirm", "O", "A", None, &["b removes a"]);
     assert_eq!(world.roles(["A", "B"]), [None, Admin]);
-    assert_eq!(world.stands(["b removes a", "a contests", "confirm"]), [Counts, Void, Counts]);
+    assert_eq!(world.statuses(["b removes a", "a contests", "confirm"]), [Counts, Void, Counts]);
 }
 
 #[test]
-fn w6_a_removed_admin_backdates_in_vain() {
+fn w6_backdated_ops_of_a_removed_admin_are_void_or_refused() {
     let mut world = World::founded(&["F"]);
     world.op("o", "F", "O", Owner, &["G"]);
     world.op("m", "F", "M", Admin, &["o"]);
@@ -131,7 +132,7 @@ fn w6_a_removed_admin_backdates_in_vain() {
     world.op("puppet removes z", "S", "Z", None, &["puppet", "z"]);
 
     assert_eq!(world.roles(["O", "M", "B", "Z", "S"]), [Owner, None, Admin, Writer, None]);
-    assert_eq!(world.stands(["m removes b", "puppet", "puppet removes z"]), [Void, Void, Void]);
+    assert_eq!(world.statuses(["m removes b", "puppet", "puppet removes z"]), [Void, Void, Void]);
 }
 
 #[test]
@@ -144,7 +145,7 @@ fn w7_a_removal_backdated_to_before_a_promotion_has_no_effect() {
     world.op("backdated", "M", "Z", None, &["z"]);
 
     assert_eq!(world.role("Z"), Owner);
-    assert_eq!(world.standing("backdated"), Superseded);
+    assert_eq!(world.status("backdated"), Superseded);
 }
 
 #[test]
@@ -157,7 +158,7 @@ fn w8_a_recovery_founder_takes_the_group_back_from_a_thief() {
     assert_eq!(world.refused("F", "R", None, &["base"]), 3);
 
     assert_eq!(world.roles(["R", "F", "A", "X"]), [Founder, None, Admin, None]);
-    assert_eq!(world.stands(["thief removes a", "recovery", "thief adds x"]), [Void, Counts, Void]);
+    assert_eq!(world.statuses(["thief removes a", "recovery", "thief adds x"]), [Void, Counts, Void]);
 }
 
 #[test]
@@ -170,7 +171,7 @@ fn w9_an_old_grant_stays_void_beside_a_new_one() {
     world.op("under the new grant", "M", "P", Writer, &["add again"]);
 
     assert_eq!(world.roles(["M", "Q", "P"]), [Admin, None, Writer]);
-    assert_eq!(world.stands(["under the old grant", "under the new grant"]), [Void, Counts]);
+    assert_eq!(world.statuses(["under the old grant", "under the new grant"]), [Void, Counts]);
 }
 
 #[test]
@@ -181,10 +182,10 @@ fn w10_a_removal_by_somebody_removed_meanwhile_is_void() {
     world.op("f removes a", "F", "A", None, &["base"]);
 
     assert_eq!(world.roles(["A", "Z"]), [None, Writer]);
-    assert_eq!(world.stands(["a removes z", "f removes a"]), [Void, Counts]);
+    assert_eq!(world.statuses(["a removes z", "f removes a"]), [Void, Counts]);
 }
 
-/// O owns, M is senior to A, A adds P; M backdates the removal of A.
+/// O is an Owner, M is senior to A, A adds P; M backdates the removal of A.
 fn vandalised() -> World {
     let mut world = World::with(&["F"], &[("O", Owner), ("M", Admin), ("A", Admin)]);
     world.op("a adds p", "A", "P", Reader, &["base"]);
@@ -200,7 +201,7 @@ fn w11_a_removal_leaves_the_vandalism_that_its_author_has_seen() {
     world.op("plain", "O", "M", None, &["a adds p", "vandal"]);
 
     assert_eq!(world.roles(["M", "A", "P"]), [None, None, None]);
-    assert_eq!(world.stands(["a adds p", "vandal", "plain"]), [Void, Counts, Counts]);
+    assert_eq!(world.statuses(["a adds p", "vandal", "plain"]), [Void, Counts, Counts]);
 }
 
 #[test]
@@ -213,5 +214,5 @@ fn w11b_a_removal_as_of_before_the_vandalism_undoes_it() {
     world.ledger.admit(Signed::sign(draft, &key("O")).envelope().clone()).unwrap();
 
     assert_eq!(world.roles(["M", "A", "P"]), [None, Admin, Reader]);
-    assert_eq!(world.stands(["a adds p", "vandal"]), [Counts, Void]);
+    assert_eq!(world.statuses(["a adds p", "vandal"]), [Counts, Void]);
 }

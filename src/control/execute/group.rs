@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::reply::{Done, Progress, Reply};
-use super::super::request::{Cut, GroupRequest};
+use super::super::request::{GroupRequest, RoleOptions};
 use super::super::{Failure, FailureKind};
 use super::Replies;
 use super::lookup::{find_group, find_user};
@@ -30,11 +30,11 @@ pub(super) async fn execute(node: &Node, request: GroupRequest, replies: &Replie
             let (id, name) = (group.id(), group.info().name);
             replies.done(Done::RoleSet { group: id, name, user, role, op, damaged_left_out: 0 }).await
         }
-        GroupRequest::Role { user, role, group, cut } => {
-            set_role(&group.find(node)?, &user, role, cut, replies).await
+        GroupRequest::Role { user, role, group, options } => {
+            set_role(&group.find(node)?, &user, role, options, replies).await
         }
-        GroupRequest::Remove { user, group, cut } => {
-            set_role(&group.find(node)?, &user, Role::None, cut, replies).await
+        GroupRequest::Remove { user, group, options } => {
+            set_role(&group.find(node)?, &user, Role::None, options, replies).await
         }
         GroupRequest::Transfer { user, group } => {
             let group = group.find(node)?;
@@ -94,7 +94,7 @@ async fn set_role(
     group: &Group,
     user: &str,
     role: Role,
-    Cut { as_of, without_damaged }: Cut,
+    RoleOptions { as_of, without_damaged }: RoleOptions,
     replies: &Replies,
 ) -> Result<(), Failure> {
     let user = find_user(std::slice::from_ref(group), user)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use peerbase::Role::{Admin, Writer};
 use peerbase::group::Refusal;
-use schema::limits::SNAPSHOT_AGE_MAX;
+use schema::limits::SET_ASIDE_AGE_MAX;
 
 use crate::support::scenario::{Scenario, rows};
 use crate::support::{task, tasks};
@@ -32,7 +32,7 @@ async fn p7_changes_deleted_after_thirty_days_return_from_their_authors_device_w
     for name in ["ada", "ben", "cid"] {
         scenario.crash(name).await;
     }
-    scenario.net.sleep(SNAPSHOT_AGE_MAX + DAY).await;
+    scenario.net.sleep(SET_ASIDE_AGE_MAX + DAY).await;
     for name in ["ada", "ben", "cid"] {
         scenario.restart(name).await;
     }

@@ -11,7 +11,8 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest pause: a device that is online again is dialled within a minute.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// Dials in progress to addresses that only a device record names: most devices of a large group may be offline.
+/// Dials in progress to addresses that only a device record names: most devices of a large group may be
+/// offline.
 const RECORDED_DIALS_MAX: usize = 4;
 
 /// Addresses to dial, with the state of each. Time is the clock's `instant`.
@@ -19,7 +20,8 @@ const RECORDED_DIALS_MAX: usize = 4;
 pub(super) struct AddressBook {
     /// Addresses that this node was told to dial.
     requested: BTreeMap<String, DialState>,
-    /// Addresses from device records. A record of one device does not affect that of another for the same address.
+    /// Addresses from device records. A record of one device does not affect that of another for the same
+    /// address.
     recorded: BTreeMap<DeviceAddress, RecordedAddress>,
     linked: BTreeSet<DeviceId>,
 }
@@ -48,7 +50,7 @@ struct RecordedAddress {
     dial: DialState,
     /// The counters of the records that name it, one for each group.
     counters: Vec<u64>,
-    /// Not dialled until a newer record names it: another device answered there, or one side wants no link.
+    /// Not dialled until a newer record names it: another device answered there, or a side closed the link for good.
     is_suspended: bool,
 }
 
@@ -71,14 +73,14 @@ impl AddressBook {
         state.due = now;
     }
 
-    /// Withdraws a request.
+    /// Cancels a request; an open link stays.
     pub(super) fn forget(&mut self, address: &str) {
         self.requested.remove(address);
     }
 
-    /// Replaces the addresses from device records; each comes with the counters of the records that name it. A newer
-    /// counter clears earlier failures. `random` spreads the first dials, so that members who receive a record at the
-    /// same time do not dial each other at once.
+    /// Replaces the addresses from device records; each comes with the counters of the records that name it.
+    /// A newer counter clears earlier failures. `random` spreads the first dials, so that members who receive
+    /// a record at the same time do not dial each other at once.
     pub(super) fn set_recorded(
         &mut self,
         addresses: BTreeMap<DeviceAddress, Vec<u64>>,
@@ -129,7 +131,8 @@ impl AddressBook {
     }
 
     /// Takes the dials that are due now, at most `room`. They count as being dialled until
-    /// [`on_reached`](Self::on_reached) or [`on_failed`](Self::on_failed). A device is dialled at one address at a time.
+    /// [`on_reached`](Self::on_reached) or [`on_failed`](Self::on_failed). A device is dialled at one address
+    /// at a time.
     pub(super) fn take_due(&mut self, now: Duration, room: usize) -> Vec<Dial> {
         let mut busy = self.busy();
         let mut dials = self.take_due_requests(now, room, &mut busy);
@@ -189,7 +192,7 @@ impl AddressBook {
         }
     }
 
-    /// No link came of a dial.
+    /// A dial failed, or its link was not kept.
     pub(super) fn on_failed(&mut self, dial: &Dial, now: Duration, random: u64) {
         if let Some(state) = self.get_mut(dial) {
             state.is_dialling = false;
@@ -202,8 +205,8 @@ impl AddressBook {
         self.linked.insert(device);
     }
 
-    /// The link to `device` ended after `lasted`. A link that lasted clears earlier failures; one that broke at once
-    /// counts as another failure.
+    /// The link to `device` ended after `lasted`. A link that lasted clears earlier failures; one that broke
+    /// at once counts as another failure.
     pub(super) fn on_lost(&mut self, device: DeviceId, lasted: Duration, now: Duration, random: u64) {
         self.linked.remove(&device);
         for state in self.all_mut().filter(|state| state.device == Some(device)) {

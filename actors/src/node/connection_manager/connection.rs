@@ -1,7 +1,7 @@
 //! One link: the handshake, frames in both directions, pings.
 //!
-//! Parent: [`connection_manager`](super). Children: none; its reader, writer and timer run as tasks and send it messages.
-//! Restart: never; the link ends, and the manager dials again.
+//! Parent: [`connection_manager`](super). Children: none; its reader, writer and timer run as tasks and send
+//! it messages. Restart: never; the link ends, and the manager dials again.
 
 use std::sync::Arc;
 use std::time::Duration;

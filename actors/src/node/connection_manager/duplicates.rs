@@ -18,8 +18,8 @@ pub(super) struct LinkState {
 
 /// Returns true if the new link replaces the old one, which is `age` old.
 ///
-/// If the two devices dialled each other at the same time, the link survives whose initiator has the smaller device id.
-/// Otherwise the dialler does not know of a living link, so the old one is dead on its side.
+/// If the two devices dialled each other at the same time, the link survives whose initiator has the smaller
+/// device id. Otherwise the dialler does not know of a living link, so the old one is dead on its side.
 pub(super) fn replaces(us: DeviceId, peer: DeviceId, old: LinkState, new: LinkState, age: Duration) -> bool {
     let dials_crossed = old.role != new.role && age <= DIAL_TIMEOUT + HANDSHAKE_TIMEOUT;
     let ours_survives = us < peer;

@@ -64,8 +64,8 @@ pub enum ListenError {
     Start,
 }
 
-/// Error of the first dial of an address. The address is dialled again later, unless it is malformed or this device's
-/// own.
+/// Error of the first dial of an address. The address is dialled again later, unless it is malformed or this
+/// device's own.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -124,8 +124,8 @@ pub struct EndedLink {
 }
 
 impl ConnectionManagerHandle {
-    /// A handle for a node that is reached at `advertised` too. A node that is not listed neither publishes its addresses
-    /// in device records nor dials those of others.
+    /// A handle for a node that is reached at `advertised` too. A node that is not listed neither publishes
+    /// its addresses in device records nor dials those of others.
     pub fn new(transport: Arc<dyn Transport>, advertised: Vec<String>, is_listed: bool) -> Self {
         let (slot, desired) = (Slot::default(), Arc::default());
         Self { slot, desired, transport, advertised: advertised.into(), is_listed }
@@ -167,7 +167,8 @@ impl ConnectionManagerHandle {
         self.dial(address, Some(device)).await
     }
 
-    /// Dials a device whenever there is no link to it. If the actor is down, it does so from its next start on.
+    /// Dials a device whenever there is no link to it. If the actor is down, it does so from its next start
+    /// on.
     pub(in crate::node) fn remember(&self, address: &str, device: DeviceId) {
         // An address that was requested without a device stays open to any.
         self.desired().dial.entry(address.to_owned()).or_insert(Some(device));

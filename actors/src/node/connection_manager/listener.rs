@@ -1,7 +1,7 @@
 //! One listener: accepts streams while permits are available.
 //!
-//! Parent: [`connection_manager`](super). Children: none; its accepting task passes each stream to the manager.
-//! Restart: listens again at the same address, within the manager's budget.
+//! Parent: [`connection_manager`](super). Children: none; its accepting task passes each stream to the
+//! manager. Restart: listens again at the same address, within the manager's budget.
 
 use std::sync::Arc;
 
@@ -116,8 +116,8 @@ impl Actor for Listener {
     }
 }
 
-/// Accepts streams until the transport fails. A permit is acquired first: without one, diallers wait in the system's
-/// queue.
+/// Accepts streams until the transport fails. A permit is acquired first: without one, diallers wait in the
+/// system's queue.
 async fn accept(
     mut listening: Box<dyn Listening>,
     manager: ConnectionManagerHandle,

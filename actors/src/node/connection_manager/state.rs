@@ -354,7 +354,8 @@ impl State {
             Some((device, opened)) if self.devices.get(&device) == Some(&id) => {
                 self.devices.remove(&device);
                 self.arguments.meters.open.set(self.devices.len());
-                // A stranger counts as a failure however long its link lasted, so that others are dialled before it.
+                // A stranger counts as a failure however long its link lasted, so that others are dialled
+                // before it.
                 let lasted = now.saturating_sub(opened.since);
                 let lasted = if is_stranger(end) { Duration::ZERO } else { lasted };
                 self.address_book.on_lost(device, lasted, now, random);
@@ -411,8 +412,8 @@ impl State {
         .collect()
     }
 
-    /// Ends listeners, then connections. Left to itself, ractor would kill the children in any order, and their `post_stop`
-    /// would never run (ractor#398).
+    /// Ends listeners, then connections. Left to itself, ractor would kill the children in any order, and
+    /// their `post_stop` would never run (ractor#398).
     pub(super) async fn close(&mut self) {
         self.alarm.shutdown().await;
         self.pauses.shutdown().await;

@@ -33,27 +33,11 @@ pub enum Target {
     Device(DeviceId),
 }
 
-/// What is stored is what one membership accepts of all that is known.
-#[derive(Clone, Debug)]
-pub(crate) struct Settled {
-    /// The membership.
-    pub(crate) roster: Arc<Roster>,
-    /// Another one once documents have been judged anew.
-    judged: Arc<()>,
-}
-
-impl Settled {
-    /// Whether nothing was judged otherwise in between.
-    pub(crate) fn is_still(&self, later: &Self) -> bool {
-        Arc::ptr_eq(&self.judged, &later.judged) && self.roster.state_digest() == later.roster.state_digest()
-    }
-}
-
 impl State {
     /// Answers behind everything that waits to be stored.
-    pub(super) fn settled(&self, reply: RpcReplyPort<Result<Settled, Rejudged>>) {
+    pub(super) fn settled(&self, reply: RpcReplyPort<Result<Arc<Roster>, Rejudged>>) {
         let is_settled = self.rejudging.is_none() && !self.documents.is_rejudging();
-        let settled = || Settled { roster: self.documents.roster().clone(), judged: self.judged.clone() };
+        let settled = || self.documents.roster().clone();
         let settled = is_settled.then(settled).ok_or_else(|| self.documents.rejudged());
         let (store, durability) = (&self.arguments.store, self.arguments.durability);
         // A batch that fails fails the group too: nobody goes on by this answer then.

@@ -13,12 +13,8 @@ use super::{Message, Peer, PeerStatus, State, push_recent};
 use crate::meter::OpenSession;
 use crate::node::connection_manager::LinkId;
 use crate::node::gate::{Channel, IncomingPart};
+use schema::limits::{EARLY_BYTES_MAX, EARLY_PARTS_MAX};
 use schema::wire::group::Assembly;
-
-/// Parts of frames that may wait for their session: a peer says its root before it hears from us, no more.
-const EARLY_PARTS_MAX: usize = 4;
-/// A root and the words around it, bytes; nothing else may come early.
-const EARLY_BYTES_MAX: usize = 256;
 
 impl State {
     pub(super) fn open(
@@ -29,7 +25,7 @@ impl State {
     ) -> Result<(), ActorProcessingErr> {
         let now = self.arguments.clock.now();
         let link = channel.link.id();
-        if self.scores.is_out(channel.link.peer().device, self.arguments.clock.instant()) {
+        if self.scores.is_barred(channel.link.peer().device, self.arguments.clock.instant()) {
             channel.link.close(ByeReason::Protocol);
             return Ok(());
         }
@@ -61,7 +57,7 @@ impl State {
             }
             return Ok(());
         };
-        if !peer.channel.gate.is_open() {
+        if !peer.channel.is_open() {
             return Ok(());
         }
         match peer.assembly.push(incoming.part) {
@@ -200,7 +196,7 @@ impl State {
     pub(super) fn fault(&mut self, link: LinkId) {
         let Some(peer) = self.sessions.get(&link) else { return };
         let device = peer.channel.link.peer().device;
-        if self.scores.fault(device, self.arguments.clock.instant()) {
+        if self.scores.add(device, self.arguments.clock.instant()) {
             tracing::warn!(device = %device.short(), "peer keeps sending what it must refuse itself");
             peer.channel.link.close(ByeReason::Protocol);
         }

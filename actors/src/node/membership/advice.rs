@@ -1,15 +1,16 @@
-//! What whoever was refused can do about it, in words for people: a rule's number is for the log.
+//! Advice for people whose membership change a rule forbids: what they can do, where the cause names the
+//! rule.
 
 use schema::ledger::{Invalid, Refusal};
 
-/// What whoever was refused can do about it.
+/// The user's next step after a refusal.
 pub(super) fn advice(refusal: &Refusal) -> String {
     let Refusal::Invalid { why, .. } = refusal else {
         return match refusal {
             Refusal::NoEffect { .. } => {
-                "somebody stronger has said otherwise: look at the group's log, or ask them".to_owned()
+                "a stronger member has signed otherwise: look at the group's log, or ask them".to_owned()
             }
-            _ => "what this builds on is not all here: try again once others are connected".to_owned(),
+            _ => "ops that this builds on are not here: try again once others are connected".to_owned(),
         };
     };
     match why {
@@ -27,10 +28,12 @@ pub(super) fn advice(refusal: &Refusal) -> String {
         }
         Invalid::Unchanged { role } => format!("the role is {role:?} already: there is nothing to change"),
         Invalid::DeviceRevoked => {
-            "this device was taken back, and says nothing any more: use another one".to_owned()
+            "this device was revoked, and signs nothing any more: use another one".to_owned()
         }
         Invalid::InviteRole { max, .. } => {
-            format!("a ticket grants {max:?} at most: let them in with less, and set their role then")
+            format!(
+                "a ticket grants {max:?} at most: invite with that role, and raise them once they are members"
+            )
         }
         Invalid::InviteSpent { .. } => "the invitation is not open any more: make another".to_owned(),
         _ => "the rules of the group forbid it: see the cause".to_owned(),

@@ -1,9 +1,9 @@
 //! Effects of a new roster outside membership: the events that it causes, and the groups that the node runs.
 
+use schema::gate::{GroupState, GroupView};
 use schema::ledger::Contestable;
 use schema::{GroupId, UserId};
 
-use super::handle::{GroupState, Known};
 use crate::node::event::Event;
 
 /// Starts and stops the actors of groups; the node implements it.
@@ -14,37 +14,31 @@ pub(crate) trait GroupSupervisor: Send + Sync {
     fn stop_group(&self, group: GroupId);
 }
 
-/// The changes for `user` and for every member from one roster to the next.
-pub(super) fn roster_events(
-    group: GroupId,
-    before: Option<&Known>,
-    after: &Known,
-    user: UserId,
-) -> Vec<Event> {
-    let mut events = Vec::new();
-    let was_active = before.is_some_and(|(info, ..)| info.state == GroupState::Active);
-    if after.0.state == GroupState::Active && !was_active {
-        events.push(Event::Joined { group, role: after.0.role });
+/// The changes for `user` and for every member from one view of a group to the next.
+pub(super) fn roster_events(before: Option<&GroupView>, after: &GroupView, user: UserId) -> Vec<Event> {
+    let (group, mut events) = (after.info.id, Vec::new());
+    let was_active = before.is_some_and(|view| view.info.state == GroupState::Active);
+    if after.info.state == GroupState::Active && !was_active {
+        events.push(Event::Joined { group, role: after.info.role });
     }
-    let Some((_, before, people)) = before.filter(|(info, ..)| info.state != GroupState::Pending) else {
-        return events;
-    };
-    let mut users: Vec<_> = before.members().chain(after.1.members()).map(|(user, _)| user).collect();
+    let Some(before) = before.filter(|view| view.info.state != GroupState::Pending) else { return events };
+    let members = before.roster.members().chain(after.roster.members());
+    let mut users: Vec<_> = members.map(|(user, _)| user).collect();
     users.sort_unstable();
     users.dedup();
     for other in users {
-        let role = after.1.role(other);
-        let is_our_joining = other == user && !was_active;
-        if role != before.role(other) && !is_our_joining {
+        let role = after.roster.role(other);
+        let is_own_joining = other == user && !was_active;
+        if role != before.roster.role(other) && !is_own_joining {
             events.push(Event::RoleChanged { group, user: other, role });
         }
     }
-    for &Contestable { op, author, user, role } in &after.2.contestable {
-        if people.contestable.iter().all(|known| known.op != op) {
+    for &Contestable { op, author, user, role } in &after.details.contestable {
+        if before.details.contestable.iter().all(|known| known.op != op) {
             events.push(Event::Contestable { group, op, author, user, role });
         }
     }
-    let voided = after.2.own_void.difference(&people.own_void);
+    let voided = after.details.own_void.difference(&before.details.own_void);
     events.extend(voided.map(|op| Event::Voided { group, op: *op }));
     events
 }

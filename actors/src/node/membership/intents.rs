@@ -1,90 +1,91 @@
-//! What this user wants: which groups to take part in, from the rows of the personal group.
+//! Reads intents and contacts from the rows of the personal group.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use ractor::ActorProcessingErr;
-use schema::GroupId;
+use schema::gate::Input;
+use schema::value::Value;
+use schema::{GroupId, UserId};
 
 use super::State;
-use crate::node::group::rows::RowRecord;
-use crate::node::group::{INTENTS_TABLE, rows};
+use crate::node::group::rows::{self, RowRecord};
+use crate::node::group::{BLOCKED_FIELD, CONTACTS_TABLE, INTENTS_TABLE};
 use crate::node::store::{SpaceHandle, StoreError};
 
 impl State {
-    pub(super) async fn reload_intents(&mut self) -> Result<(), ActorProcessingErr> {
-        let mut groups = intents(&self.entries[&self.arguments.personal].space)?;
-        groups.extend(self.entries.iter().filter(|(_, entry)| entry.wanted).map(|(group, _)| *group));
-        for group in groups {
-            self.intent_changed(group).await?;
+    /// Steps the gate with an intent as it is stored now: news of it may come late, or twice. A damaged row
+    /// changes nothing.
+    pub(super) async fn reload_intent(&mut self, group: GroupId) -> Result<(), ActorProcessingErr> {
+        let row = row(self.personal(), INTENTS_TABLE, &group.to_string())?;
+        let Some(row) = row else { return Ok(()) };
+        let is_wanted = row.is_some_and(|row| !row.removed);
+        self.step(Input::Intent { group, is_wanted }).await?;
+        Ok(())
+    }
+
+    /// Steps the gate with a contact as it is stored now. A damaged row changes nothing.
+    pub(super) async fn reload_contact(&mut self, user: UserId) -> Result<(), ActorProcessingErr> {
+        let row = row(self.personal(), CONTACTS_TABLE, &user.to_string())?;
+        let Some(row) = row else { return Ok(()) };
+        let is_blocked = row.is_some_and(|row| blocks(&row));
+        self.step(Input::Contact { user, is_blocked }).await?;
+        Ok(())
+    }
+
+    /// Reads every intent and contact again: while membership was down, news of them were lost.
+    pub(super) async fn reload_all(&mut self) -> Result<(), ActorProcessingErr> {
+        let blocked = blocked(self.personal())?.into_iter().chain(self.gate.blocked());
+        for user in blocked.collect::<BTreeSet<_>>() {
+            self.reload_contact(user).await?;
+        }
+        let groups = wanted(self.personal())?.into_iter().chain(self.gate.wanted_groups());
+        for group in groups.collect::<BTreeSet<_>>() {
+            self.reload_intent(group).await?;
         }
         Ok(())
     }
 
-    /// Does as the intent says that is stored now: what tells of it may come late, and one that was written and taken
-    /// back is told of twice.
-    pub(super) async fn intent_changed(&mut self, group: GroupId) -> Result<(), ActorProcessingErr> {
-        let personal = self.arguments.personal;
-        if group == personal {
-            return Ok(());
-        }
-        let Some(wanted) = intent(&self.entries[&personal].space, group)? else { return Ok(()) };
-        if !wanted && !self.entries.contains_key(&group) {
-            self.handle.publish().remove(&group);
-            self.handle.roster_moved(group);
-            return Ok(());
-        }
-        let Some(entry) = self.entry_or_failed(group)? else {
-            self.publish_failed(group);
-            return Ok(());
-        };
-        if std::mem::replace(&mut entry.wanted, wanted) == wanted {
-            return Ok(());
-        }
-        if wanted {
-            self.handle.offers().remove(&group);
-            self.publish(group);
-            self.arguments.supervisor.start_group(group);
-            self.redial_known();
-            self.links.consider(group, &self.entries);
-            self.arm();
-        } else {
-            self.links.close_all(group);
-            self.handle.publish().remove(&group);
-            self.arguments.connections.set_recorded(group, BTreeMap::new());
-            self.handle.roster_moved(group);
-            self.arguments.supervisor.stop_group(group);
-            self.drop_tickets(group).await?;
-        }
-        Ok(())
+    fn personal(&self) -> &SpaceHandle {
+        &self.spaces[&self.arguments.personal]
     }
 }
 
-/// Whether the user takes part in a group, from the rows of the personal group; unknown where the row is damaged.
-fn intent(personal: &SpaceHandle, group: GroupId) -> Result<Option<bool>, StoreError> {
-    let row = match personal.get(&rows::row_key(INTENTS_TABLE, &group.to_string())) {
+/// A row of the personal group; the outer `None` stands for a damaged one.
+fn row(personal: &SpaceHandle, table: &str, key: &str) -> Result<Option<Option<RowRecord>>, StoreError> {
+    let row = match personal.get(&rows::row_key(table, key)) {
         Ok(row) => row.map(|row| RowRecord::decode(&row)).transpose(),
         Err(StoreError::Damaged { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    Ok(row.ok().map(|row| row.is_some_and(|row| !row.removed)))
+    Ok(row.inspect_err(|error| tracing::error!(%error, table, "a row of the personal group is damaged")).ok())
 }
 
-/// The groups that the user takes part in, from the rows of the personal group.
-pub(super) fn intents(personal: &SpaceHandle) -> Result<Vec<GroupId>, ActorProcessingErr> {
-    let mut wanted = Vec::new();
+/// The readable rows of a table of the personal group, by key.
+fn table(personal: &SpaceHandle, table: &str) -> Result<Vec<(String, RowRecord)>, StoreError> {
     let rows: Vec<Result<_, StoreError>> =
-        personal.read(|view| view.prefix(&rows::table_prefix(INTENTS_TABLE)).collect())?;
-    for row in rows {
-        // An intent that cannot be read is one group that is not asked for, not a node that does not open.
-        let intent = row.ok().and_then(|(key, value)| {
-            let group = rows::decode_key(INTENTS_TABLE, &key).ok()?.parse().ok()?;
-            Some((group, RowRecord::decode(&value).ok()?))
-        });
-        match intent {
-            Some((group, row)) if !row.removed => wanted.push(group),
-            Some(_) => {}
-            None => tracing::error!("an intent is damaged"),
-        }
-    }
-    Ok(wanted)
+        personal.read(|view| view.prefix(&rows::table_prefix(table)).collect())?;
+    let row = |row: Result<(Vec<u8>, Vec<u8>), StoreError>| {
+        let (key, value) = row.ok()?;
+        let key = rows::decode_key(table, &key).ok()?.to_owned();
+        let row = RowRecord::decode(&value);
+        Some((key, row.inspect_err(|error| tracing::error!(%error, table, "a row is damaged")).ok()?))
+    };
+    Ok(rows.into_iter().filter_map(row).collect())
+}
+
+/// The groups in which the user takes part. A damaged row is one group that is not asked for, not a node that
+/// does not open.
+pub(super) fn wanted(personal: &SpaceHandle) -> Result<Vec<GroupId>, StoreError> {
+    let wanted = table(personal, INTENTS_TABLE)?.into_iter().filter(|(_, row)| !row.removed);
+    Ok(wanted.filter_map(|(key, _)| key.parse().ok()).collect())
+}
+
+/// The users that this user blocked. A damaged row blocks nobody.
+pub(super) fn blocked(personal: &SpaceHandle) -> Result<BTreeSet<UserId>, StoreError> {
+    let blocked = table(personal, CONTACTS_TABLE)?.into_iter().filter(|(_, row)| blocks(row));
+    Ok(blocked.filter_map(|(key, _)| key.parse().ok()).collect())
+}
+
+fn blocks(row: &RowRecord) -> bool {
+    !row.removed && row.value.field(BLOCKED_FIELD) == Some(&Value::Bool(true))
 }

@@ -121,25 +121,25 @@ pub(super) fn scans_run_in_key_order_from_both_ends(fixture: &impl Fixture) {
     assert_eq!(back, expected.iter().rev().cloned().collect::<Vec<_>>());
 
     let mut both = space.scan(Unbounded, Unbounded);
-    let mut met = Vec::new();
+    let mut found = Vec::new();
     while let Some(front) = both.next() {
-        met.push(front.unwrap().0);
-        met.extend(both.next_back().map(|entry| entry.unwrap().0));
+        found.push(front.unwrap().0);
+        found.extend(both.next_back().map(|entry| entry.unwrap().0));
     }
     assert!(both.next().is_none() && both.next_back().is_none(), "a scan that ended stays ended");
-    met.sort();
-    assert_eq!(met, expected, "the ends meet without losing or repeating an entry");
+    found.sort();
+    assert_eq!(found, expected, "the ends meet without losing or repeating an entry");
 }
 
 pub(super) fn bounds_include_and_exclude(fixture: &impl Fixture) {
     let engine = fixture.open();
     let space = engine.open_space(b"garden").unwrap();
     put(&*space, &[(b"a", b""), (b"b", b""), (b"b\0", b""), (b"c", b"")]);
-    let met =
+    let found =
         |from, to| keys(&*space, from, to).into_iter().map(|key| key.escape_ascii().to_string()).collect();
     let check = |from, to, expected: &[&str]| {
-        let met: Vec<String> = met(from, to);
-        assert_eq!(met, expected, "{from:?} {to:?}");
+        let found: Vec<String> = found(from, to);
+        assert_eq!(found, expected, "{from:?} {to:?}");
     };
     check(Included(b"b"), Unbounded, &["b", "b\\x00", "c"]);
     check(Excluded(b"b"), Unbounded, &["b\\x00", "c"]);
@@ -289,14 +289,17 @@ pub(super) fn a_damaged_value_leaves_the_others_readable(fixture: &impl Fixture)
 
     let engine = fixture.open();
     let space = engine.open_space(b"garden").unwrap();
-    let is_b = |error: &StoreError| matches!(error, StoreError::Damaged { space, key } if space == b"garden" && key == b"b");
+    let is_b = |error: &StoreError| match error {
+        StoreError::Damaged { space, key } => space == b"garden" && key == b"b",
+        _ => false,
+    };
     assert!(is_b(&space.get(b"b").unwrap_err()));
     assert_eq!(space.get(b"a").unwrap().unwrap(), b"1");
     for reverse in [false, true] {
         let scan = space.scan(Unbounded, Unbounded);
-        let met: Vec<_> = if reverse { scan.rev().collect() } else { scan.collect() };
-        assert_eq!(met.len(), 3, "the scan continues behind it");
-        assert!(met[0].is_ok() && is_b(met[1].as_ref().unwrap_err()) && met[2].is_ok());
+        let found: Vec<_> = if reverse { scan.rev().collect() } else { scan.collect() };
+        assert_eq!(found.len(), 3, "the scan continues behind it");
+        assert!(found[0].is_ok() && is_b(found[1].as_ref().unwrap_err()) && found[2].is_ok());
     }
 
     put(&*space, &[(b"b", b"fetched again")]);
@@ -341,11 +344,12 @@ pub(super) fn keys_and_values_that_are_too_long_change_nothing(fixture: &impl Fi
 }
 
 type SeedAndSize = (u8, usize);
+type Writes = Vec<(Vec<u8>, Option<SeedAndSize>)>;
 
 #[derive(Clone, Debug)]
 enum Step {
     /// Keys with seed and size of their new values; none removes the key.
-    Apply(Vec<(Vec<u8>, Option<SeedAndSize>)>),
+    Apply(Writes),
     Scan(Bound<Vec<u8>>, Bound<Vec<u8>>, Vec<bool>),
     Reopen,
 }
@@ -364,6 +368,24 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         ],
         1..25,
     )
+}
+
+/// The writes as a batch, after they were applied to the model.
+fn batch_of(writes: Writes, model: &mut BTreeMap<Vec<u8>, Vec<u8>>) -> Batch {
+    let mut batch = Batch::default();
+    for (key, value) in writes {
+        match value.map(|(seed, size)| noise(seed, size)) {
+            Some(value) => {
+                batch.put(key.clone(), value.clone());
+                model.insert(key, value);
+            }
+            None => {
+                batch.remove(key.clone());
+                model.remove(&key);
+            }
+        }
+    }
+    batch
 }
 
 pub(super) fn it_behaves_like_an_ordered_map(fixture: &impl Fixture) {
@@ -385,35 +407,20 @@ pub(super) fn it_behaves_like_an_ordered_map(fixture: &impl Fixture) {
             let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
             for step in steps {
                 match step {
-                    Step::Apply(writes) => {
-                        let mut batch = Batch::default();
-                        for (key, value) in writes {
-                            match value.map(|(seed, size)| noise(seed, size)) {
-                                Some(value) => {
-                                    batch.put(key.clone(), value.clone());
-                                    model.insert(key, value);
-                                }
-                                None => {
-                                    batch.remove(key.clone());
-                                    model.remove(&key);
-                                }
-                            }
-                        }
-                        space.apply(&batch).unwrap();
-                    }
+                    Step::Apply(writes) => space.apply(&batch_of(writes, &mut model)).unwrap(),
                     Step::Scan(from, to, ends) => {
                         let (from, to) = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
                         let crossed = super::engine::bounds_cross(from, to);
                         let mut expected = (!crossed).then(|| model.range::<[u8], _>((from, to)));
                         let mut scan = space.scan(from, to);
                         for front in ends {
-                            let (met, expected) = if front {
+                            let (found, expected) = if front {
                                 (scan.next(), expected.as_mut().and_then(Iterator::next))
                             } else {
                                 (scan.next_back(), expected.as_mut().and_then(DoubleEndedIterator::next_back))
                             };
-                            let met = met.map(Result::unwrap);
-                            prop_assert_eq!(met.as_ref().map(|(key, value)| (key, value)), expected);
+                            let found = found.map(Result::unwrap);
+                            prop_assert_eq!(found.as_ref().map(|(key, value)| (key, value)), expected);
                         }
                     }
                     Step::Reopen => {

@@ -1,8 +1,8 @@
 //! Copies the stored spaces into another database while the store is in use.
 //!
-//! Each space is copied as of one moment: its shared lock is held from its first entry to its last, so that memory stays
-//! bounded however large the space is. Reads continue meanwhile. Writes wait, to other spaces too since there is one
-//! writer, about as long as reading the space takes.
+//! Each space is copied as of one moment: its shared lock is held from its first entry to its last, so that
+//! memory stays bounded however large the space is. Reads continue meanwhile. Writes wait, to other spaces
+//! too since there is one writer, about as long as reading the space takes.
 
 use std::path::Path;
 
@@ -17,7 +17,8 @@ const BATCH_BYTES: usize = 1 << 20;
 pub struct Copied {
     /// Keys and values, bytes.
     pub bytes: u64,
-    /// Entries that are damaged. The copy has them with empty values, which the layers above find damaged too.
+    /// Entries that are damaged. The copy has them with empty values, which the layers above find damaged
+    /// too.
     pub damaged: u64,
 }
 
@@ -37,11 +38,13 @@ pub enum CopyError {
 }
 
 impl StoreHandle {
-    /// Copies spaces into a new database in `folder`, which is durable when this returns. `filter` receives the name of
-    /// each space and each key and returns true for the entries to copy. Blocks: call it off the runtime.
+    /// Copies spaces into a new database in `folder`, which is durable when this returns. `filter` receives
+    /// the name of each space and each key and returns true for the entries to copy. Blocks: call it off the
+    /// runtime.
     ///
-    /// The space `first` is copied before the others: a space that refers to others comes first, so that the copy has
-    /// what it refers to. Writes to this store wait while a space is copied, about as long as reading it takes.
+    /// The space `first` is copied before the others: a space that refers to others comes first, so that the
+    /// copy has what it refers to. Writes to this store wait while a space is copied, about as long as
+    /// reading it takes.
     ///
     /// # Errors
     /// [`CopyError`]; the copy is then unusable. [`StoreError::Closed`] if the store closes meanwhile.

@@ -1,7 +1,7 @@
 //! The traits of a storage engine: spaces of ordered keys, atomic batches, one durable barrier.
 //!
-//! Nothing above these traits names an engine. To add one, implement the three traits in a file beside this one, test it
-//! with `conformance!` (see `store/conformance.rs`), and list it in `store.rs`.
+//! Nothing above these traits names an engine. To add one, implement the three traits in a file beside this
+//! one, test it with `conformance!` (see `store/conformance.rs`), and list it in `store.rs`.
 
 use std::ops::Bound;
 use std::path::Path;
@@ -9,11 +9,7 @@ use std::sync::Arc;
 
 use super::error::{OpenError, StoreError};
 
-/// Longest key, bytes: table, row key and index value escape to about 2 KiB, and an engine's index page of 256 keys
-/// stays within 1 MiB.
-pub const KEY_BYTES_MAX: usize = 4 << 10;
-/// Longest value, bytes: well above the largest document chunk, and a batch is held in memory whole.
-pub const VALUE_BYTES_MAX: usize = 128 << 20;
+pub use schema::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// Bytes of the checksum at the end of every stored value.
 const CHECKSUM_BYTES: usize = 4;
@@ -21,23 +17,24 @@ const CHECKSUM_BYTES: usize = 4;
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
-/// Entries in key order from the front, in reverse order from the back. A damaged value is an error of that entry
-/// alone; any other error ends the scan.
+/// Entries in key order from the front, in reverse order from the back. A damaged value is an error of that
+/// entry alone; any other error ends the scan.
 pub type Scan<'a> = Box<dyn DoubleEndedIterator<Item = Result<Entry, StoreError>> + Send + 'a>;
 
 /// An engine with its options: opens the database in a folder.
 pub trait OpenEngine: Send + Sync + 'static {
-    /// Opens the database in `folder`, which is created if absent, and locks it until the engine is dropped. Blocks.
+    /// Opens the database in `folder`, which is created if absent, and locks it until the engine is dropped.
+    /// Blocks.
     ///
     /// # Errors
-    /// [`OpenError::Locked`] while it is open elsewhere, [`OpenError::Format`] or [`OpenError::Damaged`] if this engine
-    /// cannot read the files; it changes none of them then.
+    /// [`OpenError::Locked`] while it is open elsewhere, [`OpenError::Format`] or [`OpenError::Damaged`] if
+    /// this engine cannot read the files; it changes none of them then.
     fn open_in(&self, folder: &Path) -> Result<Box<dyn Engine>, OpenError>;
 
     /// Returns true if `folder` holds a database, readable or not, or the beginning of one.
     ///
-    /// Call it before the identity file is made, and make that before the database: an identity without a database is a
-    /// new start, a database without its identity is a loss.
+    /// Call it before the identity file is made, and make that before the database: an identity without a
+    /// database is a new start, a database without its identity is a loss.
     fn exists_in(&self, folder: &Path) -> bool;
 
     /// The thread on which writes are performed.
@@ -51,8 +48,8 @@ pub trait OpenEngine: Send + Sync + 'static {
 pub enum Mode {
     /// A thread of the store's own: for engines that wait for a disk.
     Threaded,
-    /// The caller's thread, before `submit` returns unless another caller is performing writes: for engines in memory,
-    /// and for simulations, which have one thread.
+    /// The caller's thread, before `submit` returns unless another caller is performing writes: for engines
+    /// in memory, and for simulations, which have one thread.
     Inline,
 }
 
@@ -82,14 +79,16 @@ pub trait Engine: Send + Sync + 'static {
     /// [`StoreError::Engine`]; the engine then refuses every write until it is opened again.
     fn flush(&self) -> Result<(), StoreError>;
 
-    /// Bytes that differ between these files and a copy of them, and stay equal when the files are moved; none if the
-    /// system offers nothing of the kind. A copied database must not continue the incarnation of its original.
+    /// Bytes that differ between these files and a copy of them, and stay equal when the files are moved;
+    /// none if the system offers nothing of the kind. A copied database must not continue the incarnation of
+    /// its original.
     fn file_identity(&self) -> Option<Vec<u8>> {
         None
     }
 }
 
-/// One ordered map of bytes. The store never calls `apply` while it reads the space; an engine need not guard that.
+/// One ordered map of bytes. The store never calls `apply` while it reads the space; an engine need not guard
+/// that.
 pub trait Space: Send + Sync + 'static {
     /// The value of `key`.
     ///
@@ -103,8 +102,8 @@ pub trait Space: Send + Sync + 'static {
     /// Applies all of `batch` or, after a crash, none of it.
     ///
     /// # Errors
-    /// [`StoreError::KeyTooLong`] and [`StoreError::ValueTooLong`] change nothing. After any other error the space may
-    /// show a part of the batch until the engine is opened again.
+    /// [`StoreError::KeyTooLong`] and [`StoreError::ValueTooLong`] change nothing. After any other error the
+    /// space may show a part of the batch until the engine is opened again.
     fn apply(&self, batch: &Batch) -> Result<(), StoreError>;
 }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::engine::{Batch, Engine, Scan, Space};
 use super::error::StoreError;
 
-/// A script of faults. Writes and flushes are counted from the call that adds a fault: 1 is the next. Clones share the
-/// script.
+/// A script of faults. Writes and flushes are counted from the call that adds a fault: 1 is the next. Clones
+/// share the script.
 #[derive(Clone, Default)]
 pub struct Faults {
     script: Arc<Mutex<Script>>,

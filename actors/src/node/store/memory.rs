@@ -1,7 +1,8 @@
 //! An engine in memory, whose simulated disk can lose power on command.
 //!
-//! A [`MemoryDisk`] outlives the engines that open it, as a disk outlives processes. [`MemoryDisk::crash`] undoes every
-//! write that was applied but not flushed, and the engine that was open then fails from there on.
+//! A [`MemoryDisk`] outlives the engines that open it, as a disk outlives processes. [`MemoryDisk::crash`]
+//! undoes every write that was applied but not flushed, and the engine that was open then fails from there
+//! on.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -24,7 +25,7 @@ pub struct MemoryDisk {
 struct Platters {
     /// Sealed values of every space, flushed or not.
     spaces: BTreeMap<Name, Map>,
-    /// How to undo the writes since the last flush, newest last.
+    /// Steps that undo the writes since the last flush, newest last.
     undo: Vec<Undo>,
     /// Number of opens and crashes; an engine of an earlier one fails.
     generation: u64,
@@ -54,7 +55,8 @@ impl MemoryDisk {
         Ok(MemoryEngine { disk: self.clone(), generation: platters.generation })
     }
 
-    /// Cuts the power: undoes the writes that were not flushed. The engine that was open answers `Closed` from now on.
+    /// Cuts the power: undoes the writes that were not flushed. The engine that was open answers `Closed`
+    /// from now on.
     pub fn crash(&self) {
         let mut platters = self.write();
         platters.generation += 1;
@@ -74,7 +76,8 @@ impl MemoryDisk {
         }
     }
 
-    /// Plans a crash right after the n-th flush from now, 1 is the next: the engine that is open then answers `Closed`.
+    /// Plans a crash right after the n-th flush from now, 1 is the next: the engine that is open then answers
+    /// `Closed`.
     pub fn crash_after_flush(&self, n: u64) {
         self.write().flushes_left = Some(n);
     }

@@ -1,5 +1,5 @@
-//! The store's own space: whether the last close was clean, the count of those that were not, and the identity of the
-//! files at the last open.
+//! The store's own space: whether the last close was clean, the count of those that were not, and the
+//! identity of the files at the last open.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Requests to the writer: a batch, the drop of a space, or a barrier, each with the callback that receives the outcome.
+//! Requests to the writer: a batch, the drop of a space, or a barrier, each with the callback that receives
+//! the outcome.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use super::engine::Batch;
 use super::error::StoreError;
 use super::space::SpaceCell;
 
-/// Batches of one space are joined up to this size, bytes: readers of the space wait while a batch is applied.
+/// Batches of one space are joined up to this size, bytes: readers of the space wait while a batch is
+/// applied.
 const JOINED_BYTES_MAX: usize = 1 << 20;
 
 /// The moment at which a write is answered.
@@ -16,8 +18,9 @@ const JOINED_BYTES_MAX: usize = 1 << 20;
 pub enum Durability {
     /// After the barrier: the write survives a power cut.
     Immediate,
-    /// After the batch is applied. The barrier follows at most `every` later; a crash loses the writes since the last
-    /// barrier. An inline store has no timer: the next immediate write, barrier or close makes the write durable.
+    /// After the batch is applied. The barrier follows at most `every` later; a crash loses the writes since
+    /// the last barrier. An inline store has no timer: the next immediate write, barrier or close makes the
+    /// write durable.
     Buffered {
         /// The longest wait for the barrier.
         every: Duration,
@@ -56,8 +59,8 @@ impl Task {
         matches!(self, Task::Write { batch, .. } if batch.check().is_ok())
     }
 
-    /// Returns true if `next` can join this valid batch. A batch that will be refused stays alone, so that it takes no
-    /// other with it.
+    /// Returns true if `next` can join this valid batch. A batch that will be refused stays alone, so that it
+    /// takes no other with it.
     ///
     /// Engines pay per batch, not per entry: small batches that were joined are five times as fast.
     pub(super) fn can_join(&self, next: &Task) -> bool {

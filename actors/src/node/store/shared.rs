@@ -1,4 +1,5 @@
-//! State that handles and the writer share: the queue, the open spaces, the meters, the store's failure and its end.
+//! State that handles and the writer share: the queue, the open spaces, the meters, the store's failure and
+//! its end.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +53,8 @@ impl Shared {
         }
     }
 
-    /// Registers the one listener for a failure of the store as a whole; calls it at once if the store has failed.
+    /// Registers the one listener for a failure of the store as a whole; calls it at once if the store has
+    /// failed.
     pub(super) fn on_failure(&self, listener: Box<dyn FnOnce(StoreError) + Send>) {
         let mut failure = self.failure();
         match failure.error.clone() {
@@ -77,7 +79,8 @@ impl Shared {
         }
     }
 
-    /// Ends the store after a panic of the writer itself, so that no caller waits for an answer that cannot come.
+    /// Ends the store after a panic of the writer itself, so that no caller waits for an answer that cannot
+    /// come.
     pub(super) fn abandon(&self) {
         let error = StoreError::Panicked { what: "go on writing", message: "the writer thread ended".into() };
         for request in self.queue.close_and_drain() {

@@ -1,14 +1,15 @@
 //! The engine on sled 0.34, made safe against power cuts, damage and stale locks.
 //!
-//! As shipped, sled's flush ends in `sync_file_range`, and page images above a quarter of a segment go to files that
-//! it never syncs. So segments are 8 MiB, no stored value is above 64 KiB (see `sled/space.rs`), every flush ends in our
-//! own `fdatasync` of the log, and every flush checks that the folder of spilled pages is empty.
+//! As shipped, sled's flush ends in `sync_file_range`, and page images above a quarter of a segment go to
+//! files that it never syncs. So segments are 8 MiB, no stored value is above 64 KiB (see `sled/space.rs`),
+//! every flush ends in our own `fdatasync` of the log, and every flush checks that the folder of spilled
+//! pages is empty.
 //!
-//! If the newest part of its log is damaged, sled keeps the older part and reports nothing. The store's note of a clean
-//! close is then gone too, and the node treats the open like one after a crash.
+//! If the newest part of its log is damaged, sled keeps the older part and reports nothing. The store's note
+//! of a clean close is then gone too, and the node treats the open like one after a crash.
 //!
-//! The folder holds `lock` (locked while open), `format` (the version of the other files), and sled's `db`, `conf`,
-//! `snap.*` and `blobs/`. A space is a tree named `s` + name.
+//! The folder holds `lock` (locked while open), `format` (the version of the other files), and sled's `db`,
+//! `conf`, `snap.*` and `blobs/`. A space is a tree named `s` + name.
 
 mod files;
 mod space;
@@ -23,8 +24,8 @@ use self::space::SledSpace;
 use super::engine::{Engine, OpenEngine, Space};
 use super::error::{OpenError, StoreError, panic_message};
 
-/// Size of a segment of sled's log, bytes; the second largest that sled allows. Page images up to a quarter of it stay in
-/// the log, and 17 values of 64 KiB fit into that.
+/// Size of a segment of sled's log, bytes; the second largest that sled allows. Page images up to a quarter
+/// of it stay in the log, and 17 values of 64 KiB fit into that.
 const SEGMENT_BYTES: usize = 8 << 20;
 /// First byte of the name of a space's tree; sled's own default tree begins with `_`.
 const SPACE_TAG: u8 = b's';
@@ -96,9 +97,9 @@ impl SledEngine {
 
     /// Detects a log that was emptied, which sled treats as a new one.
     ///
-    /// A first open writes a mark into the database, then the format record beside it. So a folder with the record but
-    /// without the mark has lost everything; a folder with the mark alone crashed during its first open, unless the
-    /// database has spaces.
+    /// A first open writes a mark into the database, then the format record beside it. So a folder with the
+    /// record but without the mark has lost everything; a folder with the mark alone crashed during its first
+    /// open, unless the database has spaces.
     fn check_made(&self, known: bool) -> Result<(), OpenError> {
         let made = self.health.read("read the mark", || self.db().contains_key(MADE))?;
         match (known, made) {
@@ -150,8 +151,8 @@ impl Engine for SledEngine {
     fn file_identity(&self) -> Option<Vec<u8>> {
         use std::os::unix::fs::MetadataExt;
 
-        // A moved file keeps inode and time of creation, a copy has others. The device number is left out: it may
-        // change when a disk is mounted again.
+        // A moved file keeps inode and time of creation, a copy has others. The device number is left out: it
+        // may change when a disk is mounted again.
         let log = self.log.metadata().ok()?;
         let made = log.created().ok().and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
         let made = made.map_or(0, |made| made.as_nanos());
@@ -184,7 +185,8 @@ struct Health {
 }
 
 impl Health {
-    /// Runs a call that reads. Damage is an error of that call alone; any other failure makes later writes fail.
+    /// Runs a call that reads. Damage is an error of that call alone; any other failure makes later writes
+    /// fail.
     fn read<T>(&self, what: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
         let error = match catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(value)) => return Ok(value),

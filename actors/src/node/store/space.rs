@@ -1,8 +1,8 @@
 //! Reads of a space, through a handle that closing can revoke.
 //!
-//! A live clone of an engine's space would keep the database locked. So the engine's space lies in a cell and is lent
-//! for the length of a closure. Reads share the cell's lock; the writer holds it exclusively during `apply`, so that no
-//! read sees half a batch.
+//! A live clone of an engine's space would keep the database locked. So the engine's space lies in a cell and
+//! is lent for the length of a closure. Reads share the cell's lock; the writer holds it exclusively during
+//! `apply`, so that no read sees half a batch.
 
 use std::cell::RefCell;
 use std::ops::Bound;
@@ -33,13 +33,14 @@ impl SpaceHandle {
 
     /// Calls `look` with one consistent state of the space; no write happens meanwhile. Reads may nest.
     ///
-    /// The one writer thread waits for the read, and with it every space: page through long scans, do not wait and do
-    /// not write inside.
+    /// The one writer thread waits for the read, and with it every space: page through long scans, do not
+    /// wait and do not write inside.
     ///
     /// # Errors
     /// [`StoreError::Closed`], [`StoreError::Dropped`].
     pub fn read<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> Result<T, StoreError> {
-        // A second read lock on one thread would wait for a waiting writer, which waits for the first: lock once.
+        // A second read lock on one thread would wait for a waiting writer, which waits for the first: lock
+        // once.
         let outermost = READING.with_borrow(|cells| !cells.contains(&self.cell.address()));
         let _lock = outermost.then(|| self.cell.lock.read().unwrap_or_else(PoisonError::into_inner));
         let _reading = outermost.then(|| Reading::begin(self.cell.address()));
@@ -47,8 +48,8 @@ impl SpaceHandle {
         Ok(look(&View { space: &*space }))
     }
 
-    /// Accepts writes again after one failed; call it once the stored state was loaded again. Writes that were
-    /// submitted before stay refused, also those that are still queued.
+    /// Accepts writes again after one failed; call it once the stored state was loaded again. Writes that
+    /// were submitted before stay refused, also those that are still queued.
     pub fn reset(&self) {
         let mut state = self.cell.state();
         state.epoch += 1;

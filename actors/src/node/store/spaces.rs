@@ -35,7 +35,8 @@ impl Spaces {
 
     /// The cell of a space, which is opened if it is not open yet.
     pub(super) fn cell(&self, name: &[u8]) -> Result<Arc<SpaceCell>, StoreError> {
-        // The engine is locked before the cells, in the order in which `close` locks them: no cell is made meanwhile.
+        // The engine is locked before the cells, in the order in which `close` locks them: no cell is made
+        // meanwhile.
         self.with_engine(|engine| {
             let mut cells = self.cells();
             if let Some(cell) = cells.get(name) {

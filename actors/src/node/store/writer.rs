@@ -1,7 +1,9 @@
-//! The writer: performs what is queued in rounds. A round applies its batches in order, flushes once, answers in order.
+//! The writer: performs what is queued in rounds. A round applies its batches in order, flushes once, answers
+//! in order.
 //!
-//! It runs on its own named thread, or inline on the caller if the engine needs no thread (the simulator). A callback
-//! that submits again from an inline round only queues its request; the round in progress is followed by one for it.
+//! It runs on its own named thread, or inline on the caller if the engine needs no thread (the simulator). A
+//! callback that submits again from an inline round only queues its request; the round in progress is
+//! followed by one for it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

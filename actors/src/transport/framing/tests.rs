@@ -1,4 +1,4 @@
-//! What readers and writers of frames promise, without a network.
+//! Readers and writers of frames, without a network.
 
 use proptest::prelude::*;
 use schema::device::DeviceIdentity;
@@ -7,7 +7,7 @@ use schema::key::{AgreementKey, SigningKey};
 
 use super::*;
 
-/// ada's ciphers and ben's, after a handshake.
+/// The ciphers of ada and of ben after a handshake.
 fn ciphers() -> (Records, Records) {
     let device = |seed: u8| {
         let key = |add| SigningKey::from_seed([seed + add; 32]);
@@ -85,7 +85,7 @@ async fn a_long_frame_is_spread_over_records() {
 }
 
 #[tokio::test]
-async fn every_bad_end_has_its_name() {
+async fn every_bad_end_has_its_own_error() {
     for (cut, error) in [
         (0, StreamError::Ended),
         (1, StreamError::CutShort),
@@ -106,7 +106,7 @@ async fn every_bad_end_has_its_name() {
 }
 
 #[tokio::test]
-async fn an_empty_record_is_none() {
+async fn an_empty_record_is_an_error() {
     let (_, ben) = ciphers();
     let wire = [&[0, 16][..], &[0; 16]].concat();
     let mut reader = FrameReader::new(&wire[..], ben.receive);
@@ -115,7 +115,7 @@ async fn an_empty_record_is_none() {
 }
 
 #[test]
-fn a_transport_may_name_what_happened() {
+fn a_transport_can_report_its_own_error() {
     let named = StreamError::Transport { expected: "binary messages" };
     assert_eq!(StreamError::from(io::Error::from(named)), named);
     let broken = StreamError::Broken { kind: io::ErrorKind::ConnectionReset };
@@ -123,7 +123,8 @@ fn a_transport_may_name_what_happened() {
 }
 
 proptest! {
-    /// Authority 4.1, H5. Whichever bit is flipped, what was before it is read, it is noticed, and nothing after it.
+    /// Authority 4.1, H5: a flipped bit is detected at any position; frames before it are read, none after
+    /// it.
     #[test]
     fn a_flipped_bit_ends_the_stream(bit in any::<prop::sample::Index>()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

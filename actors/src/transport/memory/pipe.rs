@@ -1,4 +1,4 @@
-//! One stream of a network in memory: two pipes, their ends, and the queue at a listener.
+//! One stream of the memory network: two pipes, their ends, and the backlog of a listener.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,14 +15,14 @@ use super::{MemoryNetwork, PIPE_BYTES_MAX, draw};
 use crate::clock::Random;
 use crate::transport::Stream;
 
-/// The most that one write puts under way as one chunk, bytes.
+/// Longest chunk that one write sends, bytes.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
-/// How long a lost chunk takes to be sent again; it doubles with each further loss.
+/// Delay of a lost chunk; it doubles with each further loss of the chunk.
 const RETRANSMISSION: Duration = Duration::from_millis(200);
-/// Losses of one chunk after which it gets through all the same.
+/// Losses of one chunk after which it arrives in any case.
 const LOSSES_MAX: u32 = 6;
 
-/// Streams that wait at a listener.
+/// Streams that a listener has not accepted yet.
 pub(super) struct Backlog {
     pub(super) id: u64,
     streams: VecDeque<Stream>,
@@ -53,19 +53,19 @@ impl Backlog {
         }
     }
 
-    /// The listener hears that it has ended; the streams that wait are dropped.
+    /// Wakes the listener, which finds that it has ended; the streams are dropped.
     pub(super) fn close(mut self) {
         wake(&mut self.waker);
     }
 }
 
-/// What a pump does next.
+/// The next step of a pump.
 pub(super) enum Next {
-    /// Something is under way and due then.
+    /// The next chunk is due at this time.
     At(Duration),
-    /// Nothing is under way.
+    /// No chunk is in flight.
     Wait,
-    /// Nothing will ever come.
+    /// No chunk will follow.
     Never,
 }
 
@@ -75,17 +75,17 @@ pub(super) struct Wire {
     pub(super) ends: [String; 2],
     pub(super) broken: bool,
     pipes: [Pipe; 2],
-    /// Half-streams that somebody still holds, of four.
+    /// Half-streams that exist, of four.
     held: u8,
 }
 
 struct Pipe {
     random: Random,
-    /// An empty chunk is the end of the stream.
-    under_way: VecDeque<(Duration, Vec<u8>)>,
+    /// Chunks with their arrival times; an empty chunk is the end of the stream.
+    in_flight: VecDeque<(Duration, Vec<u8>)>,
     last_due: Duration,
     arrived: VecDeque<u8>,
-    /// Bytes under way and arrived.
+    /// Bytes in flight and arrived.
     bytes: usize,
     writer_done: bool,
     reader_gone: bool,
@@ -99,7 +99,7 @@ impl Wire {
     pub(super) fn new(from: &str, to: &str, random: impl Fn(u64) -> Random) -> Self {
         let pipe = |way| Pipe {
             random: random(way),
-            under_way: VecDeque::new(),
+            in_flight: VecDeque::new(),
             last_due: Duration::ZERO,
             arrived: VecDeque::new(),
             bytes: 0,
@@ -114,31 +114,31 @@ impl Wire {
         Self { ends, broken: false, pipes: [pipe(0), pipe(1)], held: 4 }
     }
 
-    /// What wakes the pump of each direction.
+    /// The notifications that wake the pump of each direction.
     pub(super) fn pumps(&self) -> [Arc<Notify>; 2] {
         [self.pipes[0].pump.clone(), self.pipes[1].pump.clone()]
     }
 
-    /// Both ends see the stream break; what is under way is lost.
+    /// Breaks the stream at both ends; chunks in flight are lost.
     pub(super) fn sever(&mut self) {
         self.broken = true;
         for pipe in &mut self.pipes {
-            pipe.under_way.clear();
+            pipe.in_flight.clear();
             pipe.wake_all();
         }
     }
 
-    /// Moves what is due to the reader.
+    /// Moves the chunks that are due to the reader.
     pub(super) fn deliver(&mut self, way: usize, now: Duration, mut seen: impl FnMut(&[u8])) -> Next {
         let pipe = &mut self.pipes[way];
         if self.broken {
             return Next::Never;
         }
-        while let Some((due, _)) = pipe.under_way.front() {
+        while let Some((due, _)) = pipe.in_flight.front() {
             if *due > now {
                 return Next::At(*due);
             }
-            let (_, chunk) = pipe.under_way.pop_front().expect("just seen");
+            let (_, chunk) = pipe.in_flight.pop_front().expect("just seen");
             seen(&chunk);
             if chunk.is_empty() {
                 pipe.ended = true;
@@ -154,7 +154,7 @@ impl Wire {
 }
 
 impl Pipe {
-    /// Puts a chunk under way; an ordered stream keeps it behind the one before.
+    /// Sends a chunk. It arrives after the one before, since the stream is ordered.
     fn send(&mut self, chunk: Vec<u8>, now: Duration, latency: &Range<u64>, loss: f64) {
         let mut due = now + Duration::from_millis(draw(&mut self.random, latency));
         let mut losses = 0;
@@ -164,7 +164,7 @@ impl Pipe {
         }
         self.last_due = self.last_due.max(due);
         self.bytes += chunk.len();
-        self.under_way.push_back((self.last_due, chunk));
+        self.in_flight.push_back((self.last_due, chunk));
         self.pump.notify_one();
     }
 
@@ -185,7 +185,7 @@ fn reset<T>() -> Poll<io::Result<T>> {
     Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
 }
 
-/// Lets go of one of the four half-streams; the last one takes the wire along.
+/// Releases one of the four half-streams; the last one removes the wire.
 fn release(network: &MemoryNetwork, wire: u64, mut leave: impl FnMut(&mut Wire)) {
     let mut world = network.world();
     let Some(found) = world.wires.get_mut(&wire) else { return };
@@ -197,7 +197,7 @@ fn release(network: &MemoryNetwork, wire: u64, mut leave: impl FnMut(&mut Wire))
     }
 }
 
-/// Reads what `way` delivers.
+/// The reading end of direction `way`.
 pub(super) struct PipeReader {
     pub(super) network: MemoryNetwork,
     pub(super) wire: u64,
@@ -245,7 +245,7 @@ impl Drop for PipeReader {
     }
 }
 
-/// Writes what `way` delivers.
+/// The writing end of direction `way`.
 pub(super) struct PipeWriter {
     pub(super) network: MemoryNetwork,
     pub(super) wire: u64,

@@ -1,4 +1,4 @@
-//! What a network in memory promises.
+//! The promises of the memory network.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -8,7 +8,7 @@ fn network(seed: u64) -> MemoryNetwork {
     MemoryNetwork::seeded(Clock::simulated(seed), seed).latency_ms(5..80)
 }
 
-/// ada's end and ben's.
+/// The ends of ada and of ben.
 async fn joined(network: &MemoryNetwork) -> (Stream, Stream) {
     let mut listener = network.host("ben").listen("memory://ben").await.unwrap();
     let dialled = network.host("ada").dial("memory://ben").await.unwrap();
@@ -23,7 +23,7 @@ async fn read_all(stream: &mut Stream) -> std::io::Result<Vec<u8>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bytes_keep_their_order_whatever_the_latency_and_loss() {
+async fn bytes_keep_their_order_under_any_latency_and_loss() {
     let network = network(7).loss(0.3);
     let (mut ada, mut ben) = joined(&network).await;
     let sent: Vec<u8> = (0..100_000_u32).flat_map(u32::to_be_bytes).collect();
@@ -44,7 +44,7 @@ async fn bytes_keep_their_order_whatever_the_latency_and_loss() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_pipe_holds_its_writer_up() {
+async fn a_full_pipe_blocks_its_writer() {
     let network = network(7);
     let (mut ada, mut ben) = joined(&network).await;
     let more = vec![1; PIPE_BYTES_MAX + 1];
@@ -58,7 +58,7 @@ async fn a_full_pipe_holds_its_writer_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_stream_ends_after_what_was_sent() {
+async fn a_dropped_stream_ends_after_the_sent_bytes() {
     let network = network(7);
     let (mut ada, mut ben) = joined(&network).await;
     ada.writer.write_all(b"farewell").await.unwrap();
@@ -88,7 +88,7 @@ async fn a_partition_breaks_streams_and_refuses_dials_until_it_heals() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_parts_two_hosts_alone() {
+async fn a_cut_separates_only_two_hosts() {
     let network = network(7);
     let _ben = network.host("ben").listen("memory://ben").await.unwrap();
     network.cut("ben", "ada");
@@ -97,7 +97,7 @@ async fn a_cut_parts_two_hosts_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_takes_streams_and_listeners() {
+async fn a_crash_ends_streams_and_listeners() {
     let network = network(7);
     let mut listener = network.host("ben").listen("memory://ben").await.unwrap();
     let mut ada = network.host("ada").dial("memory://ben").await.unwrap();
@@ -131,7 +131,7 @@ async fn an_address_has_one_listener_on_its_own_host() {
     }
 }
 
-async fn story(seed: u64) -> ([u8; 32], Vec<String>) {
+async fn scenario(seed: u64) -> ([u8; 32], Vec<String>) {
     let network = network(seed).loss(0.1).recorded();
     let (mut ada, mut ben) = joined(&network).await;
     for word in [&b"one"[..], b"two", b"three"] {
@@ -144,10 +144,10 @@ async fn story(seed: u64) -> ([u8; 32], Vec<String>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_seed_leaves_the_same_trace() {
-    let (hash, lines) = story(7).await;
-    assert_eq!(story(7).await, (hash, lines.clone()));
-    assert_ne!(story(8).await.0, hash);
+async fn equal_seeds_leave_equal_traces() {
+    let (hash, lines) = scenario(7).await;
+    assert_eq!(scenario(7).await, (hash, lines.clone()));
+    assert_ne!(scenario(8).await.0, hash);
     assert!(lines[0].contains("dial ada ben"), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("bytes ben ada 5")), "{lines:?}");
 }

@@ -1,4 +1,4 @@
-//! What happened on a network, as one hash and, on request, as lines.
+//! The trace of the events of a network: one hash and, on request, lines.
 
 use std::time::Duration;
 

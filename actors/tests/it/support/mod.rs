@@ -18,9 +18,9 @@ use actors::transport::{Stream, Transport};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use schema::DeviceId;
 use schema::device::DeviceIdentity;
-use schema::handshake::{HANDSHAKE_BYTES_MAX, Handshake, RecordCipher, Records, Terms};
+use schema::handshake::{Handshake, RecordCipher, Records, Terms};
 use schema::key::{AgreementKey, SigningKey};
-use schema::limits::FRAME_BYTES_MAX;
+use schema::limits::{FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX};
 use schema::wire::link::LinkFrame;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -44,7 +44,7 @@ pub(crate) enum Call {
     Down(LinkId, LinkEnd),
 }
 
-/// A switchboard that records every call. While it `holds`, it keeps every permit, as a busy group does.
+/// A link owner that records every call. While it `holds`, it keeps every permit, as a busy group does.
 #[derive(Default)]
 pub(crate) struct Board {
     calls: Mutex<Vec<Call>>,

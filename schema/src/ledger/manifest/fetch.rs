@@ -2,77 +2,87 @@
 
 use std::collections::VecDeque;
 
-use super::look_up::Place;
-use super::{ManifestRef, PAGES_MAX, Page, page_hash, root};
+use super::look_up::EntryKey;
+use super::{ManifestRef, Page, page_hash, root};
 use crate::codec::DecodeError;
+use crate::limits::MANIFEST_PAGES_MAX;
 
-/// Why the pages of a manifest are not what its name promises: the op that names it can never be taken.
+/// A fault in the pages of a manifest: the op that names it can never be admitted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadManifest {
     /// A page is malformed.
     #[error("page {page} is malformed")]
     Page {
-        /// Which, from 0.
+        /// Number of the page, from 0.
         page: usize,
-        /// How.
+        /// The fault.
         #[source]
         cause: DecodeError,
     },
-    /// A page does not go on where the one before ended.
-    #[error("page {page} is out of order")]
+    /// A page does not continue after the end of the page before.
+    #[error("page {page} is not in order")]
     Order {
-        /// Which, from 0.
+        /// Number of the page, from 0.
         page: usize,
     },
-    /// The pages have another number of entries.
+    /// The number of entries differs from that in the op.
     #[error("{got} entries where {expected} are named")]
     Entries {
-        /// How many are there.
+        /// Entries on the pages.
         got: u64,
-        /// How many the op names.
+        /// Entries as the op states them.
         expected: u64,
     },
     /// More pages than a manifest may have.
-    #[error("{got} pages where at most {PAGES_MAX} are allowed")]
+    #[error("{got} pages where at most {MANIFEST_PAGES_MAX} are allowed")]
     TooLong {
-        /// How many.
+        /// Pages listed.
         got: usize,
     },
 }
 
-/// Fetches a manifest page by page and checks it whole: in any order, each page once, resumed with what is here (pure).
+/// Fetches a manifest: pages in any order, each once, resumed with the stored ones. Pure: its caller asks and
+/// stores.
 #[derive(Debug)]
 pub struct Fetch {
     manifest: ManifestRef,
     pages: Option<Vec<[u8; 32]>>,
-    /// What each page that is here holds.
-    checked: Vec<Option<(u64, Place, Place)>>,
+    /// By page; `None` for those that are missing.
+    checked: Vec<Option<CheckedPage>>,
     wanted: VecDeque<usize>,
 }
 
+/// The extent of a page that arrived.
+#[derive(Clone, Copy, Debug)]
+struct CheckedPage {
+    entries: u64,
+    first: EntryKey,
+    last: EntryKey,
+}
+
 impl Fetch {
-    /// Nothing is known but the name.
+    /// A fetch of which only the manifest's name is known.
     pub fn new(manifest: ManifestRef) -> Self {
         Self { manifest, pages: None, checked: Vec::new(), wanted: VecDeque::new() }
     }
 
-    /// What it is for.
+    /// The manifest to fetch.
     pub fn manifest(&self) -> ManifestRef {
         self.manifest
     }
 
-    /// Whether the list of pages is here.
+    /// Returns true if the list of pages is known.
     pub fn is_listed(&self) -> bool {
         self.pages.is_some()
     }
 
-    /// Takes the list of pages; `false` when it is not the manifest's.
+    /// Sets the list of pages; returns false if it is not the manifest's, or known already.
     ///
     /// # Errors
     /// [`BadManifest::TooLong`]
     pub fn list(&mut self, pages: Vec<[u8; 32]>) -> Result<bool, BadManifest> {
-        if pages.len() > PAGES_MAX {
+        if pages.len() > MANIFEST_PAGES_MAX {
             return Err(BadManifest::TooLong { got: pages.len() });
         }
         if self.pages.is_some() || root(&pages) != self.manifest.root {
@@ -84,18 +94,18 @@ impl Fetch {
         Ok(true)
     }
 
-    /// The hashes of all pages, once listed.
+    /// The hashes of all pages; empty until they are listed.
     pub fn pages(&self) -> &[[u8; 32]] {
         self.pages.as_deref().unwrap_or_default()
     }
 
-    /// The next page to ask for; asked for once.
+    /// Returns the next page to request; each is requested once.
     pub fn ask(&mut self) -> Option<[u8; 32]> {
         let page = self.wanted.pop_front()?;
         Some(self.pages()[page])
     }
 
-    /// Takes a page, from the peer or the store; `false` when it is none of the manifest's that is missing.
+    /// Adds a page from a peer or the store; returns false if it is not one that is missing.
     ///
     /// # Errors
     /// [`BadManifest::Page`]
@@ -105,13 +115,13 @@ impl Fetch {
         let of_hash = |at: &usize| self.pages()[*at] == hash;
         let Some(page) = (0..self.checked.len()).filter(missing).find(of_hash) else { return Ok(false) };
         let decoded = Page::decode(bytes).map_err(|cause| BadManifest::Page { page, cause })?;
-        let (from, to) = decoded.span().expect("a page that decodes is not empty");
-        self.checked[page] = Some((decoded.entries() as u64, from, to));
+        let (first, last) = decoded.span().expect("a page that decodes is not empty");
+        self.checked[page] = Some(CheckedPage { entries: decoded.entries() as u64, first, last });
         self.wanted.retain(|at| *at != page);
         Ok(true)
     }
 
-    /// Whether every page is here; then the manifest was checked as a whole.
+    /// Returns true if every page has arrived, after checking the manifest as a whole.
     ///
     /// # Errors
     /// [`BadManifest`]
@@ -120,10 +130,10 @@ impl Fetch {
         else {
             return Ok(false);
         };
-        if let Some(page) = (1..checked.len()).find(|at| checked[at - 1].2 >= checked[*at].1) {
+        if let Some(page) = (1..checked.len()).find(|at| checked[at - 1].last >= checked[*at].first) {
             return Err(BadManifest::Order { page });
         }
-        let (got, expected) = (checked.iter().map(|(entries, ..)| entries).sum(), self.manifest.entries);
+        let (got, expected) = (checked.iter().map(|page| page.entries).sum(), self.manifest.entries);
         if got == expected { Ok(true) } else { Err(BadManifest::Entries { got, expected }) }
     }
 }
@@ -152,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_that_is_not_what_it_is_called_is_refused() {
+    fn pages_that_do_not_fit_the_manifest_are_refused() {
         let complete = |entries, pages: &[Page]| {
             let bytes: Vec<_> = pages.iter().map(Page::encode).collect();
             let hashes: Vec<_> = bytes.iter().map(|page| page_hash(page)).collect();

@@ -1,21 +1,26 @@
-//! Looks up what a manifest leaves of one replica, in pages that are elsewhere.
+//! Looks up the end of one replica in the pages of a manifest.
 
 use super::{Entry, Page, PageGroup};
 use crate::id::DocumentId;
 use crate::tip::Author;
 
-/// Where the entry of one replica is looked up.
-pub(super) type Place = (Author, DocumentId);
+/// The key by which the entries of a manifest are sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EntryKey {
+    author: Author,
+    document: DocumentId,
+}
 
 impl Page {
-    /// The first and the last place on it.
-    pub(super) fn span(&self) -> Option<(Place, Place)> {
+    /// The keys of the first and the last entry.
+    pub(super) fn span(&self) -> Option<(EntryKey, EntryKey)> {
         let (first, last) = (self.groups.first()?, self.groups.last()?);
-        let from = (first.key(), first.entries.first()?.document);
-        Some((from, (last.key(), last.entries.last()?.document)))
+        let first = EntryKey { author: first.key(), document: first.entries.first()?.document };
+        let last = EntryKey { author: last.key(), document: last.entries.last()?.document };
+        Some((first, last))
     }
 
-    /// What stays of one replica.
+    /// The entry of one replica.
     pub fn entry(&self, author: &Author, document: DocumentId) -> Option<Entry> {
         let group = self.groups.binary_search_by_key(author, PageGroup::key).ok()?;
         let entries = &self.groups[group].entries;
@@ -24,21 +29,21 @@ impl Page {
     }
 }
 
-/// A manifest whose pages are elsewhere: on disk, in life.
+/// A manifest whose pages are read on demand, usually from disk.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     pages: Vec<[u8; 32]>,
-    /// The first place of each page that was looked at.
-    from: Vec<Option<Place>>,
+    /// The first key of each page that was read.
+    first_keys: Vec<Option<EntryKey>>,
 }
 
 impl Manifest {
     /// A manifest with these pages, in order.
     pub fn new(pages: Vec<[u8; 32]>) -> Self {
-        Self { from: vec![None; pages.len()], pages }
+        Self { first_keys: vec![None; pages.len()], pages }
     }
 
-    /// What stays of one replica; `page` reads a page by its hash.
+    /// Finds the entry of one replica; `page` reads a page by its hash.
     ///
     /// # Errors
     /// Those of `page`.
@@ -48,19 +53,19 @@ impl Manifest {
         document: DocumentId,
         mut page: impl FnMut(&[u8; 32]) -> Result<std::sync::Arc<Page>, E>,
     ) -> Result<Option<Entry>, E> {
-        let wanted = (*author, document);
+        let wanted = EntryKey { author: *author, document };
         let (mut low, mut high) = (0, self.pages.len());
-        // The last page that begins at or before what is wanted.
+        // The last page that begins at or before the wanted key.
         while low < high {
             let middle = usize::midpoint(low, high);
-            let from = match self.from[middle] {
-                Some(from) => from,
+            let first = match self.first_keys[middle] {
+                Some(first) => first,
                 None => match page(&self.pages[middle])?.span() {
-                    Some((from, _)) => *self.from[middle].insert(from),
+                    Some((first, _)) => *self.first_keys[middle].insert(first),
                     None => return Ok(None),
                 },
             };
-            if from <= wanted { low = middle + 1 } else { high = middle }
+            if first <= wanted { low = middle + 1 } else { high = middle }
         }
         match low.checked_sub(1) {
             None => Ok(None),

@@ -1,17 +1,17 @@
-//! Writes a manifest, page by page, so that none is ever whole in memory.
+//! Writes a manifest page by page, so that only one page is in memory.
 
 use super::{Entry, ManifestRef, Page, PageGroup, page_hash, root};
 use crate::limits::MANIFEST_PAGE_BYTES_MAX;
 use crate::tip::Author;
 
-/// An entry as encoded: document, change, signature and at most nine bytes for the place.
+/// An encoded entry: document, change, signature and at most nine bytes for the sequence number.
 const ENTRY_BYTES: usize = 32 + 32 + 64 + 9;
-/// A group without its entries: device, grant, incarnation and their number.
+/// An encoded group without its entries: device, grant, incarnation and the number of entries.
 const GROUP_BYTES: usize = 32 + 32 + 9 + 9;
-/// Entries that always fit a page, each in a group of its own.
+/// Bytes of groups and entries on a page; the rest is for the number of groups.
 const PAGE_FILL: usize = MANIFEST_PAGE_BYTES_MAX - 16;
 
-/// Writes a manifest: entries in, ascending by (author, document), pages out as they fill.
+/// Writes a manifest: takes entries in order of author and document, and returns each page as it fills.
 #[derive(Debug, Default)]
 pub struct Writer {
     page: Page,
@@ -21,10 +21,11 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Adds an entry; a page that it did not fit is returned, to be stored under its [hash](page_hash).
+    /// Adds an entry. If the page is full, it is returned, to be stored under its [hash](page_hash), and a
+    /// new one begins.
     ///
     /// # Panics
-    /// In debug builds when entries are out of order.
+    /// In debug builds if entries are not in order.
     pub fn push(&mut self, author: Author, entry: Entry) -> Option<Vec<u8>> {
         let is_new = |page: &Page| page.groups.last().is_none_or(|last| last.key() != author);
         let bytes = |page: &Page| ENTRY_BYTES + if is_new(page) { GROUP_BYTES } else { 0 };
@@ -42,14 +43,14 @@ impl Writer {
         full
     }
 
-    /// The last page, if there is one, and what the manifest is called; with the hashes of its pages.
+    /// Returns the last page, if there is one, the manifest's name, and the hashes of all pages in order.
     pub fn finish(mut self) -> (Option<Vec<u8>>, ManifestRef, Vec<[u8; 32]>) {
         let last = (!self.page.groups.is_empty()).then(|| self.close());
         let manifest = ManifestRef { root: root(&self.hashes), entries: self.entries };
         (last, manifest, self.hashes)
     }
 
-    /// Entries so far.
+    /// Number of entries so far.
     pub fn entries(&self) -> u64 {
         self.entries
     }

@@ -1,18 +1,11 @@
 //! Distributes records over Push frames: the reply to a Pull, and pushes of new records.
 
 use crate::ledger::Ledger;
-use crate::limits::LEDGER_IDS_MAX;
+use crate::limits::{LEDGER_ANSWER_BYTES_MAX, LEDGER_IDS_MAX, LEDGER_PUSH_BYTES_MAX};
 use crate::signed::Envelope;
 use crate::wire::ledger::{LedgerFrame, Pull, PullCursor};
 
-/// Envelopes of one Push frame, bytes: half a frame; one op is at most 64 KiB.
-const PUSH_BYTES: usize = 512 << 10;
-
-/// Envelopes of one reply to a Pull, bytes. The peer pulls again only after it has handled the reply, so no more waits
-/// to be sent, however long the ledger is.
-const ANSWER_BYTES: usize = 2 << 20;
-
-/// Returns the frames that reply to a Pull: the next [`ANSWER_BYTES`] of records, and a last frame that tells if more
+/// Returns the frames that reply to a Pull: the next [`LEDGER_ANSWER_BYTES_MAX`] of records, and a last frame that tells if more
 /// follow.
 pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
     let have = &pull.have[..pull.have.len().min(LEDGER_IDS_MAX)];
@@ -21,16 +14,16 @@ pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
         PullCursor::Certificates(_) | PullCursor::Revocations(_) | PullCursor::Records(_) => usize::MAX,
     };
     let ours = ledger.side_hashes();
-    let differs = |kind: usize| ours[kind] != pull.sides[kind];
+    let theirs = &pull.sides;
     let ops = ledger
         .ops_beyond(have, first)
         .map(|(number, envelope)| (PullCursor::Ops(number as u64 + 1), envelope));
-    let certificates = ledger.certificates_by_user(differs(0));
+    let certificates = ledger.certificates_by_user(ours.certificates != theirs.certificates);
     let certificates = certificates.map(|(user, envelope)| (PullCursor::Certificates(user), envelope));
-    let revocations = ledger.signed_revocations().filter(|_| differs(1));
+    let revocations = ledger.signed_revocations().filter(|_| ours.revocations != theirs.revocations);
     let revocations =
         revocations.map(|signed| (PullCursor::Revocations(signed.record().user), signed.envelope()));
-    let records = ledger.records().filter(|_| differs(2));
+    let records = ledger.records().filter(|_| ours.records != theirs.records);
     let records = records.map(|signed| (PullCursor::Records(signed.record().device), signed.envelope()));
     let all = ops.chain(certificates).chain(revocations).chain(records);
 
@@ -38,7 +31,7 @@ pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
     let (mut sent, mut more) = (pull.after, None);
     for (cursor, envelope) in all.skip_while(|(cursor, _)| *cursor <= pull.after) {
         // Records with one cursor are never split.
-        if sum >= ANSWER_BYTES && cursor != sent {
+        if sum >= LEDGER_ANSWER_BYTES_MAX && cursor != sent {
             more = Some(LedgerFrame::More { after: sent });
             break;
         }
@@ -69,7 +62,7 @@ pub(super) fn pushes(
     // In this order each kind admits the next.
     let kinds = [ops, certificates, revocations, records];
     let sum: usize = kinds.iter().flatten().map(bytes).sum();
-    if sum <= PUSH_BYTES {
+    if sum <= LEDGER_PUSH_BYTES_MAX {
         let is_empty = kinds.iter().all(Vec::is_empty);
         return if is_empty { Vec::new() } else { vec![push(kinds, false)] };
     }
@@ -88,13 +81,13 @@ fn push([ops, certificates, revocations, records]: [Vec<Envelope>; 4], last: boo
     LedgerFrame::Push { ops, certificates, revocations, records, last }
 }
 
-/// Splits envelopes into portions of at most [`PUSH_BYTES`].
+/// Splits envelopes into portions of at most [`LEDGER_PUSH_BYTES_MAX`].
 fn portions(envelopes: Vec<Envelope>) -> impl Iterator<Item = Vec<Envelope>> {
     let mut envelopes = envelopes.into_iter().peekable();
     std::iter::from_fn(move || {
         let mut portion = vec![envelopes.next()?];
         let mut sum = bytes(&portion[0]);
-        while let Some(next) = envelopes.next_if(|next| sum + bytes(next) <= PUSH_BYTES) {
+        while let Some(next) = envelopes.next_if(|next| sum + bytes(next) <= LEDGER_PUSH_BYTES_MAX) {
             sum += bytes(&next);
             portion.push(next);
         }

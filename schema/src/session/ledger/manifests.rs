@@ -6,15 +6,15 @@ use super::{LedgerEffect, ManifestStore};
 use crate::id::{OpId, hash};
 use crate::ledger::manifest::{BadManifest, Fetch, page_hash};
 use crate::ledger::{ManifestRef, Op};
-use crate::limits::{MANIFESTS_LOOSE_BYTES_MAX, PENDING_OPS_BYTES_MAX, PENDING_OPS_MAX};
-use crate::session::ANSWER_TIMEOUT;
+use crate::limits::{
+    ANSWER_TIMEOUT, MANIFEST_PAGES_IN_FLIGHT_MAX, ORPHAN_PAGES_BYTES_MAX, PENDING_OPS_BYTES_MAX,
+    PENDING_OPS_MAX,
+};
 use crate::session::{SessionFault, StepError};
 use crate::signed::{Envelope, Record};
 use crate::time::Timestamp;
 use crate::wire::ledger::LedgerFrame;
 
-/// Pages requested and not answered: one on its way while the other is stored.
-const IN_FLIGHT_MAX: usize = 2;
 /// Pages that one step reads from our own store.
 const READS_MAX: usize = 16;
 
@@ -57,7 +57,7 @@ impl Manifests {
         for op in pending {
             let is_hopeless = |manifest| {
                 self.lacking.len() >= PENDING_OPS_MAX
-                    || self.wasted_bytes > MANIFESTS_LOOSE_BYTES_MAX
+                    || self.wasted_bytes > ORPHAN_PAGES_BYTES_MAX
                     || self.lacking.contains(manifest)
             };
             if op.manifest.as_ref().is_some_and(is_hopeless) {
@@ -155,7 +155,7 @@ impl Manifests {
         if let Some(fetch) = self.fetch.take_if(|fetch| is_list || fetch.pages().contains(&name)) {
             self.lacking.insert(fetch.manifest());
             self.wasted_bytes += std::mem::take(&mut self.fetched_bytes);
-            let is_enough = self.wasted_bytes > MANIFESTS_LOOSE_BYTES_MAX;
+            let is_enough = self.wasted_bytes > ORPHAN_PAGES_BYTES_MAX;
             let is_hopeless = |manifest: &ManifestRef| is_enough || *manifest == fetch.manifest();
             self.pending.retain(|op| !op.manifest.as_ref().is_some_and(is_hopeless));
             self.drop_useless();
@@ -226,7 +226,7 @@ impl Manifests {
         effects: &mut Vec<LedgerEffect>,
     ) -> Result<(), StepError<S::Error>> {
         let mut reads = 0;
-        while !self.is_resume_scheduled && self.pages.len() < IN_FLIGHT_MAX {
+        while !self.is_resume_scheduled && self.pages.len() < MANIFEST_PAGES_IN_FLIGHT_MAX {
             if reads == READS_MAX {
                 self.is_resume_scheduled = true;
                 effects.push(LedgerEffect::ScheduleResume);

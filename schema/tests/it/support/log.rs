@@ -1,23 +1,23 @@
-//! Random membership logs over the abstract graph: honest ops on the heads, backdated ones anywhere.
+//! Random logs of unsigned ops for the resolver: honest ops on the heads, backdated ones anywhere.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use peerbase_schema::ledger::{Facts, Graph, OpAction, OpStatus, Proposal, Refusal, Role};
+use peerbase_schema::ledger::{Facts, OpAction, OpStatus, Proposal, Refusal, Resolver, Role};
 use peerbase_schema::{DeviceId, OpId, UserId};
 use proptest::prelude::*;
 
-/// A proposed op; indexes are reduced modulo the number of candidates.
+/// A random op to propose; indices are taken modulo the number of choices.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     author: usize,
     target: usize,
-    /// 0–69 sets a role, 70–92 revokes a device, 93–99 does neither.
+    /// 0 to 69 sets a role, up to 92 revokes a device, up to 99 does neither.
     kind: u8,
     role: Role,
-    /// `None`: the user key signs.
+    /// None is the user key.
     device: Option<u8>,
-    /// `None`: the op builds on the heads.
+    /// None is the heads.
     parents: Option<[usize; 2]>,
 }
 
@@ -39,9 +39,9 @@ pub(crate) fn drafts(count: Range<usize>, backdated: f64) -> impl Strategy<Value
 
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
-    pub(crate) graph: Graph,
+    pub(crate) resolver: Resolver,
     pub(crate) founders: Vec<UserId>,
-    pub(crate) said: Vec<(OpId, Proposal)>,
+    pub(crate) admitted: Vec<(OpId, Proposal)>,
     pub(crate) refused: Vec<(OpId, Proposal, Refusal)>,
     tried: u64,
 }
@@ -52,7 +52,7 @@ pub(crate) fn users(names: &str) -> Vec<UserId> {
     names.bytes().map(|name| UserId([name; 32])).collect()
 }
 
-/// Logs of one or two founders and up to six users, from honest to mostly backdated.
+/// Logs of up to six users, one or two of them founders: some honest, some mostly backdated.
 pub(crate) fn logs() -> impl Strategy<Value = Log> {
     let shape = (1..=2usize, 3..=6usize, proptest::sample::select(vec![0.1, 0.4, 0.7]));
     shape.prop_flat_map(|(founders, users_max, backdated)| {
@@ -67,11 +67,11 @@ pub(crate) fn logs() -> impl Strategy<Value = Log> {
 
 impl Log {
     pub(crate) fn new(founders: &[UserId]) -> Self {
-        let graph = Graph::new(CREATE, founders.to_vec());
-        Self { graph, founders: founders.to_vec(), said: Vec::new(), refused: Vec::new(), tried: 0 }
+        let resolver = Resolver::new(CREATE, founders.to_vec());
+        Self { resolver, founders: founders.to_vec(), admitted: Vec::new(), refused: Vec::new(), tried: 0 }
     }
 
-    /// Tries each draft once and returns the ids of the valid ones.
+    /// Proposes each draft once, and returns the ids of the valid ones.
     pub(crate) fn grow(&mut self, drafts: &[Draft], authors: &[UserId], targets: &[UserId]) -> Vec<OpId> {
         let mut grown = Vec::new();
         for draft in drafts {
@@ -80,12 +80,12 @@ impl Log {
                 Some(picks) => self.antichain(picks),
             };
             let user = targets[draft.target % targets.len()];
-            let act = match draft.kind {
+            let action = match draft.kind {
                 0..70 => OpAction::SetRole { user, role: draft.role },
                 70..93 => OpAction::RevokeDevice { user, device: DeviceId([draft.kind % 2; 32]) },
                 _ => OpAction::Other,
             };
-            // Founders seldom lower themselves, or most logs would end without an authority.
+            // Founders seldom lower themselves, so that most logs keep a founder.
             if draft.author % 8 > 0
                 && user == authors[draft.author % authors.len()]
                 && self.founders.contains(&user)
@@ -94,18 +94,18 @@ impl Log {
             }
             let device = draft.device.map(|device| DeviceId([device; 32]));
             let author = authors[draft.author % authors.len()];
-            grown.extend(self.say(Proposal { parents, author, device, act }).ok());
+            grown.extend(self.propose(Proposal { parents, author, device, action }).ok());
         }
         grown
     }
 
-    /// Admits one op under a fresh id that depends on nothing but its number.
-    pub(crate) fn say(&mut self, proposal: Proposal) -> Result<OpId, Refusal> {
+    /// Proposes one op under a fresh pseudo-random id.
+    pub(crate) fn propose(&mut self, proposal: Proposal) -> Result<OpId, Refusal> {
         self.tried += 1;
         let id = OpId(peerbase_schema::id::hash("test", &[&self.tried.to_be_bytes()]));
-        match self.graph.admit(id, &proposal) {
+        match self.resolver.admit(id, &proposal) {
             Ok(()) => {
-                self.said.push((id, proposal));
+                self.admitted.push((id, proposal));
                 Ok(id)
             }
             Err(refusal) => {
@@ -115,14 +115,14 @@ impl Log {
         }
     }
 
-    /// Admits an op of the user key on the heads.
-    pub(crate) fn say_now(&mut self, author: UserId, act: OpAction) -> Result<OpId, Refusal> {
-        self.say(Proposal { parents: self.heads(), author, device: None, act })
+    /// Proposes an op of the user key on the heads.
+    pub(crate) fn propose_now(&mut self, author: UserId, action: OpAction) -> Result<OpId, Refusal> {
+        self.propose(Proposal { parents: self.heads(), author, device: None, action })
     }
 
     pub(crate) fn heads(&self) -> Vec<OpId> {
-        let mut heads: BTreeSet<OpId> = self.said.iter().map(|(id, _)| *id).chain([CREATE]).collect();
-        for (_, proposal) in &self.said {
+        let mut heads: BTreeSet<OpId> = self.admitted.iter().map(|(id, _)| *id).chain([CREATE]).collect();
+        for (_, proposal) in &self.admitted {
             for parent in &proposal.parents {
                 heads.remove(parent);
             }
@@ -131,11 +131,11 @@ impl Log {
     }
 
     fn antichain(&self, picks: [usize; 2]) -> Vec<OpId> {
-        let ids: Vec<OpId> = self.graph.ops().map(|op| op.id).collect();
+        let ids: Vec<OpId> = self.resolver.facts().map(|op| op.id).collect();
         let [a, b] = picks.map(|pick| ids[pick % ids.len()]);
-        if a == b || self.graph.is_ancestor(a, b) {
+        if a == b || self.resolver.is_ancestor(a, b) {
             vec![b]
-        } else if self.graph.is_ancestor(b, a) {
+        } else if self.resolver.is_ancestor(b, a) {
             vec![a]
         } else {
             vec![a.min(b), a.max(b)]
@@ -143,31 +143,37 @@ impl Log {
     }
 
     pub(crate) fn facts(&self, op: OpId) -> &Facts {
-        self.graph.ops().find(|facts| facts.id == op).expect("it was said")
+        self.resolver.facts().find(|facts| facts.id == op).expect("the op is known")
     }
 
-    /// The graph of the same founders with only the ops that `keep` accepts, in the same order.
-    pub(crate) fn only(&self, keep: impl Fn(OpId) -> bool) -> Graph {
-        let mut graph = Graph::new(CREATE, self.founders.clone());
-        for (id, proposal) in self.said.iter().filter(|(id, _)| keep(*id)) {
-            graph.admit(*id, proposal).expect("validity depends on the past alone");
+    /// A resolver with the same founders and only the ops for which `keep` returns true, in the same order.
+    pub(crate) fn only(&self, keep: impl Fn(OpId) -> bool) -> Resolver {
+        let mut resolver = Resolver::new(CREATE, self.founders.clone());
+        for (id, proposal) in self.admitted.iter().filter(|(id, _)| keep(*id)) {
+            resolver.admit(*id, proposal).expect("validity depends on the past alone");
         }
-        graph
+        resolver
     }
 }
 
-/// The outcome of a graph: roles with their winning ops, the status of every op, revoked devices.
-pub(crate) type Present = (Vec<(UserId, Role, Option<OpId>)>, Vec<(OpId, OpStatus)>, Vec<(UserId, DeviceId)>);
-
-pub(crate) fn present(graph: &Graph) -> Present {
-    let roles = graph.users().map(|user| (user, graph.role(user), graph.winner(user))).collect();
-    let mut standing: Vec<_> = graph.ops().filter_map(|op| Some((op.id, graph.standing(op.id)?))).collect();
-    standing.sort();
-    (roles, standing, graph.revoked().collect())
+/// The state of a resolver as it can be observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Present {
+    pub(crate) roles: Vec<(UserId, Role, Option<OpId>)>,
+    pub(crate) statuses: Vec<(OpId, OpStatus)>,
+    pub(crate) revoked: Vec<(UserId, DeviceId)>,
 }
 
-/// The users with a role above `None`.
-pub(crate) fn members(graph: &Graph) -> Vec<(UserId, Role)> {
-    let roles = graph.users().map(|user| (user, graph.role(user)));
+pub(crate) fn present(resolver: &Resolver) -> Present {
+    let roles = resolver.users().map(|user| (user, resolver.role(user), resolver.winner(user))).collect();
+    let mut statuses: Vec<_> =
+        resolver.facts().filter_map(|op| Some((op.id, resolver.status(op.id)?))).collect();
+    statuses.sort();
+    Present { roles, statuses, revoked: resolver.revoked().collect() }
+}
+
+/// The users with a role above None.
+pub(crate) fn members(resolver: &Resolver) -> Vec<(UserId, Role)> {
+    let roles = resolver.users().map(|user| (user, resolver.role(user)));
     roles.filter(|(_, role)| *role > Role::None).collect()
 }

@@ -1,5 +1,4 @@
-//! Inputs of the tests: random documents, random membership logs, ledgers of named people, the model's
-//! vectors.
+//! Inputs of the tests: random documents, random ledgers, ledgers of named users, the model's vectors.
 
 pub(crate) mod history;
 pub(crate) mod log;

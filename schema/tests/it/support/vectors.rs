@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use peerbase_schema::ledger::{Graph, OpAction, OpStatus, Proposal, Refusal, Role};
+use peerbase_schema::ledger::{OpAction, OpStatus, Proposal, Refusal, Resolver, Role};
 use peerbase_schema::{DeviceId, OpId, UserId};
 use serde_json::Value;
 
-/// Replays one line of `vectors.py` or `vectors_devices.py`; an error shows the log and what differs.
+/// Replays one line of `vectors.py` or `vectors_devices.py`; the error shows the log and the differences.
 pub(crate) fn compare(line: &str) -> Result<(), String> {
     let vector: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
     let mut differences = String::new();
@@ -18,31 +18,33 @@ pub(crate) fn compare(line: &str) -> Result<(), String> {
     };
 
     let founders = list(&vector["founders"]).into_iter().map(|user| UserId(name(user))).collect();
-    let mut graph = Graph::new(OpId(name("G")), founders);
+    let mut resolver = Resolver::new(OpId(name("G")), founders);
     for op in vector["ops"].as_array().expect("ops") {
         let id = text(&op["id"]);
-        differ(id, format!("{:?}", graph.admit(OpId(name(id)), &proposal(op))), "Ok(())".into());
+        differ(id, format!("{:?}", resolver.admit(OpId(name(id)), &proposal(op))), "Ok(())".into());
     }
     for (number, op) in vector["refused"].as_array().expect("refused").iter().enumerate() {
-        let got = graph.clone().admit(OpId(name("refused")), &proposal(op));
+        let got = resolver.clone().admit(OpId(name("refused")), &proposal(op));
         let verdict = if matches!(got, Err(Refusal::Invalid { .. })) { "invalid" } else { "valid" };
         differ(&format!("refused {number}, {got:?}"), verdict.into(), "invalid".into());
     }
 
     let shown = |map: BTreeMap<String, String>| format!("{map:?}");
-    let roles = graph.users().map(|user| (show(&user.0), graph.role(user).number().to_string())).collect();
+    let roles =
+        resolver.users().map(|user| (show(&user.0), resolver.role(user).number().to_string())).collect();
     differ("roles", shown(roles), shown(object(&vector["roles"])));
-    let winner = |user| graph.winner(user).map(|op| show(&op.0)).unwrap_or_default();
-    let winners = graph.users().map(|user| (show(&user.0), winner(user))).collect();
+    let winner = |user| resolver.winner(user).map(|op| show(&op.0)).unwrap_or_default();
+    let winners = resolver.users().map(|user| (show(&user.0), winner(user))).collect();
     differ("winners", shown(winners), shown(object(&vector["winners"])));
     for (field, least) in [("alive", OpStatus::Superseded), ("counts", OpStatus::Counts)] {
-        let standing = graph.ops().filter(|op| graph.standing(op.id) >= Some(least)).map(|op| show(&op.id.0));
+        let statuses =
+            resolver.facts().filter(|op| resolver.status(op.id) >= Some(least)).map(|op| show(&op.id.0));
         let expected: BTreeSet<String> = list(&vector[field]).into_iter().map(String::from).collect();
-        differ(field, format!("{:?}", standing.collect::<BTreeSet<_>>()), format!("{expected:?}"));
+        differ(field, format!("{:?}", statuses.collect::<BTreeSet<_>>()), format!("{expected:?}"));
     }
     if let Some(revoked) = vector["revoked"].as_array() {
         let expected: Vec<_> = revoked.iter().map(|pair| (text(&pair[0]), text(&pair[1]))).collect();
-        let got: Vec<_> = graph.revoked().map(|(user, device)| (show(&user.0), show(&device.0))).collect();
+        let got: Vec<_> = resolver.revoked().map(|(user, device)| (show(&user.0), show(&device.0))).collect();
         differ("revoked", format!("{got:?}"), format!("{expected:?}"));
     }
     if differences.is_empty() { Ok(()) } else { Err(format!("{differences}log: {line}")) }
@@ -52,7 +54,7 @@ fn proposal(op: &Value) -> Proposal {
     let user = op["target"].as_str().map(|target| UserId(name(target)));
     let role =
         op["role"].as_u64().map(|role| u8::try_from(role).ok().and_then(Role::from_number).expect("a role"));
-    let act = match (user, op["revokes"].as_str(), role) {
+    let action = match (user, op["revokes"].as_str(), role) {
         (Some(user), Some(device), None) => OpAction::RevokeDevice { user, device: DeviceId(name(device)) },
         (Some(user), None, Some(role)) => OpAction::SetRole { user, role },
         _ => OpAction::Other,
@@ -61,7 +63,7 @@ fn proposal(op: &Value) -> Proposal {
         parents: list(&op["parents"]).into_iter().map(|parent| OpId(name(parent))).collect(),
         author: UserId(name(text(&op["author"]))),
         device: op["device"].as_str().map(|device| DeviceId(name(device))),
-        act,
+        action,
     }
 }
 

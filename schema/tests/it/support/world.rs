@@ -1,4 +1,4 @@
-//! One ledger whose members and ops have names.
+//! One ledger and the users who sign for it, by name.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub(crate) fn device(name: &str) -> DeviceId {
     DeviceId(key(name).public())
 }
 
-/// A certificate of `user` for `device`.
+/// The certificate of a device by its user.
 pub(crate) fn certificate(user_name: &str, device_name: &str) -> Envelope {
     let record = DeviceCert {
         version: 1,
@@ -34,7 +34,7 @@ pub(crate) fn certificate(user_name: &str, device_name: &str) -> Envelope {
     Signed::sign(record, &key(user_name)).envelope().clone()
 }
 
-/// A manifest reference; the ledger never resolves it.
+/// A manifest; the ledger never reads its pages.
 pub(crate) const CUT: ManifestRef = ManifestRef { root: [9; 32], entries: 1 };
 
 pub(crate) fn set_role(target: &str, role: Role) -> Body {
@@ -48,7 +48,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A group of these founders; its `Create` op is named `G`.
+    /// A group of these founders; its Create is named `G`.
     pub(crate) fn founded(founders: &[&str]) -> Self {
         let users = founders.iter().map(|name| user(name)).collect();
         let author = founders[0];
@@ -57,17 +57,17 @@ impl World {
         Self { ledger, names: BTreeMap::from([("G", OpId(create.id()))]) }
     }
 
-    /// A group to which the first founder has added `members` one after the other.
+    /// A group of these founders, in which the first founder then admits the members one after the other.
     pub(crate) fn with(founders: &[&str], members: &[(&str, Role)]) -> Self {
         let mut world = Self::founded(founders);
         for (member, role) in members {
-            world.now("grant", founders[0], set_role(member, *role)).expect("founders may");
+            world.admit_now("grant", founders[0], set_role(member, *role)).expect("founders may");
         }
         world.names.insert("base", world.ledger.heads()[0]);
         world
     }
 
-    /// An op of `author` on top of the named parents.
+    /// Signs an op of `author` on top of the named parents.
     pub(crate) fn signed(&self, author: &str, body: Body, parents: &[&str]) -> Envelope {
         let mut parents: Vec<OpId> = parents.iter().map(|parent| self.names[parent]).collect();
         parents.sort();
@@ -76,8 +76,8 @@ impl World {
         Signed::sign(op, &key(author)).envelope().clone()
     }
 
-    /// Admits an op of `author` on top of `parents`; a lowering that needs a cut gets one.
-    pub(crate) fn say(
+    /// Admits an op of `author` on top of the named parents; a lowering gets the cut that it needs.
+    pub(crate) fn admit_on(
         &mut self,
         name: &'static str,
         author: &str,
@@ -95,13 +95,18 @@ impl World {
             }
             (admitted, _) => admitted,
         };
-        let OpOutcome::New(id) = admitted? else { panic!("{name} was admitted before") };
+        let OpOutcome::New(id) = admitted? else { panic!("{name} was known before") };
         self.names.insert(name, id);
         Ok(id)
     }
 
-    /// Admits an op of `author` on top of the heads; a lowering that needs a cut gets one.
-    pub(crate) fn now(&mut self, name: &'static str, author: &str, body: Body) -> Result<OpId, Refusal> {
+    /// Admits an op of `author` on top of the living heads; a lowering gets the cut that it needs.
+    pub(crate) fn admit_now(
+        &mut self,
+        name: &'static str,
+        author: &str,
+        body: Body,
+    ) -> Result<OpId, Refusal> {
         let drafted = match (self.ledger.draft(user(author), By::User, body.clone()), body) {
             (
                 Err(Refusal::Invalid { why: Invalid::Cut { needed: true, clause: 3 }, .. }),
@@ -115,7 +120,7 @@ impl World {
         let OpOutcome::New(id) =
             self.ledger.admit(Signed::sign(drafted?, &key(author)).envelope().clone())?
         else {
-            panic!("{name} was admitted before")
+            panic!("{name} was known before")
         };
         self.names.insert(name, id);
         Ok(id)
@@ -125,7 +130,7 @@ impl World {
         self.ledger.roster().role(user(name))
     }
 
-    pub(crate) fn standing(&self, name: &str) -> OpStatus {
-        self.ledger.graph().standing(self.names[name]).expect("the op was admitted")
+    pub(crate) fn status(&self, name: &str) -> OpStatus {
+        self.ledger.status(self.names[name]).expect("the op is known")
     }
 }

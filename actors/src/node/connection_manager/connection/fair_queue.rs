@@ -1,16 +1,17 @@
 //! The fair queue of outbound frames of one link (pure).
 //!
-//! The link's control frames come first. While others wait, heartbeats take at most half of the bytes written; a Hello
-//! is exempt, since no frame may overtake a Hello that was queued before it. Presents and each group have a lane of their
-//! own, and lanes share the link by bytes: deficit round robin (Shreedhar and Varghese, 1995). Each lane keeps its order.
+//! The link's control frames come first. While others wait, heartbeats take at most half of the bytes
+//! written; a Hello is exempt, since no frame may overtake a Hello that was queued before it. Presents and
+//! each group have a lane of their own, and lanes share the link by bytes: deficit round robin (Shreedhar and
+//! Varghese, 1995). Each lane keeps its order.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use schema::limits::{OUTBOUND_BYTES_MAX, OUTBOUND_FRAMES_MAX};
 use schema::wire::link::LinkFrame;
 
-/// Bytes that a lane may write in its turn: one record, so that a small frame waits little for each other lane. The part
-/// of it that is too short for the lane's next frame is added to its next turn.
+/// Bytes that a lane may write in its turn: one record, so that a small frame waits little for each other
+/// lane. The part of it that is too short for the lane's next frame is added to its next turn.
 const QUANTUM_BYTES: usize = 64 << 10;
 
 /// Returns true if the frame may still be written; called at its turn.

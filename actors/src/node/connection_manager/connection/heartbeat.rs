@@ -1,10 +1,9 @@
 //! Detects a silent peer and measures the round trip (pure).
 
+use schema::limits::MISSED_PINGS_MAX;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Missed pings that end a link.
-const MISSED_MAX: u32 = 3;
 /// Round trips that are remembered.
 const SAMPLES_MAX: usize = 10;
 
@@ -28,13 +27,14 @@ pub(super) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Called every `PING_EVERY`. `received` grows with everything that arrives: any of it shows that the peer lives,
-    /// since a Pong may queue behind much data. While our own reader is `blocked`, silence is not the peer's fault.
+    /// Called every `PING_EVERY`. `received` grows with everything that arrives: any of it shows that the
+    /// peer lives, since a Pong may queue behind much data. While our own reader is `blocked`, silence is not
+    /// the peer's fault.
     pub(super) fn tick(&mut self, now: Duration, received: u64, blocked: bool) -> Tick {
         let silent = self.sent.is_some() && received == self.received && !blocked;
         self.missed = if silent { self.missed + 1 } else { 0 };
         self.received = received;
-        if self.missed >= MISSED_MAX {
+        if self.missed >= MISSED_PINGS_MAX {
             return Tick::Silent;
         }
         self.nonce += 1;

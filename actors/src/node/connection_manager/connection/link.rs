@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use schema::codec::DecodeError;
+pub use schema::gate::LinkId;
 use schema::handshake::{Established, HandshakeError, LinkRole, PeerIdentity};
 use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, STRANGER_TIMEOUT};
 use schema::wire::link::{ByeReason, LinkFrame};
@@ -18,19 +19,15 @@ use crate::permits::Permit;
 use crate::transport::TransportError;
 use crate::transport::framing::StreamError;
 
-/// Number of a link of this node; never used twice while the node runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u64);
-
 /// The owner of links: receives their frames, their beginning and their end.
 ///
-/// Calls must not block. For one link they come one after the other, `on_up` first, `on_down` last. A panic in a call
-/// ends that link alone.
+/// Calls must not block. For one link they come one after the other, `on_up` first, `on_down` last. A panic
+/// in a call ends that link alone.
 pub trait LinkOwner: Send + Sync + 'static {
     /// A link is open: both sides have proven their identity, and the connection manager keeps the link.
     fn on_up(&self, link: Link);
-    /// The peer sent a frame. Hold the permit until the frame is handled: dropping it lets the peer send as many bytes
-    /// again.
+    /// The peer sent a frame. Hold the permit until the frame is handled: dropping it lets the peer send as
+    /// many bytes again.
     fn on_frame(&self, link: &Link, frame: LinkFrame, permit: Permit);
     /// The link has ended; no other call follows for it.
     fn on_down(&self, link: LinkId, reason: &LinkEnd);
@@ -51,7 +48,8 @@ pub enum LinkEnd {
     Handshake(#[source] HandshakeError),
     /// The peer did not prove its identity within `HANDSHAKE_TIMEOUT`.
     #[error(
-        "peer did not prove its identity within {HANDSHAKE_TIMEOUT:?}; is it a node, and the line fast enough?"
+        "peer did not prove its identity within {HANDSHAKE_TIMEOUT:?}; \
+         is it a node, and the line fast enough?"
     )]
     HandshakeTimeout,
     /// The stream ended or broke, or carried malformed records.
@@ -220,7 +218,8 @@ struct Inner {
 }
 
 impl Link {
-    /// Creates a link and the queue for its writer. `on_end` is called once the link is ended through its handle.
+    /// Creates a link and the queue for its writer. `on_end` is called once the link is ended through its
+    /// handle.
     pub(super) fn new(
         id: LinkId,
         established: Established,
@@ -314,8 +313,8 @@ impl Link {
         *self.inner.latency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the link whether the two sides share a group. After `STRANGER_TIMEOUT` without one the link ends as
-    /// [`LinkEnd::Stranger`]. True until first called. Never waits; an equal value changes nothing.
+    /// Tells the link whether the two sides share a group. After `STRANGER_TIMEOUT` without one the link ends
+    /// as [`LinkEnd::Stranger`]. True until first called. Never waits; an equal value changes nothing.
     pub fn set_shares_group(&self, shares: bool) {
         self.inner.shares_group.send_if_modified(|before| std::mem::replace(before, shares) != shares);
     }

@@ -2,8 +2,10 @@
 
 use schema::DeviceId;
 use schema::device::DeviceIdentity;
-use schema::handshake::{Established, HANDSHAKE_BYTES_MAX, Handshake, RecordError, Records, Step, Terms};
-use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT};
+use schema::handshake::{Established, Handshake, RecordError, Records, Step, Terms};
+use schema::limits::{
+    DIAL_TIMEOUT, FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES, HANDSHAKE_BYTES_MAX, HANDSHAKE_TIMEOUT,
+};
 use schema::wire::link::LinkFrame;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 
@@ -17,8 +19,6 @@ use crate::transport::{Stream, Transport};
 
 /// Buffer of the reader, bytes: the length of a record does not cost a read of its own.
 const BUFFER_BYTES: usize = 64 << 10;
-/// Memory of a waiting frame besides its bytes; it counts, so that a flood of tiny frames stays within the bound.
-const FRAME_OVERHEAD_BYTES: usize = 256;
 
 type Incoming = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
 type Outgoing = Box<dyn AsyncWrite + Send + Unpin>;
@@ -95,8 +95,8 @@ async fn run_handshake(
     }
 }
 
-/// Reads frames and delivers each with its permit, until the stream or the peer fails. A permit is acquired before the
-/// frame is read.
+/// Reads frames and delivers each with its permit, until the stream or the peer fails. A permit is acquired
+/// before the frame is read.
 pub(super) async fn read(
     mut reader: Reader,
     link: Link,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bincode::{Decode, Encode};
 use schema::document::{self, Awaited, ChangeSet, DocumentRef, EncodedChange, KeptTip, Refusal};
-use schema::limits::{SNAPSHOT_AGE_MAX, SNAPSHOT_BYTES_MAX};
+use schema::limits::{SET_ASIDE_AGE_MAX, SET_ASIDE_BYTES_MAX};
 use schema::time::Timestamp;
 use schema::tip::{Tip, VerifiedTip};
 use schema::{ChangeHash, DocumentId, ReplicaId, codec};
@@ -214,10 +214,10 @@ impl SetAsides {
 
     /// Deletes the oldest while they are too old or too many.
     pub(super) fn expire(&mut self, now: Timestamp, batch: &mut Batch) {
-        let age = u64::try_from(SNAPSHOT_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
+        let age = u64::try_from(SET_ASIDE_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
         while let Some(&(since, document)) = self.ages.first() {
             let is_old = now.as_millis().saturating_sub(since) > age;
-            if !is_old && self.bytes <= SNAPSHOT_BYTES_MAX {
+            if !is_old && self.bytes <= SET_ASIDE_BYTES_MAX {
                 return;
             }
             self.delete(document, batch);

@@ -31,8 +31,8 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Creates the folder, accessible by its owner alone: rows are stored in plain text, and sled creates its files with the
-/// system's default mode.
+/// Creates the folder, accessible by its owner alone: rows are stored in plain text, and sled creates its
+/// files with the system's default mode.
 fn make_folder(path: &Path) -> std::io::Result<()> {
     let mut folder = fs::DirBuilder::new();
     folder.recursive(true);
@@ -70,8 +70,8 @@ pub(super) fn write_format(path: &Path) -> Result<(), OpenError> {
     write().map_err(|cause| io_error(&file, cause))
 }
 
-/// Syncs the files and folders that sled creates and never syncs, so that no file name is lost in a power cut; returns
-/// the log.
+/// Syncs the files and folders that sled creates and never syncs, so that no file name is lost in a power
+/// cut; returns the log.
 pub(super) fn sync_new_files(path: &Path) -> Result<File, OpenError> {
     let sync = |file: PathBuf| -> Result<File, OpenError> {
         let opened = OpenOptions::new().read(true).write(true).open(&file);
@@ -109,10 +109,12 @@ fn io_error(path: &Path, cause: io::Error) -> OpenError {
     OpenError::Io { path: path.to_owned(), cause }
 }
 
-/// Watches the folder into which sled writes page images that are too big for its log, and which it never syncs.
+/// Watches the folder into which sled writes page images that are too big for its log, and which it never
+/// syncs.
 ///
-/// Our limits keep the folder empty. If sled spills a page all the same, its file is synced before the barrier returns,
-/// so that acknowledged writes survive; only a power cut before the barrier could leave a log that names an empty file.
+/// Our limits keep the folder empty. If sled spills a page all the same, its file is synced before the
+/// barrier returns, so that acknowledged writes survive; only a power cut before the barrier could leave a
+/// log that names an empty file.
 pub(super) struct SpillWatch {
     folder: PathBuf,
     /// Modification time of the folder at the last check: one `stat` per flush shows that nothing changed.
@@ -149,7 +151,8 @@ impl SpillWatch {
 
 impl Drop for SpillWatch {
     fn drop(&mut self) {
-        // Two changes within one tick of the file system's clock look like one: check again, regardless of the time.
+        // Two changes within one tick of the file system's clock look like one: check again, regardless of
+        // the time.
         *self.seen.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
         if let Err(error) = self.sync() {
             tracing::warn!(%error, "could not look for spilled pages");

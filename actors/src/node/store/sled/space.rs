@@ -1,10 +1,11 @@
 //! One space in one sled tree. Big values are split into parts, so that no page outgrows the log.
 //!
-//! Keys, by their first byte: 1 + key → the record of the value; 2 + name → one part; 3 + key → nothing, a mark that the
-//! value of this key is split (all marks are held in memory, so that an ordinary put reads nothing).
-//! A record: body, one byte of kind, CRC-32 over the stored key and all bytes before. Kind 0: the body is the value.
-//! Kind 1: the body is the value's length (8 bytes, little endian), then the 32-byte names of its parts.
-//! The name of a part hashes its owner, its position and its content: a part never changes and never has two owners.
+//! Keys, by their first byte: 1 + key → the record of the value; 2 + name → one part; 3 + key → nothing, a
+//! mark that the value of this key is split (all marks are held in memory, so that an ordinary put reads
+//! nothing). A record: body, one byte of kind, CRC-32 over the stored key and all bytes before. Kind 0: the
+//! body is the value. Kind 1: the body is the value's length (8 bytes, little endian), then the 32-byte names
+//! of its parts. The name of a part hashes its owner, its position and its content: a part never changes and
+//! never has two owners.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -16,8 +17,8 @@ use super::super::engine::{self, Batch, Entry, Scan, Space, Write};
 use super::super::error::StoreError;
 use super::Health;
 
-/// Values above this are split into parts of this size, bytes: 17 of them, a full leaf about to split, stay in sled's
-/// log.
+/// Values above this are split into parts of this size, bytes: 17 of them, a full leaf about to split, stay
+/// in sled's log.
 pub(super) const PART_BYTES: usize = 64 << 10;
 
 const KEY: u8 = 1;
@@ -84,8 +85,8 @@ impl SledSpace {
         if u64::try_from(value.len()) == Ok(bytes) { Ok(value) } else { Err(self.damaged(key)) }
     }
 
-    /// The parts of the current value of `key`. The parts of a damaged record are unknown and stay as garbage, since a
-    /// damaged value must stay replaceable.
+    /// The parts of the current value of `key`. The parts of a damaged record are unknown and stay as
+    /// garbage, since a damaged value must stay replaceable.
     fn parts_of(&self, key: &[u8]) -> Result<BTreeSet<Name>, StoreError> {
         let record = self.stored(KEY, key).and_then(|stored| match stored {
             Some(stored) => self.record(key, &stored).map(Some),

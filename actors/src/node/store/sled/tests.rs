@@ -1,4 +1,4 @@
-//! What sled is held to beyond the common suite: its files, its lock, its parts.
+//! Tests of the sled engine beyond the common suite: its files, its lock, its split values.
 
 use std::fs;
 
@@ -6,9 +6,9 @@ use super::super::conformance::{Fixture, conformance};
 use super::super::engine::Batch;
 use super::*;
 
-struct Place(tempfile::TempDir);
+struct Disk(tempfile::TempDir);
 
-impl Place {
+impl Disk {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -21,7 +21,7 @@ impl Place {
         SledEngine::open(self.path(), &SledOptions { cache_bytes: 8 << 20 })
     }
 
-    /// sled as it is, without our lock, parts and checksums.
+    /// The sled database below the engine, without our lock, split values and checksums.
     fn raw(&self) -> sled::Db {
         let config = sled::Config::new().path(self.path()).segment_size(SEGMENT_BYTES).flush_every_ms(None);
         config.open().unwrap()
@@ -37,7 +37,7 @@ impl Place {
     }
 }
 
-impl Fixture for Place {
+impl Fixture for Disk {
     type Engine = SledEngine;
 
     const INTERNAL_NAME: &[u8] = b"__sled__default";
@@ -59,7 +59,7 @@ impl Fixture for Place {
     }
 }
 
-conformance!(Place::new());
+conformance!(Disk::new());
 
 fn put(key: &str, value: Vec<u8>) -> Batch {
     let mut batch = Batch::default();
@@ -68,87 +68,87 @@ fn put(key: &str, value: Vec<u8>) -> Batch {
 }
 
 #[test]
-fn a_second_open_is_told_that_the_database_is_in_use() {
-    let place = Place::new();
-    let first = place.open();
-    assert!(matches!(place.try_open(), Err(OpenError::Locked { path }) if path == place.path()));
+fn a_second_open_fails_with_locked() {
+    let disk = Disk::new();
+    let first = disk.open();
+    assert!(matches!(disk.try_open(), Err(OpenError::Locked { path }) if path == disk.path()));
     drop(first);
-    place.open();
+    disk.open();
 }
 
 #[test]
-fn a_database_that_a_bare_sled_holds_is_in_use_too() {
-    let place = Place::new();
-    drop(place.open());
-    let raw = place.raw();
-    assert!(matches!(place.try_open(), Err(OpenError::Locked { .. })));
+fn a_database_that_a_plain_sled_has_open_is_locked_too() {
+    let disk = Disk::new();
+    drop(disk.open());
+    let raw = disk.raw();
+    assert!(matches!(disk.try_open(), Err(OpenError::Locked { .. })));
     drop(raw);
 }
 
 #[test]
 fn the_lock_is_free_as_soon_as_the_engine_is_dropped() {
-    let place = Place::new();
+    let disk = Disk::new();
     for round in 0..10_u8 {
-        let engine = place.open();
+        let engine = disk.open();
         engine.open_space(b"garden").unwrap().apply(&put("a", vec![round; 300_000])).unwrap();
         drop(engine);
-        assert!(place.try_open().is_ok(), "round {round}");
+        assert!(disk.try_open().is_ok(), "round {round}");
     }
 }
 
 #[test]
-fn another_format_is_named() {
-    let place = Place::new();
-    drop(place.open());
-    fs::write(place.path().join("format"), "peerbase store format 7\n").unwrap();
-    assert!(matches!(place.try_open(), Err(OpenError::Format { found: 7, supported: files::FORMAT })));
+fn a_database_of_another_format_is_refused_with_its_version() {
+    let disk = Disk::new();
+    drop(disk.open());
+    fs::write(disk.path().join("format"), "peerbase store format 7\n").unwrap();
+    assert!(matches!(disk.try_open(), Err(OpenError::Format { found: 7, supported: files::FORMAT })));
 }
 
 #[test]
-fn a_format_record_that_is_gone_or_unreadable_is_damage() {
-    let place = Place::new();
-    place.open().open_space(b"garden").unwrap();
-    let record = place.path().join("format");
+fn a_missing_or_unreadable_format_record_is_damage() {
+    let disk = Disk::new();
+    disk.open().open_space(b"garden").unwrap();
+    let record = disk.path().join("format");
     for wrong in [&b"peerbase store format x"[..], b"", b"\xFF\xFF"] {
         fs::write(&record, wrong).unwrap();
-        assert!(matches!(place.try_open(), Err(OpenError::Damaged { .. })), "{wrong:?}");
+        assert!(matches!(disk.try_open(), Err(OpenError::Damaged { .. })), "{wrong:?}");
     }
     fs::remove_file(&record).unwrap();
-    assert!(matches!(place.try_open(), Err(OpenError::Damaged { .. })));
-    assert!(!record.exists(), "what was damaged is not taken for new");
+    assert!(matches!(disk.try_open(), Err(OpenError::Damaged { .. })));
+    assert!(!record.exists(), "a damaged database is not treated as a new one");
 }
 
 #[test]
-fn a_first_open_that_crashed_is_begun_again() {
-    let place = Place::new();
-    assert!(!SledOptions::default().exists_in(place.path()));
-    drop(sled::Config::new().path(place.path()).segment_size(SEGMENT_BYTES).open().unwrap());
-    fs::write(place.path().join("format.new"), b"peer").unwrap();
-    assert!(files::wait_until_free(place.path()));
-    assert!(SledOptions::default().exists_in(place.path()));
-    drop(place.open());
-    assert!(SledOptions::default().exists_in(place.path()));
-    assert!(place.try_open().is_ok());
+fn a_first_open_that_crashed_can_be_repeated() {
+    let disk = Disk::new();
+    assert!(!SledOptions::default().exists_in(disk.path()));
+    drop(sled::Config::new().path(disk.path()).segment_size(SEGMENT_BYTES).open().unwrap());
+    fs::write(disk.path().join("format.new"), b"peer").unwrap();
+    assert!(files::wait_until_free(disk.path()));
+    assert!(SledOptions::default().exists_in(disk.path()));
+    drop(disk.open());
+    assert!(SledOptions::default().exists_in(disk.path()));
+    assert!(disk.try_open().is_ok());
 
-    // It may have come as far as the mark in the database.
-    fs::remove_file(place.path().join("format")).unwrap();
-    assert!(place.try_open().is_ok());
-    assert!(place.path().join("format").exists());
+    // The crash may also have come after the mark in the database.
+    fs::remove_file(disk.path().join("format")).unwrap();
+    assert!(disk.try_open().is_ok());
+    assert!(disk.path().join("format").exists());
 }
 
 #[test]
-fn a_folder_that_is_a_file_is_no_damage() {
-    let place = Place::new();
-    let path = place.path().join("file");
+fn a_file_in_place_of_the_folder_is_no_damage() {
+    let disk = Disk::new();
+    let path = disk.path().join("file");
     fs::write(&path, b"").unwrap();
     assert!(matches!(SledEngine::open(&path, &SledOptions::default()), Err(OpenError::Io { .. })));
 }
 
-/// Damages each file in each of many ways; says how often the open was refused and how often it cost rows.
+/// Damages each file in many ways; returns the number of refused opens and of opens that lost rows.
 fn survey_of_damage(sessions: usize) -> (usize, usize) {
-    let place = Place::new();
+    let disk = Disk::new();
     for _ in 0..sessions {
-        let engine = place.open();
+        let engine = disk.open();
         let space = engine.open_space(b"garden").unwrap();
         for n in 0..200_u8 {
             space.apply(&put(&format!("key {n}"), vec![n; 2000])).unwrap();
@@ -156,7 +156,7 @@ fn survey_of_damage(sessions: usize) -> (usize, usize) {
         engine.flush().unwrap();
     }
     let paths = || {
-        fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file())
+        fs::read_dir(disk.path()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file())
     };
     let files: Vec<_> = paths().map(|path| (fs::read(&path).unwrap(), path)).collect();
 
@@ -177,7 +177,7 @@ fn survey_of_damage(sessions: usize) -> (usize, usize) {
                 fs::write(path, if path == target { &bad } else { content }).unwrap();
             }
 
-            let opened = place.try_open();
+            let opened = disk.try_open();
             let Some(Ok(space)) = opened.as_ref().ok().map(|engine| engine.open_space(b"garden")) else {
                 let typed = matches!(opened, Ok(_) | Err(OpenError::Damaged { .. } | OpenError::Store(_)));
                 assert!(typed, "{} round {round}: {:?}", target.display(), opened.err());
@@ -186,7 +186,7 @@ fn survey_of_damage(sessions: usize) -> (usize, usize) {
             };
             let found = space.scan(std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
             let found = found.filter_map(Result::ok).count();
-            assert!(found > 0 || round > 3, "{} round {round}: emptied in silence", target.display());
+            assert!(found > 0 || round > 3, "{} round {round}: emptied silently", target.display());
             hurt += usize::from(found < 200);
         }
     }
@@ -197,17 +197,17 @@ fn survey_of_damage(sessions: usize) -> (usize, usize) {
 fn damaged_files_give_errors_and_never_a_panic() {
     let (refused, hurt) = survey_of_damage(1);
     assert!(refused > 16 && hurt > 0, "{refused} refused, {hurt} hurt");
-    // From the second open on there is a snapshot, and sled notices what does not fit it.
+    // From the second open on there is a snapshot, and sled detects a log that does not fit it.
     let (refused, hurt) = survey_of_damage(2);
     assert!(refused > 32, "{refused} refused, {hurt} hurt");
 }
 
 #[test]
-fn no_page_is_ever_spilled_beside_the_log() {
-    let place = Place::new();
-    let engine = place.open();
+fn no_page_is_spilled_beside_the_log() {
+    let disk = Disk::new();
+    let engine = disk.open();
     let space = engine.open_space(b"garden").unwrap();
-    // Leaves full of the largest values and keys that lie in a page, rewritten until pages are consolidated.
+    // Leaves full of the largest unsplit values and keys, rewritten until pages are consolidated.
     for round in 0..4_u8 {
         for n in 0..40_u8 {
             let key = [&[n][..], &[round % 2; super::super::engine::KEY_BYTES_MAX - 1]].concat();
@@ -217,29 +217,29 @@ fn no_page_is_ever_spilled_beside_the_log() {
             space.apply(&batch).unwrap();
         }
         engine.flush().unwrap();
-        assert_eq!(fs::read_dir(place.path().join("blobs")).unwrap().count(), 0, "round {round}");
+        assert_eq!(fs::read_dir(disk.path().join("blobs")).unwrap().count(), 0, "round {round}");
     }
 }
 
 #[test]
-fn a_spilled_page_is_noticed_and_synced() {
-    let place = Place::new();
+fn a_spilled_page_is_detected_and_synced() {
+    let disk = Disk::new();
     let watch = {
-        drop(place.open());
-        SpillWatch::new(place.path()).unwrap()
+        drop(disk.open());
+        SpillWatch::new(disk.path()).unwrap()
     };
     assert_eq!(watch.sync().unwrap(), 0);
-    fs::write(place.path().join("blobs").join("17"), b"page").unwrap();
-    fs::File::open(place.path().join("blobs")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    fs::write(disk.path().join("blobs").join("17"), b"page").unwrap();
+    fs::File::open(disk.path().join("blobs")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
     assert_eq!(watch.sync().unwrap(), 1);
-    assert_eq!(watch.sync().unwrap(), 0, "once is enough");
+    assert_eq!(watch.sync().unwrap(), 0, "a second sync finds no change");
 }
 
 #[test]
-fn parts_go_with_their_value_and_stay_when_they_are_equal() {
-    let place = Place::new();
-    let parts = || place.raw_keys(b"garden").into_iter().filter(|key| key[0] == 2).collect::<Vec<_>>();
-    let apply = |batch: &Batch| place.open().open_space(b"garden").unwrap().apply(batch).unwrap();
+fn parts_are_removed_with_their_value_and_equal_ones_are_kept() {
+    let disk = Disk::new();
+    let parts = || disk.raw_keys(b"garden").into_iter().filter(|key| key[0] == 2).collect::<Vec<_>>();
+    let apply = |batch: &Batch| disk.open().open_space(b"garden").unwrap().apply(batch).unwrap();
     let mut value: Vec<u8> = (0..5_u8).flat_map(|part| [part; space::PART_BYTES]).collect();
 
     apply(&put("a", value.clone()));
@@ -251,7 +251,7 @@ fn parts_go_with_their_value_and_stay_when_they_are_equal() {
     apply(&put("a", value.clone()));
     let after = parts();
     assert_eq!(after.len(), 4);
-    assert_eq!(after.iter().filter(|part| before.contains(part)).count(), 3, "what is equal is kept");
+    assert_eq!(after.iter().filter(|part| before.contains(part)).count(), 3, "equal parts are kept");
 
     apply(&put("b", value.clone()));
     assert_eq!(parts().len(), 8, "a part has one owner");
@@ -259,45 +259,45 @@ fn parts_go_with_their_value_and_stay_when_they_are_equal() {
     batch.remove("a");
     apply(&batch);
     assert_eq!(parts().len(), 4);
-    assert_eq!(place.open().open_space(b"garden").unwrap().get(b"b").unwrap(), Some(value));
+    assert_eq!(disk.open().open_space(b"garden").unwrap().get(b"b").unwrap(), Some(value));
 
     apply(&put("b", b"small".to_vec()));
-    assert_eq!(place.raw_keys(b"garden"), [b"\x01b"], "neither parts nor marks are left");
+    assert_eq!(disk.raw_keys(b"garden"), [b"\x01b"], "neither parts nor marks are left");
 }
 
 #[test]
-fn the_largest_value_comes_back_whole() {
-    let place = Place::new();
+fn the_largest_value_is_read_whole() {
+    let disk = Disk::new();
     let value = vec![7; super::super::engine::VALUE_BYTES_MAX];
     {
-        let engine = place.open();
+        let engine = disk.open();
         engine.open_space(b"garden").unwrap().apply(&put("a", value.clone())).unwrap();
         engine.flush().unwrap();
-        assert_eq!(fs::read_dir(place.path().join("blobs")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(disk.path().join("blobs")).unwrap().count(), 0);
     }
-    assert!(place.open().open_space(b"garden").unwrap().get(b"a").unwrap() == Some(value));
+    assert!(disk.open().open_space(b"garden").unwrap().get(b"a").unwrap() == Some(value));
 }
 
 #[test]
-fn a_part_that_is_lost_is_damage_to_its_value() {
-    let place = Place::new();
-    place.open().open_space(b"garden").unwrap().apply(&put("a", vec![1; 200_000])).unwrap();
+fn a_lost_part_is_damage_to_its_value() {
+    let disk = Disk::new();
+    disk.open().open_space(b"garden").unwrap().apply(&put("a", vec![1; 200_000])).unwrap();
     {
-        let db = place.raw();
+        let db = disk.raw();
         let tree = db.open_tree(tree_name(b"garden")).unwrap();
         let part = tree.range([2]..).next().unwrap().unwrap().0;
         tree.remove(part).unwrap();
     }
-    assert!(files::wait_until_free(place.path()));
-    let engine = place.open();
+    assert!(files::wait_until_free(disk.path()));
+    let engine = disk.open();
     let got = engine.open_space(b"garden").unwrap().get(b"a");
     assert!(matches!(&got, Err(StoreError::Damaged { key, .. }) if key == b"a"), "{got:?}");
 }
 
 #[test]
-fn after_a_failure_nothing_is_written_until_it_is_opened_again() {
-    let place = Place::new();
-    let engine = place.open();
+fn after_a_failure_writes_are_refused_until_the_engine_is_opened_again() {
+    let disk = Disk::new();
+    let engine = disk.open();
     let space = engine.open_space(b"garden").unwrap();
     space.apply(&put("a", b"1".to_vec())).unwrap();
     let failed =
@@ -306,10 +306,10 @@ fn after_a_failure_nothing_is_written_until_it_is_opened_again() {
 
     assert!(matches!(space.apply(&put("b", b"2".to_vec())), Err(StoreError::Failed { .. })));
     assert!(matches!(engine.flush(), Err(StoreError::Failed { .. })));
-    assert_eq!(space.get(b"a").unwrap().unwrap(), b"1", "reading goes on");
+    assert_eq!(space.get(b"a").unwrap().unwrap(), b"1", "reads still work");
 
     drop((space, engine));
-    let engine = place.open();
+    let engine = disk.open();
     let space = engine.open_space(b"garden").unwrap();
     space.apply(&put("b", b"2".to_vec())).unwrap();
     engine.flush().unwrap();

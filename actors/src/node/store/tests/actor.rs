@@ -4,7 +4,7 @@ use ractor::SupervisionEvent;
 
 use super::*;
 
-/// Starts the store's actor and reports how it ended.
+/// Starts the store's actor and reports its end.
 struct Parent;
 
 impl Actor for Parent {

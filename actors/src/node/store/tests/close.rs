@@ -1,9 +1,9 @@
-//! Opening and closing: what is finished, freed, remembered.
+//! Opening and closing.
 
 use super::*;
 
 #[tokio::test]
-async fn what_was_written_is_read_and_is_there_after_a_reopen() {
+async fn a_written_value_is_read_and_is_there_after_a_reopen() {
     let folder = tempfile::tempdir().unwrap();
     for round in 0..3 {
         let store = StoreHandle::open(folder.path(), &*default_engine()).unwrap();
@@ -16,7 +16,7 @@ async fn what_was_written_is_read_and_is_there_after_a_reopen() {
 }
 
 #[tokio::test]
-async fn the_lock_is_free_when_close_returns_although_handles_are_left() {
+async fn the_lock_is_free_when_close_returns_although_handles_exist() {
     let folder = tempfile::tempdir().unwrap();
     let store = StoreHandle::open(folder.path(), &*default_engine()).unwrap();
     let garden = store.space(b"garden").unwrap();
@@ -33,7 +33,7 @@ async fn the_lock_is_free_when_close_returns_although_handles_are_left() {
 }
 
 #[tokio::test]
-async fn after_close_everything_answers_closed() {
+async fn after_close_every_call_answers_closed() {
     for mode in [Mode::Inline, Mode::Threaded] {
         let (store, ..) = faulty(mode);
         let garden = store.space(b"garden").unwrap();
@@ -54,7 +54,7 @@ async fn after_close_everything_answers_closed() {
 }
 
 #[tokio::test]
-async fn close_finishes_what_was_submitted() {
+async fn close_performs_every_submitted_write() {
     let (store, begun, permit) = slow();
     let garden = store.space(b"garden").unwrap();
     let (send, answers) = mpsc::channel();
@@ -71,7 +71,7 @@ async fn close_finishes_what_was_submitted() {
 }
 
 #[tokio::test]
-async fn a_close_that_cannot_end_says_so_and_ends_later() {
+async fn a_close_that_exceeds_its_deadline_fails_and_ends_later() {
     let (store, _begun, permit) = slow();
     let timed_out = store.close(Duration::from_millis(1)).await;
     assert!(matches!(timed_out, Err(StoreError::CloseTimedOut)), "{timed_out:?}");
@@ -80,7 +80,7 @@ async fn a_close_that_cannot_end_says_so_and_ends_later() {
 }
 
 #[test]
-fn the_last_handle_to_go_closes_cleanly() {
+fn dropping_the_last_handle_closes_cleanly() {
     for mode in [Mode::Inline, Mode::Threaded] {
         let disk = MemoryDisk::default();
         let store = StoreHandle::over(disk.open().unwrap(), mode).unwrap();
@@ -108,17 +108,17 @@ async fn an_open_knows_whether_the_last_close_was_clean() {
     let open = || StoreHandle::over(disk.open().unwrap(), Mode::Inline).unwrap();
 
     let first = open();
-    assert!(first.opened_cleanly(), "nothing was there to lose");
+    assert!(first.opened_cleanly(), "there was nothing to lose");
     disk.crash();
     let second = open();
     assert!(!second.opened_cleanly(), "a crash before the first write is a crash");
     second.close(SOON).await.unwrap();
     disk.crash();
     let third = open();
-    assert!(third.opened_cleanly(), "a crash after the close is none");
+    assert!(third.opened_cleanly(), "a crash after the close does not count");
     third.close(SOON).await.unwrap();
     assert!(disk.damage(OWN_SPACE, STATE_KEY));
-    assert!(!open().opened_cleanly(), "no telling what else is damaged");
+    assert!(!open().opened_cleanly(), "more may be damaged");
 }
 
 #[tokio::test]

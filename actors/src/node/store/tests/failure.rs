@@ -1,4 +1,4 @@
-//! One batch that fails, a store that fails, engines and callbacks that panic.
+//! Failing batches, failing stores, engines and callbacks that panic.
 
 use super::*;
 
@@ -22,13 +22,13 @@ async fn a_batch_that_fails_poisons_its_space_alone_until_it_is_reset() {
 }
 
 #[tokio::test]
-async fn what_was_queued_behind_a_failure_is_refused_even_after_the_reset() {
+async fn writes_that_were_queued_behind_a_failure_are_refused_even_after_the_reset() {
     let (store, faults, _) = faulty(Mode::Inline);
     let garden = store.space(b"garden").unwrap();
     faults.fail_write(1);
     let (send, answers) = mpsc::channel();
     let (again, space) = (store.clone(), garden.clone());
-    // Inline, the callback runs before the queue goes on: it resets with a write of before still queued.
+    // Inline, the callback runs before the next round: it resets while an earlier write is still queued.
     store.submit(&garden, put("a", "1"), Durability::Immediate, move |first| {
         assert!(first.is_err());
         let (before, after) = (send.clone(), send);
@@ -42,12 +42,12 @@ async fn what_was_queued_behind_a_failure_is_refused_even_after_the_reset() {
 }
 
 #[tokio::test]
-async fn a_barrier_that_fails_fails_the_store_and_says_so() {
+async fn a_failing_barrier_fails_the_store_and_calls_the_listener() {
     for mode in [Mode::Inline, Mode::Threaded] {
         let (store, faults, _) = faulty(mode);
         let (garden, house) = (store.space(b"garden").unwrap(), store.space(b"house").unwrap());
         store.write(&garden, put("a", "1")).await.unwrap();
-        let (send, heard) = oneshot::channel();
+        let (send, received) = oneshot::channel();
         store.on_failure(move |error| send.send(error).unwrap());
         faults.fail_flush(1);
 
@@ -55,10 +55,10 @@ async fn a_barrier_that_fails_fails_the_store_and_says_so() {
         assert!(matches!(unsure, Err(StoreError::Failed { .. })), "{unsure:?}");
         assert!(matches!(store.write(&house, put("a", "3")).await, Err(StoreError::Failed { .. })));
         assert!(matches!(store.barrier().await, Err(StoreError::Failed { .. })));
-        assert!(matches!(heard.await.unwrap(), StoreError::Engine { .. }));
-        let (send, heard) = oneshot::channel();
+        assert!(matches!(received.await.unwrap(), StoreError::Engine { .. }));
+        let (send, received) = oneshot::channel();
         store.on_failure(move |error| send.send(error).unwrap());
-        assert!(heard.await.is_ok(), "who asks late is told at once");
+        assert!(received.await.is_ok(), "a late listener is called at once");
     }
 }
 
@@ -106,13 +106,13 @@ async fn a_panic_of_the_engine_or_of_a_callback_does_not_stop_the_writer() {
 }
 
 #[test]
-fn a_batch_that_is_refused_takes_none_along_that_was_queued_before() {
+fn a_refused_batch_does_not_affect_batches_queued_before_it() {
     let (store, begun, permit) = slow();
     let garden = store.space(b"garden").unwrap();
     let (send, answers) = mpsc::channel();
     let mut too_long = put("c", "3");
     too_long.put([0; engine::KEY_BYTES_MAX + 1], "");
-    // The first keeps the writer busy, the others meet in one round.
+    // The first keeps the writer busy, so the others share one round.
     for batch in [put("a", "1"), put("b", "2"), too_long, put("d", "4")] {
         let send = send.clone();
         store.submit(&garden, batch, Durability::Immediate, move |outcome| send.send(outcome).unwrap());
@@ -129,7 +129,7 @@ fn a_batch_that_is_refused_takes_none_along_that_was_queued_before() {
 }
 
 #[test]
-fn small_batches_that_were_queued_together_are_one_write_of_the_engine() {
+fn small_batches_that_are_queued_together_become_one_write_of_the_engine() {
     let faults = Faults::default();
     let engine = FaultyEngine::new(MemoryDisk::default().open().unwrap(), faults.clone());
     let (store, begun, permit) = slow_over(engine);
@@ -149,5 +149,5 @@ fn small_batches_that_were_queued_together_are_one_write_of_the_engine() {
     assert!(answers.recv().unwrap().is_ok());
     let outcomes: Vec<_> = answers.iter().take(9).collect();
     let shared = outcomes.iter().all(|outcome| matches!(outcome, Err(StoreError::Engine { .. })));
-    assert!(shared, "one write, one fate: {outcomes:?}");
+    assert!(shared, "one write, one outcome: {outcomes:?}");
 }

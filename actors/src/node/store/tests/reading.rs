@@ -1,9 +1,9 @@
-//! Views are whole, handles are taken back, spaces come and go.
+//! Consistent reads, revoked handles, dropped spaces.
 
 use super::*;
 
 #[test]
-fn nobody_sees_half_a_batch() {
+fn no_read_sees_half_a_batch() {
     let folder = tempfile::tempdir().unwrap();
     let store = StoreHandle::open(folder.path(), &*default_engine()).unwrap();
     let garden = store.space(b"garden").unwrap();
@@ -29,7 +29,7 @@ fn nobody_sees_half_a_batch() {
             }
             let send = send.clone();
             store.submit(&garden, batch, BUFFERED, move |outcome| send.send(outcome).unwrap());
-            answers.recv().unwrap().unwrap(); // or they would be joined, and few moments in between
+            answers.recv().unwrap().unwrap(); // one by one, else they would be joined into one write
         }
         done.store(true, Ordering::Relaxed);
     });
@@ -59,14 +59,14 @@ fn reads_nest_while_a_writer_waits() {
 
 #[test]
 #[should_panic(expected = "a write from inside a read")]
-fn an_inline_write_from_inside_a_read_is_a_mistake() {
+fn an_inline_write_from_inside_a_read_panics() {
     let store = StoreHandle::in_memory();
     let garden = store.space(b"garden").unwrap();
     let _ = garden.read(|_| store.submit(&garden, put("a", "1"), Durability::Immediate, |_| {}));
 }
 
 #[tokio::test]
-async fn a_dropped_space_is_gone_for_its_handles_and_can_be_made_again() {
+async fn handles_of_a_dropped_space_fail_and_the_space_can_be_made_again() {
     for mode in [Mode::Inline, Mode::Threaded] {
         let (store, ..) = faulty(mode);
         let garden = store.space(b"garden").unwrap();
@@ -87,7 +87,7 @@ async fn a_dropped_space_is_gone_for_its_handles_and_can_be_made_again() {
 }
 
 #[tokio::test]
-async fn the_stores_own_space_is_nobody_elses() {
+async fn the_stores_own_space_is_reserved() {
     let store = StoreHandle::in_memory();
     assert_eq!(store.spaces().unwrap(), Vec::<Vec<u8>>::new());
     assert!(matches!(store.space(OWN_SPACE), Err(StoreError::Reserved { .. })));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_is_queued_shares_one_barrier_and_is_answered_in_order() {
+fn queued_writes_share_one_barrier_and_are_answered_in_order() {
     let (store, begun, permit) = slow();
     let garden = store.space(b"garden").unwrap();
     let (send, answers) = mpsc::channel();
@@ -15,14 +15,14 @@ fn what_is_queued_shares_one_barrier_and_is_answered_in_order() {
         });
     };
     submit(0);
-    begun.recv().unwrap(); // the first barrier is under way
+    begun.recv().unwrap(); // the first barrier has begun
     (1..100).for_each(submit);
     assert_eq!(
         store.queued_bytes(),
         100 + 100 + 90,
         "a key byte and one or two digits each, the first one too"
     );
-    assert!(answers.try_recv().is_err(), "nobody is answered before the barrier");
+    assert!(answers.try_recv().is_err(), "no write is answered before the barrier");
 
     permit.send(()).unwrap();
     assert_eq!(answers.recv().unwrap(), 0);
@@ -36,7 +36,7 @@ fn what_is_queued_shares_one_barrier_and_is_answered_in_order() {
 }
 
 #[test]
-fn a_buffered_write_is_answered_and_shown_before_its_barrier() {
+fn a_buffered_write_is_answered_and_readable_before_its_barrier() {
     let (store, begun, permit) = slow();
     let garden = store.space(b"garden").unwrap();
     let (send, answers) = mpsc::channel();
@@ -49,7 +49,7 @@ fn a_buffered_write_is_answered_and_shown_before_its_barrier() {
     let every = Durability::Buffered { every: Duration::from_millis(1) };
     store.submit(&garden, put("a", "2"), every, move |outcome| send.send(outcome.is_ok()).unwrap());
     assert!(answers.recv().unwrap());
-    begun.recv().unwrap(); // the barrier comes by itself
+    begun.recv().unwrap(); // the timer starts the barrier
     drop(permit);
 }
 
@@ -105,7 +105,7 @@ async fn a_callback_may_submit_again() {
                 if left > 0 { chain(next, room, left - 1, end) } else { end.send(()).unwrap() }
             });
         }
-        // So deep that it would overflow the stack if it recursed.
+        // So many that the stack would overflow if they recursed.
         chain(store.clone(), garden.clone(), 100_000, send);
 
         end.await.unwrap();
@@ -114,7 +114,7 @@ async fn a_callback_may_submit_again() {
 }
 
 #[test]
-fn inline_callers_on_many_threads_are_all_answered() {
+fn inline_callers_on_many_threads_all_get_an_answer() {
     let (store, ..) = faulty(Mode::Inline);
     let garden = store.space(b"garden").unwrap();
     let (send, answers) = mpsc::channel();

@@ -131,8 +131,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// In every interleaving no frame is lost, each lane keeps its order, no frame overtakes a Hello, and a frame waits
-    /// for at most one turn of each other lane per turn that it needs.
+    /// In every interleaving no frame is lost, each lane keeps its order, no frame overtakes a Hello, and a
+    /// frame waits for at most one turn of each other lane per turn that it needs.
     #[test]
     fn no_frame_is_lost_and_no_lane_waits_for_long(steps in steps()) {
         let mut queue = FairQueue::default();
@@ -163,7 +163,8 @@ proptest! {
             prop_assert!(waiting[0].iter().all(|(hello, _)| *hello > number), "overtook a Hello");
             overtaken.retain(|(waits, _), _| *waits != lane);
             for (waits, frames) in waiting.iter().enumerate().skip(2) {
-                let Some((_, length)) = frames.first().filter(|_| waits != lane && lane >= 2) else { continue };
+                let is_other = waits != lane && lane >= 2;
+                let Some((_, length)) = frames.first().filter(|_| is_other) else { continue };
                 let written = overtaken.entry((waits, lane)).or_default();
                 *written += frame.bytes.len();
                 let turns = length.div_ceil(QUANTUM_BYTES);
@@ -212,7 +213,10 @@ proptest! {
         }
         for _ in 0..1_000 {
             let Some(Next::Frame(frame)) = queue.next() else { panic!("frames are queued") };
-            let (written, lane) = if frame.bytes[0] == 1 { (&mut own, Lane::Heartbeat) } else { (&mut group, Lane::Group(1)) };
+            let (written, lane) = match frame.bytes[0] {
+                1 => (&mut own, Lane::Heartbeat),
+                _ => (&mut group, Lane::Group(1)),
+            };
             *written += frame.bytes.len();
             prop_assert!(own <= group + QUANTUM_BYTES + KIB, "{own} bytes of heartbeats, {group} of a group");
             queue.push(lane, queued_frame(frame.bytes)).unwrap();

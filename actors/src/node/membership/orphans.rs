@@ -1,57 +1,56 @@
-//! Pages of manifests that no op of the ledger names, since a fetch or a cut was interrupted: kept within a bound, so that
-//! it goes on where it was.
+//! Orphans: lists and pages of manifests that no op names, left by an interrupted fetch or cut. They are kept
+//! within a bound, so that it goes on where it was.
 
 use std::collections::BTreeSet;
 
-use schema::GroupId;
 use schema::ledger::Ledger;
-use schema::limits::MANIFESTS_LOOSE_BYTES_MAX;
-use schema::session::ledger::ManifestStore;
+use schema::limits::ORPHAN_PAGES_BYTES_MAX;
+use schema::{GroupId, codec};
 
 use super::State;
-use super::sessions::Shelf;
 use crate::node::keys;
 use crate::node::store::{Batch, SpaceHandle, StoreError, StoreHandle};
 
-/// Keys that are removed at once.
+/// Keys that are removed in one batch.
 const KEYS: usize = 256;
 
 impl State {
-    /// Counts what no op of a group names, and lets it go where it is more than is kept. Nothing is let go while somebody
-    /// is about to name some of it: then there is another time.
-    pub(super) async fn tidy(&mut self, group: GroupId) -> Result<(), StoreError> {
-        let Ok(_nobody_cuts) = self.handle.cutting.clone().try_write_owned() else { return Ok(()) };
-        let Some(entry) = self.entries.get_mut(&group).filter(|_| !self.links.is_fetching(group)) else {
+    /// Counts the orphans of a group, and deletes them if they are more than are kept. Nothing is deleted
+    /// while a cut is made or a manifest fetched, which are about to name some: the next call does it.
+    pub(super) async fn delete_orphans_of(&mut self, group: GroupId) -> Result<(), StoreError> {
+        let Ok(_no_cut_is_made) = self.handle.cutting.clone().try_write_owned() else { return Ok(()) };
+        let Some(ledger) = self.gate.ledger(group).filter(|_| !self.gate.is_fetching(group)) else {
             return Ok(());
         };
-        entry.loose =
-            let_go(&self.arguments.store, &entry.space, &entry.ledger, MANIFESTS_LOOSE_BYTES_MAX).await?;
+        let (store, space) = (&self.arguments.store, &self.spaces[&group]);
+        let left = delete_orphans(store, space, ledger, ORPHAN_PAGES_BYTES_MAX).await?;
+        self.orphans.insert(group, left);
         Ok(())
     }
 
-    /// As [`tidy`](Self::tidy), for all groups that may have too much.
-    pub(super) async fn tidy_all(&mut self) -> Result<(), StoreError> {
-        let too_much = self.entries.iter().filter(|(_, entry)| entry.loose > MANIFESTS_LOOSE_BYTES_MAX);
-        for group in too_much.map(|(group, _)| *group).collect::<Vec<_>>() {
-            self.tidy(group).await?;
+    /// Deletes the orphans of all groups that may have too many.
+    pub(super) async fn delete_orphans(&mut self) -> Result<(), StoreError> {
+        let too_many = self.orphans.iter().filter(|(_, bytes)| **bytes > ORPHAN_PAGES_BYTES_MAX);
+        for group in too_many.map(|(group, _)| *group).collect::<Vec<_>>() {
+            self.delete_orphans_of(group).await?;
         }
         Ok(())
     }
 }
 
-/// Removes the lists and pages that no op names, where they have more than `max` bytes; how many bytes are left of them.
-async fn let_go(
+/// Deletes the orphans of a space if they have more than `max` bytes; the bytes that are left of them.
+async fn delete_orphans(
     store: &StoreHandle,
     space: &SpaceHandle,
     ledger: &Ledger,
     max: u64,
 ) -> Result<u64, StoreError> {
-    let (loose, bytes) = loose(space, ledger)?;
+    let (orphans, bytes) = orphans(space, ledger)?;
     if bytes <= max {
         return Ok(bytes);
     }
-    tracing::debug!(bytes, "pages that no op names are let go");
-    for some in loose.chunks(KEYS) {
+    tracing::debug!(bytes, "pages that no op names are deleted");
+    for some in orphans.chunks(KEYS) {
         let mut batch = Batch::default();
         some.iter().for_each(|key| batch.remove(key.clone()));
         store.write(space, batch).await?;
@@ -59,19 +58,19 @@ async fn let_go(
     Ok(0)
 }
 
-/// The keys of lists and pages that no op names, and their bytes.
-fn loose(space: &SpaceHandle, ledger: &Ledger) -> Result<(Vec<Vec<u8>>, u64), StoreError> {
+/// The keys of orphans, and their bytes.
+fn orphans(space: &SpaceHandle, ledger: &Ledger) -> Result<(Vec<Vec<u8>>, u64), StoreError> {
     let mut named = BTreeSet::new();
     for op in ledger.ids().filter_map(|id| ledger.op(id)) {
         let Some(manifest) = op.record().manifest() else { continue };
-        let Some(pages) = Shelf(space).list(&manifest.root)? else {
-            // Damaged: nobody knows which pages it names.
+        let Some(pages) = list(space, &manifest.root)? else {
+            // A damaged list: its pages are not known.
             return Ok((Vec::new(), 0));
         };
         named.insert(keys::manifest(&manifest.root));
         named.extend(pages.iter().map(keys::page));
     }
-    let (mut loose, mut bytes) = (Vec::new(), 0);
+    let (mut orphans, mut bytes) = (Vec::new(), 0);
     space.read(|view| {
         for tag in [keys::MANIFEST, keys::PAGE] {
             for entry in view.prefix(&[tag]) {
@@ -82,26 +81,35 @@ fn loose(space: &SpaceHandle, ledger: &Ledger) -> Result<(Vec<Vec<u8>>, u64), St
                 };
                 if !named.contains(&key) {
                     bytes += (key.len() + value.len()) as u64;
-                    loose.push(key);
+                    orphans.push(key);
                 }
             }
         }
         Ok(())
     })??;
-    Ok((loose, bytes))
+    Ok((orphans, bytes))
+}
+
+/// The hashes of a manifest's pages; none if they are not here, or damaged.
+fn list(space: &SpaceHandle, root: &[u8; 32]) -> Result<Option<Vec<[u8; 32]>>, StoreError> {
+    match space.get(&keys::manifest(root)) {
+        Ok(list) => Ok(list.and_then(|list| codec::decode_stored(&list).ok())),
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use schema::UserId;
     use schema::key::SigningKey;
     use schema::ledger::manifest::{page_hash, root};
     use schema::ledger::{Body, By, ManifestRef, Role};
     use schema::signed::Signed;
-    use schema::{UserId, codec};
 
     use super::*;
 
-    /// Keeps a manifest of these pages.
+    /// Stores a manifest of these pages.
     async fn keep(store: &StoreHandle, space: &SpaceHandle, pages: &[&[u8]]) -> ManifestRef {
         let hashes: Vec<_> = pages.iter().map(|page| page_hash(page)).collect();
         let mut batch = Batch::default();
@@ -114,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_that_no_op_names_are_kept_within_a_bound_and_named_ones_always() {
+    async fn orphans_are_kept_within_a_bound_and_named_pages_always() {
         let store = StoreHandle::in_memory();
         let space = store.space(b"garden").unwrap();
         let key = SigningKey::from_seed([1; 32]);
@@ -129,13 +137,17 @@ mod tests {
         }
         let has = |page: &[u8]| space.get(&keys::page(&page_hash(page))).unwrap().is_some();
 
-        let kept = let_go(&store, &space, &ledger, 2_000).await.unwrap();
+        let kept = delete_orphans(&store, &space, &ledger, 2_000).await.unwrap();
         assert!((1_000..1_200).contains(&kept), "{kept} bytes");
         assert!(has(&[7; 1_000]), "within the bound");
-        assert_eq!(let_go(&store, &space, &ledger, kept - 1).await.unwrap(), 0);
+        assert_eq!(delete_orphans(&store, &space, &ledger, kept - 1).await.unwrap(), 0);
 
         assert_eq!((has(&[7; 1_000]), has(b"shared"), has(b"named")), (false, true, true));
         assert!(space.get(&keys::manifest(&named.root)).unwrap().is_some());
-        assert_eq!(loose(&space, &ledger).unwrap(), (Vec::new(), 0), "the other list is gone with its page");
+        assert_eq!(
+            orphans(&space, &ledger).unwrap(),
+            (Vec::new(), 0),
+            "the other list is gone with its page"
+        );
     }
 }

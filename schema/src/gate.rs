@@ -1,0 +1,328 @@
+//! The gate: which group is open with which peer on which link, from ledgers, intents, tickets, presents,
+//! offers and contacts.
+//!
+//! A group opens on a link only while both sides announce it, which each does by two tests: this user's
+//! intent, and the ledger. The gate decides a whole step at once and asks its shell for effects, in order.
+//! Two rules hold for every step:
+//!
+//! - Cells close first: [`Effect::CloseCell`] precedes everything else, and waits for no disk.
+//! - Nothing of a ledger leaves before it is durable: the effects behind an [`Effect::Store`] are withheld until
+//!   [`Input::Stored`]. Inputs that arrive meanwhile wait too.
+//!
+//! Time, random bytes and keys are arguments. A failed store is an input, after which the gate does nothing
+//! any more: its shell makes a new one from what is stored.
+
+mod addresses;
+mod admit;
+mod change;
+mod cut;
+mod delta;
+mod devices;
+mod effect;
+mod group;
+mod input;
+mod intents;
+mod links;
+mod log;
+mod offers;
+mod present;
+mod rate;
+mod record;
+mod sessions;
+mod silence;
+mod tickets;
+mod view;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::change::{ChangeRefusal, MembershipChange, is_alone_in_charge};
+pub use self::cut::{CutTarget, FreshCut, standing};
+pub use self::delta::LedgerDelta;
+pub use self::devices::Device;
+pub use self::effect::{Answer, Channel, Effect, KnownAddress, KnownAddresses, Notice, Warning};
+pub use self::input::{Input, LinkId, Peer, Presented};
+pub use self::log::{Invitation, MemberOp};
+pub use self::rate::FaultScores;
+pub use self::record::{ReceivedAt, StoredGroup, StoredRecord};
+pub use self::silence::Silent;
+pub use self::tickets::{Declined, SHOW_TICKETS_EVERY, Terms, Tickets};
+pub use self::view::{GroupInfo, GroupState, GroupView, MemberDetails, MemberDevice};
+
+use self::effect::Outbox;
+use self::group::{Group, Groups};
+use self::links::Links;
+use self::offers::Offers;
+use crate::device::DeviceIdentity;
+use crate::key::SigningKey;
+use crate::ledger::Ledger;
+use crate::wire::hello;
+use crate::{GroupId, Timestamp, UserId};
+
+/// The time of one step, by two clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// The wall clock: shown to people, and compared with the end of invitations.
+    pub wall: Timestamp,
+    /// A clock that is never set back, from any start: rate limits and timeouts are measured by it.
+    pub instant: Duration,
+}
+
+impl Now {
+    /// The monotonic time as ledger sessions take it.
+    fn moment(self) -> Timestamp {
+        Timestamp::default() + self.instant
+    }
+}
+
+/// The keys of this user and device.
+pub struct Keys {
+    /// The user key.
+    pub user: SigningKey,
+    /// The device's keys and certificate.
+    pub device: DeviceIdentity,
+}
+
+impl Keys {
+    fn user(&self) -> UserId {
+        self.device.user()
+    }
+}
+
+/// Reads that a step makes. Every call is short; a shell whose store fails notes that, returns nothing, and
+/// drops the effects of the step.
+pub trait Lookup {
+    /// The root of a group's documents; zeros if they are not started.
+    fn root(&self, group: GroupId) -> [u8; 32];
+    /// The hashes of a manifest's pages; none if they are not stored, or damaged.
+    fn list(&self, group: GroupId, root: &[u8; 32]) -> Option<Vec<[u8; 32]>>;
+    /// A page; none if it is not stored, or damaged.
+    fn page(&self, group: GroupId, hash: &[u8; 32]) -> Option<Vec<u8>>;
+}
+
+/// The gate of one node.
+pub struct Gate {
+    keys: Arc<Keys>,
+    personal: GroupId,
+    groups: Groups,
+    /// Groups whose stored ledger cannot be read: out of service.
+    damaged: BTreeSet<GroupId>,
+    links: Links,
+    blocked: BTreeSet<UserId>,
+    offers: Offers,
+    addresses: Vec<String>,
+    are_tickets_armed: bool,
+    outbox: Outbox,
+    /// Inputs that wait for a batch to be durable.
+    waiting: VecDeque<Input>,
+    has_failed: bool,
+}
+
+/// One step under way.
+struct Step<'s> {
+    now: Now,
+    keys: Arc<Keys>,
+    lookup: &'s dyn Lookup,
+    outbox: Outbox,
+}
+
+impl Step<'_> {
+    /// The state of a group as a Hello tells it: equal on both sides if ledgers and documents are.
+    fn summary(&self, id: GroupId, group: &Group, h: &[u8; 32]) -> [u8; 32] {
+        let (ledger, root) = (&group.ledger, self.lookup.root(id));
+        hello::summary(&ledger.hash(), &ledger.roster().state_digest(), &root, h)
+    }
+}
+
+/// The state of a group before something that may change it.
+#[derive(Clone, Copy)]
+struct Transition {
+    was_pending: bool,
+}
+
+impl Transition {
+    fn of(group: &Group, user: UserId) -> Self {
+        Self { was_pending: group.is_pending(user) }
+    }
+}
+
+impl Gate {
+    /// A gate over stored groups. `damaged` are those whose ledger cannot be read.
+    pub fn new(keys: Keys, groups: Vec<StoredGroup>, damaged: BTreeSet<GroupId>) -> Self {
+        let personal = Ledger::personal(&keys.user).0.group();
+        let groups = groups.into_iter().map(|stored| (stored.ledger.group(), Group::new(stored))).collect();
+        Self {
+            keys: Arc::new(keys),
+            personal,
+            groups,
+            damaged,
+            links: Links::default(),
+            blocked: BTreeSet::new(),
+            offers: Offers::default(),
+            addresses: Vec::new(),
+            are_tickets_armed: false,
+            outbox: Outbox::default(),
+            waiting: VecDeque::new(),
+            has_failed: false,
+        }
+    }
+
+    /// Decides about one input; the effects, in the order in which they are to be performed. While a batch is
+    /// not durable other inputs wait, so that a shell which charges for its inputs steps [`Input::Stored`]
+    /// before the next.
+    pub fn step(&mut self, now: Now, input: Input, lookup: &dyn Lookup) -> Vec<Effect> {
+        let outbox = std::mem::take(&mut self.outbox);
+        let mut step = Step { now, keys: self.keys.clone(), lookup, outbox };
+        match input {
+            Input::Stored { number, is_durable } => {
+                if step.outbox.stored(number) && !is_durable {
+                    self.fail(&mut step);
+                }
+            }
+            _ if self.has_failed => {}
+            input => self.waiting.push_back(input),
+        }
+        let mut effects = step.outbox.release();
+        while !step.outbox.is_storing() {
+            let Some(input) = self.waiting.pop_front() else { break };
+            self.handle(&mut step, input);
+            self.links.update_shared(&mut step, &self.groups, self.personal);
+            effects.append(&mut step.outbox.release());
+        }
+        self.outbox = step.outbox;
+        effects
+    }
+
+    /// Returns true if a batch is not durable yet.
+    pub fn is_storing(&self) -> bool {
+        self.outbox.is_storing()
+    }
+
+    /// A group's ledger.
+    pub fn ledger(&self, group: GroupId) -> Option<&Ledger> {
+        self.groups.get(&group).map(|group| &group.ledger)
+    }
+
+    fn handle(&mut self, step: &mut Step, input: Input) {
+        match input {
+            Input::Start { wanted, blocked, offers, addresses } => {
+                self.on_start(step, wanted, blocked, offers, addresses);
+            }
+            Input::Stored { .. } => {} // never waits
+            Input::CreateGroup { nonce, name, recovery } => self.on_create(step, nonce, &name, recovery),
+            Input::Submit { group, change, cut } => self.on_submit(step, group, &change, cut),
+            Input::Invite { group, terms, seed } => self.on_invite(step, group, terms, seed),
+            Input::StoreTicket(ticket) => self.on_store_ticket(step, &ticket),
+            Input::RevokeDevice(device) => self.on_revoke_device(step, device),
+            Input::Intent { group, is_wanted } => self.on_intent(step, group, is_wanted),
+            Input::Contact { user, is_blocked } => self.on_contact(step, user, is_blocked),
+            Input::Addresses(addresses) => self.on_addresses(step, addresses),
+            Input::GroupStarted(group) => self.on_group_started(step, group),
+            Input::Accepted { group, devices } => self.on_accepted(step, group, devices),
+            Input::LinkUp { link, peer } => self.on_link_up(step, link, peer),
+            Input::LinkDown { link, reason } => self.links.on_down(step, link, &reason),
+            Input::Hello { link, hello } => self.links.on_hello(step, link, hello, &self.groups),
+            Input::Present { link, group, presented } => self.on_present(step, link, group, presented),
+            Input::Join { link, join } => self.on_join(step, link, join),
+            Input::Declined { link, token, invite, reason } => {
+                self.on_declined(step, link, (token, invite), reason);
+            }
+            Input::Ledger { link, group, frame } => self.on_ledger(step, link, group, frame),
+            Input::Resume { link, group } => self.on_resume(step, link, group),
+            Input::ShowTickets(group) => self.on_show_tickets(step, group),
+            Input::Wake => self.links.on_wake(step),
+        }
+    }
+
+    fn on_start(
+        &mut self,
+        step: &mut Step,
+        wanted: Vec<GroupId>,
+        blocked: BTreeSet<UserId>,
+        offers: Vec<GroupInfo>,
+        addresses: Vec<String>,
+    ) {
+        self.blocked = blocked;
+        self.offers.restore(offers);
+        self.addresses = addresses;
+        self.found_personal(step);
+        for id in wanted.into_iter().chain([self.personal]) {
+            match self.damaged.contains(&id) {
+                true => self.publish_damaged(step, id, true),
+                false => self.groups.entry(id).or_insert_with(|| Group::unknown(id)).is_wanted = true,
+            }
+        }
+        // The node may have ended while it revoked a device: groups that lack the revocation get it now.
+        self.admit_into(step, self.personal, LedgerDelta::default(), None, true);
+        self.spread_revocations(step, self.personal, true);
+        for id in self.groups.keys().copied().collect::<Vec<_>>() {
+            self.publish(step, id);
+            if self.groups[&id].is_wanted {
+                self.remember_inviters(step, id);
+                self.add_addresses(step, id);
+            }
+        }
+        self.arm_tickets(step);
+    }
+
+    /// Founds the personal group at the first start.
+    fn found_personal(&mut self, step: &mut Step) {
+        let id = self.personal;
+        let group = self.groups.entry(id).or_insert_with(|| Group::unknown(id));
+        if group.ledger.is_empty() {
+            let (_, create) = Ledger::personal(&step.keys.user);
+            let mut records = Vec::new();
+            let _ = group.admit_op(create.envelope(), step.now.wall, &mut records);
+            let certificate = step.keys.device.certificate.envelope().clone();
+            let _ = group.ledger.admit_certificate(certificate.clone());
+            records.push(StoredRecord::Certificate(certificate));
+            step.outbox.store(id, records);
+        }
+    }
+
+    /// Founds a group. Its recovery user stands above everybody (authority 3.4).
+    fn on_create(&mut self, step: &mut Step, nonce: [u8; 32], name: &str, recovery: Option<UserId>) {
+        let (user, device) = (step.keys.user(), &step.keys.device);
+        let founders = recovery.into_iter().chain([user]).collect();
+        let by = crate::ledger::By::Device(device.certificate.envelope().clone());
+        let created = match Ledger::create(nonce, founders, name, user, by, &device.signing) {
+            Ok((ledger, create)) => {
+                let id = ledger.group();
+                let mut group = Group::unknown(id);
+                let mut records = Vec::new();
+                let _ = group.admit_op(create.envelope(), step.now.wall, &mut records);
+                step.outbox.store(id, records);
+                self.groups.insert(id, group);
+                self.admit_into(step, id, LedgerDelta::default(), None, false);
+                self.publish(step, id);
+                Ok(id)
+            }
+            Err(refusal) => Err(refusal.into()),
+        };
+        step.outbox.push(Effect::Answer(Answer::Created(created)));
+    }
+
+    /// Publishes and opens a group again whose documents were started: they missed what happened meanwhile.
+    fn on_group_started(&mut self, step: &mut Step, id: GroupId) {
+        self.publish(step, id);
+        self.links.reopen_sessions(step, id, &self.groups);
+        // Not before: documents that start refuse what was written to their space meanwhile.
+        self.add_addresses(step, id);
+    }
+
+    fn publish_damaged(&self, step: &mut Step, id: GroupId, is_wanted: bool) {
+        step.outbox.push(match is_wanted {
+            true => Effect::Publish(Box::new(GroupView::failed(id))),
+            false => Effect::Unpublish(id),
+        });
+    }
+
+    /// Stops for good: the ledgers in memory ran ahead of the store.
+    fn fail(&mut self, step: &mut Step) {
+        self.has_failed = true;
+        step.outbox.clear();
+        self.waiting.clear();
+        self.links.close_cells(step);
+    }
+}

@@ -1,0 +1,281 @@
+//! Admission into ledgers: the one way by which an op, a certificate, a revocation or a device record enters.
+//!
+//! What is admitted is stored first; then cells of removed peers are closed already, and the roster is
+//! published, pushed to peers and acted on.
+
+use std::collections::BTreeSet;
+
+use super::change::{ChangeRefusal, check_room};
+use super::cut::{Draft, FreshCut, draft, set_cut};
+use super::delta::LedgerDelta;
+use super::devices::Revocations;
+use super::effect::{Effect, Warning};
+use super::group::Group;
+use super::record::StoredRecord;
+use super::{Gate, LinkId, Step};
+use crate::codec;
+use crate::key::SigningKey;
+use crate::ledger::{Body, By, CertificateOutcome, OpOutcome, Refusal, Role, SideRefusal};
+use crate::limits::MEMBERS_MAX;
+use crate::session::ledger::PendingOp;
+use crate::signed::{Envelope, Record, Signed};
+use crate::wire::device::DeviceRecord;
+use crate::{DeviceId, GroupId, OpId, UserId};
+
+/// The outcome of a delta.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// Ops that wait for others or for a manifest.
+    pub(super) pending: Vec<PendingOp>,
+    refusal: Option<Refusal>,
+    /// Invalid ops, and records with a wrong signature: no honest device passes them on.
+    pub(super) faults: usize,
+    /// A revocation of a device was new.
+    is_revoking: bool,
+    /// A certificate was noted that no ledger keeps.
+    has_surplus: bool,
+}
+
+impl Outcome {
+    /// Notes a refused record. One that is not wrongly signed may have come too early, and is no fault.
+    fn refuse(&mut self, step: &mut Step, refusal: SideRefusal) {
+        if let SideRefusal::Envelope(_) = refusal {
+            self.faults += 1;
+            step.outbox.push(Effect::Warn(Warning::RecordRefused(refusal)));
+        }
+    }
+}
+
+/// Records that this user or device adds to a ledger beside what arrived.
+pub(super) struct OwnRecords<'o> {
+    /// The devices that any ledger here knows to be revoked by their users.
+    pub(super) revocations: &'o Revocations,
+    /// The addresses of this device.
+    pub(super) addresses: &'o [String],
+    /// Every revoked device of this user gets an op, as after an admission.
+    pub(super) reissues: bool,
+}
+
+impl Gate {
+    /// Signs an op of this user and admits it.
+    pub(super) fn author(&mut self, step: &mut Step, id: GroupId, body: Body) -> Result<OpId, ChangeRefusal> {
+        self.author_before(step, id, &BTreeSet::new(), body, None)
+    }
+
+    /// Signs an op of this user as of before `before`, with the cut where it needs one, and admits it.
+    pub(super) fn author_before(
+        &mut self,
+        step: &mut Step,
+        id: GroupId,
+        before: &BTreeSet<OpId>,
+        mut body: Body,
+        cut: Option<FreshCut>,
+    ) -> Result<OpId, ChangeRefusal> {
+        let author = step.keys.user();
+        let (by, key) = step.keys.signer(&body);
+        let group = self.groups.get(&id).filter(|group| group.is_wanted);
+        let group = group.ok_or(ChangeRefusal::UnknownGroup(id))?;
+        check_room(group.ledger.roster(), &body, MEMBERS_MAX)?;
+        let mut drafted = draft(&group.ledger, before, author, &by, &body);
+        if let Err(ChangeRefusal::Refused(Refusal::TooManyHeads { .. })) = drafted {
+            let merges = group.ledger.merges(before, author, &by, &key)?;
+            let ops = merges.iter().map(|merge| merge.envelope().clone()).collect();
+            self.admit(step, id, LedgerDelta::of_ops(ops), None);
+            drafted = draft(&self.groups[&id].ledger, before, author, &by, &body);
+        }
+        let op = match drafted? {
+            Draft::Op(op) => op,
+            Draft::NeedsCut(target) => {
+                let group = self.groups.get_mut(&id).expect("it was here");
+                set_cut(&mut body, group.attach_cut(target, cut)?);
+                group.ledger.draft_without(before, author, by, body)?
+            }
+        };
+        let op = Signed::sign(op, &key);
+        let outcome = self.admit(step, id, LedgerDelta::of_ops(vec![op.envelope().clone()]), None);
+        match outcome.refusal {
+            Some(refusal) => Err(refusal.into()),
+            None => {
+                step.outbox.push(Effect::RedialKnown);
+                Ok(OpId(op.id()))
+            }
+        }
+    }
+
+    /// Admits a delta into one group; if it revokes a device, also into all others.
+    pub(super) fn admit(
+        &mut self,
+        step: &mut Step,
+        id: GroupId,
+        delta: LedgerDelta,
+        source: Option<LinkId>,
+    ) -> Outcome {
+        let outcome = self.admit_into(step, id, delta, source, false);
+        if outcome.is_revoking {
+            self.spread_revocations(step, id, false);
+        }
+        outcome
+    }
+
+    /// Admits a delta into one group alone, with what this user adds to it; `reissues` as in [`OwnRecords`].
+    pub(super) fn admit_into(
+        &mut self,
+        step: &mut Step,
+        id: GroupId,
+        delta: LedgerDelta,
+        source: Option<LinkId>,
+        reissues: bool,
+    ) -> Outcome {
+        let (user, revocations) = (step.keys.user(), self.revocations());
+        let Some(group) = self.groups.get_mut(&id) else { return Outcome::default() };
+        let was_pending = group.is_pending(user);
+        let mut records = Vec::new();
+        let grant = group.ledger.roster().grant(user);
+        let (mut gained, mut outcome) = group.admit(step, delta, &mut records);
+        let reissues = reissues || grant != group.ledger.roster().grant(user);
+        let own = OwnRecords { revocations: &revocations, addresses: &self.addresses, reissues };
+        let mut added = group.add_own(step, own, &mut records);
+        group.spend_tickets(user, &mut records);
+        outcome.is_revoking = !gained.revocations.is_empty();
+        if source.is_none() {
+            // In one frame, so that a peer admits a revocation together with the op for it.
+            gained.append(std::mem::take(&mut added));
+        }
+        let has_admitted_us = was_pending && !group.is_pending(user);
+        if gained.is_empty() && added.is_empty() && !outcome.has_surplus {
+            return outcome;
+        }
+        step.outbox.store(id, records);
+        self.links.close_unadmitted(step, id, &self.groups[&id]);
+        self.publish(step, id);
+        self.links.push(step, id, &gained, source);
+        self.links.push(step, id, &added, None);
+        // A user who has just left announces the group again to its members, and so learns from them how far
+        // what was written is accepted.
+        self.links.consider(step, id, &self.groups);
+        if has_admitted_us {
+            self.links.reopen_sessions(step, id, &self.groups);
+        }
+        outcome
+    }
+
+    /// Keeps the certificates of devices whose changes were accepted, here and at every peer.
+    pub(super) fn on_accepted(&mut self, step: &mut Step, id: GroupId, devices: Vec<DeviceId>) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let kept = devices.into_iter().flat_map(|device| group.ledger.pin_certificates(device));
+        let gained = LedgerDelta { certificates: kept.collect(), ..LedgerDelta::default() };
+        step.outbox.store(id, gained.certificates.iter().cloned().map(StoredRecord::Certificate).collect());
+        self.links.push(step, id, &gained, None);
+    }
+}
+
+impl Group {
+    /// Admits a delta into the ledger: what is new of it, and what became of the rest.
+    fn admit(
+        &mut self,
+        step: &mut Step,
+        delta: LedgerDelta,
+        records: &mut Vec<StoredRecord>,
+    ) -> (LedgerDelta, Outcome) {
+        let (mut gained, mut outcome) = (LedgerDelta::default(), Outcome::default());
+        for envelope in delta.ops {
+            match self.admit_op(&envelope, step.now.wall, records) {
+                Ok(OpOutcome::New(_)) => gained.ops.push(envelope),
+                Ok(OpOutcome::Known) => {}
+                Err(Refusal::MissingParents { .. }) => {
+                    outcome.pending.push(PendingOp { envelope, manifest: None })
+                }
+                Err(Refusal::MissingManifest { manifest, .. }) => {
+                    outcome.pending.push(PendingOp { envelope, manifest: Some(manifest) });
+                }
+                Err(refusal) => {
+                    let group = self.ledger.group();
+                    step.outbox.push(Effect::Warn(Warning::OpRefused { group, refusal: refusal.clone() }));
+                    outcome.faults += usize::from(matches!(refusal, Refusal::Invalid { .. }));
+                    outcome.refusal = Some(refusal);
+                }
+            }
+        }
+        // After the ops: only users that one of them names may have certificates. One that comes too early is
+        // no fault.
+        for envelope in delta.certificates {
+            match self.ledger.admit_certificate(envelope.clone()) {
+                Ok(CertificateOutcome::New) => {
+                    records.push(StoredRecord::Certificate(envelope.clone()));
+                    gained.certificates.push(envelope);
+                }
+                Ok(vouched) => outcome.has_surplus |= vouched == CertificateOutcome::Surplus,
+                Err(refusal) => outcome.refuse(step, refusal),
+            }
+        }
+        for envelope in delta.revocations {
+            match self.ledger.admit_revocation(envelope.clone()) {
+                Ok(true) => {
+                    records.push(StoredRecord::Revocation(envelope.clone()));
+                    gained.revocations.push(envelope);
+                }
+                Ok(false) => {}
+                Err(refusal) => outcome.refuse(step, refusal),
+            }
+        }
+        for envelope in delta.records {
+            // A device record is a hint: those of devices admitted later come with a comparison.
+            match self.ledger.admit_record(envelope.clone()) {
+                Ok(true) => {
+                    records.push(device_record(&envelope));
+                    gained.records.push(envelope);
+                }
+                Ok(false) => {}
+                Err(refusal) => outcome.refuse(step, refusal),
+            }
+        }
+        (gained, outcome)
+    }
+
+    /// Adds this device's certificate and addresses, revocations that other ledgers know, and ops for revoked
+    /// devices of this user; all that was new.
+    fn add_own(
+        &mut self,
+        step: &mut Step,
+        own: OwnRecords<'_>,
+        records: &mut Vec<StoredRecord>,
+    ) -> LedgerDelta {
+        let mut added = LedgerDelta::default();
+        let device = &step.keys.device;
+        let roster = self.ledger.roster();
+        // A peer that judges our changes needs the certificate of this device.
+        if roster.role(device.user()) != Role::None && !roster.is_certified(device.user(), device.device()) {
+            let certificate = device.certificate.envelope();
+            if matches!(self.ledger.admit_certificate(certificate.clone()), Ok(CertificateOutcome::New)) {
+                records.push(StoredRecord::Certificate(certificate.clone()));
+                added.certificates.push(certificate.clone());
+            }
+        }
+        added.revocations = self.add_revocations(own.revocations, records);
+        if own.reissues {
+            added.ops = self.revoke_own_devices(&step.keys, step.now.wall, records);
+        }
+        added.records.extend(self.add_addresses(device, own.addresses, step.now.wall, records));
+        records.extend(self.ledger.drop_records().into_iter().map(StoredRecord::NoDeviceRecord));
+        added
+    }
+}
+
+/// The stored form of a device record that was admitted.
+pub(super) fn device_record(envelope: &Envelope) -> StoredRecord {
+    let record = codec::decode::<DeviceRecord>(&envelope.payload, DeviceRecord::BYTES_MAX);
+    let device = record.expect("it was admitted").device;
+    StoredRecord::DeviceRecord { device, envelope: envelope.clone() }
+}
+
+impl super::Keys {
+    /// The key by which an op of this user is signed. A revocation of their own device takes the user key: a
+    /// stolen device must not revoke the others.
+    pub(super) fn signer(&self, body: &Body) -> (By, SigningKey) {
+        let author: UserId = self.user();
+        match body {
+            Body::RevokeDevice { user, .. } if *user == author => (By::User, self.user.clone()),
+            _ => (By::Device(self.device.certificate.envelope().clone()), self.device.signing.clone()),
+        }
+    }
+}

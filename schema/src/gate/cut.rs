@@ -1,0 +1,146 @@
+//! Cuts: which membership changes need one, and for which state of its target a cut is good.
+//!
+//! A change that ends the writing of a user or of a device names the last of their changes that stay
+//! accepted. The shell makes that cut from the stored documents, which takes long, while the gate goes on. It
+//! stays good as long as the roster says the same about its target; what happens to other members meanwhile
+//! does not matter.
+
+use std::collections::BTreeSet;
+
+use super::change::{ChangeRefusal, MembershipChange, Plan};
+use super::group::Group;
+use super::{Gate, Keys};
+use crate::id::hash;
+use crate::ledger::{Body, By, Invalid, Ledger, ManifestRef, Op, Refusal, Role, Roster};
+use crate::{DeviceId, GroupId, OpId, UserId};
+
+/// The author whose changes a cut bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutTarget {
+    /// The user.
+    pub user: UserId,
+    /// One device of theirs; `None`: all of them.
+    pub device: Option<DeviceId>,
+}
+
+/// A cut that was just made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreshCut {
+    /// Its manifest; every page of it is stored.
+    pub manifest: ManifestRef,
+    /// The [`standing`] of its target in the roster from which it was made.
+    pub standing: [u8; 32],
+}
+
+/// `H("cut-target", …)` over everything in a roster that decides how far the target's changes are accepted:
+/// role, grant and living grants of its user, cuts of the user and of the devices, revocations.
+pub fn standing(roster: &Roster, target: CutTarget) -> [u8; 32] {
+    hash("cut-target", &[&roster.standing(target.user, target.device)])
+}
+
+/// An op as it would be signed.
+pub(super) enum Draft {
+    /// It can be signed.
+    Op(Op),
+    /// It needs a cut for this target first.
+    NeedsCut(CutTarget),
+}
+
+/// Drafts an op as of before `before`. One that lacks a cut is no refusal: the cut is to be made.
+pub(super) fn draft(
+    ledger: &Ledger,
+    before: &BTreeSet<OpId>,
+    author: UserId,
+    by: &By,
+    body: &Body,
+) -> Result<Draft, ChangeRefusal> {
+    let drafted = ledger.draft_without(before, author, by.clone(), body.clone());
+    let (user, device) = match *body {
+        Body::SetRole { user, .. } => (user, None),
+        Body::RevokeDevice { user, device, .. } => (user, Some(device)),
+        _ => return Ok(Draft::Op(drafted?)),
+    };
+    let role = |user| ledger.roster().role(user);
+    let needs_cut = match &drafted {
+        Err(Refusal::Invalid { why: Invalid::Cut { needed: true, .. }, .. }) => true,
+        // Only an Admin can cut; one who is does it at once.
+        Ok(_) => device.is_some() && user == author && role(author) >= Role::Admin,
+        Err(_) => false,
+    };
+    if needs_cut {
+        return Ok(Draft::NeedsCut(CutTarget { user, device }));
+    }
+    let op = drafted?;
+    match op.body {
+        // As of before they wrote, when there was nothing to keep.
+        Body::SetRole { user, role: new, .. } if new < Role::Writer && role(user) >= Role::Writer => {
+            Err(ChangeRefusal::TakesAll(user))
+        }
+        _ => Ok(Draft::Op(op)),
+    }
+}
+
+/// Names the cut in an op that ends the writing of its target.
+pub(super) fn set_cut(body: &mut Body, manifest: ManifestRef) {
+    if let Body::SetRole { cut, .. } | Body::RevokeDevice { cut, .. } = body {
+        *cut = Some(manifest);
+    }
+}
+
+impl Gate {
+    /// The target of the cut that a change needs, if any. Pure: the shell asks this first, makes the cut, and
+    /// submits the change with it once.
+    ///
+    /// # Errors
+    /// [`ChangeRefusal`] of a change that would be refused with a cut too.
+    pub fn cut_target(
+        &self,
+        id: GroupId,
+        change: &MembershipChange,
+    ) -> Result<Option<CutTarget>, ChangeRefusal> {
+        let group = self.wanted(id)?;
+        match change.plan(group, &self.keys)? {
+            Plan::Sign { bodies, before } => match &bodies[..] {
+                [body] => group.cut_target(&self.keys, &before, body),
+                _ => Ok(None),
+            },
+            Plan::Done(_) => Ok(None),
+        }
+    }
+}
+
+impl Group {
+    fn cut_target(
+        &self,
+        keys: &Keys,
+        before: &BTreeSet<OpId>,
+        body: &Body,
+    ) -> Result<Option<CutTarget>, ChangeRefusal> {
+        let (author, (by, key)) = (keys.user(), keys.signer(body));
+        let mut drafted = draft(&self.ledger, before, author, &by, body);
+        if let Err(ChangeRefusal::Refused(Refusal::TooManyHeads { .. })) = drafted {
+            let mut ledger = self.ledger.clone();
+            for merge in self.ledger.merges(before, author, &by, &key)? {
+                ledger.admit(merge.envelope().clone()).map_err(ChangeRefusal::from)?;
+            }
+            drafted = draft(&ledger, before, author, &by, body);
+        }
+        match drafted? {
+            Draft::Op(_) => Ok(None),
+            Draft::NeedsCut(target) => Ok(Some(target)),
+        }
+    }
+
+    /// Attaches the cut for a target, unless it is missing or was made from another standing of the target.
+    pub(super) fn attach_cut(
+        &mut self,
+        target: CutTarget,
+        cut: Option<FreshCut>,
+    ) -> Result<ManifestRef, ChangeRefusal> {
+        let now = standing(self.ledger.roster(), target);
+        let cut = cut.filter(|cut| cut.standing == now);
+        let manifest = cut.ok_or(ChangeRefusal::CutOutdated(target))?.manifest;
+        self.attach(manifest);
+        Ok(manifest)
+    }
+}

@@ -1,0 +1,351 @@
+//! Effects of the gate: what its shell performs, in order.
+
+use std::collections::BTreeMap;
+
+use super::LinkId;
+use super::record::StoredRecord;
+use super::view::{GroupInfo, GroupView};
+use crate::ledger::{Refusal, Role, SideRefusal};
+use crate::wire::ledger::LedgerFrame;
+use crate::wire::link::{ByeReason, DeclineReason, LinkFrame};
+use crate::{DeviceId, GroupId, OpId, UserId};
+
+/// One act of the shell. The gate hands out effects in the order in which they are to be performed.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Close a gate cell, for good: no frame of its group passes on that link any more.
+    CloseCell {
+        /// The link.
+        link: LinkId,
+        /// Our number for the group.
+        number: u32,
+    },
+    /// Make records durable as one batch, then step [`Input::Stored`](super::Input::Stored). The gate
+    /// withholds every later effect until then.
+    Store {
+        /// The number of the batch; each is larger than the one before.
+        number: u64,
+        /// The group in whose space they belong.
+        group: GroupId,
+        /// The records, in order.
+        records: Vec<StoredRecord>,
+    },
+    /// Open a gate cell: frames that arrive under our number belong to the group from now on.
+    OpenCell {
+        /// The link.
+        link: LinkId,
+        /// Our number for the group.
+        number: u32,
+        /// The group.
+        group: GroupId,
+    },
+    /// Send a frame on a link.
+    Send {
+        /// The link.
+        link: LinkId,
+        /// The frame.
+        frame: LinkFrame,
+    },
+    /// Send a frame of a ledger session, if its gate cell is open.
+    SendLedger {
+        /// The channel of the group.
+        channel: Channel,
+        /// The frame.
+        frame: LedgerFrame,
+    },
+    /// End a link.
+    CloseLink {
+        /// The link.
+        link: LinkId,
+        /// The reason, for the peer.
+        reason: ByeReason,
+    },
+    /// Note if anything is shared over a link; one without anything ends after a while.
+    SetShared {
+        /// The link.
+        link: LinkId,
+        /// True if a group is open, or may soon be.
+        is_shared: bool,
+    },
+    /// Open the session of a group's documents: the ledgers agree.
+    OpenSession {
+        /// The channel of the group.
+        channel: Channel,
+        /// The group.
+        group: GroupId,
+        /// The documents are equal.
+        in_sync: bool,
+    },
+    /// Close the session of a group's documents.
+    CloseSession {
+        /// The link.
+        link: LinkId,
+        /// The group.
+        group: GroupId,
+    },
+    /// Publish a group: to readers if it is wanted, and to its documents.
+    Publish(Box<GroupView>),
+    /// Remove a group from what readers see: the user takes part no longer.
+    Unpublish(GroupId),
+    /// Start the documents of a group.
+    StartGroup(GroupId),
+    /// Stop the documents of a group.
+    StopGroup(GroupId),
+    /// List an offer, for the user to accept or decline.
+    ListOffer(GroupInfo),
+    /// Remove an offer from the list.
+    UnlistOffer(GroupId),
+    /// Dial an inviter, now and whenever there is no link.
+    Remember {
+        /// The address.
+        address: String,
+        /// The device that must answer there.
+        device: DeviceId,
+    },
+    /// Dial an inviter no longer.
+    Forget {
+        /// The address.
+        address: String,
+        /// The device.
+        device: DeviceId,
+    },
+    /// Dial every known address once more: a device that shared nothing may share a group now.
+    RedialKnown,
+    /// Tell applications what happened.
+    Notify(Notice),
+    /// Step [`Input::Resume`](super::Input::Resume) after the inputs that wait already.
+    Resume {
+        /// The link.
+        link: LinkId,
+        /// The group.
+        group: GroupId,
+    },
+    /// Step [`Input::ShowTickets`](super::Input::ShowTickets) after about
+    /// [`SHOW_TICKETS_EVERY`](super::SHOW_TICKETS_EVERY).
+    ArmTickets,
+    /// Log a warning.
+    Warn(Warning),
+    /// Answer the request that was stepped last.
+    Answer(Answer),
+}
+
+impl Effect {
+    /// Returns true if the effect lets something of a ledger out, to a peer, a reader or an application.
+    pub fn is_disclosure(&self) -> bool {
+        matches!(
+            self,
+            Self::Send { .. }
+                | Self::SendLedger { .. }
+                | Self::OpenSession { .. }
+                | Self::Publish(_)
+                | Self::Notify(_)
+                | Self::Answer(_)
+        )
+    }
+}
+
+/// One group on one link: both sides' numbers for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// The link.
+    pub link: LinkId,
+    /// Our number, which names the gate cell.
+    pub ours: u32,
+    /// The peer's number, which frames to it carry.
+    pub theirs: u32,
+}
+
+/// News for applications.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A link to a device is up.
+    PeerUp {
+        /// The user.
+        user: UserId,
+        /// The device.
+        device: DeviceId,
+    },
+    /// A link ended.
+    PeerDown {
+        /// The device.
+        device: DeviceId,
+        /// The reason, for people.
+        reason: String,
+    },
+    /// A group is open on a link no longer.
+    SessionLost {
+        /// The group.
+        group: GroupId,
+        /// The device.
+        device: DeviceId,
+    },
+    /// The inviter declined a stored ticket, which is deleted.
+    JoinDeclined {
+        /// The group.
+        group: GroupId,
+        /// The invitation.
+        invite: OpId,
+        /// The reason.
+        reason: DeclineReason,
+    },
+    /// A member presented a group that admits this user unasked.
+    Offered {
+        /// The group.
+        group: GroupId,
+        /// This user's role in it.
+        role: Role,
+        /// The member.
+        by: UserId,
+    },
+}
+
+/// A warning for the log of an operator.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Warning {
+    /// A membership op was refused.
+    #[error("op of group {} refused: {refusal}", .group.short())]
+    OpRefused {
+        /// The group.
+        group: GroupId,
+        /// The rule.
+        refusal: Refusal,
+    },
+    /// A certificate, revocation or device record was refused.
+    #[error("certificate, revocation or record refused: {0}")]
+    RecordRefused(SideRefusal),
+    /// A device sent too many invalid ops.
+    #[error("device {} sent invalid ops and is barred", .device.short())]
+    FaultyDevice {
+        /// The device.
+        device: DeviceId,
+    },
+    /// A peer announced more groups than it may.
+    #[error("peer announced {announced} groups and more")]
+    TooManyAnnouncements {
+        /// The groups that it had announced before.
+        announced: usize,
+    },
+    /// A ledger session ended because of its peer.
+    #[error("ledger session of group {} ended: {fault}{}", .group.short(), .cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default())]
+    LedgerSession {
+        /// The group.
+        group: GroupId,
+        /// The fault.
+        fault: String,
+        /// Its cause.
+        cause: Option<String>,
+    },
+    /// A peer showed a ticket that was not made for it.
+    #[error("user {} showed a ticket of group {} with a wrong proof", .user.short(), .group.short())]
+    WrongProof {
+        /// The group.
+        group: GroupId,
+        /// The user.
+        user: UserId,
+    },
+    /// A ticket was good, and its holder could not be admitted.
+    #[error("ticket of group {} not redeemed: {refusal}", .group.short())]
+    NotRedeemed {
+        /// The group.
+        group: GroupId,
+        /// The reason.
+        refusal: super::ChangeRefusal,
+    },
+}
+
+/// The answer to a request. Everything that it reports is durable.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// To [`Input::CreateGroup`](super::Input::CreateGroup): the new group.
+    Created(Result<GroupId, super::ChangeRefusal>),
+    /// To [`Input::Submit`](super::Input::Submit): the op.
+    Submitted(Result<OpId, super::ChangeRefusal>),
+    /// To [`Input::Invite`](super::Input::Invite): the OpenInvite.
+    Invited(Result<OpId, super::ChangeRefusal>),
+    /// To [`Input::StoreTicket`](super::Input::StoreTicket): true if the group admitted this user already.
+    TicketStored(Result<bool, super::ChangeRefusal>),
+    /// To [`Input::RevokeDevice`](super::Input::RevokeDevice): the groups in which this user may cut what it
+    /// wrote.
+    Revoked(Result<Vec<GroupId>, super::ChangeRefusal>),
+}
+
+/// Effects on their way out. Those behind a [`Effect::Store`] wait until it is durable.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    /// Closing a cell waits for nothing.
+    closings: Vec<Effect>,
+    queue: std::collections::VecDeque<Effect>,
+    batches: u64,
+    /// The batch that is not durable yet.
+    storing: Option<u64>,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, effect: Effect) {
+        let Effect::CloseCell { link, number } = effect else { return self.queue.push_back(effect) };
+        // A cell that is closed before it was opened stays closed.
+        let opens_it = |effect: &Effect| matches!(effect, Effect::OpenCell { link: l, number: n, .. } if (*l, *n) == (link, number));
+        self.queue.retain(|effect| !opens_it(effect));
+        self.closings.push(effect);
+    }
+
+    pub(super) fn send(&mut self, link: LinkId, frame: LinkFrame) {
+        self.push(Effect::Send { link, frame });
+    }
+
+    pub(super) fn store(&mut self, group: GroupId, records: Vec<StoredRecord>) {
+        if !records.is_empty() {
+            self.batches += 1;
+            self.push(Effect::Store { number: self.batches, group, records });
+        }
+    }
+
+    pub(super) fn is_storing(&self) -> bool {
+        self.storing.is_some()
+    }
+
+    /// Notes that a batch is durable; false if it is not the one that is waited for.
+    pub(super) fn stored(&mut self, number: u64) -> bool {
+        self.storing.take_if(|waited| *waited == number).is_some()
+    }
+
+    /// Gives up everything that was not performed, closings apart.
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+        self.storing = None;
+    }
+
+    /// The effects that may be performed now: closings, and all up to the next batch.
+    pub(super) fn release(&mut self) -> Vec<Effect> {
+        let mut released = std::mem::take(&mut self.closings);
+        while self.storing.is_none() {
+            let Some(effect) = self.queue.pop_front() else { break };
+            if let Effect::Store { number, .. } = effect {
+                self.storing = Some(number);
+            }
+            released.push(effect);
+        }
+        released
+    }
+
+    /// Records of a group that were decided on and are not handed out yet.
+    pub(super) fn unstored(&self, group: GroupId) -> impl Iterator<Item = &StoredRecord> {
+        let batches = self.queue.iter().filter_map(move |effect| match effect {
+            Effect::Store { group: of, records, .. } if *of == group => Some(records),
+            _ => None,
+        });
+        batches.flatten()
+    }
+}
+
+/// Addresses of a group's devices, by device, as their own records give them.
+pub type KnownAddresses = BTreeMap<DeviceId, KnownAddress>;
+
+/// The addresses that a device signed last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownAddress {
+    /// The counter of its record.
+    pub counter: u64,
+    /// The addresses, the best first.
+    pub addresses: Vec<String>,
+}

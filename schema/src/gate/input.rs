@@ -1,0 +1,189 @@
+//! Inputs of the gate: messages of peers, requests of this user, and answers to effects.
+
+use std::collections::BTreeSet;
+
+use super::change::MembershipChange;
+use super::cut::FreshCut;
+use super::tickets::Terms;
+use super::view::GroupInfo;
+use crate::handshake::LinkRole;
+use crate::signed::Envelope;
+use crate::wire::hello::Hello;
+use crate::wire::ledger::LedgerFrame;
+use crate::wire::link::{DeclineReason, Join};
+use crate::wire::ticket::Ticket;
+use crate::{DeviceId, GroupId, UserId};
+
+/// The number of a link of this node; never used twice while the node runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// The device at the other end of a link, proven by the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its user.
+    pub user: UserId,
+    /// The device.
+    pub device: DeviceId,
+    /// The handshake's hash: the same on both sides, different on every link.
+    pub h: [u8; 32],
+    /// Our side.
+    pub role: LinkRole,
+}
+
+/// One event that the gate decides about. It may carry a secret, and so has no `Debug`.
+#[derive(Clone)]
+pub enum Input {
+    /// The first input: the node opens.
+    Start {
+        /// The groups that the user's intents name.
+        wanted: Vec<GroupId>,
+        /// The users that this user blocked.
+        blocked: BTreeSet<UserId>,
+        /// Offers that a gate before this one listed.
+        offers: Vec<GroupInfo>,
+        /// The addresses of this device; none while it does not listen.
+        addresses: Vec<String>,
+    },
+    /// The batch of this number is durable; if not, the ledgers in memory ran ahead of the store, and the
+    /// gate does nothing from then on.
+    Stored {
+        /// The number of the [`Effect::Store`](super::Effect::Store).
+        number: u64,
+        /// True if it is durable.
+        is_durable: bool,
+    },
+    /// Request: create a group. Answered.
+    CreateGroup {
+        /// 32 random bytes.
+        nonce: [u8; 32],
+        /// The name.
+        name: String,
+        /// The user who stands above everybody, this user included.
+        recovery: Option<UserId>,
+    },
+    /// Request: change a membership. Answered.
+    Submit {
+        /// The group.
+        group: GroupId,
+        /// The change.
+        change: MembershipChange,
+        /// The cut, where [`Gate::cut_target`](super::Gate::cut_target) named a target.
+        cut: Option<FreshCut>,
+    },
+    /// Request: open an invitation. Answered.
+    Invite {
+        /// The group.
+        group: GroupId,
+        /// Its terms.
+        terms: Terms,
+        /// 16 random bytes, from which the key of its tickets is made.
+        seed: [u8; 16],
+    },
+    /// Request: store a ticket and show it to every peer until the group admits this user. Answered.
+    StoreTicket(Ticket),
+    /// Request: revoke a device of this user in every group. Answered.
+    RevokeDevice(DeviceId),
+    /// The user's intent about a group, as it is stored now.
+    Intent {
+        /// The group.
+        group: GroupId,
+        /// True if the user takes part.
+        is_wanted: bool,
+    },
+    /// The user's opinion of another, as it is stored now.
+    Contact {
+        /// The other user.
+        user: UserId,
+        /// True if they are blocked.
+        is_blocked: bool,
+    },
+    /// This device has other addresses than before.
+    Addresses(Vec<String>),
+    /// The documents of a group are ready for sessions, perhaps again.
+    GroupStarted(GroupId),
+    /// Changes of these devices were accepted.
+    Accepted {
+        /// The group.
+        group: GroupId,
+        /// The authors.
+        devices: Vec<DeviceId>,
+    },
+    /// A link passed its handshake.
+    LinkUp {
+        /// The link.
+        link: LinkId,
+        /// Its other end.
+        peer: Peer,
+    },
+    /// A link ended.
+    LinkDown {
+        /// The link.
+        link: LinkId,
+        /// The reason, for people.
+        reason: String,
+    },
+    /// A peer announces groups.
+    Hello {
+        /// The link.
+        link: LinkId,
+        /// The frame.
+        hello: Hello,
+    },
+    /// A peer presents the ops by which it is a member.
+    Present {
+        /// The link.
+        link: LinkId,
+        /// The group.
+        group: GroupId,
+        /// The ops, and the manifests that they name.
+        presented: Presented,
+    },
+    /// A peer redeems a ticket.
+    Join {
+        /// The link.
+        link: LinkId,
+        /// The frame.
+        join: Join,
+    },
+    /// A peer declines a ticket of this user.
+    Declined {
+        /// The link.
+        link: LinkId,
+        /// The group's token on the link.
+        token: [u8; 32],
+        /// The invitation's token on the link.
+        invite: [u8; 32],
+        /// The reason.
+        reason: DeclineReason,
+    },
+    /// A frame of a ledger session.
+    Ledger {
+        /// The link.
+        link: LinkId,
+        /// The group.
+        group: GroupId,
+        /// The frame.
+        frame: LedgerFrame,
+    },
+    /// A ledger session left pages to be read: answers [`Effect::Resume`](super::Effect::Resume).
+    Resume {
+        /// The link.
+        link: LinkId,
+        /// The group.
+        group: GroupId,
+    },
+    /// Show the tickets of one group, or of all, to every peer once more.
+    ShowTickets(Option<GroupId>),
+    /// The time of [`Gate::wake_at`](super::Gate::wake_at) has come.
+    Wake,
+}
+
+/// The ops that a peer presents.
+#[derive(Clone, Debug, Default)]
+pub struct Presented {
+    /// The ops, in causal order.
+    pub ops: Vec<Envelope>,
+    /// The pages of manifests that they name.
+    pub manifests: Vec<Vec<Vec<u8>>>,
+}

@@ -1,0 +1,94 @@
+//! Lists for people: ops about members, voided ops, invitations.
+
+use super::Gate;
+use super::group::Group;
+use crate::ledger::{InviteStatus, OpAction, OpStatus, Role};
+use crate::{GroupId, OpId, Timestamp, UserId};
+
+/// An op about a member, and its effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
+pub struct MemberOp {
+    /// The op.
+    pub op: OpId,
+    /// Its author.
+    pub author: UserId,
+    /// The change that it asks for.
+    #[cfg_attr(feature = "control", serde(flatten))]
+    pub act: OpAction,
+    /// Its effect.
+    pub standing: OpStatus,
+}
+
+/// An invitation, as its group knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
+pub struct Invitation {
+    /// The op that opened it.
+    pub id: OpId,
+    /// Its author.
+    pub author: UserId,
+    /// The role that it gives.
+    pub role: Role,
+    /// The number of users that it was to admit.
+    pub uses: u16,
+    /// The number of users that it admitted: more than `uses` where disconnected Admins' devices each
+    /// admitted the last one.
+    pub used: usize,
+    /// The time from which Admins' devices decline it, each by its own clock.
+    #[cfg_attr(feature = "control", serde(rename = "expires_ms"))]
+    pub expires: Timestamp,
+    /// Its state.
+    #[cfg_attr(feature = "control", serde(flatten))]
+    pub standing: InviteStatus,
+}
+
+impl Gate {
+    /// Every op about a member of a group, parents before children.
+    pub fn log(&self, group: GroupId) -> Vec<MemberOp> {
+        self.groups.get(&group).map(Group::log).unwrap_or_default()
+    }
+
+    /// The voided ops about members of a group, except where what they ask for holds anyway.
+    pub fn reissuable(&self, group: GroupId) -> Vec<MemberOp> {
+        self.groups.get(&group).map(Group::reissuable).unwrap_or_default()
+    }
+
+    /// Every invitation of a group, the oldest first.
+    pub fn invites(&self, group: GroupId) -> Vec<Invitation> {
+        let Some(group) = self.groups.get(&group) else { return Vec::new() };
+        let invites = group.ledger.invites().map(|(id, author, invite)| Invitation {
+            id,
+            author,
+            role: invite.max_role,
+            uses: invite.uses,
+            used: invite.used,
+            expires: Timestamp(invite.hint_expiry),
+            standing: invite.status,
+        });
+        invites.collect()
+    }
+}
+
+impl Group {
+    fn log(&self) -> Vec<MemberOp> {
+        let about_members = self.ledger.facts().filter(|facts| facts.action.target().is_some());
+        let log = about_members.filter_map(|facts| {
+            let standing = self.ledger.status(facts.id)?;
+            Some(MemberOp { op: facts.id, author: facts.author, act: facts.action, standing })
+        });
+        log.collect()
+    }
+
+    pub(super) fn reissuable(&self) -> Vec<MemberOp> {
+        let roster = self.ledger.roster();
+        let holds = |act: &OpAction| match *act {
+            OpAction::SetRole { user, role } => roster.role(user) == role,
+            OpAction::RevokeDevice { user, device } => roster.is_device_revoked(user, device),
+            OpAction::Other => true,
+        };
+        let mut log = self.log();
+        log.retain(|op| op.standing != OpStatus::Counts && !holds(&op.act));
+        log
+    }
+}

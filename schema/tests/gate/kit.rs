@@ -1,0 +1,291 @@
+//! Gates on virtual links: a device performs its gate's effects at once, and a net carries frames between
+//! devices.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use schema::device::DeviceIdentity;
+use schema::gate::{
+    Answer, ChangeRefusal, Effect, FreshCut, Gate, GroupView, Input, Keys, LinkId, Lookup, MembershipChange,
+    Now, Peer, Presented, StoredRecord, Terms, Tickets, standing,
+};
+use schema::handshake::LinkRole;
+use schema::id::hash;
+use schema::key::{AgreementKey, SigningKey};
+use schema::ledger::manifest::Writer;
+use schema::ledger::{ManifestRef, Role};
+use schema::wire::link::{ByeReason, LinkFrame};
+use schema::wire::ticket::Ticket;
+use schema::{DeviceId, GroupId, OpId, Timestamp, UserId};
+
+/// The stored manifests of a device.
+#[derive(Default)]
+struct Pages {
+    lists: BTreeMap<(GroupId, [u8; 32]), Vec<[u8; 32]>>,
+    pages: BTreeMap<(GroupId, [u8; 32]), Vec<u8>>,
+}
+
+impl Lookup for Pages {
+    fn root(&self, _: GroupId) -> [u8; 32] {
+        [0; 32]
+    }
+
+    fn list(&self, group: GroupId, root: &[u8; 32]) -> Option<Vec<[u8; 32]>> {
+        self.lists.get(&(group, *root)).cloned()
+    }
+
+    fn page(&self, group: GroupId, hash: &[u8; 32]) -> Option<Vec<u8>> {
+        self.pages.get(&(group, *hash)).cloned()
+    }
+}
+
+/// One device: a gate, and what its effects did.
+pub(crate) struct Device {
+    pub(crate) user: UserId,
+    pub(crate) device: DeviceId,
+    pub(crate) gate: Gate,
+    pages: Pages,
+    pub(crate) now: Now,
+    /// The group of each open cell.
+    pub(crate) cells: BTreeMap<(LinkId, u32), GroupId>,
+    pub(crate) views: BTreeMap<GroupId, GroupView>,
+    pub(crate) tickets: BTreeMap<GroupId, Tickets>,
+    /// Links that the gate ended.
+    pub(crate) ended: BTreeMap<LinkId, ByeReason>,
+    /// Groups whose document sessions are open, by link.
+    pub(crate) sessions: BTreeSet<(LinkId, GroupId)>,
+    /// Every effect, in order.
+    pub(crate) log: Vec<Effect>,
+}
+
+impl Device {
+    /// A started device: `user` and `device` are seeds of its keys.
+    pub(crate) fn new(user: u8, device: u8) -> Self {
+        let key = SigningKey::from_seed([user; 32]);
+        let [signing, agreement] = [device, device ^ 0x80].map(|seed| [seed; 32]);
+        let (signing, agreement) = (SigningKey::from_seed(signing), AgreementKey::from_seed(agreement));
+        let identity = DeviceIdentity::certify(&key, signing, agreement, "phone");
+        let (user, id) = (identity.user(), identity.device());
+        let gate = Gate::new(Keys { user: key, device: identity }, Vec::new(), BTreeSet::new());
+        let now = Now { wall: Timestamp(1_000_000), instant: Duration::from_secs(100) };
+        let mut device = Self {
+            user,
+            device: id,
+            gate,
+            pages: Pages::default(),
+            now,
+            cells: BTreeMap::new(),
+            views: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            sessions: BTreeSet::new(),
+            log: Vec::new(),
+        };
+        let (wanted, blocked, offers, addresses) = Default::default();
+        device.step(Input::Start { wanted, blocked, offers, addresses });
+        device
+    }
+
+    /// One step of the gate, whose batches are not durable yet.
+    pub(crate) fn decide(&mut self, input: Input) -> Vec<Effect> {
+        self.gate.step(self.now, input, &self.pages)
+    }
+
+    /// Steps the gate; every batch becomes durable. All effects, in order.
+    pub(crate) fn step(&mut self, input: Input) -> Vec<Effect> {
+        let mut all = Vec::new();
+        let mut effects = self.decide(input);
+        while !effects.is_empty() {
+            let stored = effects.iter().find_map(|effect| match effect {
+                Effect::Store { number, .. } => Some(*number),
+                _ => None,
+            });
+            effects.iter().for_each(|effect| self.perform(effect));
+            all.append(&mut effects);
+            if let Some(number) = stored {
+                effects = self.decide(Input::Stored { number, is_durable: true });
+            }
+        }
+        self.log.extend(all.iter().cloned());
+        all
+    }
+
+    /// Steps the gate with a request; its answer.
+    pub(crate) fn ask(&mut self, input: Input) -> Answer {
+        let answer = self.step(input).into_iter().find_map(|effect| match effect {
+            Effect::Answer(answer) => Some(answer),
+            _ => None,
+        });
+        answer.expect("a request is answered")
+    }
+
+    pub(crate) fn perform(&mut self, effect: &Effect) {
+        match effect {
+            Effect::CloseCell { link, number } => drop(self.cells.remove(&(*link, *number))),
+            Effect::OpenCell { link, number, group } => drop(self.cells.insert((*link, *number), *group)),
+            Effect::Store { group, records, .. } => {
+                let pages = &mut self.pages;
+                for record in records {
+                    match record.clone() {
+                        StoredRecord::ManifestList { root, pages: list } => {
+                            drop(pages.lists.insert((*group, root), list));
+                        }
+                        StoredRecord::ManifestPage { hash, bytes } => {
+                            drop(pages.pages.insert((*group, hash), bytes));
+                        }
+                        StoredRecord::Tickets(tickets) => drop(self.tickets.insert(*group, tickets)),
+                        StoredRecord::NoTickets => drop(self.tickets.remove(group)),
+                        _ => {}
+                    }
+                }
+            }
+            Effect::CloseLink { link, reason } => drop(self.ended.insert(*link, *reason)),
+            Effect::OpenSession { channel, group, .. } => drop(self.sessions.insert((channel.link, *group))),
+            Effect::CloseSession { link, group } => drop(self.sessions.remove(&(*link, *group))),
+            Effect::Publish(view) => drop(self.views.insert(view.info.id, (**view).clone())),
+            Effect::Unpublish(group) => drop(self.views.remove(group)),
+            _ => {}
+        }
+    }
+
+    /// Creates a group and takes part in it.
+    pub(crate) fn create(&mut self, name: &str) -> GroupId {
+        let nonce = hash("nonce", &[name.as_bytes()]);
+        match self.ask(Input::CreateGroup { nonce, name: name.into(), recovery: None }) {
+            Answer::Created(Ok(group)) => {
+                self.want(group);
+                group
+            }
+            answer => panic!("{answer:?}"),
+        }
+    }
+
+    /// The user takes part in a group.
+    pub(crate) fn want(&mut self, group: GroupId) -> Vec<Effect> {
+        self.step(Input::Intent { group, is_wanted: true })
+    }
+
+    /// Submits a change with a cut of nothing where it needs one.
+    pub(crate) fn submit(&mut self, group: GroupId, change: MembershipChange) -> Result<OpId, ChangeRefusal> {
+        let cut = self.cut(group, &change)?;
+        self.submit_with(group, change, cut)
+    }
+
+    pub(crate) fn submit_with(
+        &mut self,
+        group: GroupId,
+        change: MembershipChange,
+        cut: Option<FreshCut>,
+    ) -> Result<OpId, ChangeRefusal> {
+        match self.ask(Input::Submit { group, change, cut }) {
+            Answer::Submitted(op) => op,
+            answer => panic!("{answer:?}"),
+        }
+    }
+
+    /// The cut of nothing that a change needs, if any.
+    pub(crate) fn cut(
+        &mut self,
+        group: GroupId,
+        change: &MembershipChange,
+    ) -> Result<Option<FreshCut>, ChangeRefusal> {
+        let target = self.gate.cut_target(group, change)?;
+        Ok(target.map(|target| {
+            let manifest = self.empty_manifest(group);
+            let roster = self.gate.ledger(group).expect("it is here").roster();
+            FreshCut { manifest, standing: standing(roster, target) }
+        }))
+    }
+
+    fn empty_manifest(&mut self, group: GroupId) -> ManifestRef {
+        let (_, manifest, list) = Writer::default().finish();
+        self.pages.lists.insert((group, manifest.root), list);
+        manifest
+    }
+
+    /// Gives a user a role.
+    pub(crate) fn set_role(&mut self, group: GroupId, user: UserId, role: Role) -> OpId {
+        let change = MembershipChange::SetRole { user, role, before: BTreeSet::new() };
+        self.submit(group, change).unwrap()
+    }
+
+    /// A ticket for one Writer.
+    pub(crate) fn ticket(&mut self, group: GroupId) -> Ticket {
+        let terms = Terms { role: Role::Writer, uses: 1, expires_ms: u64::MAX };
+        match self.ask(Input::Invite { group, terms, seed: [5; 16] }) {
+            Answer::Invited(Ok(invite)) => {
+                Ticket::new(group, invite, [5; 16], self.device, invite, Vec::new()).unwrap()
+            }
+            answer => panic!("{answer:?}"),
+        }
+    }
+
+    pub(crate) fn role(&self, group: GroupId, user: UserId) -> Role {
+        self.gate.ledger(group).map_or(Role::None, |ledger| ledger.roster().role(user))
+    }
+
+    /// The groups whose cells are open on a link.
+    pub(crate) fn open_on(&self, link: LinkId) -> Vec<GroupId> {
+        let of_link = self.cells.range((link, 0)..=(link, u32::MAX));
+        of_link.map(|(_, group)| *group).collect()
+    }
+
+    pub(crate) fn pass(&mut self, seconds: u64) {
+        let span = Duration::from_secs(seconds);
+        self.now = Now { wall: self.now.wall + span, instant: self.now.instant + span };
+    }
+}
+
+/// The effects that send frames, as inputs of the device at the other end, whose cells are `cells`.
+fn delivered(effect: Effect, cells: &BTreeMap<(LinkId, u32), GroupId>) -> Option<Input> {
+    Some(match effect {
+        Effect::Send { link, frame } => match frame {
+            LinkFrame::Hello(hello) => Input::Hello { link, hello },
+            LinkFrame::Present { group, ops, manifests } => {
+                Input::Present { link, group, presented: Presented { ops, manifests } }
+            }
+            LinkFrame::Join(join) => Input::Join { link, join },
+            LinkFrame::Declined { token, invite, reason } => Input::Declined { link, token, invite, reason },
+            frame => panic!("a gate sends no {}", frame.kind()),
+        },
+        Effect::SendLedger { channel, frame } => {
+            let group = *cells.get(&(channel.link, channel.theirs))?;
+            Input::Ledger { link: channel.link, group, frame }
+        }
+        Effect::Resume { .. } => return None,
+        _ => return None,
+    })
+}
+
+/// Links two devices, and carries frames until nothing is under way.
+pub(crate) fn connect(one: &mut Device, other: &mut Device, number: u64) -> LinkId {
+    let link = LinkId(number);
+    let h = hash("h", &[&number.to_be_bytes()]);
+    let up =
+        |of: &Device, role| Input::LinkUp { link, peer: Peer { user: of.user, device: of.device, h, role } };
+    let (to_other, to_one) = (up(other, LinkRole::Initiator), up(one, LinkRole::Responder));
+    run(one, other, [(true, to_other), (false, to_one)]);
+    link
+}
+
+/// Steps one device, and carries frames between both until nothing is under way.
+pub(crate) fn exchange(one: &mut Device, other: &mut Device, input: Input) {
+    run(one, other, [(true, input)]);
+}
+
+/// Steps the first device (`true`) or the second, and whatever follows.
+fn run(one: &mut Device, other: &mut Device, inputs: impl IntoIterator<Item = (bool, Input)>) {
+    let mut queue = VecDeque::from_iter(inputs);
+    for _ in 0..10_000 {
+        let Some((is_first, input)) = queue.pop_front() else { return };
+        let (here, there) = if is_first { (&mut *one, &mut *other) } else { (&mut *other, &mut *one) };
+        for effect in here.step(input) {
+            if let Effect::Resume { link, group } = effect {
+                queue.push_back((is_first, Input::Resume { link, group }));
+            } else if let Some(input) = delivered(effect, &there.cells) {
+                queue.push_back((!is_first, input));
+            }
+        }
+    }
+    panic!("the two never come to rest");
+}

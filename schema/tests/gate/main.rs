@@ -1,0 +1,393 @@
+//! The gate: what opens on which link, what is sent, and what waits for the disk.
+
+// The name by which fuzz targets, which share the modules below, call this crate.
+extern crate peerbase_schema as schema;
+
+mod kit;
+mod steps;
+
+use std::collections::BTreeSet;
+
+use kit::{Device, connect, exchange};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use schema::gate::{
+    Answer, ChangeRefusal, Effect, GroupState, Input, MembershipChange, Notice, Silent, StoredRecord,
+};
+use schema::ledger::Role;
+use schema::wire::link::{ByeReason, DeclineReason};
+use schema::{GroupId, UserId};
+
+fn ada() -> Device {
+    Device::new(1, 11)
+}
+
+fn ben() -> Device {
+    Device::new(2, 12)
+}
+
+fn cid() -> Device {
+    Device::new(3, 13)
+}
+
+fn set_role(user: UserId, role: Role) -> MembershipChange {
+    MembershipChange::SetRole { user, role, before: BTreeSet::new() }
+}
+
+/// Ada and Ben, connected in Ada's group, to which she admitted him.
+fn connected(role: Role) -> (Device, Device, GroupId) {
+    let (mut ada, mut ben) = (ada(), ben());
+    let garden = ada.create("garden");
+    ada.set_role(garden, ben.user, role);
+    ben.want(garden);
+    connect(&mut ada, &mut ben, 1);
+    (ada, ben, garden)
+}
+
+const LINK: schema::gate::LinkId = schema::gate::LinkId(1);
+
+fn position(effects: &[Effect], of: impl Fn(&Effect) -> bool) -> Option<usize> {
+    effects.iter().position(of)
+}
+
+#[test]
+fn nothing_of_a_change_leaves_before_it_is_durable() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+
+    let effects =
+        ada.decide(Input::Submit { group: garden, change: set_role(ben.user, Role::Admin), cut: None });
+
+    assert!(effects.iter().all(|effect| !effect.is_disclosure()), "{effects:?}");
+    let Some(Effect::Store { number, records, .. }) = effects.last() else { panic!("{effects:?}") };
+    assert!(matches!(records[..], [StoredRecord::Op { .. }]), "{records:?}");
+    let effects = ada.decide(Input::Stored { number: *number, is_durable: true });
+    for disclosure in ["Publish", "SendLedger", "Answer(Submitted(Ok("] {
+        let is_there = |effect: &Effect| format!("{effect:?}").starts_with(disclosure);
+        assert!(position(&effects, is_there).is_some(), "{disclosure} in {effects:?}");
+    }
+}
+
+#[test]
+fn inputs_wait_while_a_batch_is_stored() {
+    let (mut ada, mut ben, garden) = connected(Role::Writer);
+    let ben_up = Input::Intent { group: garden, is_wanted: false };
+    let first =
+        ada.decide(Input::Submit { group: garden, change: set_role(ben.user, Role::Admin), cut: None });
+    let Some(Effect::Store { number, .. }) = first.last() else { panic!("{first:?}") };
+
+    assert!(ada.decide(ben_up).is_empty());
+    assert!(ada.decide(Input::Stored { number: 999, is_durable: true }).is_empty(), "another batch");
+    assert!(ada.gate.is_storing());
+
+    let rest = ada.decide(Input::Stored { number: *number, is_durable: true });
+    let answer = position(&rest, |effect| matches!(effect, Effect::Answer(_)));
+    let left = position(&rest, |effect| matches!(effect, Effect::Unpublish(_)));
+    assert!(answer < left && answer.is_some(), "{rest:?}");
+    ben.pass(1);
+}
+
+#[test]
+fn a_gate_whose_store_failed_closes_every_cell_and_does_nothing_more() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let cells: Vec<_> = ada.cells.keys().copied().collect();
+    let effects =
+        ada.decide(Input::Submit { group: garden, change: set_role(ben.user, Role::Admin), cut: None });
+    let Some(Effect::Store { number, .. }) = effects.last() else { panic!("{effects:?}") };
+
+    let effects = ada.decide(Input::Stored { number: *number, is_durable: false });
+
+    assert!(!cells.is_empty());
+    for (link, number) in cells {
+        let closes =
+            |e: &Effect| matches!(e, Effect::CloseCell { link: l, number: n } if (*l, *n) == (link, number));
+        assert!(position(&effects, closes).is_some(), "{effects:?}");
+    }
+    assert!(effects.iter().all(|effect| matches!(effect, Effect::CloseCell { .. })), "{effects:?}");
+    assert!(ada.decide(Input::Intent { group: garden, is_wanted: false }).is_empty());
+}
+
+#[test]
+fn a_group_opens_once_both_sides_announced_it() {
+    let (mut ada, mut ben) = (ada(), ben());
+    let garden = ada.create("garden");
+    ada.set_role(garden, ben.user, Role::Writer);
+    connect(&mut ada, &mut ben, 1);
+    assert_eq!(ada.open_on(LINK), [garden], "announced");
+    assert!(ben.open_on(LINK).is_empty() && ada.sessions.is_empty());
+
+    exchange(&mut ben, &mut ada, Input::Intent { group: garden, is_wanted: true });
+
+    assert_eq!(ben.open_on(LINK), [garden]);
+    assert!(ada.sessions.contains(&(LINK, garden)) && ben.sessions.contains(&(LINK, garden)));
+    assert_eq!(ben.views[&garden].info.state, GroupState::Active);
+    assert_eq!(ben.role(garden, ben.user), Role::Writer);
+}
+
+#[test]
+fn a_stranger_is_told_of_no_group() {
+    let (mut ada, mut ben) = (ada(), ben());
+    let garden = ada.create("garden");
+    ben.want(garden);
+
+    connect(&mut ada, &mut ben, 1);
+
+    let hello = |effect: &Effect| matches!(effect, Effect::Send { frame, .. } if frame.kind() == "hello");
+    let hellos: Vec<_> = ada.log.iter().filter(|effect| hello(effect)).collect();
+    assert_eq!(format!("{hellos:?}"), "[Send { link: LinkId(1), frame: Hello(0 groups) }]");
+    assert!(ada.open_on(LINK).is_empty());
+    assert_eq!(ben.views[&garden].info.state, GroupState::Pending);
+}
+
+#[test]
+fn the_cell_of_a_removed_member_closes_before_anything_else_of_the_step() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let change = set_role(ben.user, Role::None);
+    let cut = ada.cut(garden, &change).unwrap();
+
+    let effects = ada.decide(Input::Submit { group: garden, change, cut });
+
+    assert!(matches!(effects[..], [Effect::CloseCell { .. }, .., Effect::Store { .. }]), "{effects:?}");
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::CloseLink { .. })), "{effects:?}");
+}
+
+#[test]
+fn a_removed_member_gets_a_bye_without_a_reason_and_another_link_where_more_is_shared() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    ada.set_role(garden, ben.user, Role::None);
+    assert_eq!(ada.ended.get(&LINK), Some(&ByeReason::NotAuthorized));
+
+    let (mut ada, mut ben, garden) = connected(Role::Writer);
+    let orchard = ada.create("orchard");
+    ada.set_role(orchard, ben.user, Role::Writer);
+    ben.want(orchard);
+    connect(&mut ada, &mut ben, 2);
+    ada.set_role(garden, ben.user, Role::None);
+    assert_eq!(ada.ended.get(&schema::gate::LinkId(2)), Some(&ByeReason::Renew));
+}
+
+#[test]
+fn an_op_reaches_every_peer_but_its_source() {
+    let (mut ada, mut ben, garden) = connected(Role::Admin);
+    let cid = cid();
+
+    let change = set_role(cid.user, Role::Reader);
+    exchange(&mut ben, &mut ada, Input::Submit { group: garden, change, cut: None });
+
+    assert_eq!(ada.role(garden, cid.user), Role::Reader);
+    let pushed = ada.log.iter().filter(|effect| matches!(effect, Effect::SendLedger { .. })).count();
+    let (mut ada, mut ben, garden) = connected(Role::Admin);
+    exchange(&mut ben, &mut ada, Input::Intent { group: garden, is_wanted: true });
+    let before = ada.log.iter().filter(|effect| matches!(effect, Effect::SendLedger { .. })).count();
+    assert_eq!(pushed, before, "nothing goes back to its source");
+}
+
+#[test]
+fn a_change_that_ends_writing_asks_for_a_cut_first() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let change = set_role(ben.user, Role::None);
+    let target = ada.gate.cut_target(garden, &change).unwrap().unwrap();
+    assert_eq!((target.user, target.device), (ben.user, None));
+    assert_eq!(ada.gate.cut_target(garden, &set_role(ben.user, Role::Admin)), Ok(None));
+
+    let refusal = ada.submit_with(garden, change, None).unwrap_err();
+
+    assert_eq!(refusal, ChangeRefusal::CutOutdated(target));
+}
+
+#[test]
+fn a_cut_stays_good_while_its_target_stands_as_it_did() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let cid = cid();
+    let change = set_role(ben.user, Role::Reader);
+
+    let cut = ada.cut(garden, &change).unwrap();
+    ada.set_role(garden, cid.user, Role::Writer);
+    assert!(ada.submit_with(garden, change, cut).is_ok(), "another member joined meanwhile");
+
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let change = set_role(ben.user, Role::Reader);
+    let cut = ada.cut(garden, &change).unwrap();
+    ada.set_role(garden, ben.user, Role::Admin);
+    let refusal = ada.submit_with(garden, change, cut).unwrap_err();
+    assert!(matches!(refusal, ChangeRefusal::CutOutdated(_)), "{refusal}");
+}
+
+#[test]
+fn a_ticket_admits_its_holder_and_is_secret_no_longer() {
+    let (mut ada, mut ben) = (ada(), ben());
+    let garden = ada.create("garden");
+    let ticket = ada.ticket(garden);
+    ben.want(garden);
+    assert!(matches!(ben.ask(Input::StoreTicket(ticket.clone())), Answer::TicketStored(Ok(false))));
+    assert_eq!(ben.gate.open_tickets(garden), 1);
+
+    connect(&mut ada, &mut ben, 1);
+
+    assert_eq!(ben.views[&garden].info.state, GroupState::Active);
+    assert_eq!(ada.role(garden, ben.user), Role::Writer);
+    assert_eq!(ben.gate.open_tickets(garden), 0);
+    assert!(matches!(ben.ask(Input::StoreTicket(ticket)), Answer::TicketStored(Ok(true))));
+}
+
+#[test]
+fn a_used_up_ticket_is_declined_and_deleted() {
+    let (mut ada, mut ben, mut cid) = (ada(), ben(), cid());
+    let garden = ada.create("garden");
+    let ticket = ada.ticket(garden);
+    for (number, joiner) in [(1, &mut ben), (2, &mut cid)] {
+        joiner.want(garden);
+        joiner.ask(Input::StoreTicket(ticket.clone()));
+        connect(&mut ada, joiner, number);
+    }
+
+    let declined = cid.views[&garden].details.declined.map(|declined| declined.reason);
+    assert_eq!(declined, Some(DeclineReason::UsedUp));
+    assert_eq!((cid.gate.open_tickets(garden), ada.role(garden, cid.user)), (0, Role::None));
+    let is_notice = |effect: &Effect| matches!(effect, Effect::Notify(Notice::JoinDeclined { .. }));
+    assert!(position(&cid.log, is_notice).is_some());
+}
+
+#[test]
+fn a_peer_that_shows_too_many_tickets_is_ignored() {
+    let (mut ada, mut ben) = (ada(), ben());
+    let garden = ada.create("garden");
+    let ticket = ada.ticket(garden);
+    ben.want(garden);
+    connect(&mut ada, &mut ben, 1);
+    let join = schema::wire::link::Join {
+        token: [7; 32],
+        invite: [7; 32],
+        signature: schema::key::Signature([0; 64]),
+    };
+    for _ in 0..64 {
+        assert!(ada.step(Input::Join { link: LINK, join }).is_empty());
+    }
+
+    exchange(&mut ben, &mut ada, Input::StoreTicket(ticket));
+    assert_eq!(ada.role(garden, ben.user), Role::None);
+
+    ada.pass(60);
+    exchange(&mut ben, &mut ada, Input::ShowTickets(None));
+    assert_eq!(ada.role(garden, ben.user), Role::Writer, "a minute later");
+}
+
+#[test]
+fn a_member_unknown_to_a_peer_presents_its_grant() {
+    let (mut ada, mut ben, garden) = connected(Role::Admin);
+    let mut cid = cid();
+    exchange(&mut ben, &mut ada, Input::LinkDown { link: LINK, reason: "cut".into() });
+    ada.step(Input::LinkDown { link: LINK, reason: "cut".into() });
+    // Ben admits Cid while Ada is away, and Cid's device learns of it from him.
+    ben.set_role(garden, cid.user, Role::Writer);
+    cid.want(garden);
+    connect(&mut ben, &mut cid, 2);
+    assert_eq!(ada.role(garden, cid.user), Role::None);
+
+    connect(&mut ada, &mut cid, 3);
+
+    assert_eq!(ada.role(garden, cid.user), Role::Writer);
+    assert!(ada.sessions.contains(&(schema::gate::LinkId(3), garden)));
+}
+
+#[test]
+fn an_unasked_admission_is_offered_and_nothing_of_it_is_stored() {
+    let (mut ada, mut ben) = (ada(), ben());
+    let garden = ada.create("garden");
+    ada.set_role(garden, ben.user, Role::Reader);
+    connect(&mut ada, &mut ben, 1);
+
+    let by = ada.user;
+    let offered = Notice::Offered { group: garden, role: Role::Reader, by };
+    assert!(ben.log.iter().any(|effect| matches!(effect, Effect::Notify(notice) if *notice == offered)));
+    assert!(ben.gate.ledger(garden).is_none());
+    let stored = |effect: &Effect| matches!(effect, Effect::Store { group, .. } if *group == garden);
+    assert!(position(&ben.log, stored).is_none());
+
+    let effects = ben.want(garden);
+    assert!(position(&effects, |effect| matches!(effect, Effect::UnlistOffer(_))).is_some(), "accepted");
+}
+
+#[test]
+fn a_blocked_user_is_disconnected_like_a_stranger() {
+    let (mut ada, ben, _) = connected(Role::Writer);
+    ada.step(Input::Contact { user: ben.user, is_blocked: true });
+    assert_eq!(ada.ended.get(&LINK), Some(&ByeReason::NotAuthorized));
+    assert!(ada.open_on(LINK).is_empty());
+
+    let (mut ada, mut ben) = (ada, ben);
+    let link = connect(&mut ada, &mut ben, 9);
+    assert_eq!(ada.ended.get(&link), Some(&ByeReason::NotAuthorized));
+
+    let effects = ada.step(Input::Contact { user: ben.user, is_blocked: false });
+    assert!(position(&effects, |effect| matches!(effect, Effect::RedialKnown)).is_some());
+}
+
+#[test]
+fn a_group_that_the_user_leaves_closes_on_every_link() {
+    let (mut ada, _, garden) = connected(Role::Admin);
+
+    let effects = ada.step(Input::Intent { group: garden, is_wanted: false });
+
+    assert!(matches!(effects.first(), Some(Effect::CloseCell { .. })), "{effects:?}");
+    assert!(ada.open_on(LINK).is_empty());
+    assert_eq!(ada.ended.get(&LINK), Some(&ByeReason::Renew));
+    assert!(!ada.views.contains_key(&garden));
+}
+
+#[test]
+fn a_revoked_device_loses_every_group_before_the_first_batch_is_durable() {
+    let (mut laptop, mut phone) = (Device::new(1, 11), Device::new(1, 21));
+    let groups = ["garden", "orchard"].map(|name| laptop.create(name));
+    groups.iter().for_each(|group| drop(phone.want(*group)));
+    connect(&mut laptop, &mut phone, 1);
+    assert_eq!(laptop.open_on(LINK).len(), 3, "and the personal group");
+
+    let effects = laptop.decide(Input::RevokeDevice(phone.device));
+
+    let closed = effects.iter().filter(|effect| matches!(effect, Effect::CloseCell { .. })).count();
+    assert_eq!(closed, 3, "{effects:?}");
+    assert!(effects.iter().all(|effect| !effect.is_disclosure()), "{effects:?}");
+}
+
+#[test]
+fn a_member_who_does_not_announce_a_group_is_silent_after_five_seconds() {
+    let (mut ada, mut ben) = (ada(), ben());
+    let garden = ada.create("garden");
+    ada.set_role(garden, ben.user, Role::Writer);
+    ben.want(garden);
+    connect(&mut ada, &mut ben, 1);
+    ben.step(Input::Intent { group: garden, is_wanted: false });
+    ada.step(Input::LinkDown { link: LINK, reason: "renewed".into() });
+    ben.step(Input::LinkDown { link: LINK, reason: "renewed".into() });
+    connect(&mut ada, &mut ben, 2);
+    let since = ada.now.wall;
+    assert!(ada.gate.silent(garden, ada.now.wall).is_empty());
+
+    ada.pass(5);
+
+    assert_eq!(ada.gate.silent(garden, ada.now.wall), [Silent { device: ben.device, since }]);
+}
+
+#[test]
+fn a_founder_alone_in_charge_neither_leaves_nor_lowers_themselves() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let me = ada.user;
+    assert_eq!(ada.submit(garden, set_role(me, Role::Reader)), Err(ChangeRefusal::NobodyInCharge));
+    assert_eq!(
+        ada.submit(garden, MembershipChange::Transfer { to: UserId([9; 32]) }),
+        Err(ChangeRefusal::NoHeir(UserId([9; 32])))
+    );
+
+    ada.submit(garden, MembershipChange::Transfer { to: ben.user }).unwrap();
+
+    assert_eq!((ada.role(garden, ada.user), ada.role(garden, ben.user)), (Role::Admin, Role::Founder));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn arbitrary_inputs_keep_the_rules(bytes in vec(any::<u8>(), 0..1_600)) {
+        steps::run(&bytes);
+    }
+}
