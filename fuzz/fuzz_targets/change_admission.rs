@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use automerge::{Automerge, Change, ReadDoc};
 use libfuzzer_sys::fuzz_target;
-use schema::document::{Bound, Index, Refusal, vet};
 use schema::change::ChangeHeader;
+use schema::document::{Bound, Index, Refusal, vet};
 use schema::key::Signature;
 use schema::tip::{Author, Tip, VerifiedTip};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId};

@@ -42,7 +42,8 @@ pub struct Explanation {
     pub refusals: Vec<Refusal>,
     /// The reasons for which peers refused changes of the row lately, as they report them; oldest first.
     pub refused_by_peers: Vec<Refusal>,
-    /// The connected devices of the group; each is in sync with this one, or may have changes that are not here yet.
+    /// The connected devices of the group; each is in sync with this one, or may have changes that are not
+    /// here yet.
     pub peers: Vec<PeerStatus>,
 }
 

@@ -10,10 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::judge::{Authority, Judge, Manifests, Signer};
 use super::{Bound, Change, ChangeSet, Refusal, Verdict};
 use crate::id::{ChangeHash, ReplicaId};
+use crate::limits::INAPPLICABLE_MAX;
 use crate::tip::{Author, Tip, VerifiedTip};
-
-/// Authors of inapplicable changes that are left out of one judgement.
-pub(super) const INAPPLICABLE_AUTHORS_MAX: usize = 4;
 
 /// An accepted change, with the facts that are stored beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +80,7 @@ impl<C: Change> Attempt<C> {
 
     /// Returns true if too many authors' changes could not be applied.
     pub(super) fn is_exhausted(&self) -> bool {
-        self.inapplicable.len() == INAPPLICABLE_AUTHORS_MAX
+        self.inapplicable.len() == INAPPLICABLE_MAX
     }
 
     /// The first author's refusal for changes that could not be applied.

@@ -6,13 +6,10 @@ use super::judge::{Judge, Manifests, Signer};
 use super::{ChainTips, DocumentRef, Index, Refusal, SetAside, Verdict};
 use crate::change::{self, ChangeHeader};
 use crate::id::{ChangeHash, DeviceId, OpId, ReplicaId};
-use crate::limits::{self, SYNC_MESSAGE_BYTES_MAX, UNIT_BYTES_MAX};
+use crate::limits::{self, OLDER_TIPS_MAX, SYNC_MESSAGE_BYTES_MAX, UNIT_BYTES_MAX};
 use crate::tip::{Author, Tip, VerifiedTip};
 use crate::wire::session::UnitTip;
 use crate::wire::sync_message::SyncMessage;
-
-/// Tips below the newest of each chain that one unit may bring; honest units bring 17 a chain and few more.
-const OLDER_TIPS_MAX: usize = 4_096;
 
 /// A value that holds a change: its header alone in the machine world, its bytes too in a node.
 pub trait Change {

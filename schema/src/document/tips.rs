@@ -11,6 +11,7 @@ use bincode::{Decode, Encode};
 
 use super::Rules;
 use crate::key::Signature;
+use crate::limits::{CHECKPOINT_BYTES, CHECKPOINT_SEQ, RECENT_TIPS_MAX};
 use crate::tip::Tip;
 
 /// The number of tips that are kept of each chain.
@@ -28,11 +29,13 @@ pub struct TipPolicy {
 
 impl TipPolicy {
     /// The policy of a node.
-    pub const NODE: Self = Self { checkpoint_seq: 256, checkpoint_bytes: 1 << 20, recent: 16 };
+    pub const NODE: Self =
+        Self { checkpoint_seq: CHECKPOINT_SEQ, checkpoint_bytes: CHECKPOINT_BYTES, recent: RECENT_TIPS_MAX };
 }
 
 /// A tip without the facts that its chain and its change tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct KeptTip {
     /// The sequence number of its change.
     pub seq: u64,
@@ -50,6 +53,7 @@ impl From<&Tip> for KeptTip {
 
 /// The kept tips of one chain, ascending: checkpoints, recent ones, the newest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct ChainTips {
     /// Bytes of the chain behind its last checkpoint.
     open_bytes: u64,
@@ -101,6 +105,7 @@ impl ChainTips {
 
 /// Bytes of one document that were accepted since all its chains last had a checkpoint together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct SharedCheckpoint {
     open_bytes: u64,
 }

@@ -23,7 +23,8 @@ pub(crate) const INLINE_BYTES_MAX: usize = 1 << 10;
 
 /// A document as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct DocumentRecord {
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct DocumentRecord {
     pub(crate) table: String,
     pub(crate) key: String,
     pub(crate) replicas: Vec<ReplicaRecord>,
@@ -37,6 +38,7 @@ pub(crate) struct DocumentRecord {
 
 /// One chain of changes.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub(crate) struct ReplicaRecord {
     /// Index into the group's [`Authors`].
     pub(crate) author: u32,
@@ -50,6 +52,7 @@ pub(crate) struct ReplicaRecord {
 
 /// An immutable run of changes beside the record.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub(crate) struct ChunkRecord {
     pub(crate) number: u32,
     tops: Vec<Top>,
@@ -233,6 +236,42 @@ mod tests {
             bytes: &vec![7; bytes],
             tip: Some(tip),
         }])
+    }
+
+    #[test]
+    fn a_document_record_keeps_its_bytes() {
+        let mut tips = ChainTips::default();
+        let author = Author { device: DeviceId([1; 32]), grant: OpId([2; 32]), incarnation: 2 };
+        for (seq, bytes) in [(256, 7), (300, 5)] {
+            let tip = Tip { author, seq, change: ChangeHash([3; 32]), signature: Signature([0xab; 64]) };
+            tips.add_bytes(bytes);
+            tips.keep((&tip).into(), TipPolicy::NODE, Rules::default());
+        }
+        let mut checkpoint = SharedCheckpoint::default();
+        checkpoint.before_step(6, std::iter::empty(), TipPolicy::NODE);
+        let replica = ReplicaRecord {
+            author: 1,
+            incarnation: 2,
+            seq: 300,
+            change: ChangeHash([3; 32]),
+            is_head: true,
+            tips,
+        };
+        let record = DocumentRecord {
+            table: "t".into(),
+            key: "key".into(),
+            replicas: vec![replica],
+            chunks: vec![ChunkRecord { number: 0, tops: vec![(0, 299)] }],
+            inline: vec![1, 2],
+            inline_tops: vec![(0, 300)],
+            checkpoint,
+        };
+        let golden = "01 74 | 03 6b6579 \
+            | 01 | 01 | 02 | fb 2c01 | 03*32 | 01 | 05 | 02 fb 0001 ab*64 01 fb 2c01 ab*64 00 \
+            | 01 00 01 00 fb 2b01 | 02 0102 | 01 00 fb 2c01 | 06";
+        testkit::golden::check(vec![("document record", record, golden)]);
+        let author: AuthorRecord = ([1; 32], [2; 32], [3; 32]);
+        testkit::golden::check(vec![("author record", author, "01*32 | 02*32 | 03*32")]);
     }
 
     #[test]

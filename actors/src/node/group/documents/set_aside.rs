@@ -241,3 +241,37 @@ impl SetAsides {
         Some(set_aside)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use schema::key::Signature;
+    use schema::tip::Author;
+    use testkit::golden::check_bytes;
+
+    use super::*;
+
+    #[test]
+    fn records_of_changes_set_aside_keep_their_bytes() {
+        let summary = SetAside {
+            table: "t".into(),
+            key: "key".into(),
+            since: 300,
+            changes: 2,
+            bytes: 3,
+            authors: vec![4],
+            replicas: vec![ReplicaId([5; 32])],
+            why: Some(Refusal::NotNow),
+            lacks: vec![ChangeHash([6; 32])],
+        };
+        let golden = "01 74 | 03 6b6579 | fb 2c01 | 02 | 03 | 01 04 | 01 05*32 | 01 10 | 01 06*32";
+        check_bytes("summary", &codec::encode(&summary), golden);
+        let author =
+            Author { device: schema::DeviceId([1; 32]), grant: schema::OpId([2; 32]), incarnation: 8 };
+        let change = ChangeHash([7; 32]);
+        let tip = (&Tip { author, seq: 9, change, signature: Signature([0xab; 64]) }).into();
+        let stored = StoredTip { author: 4, incarnation: 8, change, tip };
+        let contents = Contents { tips: vec![stored], changes: vec![1, 2] };
+        let golden = "01 | 04 | 08 | 07*32 | 09 ab*64 00 | 02 0102";
+        check_bytes("contents", &codec::encode(&contents), golden);
+    }
+}
