@@ -173,9 +173,7 @@ async fn remove(rows: usize, beyond: usize) {
     let (((looked_at, _), judged), ((followed_at, changed), followed)) = tokio::join!(judged, followed);
     println!("  ada re-judged {looked_at} documents, done {judged:.1?} after she began");
     let since = if beyond > 0 { "he was linked with her" } else { "ada began" };
-    println!(
-        "  ben re-judged {followed_at} documents, {changed} of them changed, done {followed:.1?} after {since}"
-    );
+    println!("  ben re-judged {followed_at} documents, {changed} changed, done {followed:.1?} after {since}");
     has(&ben.group(id), rows).await;
     let (_, _) = (stop_ada.send(()), stop_ben.send(()));
     let (at_ada, at_ben) = (at_ada.await.expect("it stops"), at_ben.await.expect("it stops"));

@@ -40,6 +40,8 @@ use schema::GroupId;
 #[doc(inline)]
 pub use schema::document::Refusal;
 #[doc(inline)]
+pub use schema::gate::CutTarget;
+#[doc(inline)]
 pub use schema::ledger::{Contestable, InviteStatus, ManifestRef, OpAction, OpStatus, Role};
 #[doc(inline)]
 pub use schema::tip::Author;

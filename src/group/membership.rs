@@ -61,7 +61,7 @@ impl<'a> RoleChange<'a> {
     /// # let (garden, ben) = (node.create_group("Garden club").await?, other.user_id());
     /// garden.add_member(ben, Role::Reader).await?;
     /// let mistake = garden.set_role(ben, Role::Admin).await?.op;
-    /// garden.remove_member(ben).as_of(&[mistake]).await?;
+    /// garden.set_role(ben, Role::Writer).as_of(&[mistake]).await?;
     /// # Ok(())
     /// # }
     /// ```

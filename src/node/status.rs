@@ -69,7 +69,8 @@ pub struct GroupReport {
 }
 
 impl Node {
-    /// Reads every meter: counters since the node was opened, and gauges. Cheap enough to be called every second.
+    /// Reads every meter: counters since the node was opened, and gauges. Cheap enough to be called every
+    /// second.
     ///
     /// ```
     /// # use peerbase::Node;

@@ -1,5 +1,5 @@
-//! What crosses a link, seen by a peer that was made by hand: any Automerge tool understands our rows, and who is no
-//! member learns nothing.
+//! What crosses a link, seen by a peer that was made by hand: any Automerge tool understands our rows, and
+//! who is no member learns nothing.
 
 use std::collections::BTreeMap;
 

@@ -391,7 +391,7 @@ proptest! {
         prop_assert_eq!(run.responder.is_err(), message < 4, "the last one is for the initiator alone");
     }
 
-    /// Authority 4.1, H2. Whoever they are and whatever they offer, both ends agree on what they have.
+    /// Authority 4.1, H2. For arbitrary devices and terms both ends agree on the result.
     #[test]
     fn h2_both_ends_agree(
         seeds in (1_u8..50, 51_u8..100),

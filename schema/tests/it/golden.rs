@@ -1,6 +1,7 @@
 //! The bytes of every frame and of every record that peers exchange, one table for each family.
 //!
-//! A row is a name, a value and its bytes in the notation of [`testkit::golden`]. A kind of frame without a row fails.
+//! A row is a name, a value and its bytes in the notation of [`testkit::golden`]. A kind of frame without a
+//! row fails.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

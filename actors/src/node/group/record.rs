@@ -1,7 +1,7 @@
 //! What the store keeps of one document: its place, its replicas with their tips, its changes (pure).
 //!
 //! Shape: one record under the document's id holds table, key, tips and the newest changes, at most
-//! [`INLINE_BYTES_MAX`]; what no longer fits is moved into an immutable chunk beside it. Changes stand in the order in
+//! `INLINE_BYTES_MAX`; what no longer fits is moved into an immutable chunk beside it. Changes stand in the order in
 //! which they were accepted, which is a causal one. A head is always the newest change of its replica, so heads cost
 //! one bit a replica.
 

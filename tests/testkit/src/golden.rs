@@ -1,7 +1,7 @@
 //! Golden bytes: the encoding of a value, written in hex.
 //!
-//! `|` and blanks separate fields and have no meaning; `07*32` is the byte 07 repeated 32 times. A golden test that
-//! fails is a change of the format: `docs/format.md` tells how to make one.
+//! `|` and blanks separate fields and have no meaning; `07*32` is the byte 07 repeated 32 times. A golden
+//! test that fails is a change of the format: `docs/format.md` tells how to make one.
 
 use std::fmt::Debug;
 
