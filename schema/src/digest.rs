@@ -1,8 +1,8 @@
-//! The digest of a group: two peers compare one root hash, then pages of leaves, to find the documents that
-//! differ.
+//! The digest of a group's documents: finds those that differ by one hash over a flat list, walked in pages
+//! of key order.
 //!
-//! A leaf is the hash of a document's sorted (replica, seq, change), never of signatures, so that two devices
-//! that accepted the same changes have the same leaf. A document without an accepted change has none.
+//! A leaf is the hash of a document's sorted marks, never of signatures, so that devices with the same
+//! accepted changes have the same leaf. A document without accepted changes has none.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,26 +12,27 @@ use bincode::{Decode, Encode};
 use crate::id::hash;
 use crate::{ChangeHash, DocumentId, ReplicaId};
 
-/// The newest accepted change of one replica; a document's marks are its tip vector.
+/// The newest accepted change of one replica; a document's marks are its version vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Mark {
     /// The replica.
     pub replica: ReplicaId,
-    /// Sequence number of its newest accepted change.
+    /// The number of its accepted changes.
     pub seq: u64,
     /// Hash of that change.
     pub change: ChangeHash,
 }
 
 impl Mark {
-    /// The same mark for a chain that may have to change to another branch: its change is zero.
+    /// The mark of a chain of which another branch may be the right one: shown to peers, so that they send
+    /// theirs.
     #[must_use]
     pub fn undecided(self) -> Self {
         Self { change: ChangeHash([0; 32]), ..self }
     }
 
-    /// Returns true if the mark gives a length but no branch.
+    /// Returns true if the mark does not tell which changes are here.
     pub fn is_undecided(&self) -> bool {
         self.change == ChangeHash([0; 32])
     }
@@ -54,18 +55,18 @@ pub fn leaf(marks: &[Mark]) -> Leaf {
 
 /// The leaves of one group's documents.
 ///
-/// The root is the hash of the bucket hashes, with one bucket for each first byte of a document id: after a
-/// change only one bucket is hashed again.
+/// The root is the hash of the bucket hashes, a bucket for each first byte of a document id: a change costs
+/// the hash of its bucket, not of everything.
 #[derive(Clone, Debug, Default)]
 pub struct Digest {
     leaves: BTreeMap<DocumentId, Leaf>,
-    /// The hash of each bucket that has leaves; `None` if a leaf has changed since it was computed.
+    /// The hash of each bucket that has a leaf; `None` until it is computed again after a change.
     buckets: BTreeMap<u8, Option<[u8; 32]>>,
     root: Option<[u8; 32]>,
 }
 
 impl Digest {
-    /// Replaces the marks of a document.
+    /// Replaces the leaf of a document by that of its accepted changes.
     pub fn set(&mut self, document: DocumentId, marks: &[Mark]) {
         self.root = None;
         self.buckets.insert(document.0[0], None);
@@ -96,7 +97,7 @@ impl Digest {
         *self.root.insert(hash("root", &[&all]))
     }
 
-    /// Number of documents with an accepted change.
+    /// The number of documents with an accepted change.
     pub fn len(&self) -> usize {
         self.leaves.len()
     }
@@ -116,7 +117,7 @@ impl Digest {
         self.leaves.keys()
     }
 
-    /// Up to `count` leaves behind `after`.
+    /// Up to `count` leaves after `after`.
     pub fn page(&self, after: Option<DocumentId>, count: usize) -> Page {
         let mut leaves: Vec<_> = self.range(after, None).take(count + 1).map(|(d, l)| (*d, *l)).collect();
         let more = leaves.len() > count;
@@ -124,7 +125,7 @@ impl Digest {
         Page { after, through: if more { leaves.last().map(|(d, _)| *d) } else { None }, leaves }
     }
 
-    /// Documents of the page's range that differ here: changed, missing here, or missing there.
+    /// The documents of the page's range that differ here: changed, missing here, or missing there.
     pub fn differing(&self, page: &Page) -> Vec<DocumentId> {
         let mut theirs: BTreeMap<_, _> = page.leaves.iter().copied().collect();
         let mut differing = Vec::new();
@@ -142,7 +143,7 @@ impl Digest {
         after: Option<DocumentId>,
         through: Option<DocumentId>,
     ) -> impl Iterator<Item = (&DocumentId, &Leaf)> {
-        // A malformed page, which ends before it begins, selects nothing.
+        // A page that is out of order selects nothing.
         let empty = matches!((after, through), (Some(a), Some(t)) if a >= t);
         let bounds = (
             after.map_or(Bound::Unbounded, Bound::Excluded),
@@ -164,13 +165,13 @@ fn bucket_hash(leaves: &BTreeMap<DocumentId, Leaf>, first: u8) -> Option<[u8; 32
     (!bytes.is_empty()).then(|| hash("bucket", &[&bytes]))
 }
 
-/// A range of a digest: all leaves behind `after` up to `through`.
+/// A range of a digest: all leaves after `after` up to `through`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Page {
-    /// Start of the range, exclusive; `None`: the first leaf.
+    /// The exclusive start of the range; `None`: the first leaf.
     pub after: Option<DocumentId>,
-    /// End of the range, inclusive; `None`: the last leaf.
+    /// The inclusive end of the range; `None`: the last leaf.
     pub through: Option<DocumentId>,
     /// The leaves, in document order.
     pub leaves: Vec<(DocumentId, Leaf)>,

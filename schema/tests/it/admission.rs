@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use automerge::Change;
 use peerbase_schema::change::ChangeHeader;
-use peerbase_schema::document::{Bound, Index, Refusal, Verdict, vet, vet_anew};
+use peerbase_schema::document::{Bound, Index, Refusal, Verdict, vet, vet_everything};
 use peerbase_schema::limits::OP_COUNTER_MAX;
 use peerbase_schema::tip::{Author, VerifiedTip};
 use peerbase_schema::{ChangeHash, OpId};
@@ -259,11 +259,11 @@ fn c6_rejudging_keeps_the_branch_that_was_accepted_first() {
             [tip(ADA, 1, first.hash), tip(ADA, 1, second.hash), tip_of(BEN, std::slice::from_ref(&upon))];
         let known = [first, upon, second];
 
-        let verdict = vet_anew(&known, &tips, &BTreeMap::new(), all);
+        let verdict = vet_everything(&known, &tips, &BTreeMap::new(), all);
         assert_eq!(verdict.accepted, [0, 1]);
 
         let end = Some((1, known[2].hash));
-        let decided = vet_anew(&known, &tips, &BTreeMap::new(), cut_at(ADA, end));
+        let decided = vet_everything(&known, &tips, &BTreeMap::new(), cut_at(ADA, end));
         assert_eq!(decided.accepted, [2], "unless a cut names the other");
     }
 }
@@ -323,10 +323,10 @@ fn a_chain_of_this_device_may_end_at_any_change() {
     let own = ada.iter().map(|header| (header.hash, author(ADA))).collect();
 
     assert!(
-        vet_anew(&ada, &tips, &BTreeMap::new(), cut()).accepted.is_empty(),
+        vet_everything(&ada, &tips, &BTreeMap::new(), cut()).accepted.is_empty(),
         "no tip vouches for the second"
     );
-    let verdict = vet_anew(&ada, &tips, &own, cut());
+    let verdict = vet_everything(&ada, &tips, &own, cut());
     assert_eq!((verdict.accepted, verdict.tips, verdict.open), (vec![0, 1], vec![], vec![(1, author(ADA))]));
 }
 

@@ -1,6 +1,8 @@
 //! Canaries: every honest peer breaks one rule, and the examination must name the promise that this breaks.
 
+use peerbase::sim::machines::Mutant::{Document, WritesUnderOldGrants};
 use peerbase::sim::machines::{Mutant, World};
+use schema::document::Defect;
 
 use super::malicious_history;
 
@@ -21,76 +23,81 @@ fn breaks(mutant: Mutant, promise: &str) {
 }
 
 #[test]
-fn d1_fails_if_peers_keep_the_first_branch_instead_of_the_one_that_a_cut_names() {
-    breaks(Mutant::KeepsBranch, "D1");
+fn d1_a_peer_that_keeps_the_first_branch_of_a_fork_ignores_the_branch_that_the_cut_names() {
+    breaks(Document(Defect::KeepsFirstBranch), "D1");
 }
 
 #[test]
-fn d2_fails_if_peers_forget_cuts() {
-    breaks(Mutant::ForgetsCuts, "D2");
+fn d2_a_peer_that_ignores_cuts_holds_what_they_cut() {
+    breaks(Document(Defect::IgnoresCuts), "D2");
 }
 
 #[test]
-fn d2_fails_if_peers_do_not_rejudge_after_a_removal() {
-    breaks(Mutant::KeepsFallen, "D2");
+fn d2_a_peer_that_never_rejudges_keeps_what_a_removal_cuts() {
+    breaks(Document(Defect::NeverRejudges), "D2");
 }
 
 #[test]
-fn d3_fails_if_peers_delete_changes_instead_of_setting_them_aside() {
-    breaks(Mutant::DropsKept, "D3");
+fn d3_a_peer_that_deletes_what_a_removal_took_loses_it_when_the_removal_is_void() {
+    breaks(Document(Defect::DropsSetAside), "D3");
 }
 
 #[test]
-fn d4_fails_if_peers_write_under_an_old_grant() {
-    breaks(Mutant::KeepsGrant, "D4");
+fn d4_a_peer_that_writes_under_an_old_grant_refuses_its_own_changes() {
+    breaks(WritesUnderOldGrants, "D4");
 }
 
 #[test]
-fn d5_fails_if_peers_accept_chains_with_gaps() {
-    breaks(Mutant::SkipsGaps, "D5");
+fn d5_a_peer_that_waives_the_sequence_has_a_chain_with_a_gap() {
+    breaks(Document(Defect::WaivesSequence), "D5");
 }
 
 #[test]
-fn d5_fails_if_peers_do_not_require_the_previous_change() {
-    breaks(Mutant::SkipsPrevious, "D5");
+fn d5_a_peer_that_waives_the_previous_change_has_a_chain_in_pieces() {
+    breaks(Document(Defect::WaivesPrevious), "D5");
 }
 
 #[test]
-fn d5_fails_if_peers_accept_both_branches_of_a_fork() {
-    breaks(Mutant::TakesForks, "D5");
+fn d5_a_peer_that_waives_forks_has_two_changes_at_one_place() {
+    breaks(Document(Defect::WaivesForks), "D5");
 }
 
 #[test]
-fn d5_fails_if_peers_do_not_check_the_first_op_counter() {
-    breaks(Mutant::SkipsStartOp, "D5");
+fn d5_a_peer_that_waives_the_first_op_has_counters_with_a_gap() {
+    breaks(Document(Defect::WaivesStartOp), "D5");
 }
 
 #[test]
-fn d6_fails_if_peers_trust_unverified_tips() {
-    breaks(Mutant::BelievesTips, "D6");
+fn d6_a_peer_that_believes_every_tip_holds_changes_that_nobody_made() {
+    breaks(Document(Defect::BelievesTips), "D6");
 }
 
 #[test]
-fn d6_fails_if_peers_store_the_first_tip_instead_of_the_last() {
-    breaks(Mutant::KeepsFirstTip, "D6");
+fn d6_a_peer_that_keeps_the_first_tip_of_a_chain_cannot_prove_its_end() {
+    breaks(Document(Defect::KeepsFirstTip), "D6");
 }
 
 #[test]
-fn d7_fails_if_peers_accept_changes_without_their_dependencies() {
-    breaks(Mutant::TakesOrphans, "D7");
+fn d7_a_peer_that_waives_dependencies_makes_automerge_queue_changes() {
+    breaks(Document(Defect::WaivesDependencies), "D7");
 }
 
 #[test]
-fn c8_fails_if_peers_accept_writes_of_every_author() {
-    breaks(Mutant::TakesAnybody, "C8");
+fn c8_a_peer_that_accepts_non_writers_holds_changes_whose_authors_may_not_write() {
+    breaks(Document(Defect::AcceptsNonWriters), "C8");
 }
 
 #[test]
-fn d9_fails_if_peers_store_refused_changes() {
-    breaks(Mutant::RemembersRefused, "D9");
+fn d2_a_peer_that_accepts_every_author_holds_what_a_removed_member_writes() {
+    breaks(Document(Defect::AcceptsEveryAuthor), "D2");
 }
 
 #[test]
-fn d9_fails_if_peers_keep_set_aside_changes_that_are_accepted_again() {
-    breaks(Mutant::NeverLetsGo, "D9");
+fn d9_a_peer_that_sets_refused_changes_aside_stores_what_it_never_accepted() {
+    breaks(Document(Defect::SetsRefusedAside), "D9");
+}
+
+#[test]
+fn d9_a_peer_that_never_restores_has_a_change_twice() {
+    breaks(Document(Defect::NeverRestores), "D9");
 }
