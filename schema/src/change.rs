@@ -1,25 +1,28 @@
 //! Our own bounded reader of Automerge's chunk format: header, columns, op count, nothing expanded.
 //!
-//! Source: <https://automerge.org/automerge-binary-format-spec/>, checked against automerge 0.12 by tests. Nothing of
-//! Automerge runs on a peer's bytes before this reader has accepted them (authority 3.6).
+//! Source: <https://automerge.org/automerge-binary-format-spec/>, checked against automerge 0.12 by tests.
+//! Nothing of Automerge runs on a peer's bytes before this reader has accepted them (authority 3.6).
 //!
 //! An accepted change chunk
 //! * is one uncompressed chunk of at most `CHANGE_BYTES_MAX` with its right checksum and nothing behind it;
-//! * has 1-byte-shortest LEB128 everywhere, sorted distinct dependencies, a sorted table of distinct 32-byte replica
-//!   ids, known columns only, strictly ascending, none empty, none deflated;
-//! * claims at most `CHANGE_OPS_MAX` ops and as many predecessors in all; every column has a row for each op or is
-//!   absent where absent means null; values, keys and predecessors add up to exactly the bytes and rows that are
-//!   there; keys and mark names, repeated as often as their runs say, fill at most 64 MiB;
-//! * names only replicas of its own table, each of them, and counters up to `OP_COUNTER_MAX`, its own ops included;
-//! * has runs that are as long as they can be. Automerge keeps ops, not bytes, and encodes a change anew when it is
-//!   asked for it: a change in another form would come back under another hash and spoil the saved document.
+//! * has 1-byte-shortest LEB128 everywhere, sorted distinct dependencies, a sorted table of distinct 32-byte
+//!   replica ids, known columns only, strictly ascending, none empty, none deflated;
+//! * claims at most `CHANGE_OPS_MAX` ops and as many predecessors in all; every column has a row for each op or
+//!   is absent where absent means null; values, keys and predecessors add up to exactly the bytes and rows that
+//!   are there; keys and mark names, repeated as often as their runs say, fill at most 64 MiB;
+//! * names only replicas of its own table, each of them, and counters up to `OP_COUNTER_MAX`, those of its
+//!   own ops included;
+//! * has runs that are as long as they can be. Automerge keeps ops, not bytes, and encodes a change again on
+//!   request: a change in another form would come back under another hash and spoil the saved document.
 //!
-//! So `automerge::Change::from_bytes` on it takes time and memory proportional to its ops, predecessors and bytes.
-//! Not guaranteed: that its ops make sense in a document (an object or list element that exists, a null in both halves
-//! of a pair). Automerge may still refuse or even panic when it applies them, hence `catch_unwind` in the shell.
+//! So `automerge::Change::from_bytes` on it takes time and memory proportional to its ops, predecessors and
+//! bytes. Not guaranteed: that its ops make sense in a document (an object or list element that exists, a
+//! null in both halves of a pair). Automerge may still refuse or even panic when it applies them, hence
+//! `catch_unwind` in the shell.
 //!
-//! Reading takes time linear in the input, never recurses, and allocates at most a fixed multiple of the input (for a
-//! document chunk: besides one inflated column, all columns together within `INFLATED_BYTES_MAX`).
+//! Reading takes time linear in the input, never recurses, and allocates at most a fixed multiple of the
+//! input (for a document chunk: besides one inflated column, all columns together within
+//! `INFLATED_BYTES_MAX`).
 
 pub(crate) mod bytes;
 mod columns;
@@ -46,7 +49,7 @@ pub(crate) const CHANGE: u8 = 1;
 /// Chunk type of a deflated change.
 pub(crate) const COMPRESSED: u8 = 2;
 
-/// What is wrong with a field or a column.
+/// The defect of a field or a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
@@ -78,7 +81,7 @@ pub enum Fault {
     #[error("a null where a value must be")]
     Null,
     /// A number, an index or a value's length is not allowed here.
-    #[error("a number is out of range")]
+    #[error("a number exceeds its range")]
     OutOfRange,
     /// Text is not UTF-8.
     #[error("text is not UTF-8")]
@@ -86,7 +89,7 @@ pub enum Fault {
     /// Rows, values or bytes do not match the other columns.
     #[error("{got} rows where {expected} are expected")]
     Rows {
-        /// Rows at hand.
+        /// Rows that were found.
         got: u64,
         /// Rows that the other columns ask for.
         expected: u64,
@@ -102,14 +105,14 @@ pub enum Fault {
     Budget,
 }
 
-/// Why bytes are not a chunk that may reach Automerge.
+/// The reason for which bytes are not a chunk that may reach Automerge.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeError {
     /// The chunk is longer than allowed.
     #[error("{got} bytes where at most {max} are allowed")]
     TooLong {
-        /// Bytes at hand.
+        /// Bytes that were found.
         got: u64,
         /// Bytes allowed.
         max: u64,
@@ -120,7 +123,7 @@ pub enum ChangeError {
     /// Another type of chunk was expected.
     #[error("chunk of type {got} where {expected} is expected")]
     ChunkType {
-        /// Type at hand.
+        /// The type that was found.
         got: u8,
         /// Type expected.
         expected: u8,
@@ -128,8 +131,8 @@ pub enum ChangeError {
     /// The bytes were damaged.
     #[error("checksum does not match")]
     Checksum,
-    /// Bytes follow the chunk, or the columns within it. (Automerge keeps author names behind the columns and fails
-    /// to apply a second one of a replica, so we have none.)
+    /// Bytes follow the chunk, or the columns within it. (Automerge keeps author names behind the columns and
+    /// fails to apply a second one of a replica, so we have none.)
     #[error("{extra} bytes after the end")]
     TrailingBytes {
         /// Bytes left over.
@@ -147,17 +150,17 @@ pub enum ChangeError {
     /// Sequence numbers and op counters begin at one.
     #[error("{what} is zero")]
     Zero {
-        /// Which number.
+        /// The number.
         what: &'static str,
     },
     /// A limit is exceeded.
     #[error("{got} {what} where at most {max} are allowed")]
     TooMany {
-        /// What there is too much of.
+        /// The kind of thing.
         what: &'static str,
-        /// How many there are.
+        /// The number that was found.
         got: u64,
-        /// How many are allowed.
+        /// The number that is allowed.
         max: u64,
     },
     /// A column is malformed or contradicts another.
@@ -165,12 +168,12 @@ pub enum ChangeError {
     Column {
         /// Number of the column, `id << 4 | type`.
         column: u32,
-        /// What is wrong with it.
+        /// The defect.
         fault: Fault,
     },
 }
 
-/// What a change says of itself. Automerge's actor id is the replica id.
+/// The header of a change. Automerge's actor id is the replica id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeHeader {
     /// SHA-256 of the chunk's type, length and data.
@@ -181,7 +184,7 @@ pub struct ChangeHeader {
     pub seq: u64,
     /// Counter of its first op, from one.
     pub start_op: u64,
-    /// How many ops it has.
+    /// The number of its ops.
     pub ops: u64,
     /// The changes that it follows, ascending.
     pub deps: Vec<ChangeHash>,

@@ -32,17 +32,17 @@ fn history(seed: u64, peers: usize, steps: u64) -> World {
     world
 }
 
-/// What a random member says of a random other one.
+/// A random membership change by a random member about another.
 fn say(world: &mut World) -> Say {
     const ROLES: [Role; 6] = [Role::None, Role::None, Role::Reader, Role::Writer, Role::Writer, Role::Admin];
-    // The malicious member is spoken of most.
-    let whom = [5, 5, 5, 1, 2, 3, 4][world.pick(7)];
+    // Most changes are about the malicious member.
+    let about = [5, 5, 5, 1, 2, 3, 4][world.pick(7)];
     let role = ROLES[world.pick(6)];
     match world.below(10) {
-        0..=4 => Say::Role(whom, role),
-        5 => Say::AsOf(whom, role, world.pick(4)),
-        6 => Say::Backdated(whom, role, world.pick(4)),
-        7 => Say::Revoke(whom),
+        0..=4 => Say::Role(about, role),
+        5 => Say::AsOf(about, role, world.pick(4)),
+        6 => Say::Backdated(about, role, world.pick(4)),
+        7 => Say::Revoke(about),
         _ => Say::Amnesty(world.pick(3)),
     }
 }
@@ -85,7 +85,7 @@ fn malicious_history(mut world: World, steps: u64, is_star: bool) -> World {
         world.heal();
     }
     world.settle();
-    // Whoever may write can.
+    // Every peer that may write does.
     for peer in 0..bound {
         world.write(peer, "last");
     }
@@ -159,7 +159,7 @@ fn apart(world: &mut World) {
 
 /// The initiator compared its own mark as if it were decided, and never asked for a branch of equal length.
 #[test]
-fn whoever_begins_the_branch_that_a_cut_names_is_fetched() {
+fn the_branch_that_a_cut_names_is_fetched_whichever_side_begins() {
     for seed in 0..8 {
         let mut world = World::with_malice(seed);
         apart(&mut world);
@@ -183,9 +183,9 @@ fn whoever_begins_the_branch_that_a_cut_names_is_fetched() {
     }
 }
 
-/// authority 3.7.2 P6 with a fork: each of two removers has another branch, and their cuts contradict each other. Both
-/// together would leave nothing, but only who has seen both branches could tell, since what nobody accepts is not handed
-/// on: so the lower cut holds, with its branch, everywhere.
+/// authority 3.7.2 P6 with a fork: each of two removers has another branch, and their cuts contradict each
+/// other. Both together would leave nothing, but only who has seen both branches could tell, since what
+/// nobody accepts is not handed on: so the lower cut holds, with its branch, everywhere.
 #[test]
 fn of_two_cuts_that_name_two_branches_the_lower_holds_everywhere() {
     for seed in 0..8 {
@@ -199,7 +199,7 @@ fn of_two_cuts_that_name_two_branches_the_lower_holds_everywhere() {
         apart(&mut world);
         assert!(world.say(1, Say::Role(5, Role::None)));
         assert!(world.say(2, Say::Role(5, Role::None)));
-        // The founder hears of one of them first.
+        // The founder receives one of them first.
         world.link(0, 1 + usize::from(seed % 2 == 1));
         world.settle();
         world.heal();
@@ -209,7 +209,8 @@ fn of_two_cuts_that_name_two_branches_the_lower_holds_everywhere() {
         let held: Vec<usize> = (0..5).map(|peer| world.changes(peer)).collect();
         assert_eq!(held, [2; 5], "seed {seed}");
 
-        // The founder removes the second remover as of before each of the two removals, whichever is newer here.
+        // The founder removes the second remover as of before each of the two removals, whichever is newer
+        // here.
         for newest_but in [0, 2] {
             assert!(world.say(0, Say::AsOf(2, Role::None, newest_but)), "seed {seed}");
         }

@@ -2,7 +2,7 @@
 
 use super::Fault;
 
-/// What is left to read.
+/// The bytes that are not read yet.
 #[derive(Clone)]
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
@@ -35,7 +35,8 @@ impl<'a> Bytes<'a> {
         self.take(length)
     }
 
-    /// Takes a count of items that fill at least `width` bytes each, and so cannot be more than the bytes hold.
+    /// Takes a count of items that fill at least `width` bytes each, and so cannot be more than the bytes
+    /// hold.
     pub(crate) fn count(&mut self, width: usize) -> Result<usize, Fault> {
         let count = usize::try_from(self.uleb()?).map_err(|_| Fault::Truncated)?;
         if count > self.0.len() / width {

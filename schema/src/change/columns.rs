@@ -82,7 +82,7 @@ const CHANGES: [(u32, Kind); 9] = [
     (CHANGE_EXTRA, Kind::Raw),
 ];
 
-/// Which columns a table may have.
+/// The columns that a table may have.
 #[derive(Clone, Copy)]
 pub(super) enum Layout {
     /// The ops of a change chunk.
@@ -174,7 +174,7 @@ fn inflate(data: &[u8], budget: &mut usize) -> Result<Vec<u8>, Fault> {
     Ok(inflated)
 }
 
-/// What the columns of one table hold.
+/// The totals of the columns of one table.
 pub(super) struct Columns(Vec<(u32, Totals)>);
 
 impl Columns {

@@ -11,7 +11,7 @@ use super::{ChangeError, DOCUMENT, Fault, Frame, hashes, no_more, ops, replica_i
 use crate::id::ChangeHash;
 use crate::limits::{EXPANDED_TEXT_BYTES_MAX, INFLATED_BYTES_MAX, OP_COUNTER_MAX};
 
-/// What a document chunk says of itself.
+/// The header of a document chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentHeader {
     /// The heads that loading it must give, ascending.
@@ -28,8 +28,8 @@ pub struct DocumentHeader {
 
 /// Reads exactly one document chunk: frame and checksum, and all columns, inflated under one running budget.
 ///
-/// Its counts are up to 2³¹ each: the caller charges them before Automerge loads the chunk. The changes in it are
-/// vetted after loading, one by one.
+/// Its counts are up to 2³¹ each: the caller charges them before Automerge loads the chunk. The changes in it
+/// are vetted after loading, one by one.
 ///
 /// # Errors
 /// [`ChangeError`]: the chunk must not reach Automerge.

@@ -1,4 +1,4 @@
-//! Whether the op columns of a chunk tell of the same ops.
+//! Checks that the op columns of a chunk describe the same ops.
 
 use super::columns::{
     ACTION, Columns, EXPAND, INSERT, KEY_COUNTER, KEY_REPLICA, KEY_TEXT, MARK_NAME, OBJECT_COUNTER,
@@ -40,7 +40,8 @@ pub(super) fn count(columns: &Columns) -> Result<u64, ChangeError> {
     Ok(ops)
 }
 
-/// Counts the members of a group column (predecessors, successors, dependencies) and insists that its parts agree.
+/// Counts the members of a group column (predecessors, successors, dependencies) and insists that its parts
+/// agree.
 pub(super) fn group(columns: &Columns, count: u32, parts: &[u32], rows: u64) -> Result<u64, ChangeError> {
     let members = columns.full(count, rows)?.sum;
     for &part in parts {

@@ -3,7 +3,7 @@
 use super::Fault;
 use super::bytes::Bytes;
 
-/// How the bytes of a column read.
+/// The encoding of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Runs of unsigned numbers below the bound.
@@ -34,7 +34,7 @@ pub(super) enum Kind {
     Raw,
 }
 
-/// What a column holds.
+/// The totals of a column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     /// Rows, nulls among them.
@@ -56,13 +56,13 @@ impl Totals {
     }
 }
 
-/// What the walk of a column may rely on.
+/// The bounds within which a column is walked.
 pub(super) struct Bounds<'a> {
     /// Rows that a column may have.
     pub(super) rows_max: u64,
-    /// Whether each replica of the chunk's table was named by an op; the length bounds every index.
+    /// True for each replica of the chunk's table that an op names; the length bounds every index.
     pub(super) named: &'a mut [bool],
-    /// Whether runs must be as long as they can be, so that equal columns have equal bytes.
+    /// True if runs must be as long as they can be, so that equal columns have equal bytes.
     pub(super) normal: bool,
 }
 
@@ -134,7 +134,7 @@ fn value_length_fits(meta: u64) -> bool {
     }
 }
 
-/// What came before, to tell whether a run is as long as it can be.
+/// The end of the previous run, to check that each run is as long as it can be.
 #[derive(PartialEq)]
 enum Before<V> {
     Nothing,

@@ -247,9 +247,10 @@ fn c6_of_two_signed_histories_in_one_batch_one_is_kept() {
     assert_eq!(straight.tips, crooked.tips);
 }
 
-/// What was here first was once judged again in the order of hashes, so that a Writer could displace it by a fork.
+/// Changes were once judged again in the order of their hashes, so that a Writer could displace the first
+/// branch by a fork.
 #[test]
-fn c6_whoever_judges_anew_keeps_what_was_seen_first() {
+fn c6_a_rebuild_keeps_the_branch_that_was_seen_first() {
     for time in 1..20 {
         let first = header(&put(ADA, 1, 1, vec![]));
         let second = header(&Raw { time, ..put(ADA, 1, 1, vec![]) });
@@ -297,7 +298,8 @@ fn cut_at(person: u8, end: Option<(u64, ChangeHash)>) -> impl Fn(&Author) -> Res
     }
 }
 
-/// A manifest can name a change at a place where it is not. Who had that change once read the cut otherwise than who had not.
+/// A manifest can name a change at a place where it is not. Who had that change once read the cut otherwise
+/// than who had not.
 #[test]
 fn a_cut_that_names_a_change_at_a_wrong_place_means_the_same_to_all() {
     let ada = chain(ADA, 4, 1, &[]);
@@ -357,7 +359,7 @@ fn of_a_fork_the_branch_that_a_cut_names_is_taken() {
         assert_eq!(hashes(&batch, &verdict), [trunk[0].hash, chosen.hash]);
         assert!(verdict.decided.is_empty());
 
-        // Who holds the other branch learns that it must judge the document anew.
+        // A peer with the other branch must rebuild the document.
         let mut index = Index::new();
         index.accept(&trunk[0]);
         index.accept(other);
@@ -427,7 +429,7 @@ fn a_hundred_thousand_changes_are_judged_in_one_step() {
     assert_eq!(index.heads().iter().collect::<Vec<_>>(), [&newest]);
 }
 
-/// What a carrier may do to a batch.
+/// The acts of a carrier on a batch.
 #[derive(Clone, Debug)]
 enum Harm {
     Drop(prop::sample::Index),

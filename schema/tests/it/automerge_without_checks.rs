@@ -1,4 +1,4 @@
-//! What Automerge 0.12 does without each of our checks: the reason for each, pinned.
+//! Pins the behaviour of Automerge 0.12 without each of our checks: the reason for each check.
 //!
 //! A test here that fails after an upgrade is good news: read it, then see whether the check is still needed.
 
@@ -40,13 +40,13 @@ fn apply(raws: &[&Raw]) -> Option<(Result<(), AutomergeError>, AutoCommit)> {
     .ok()
 }
 
-/// Automerge keeps ops, not bytes: a change comes back encoded anew.
+/// Automerge keeps ops, not bytes: it encodes a change again on request.
 fn comes_back(raw: &Raw, document: &mut AutoCommit) -> bool {
     let back = catch_unwind(AssertUnwindSafe(|| document.get_changes(&[])));
     back.is_ok_and(|changes| changes.iter().any(|change| change.raw_bytes() == raw.chunk()))
 }
 
-/// Whether what is saved can be loaded.
+/// Returns true if a saved document can be loaded.
 fn loads(document: &mut AutoCommit) -> bool {
     catch_unwind(AssertUnwindSafe(|| AutoCommit::load(&document.save()).is_ok())).unwrap_or(false)
 }

@@ -24,8 +24,7 @@ fn breaks(mutant: Mutant, promise: &str) {
 }
 
 #[test]
-fn d1_a_peer_that_keeps_the_branch_of_a_fork_that_arrived_first_ends_otherwise_than_one_that_has_the_branch_of_the_cut()
- {
+fn d1_a_peer_that_keeps_the_first_branch_of_a_fork_differs_from_one_with_the_branch_of_the_cut() {
     breaks(Document(Defect::KeepsFirstBranch), "D1");
 }
 
