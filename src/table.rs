@@ -395,7 +395,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         // In key order, or two writers of the same rows could wait for each other.
         for key in rows.keys() {
             rows::check_place(self.name(), key).map_err(ReadError::from)?;
-            locks.push(self.group.turn(self.name(), key).await);
+            locks.push(self.group.lock_row(self.name(), key).await);
         }
         let mut retries = 0..RETRIES_MAX;
         loop {
@@ -514,7 +514,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         key: &str,
         mut edit: impl FnMut(Option<&RowRecord>) -> Result<Option<Edit>, WriteError>,
     ) -> Result<bool, WriteError> {
-        let _lock = self.group.turn(self.name(), key).await;
+        let _lock = self.group.lock_row(self.name(), key).await;
         for _ in 0..RETRIES_MAX {
             let stored = self.stored(key)?;
             let Some(edit) = edit(stored.as_ref())? else { return Ok(false) };

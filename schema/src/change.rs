@@ -1,29 +1,28 @@
-//! A bounded reader of Automerge's chunk format: it checks header and columns and counts ops without
-//! expanding runs.
+//! Our own bounded reader of Automerge's chunk format: header, columns, op count, nothing expanded.
 //!
-//! Source: <https://automerge.org/automerge-binary-format-spec/>, checked against automerge 0.12 by tests. A
-//! peer's bytes reach Automerge only after this reader has accepted them (authority 3.6).
+//! Source: <https://automerge.org/automerge-binary-format-spec/>, checked against automerge 0.12 by tests.
+//! Nothing of Automerge runs on a peer's bytes before this reader has accepted them (authority 3.6).
 //!
 //! An accepted change chunk
-//! * is one uncompressed chunk of at most `CHANGE_BYTES_MAX` with a correct checksum and no trailing bytes;
-//! * has canonical (shortest) LEB128, sorted distinct dependencies, and a sorted table of distinct 32-byte
-//!   replica ids; its columns are known, strictly ascending, not empty and not deflated;
-//! * has at most `CHANGE_OPS_MAX` ops and at most as many predecessors; every column has a row for each op, or
-//!   is absent where absent means null; values, keys and predecessors match the bytes and rows that are present;
-//!   keys and mark names, with all repetitions, fill at most 64 MiB;
-//! * refers to every replica of its own table and to no other, and to counters up to `OP_COUNTER_MAX`, those of
-//!   its own ops included;
-//! * has maximal runs. Automerge stores ops, not bytes, and encodes a change again on request: a change in
-//!   another form would get another hash and make the saved document unreadable.
+//! * is one uncompressed chunk of at most `CHANGE_BYTES_MAX` with its right checksum and nothing behind it;
+//! * has 1-byte-shortest LEB128 everywhere, sorted distinct dependencies, a sorted table of distinct 32-byte
+//!   replica ids, known columns only, strictly ascending, none empty, none deflated;
+//! * claims at most `CHANGE_OPS_MAX` ops and as many predecessors in all; every column has a row for each op or
+//!   is absent where absent means null; values, keys and predecessors add up to exactly the bytes and rows that
+//!   are there; keys and mark names, repeated as often as their runs say, fill at most 64 MiB;
+//! * names only replicas of its own table, each of them, and counters up to `OP_COUNTER_MAX`, those of its
+//!   own ops included;
+//! * has runs that are as long as they can be. Automerge keeps ops, not bytes, and encodes a change again on
+//!   request: a change in another form would come back under another hash and spoil the saved document.
 //!
-//! `automerge::Change::from_bytes` therefore needs time and memory proportional to its ops, predecessors and
-//! bytes. Not guaranteed: that its ops are meaningful in a document (that an object or list element exists,
-//! that both halves of a pair are null together). Automerge may refuse them or panic when it applies them, so
-//! the shell uses `catch_unwind`.
+//! So `automerge::Change::from_bytes` on it takes time and memory proportional to its ops, predecessors and
+//! bytes. Not guaranteed: that its ops make sense in a document (an object or list element that exists, a
+//! null in both halves of a pair). Automerge may still refuse or even panic when it applies them, hence
+//! `catch_unwind` in the shell.
 //!
-//! Reading takes time linear in the input, does not recurse, and allocates at most a fixed multiple of the
-//! input. For a document chunk it also holds one inflated column; all columns together stay within
-//! `INFLATED_BYTES_MAX`.
+//! Reading takes time linear in the input, never recurses, and allocates at most a fixed multiple of the
+//! input (for a document chunk: besides one inflated column, all columns together within
+//! `INFLATED_BYTES_MAX`).
 
 pub(crate) mod bytes;
 mod columns;
@@ -50,11 +49,11 @@ pub(crate) const CHANGE: u8 = 1;
 /// Chunk type of a deflated change.
 pub(crate) const COMPRESSED: u8 = 2;
 
-/// A defect of a field or a column.
+/// The defect of a field or a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A length exceeds the bytes that are left.
+    /// It claims more bytes than there are.
     #[error("the bytes end early")]
     Truncated,
     /// A number is too large or not in its shortest form.
@@ -63,13 +62,13 @@ pub enum Fault {
     /// Columns, dependencies, heads or replicas are not strictly ascending.
     #[error("out of order or twice")]
     OutOfOrder,
-    /// The column is unknown.
+    /// No such column is known.
     #[error("unknown column")]
     Unknown,
     /// A column of a change is deflated.
     #[error("deflated")]
     Compressed,
-    /// The table lists a column without bytes.
+    /// A column without a byte is listed.
     #[error("empty")]
     Empty,
     /// A run of zero rows, or of more rows than are allowed.
@@ -82,7 +81,7 @@ pub enum Fault {
     #[error("a null where a value must be")]
     Null,
     /// A number, an index or a value's length is not allowed here.
-    #[error("number out of range")]
+    #[error("a number exceeds its range")]
     OutOfRange,
     /// Text is not UTF-8.
     #[error("text is not UTF-8")]
@@ -90,12 +89,12 @@ pub enum Fault {
     /// Rows, values or bytes do not match the other columns.
     #[error("{got} rows where {expected} are expected")]
     Rows {
-        /// Rows of this column.
+        /// Rows that were found.
         got: u64,
-        /// Rows according to the other columns.
+        /// Rows that the other columns ask for.
         expected: u64,
     },
-    /// No op refers to a replica of the table.
+    /// A replica is listed that no op names.
     #[error("listed, but not used")]
     Unused,
     /// A deflated column does not inflate.
@@ -106,34 +105,34 @@ pub enum Fault {
     Budget,
 }
 
-/// A chunk that must not reach Automerge, with the first defect found.
+/// The reason for which bytes are not a chunk that may reach Automerge.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeError {
     /// The chunk is longer than allowed.
     #[error("{got} bytes where at most {max} are allowed")]
     TooLong {
-        /// Length of the chunk in bytes.
+        /// Bytes that were found.
         got: u64,
-        /// Allowed length in bytes.
+        /// Bytes allowed.
         max: u64,
     },
-    /// The bytes do not begin with the magic number of a chunk.
+    /// The bytes do not begin like a chunk.
     #[error("not an Automerge chunk")]
     Magic,
     /// Another type of chunk was expected.
     #[error("chunk of type {got} where {expected} is expected")]
     ChunkType {
-        /// Type of this chunk.
+        /// The type that was found.
         got: u8,
         /// Type expected.
         expected: u8,
     },
-    /// The checksum does not match the bytes.
+    /// The bytes were damaged.
     #[error("checksum does not match")]
     Checksum,
-    /// Bytes follow the chunk, or the columns within it. (Automerge stores author names behind the columns
-    /// and cannot apply a second one of a replica, so they are not allowed.)
+    /// Bytes follow the chunk, or the columns within it. (Automerge keeps author names behind the columns and
+    /// fails to apply a second one of a replica, so we have none.)
     #[error("{extra} bytes after the end")]
     TrailingBytes {
         /// Bytes left over.
@@ -151,17 +150,17 @@ pub enum ChangeError {
     /// Sequence numbers and op counters begin at one.
     #[error("{what} is zero")]
     Zero {
-        /// Name of the number.
+        /// The number.
         what: &'static str,
     },
     /// A limit is exceeded.
     #[error("{got} {what} where at most {max} are allowed")]
     TooMany {
-        /// Name of the counted items.
+        /// The kind of thing.
         what: &'static str,
-        /// Their number.
+        /// The number that was found.
         got: u64,
-        /// The number allowed.
+        /// The number that is allowed.
         max: u64,
     },
     /// A column is malformed or contradicts another.
@@ -169,7 +168,7 @@ pub enum ChangeError {
     Column {
         /// Number of the column, `id << 4 | type`.
         column: u32,
-        /// Its defect.
+        /// The defect.
         fault: Fault,
     },
 }
@@ -179,23 +178,22 @@ pub enum ChangeError {
 pub struct ChangeHeader {
     /// SHA-256 of the chunk's type, length and data.
     pub hash: ChangeHash,
-    /// The replica whose chain contains this change.
+    /// The chain that it belongs to.
     pub replica: ReplicaId,
-    /// Sequence number in the chain, from one.
+    /// Its place in the chain, from one.
     pub seq: u64,
     /// Counter of its first op, from one.
     pub start_op: u64,
-    /// Number of ops.
+    /// The number of its ops.
     pub ops: u64,
-    /// Hashes of the changes that this one depends on, ascending.
+    /// The changes that it follows, ascending.
     pub deps: Vec<ChangeHash>,
     /// Milliseconds since the Unix epoch by the author's clock; shown, never trusted.
     pub time: i64,
 }
 
 impl ChangeHeader {
-    /// Reads exactly one uncompressed change chunk; the [module](self) lists what an accepted chunk
-    /// guarantees.
+    /// Reads exactly one uncompressed change chunk; the [module](self) says what is then certain.
     ///
     /// # Errors
     /// [`ChangeError`]: the chunk must not reach Automerge.
@@ -254,7 +252,7 @@ impl ChangeHeader {
     }
 }
 
-/// Reads concatenated change chunks, the form of a stored document record; ends after the first error.
+/// Reads concatenated change chunks, as a document record keeps them; ends after the first error.
 pub fn split(bytes: &[u8]) -> impl Iterator<Item = Result<(ChangeHeader, &[u8]), ChangeError>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -277,7 +275,7 @@ struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Reads the frame of the first chunk; returns it with the bytes behind it.
+    /// Reads the frame of the first chunk and returns what lies behind it.
     fn read(chunks: &'a [u8], expected: u8, max: usize) -> Result<(Self, &'a [u8]), ChangeError> {
         let mut bytes = Bytes(chunks);
         if bytes.take(4)? != MAGIC {

@@ -143,7 +143,7 @@ impl Digest {
         after: Option<DocumentId>,
         through: Option<DocumentId>,
     ) -> impl Iterator<Item = (&DocumentId, &Leaf)> {
-        // A page that is out of order selects nothing.
+        // A page that does not ascend selects nothing.
         let empty = matches!((after, through), (Some(a), Some(t)) if a >= t);
         let bounds = (
             after.map_or(Bound::Unbounded, Bound::Excluded),

@@ -7,7 +7,7 @@
 //! * [`Judge`] — the roster, the manifests of cuts and the keys by which one document is judged.
 //! * [`ChangeSet`] — changes with the tips that vouch for them, read from messages and stores.
 //! * [`Merge`] — a unit that a peer sent, judged on top of what is accepted.
-//! * [`Rebuild`] — the document judged by everything known: what it has, what was set aside, what was received.
+//! * [`Rebuild`] — the document judged by everything known: accepted, set aside and received changes.
 //! * [`SetAside`], [`Awaited`] — changes that are no longer accepted, and what could bring them back.
 //! * [`ChainTips`], [`SharedCheckpoint`] — the tips that are kept of each chain.
 //! * [`UnitBuilder`] — the changes of one unit for a peer.

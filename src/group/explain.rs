@@ -36,7 +36,7 @@ pub struct Explanation {
     /// The damage, if the document is in quarantine: its stored bytes are damaged until a peer heals it.
     pub quarantined: Option<String>,
     /// Changes of the row that were accepted once and are set aside.
-    pub kept: Option<SetAside>,
+    pub set_aside: Option<SetAside>,
     /// The reasons for which changes of the row were refused here lately, oldest first; also for changes that were
     /// accepted until their author was removed or lowered.
     pub refusals: Vec<Refusal>,
@@ -104,10 +104,10 @@ impl Group {
         };
         let document = DocumentId::of(self.id(), table, key);
         let record = record.ok().flatten();
-        let kept = self.handle.kept(document).await?;
+        let set_aside = self.handle.set_aside(document).await?;
         let mut refusals = of(document, status.refusals);
         // The reason is stored with the changes set aside; the list of refusals is only in memory.
-        let why = kept.as_ref().and_then(|kept| kept.why()).filter(|why| !refusals.contains(why));
+        let why = set_aside.as_ref().and_then(SetAside::why).filter(|why| !refusals.contains(why));
         refusals.splice(0..0, why.cloned());
         let roster = self.node.handle().membership().roster(self.id());
         Ok(Explanation {
@@ -121,7 +121,7 @@ impl Group {
             revisions: revisions.len(),
             last: revisions.pop().map(|last| Revision::of(last, roster.as_deref())),
             quarantined: status.quarantined.into_iter().find(|(id, _)| *id == document).map(|(_, what)| what),
-            kept,
+            set_aside,
             refusals,
             refused_by_peers: of(document, status.refused_by_peers),
             peers: self.handle.peers().borrow().clone(),

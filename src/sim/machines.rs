@@ -1,11 +1,13 @@
-//! The machine world: ledgers, sessions and admission over change headers, without a runtime, Automerge or a disk.
+//! The machine world: ledgers, sessions and admission over change headers, without a runtime, Automerge or a
+//! disk.
 //!
-//! Thousands of histories a second, for property tests and fuzzing. Ledgers, rosters and manifests are real ones;
-//! a tip's signature is a keyed hash, a message is a list of headers; everything else is what the actors step. Time is
-//! a number, an event queue ordered by (time, count) decides what happens next, and one seed tells one story.
+//! Thousands of histories a second, for property tests and fuzzing. Ledgers, rosters and manifests are real
+//! ones; a tip's signature is a keyed hash, a message is a list of headers; everything else is what the
+//! actors step. Time is a number, an event queue ordered by (time, count) decides what happens next, and one
+//! seed tells one story.
 //!
-//! Everybody is a member at first. Peer 0 founded the group, so nobody can remove it: what it knows in the end is what
-//! the honest members must agree on.
+//! Everybody is a member at first. Peer 0 founded the group, so nobody can remove it: what it knows in the
+//! end is what the honest members must agree on.
 
 mod broken;
 mod events;
@@ -43,14 +45,14 @@ pub struct World {
     count: u64,
     peers: Vec<Peer>,
     events: BTreeMap<(Timestamp, u64), Event>,
-    /// When the last parcel of a direction arrives, so that parcels of one link keep their order.
+    /// The arrival of the last parcel of each direction, so that parcels of one link keep their order.
     arrivals: BTreeMap<(usize, usize), Timestamp>,
     /// Links by number, so that parcels of one that was cut arrive nowhere.
     cables: BTreeMap<(usize, usize), u64>,
     trace: [u8; 32],
     /// Every change that anybody made.
     made: BTreeMap<ChangeHash, Made>,
-    /// When each op was said.
+    /// The time at which each op was signed.
     said: BTreeMap<OpId, u64>,
 }
 
@@ -67,7 +69,7 @@ struct Peer {
     store: Store,
     member: Member,
     sessions: BTreeMap<usize, (u64, Session)>,
-    /// How many ops each linked peer was handed.
+    /// The number of ops that each linked peer was sent.
     handed: BTreeMap<usize, usize>,
     /// It writes under the first grant that it ever had: a [`Mutant`].
     keeps_grant: bool,
@@ -80,7 +82,7 @@ impl World {
         Self::of(seed, (0..peers).map(|person| (person, false)))
     }
 
-    /// A world of all people, the last of whom is malicious and has two devices with one key, the last two peers.
+    /// A world of all people; the last one is malicious and has two devices with one key, the last two peers.
     pub fn with_malice(seed: u64) -> Self {
         let honest = (0..PEOPLE_MAX - 1).map(|person| (person, false));
         Self::of(seed, honest.chain([(PEOPLE_MAX - 1, true); 2]))
@@ -108,7 +110,7 @@ impl World {
         world
     }
 
-    /// How many peers there are.
+    /// The number of peers.
     pub fn peers(&self) -> usize {
         self.peers.len()
     }
@@ -123,7 +125,7 @@ impl World {
         usize::try_from(self.below(length as u64)).expect("below a length")
     }
 
-    /// Whether a peer does as it pleases.
+    /// Returns true if a peer is malicious.
     pub fn is_malicious(&self, peer: usize) -> bool {
         self.peers[peer].store.is_malicious
     }
@@ -177,7 +179,7 @@ impl World {
         self.made.entry(header.hash).or_insert_with(made);
     }
 
-    /// The honest peers that the founder lets in.
+    /// The honest peers that are members by the founder's roster.
     fn members(&self) -> Vec<usize> {
         let founder = &self.peers[0].member;
         let is_in =
@@ -185,19 +187,19 @@ impl World {
         (0..self.peers.len()).filter(is_in).collect()
     }
 
-    /// Whether all honest members hold the same documents.
+    /// Returns true if all honest members hold the same documents.
     pub fn is_converged(&mut self) -> bool {
         let members = self.members();
         let roots: BTreeSet<_> = members.iter().map(|peer| self.peers[*peer].store.digest.root()).collect();
         roots.len() <= 1
     }
 
-    /// Whether two peers hold the same documents.
+    /// Returns true if two peers hold the same documents.
     pub fn are_equal(&mut self, one: usize, other: usize) -> bool {
         self.peers[one].store.digest.root() == self.peers[other].store.digest.root()
     }
 
-    /// Whether every session between honest members believes that both sides are equal.
+    /// Returns true if every session between honest members considers both sides equal.
     pub fn is_synced(&self) -> bool {
         let members = self.members();
         let between = members

@@ -64,10 +64,10 @@ async fn explain_and_status_show_what_a_removal_set_aside() {
     };
     assert!(stays.refusals.iter().any(|refusal| beyond(refusal, 1, 2)), "{:?}", stays.refusals);
     assert!(gone.refusals.iter().any(|refusal| beyond(refusal, 0, 1)), "{:?}", gone.refusals);
-    let (of_stays, of_gone) = (stays.kept.unwrap(), gone.kept.unwrap());
+    let (of_stays, of_gone) = (stays.set_aside.unwrap(), gone.set_aside.unwrap());
     assert_eq!((of_stays.changes, of_gone.changes), (1, 1));
     let shown = status.groups[0].status.as_ref().unwrap();
-    let kept = shown.kept;
+    let kept = shown.set_aside;
     assert_eq!((kept.documents, kept.changes, kept.bytes), (2, 2, of_stays.bytes + of_gone.bytes));
     assert_eq!((kept.since, shown.rejudging), (Some(of_stays.since().min(of_gone.since())), None));
     let judged = std::iter::from_fn(|| events.try_recv().ok()).filter_map(|event| match event {
@@ -85,7 +85,7 @@ async fn explain_and_status_show_what_a_removal_set_aside() {
     ben.node().backup(&copy).await.unwrap();
     let restored = Node::builder(&copy).open().await.unwrap();
     let of_copy = restored.group(home).unwrap().status().await.unwrap();
-    assert_eq!(of_copy.kept.documents, 2, "a backup is the whole database");
+    assert_eq!(of_copy.set_aside.documents, 2, "a backup is the whole database");
     let of_copy_gone = restored.group(home).unwrap().explain("tasks", "rope").await.unwrap();
     assert!(
         of_copy_gone.refusals.iter().any(|refusal| beyond(refusal, 0, 1)),
@@ -221,7 +221,7 @@ async fn a_removal_without_damaged_documents_reports_how_many_it_left_out() {
     assert_eq!([homes[0].members().len(), homes[1].members().len()], [2, 2]);
     assert_eq!((of_ada.documents, of_ben.documents, of_ada.root == of_ben.root), (1, 1, true));
     assert_eq!(
-        (of_ada.kept.documents, of_ben.kept.documents),
+        (of_ada.set_aside.documents, of_ben.set_aside.documents),
         (0, 2),
         "the member that had the documents sets them aside"
     );

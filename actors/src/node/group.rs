@@ -1,10 +1,10 @@
 //! One group: its documents, its tables, one session per link.
 //!
-//! Parent: [`node`](super). Children: none. Restart: reads authors and digest back from the store, after the batches
-//! of its predecessor are written or refused; membership opens its sessions again.
+//! Parent: [`node`](super). Children: none. Restart: reads authors and digest back from the store, after the
+//! batches of its predecessor are written or refused; membership opens its sessions again.
 //!
-//! A commit never waits for the disk here: its batch is submitted with the caller's reply, memory runs ahead, and
-//! `Stored` releases the news to watchers and sessions.
+//! A commit never waits for the disk here: its batch is submitted with the caller's reply, memory runs ahead,
+//! and `Stored` releases the news to watchers and sessions.
 
 pub mod cache;
 pub mod cut;
@@ -14,9 +14,9 @@ mod manifests;
 mod owner;
 pub mod record;
 pub mod replica;
+mod row_locks;
 pub mod rows;
 mod sessions;
-mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ use self::documents::{
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
 pub(crate) use self::owner::GroupOwner;
-pub use self::turns::Turn;
+pub use self::row_locks::RowLock;
 use crate::call::answer;
 use crate::clock::Clock;
 use crate::meter::{Meters, OpenSession};
@@ -54,7 +54,7 @@ use schema::wire::group::Assembly;
 
 /// The table of the personal group that says which groups its user takes part in.
 pub const INTENTS_TABLE: &str = "$groups";
-/// The table of the personal group that says what its user thinks of others: whom they blocked.
+/// The table of the personal group with one row for each contact of its user.
 pub const CONTACTS_TABLE: &str = "$contacts";
 /// The field of a contact that blocks them.
 pub const BLOCKED_FIELD: &str = "blocked";
@@ -64,17 +64,18 @@ enum Message {
     Commit { writes: Vec<RowWrite>, reply: RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>> },
     /// List the revisions of a row.
     History { table: String, key: String, reply: RpcReplyPort<Result<Vec<Revision>, StoreError>> },
-    /// Say what is kept of a document though it is not accepted any more.
-    Kept { document: DocumentId, reply: RpcReplyPort<Option<SetAside>> },
+    /// Describe the changes of a document that are set aside.
+    SetAside { document: DocumentId, reply: RpcReplyPort<Option<SetAside>> },
     /// Describe the group.
     Status(RpcReplyPort<GroupStatus>),
-    /// Answer once all that is here is stored: by which membership it is judged, or how far judging it anew is.
+    /// Answer once all that is here is stored: with the roster by which it is judged, or with the progress of
+    /// judging it again.
     Settled(RpcReplyPort<Result<Arc<Roster>, Rejudged>>),
     /// The batch of this number is durable, or failed.
     Stored { number: u64, result: Result<(), StoreError> },
     /// The membership changed.
     Roster(Arc<Roster>),
-    /// Both sides agree on the ledger: speak of documents.
+    /// Both sides agree on the ledger: open a session.
     Open { channel: Channel, in_sync: bool },
     /// The gate or the link closed.
     Close(LinkId),
@@ -82,13 +83,13 @@ enum Message {
     Frame { link: LinkId, part: IncomingPart },
     /// A session wants to be woken.
     Wake,
-    /// Judge more documents anew: what was looked at last stands, so there was nothing to store.
+    /// Judge more documents again: those of the last slice did not change, so there was nothing to store.
     Rejudge,
     /// Fail, for tests.
     Fail,
 }
 
-/// What a group needs to start, again and again.
+/// Everything that a group needs to start, also after a failure.
 #[derive(Clone)]
 pub(crate) struct Arguments {
     pub(crate) clock: Clock,
@@ -115,9 +116,9 @@ struct State {
     early: BTreeMap<LinkId, Vec<IncomingPart>>,
     next_batch: u64,
     unstored: BTreeMap<u64, Unstored>,
-    /// How many authors membership was told of.
+    /// The number of authors that the owner was told of.
     told: usize,
-    /// Documents are being judged anew.
+    /// Documents are being judged again.
     rejudging: Option<Rejudge>,
     refusals: Vec<(DocumentId, Refusal)>,
     /// By themselves: what they say must not take the place of our own reasons.
@@ -133,23 +134,23 @@ struct Peer {
     _open: OpenSession,
 }
 
-/// When the next documents are judged anew.
+/// The moment at which the next documents are judged again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rejudge {
     /// In a turn of its own, behind the messages that wait.
     InTurn,
-    /// When this batch is durable.
+    /// Once this batch is durable.
     Behind(u64),
 }
 
-/// What is told once a batch is durable.
+/// News to publish once a batch is durable.
 struct Unstored {
     rows: Vec<RowEvent>,
     moved: Vec<Wanted>,
     source: Option<Source>,
 }
 
-/// Which units of which session a batch came from.
+/// The session and the units that a batch came from.
 struct Source {
     link: LinkId,
     number: u64,
@@ -175,7 +176,8 @@ impl State {
         let outcome = match self.documents.commit(writes, time_ms) {
             Ok(outcome) => outcome,
             Err(error @ CommitError::Moved { .. }) => {
-                // What moved the row may not be readable yet: answer behind it, or the caller reads the same again.
+                // What moved the row may not be readable yet: answer behind it, or the caller reads the same
+                // again.
                 let (store, durability) = (&self.arguments.store, self.arguments.durability);
                 store
                     .submit(self.handle.space(), Batch::default(), durability, |_| answer(reply, Err(error)));
@@ -210,7 +212,7 @@ impl State {
         Ok(())
     }
 
-    /// Judges the next documents anew; when all are, every session compares again.
+    /// Judges the next documents again; after the last of them, every session compares again.
     fn rejudge_some(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         self.rejudging = None;
         if self.documents.is_rejudging() {
@@ -318,8 +320,8 @@ impl State {
         Ok(())
     }
 
-    /// What was kept for too long goes: not at the start, when the clock may not be set yet, but once something is
-    /// written.
+    /// Deletes what was set aside too long ago: not at the start, when the clock may not be set yet, but
+    /// after a write.
     fn expire(&mut self) {
         let mut outcome = Outcome::default();
         self.documents.expire(&mut outcome);
@@ -329,7 +331,8 @@ impl State {
         }
     }
 
-    /// What was judged under another membership when the node ended is judged anew before anybody reads it.
+    /// Judges again, before anybody reads them, the documents that were last judged under another roster when
+    /// the node ended.
     async fn rejudge_all(&mut self) -> Result<(), ActorProcessingErr> {
         if !self.documents.is_rejudging() {
             return Ok(());
@@ -346,7 +349,7 @@ impl State {
         Ok(())
     }
 
-    /// What vouches for a device that wrote something here is kept from now on.
+    /// Tells the owner of new authors, whose certificates are kept from now on.
     fn tell_authors(&mut self) {
         let authors = self.documents.authors();
         if authors.len() > self.told {
@@ -380,7 +383,7 @@ impl State {
             refusals: self.refusals.clone(),
             refused_by_peers: self.refused_by_peers.clone(),
             rejudging: self.documents.is_rejudging().then(|| self.documents.rejudged()),
-            kept: self.documents.set_aside(),
+            set_aside: self.documents.set_aside(),
         }
     }
 
@@ -469,7 +472,7 @@ impl Actor for Group {
         match message {
             Message::Commit { writes, reply } => state.commit(&myself, &writes, reply)?,
             Message::History { table, key, reply } => answer(reply, state.documents.history(&table, &key)),
-            Message::Kept { document, reply } => {
+            Message::SetAside { document, reply } => {
                 answer(reply, state.documents.set_aside_of(&document).cloned());
             }
             Message::Status(reply) => answer(reply, state.status()),

@@ -1,4 +1,5 @@
-//! The name of a group's space: `g` and the id. Its keys: a tag byte, then fixed-width parts (rows: `group/rows.rs`).
+//! The name of a group's space: `g` and the id. Its keys: a tag byte, then fixed-width parts (rows:
+//! `group/rows.rs`).
 
 use schema::{DocumentId, GroupId};
 
@@ -10,11 +11,11 @@ pub(crate) const AUTHOR: u8 = b'a';
 pub(crate) const CHUNK: u8 = b'c';
 /// Document records by id.
 pub(crate) const DOCUMENT: u8 = b'd';
-/// What a manifest is made of: the hashes of its pages, by root.
+/// The hashes of a manifest's pages, by its root.
 pub(crate) const MANIFEST: u8 = b'f';
 /// Pages of manifests, by hash.
 pub(crate) const PAGE: u8 = b'g';
-/// Who wrote which documents: author number, incarnation, document; nothing under it.
+/// The index author → documents: author number, incarnation, document; no value.
 pub(crate) const WRITTEN: u8 = b'i';
 /// The changes of a document that are set aside, by document.
 pub(crate) const SET_ASIDE_CHANGES: u8 = b'k';
@@ -30,10 +31,10 @@ pub(crate) const REVOCATION: u8 = b'v';
 /// Device records, by device.
 pub(crate) const RECORD: u8 = b'w';
 
-/// Single facts have keys under `m`. The incarnation under which this device writes: the crashes of the store when it
-/// was drawn, then itself; 8 bytes big-endian each.
+/// Single facts have keys under `m`. The incarnation under which this device writes: the crashes of the store
+/// when it was drawn, then itself; 8 bytes big-endian each.
 pub(crate) const INCARNATION: &[u8] = b"mincarnation";
-/// What is kept of the ticket with which this device came, or wants to come.
+/// The ticket with which this device joined, or asks to join.
 pub(crate) const TICKET: &[u8] = b"mticket";
 
 /// The name of a group's space. Ids may begin with NUL, names of spaces may not.
@@ -82,7 +83,7 @@ pub(crate) fn written(author: u32, incarnation: u64, document: DocumentId) -> Ve
     key
 }
 
-/// Where what an author wrote begins.
+/// The common prefix of an author's keys in the index.
 pub(crate) fn written_by(author: u32) -> Vec<u8> {
     tagged(WRITTEN, &author.to_be_bytes())
 }
@@ -118,7 +119,8 @@ pub(crate) fn entries(space: &SpaceHandle, tag: u8) -> Result<Vec<Entry>, StoreE
     space.read(|view| view.prefix(&[tag]).collect())?
 }
 
-/// The entries under a tag that can be read, in key order. What cannot is told of, and is no reason to do without the rest.
+/// The entries under a tag that can be read, in key order. What cannot is told of, and is no reason to do
+/// without the rest.
 pub(crate) fn readable(space: &SpaceHandle, tag: u8) -> Result<Vec<Entry>, StoreError> {
     let readable = |entry: Result<Entry, StoreError>| match entry {
         Err(error @ StoreError::Damaged { .. }) => {

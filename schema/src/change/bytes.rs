@@ -1,4 +1,4 @@
-//! A cursor over untrusted bytes: canonical LEB128 (DWARF 7.6); every length is checked before it is used.
+//! A cursor over bytes of a stranger: canonical LEB128 (DWARF 7.6), lengths checked before anything is taken.
 
 use super::Fault;
 
@@ -7,7 +7,7 @@ use super::Fault;
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    /// Reads the next `count` bytes.
+    /// Takes the next `count` bytes.
     pub(crate) fn take(&mut self, count: u64) -> Result<&'a [u8], Fault> {
         let count = usize::try_from(count).map_err(|_| Fault::Truncated)?;
         let (taken, rest) = self.0.split_at_checked(count).ok_or(Fault::Truncated)?;
@@ -15,27 +15,28 @@ impl<'a> Bytes<'a> {
         Ok(taken)
     }
 
-    /// Reads one byte.
+    /// Takes one byte.
     pub(crate) fn byte(&mut self) -> Result<u8, Fault> {
         let (&byte, rest) = self.0.split_first().ok_or(Fault::Truncated)?;
         self.0 = rest;
         Ok(byte)
     }
 
-    /// Reads 32 bytes.
+    /// Takes 32 bytes.
     pub(crate) fn hash(&mut self) -> Result<[u8; 32], Fault> {
         let (&hash, rest) = self.0.split_first_chunk().ok_or(Fault::Truncated)?;
         self.0 = rest;
         Ok(hash)
     }
 
-    /// Reads a length and as many bytes.
+    /// Takes a length and as many bytes.
     pub(crate) fn prefixed(&mut self) -> Result<&'a [u8], Fault> {
         let length = self.uleb()?;
         self.take(length)
     }
 
-    /// Reads the count of items that fill at least `width` bytes each; refuses more than the rest can hold.
+    /// Takes a count of items that fill at least `width` bytes each, and so cannot be more than the bytes
+    /// hold.
     pub(crate) fn count(&mut self, width: usize) -> Result<usize, Fault> {
         let count = usize::try_from(self.uleb()?).map_err(|_| Fault::Truncated)?;
         if count > self.0.len() / width {
@@ -44,7 +45,7 @@ impl<'a> Bytes<'a> {
         Ok(count)
     }
 
-    /// Reads an unsigned number in its shortest form.
+    /// Takes an unsigned number in its shortest form.
     pub(crate) fn uleb(&mut self) -> Result<u64, Fault> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
@@ -61,7 +62,7 @@ impl<'a> Bytes<'a> {
         Err(Fault::Leb128)
     }
 
-    /// Reads a signed number in its shortest form.
+    /// Takes a signed number in its shortest form.
     pub(crate) fn sleb(&mut self) -> Result<i64, Fault> {
         let mut value = 0_i64;
         let mut last = 0;

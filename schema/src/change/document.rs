@@ -1,4 +1,4 @@
-//! Reads the header of a document chunk; its columns may be deflated.
+//! The head of a document chunk: the same walk over deflated columns.
 
 use super::bytes::Bytes;
 use super::columns::{
@@ -14,24 +14,22 @@ use crate::limits::{EXPANDED_TEXT_BYTES_MAX, INFLATED_BYTES_MAX, OP_COUNTER_MAX}
 /// The header of a document chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentHeader {
-    /// The heads of the document once it is loaded, ascending.
+    /// The heads that loading it must give, ascending.
     pub heads: Vec<ChangeHash>,
-    /// Number of replicas.
+    /// Replicas that wrote in it.
     pub replicas: u64,
-    /// Number of changes.
+    /// Changes that it holds.
     pub changes: u64,
-    /// Number of ops without deletions.
+    /// Ops that it holds, deletions apart.
     pub ops: u64,
-    /// Number of successors of ops (deletions included) and of dependencies of changes; loading expands these
-    /// too.
+    /// Successors of ops (deletions among them) and dependencies of changes: loading expands these too.
     pub links: u64,
 }
 
-/// Reads exactly one document chunk: frame, checksum and all columns, which share one budget of inflated
-/// bytes.
+/// Reads exactly one document chunk: frame and checksum, and all columns, inflated under one running budget.
 ///
-/// Each count is up to 2³¹: the caller checks them before Automerge loads the chunk. Its changes are vetted
-/// one by one after loading.
+/// Its counts are up to 2³¹ each: the caller charges them before Automerge loads the chunk. The changes in it
+/// are vetted after loading, one by one.
 ///
 /// # Errors
 /// [`ChangeError`]: the chunk must not reach Automerge.
@@ -64,7 +62,7 @@ pub fn read_document(chunk: &[u8]) -> Result<DocumentHeader, ChangeError> {
     columns.full(ID_COUNTER, ops)?;
     let successors = ops::group(&columns, SUCCESSORS, &[SUCCESSOR_REPLICA, SUCCESSOR_COUNTER], ops)?;
 
-    // The index of each head among the changes; older writers omit these.
+    // The place of each head among the changes; older writers leave it out.
     if !bytes.0.is_empty() {
         for _ in &heads {
             if bytes.uleb()? >= changes {

@@ -1,9 +1,9 @@
-//! Totals of one column, computed run by run; a run of 2⁶⁰ rows costs as much as a run of one.
+//! Totals of one column, taken run by run; a run of 2⁶⁰ costs as much as a run of one.
 
 use super::Fault;
 use super::bytes::Bytes;
 
-/// The encodings of a column.
+/// The encoding of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Runs of unsigned numbers below the bound.
@@ -34,7 +34,7 @@ pub(super) enum Kind {
     Raw,
 }
 
-/// The row counts of a column.
+/// The totals of a column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     /// Rows, nulls among them.
@@ -56,18 +56,17 @@ impl Totals {
     }
 }
 
-/// The limits of a column, and the replicas seen so far.
+/// The bounds within which a column is walked.
 pub(super) struct Bounds<'a> {
-    /// Most rows of a column.
+    /// Rows that a column may have.
     pub(super) rows_max: u64,
-    /// One flag per replica of the chunk's table: true once an op refers to it. The length bounds every
-    /// index.
+    /// True for each replica of the chunk's table that an op names; the length bounds every index.
     pub(super) named: &'a mut [bool],
-    /// Requires maximal runs, so that equal columns have equal bytes.
+    /// True if runs must be as long as they can be, so that equal columns have equal bytes.
     pub(super) normal: bool,
 }
 
-/// Computes the totals of one column without expanding it.
+/// Adds up one column without expanding it.
 pub(super) fn measure(kind: Kind, data: &[u8], bounds: &mut Bounds<'_>) -> Result<Totals, Fault> {
     let Bounds { rows_max, named, normal } = bounds;
     let (rows_max, normal) = (*rows_max, *normal);
@@ -124,8 +123,7 @@ pub(super) fn measure(kind: Kind, data: &[u8], bounds: &mut Bounds<'_>) -> Resul
     Ok(totals)
 }
 
-/// Returns true if a value of this type may have this length: null, false and true have none, numbers one to
-/// ten bytes, floats eight.
+/// Null, false and true take no bytes, numbers up to ten, floats eight.
 fn value_length_fits(meta: u64) -> bool {
     let length = meta >> 4;
     match meta & 0xf {
@@ -136,7 +134,7 @@ fn value_length_fits(meta: u64) -> bool {
     }
 }
 
-/// The previous run, which decides whether the next one is maximal.
+/// The end of the previous run, to check that each run is as long as it can be.
 #[derive(PartialEq)]
 enum Before<V> {
     Nothing,
@@ -188,7 +186,7 @@ fn runs<'a, V: PartialEq + Copy>(
             return Err(Fault::NotNormal);
         }
         for _ in 0..count {
-            let value = read(&mut bytes)?; // at least one byte each, so a large count ends with the input
+            let value = read(&mut bytes)?; // at least one byte each: the claim costs nothing
             let repeats = match before {
                 Before::Literal(last) | Before::Same(last) => last == value,
                 Before::Nothing | Before::Nulls => false,
@@ -200,7 +198,7 @@ fn runs<'a, V: PartialEq + Copy>(
             before = Before::Literal(value);
         }
     }
-    // Automerge omits a column of nulls only.
+    // A column of nulls alone is left out.
     if normal && all_null && before != Before::Nothing { Err(Fault::NotNormal) } else { Ok(()) }
 }
 

@@ -114,7 +114,7 @@ pub(super) async fn history(group: &Group, table: &str, key: &str, replies: &Rep
     if !revisions.is_empty() {
         return replies.send_all(revisions.into_iter().map(Reply::Revision)).await;
     }
-    let message = if group.explain(table, key).await?.kept.is_some() {
+    let message = if group.explain(table, key).await?.set_aside.is_some() {
         format!(
             "row {key:?} of {table:?} is set aside, since its author was removed; `peerbase explain` shows \
             the reason"

@@ -3,20 +3,20 @@
 use schema::document::Refusal;
 use schema::{ChangeHash, OpId};
 
-/// Which promise does not hold, and where.
+/// A broken promise, with the peer that broke it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Broken {
     /// Two honest members know of different ops.
     #[error("peer {peer} and the founder have different ledgers")]
     Ledger {
-        /// Who differs from the founder.
+        /// The peer that differs from the founder.
         peer: usize,
     },
     /// D1: two honest members hold a document that no undecided fork touches, and hold it differently.
     #[error("D1: peer {peer} and the founder hold document {key} differently")]
     Differ {
-        /// Who differs from the founder.
+        /// The peer that differs from the founder.
         peer: usize,
         /// The document.
         key: String,
@@ -24,7 +24,7 @@ pub enum Broken {
     /// D1: what a peer holds is not what it accepts of it now.
     #[error("D1: peer {peer} holds of document {key} what it would not accept now")]
     Stale {
-        /// Who.
+        /// The peer.
         peer: usize,
         /// The document.
         key: String,
@@ -32,17 +32,17 @@ pub enum Broken {
     /// D2: a change that was made after its author's removal, or lies beyond what the removal left.
     #[error("D2: peer {peer} holds change {change}, which op {revocation} cuts")]
     BeyondCut {
-        /// Who.
+        /// The peer.
         peer: usize,
         /// The change.
         change: ChangeHash,
-        /// What cuts it.
+        /// The op that cuts the change.
         revocation: OpId,
     },
     /// C8: a change by somebody who could not write.
     #[error("C8: peer {peer} holds change {change}, whose author may not write")]
     NotAllowed {
-        /// Who.
+        /// The peer.
         peer: usize,
         /// The change.
         change: ChangeHash,
@@ -50,7 +50,7 @@ pub enum Broken {
     /// D3: what an honest member wrote, upon what stands, is gone.
     #[error("D3: change {change} of honest peer {peer} is lost")]
     Lost {
-        /// Whose.
+        /// The author's peer.
         peer: usize,
         /// The change.
         change: ChangeHash,
@@ -58,15 +58,15 @@ pub enum Broken {
     /// D4: who may write is refused by themselves.
     #[error("D4: peer {peer} may write, and what it writes is refused: {refusal}")]
     Silenced {
-        /// Who.
+        /// The peer.
         peer: usize,
-        /// Why.
+        /// The refusal.
         refusal: Box<Refusal>,
     },
     /// D5: a dependency is missing, a chain has a gap or a fork, or the counters of ops have one.
     #[error("D5: peer {peer} holds change {change} of document {key} in no order")]
     Order {
-        /// Who.
+        /// The peer.
         peer: usize,
         /// The document.
         key: String,
@@ -76,7 +76,7 @@ pub enum Broken {
     /// D6: the end of a chain that no tip covers.
     #[error("D6: peer {peer} cannot prove the end of a chain of document {key}")]
     Unproven {
-        /// Who.
+        /// The peer.
         peer: usize,
         /// The document.
         key: String,
@@ -84,7 +84,7 @@ pub enum Broken {
     /// D6: nobody made it.
     #[error("D6: peer {peer} holds change {change}, which nobody made")]
     Forged {
-        /// Who.
+        /// The peer.
         peer: usize,
         /// The change.
         change: ChangeHash,
@@ -92,7 +92,7 @@ pub enum Broken {
     /// D7: Automerge would let it wait.
     #[error("D7: peer {peer} took change {change} before what it depends on")]
     Queued {
-        /// Who.
+        /// The peer.
         peer: usize,
         /// The change.
         change: ChangeHash,
@@ -100,7 +100,7 @@ pub enum Broken {
     /// D9: something is kept that was never accepted, or twice.
     #[error("D9: peer {peer} keeps change {change}, which it never accepted or has besides")]
     Hoarded {
-        /// Who.
+        /// The peer.
         peer: usize,
         /// The change.
         change: ChangeHash,
@@ -108,7 +108,7 @@ pub enum Broken {
     /// D9: more is remembered of a document than what was accepted of it needs.
     #[error("D9: peer {peer} remembers more of document {key} than there is to it")]
     Clutter {
-        /// Who.
+        /// The peer.
         peer: usize,
         /// The document.
         key: String,

@@ -1,4 +1,5 @@
-//! What happens in the machine world: parcels arrive, sessions are stepped, and what they want is done, in one order.
+//! The events of the machine world: parcels arrive, sessions are stepped, and their effects are performed, in
+//! one order.
 
 use std::time::Duration;
 
@@ -86,7 +87,8 @@ impl World {
         }
     }
 
-    /// A peer's ledger has grown: documents are judged anew, gates open and close, and everybody hears of it.
+    /// Follows a peer's grown ledger: judges documents again, opens and closes gates, and sends the ops to
+    /// every linked peer.
     pub(super) fn membership_moved(&mut self, peer: usize) {
         let Peer { store, member, .. } = &mut self.peers[peer];
         let outcome = store.set_roster(member.ledger.roster().clone(), member.pages.clone());

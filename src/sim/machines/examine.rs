@@ -1,4 +1,4 @@
-//! What must hold of the machine world once everything that can be said was said (authority 4.1, D).
+//! The examination of a machine world in which everything was sent: its promises (authority 4.1, D).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,9 +44,9 @@ impl World {
         self.examine_losses(&members, &undecided)
     }
 
-    /// Documents with a fork that nothing has decided yet (authority 3.7.4), on which members may differ: a chain has
-    /// two changes at one place, and its author may write that far. A counting cut decides when it ends below that
-    /// place, or when it is the lowest and a member holds the change that it names.
+    /// Documents with a fork that nothing has decided yet (authority 3.7.4), on which members may differ: a
+    /// chain has two changes at one place, and its author may write that far. A counting cut decides when it
+    /// ends below that place, or when it is the lowest and a member holds the change that it names.
     fn undecided(&self) -> BTreeSet<DocumentId> {
         let mut places: BTreeMap<(ReplicaId, u64), usize> = BTreeMap::new();
         for made in self.made.values() {
@@ -152,7 +152,7 @@ impl World {
         Ok(())
     }
 
-    /// What an honest member's device wrote within what it may, upon nothing that fell, is there.
+    /// Checks that no change of an honest member, within its bounds and upon accepted changes, is lost.
     fn examine_losses(&self, members: &[usize], undecided: &BTreeSet<DocumentId>) -> Result<(), Broken> {
         let store = &self.peers[0].store;
         let mut made: Vec<_> = self.made.iter().collect();
@@ -179,7 +179,7 @@ impl World {
 }
 
 impl Store {
-    /// How far an author's changes are accepted by the sound rules, whatever this peer follows.
+    /// The bounds of an author's changes by the sound rules, whichever rules this peer follows.
     fn bounds(&self, author: &Author, document: DocumentId) -> Result<Vec<Bound>, Refusal> {
         self.judged(document, |judge| {
             judge.rules = Rules::default();

@@ -1,4 +1,4 @@
-//! Links of the machine world: who is wired to whom, hands on ops, and has a session.
+//! The links of the machine world: cables, ops that are sent over them, sessions.
 
 use schema::session::{Session, SessionSide};
 
@@ -40,8 +40,8 @@ impl World {
         }
     }
 
-    /// One peer forgets its sessions, as a group that failed does, and opens them again on the same links; what was
-    /// under way to it still arrives.
+    /// One peer forgets its sessions, as a group that failed does, and opens them again on the same links;
+    /// what was under way to it still arrives.
     pub fn restart(&mut self, peer: usize) {
         for other in self.peers[peer].sessions.keys().copied().collect::<Vec<_>>() {
             let Some((epoch, _)) = self.peers[peer].sessions.remove(&other) else { continue };

@@ -1,4 +1,4 @@
-//! What a malicious member of the machine world sends: forks, backdated changes, replays, floods, forgeries.
+//! The parcels of a malicious member: forks, backdated changes, replays, floods, forgeries.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ const KINDS: u64 = 9;
 /// Changes of a flood.
 const FLOOD: u64 = 20;
 
-/// What is being made.
+/// Changes made by hand.
 #[derive(Default)]
 struct Made {
     headers: Vec<ChangeHeader>,
@@ -121,7 +121,7 @@ impl World {
         made
     }
 
-    /// What another wrote, as it is; `forged`: with one more change that is signed by nobody.
+    /// Another author's changes as they are; if `forged`, with one more change that nobody signed.
     fn replay(&mut self, peer: usize, document: DocumentId, forged: bool) -> Made {
         let store = &self.peers[peer].store;
         let held = &store.documents[&document];

@@ -1,4 +1,4 @@
-//! Who lives in the machine world, and the ledger that they all begin with.
+//! The people of the machine world, and the ledger with which all of them begin.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -16,7 +16,7 @@ use schema::{DeviceId, DocumentId, OpId, UserId};
 
 use super::wire::Said;
 
-/// The first of them founded the group, each other was let in by the one named.
+/// The first of them founded the group; each other was admitted by the one named.
 const PEOPLE: [(Role, usize); 6] = [
     (Role::Founder, 0),
     (Role::Admin, 0),
@@ -26,7 +26,7 @@ const PEOPLE: [(Role, usize); 6] = [
     (Role::Writer, 2),
 ];
 
-/// How many people there are at most.
+/// The largest number of people.
 pub(super) const PEOPLE_MAX: usize = PEOPLE.len();
 
 static KEYS: LazyLock<Vec<SigningKey>> = LazyLock::new(|| {
@@ -70,7 +70,7 @@ pub(super) fn device(person: usize) -> DeviceId {
     DeviceId(hash("world-device", &[&person.to_be_bytes()]))
 }
 
-/// What one peer knows of the membership.
+/// The ledger and the manifests of one peer.
 pub(super) struct Member {
     pub(super) person: usize,
     pub(super) ledger: Ledger,
@@ -87,7 +87,7 @@ impl Member {
         GROUP.len()
     }
 
-    /// Whether a person is let in.
+    /// Returns true if a person is a member.
     pub(super) fn admits(&self, person: usize) -> bool {
         self.ledger.roster().may_read(user(person), device(person))
     }

@@ -1,4 +1,4 @@
-//! What members of the machine world say of members: roles, removals with cuts from what they hold, as of before, amnesties.
+//! Membership changes of the machine world: roles, removals with cuts, changes as of before, amnesties.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,16 +12,17 @@ use super::World;
 use super::people::{self, PEOPLE_MAX};
 use super::store::Store;
 
-/// What a member says.
+/// One membership change.
 #[derive(Clone, Copy, Debug)]
 pub enum Say {
     /// Somebody has this role from now on.
     Role(usize, Role),
-    /// The same, as of before the newest op but so many: that one and what builds on it is not taken into account.
+    /// The same, as of before the newest op but so many: that one and what builds on it is not taken into
+    /// account.
     AsOf(usize, Role, usize),
     /// The same on parents of long ago, the newest op but so many; a cut leaves nothing.
     Backdated(usize, Role, usize),
-    /// The device of this person is out, and what it wrote is cut.
+    /// Revokes the device of this person, and cuts its changes.
     Revoke(usize),
     /// The newest cut but so many took too much.
     Amnesty(usize),
@@ -105,7 +106,7 @@ impl World {
     }
 }
 
-/// Whose writes a cut is about.
+/// The author of the changes that a cut is about.
 #[derive(Clone, Copy)]
 enum Whose {
     User(UserId),
@@ -122,7 +123,8 @@ impl Whose {
 }
 
 impl Store {
-    /// Lists all accepted changes of these authors as a manifest; on demand, also what is set aside of theirs.
+    /// Lists all accepted changes of these authors as a manifest; on demand, also what is set aside of
+    /// theirs.
     fn manifest(&self, is_meant: impl Fn(&Author) -> bool, with_set_aside: bool) -> Written {
         let mut ends: BTreeMap<(Author, DocumentId), Tip> = BTreeMap::new();
         for (document, held) in &self.documents {

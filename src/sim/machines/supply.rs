@@ -1,4 +1,4 @@
-//! What a peer of the machine world shows and sends its sessions.
+//! The documents that a peer of the machine world shows and sends its sessions.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

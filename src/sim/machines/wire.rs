@@ -16,7 +16,7 @@ use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, codec};
 /// The table of all rows.
 pub(super) const TABLE: &str = "world";
 
-/// What one peer sends another.
+/// One thing that a peer sends another.
 #[derive(Clone)]
 pub(super) enum Parcel {
     /// Ops, parents before children; they go before documents.
@@ -98,7 +98,7 @@ pub(super) fn sign(author: Author, document: DocumentId, seq: u64, change: Chang
     Tip { author, seq, change, signature: Signature(signature) }
 }
 
-/// The key of a device: whoever has it signs for that device.
+/// The key of a device.
 pub(super) struct Key(pub(super) DeviceId);
 
 impl Signer for Key {

@@ -122,7 +122,7 @@ async fn changes_that_build_on_purged_ones_are_set_aside_with_them() {
 
     scenario.converge().await;
     scenario.assert_rows(&["ada", "ben", "cid"], [("basil", "water it"), ("soap", "make it")]);
-    let kept = scenario.group("cid").explain("tasks", "basil").await.unwrap().kept.unwrap();
+    let kept = scenario.group("cid").explain("tasks", "basil").await.unwrap().set_aside.unwrap();
     assert_eq!(
         (kept.changes, scenario.set_aside("cid").await),
         (2, 1),

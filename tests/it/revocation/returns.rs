@@ -92,7 +92,7 @@ async fn a_removed_members_device_that_returns_after_long_leaves_no_trace() {
     for name in ["ada", "ben", "cid"] {
         scenario.assert_rows(&[name], [("basil", "water it")]);
         let status = scenario.group(name).status().await.unwrap();
-        assert_eq!((status.documents, status.kept.documents), (1, 0), "nothing is left at {name}");
+        assert_eq!((status.documents, status.set_aside.documents), (1, 0), "nothing is left at {name}");
         assert!(status.refusals.is_empty() && status.quarantined.is_empty(), "at {name}: {status:?}");
         assert_eq!(scenario.group(name).log().await.unwrap(), log, "at {name}");
     }
@@ -163,7 +163,7 @@ async fn p4_p5_changes_that_build_on_purged_ones_are_set_aside_explained_and_res
     scenario.settle().await;
     scenario.assert_rows(&["ben", "carol"], [("basil", "water it")]);
     let explained = scenario.group("carol").explain("tasks", "basil").await.unwrap();
-    assert_eq!((before.revisions, explained.revisions, explained.kept.unwrap().changes), (3, 1, 2));
+    assert_eq!((before.revisions, explained.revisions, explained.set_aside.unwrap().changes), (3, 1, 2));
     // One reason for both: carol's own change was purged because mia's, below it, was.
     let is_why = |why: &Refusal| match why {
         Refusal::BeyondCut { author, revocation, seq: 0, got: 1 } => {

@@ -115,7 +115,7 @@ impl Scenario {
 
     /// The number of documents of which this device has set changes aside.
     pub(crate) async fn set_aside(&self, name: &str) -> usize {
-        self.group(name).status().await.unwrap().kept.documents
+        self.group(name).status().await.unwrap().set_aside.documents
     }
 
     /// Devices of one side reach each other only; a device that no side names reaches nobody.

@@ -1,4 +1,4 @@
-//! Which loaded documents stay in memory: the most recently used, within a budget that all groups share (pure).
+//! The cache of loaded documents: keeps the most recently used, within a budget that all groups share (pure).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

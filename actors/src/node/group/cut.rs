@@ -1,7 +1,7 @@
-//! What of a writer stays: everything of theirs that is accepted here, written down as a manifest (authority 3.6).
+//! Writes a cut: lists all accepted changes of one author as a manifest (authority 3.6).
 //!
-//! Reads the index author → documents straight from the store, page by page, and stores the manifest's pages as they
-//! fill: neither memory nor the group's actor feels how much somebody wrote.
+//! Reads the index author → documents straight from the store, page by page, and stores the manifest's pages
+//! as they fill: neither memory nor the group's actor feels how much somebody wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,7 +24,7 @@ use crate::node::store::{Batch, SpaceHandle, StoreError, StoreHandle};
 /// Documents that are read under one hold of the store's lock.
 const PAGE_DOCUMENTS: usize = 512;
 
-/// Whose writes are to be cut.
+/// The author of the changes to cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// All of a user's devices.
@@ -51,7 +51,7 @@ impl State {
 /// A document whose record cannot be read. The next peer that has it sends it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DamagedDocument {
-    /// Which.
+    /// The document.
     pub document: DocumentId,
     /// The table and key of its row, where a row is there.
     pub place: Option<(String, String)>,
@@ -66,15 +66,15 @@ impl fmt::Display for DamagedDocument {
     }
 }
 
-/// Why no cut was written down.
+/// The reason for which no cut was written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CutError {
-    /// What a cut does not name is taken from everybody, and of these nothing can be named.
+    /// A cut revokes every change that it does not list, and those of damaged documents cannot be listed.
     #[error("{count} documents are damaged")]
     Damaged {
         /// The first of them.
         documents: Vec<DamagedDocument>,
-        /// How many there are.
+        /// The number of damaged documents.
         count: u64,
     },
     /// The store failed.
@@ -85,8 +85,8 @@ pub(crate) enum CutError {
 /// Documents that an error names.
 const NAMED: usize = 16;
 
-/// Writes down what of `target` is accepted here; durable, pages and all, when it returns, with the number of damaged
-/// documents that it leaves out, `anyway`. `progress` hears how many documents are done.
+/// Writes down what of `target` is accepted here; durable, pages and all, when it returns, with the number of
+/// damaged documents that it leaves out, `anyway`. `progress` hears how many documents are done.
 ///
 /// # Errors
 /// [`CutError`]
@@ -183,14 +183,14 @@ fn authors(space: &SpaceHandle, roster: &Roster, target: Target) -> Result<BTree
     Ok(authors)
 }
 
-/// Where an author's documents go on.
+/// The position after which an author's documents continue.
 type Place = (u64, DocumentId);
-/// What an author wrote.
+/// One page of an author's documents.
 #[derive(Default)]
 struct Page {
     /// Each with its incarnation.
     entries: Vec<(u64, Entry)>,
-    /// What cannot be read.
+    /// Damaged documents.
     damaged: Vec<DocumentId>,
     /// The last place that was looked at; `None`: there are no more.
     last: Option<Place>,

@@ -1,8 +1,9 @@
 //! The documents of one group: judges, applies, commits and serves their changes (pure but for reads).
 //!
-//! This is the one path by which a change enters the database: local or remote it passes `Documents::commit` or
-//! `Documents::apply`, which leave a batch for the store and the news for watchers and sessions. Memory runs ahead
-//! of the store until the batch is durable; such documents are pinned in the cache and not served yet.
+//! This is the one path by which a change enters the database: local or remote it passes `Documents::commit`
+//! or `Documents::apply`, which leave a batch for the store and the news for watchers and sessions. Memory
+//! runs ahead of the store until the batch is durable; such documents are pinned in the cache and not served
+//! yet.
 
 mod apply;
 mod authority;
@@ -52,7 +53,8 @@ pub struct RowEvent {
     pub row: Arc<RowRecord>,
 }
 
-/// What a commit or an apply leaves behind, to be stored and then told.
+/// The effects of a commit or of applied units: a batch for the store, and news to publish once it is
+/// durable.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) batch: Batch,
@@ -91,7 +93,7 @@ pub(crate) struct Setup {
     pub(crate) user: UserId,
     pub(crate) device: SigningKey,
     pub(crate) clock: Clock,
-    /// How often the store was not closed cleanly.
+    /// The number of times that the store was not closed cleanly.
     pub(crate) crashes: u64,
     /// The incarnation under which this device writes.
     pub(crate) incarnation: u64,
@@ -113,7 +115,8 @@ pub(crate) struct Documents {
     authority: Authority,
     clock: Clock,
     incarnation: u64,
-    /// How often the store was not closed cleanly: what an incarnation was drawn under.
+    /// The number of times that the store was not closed cleanly: an incarnation is valid under one such
+    /// number.
     crashes: u64,
     space: SpaceHandle,
     digest: Digest,
@@ -173,14 +176,14 @@ impl Documents {
         Ok(documents)
     }
 
-    /// Judges by another roster from now on; what was judged before is judged anew by
-    /// [`rejudge_some`](Self::rejudge_some).
+    /// Judges by another roster from now on; [`rejudge_some`](Self::rejudge_some) judges again what was
+    /// judged before.
     pub(crate) fn set_roster(&mut self, roster: Arc<Roster>) {
         self.authority.roster = roster;
         self.find_stale_authors();
     }
 
-    /// By which documents are judged, as far as they are not yet to be judged anew.
+    /// The roster by which documents are judged, except those that are still to be judged again.
     pub(crate) fn roster(&self) -> &Arc<Roster> {
         &self.authority.roster
     }
@@ -201,7 +204,8 @@ impl Documents {
         self.cache.len()
     }
 
-    /// Whether a document was set aside since the last call: peers have it, and must be compared with again.
+    /// Returns true if a document was quarantined since the last call: peers have it, and must be compared
+    /// with again.
     pub(crate) fn take_alarm(&mut self) -> bool {
         std::mem::take(&mut self.alarm)
     }
@@ -239,7 +243,7 @@ impl Documents {
         spilled: Vec<Spilled>,
         outcome: &mut Outcome,
     ) -> Result<Arc<RowRecord>, StoreError> {
-        let document = self.cache.get(&id).expect("the document is at hand");
+        let document = self.cache.get(&id).expect("the document is loaded");
         let heads: Vec<_> = document.index.heads().iter().copied().collect();
         document.record.set_heads(|change| heads.binary_search(change).is_ok());
         let row = Arc::new(RowRecord::of(row, heads));

@@ -10,7 +10,7 @@ use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
 use tokio::sync::{broadcast, watch};
 
 use super::documents::{CommitError, Rejudged, Revision, RowEvent, RowWrite, SetAside, SetAsideTotal};
-use super::turns::{Turn, Turns};
+use super::row_locks::{RowLock, RowLocks};
 use super::{Arguments, Group, Message};
 use crate::call::{CallError, Slot};
 use crate::node::connection_manager::LinkId;
@@ -55,22 +55,22 @@ pub struct GroupHandle {
     published: Arc<Published>,
 }
 
-/// What those who follow a group's rows hear.
+/// News of a group's rows for those who follow them.
 #[derive(Clone, Debug)]
 pub enum RowNews {
     /// Rows of one batch that became durable.
     Rows(Vec<RowEvent>),
-    /// The group was started anew: read the rows, some may have been missed.
+    /// The group was started again: read the rows, some news may have been lost.
     Reset,
 }
 
-/// What a group tells everyone without being asked.
+/// State that a group publishes to its followers.
 pub(super) struct Published {
     root: Mutex<[u8; 32]>,
     /// None once the group has ended for good: then there is nothing left to follow.
     rows: Mutex<Option<broadcast::Sender<Arc<RowNews>>>>,
     /// Local writers of one row come one after another.
-    turns: Turns,
+    row_locks: RowLocks,
     peers: watch::Sender<Vec<PeerStatus>>,
 }
 
@@ -90,7 +90,7 @@ pub struct PeerStatus {
     pub synced: bool,
 }
 
-/// What a group has and why something of it is not in order.
+/// The state of a group, and its problems.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct GroupStatus {
@@ -104,16 +104,17 @@ pub struct GroupStatus {
     /// Documents that are damaged on disk, and how.
     #[cfg_attr(feature = "control", serde(with = "crate::json::by_document"))]
     pub quarantined: Vec<(DocumentId, String)>,
-    /// The last refusals of ours, oldest first; also of what had been accepted, until its author was removed or lowered.
+    /// The last refusals of ours, oldest first; also of what had been accepted, until its author was removed
+    /// or lowered.
     #[cfg_attr(feature = "control", serde(with = "crate::json::by_document"))]
     pub refusals: Vec<(DocumentId, Refusal)>,
-    /// What peers refused lately of what we sent, and why, as they say; oldest first.
+    /// The last refusals of peers, of changes that this node sent, with their reasons; oldest first.
     #[cfg_attr(feature = "control", serde(with = "crate::json::by_document"))]
     pub refused_by_peers: Vec<(DocumentId, Refusal)>,
-    /// Documents are being judged anew, since the membership changed: how far that is.
+    /// The progress of judging documents again after the roster changed, while that lasts.
     pub rejudging: Option<Rejudged>,
-    /// Changes that were accepted once and are kept for a while.
-    pub kept: SetAsideTotal,
+    /// Changes that were accepted once and are set aside.
+    pub set_aside: SetAsideTotal,
 }
 
 impl GroupHandle {
@@ -121,7 +122,7 @@ impl GroupHandle {
         let published = Published {
             root: Mutex::default(),
             rows: Mutex::new(Some(broadcast::Sender::new(WATCH_BATCHES))),
-            turns: Turns::default(),
+            row_locks: RowLocks::default(),
             peers: watch::Sender::new(Vec::new()),
         };
         Self { id, slot: Slot::restarting(), space, published: Arc::new(published) }
@@ -138,7 +139,7 @@ impl GroupHandle {
         self.id
     }
 
-    /// Where rows are read: straight from the store, without asking the actor.
+    /// The space from which rows are read, without asking the actor.
     pub fn space(&self) -> &SpaceHandle {
         &self.space
     }
@@ -146,7 +147,8 @@ impl GroupHandle {
     /// Writes rows, all or none; answers when they are durable, with the heads of each.
     ///
     /// # Errors
-    /// [`CommitError`]; the outer error means that nobody answered in time, and the commit may or may not happen.
+    /// [`CommitError`]; the outer error means that nobody answered in time, and the commit may or may not
+    /// happen.
     pub async fn commit(
         &self,
         writes: Vec<RowWrite>,
@@ -166,15 +168,15 @@ impl GroupHandle {
         self.slot.ask(|reply| Message::History { table, key, reply }).await
     }
 
-    /// What is kept of a document though it is not accepted any more.
+    /// The changes of a document that are set aside, in figures.
     ///
     /// # Errors
     /// [`CallError`]
-    pub async fn kept(&self, document: DocumentId) -> Result<Option<SetAside>, CallError> {
-        self.slot.ask(|reply| Message::Kept { document, reply }).await
+    pub async fn set_aside(&self, document: DocumentId) -> Result<Option<SetAside>, CallError> {
+        self.slot.ask(|reply| Message::SetAside { document, reply }).await
     }
 
-    /// What the group has and what is wrong with it.
+    /// The state of the group, and its problems.
     ///
     /// # Errors
     /// [`CallError`] when nobody answers.
@@ -182,14 +184,14 @@ impl GroupHandle {
         self.slot.ask(Message::Status).await
     }
 
-    /// By which membership everything here is judged and stored, or how far judging it anew is.
+    /// The roster by which everything here is judged and stored, or the progress of judging it again.
     pub(crate) async fn settled(&self) -> Result<Result<Arc<Roster>, Rejudged>, CallError> {
         self.slot.ask(Message::Settled).await
     }
 
-    /// Waits until nobody else on this device is reading a row in order to write it; hold the turn meanwhile.
-    pub async fn turn(&self, table: &str, key: &str) -> Turn {
-        self.published.turns.take(table, key).await
+    /// Waits until no other writer of this device has the row lock, and takes it.
+    pub async fn lock_row(&self, table: &str, key: &str) -> RowLock {
+        self.published.row_locks.acquire(table, key).await
     }
 
     /// Every batch of rows that becomes durable from now on; ends with the group.
@@ -222,7 +224,7 @@ impl GroupHandle {
         self.published.peers.send_replace(peers);
     }
 
-    /// The group will not be started again: whoever follows it hears so.
+    /// The group will not be started again: its followers' streams end.
     fn end(&self) {
         self.slot.end();
         self.published.rows().take();

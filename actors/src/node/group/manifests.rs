@@ -1,4 +1,4 @@
-//! What cuts leave of a replica: manifests read from the store, a few pages of them in memory.
+//! Looks up cuts: manifests read from the store, with a few pages of them in memory.
 
 use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use schema::{DocumentId, codec};
 use crate::node::keys;
 use crate::node::store::{SpaceHandle, StoreError};
 
-/// Pages in memory, half a MiB each: whoever goes through documents in order needs one a cut.
+/// Pages in memory, half a MiB each: a pass through documents in order needs one for each cut.
 const PAGES: usize = 8;
 
 /// Looks replicas up in the manifests of one group.

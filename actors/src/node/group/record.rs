@@ -1,9 +1,9 @@
-//! What the store keeps of one document: its place, its replicas with their tips, its changes (pure).
+//! The record of one stored document: its row, its replicas with their tips, its newest changes (pure).
 //!
 //! Shape: one record under the document's id holds table, key, tips and the newest changes, at most
-//! `INLINE_BYTES_MAX`; what no longer fits is moved into an immutable chunk beside it. Changes stand in the order in
-//! which they were accepted, which is a causal one. A head is always the newest change of its replica, so heads cost
-//! one bit a replica.
+//! `INLINE_BYTES_MAX`; what no longer fits is moved into an immutable chunk beside it. Changes stand in the
+//! order in which they were accepted, which is a causal one. A head is always the newest change of its
+//! replica, so heads cost one bit a replica.
 
 mod authors;
 #[cfg(test)]
@@ -31,7 +31,7 @@ pub struct DocumentRecord {
     pub(crate) chunks: Vec<ChunkRecord>,
     /// The newest changes, concatenated.
     pub(crate) inline: Vec<u8>,
-    /// Which changes they are: the newest of each replica.
+    /// The newest change of each replica in it.
     inline_tops: Vec<Top>,
     checkpoint: SharedCheckpoint,
 }
@@ -90,7 +90,8 @@ impl DocumentRecord {
         }
     }
 
-    /// Adds changes that were accepted together, in their order; runs that grew too long for the record are returned.
+    /// Adds changes that were accepted together, in their order; runs that grew too long for the record are
+    /// returned.
     pub(crate) fn extend(&mut self, changes: &[Appended<'_>]) -> Vec<Spilled> {
         let (mut spilled, mut open, mut begin) = (Vec::new(), BTreeSet::new(), 0);
         for (at, change) in changes.iter().enumerate() {
@@ -200,8 +201,8 @@ impl DocumentRecord {
         Some(marks)
     }
 
-    /// Which runs hold a change beyond `have` (a sequence number for each replica record): chunk numbers in order,
-    /// and whether the inline run does.
+    /// The runs that hold a change beyond `have` (a sequence number for each replica record): chunk numbers
+    /// in order, and true if the inline run does.
     pub(crate) fn runs_beyond(&self, have: &[u64]) -> (Vec<u32>, bool) {
         let beyond = |tops: &[Top]| {
             tops.iter().any(|(replica, seq)| have.get(*replica as usize).is_none_or(|have| have < seq))

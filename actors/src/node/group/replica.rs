@@ -1,16 +1,17 @@
 //! One Automerge document: load, apply, commit, read (pure).
 //!
-//! Holds what authority 3.6 asks of a writer: every local change names all heads and the replica's own previous
-//! change (Automerge does so for ordinary transactions; `isolate` and `transaction_at` are never used), remote changes
-//! are applied by one `apply_changes` under `catch_unwind`, nothing waits in Automerge's queue, and heads are compared
-//! after a load. Automerge panics on some input that admission must keep away; a panic leaves the replica *broken*:
-//! it must be dropped and loaded again.
+//! Holds what authority 3.6 asks of a writer: every local change names all heads and the replica's own
+//! previous change (Automerge does so for ordinary transactions; `isolate` and `transaction_at` are never
+//! used), remote changes are applied by one `apply_changes` under `catch_unwind`, nothing waits in
+//! Automerge's queue, and heads are compared after a load. Automerge panics on some input that admission must
+//! keep away; a panic leaves the replica *broken*: it must be dropped and loaded again.
 //!
-//! How a row lies in its document: fields at the root; names that begin with `$` are ours and hidden. `$removed: true`
-//! is the removal mark, and the row is removed as long as one such put stands. So a removal wins over every concurrent
-//! edit and over a concurrent `put` that had not seen it; a `put` that has seen it deletes the mark and brings the row
-//! back; of two devices that saw one removal, where one restores and the other removes again, nothing was left to
-//! remove, and the row is back. The author's clock stands in Automerge's time field, in milliseconds.
+//! The layout of a row in its document: fields at the root; names that begin with `$` are ours and hidden.
+//! `$removed: true` is the removal mark, and the row is removed as long as one such put stands. So a removal
+//! wins over every concurrent edit and over a concurrent `put` that had not seen it; a `put` that has seen it
+//! deletes the mark and brings the row back; of two devices that saw one removal, where one restores and the
+//! other removes again, nothing was left to remove, and the row is back. The author's clock stands in
+//! Automerge's time field, in milliseconds.
 
 mod chunk;
 mod read;
@@ -32,7 +33,7 @@ use crate::edit::{EditError, RowEdit};
 pub use chunk::ChunkError;
 pub use read::ReadError;
 
-/// Why stored chunks are not the document that the record promises.
+/// The reason for which stored chunks are not the document that the record promises.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -56,12 +57,12 @@ pub enum LoadError {
     /// Automerge refused or panicked.
     #[error("document failed: {what}")]
     Document {
-        /// What it said.
+        /// Automerge's reason.
         what: String,
     },
 }
 
-/// Why changes were not applied.
+/// The reason for which changes were not applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
@@ -77,7 +78,7 @@ pub enum ApplyError {
     /// Automerge refused or panicked: drop the replica and load it again.
     #[error("document failed: {what}")]
     Document {
-        /// What it said.
+        /// Automerge's reason.
         what: String,
     },
 }
@@ -111,11 +112,11 @@ pub struct Row {
 pub struct Revision {
     /// The change; `row_at(&[hash])` is the row as its author saw it.
     pub hash: ChangeHash,
-    /// Who wrote it.
+    /// Its author.
     pub author: ReplicaId,
     /// Its place in the author's chain, from 1.
     pub seq: u64,
-    /// When, by the author's clock, in ms since the Unix epoch; shown, never trusted.
+    /// The author's clock, in ms since the Unix epoch; shown, never trusted.
     pub time_ms: i64,
 }
 
@@ -140,7 +141,8 @@ impl Replica {
         Self { doc: Automerge::new_with_encoding(TextEncoding::UnicodeCodePoint), bytes: 0, broken: false }
     }
 
-    /// Loads a document from its stored chunks: change chunks (many to a slice) and document chunks, in any order.
+    /// Loads a document from its stored chunks: change chunks (many to a slice) and document chunks, in any
+    /// order.
     ///
     /// # Errors
     /// [`LoadError`]: quarantine the document.
@@ -170,7 +172,7 @@ impl Replica {
             self.bytes += change.as_ref().map_or(0, |change| change.bytes.len());
             return Ok(change);
         }
-        // Only the encoded change knows its size, and a commit cannot be taken back: try on a copy.
+        // Only the encoded change tells its size, and a commit cannot be undone: try on a copy.
         let mut trial = self.clone();
         let change = trial.guard(|doc| commit(doc, author, time_ms, edit))?;
         let got = change.as_ref().map_or(0, |change| change.bytes.len());
@@ -203,7 +205,8 @@ impl Replica {
             if !self.doc.get_missing_deps(&hashes).is_empty() {
                 return Err(AutomergeError::MissingDeps);
             }
-            // Automerge keeps ops, not bytes: a change that it would give back under another hash spoils what it saves.
+            // Automerge keeps ops, not bytes: a change that it would give back under another hash spoils what
+            // it saves.
             Ok(self.doc.get_changes(&before).iter().map(Change::hash).collect::<BTreeSet<_>>() == new)
         });
         let what = match applied {
@@ -219,7 +222,7 @@ impl Replica {
         Err(ApplyError::Document { what })
     }
 
-    /// Whether Automerge failed in the middle: drop the replica and load it again.
+    /// Returns true if Automerge failed in the middle: drop the replica and load it again.
     pub fn is_broken(&self) -> bool {
         self.broken
     }
@@ -240,7 +243,7 @@ impl Replica {
         self.doc.save_with_options(SaveOptions { retain_orphans: false, ..SaveOptions::default() })
     }
 
-    /// What it takes in memory, roughly.
+    /// Its size in memory, roughly, in bytes.
     pub fn approximate_bytes(&self) -> usize {
         let stats = self.doc.stats();
         let history = stats

@@ -1,7 +1,7 @@
 //! The current value of every row: its key in the store and its record (pure).
 //!
-//! Key: tag `r`, table, key; each part escapes 0x00 as 00 FF and ends with 00 00, so that the order of the store is
-//! the order of (table, key).
+//! Key: tag `r`, table, key; each part escapes 0x00 as 00 FF and ends with 00 00, so that the order of the
+//! store is the order of (table, key).
 
 use std::ops::Bound;
 
@@ -43,7 +43,7 @@ pub enum NameError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("row record is damaged: {what}")]
 pub struct RowRecordError {
-    /// What is wrong with it.
+    /// The defect.
     pub what: String,
 }
 
@@ -112,24 +112,24 @@ pub fn check_open_table(table: &str) -> Result<(), NameError> {
     if is_reserved(table) { Err(NameError::Reserved) } else { Ok(()) }
 }
 
-/// Whether a table is the database's own.
+/// Returns true if a table is the database's own.
 pub fn is_reserved(table: &str) -> bool {
     table.starts_with('$')
 }
 
-/// Whether a row lies under this store key.
+/// Returns true if a store key is that of a row.
 pub(crate) fn is_row(key: &[u8]) -> bool {
     key.first() == Some(&TAG)
 }
 
-/// Where a row lies in the store.
+/// The store key of a row.
 pub fn row_key(table: &str, key: &str) -> Vec<u8> {
     let mut bytes = table_prefix(table);
     push(&mut bytes, key);
     bytes
 }
 
-/// Where the rows of a table begin.
+/// The store key before the first row of a table.
 pub fn table_prefix(table: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(table.len() + 64);
     bytes.push(TAG);

@@ -161,7 +161,7 @@ impl State {
         self.wake = Some((at, timer));
     }
 
-    /// What was set aside is fetched again from whoever has it.
+    /// Compares again with every peer after a document was quarantined, so that one of them heals it.
     pub(super) fn look_after_damage(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         if self.documents.take_alarm() {
             self.publish_root();
@@ -170,8 +170,7 @@ impl State {
         Ok(())
     }
 
-    /// What was accepted may be refused now, and the other way round: documents are judged anew, then every session
-    /// compares again.
+    /// Judges documents again under a new roster; then every session compares again.
     pub(super) fn rejudge(
         &mut self,
         myself: &ActorRef<Message>,
@@ -192,7 +191,7 @@ impl State {
         Ok(())
     }
 
-    /// A peer sent what nobody honest sends: who does so again and again is let go.
+    /// Counts a fault of a peer; closes the link of one that commits faults again and again.
     pub(super) fn fault(&mut self, link: LinkId) {
         let Some(peer) = self.sessions.get(&link) else { return };
         let device = peer.channel.link.peer().device;

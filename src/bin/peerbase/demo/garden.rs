@@ -278,7 +278,7 @@ async fn removing(stage: &mut Stage<Nodes>) -> Result<(), ActError> {
     stage.promise("ben can say why", is_kept, cut.unwrap_or_else(|| "nothing was refused".to_owned()));
     let (of_ada, of_ben) = (at_ada.status().await?, at_ben.status().await?);
     let is_kept = (of_ada.documents, of_ada.root) == (of_ben.documents, of_ben.root);
-    let (documents, aside) = (of_ben.documents, of_ben.kept.documents);
+    let (documents, aside) = (of_ben.documents, of_ben.set_aside.documents);
     let detail = format!("{documents} documents; at ben changes of {aside} are set aside for 30 days");
     stage.promise("ada and ben have the same documents", is_kept, detail);
     let is_kept = ben.get("key")?.is_some() && cid.get("key")?.is_none();

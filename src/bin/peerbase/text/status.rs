@@ -101,8 +101,8 @@ fn of_documents(text: &mut String, status: &GroupStatus) {
             "  re-judging, as the roster changed: {documents} documents read, {changed} changed"
         );
     }
-    if let Some(since) = status.kept.since {
-        let kept = status.kept;
+    if let Some(since) = status.set_aside.since {
+        let kept = status.set_aside;
         let (changes, bytes, documents, since) = (kept.changes, kept.bytes, kept.documents, date_of(since));
         let _ = writeln!(
             text,
@@ -157,7 +157,7 @@ pub(super) fn of_explanation(explanation: &Explanation) -> String {
     if let Some(damage) = &explanation.quarantined {
         let _ = writeln!(text, "damaged   {}; the next peer that has the row repairs it", safe(damage));
     }
-    if let Some(kept) = &explanation.kept {
+    if let Some(kept) = &explanation.set_aside {
         let (changes, bytes, since) = (kept.changes, kept.bytes, date_of(kept.since()));
         let _ = writeln!(
             text,

@@ -58,7 +58,8 @@ impl Documents {
             self.drop_if_empty(id);
             return Ok(Err(refusal));
         }
-        // A peer has changes of ours that are not here, accepted or not: no sequence number may be used twice.
+        // A peer has changes of ours that are not here, accepted or not: no sequence number may be used
+        // twice.
         if received.has_tip_of(self.authority.device(), self.incarnation) {
             self.renew_incarnation(outcome);
         }

@@ -1,6 +1,7 @@
 //! The roster, rules and manifests by which the documents of one group are judged, and this device's key.
 //!
-//! The only place where the actors look up who may write what: everything else asks the [`Judge`] that it makes.
+//! The only place where the actors look up who may write what: everything else asks the [`Judge`] that it
+//! makes.
 
 use std::sync::Arc;
 

@@ -11,20 +11,21 @@ use crate::node::group::replica::ReadError;
 use crate::node::keys;
 use crate::node::store::StoreError;
 
-/// What one row is to become.
+/// One row to write.
 #[derive(Clone, Debug)]
 pub struct RowWrite {
     /// The row's table.
     pub table: String,
     /// The row's key.
     pub key: String,
-    /// What to change.
+    /// The edit.
     pub edit: RowEdit,
-    /// Refuse unless the row still has these heads, none of them for a row that must not exist. `None`: whatever it is.
+    /// Refuse unless the row still has these heads, none of them for a row that must not exist. `None`:
+    /// whatever it is.
     pub expect: Option<Vec<ChangeHash>>,
 }
 
-/// Why a commit was refused; nothing of it happened.
+/// The reason for which a commit was refused; nothing of it happened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
@@ -43,7 +44,7 @@ pub enum CommitError {
         table: String,
         /// The row's key.
         key: String,
-        /// Which part does not.
+        /// The part that does not fit.
         #[source]
         cause: EditError,
     },
@@ -54,7 +55,7 @@ pub enum CommitError {
         table: String,
         /// The row's key.
         key: String,
-        /// What is wrong with it.
+        /// The defect.
         #[source]
         cause: ChangeError,
     },
@@ -65,7 +66,7 @@ pub enum CommitError {
         table: String,
         /// The row's key.
         key: String,
-        /// Why not.
+        /// The cause.
         #[source]
         cause: ReadError,
     },

@@ -122,7 +122,8 @@ impl Documents {
 
     /// Takes a document out of service: it is as if it were not here, so that peers send it again.
     pub(super) fn quarantine(&mut self, id: DocumentId, what: &str) {
-        tracing::warn!(group = %self.authority.group.short(), document = %id.short(), what, "document quarantined");
+        let group = self.authority.group.short();
+        tracing::warn!(%group, document = %id.short(), what, "document quarantined");
         self.digest.set(id, &[]);
         self.alarm = true;
         self.quarantined.insert(id, what.to_owned());

@@ -28,8 +28,8 @@ struct Stored {
 }
 
 impl Documents {
-    /// Judges a document by everything that is known of it, changes that a peer sent just now included; returns the
-    /// answer for that peer. `row` names a document that may not be stored here.
+    /// Judges a document by everything that is known of it, changes that a peer sent just now included;
+    /// returns the answer for that peer. `row` names a document that may not be stored here.
     pub(super) fn rebuild(
         &mut self,
         id: DocumentId,

@@ -1,9 +1,10 @@
-//! Judging anew what was accepted under another membership: whose documents, and how far that is (authority 3.7.2).
+//! Judges documents again after the roster changed: only those of authors that it judges differently
+//! (authority 3.7.2).
 //!
-//! With each author stands the judgement under which what they wrote was last judged. Where the roster has another, the
-//! author's documents are gone through by the index, in slices, and the new judgement is stored behind the last of them:
-//! whatever ends in between goes on from there. A roster that comes meanwhile turns back only those whom it judges
-//! otherwise again.
+//! Each author is stored with the judgement under which its documents were last judged. If the roster has
+//! another one, a pass goes through the author's documents by the index, in slices, and stores the new
+//! judgement after the last of them, so that a node that ends in between judges them all again. A roster that
+//! arrives during a pass restarts the passes of those authors that it judges differently once more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
@@ -19,67 +20,67 @@ use crate::node::group::record::ReplicaRecord;
 use crate::node::keys;
 use crate::node::store::StoreError;
 
-/// Documents that are looked at at once: some milliseconds, in which nobody else is answered.
+/// Documents that are examined in one slice: it takes some milliseconds, in which no message is handled.
 pub(super) const LOOKED_AT: usize = 128;
 /// Documents that are rebuilt for one batch.
 const REBUILT: usize = 32;
 
-/// Whose documents are to be judged anew, and how far that is.
+/// The authors whose documents are to be judged again, and the progress.
 #[derive(Debug, Default)]
 pub(super) struct Rejudging {
     /// Authors by number.
     passes: BTreeMap<u32, AuthorPass>,
-    /// Documents that the index of an author does not lead to: something of them was kept that may be accepted now, or
-    /// the store does not have their newest batch yet.
+    /// Documents that the index does not list: changes of them are set aside that may be accepted now, or the
+    /// store does not have their newest batch yet.
     first: BTreeSet<DocumentId>,
     pub(super) progress: Rejudged,
 }
 
-/// One author's documents on their way to another judgement.
+/// One author's documents, which are being judged under another judgement.
 #[derive(Clone, Copy, Debug)]
 struct AuthorPass {
     judgement: [u8; 32],
     /// The last document that is done.
-    done: Option<Place>,
+    done: Option<IndexKey>,
 }
 
-/// A document of an author, where the index has it: incarnation and document.
-type Place = (u64, DocumentId);
+/// A key of the index of one author: incarnation and document.
+type IndexKey = (u64, DocumentId);
 
 impl Documents {
-    /// Finds the authors who are judged otherwise than when their documents were last judged.
+    /// Finds the authors that the roster judges differently than when their documents were last judged.
     pub(super) fn find_stale_authors(&mut self) {
-        let mut otherwise = BTreeMap::new();
+        let mut stale = BTreeMap::new();
         for (number, (device, grant), judged) in self.authors.iter() {
             // Under way to another judgement, some documents are already judged by that.
             let judged = self.rejudging.passes.get(&number).map_or(judged, |pass| pass.judgement);
             let judgement = self.authority.judgement(device, grant);
             if judgement != judged {
-                otherwise.insert(number, AuthorPass { judgement, done: None });
+                stale.insert(number, AuthorPass { judgement, done: None });
             }
         }
-        if otherwise.is_empty() {
+        if stale.is_empty() {
             return;
         }
         if self.rejudging.passes.is_empty() {
             self.rejudging.progress = Rejudged::default();
         }
-        self.rejudging.first.extend(self.set_aside.by(|author| otherwise.contains_key(&author)));
+        self.rejudging.first.extend(self.set_aside.by(|author| stale.contains_key(&author)));
         self.rejudging.first.extend(self.unstored.keys());
-        self.rejudging.passes.extend(otherwise);
+        self.rejudging.passes.extend(stale);
     }
 
-    /// Whether documents wait to be judged anew.
+    /// Returns true if documents wait to be judged again.
     pub(crate) fn is_rejudging(&self) -> bool {
         !self.rejudging.passes.is_empty()
     }
 
-    /// How far judging anew is, or was when it last ended.
+    /// The progress of judging again, or that of the last time.
     pub(crate) fn rejudged(&self) -> Rejudged {
         self.rejudging.progress
     }
 
-    /// Judges some documents anew.
+    /// Judges some documents again.
     pub(crate) fn rejudge_some(&mut self, outcome: &mut Outcome) -> Result<(), StoreError> {
         let before = self.rejudging.progress;
         let goes_on = |now: Rejudged| {
@@ -128,7 +129,7 @@ impl Documents {
         Ok(())
     }
 
-    /// Whether a document was last judged under another membership.
+    /// Returns true if a document was last judged under another roster.
     pub(crate) fn is_to_be_rejudged(&mut self, id: DocumentId) -> Result<bool, StoreError> {
         if self.rejudging.passes.is_empty() {
             return Ok(false);
@@ -152,9 +153,9 @@ impl Documents {
         Ok(())
     }
 
-    /// Whether a document is plainly what it was: nothing of it lies beyond what its authors may write.
+    /// Returns true if a document stays as it is, because all its chains end within their authors' bounds.
     fn stands(&mut self, id: DocumentId) -> Result<bool, StoreError> {
-        // Of what is damaged nobody can say.
+        // A damaged document has no known ends.
         if self.set_aside.get(&id).is_some() || self.quarantined.contains_key(&id) {
             return Ok(false);
         }
@@ -173,7 +174,7 @@ impl Documents {
     }
 
     /// Some documents that an author wrote, behind `done`.
-    fn written_by(&self, author: u32, done: Option<Place>) -> Result<Vec<Place>, StoreError> {
+    fn written_by(&self, author: u32, done: Option<IndexKey>) -> Result<Vec<IndexKey>, StoreError> {
         let prefix = keys::written_by(author);
         let from = match done {
             Some((incarnation, document)) => Excluded(keys::written(author, incarnation, document)),
@@ -190,7 +191,8 @@ impl Documents {
         })?
     }
 
-    /// The version vector as it is shown to peers: see [`Judge::shown_mark`](schema::document::Judge::shown_mark).
+    /// The version vector as it is shown to peers: see
+    /// [`Judge::shown_mark`](schema::document::Judge::shown_mark).
     pub(super) fn shown_marks(&mut self, id: DocumentId) -> Result<Vec<Mark>, StoreError> {
         let Some(record) = self.record(id)? else { return Ok(Vec::new()) };
         let ends = record.replicas.iter().map(|replica| self.chain_end(id, replica));

@@ -1,7 +1,8 @@
-//! Changes that are no longer accepted, set aside for a while, because a removal that took them may itself turn out void.
+//! Changes that are no longer accepted, set aside for a while, because a removal that took them may itself
+//! turn out void.
 //!
-//! One entry a document: a summary under one key, the changes with their tips under another. The oldest are deleted
-//! first, by age and by bytes (authority 3.8).
+//! One entry a document: a summary under one key, the changes with their tips under another. The oldest are
+//! deleted first, by age and by bytes (authority 3.8).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,10 +26,10 @@ pub struct SetAside {
     pub table: String,
     /// The row's key.
     pub key: String,
-    /// When changes were last set aside, ms since the Unix epoch.
+    /// The time at which changes were last set aside, ms since the Unix epoch.
     #[cfg_attr(feature = "control", serde(rename = "since_ms"))]
     since: u64,
-    /// How many changes.
+    /// The number of changes.
     pub changes: u64,
     /// Their bytes, tips included.
     pub bytes: u64,
@@ -46,13 +47,13 @@ pub struct SetAside {
 }
 
 impl SetAside {
-    /// When changes were last set aside.
+    /// The time at which changes were last set aside.
     pub fn since(&self) -> Timestamp {
         Timestamp(self.since)
     }
 
-    /// The reason why the changes that were last set aside are no longer accepted; `None`: they are the intact ones of a
-    /// damaged document.
+    /// The reason why the changes that were last set aside are no longer accepted; `None`: they are the
+    /// intact ones of a damaged document.
     pub fn why(&self) -> Option<&Refusal> {
         self.why.as_ref()
     }
@@ -73,13 +74,13 @@ pub(super) struct Loss {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct SetAsideTotal {
-    /// How many documents they belong to.
+    /// The number of documents that they belong to.
     pub documents: usize,
-    /// How many changes.
+    /// The number of changes.
     pub changes: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// When the oldest were set aside; `None`: nothing is set aside.
+    /// The time at which the oldest were set aside; `None`: nothing is set aside.
     #[cfg_attr(feature = "control", serde(rename = "since_ms"))]
     pub since: Option<Timestamp>,
 }
@@ -169,8 +170,8 @@ impl SetAsides {
         Ok(changes)
     }
 
-    /// Sets these changes of a document aside, and nothing else of it. `loss` tells that some of them were accepted
-    /// until now.
+    /// Sets these changes of a document aside, and nothing else of it. `loss` tells that some of them were
+    /// accepted until now.
     pub(super) fn replace(
         &mut self,
         document: DocumentId,

@@ -1,4 +1,4 @@
-//! What peers lack: from the stored bytes, without loading a document.
+//! Supplies peers with the changes that they lack, from the stored bytes, without loading a document.
 
 use std::collections::BTreeMap;
 

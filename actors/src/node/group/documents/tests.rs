@@ -64,11 +64,11 @@ impl Home {
     }
 
     /// Ada removes somebody: what she has of theirs stays.
-    async fn removes(&mut self, whom: u8, ada: &Desk) {
-        let (roster, target) = (self.ledger.roster().clone(), Target::User(user(whom)));
-        let of_whom = (&*roster, target);
-        let (cut, _) = cut::write(&ada.store, &ada.space, of_whom, false, |_| ()).await.unwrap();
-        self.says(whom, Role::None, Some(cut));
+    async fn removes(&mut self, person: u8, ada: &Desk) {
+        let (roster, target) = (self.ledger.roster().clone(), Target::User(user(person)));
+        let of_person = (&*roster, target);
+        let (cut, _) = cut::write(&ada.store, &ada.space, of_person, false, |_| ()).await.unwrap();
+        self.says(person, Role::None, Some(cut));
     }
 
     fn desk(&self, person: u8) -> Desk {
@@ -98,7 +98,7 @@ struct Desk {
     batches: u64,
 }
 
-/// What a step left, before the store has it.
+/// The outcome of a step, before it is stored.
 #[must_use]
 struct Unstored(u64, Outcome);
 
@@ -184,9 +184,10 @@ impl Desk {
     }
 }
 
-/// The index author → documents is in the store; what had just come was once not found there, and stayed for ever.
+/// The index author → documents is in the store; what had just come was once not found there, and stayed for
+/// ever.
 #[tokio::test]
-async fn what_is_not_stored_yet_when_its_author_is_removed_is_judged_anew_too() {
+async fn a_change_that_is_not_stored_yet_when_its_author_is_removed_is_judged_again_too() {
     let mut home = Home::new();
     let [ada, mut ben, mut mia] = [ADA, BEN, MIA].map(|person| home.desk(person));
     mia.writes("rope", "buy it").await;
@@ -206,7 +207,8 @@ async fn what_is_not_stored_yet_when_its_author_is_removed_is_judged_anew_too() 
     assert_eq!(ben.documents.len(), 0);
 }
 
-/// Until the store has heard that a row vanished it was once read from there again, with all that had fallen.
+/// Until the removal of a row was stored, the row was once read from the store again, with changes that were
+/// set aside.
 #[tokio::test]
 async fn what_vanished_is_not_built_upon_before_the_store_knows_that_it_did() {
     let mut home = Home::new();
@@ -233,9 +235,10 @@ async fn what_vanished_is_not_built_upon_before_the_store_knows_that_it_did() {
     assert_eq!(ben.documents.root(), cid.documents.root());
 }
 
-/// A change that came while its document waited to be judged anew had it vanish, and then found it in the store.
+/// A change that arrived while its document waited to be judged again once found it in the store after it was
+/// removed.
 #[tokio::test]
-async fn what_a_change_has_judged_anew_first_does_not_come_back_with_it() {
+async fn a_document_that_a_change_has_judged_again_first_does_not_return_with_it() {
     let mut home = Home::new();
     let [ada, mut ben, mut cid, mut mia] = [ADA, BEN, CID, MIA].map(|person| home.desk(person));
     mia.writes("rope", "buy it").await;
@@ -260,7 +263,7 @@ async fn what_a_change_has_judged_anew_first_does_not_come_back_with_it() {
 }
 
 #[tokio::test]
-async fn a_roster_that_comes_meanwhile_turns_back_only_those_whom_it_judges_otherwise() {
+async fn a_roster_that_arrives_meanwhile_restarts_only_the_authors_that_it_judges_differently() {
     let mut home = Home::new();
     let [ada, mut ben, mut cid, mut mia] = [ADA, BEN, CID, MIA].map(|person| home.desk(person));
     for (desk, name) in [(&mut mia, "mia"), (&mut cid, "cid")] {
@@ -292,7 +295,7 @@ async fn a_roster_that_comes_meanwhile_turns_back_only_those_whom_it_judges_othe
     assert_eq!(ben.documents.len(), 0);
 }
 
-/// A document of which something was kept was once judged anew by every change of it.
+/// Every change of a document of which something was set aside once rebuilt it.
 #[tokio::test]
 async fn what_was_kept_is_asked_for_only_by_what_may_bring_it_back() {
     let mut home = Home::new();
@@ -321,7 +324,8 @@ async fn what_was_kept_is_asked_for_only_by_what_may_bring_it_back() {
     assert_eq!(ben.documents.set_aside().documents, 1);
 }
 
-/// A change that Automerge cannot take once took the whole unit along, and the honest peer who had passed it on was blamed.
+/// A change that Automerge cannot take once took the whole unit along, and the honest peer who had passed it
+/// on was blamed.
 #[tokio::test]
 async fn a_change_that_a_document_cannot_take_holds_up_nobody_elses() {
     let home = Home::new();

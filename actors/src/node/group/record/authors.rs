@@ -1,4 +1,4 @@
-//! Who wrote the documents of one group, numbered for their records (pure).
+//! The authors of one group's documents, numbered for their records (pure).
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,8 @@ use schema::{DeviceId, OpId};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Authors {
     list: Vec<(DeviceId, OpId)>,
-    /// Under which judgement what each wrote was last judged ([`Roster::judgement`](schema::ledger::Roster::judgement)).
+    /// Under which judgement what each wrote was last judged
+    /// ([`Roster::judgement`](schema::ledger::Roster::judgement)).
     judged: Vec<[u8; 32]>,
     numbers: BTreeMap<(DeviceId, OpId), u32>,
 }
@@ -46,7 +47,7 @@ impl Authors {
         }
     }
 
-    /// Takes back the numbers from `len` on: they were not stored.
+    /// Frees the numbers from `len` on: they were not stored.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.judged.truncate(len);
         for author in self.list.drain(len.min(self.list.len())..) {

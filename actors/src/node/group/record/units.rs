@@ -27,7 +27,8 @@ fn tip(chain: u64, header: &ChangeHeader) -> VerifiedTip {
     tip.trust_stored(GROUP, DOCUMENT)
 }
 
-/// One document of a device: its record, and the changes in the record's order, with their chains and lengths.
+/// One document of a device: its record, and the changes in the record's order, with their chains and
+/// lengths.
 struct Shelf {
     record: DocumentRecord,
     index: Index,

@@ -15,9 +15,9 @@ const CHANGE: u8 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("damaged chunk at byte {at}: {what}")]
 pub struct ChunkError {
-    /// Where the chunk begins.
+    /// The offset of the chunk.
     pub at: usize,
-    /// What is wrong.
+    /// The defect.
     pub what: String,
 }
 
@@ -57,7 +57,8 @@ fn leb128(bytes: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// Reads one uncompressed change chunk. Automerge itself ignores the checksum here and takes any length of id.
+/// Reads one uncompressed change chunk. Automerge itself ignores the checksum here and takes any length of
+/// id.
 pub(super) fn change(bytes: &[u8]) -> Result<Change, ChunkError> {
     let wrong = |what: String| ChunkError { at: 0, what };
     if !matches!(split(bytes)?.as_slice(), [(CHANGE, _)]) {

@@ -13,7 +13,7 @@ use crate::edit::is_reserved;
 
 pub(super) const REMOVED: &str = "$removed";
 
-/// Why a row cannot be read from its document.
+/// The reason for which a row cannot be read from its document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -26,7 +26,7 @@ pub enum ReadError {
     /// Automerge panicked on the document: quarantine it.
     #[error("document failed: {what}")]
     Document {
-        /// What it said.
+        /// Automerge's reason.
         what: String,
     },
 }

@@ -10,7 +10,7 @@ use schema::value::Value;
 use super::read::{REMOVED, owned};
 use crate::edit::{EditError, EditOp, Part, Path, RowEdit, check_depth, end, kind, spliced};
 
-/// What an edit's texts, names and elements weigh, roughly as they will be encoded.
+/// The size of an edit's texts, names and elements, roughly as they will be encoded, in bytes.
 pub(super) fn bytes(edit: &RowEdit) -> usize {
     let mut total = 0;
     for op in &edit.ops {
@@ -103,7 +103,8 @@ pub(super) fn write(tx: &mut Transaction<'_>, op: &EditOp, exists: bool) -> Resu
         EditOp::SetRemoved { removed: false } => {
             let marks = tx.get_all(ROOT, REMOVED).map_err(failed)?;
             match marks.iter().any(|(mark, _)| mark.as_bool() == Some(true)) {
-                // Deleted, not overwritten: a put would stand beside a concurrent removal and could win over it.
+                // Deleted, not overwritten: a put would stand beside a concurrent removal and could win over
+                // it.
                 true => tx.delete(ROOT, REMOVED).map_err(failed),
                 false if exists || tx.pending_ops() > 0 => Ok(()),
                 false => tx.put(ROOT, REMOVED, false).map_err(failed),
@@ -124,7 +125,7 @@ fn signed(number: usize) -> isize {
     isize::try_from(number).expect("checked against the length")
 }
 
-/// What lies at a path.
+/// The value at a path.
 enum At {
     Object(ObjType, ObjId),
     Scalar(Value),
@@ -178,7 +179,8 @@ fn put(tx: &mut Transaction<'_>, id: &ObjId, prop: Prop, value: &Value) -> Resul
     let Some(scalar) = scalar(value) else {
         return tx.batch_create_object(id, prop, &hydrated(value), false).map(|_| ()).map_err(failed);
     };
-    // Automerge skips a put that it takes for no change: 0.0 over -0.0, or a counter's first value over its last.
+    // Automerge skips a put that it takes for no change: 0.0 over -0.0, or a counter's first value over its
+    // last.
     let masked = match get(tx, id, prop.clone())? {
         Some(At::Scalar(Value::Float(old))) => matches!(value, Value::Float(new) if old == *new),
         Some(At::Scalar(Value::Counter(_))) => matches!(value, Value::Counter(_)),

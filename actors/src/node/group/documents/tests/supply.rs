@@ -1,4 +1,4 @@
-//! Whatever a device accepted it can send on, in units that everybody takes.
+//! Every accepted change can be sent on, in units that every peer accepts.
 
 use schema::limits::{CHANGE_BYTES_MAX, UNIT_BYTES_MAX, charge};
 use schema::wire::sync_message::SyncMessage;
@@ -54,7 +54,8 @@ impl Desk {
     }
 }
 
-/// One message of 16 MiB was once accepted, and could not be sent on: honest members let each other go for it.
+/// One message of 16 MiB was once accepted, and could not be sent on: honest members let each other go for
+/// it.
 #[tokio::test]
 async fn what_could_not_be_sent_on_is_refused_by_its_own_name_and_what_is_accepted_always_can() {
     let home = Home::new();
@@ -85,7 +86,8 @@ async fn what_could_not_be_sent_on_is_refused_by_its_own_name_and_what_is_accept
     assert_eq!(mia.brings(&mut dan, "photo").await, 2);
 }
 
-/// Chains that were written in turns once had no tips at one time, and were sent in one unit that nobody took.
+/// Chains that were written in turns once had no tips at one time, and were sent in one unit that nobody
+/// took.
 #[tokio::test]
 async fn a_row_that_twenty_devices_wrote_in_turns_reaches_a_newcomer_in_parts() {
     let home = Home::new();
