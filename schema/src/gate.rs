@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::change::{ChangeRefusal, MembershipChange, is_alone_in_charge};
-pub use self::cut::{CutTarget, FreshCut, standing};
+pub use self::cut::{CutTarget, FreshCut, target_digest};
 pub use self::delta::LedgerDelta;
 pub use self::devices::Device;
 pub use self::effect::{Answer, Channel, Effect, KnownAddress, KnownAddresses, Notice, Warning};

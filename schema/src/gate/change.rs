@@ -67,7 +67,7 @@ pub enum ChangeRefusal {
     /// A rule of the ledger forbids it.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// Its cut is missing, or was made from another standing of its target: make it again.
+    /// Its cut is missing, or more of its target may be accepted since it was made: make it again.
     #[error("the roster changed while the cut of user {} was made", .0.user)]
     CutOutdated(CutTarget),
     /// Admitting a member means giving a higher role: set their role, or remove them.

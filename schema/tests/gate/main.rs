@@ -212,6 +212,30 @@ fn a_cut_stays_good_while_its_target_stands_as_it_did() {
 }
 
 #[test]
+fn a_cut_is_outdated_once_the_removal_of_another_writer_is_void() {
+    let (mut ada, mut ben, garden) = connected(Role::Admin);
+    let (cid, dan) = (cid().user, UserId([9; 32]));
+    for user in [cid, dan] {
+        let change = set_role(user, Role::Writer);
+        exchange(&mut ada, &mut ben, Input::Submit { group: garden, change, cut: None });
+    }
+    let removal = set_role(cid, Role::None);
+    let cut = ben.cut(garden, &removal).unwrap();
+    exchange(&mut ben, &mut ada, Input::Submit { group: garden, change: removal, cut });
+    assert_eq!(ada.role(garden, cid), Role::None);
+    let change = set_role(dan, Role::Reader);
+    let cut = ada.cut(garden, &change).unwrap();
+
+    let before = BTreeSet::from([ada.gate.log(garden).last().unwrap().op]);
+    let lowering = MembershipChange::SetRole { user: ben.user, role: Role::Writer, before };
+    ada.submit(garden, lowering).unwrap();
+
+    assert_eq!(ada.role(garden, cid), Role::Writer, "what Dan wrote on top of Cid's changes counts again");
+    let refusal = ada.submit_with(garden, change, cut).unwrap_err();
+    assert!(matches!(refusal, ChangeRefusal::CutOutdated(_)), "{refusal}");
+}
+
+#[test]
 fn a_ticket_admits_its_holder_and_is_secret_no_longer() {
     let (mut ada, mut ben) = (ada(), ben());
     let garden = ada.create("garden");

@@ -11,7 +11,7 @@ use schema::gate::{
 use schema::ledger::{Role, Roster};
 use schema::wire::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
-use tokio::sync::broadcast;
+use tokio::sync::{OwnedRwLockReadGuard, broadcast};
 
 use super::{Arguments, ChangeError, Membership, Message, SubmitOptions};
 use crate::call::{CallError, Slot, answer};
@@ -277,8 +277,18 @@ impl MembershipHandle {
 
     /// Steps the gate with a request.
     pub(super) async fn ask(&self, input: Input) -> Result<Answer, ChangeError> {
+        self.ask_holding(input, None).await
+    }
+
+    /// Steps the gate with a request that names a cut. The guard of its pages is in the message, so that they
+    /// are kept until then also when the caller gives up waiting.
+    pub(super) async fn ask_holding(
+        &self,
+        input: Input,
+        cutting: Option<OwnedRwLockReadGuard<()>>,
+    ) -> Result<Answer, ChangeError> {
         let input = Box::new(input);
-        Ok(self.slot.ask(|reply| Message::Ask { input, reply }).await??)
+        Ok(self.slot.ask(|reply| Message::Ask { input, cutting, reply }).await??)
     }
 
     /// Reads from the gate.
