@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::change::{ChangeRefusal, MembershipChange, Plan};
 use super::group::Group;
-use super::{Gate, Keys};
+use super::{Gate, Keys, Step};
 use crate::ledger::{Body, By, Invalid, Ledger, ManifestRef, Op, Refusal, Role, Roster};
 use crate::{DeviceId, GroupId, OpId, UserId};
 
@@ -109,7 +109,7 @@ impl Gate {
 }
 
 impl Group {
-    fn cut_target(
+    pub(super) fn cut_target(
         &self,
         keys: &Keys,
         before: &BTreeSet<OpId>,
@@ -130,16 +130,17 @@ impl Group {
         }
     }
 
-    /// Attaches the cut for a target, unless it is missing or was outdated.
-    pub(super) fn attach_cut(
-        &mut self,
+    /// Returns the manifest of the cut for a target, unless it is missing, outdated or deleted.
+    pub(super) fn check_cut(
+        &self,
+        step: &Step,
         target: CutTarget,
         cut: Option<FreshCut>,
     ) -> Result<ManifestRef, ChangeRefusal> {
         let now = target_digest(self.ledger.roster(), target);
-        let cut = cut.filter(|cut| cut.target_digest == now);
-        let manifest = cut.ok_or(ChangeRefusal::CutOutdated(target))?.manifest;
-        self.attach(manifest);
-        Ok(manifest)
+        let id = self.ledger.group();
+        let is_good = |cut: &FreshCut| cut.target_digest == now && step.has_list(id, &cut.manifest);
+        let cut = cut.filter(is_good).ok_or(ChangeRefusal::CutOutdated(target))?;
+        Ok(cut.manifest)
     }
 }

@@ -197,6 +197,11 @@ impl Device {
         }))
     }
 
+    /// Deletes every stored manifest, as a node does that has too many of them which no op names.
+    pub(crate) fn delete_manifests(&mut self) {
+        self.pages = Pages::default();
+    }
+
     fn empty_manifest(&mut self, group: GroupId) -> ManifestRef {
         let (_, manifest, list) = Writer::default().finish();
         self.pages.lists.insert((group, manifest.root), list);
