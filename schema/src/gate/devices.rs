@@ -12,7 +12,7 @@ use super::effect::{Answer, Effect};
 use super::group::Group;
 use super::record::StoredRecord;
 use super::view::prefer_label;
-use super::{ChangeRefusal, Gate, Keys, Step};
+use super::{ChangeRefusal, Gate, Step};
 use crate::ledger::{Body, By, Refusal, Role};
 use crate::signed::{Envelope, Signed};
 use crate::wire::device::{DeviceCert, UserDeviceRevocation};

@@ -10,7 +10,7 @@ use super::view::GroupState;
 use crate::id::hash;
 use crate::ledger::{Ledger, ManifestRef, Op, OpOutcome, Refusal, Role};
 use crate::signed::{Envelope, Record};
-use crate::{GroupId, OpId, Timestamp, UserId};
+use crate::{GroupId, OpId, UserId};
 
 /// The groups of a node, by id.
 pub(super) type Groups = std::collections::BTreeMap<GroupId, Group>;
