@@ -9,6 +9,7 @@ use schema::ledger::Roster;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
 use tokio::sync::{broadcast, watch};
 
+use super::cut::Settled;
 use super::documents::{CommitError, Rejudged, Revision, RowEvent, RowWrite, SetAside, SetAsideTotal};
 use super::row_locks::{RowLock, RowLocks};
 use super::{Arguments, Group, Message};
@@ -184,8 +185,13 @@ impl GroupHandle {
         self.slot.ask(Message::Status).await
     }
 
+<<<<<<< HEAD
     /// The roster by which everything here is judged and stored, or the progress of judging it again.
     pub(crate) async fn settled(&self) -> Result<Result<Arc<Roster>, Rejudged>, CallError> {
+=======
+    /// By which membership everything here is judged and stored, or how far judging it anew is.
+    pub(crate) async fn settled(&self) -> Result<Result<Settled, Rejudged>, CallError> {
+>>>>>>> mend
         self.slot.ask(Message::Settled).await
     }
 
