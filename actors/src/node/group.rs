@@ -69,14 +69,9 @@ enum Message {
     SetAside { document: DocumentId, reply: RpcReplyPort<Option<SetAside>> },
     /// Describe the group.
     Status(RpcReplyPort<GroupStatus>),
-<<<<<<< HEAD
-    /// Answer once all that is here is stored: with the roster by which it is judged, or with the progress of
-    /// judging it again.
-    Settled(RpcReplyPort<Result<Arc<Roster>, Rejudged>>),
-=======
-    /// Answer once all that is here is stored: by which membership it is judged, or how far judging it anew is.
+    /// Answer once all that is here is stored: with the roster and the judgement by which it stands, or with the
+    /// progress of judging it again.
     Settled(RpcReplyPort<Result<Settled, Rejudged>>),
->>>>>>> mend
     /// The batch of this number is durable, or failed.
     Stored { number: u64, result: Result<(), StoreError> },
     /// The membership changed.

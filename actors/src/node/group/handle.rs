@@ -185,13 +185,8 @@ impl GroupHandle {
         self.slot.ask(Message::Status).await
     }
 
-<<<<<<< HEAD
-    /// The roster by which everything here is judged and stored, or the progress of judging it again.
-    pub(crate) async fn settled(&self) -> Result<Result<Arc<Roster>, Rejudged>, CallError> {
-=======
-    /// By which membership everything here is judged and stored, or how far judging it anew is.
+    /// Returns the roster by which everything here is judged and stored, or the progress of judging it again.
     pub(crate) async fn settled(&self) -> Result<Result<Settled, Rejudged>, CallError> {
->>>>>>> mend
         self.slot.ask(Message::Settled).await
     }
 
