@@ -1,14 +1,16 @@
 //! Who lives in the machine world, and the ledger that they all begin with.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Arc, LazyLock};
 
+use schema::document::Manifests;
 use schema::id::hash;
 use schema::key::SigningKey;
 use schema::ledger::manifest::{Entry, Page};
 use schema::ledger::{Body, By, Ledger, ManifestRef, Op, OpOutcome, Role};
 use schema::signed::Signed;
-use schema::tip::{Author, Tip};
+use schema::tip::Author;
 use schema::wire::device::DeviceCert;
 use schema::{DeviceId, DocumentId, OpId, UserId};
 
@@ -123,18 +125,15 @@ impl Member {
 #[derive(Clone, Default)]
 pub(super) struct Pages(pub(super) BTreeMap<[u8; 32], Arc<Vec<Page>>>);
 
-impl Pages {
-    pub(super) fn entry(
-        &self,
+impl Manifests for &Pages {
+    type Error = Infallible;
+
+    fn entry(
+        &mut self,
         manifest: &ManifestRef,
         author: &Author,
         document: DocumentId,
-    ) -> Option<Entry> {
-        self.0[&manifest.root].iter().find_map(|page| page.entry(author, document))
-    }
-
-    /// The tip that a manifest has of the end of a chain.
-    pub(super) fn tip(&self, manifest: &ManifestRef, author: &Author, document: DocumentId) -> Option<Tip> {
-        self.entry(manifest, author, document).map(|entry| entry.tip(*author))
+    ) -> Result<Option<Entry>, Infallible> {
+        Ok(self.0[&manifest.root].iter().find_map(|page| page.entry(author, document)))
     }
 }
