@@ -200,8 +200,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Disables admission: every well-formed change is accepted, whoever wrote it. The demo and the tests show with it
-    /// that they would notice.
+    /// Disables admission: every well-formed change is accepted, by any author. The demo and the tests show
+    /// with it that they would notice.
     #[cfg(feature = "broken-admission")]
     #[doc(hidden)]
     pub fn break_admission(mut self) -> Self {

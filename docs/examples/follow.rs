@@ -2,12 +2,10 @@
 //!
 //! `cargo run --example follow`
 
-#![allow(clippy::disallowed_methods, reason = "an application spawns its own tasks")]
-
 use std::error::Error;
 
-use peerbase::group::MemberChange;
-use peerbase::{Node, Role, RowChange, TableName};
+use peerbase::group::{MemberChange, MembersWatch};
+use peerbase::{Node, Role, RowChange, TableName, Ticket, Watch};
 
 const MESSAGES: TableName<String> = TableName::new("messages");
 
@@ -16,22 +14,29 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let ada = Node::in_memory().await?;
     ada.listen("127.0.0.1:0").await?;
     let chat = ada.create_group("Chat").await?;
-    let mut messages = chat.table(MESSAGES).watch();
-    let mut members = chat.members_table().watch();
+    let messages = chat.table(MESSAGES).watch();
+    let members = chat.members_table().watch();
 
     let ticket = chat.invite(Role::Writer).await?;
     let ben = Node::in_memory().await?;
-    let writer = tokio::spawn({
-        let ben = ben.clone();
-        async move {
-            let chat = ben.join(&ticket).await.map_err(|error| error.to_string())?;
-            for text in ["hello", "is anybody here?"] {
-                chat.table(MESSAGES).insert(&text.to_owned()).await.map_err(|error| error.to_string())?;
-            }
-            Ok::<(), String>(())
-        }
-    });
+    tokio::try_join!(write(&ben, &ticket), follow(messages, members))?;
 
+    ben.close().await;
+    ada.close().await;
+    Ok(())
+}
+
+/// Joins with a ticket and writes two messages.
+async fn write(node: &Node, ticket: &Ticket) -> Result<(), Box<dyn Error>> {
+    let chat = node.join(ticket).await?;
+    for text in ["hello", "is anybody here?"] {
+        chat.table(MESSAGES).insert(&text.to_owned()).await?;
+    }
+    Ok(())
+}
+
+/// Prints changes until two messages have arrived, in any order.
+async fn follow(mut messages: Watch<String>, mut members: MembersWatch) -> Result<(), Box<dyn Error>> {
     let mut received = 0;
     while received < 2 {
         tokio::select! {
@@ -53,9 +58,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
             },
         }
     }
-
-    writer.await??;
-    ben.close().await;
-    ada.close().await;
     Ok(())
 }

@@ -30,6 +30,9 @@ use schema::time::Timestamp;
 use schema::tip::Author;
 use schema::{ChangeHash, DocumentId, OpId};
 
+#[doc(inline)]
+pub use schema::document::Defect;
+
 pub use self::broken::Broken;
 pub use self::mutant::Mutant;
 pub use self::say::Say;

@@ -32,8 +32,9 @@ pub enum RowChange<T> {
 
 /// A stream of changes of one table, from [`Table::watch`]. It ends when the node is closed.
 ///
-/// A change arrives once it is on the disk, local and remote ones in the order of their commits. A reader
-/// that falls far behind gets one [`RowChange::Reset`].
+/// A change arrives once it is on the disk: local ones in the order of their commits, those of other devices
+/// as they arrive, which may be in another order. A reader that lags far behind gets one
+/// [`RowChange::Reset`].
 ///
 /// ```
 /// # use peerbase::{Node, RowChange, TableName};

@@ -135,6 +135,7 @@ impl<M: Manifests, S: Signer> Judge<'_, M, S> {
 
 impl Refusal {
     /// The refusal of an author that the roster does not accept.
+    #[doc(hidden)] // for the actors; `peerbase` re-exports the type
     pub fn of_author(author: &Author, cause: &NotAccepted) -> Self {
         match cause {
             NotAccepted::UnknownGrant { .. } | NotAccepted::NotCertified { .. } => {

@@ -100,7 +100,7 @@ pub enum Refusal {
     /// them in parts.
     #[error("{got} bytes of changes at once where at most {max} are allowed")]
     TooMuch {
-        /// The sum of their [charges](crate::limits::charge).
+        /// The sum of their charges.
         got: u64,
         /// The largest sum that is allowed.
         max: u64,
