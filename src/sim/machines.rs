@@ -1,4 +1,4 @@
-//! The machine world: ledgers, sessions and admission over change headers, without a runtime, Automerge or a disk.
+//! The machine world: gates, sessions and documents over change headers, without a runtime, Automerge or a disk.
 //!
 //! Thousands of histories a second, for property tests and fuzzing. Ledgers, rosters and manifests are real ones;
 //! a tip's signature is a keyed hash, a message is a list of headers; everything else is what the actors step. Time is
@@ -25,9 +25,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use actors::clock::Random;
 use schema::change::ChangeHeader;
+use schema::gate::Channel;
 use schema::session::Session;
 use schema::time::Timestamp;
 use schema::tip::Author;
+use schema::wire::session::SessionFrame;
 use schema::{ChangeHash, DocumentId, OpId};
 
 pub use self::broken::Broken;
@@ -35,7 +37,7 @@ pub use self::mutant::Mutant;
 pub use self::say::Say;
 
 use self::events::Event;
-use self::people::{Member, PEOPLE_MAX};
+use self::people::{JOINER, Member, PEOPLE_MAX};
 use self::store::Store;
 
 /// Peers that hold documents, and links that can be cut.
@@ -47,7 +49,9 @@ pub struct World {
     events: BTreeMap<(Timestamp, u64), Event>,
     /// When the last parcel of a direction arrives, so that parcels of one link keep their order.
     arrivals: BTreeMap<(usize, usize), Timestamp>,
-    /// Links by number, so that parcels of one that was cut arrive nowhere.
+    /// Pairs that are wired: a link between them that ends is dialled again.
+    wired: BTreeSet<(usize, usize)>,
+    /// Links by number, so that parcels of one that ended arrive nowhere.
     cables: BTreeMap<(usize, usize), u64>,
     trace: [u8; 32],
     /// Every change that anybody made.
@@ -68,9 +72,17 @@ struct Made {
 struct Peer {
     store: Store,
     member: Member,
-    sessions: BTreeMap<usize, (u64, Session)>,
-    /// How many ops each linked peer was handed.
-    handed: BTreeMap<usize, usize>,
+    sessions: BTreeMap<usize, Open>,
+    /// Frames that overtook the opening of their session.
+    early: BTreeMap<usize, Vec<SessionFrame>>,
+}
+
+/// A session of the documents.
+struct Open {
+    /// Another number for each session, so that its timer wakes no other.
+    epoch: u64,
+    channel: Channel,
+    session: Session,
 }
 
 impl World {
@@ -78,6 +90,12 @@ impl World {
     pub fn seeded(seed: u64, peers: usize) -> Self {
         assert!(peers <= PEOPLE_MAX, "the world has {PEOPLE_MAX} people");
         Self::of(seed, (0..peers).map(|person| (person, false)))
+    }
+
+    /// A world of up to six honest members, and of one more peer whose user begins outside the group.
+    pub fn with_joiner(seed: u64, members: usize) -> Self {
+        assert!(members <= PEOPLE_MAX, "the world has {PEOPLE_MAX} members");
+        Self::of(seed, (0..members).chain([JOINER]).map(|person| (person, false)))
     }
 
     /// A world of all people, the last of whom is malicious and has two devices with one key, the last two peers.
@@ -90,7 +108,7 @@ impl World {
         let peer = |(number, (person, lenient)): (usize, (usize, bool))| {
             let member = Member::new(person);
             let store = Store::new(number, &member, lenient);
-            Peer { store, member, sessions: BTreeMap::new(), handed: BTreeMap::new() }
+            Peer { store, member, sessions: BTreeMap::new(), early: BTreeMap::new() }
         };
         let mut world = Self {
             random: Random::seeded(seed),
@@ -99,6 +117,7 @@ impl World {
             peers: people.enumerate().map(peer).collect(),
             events: BTreeMap::new(),
             arrivals: BTreeMap::new(),
+            wired: BTreeSet::new(),
             cables: BTreeMap::new(),
             trace: [0; 32],
             made: BTreeMap::new(),
@@ -157,7 +176,7 @@ impl World {
         let Peer { store, member, .. } = &self.peers[peer];
         let grant = store.grant()?;
         let is_own = |id: &OpId| store.roster.grant_by_id(*id).is_some_and(|given| given.user == store.user);
-        let first = || member.ledger.ids().find(is_own);
+        let first = || member.ledger().ids().find(is_own);
         if store.is(Mutant::KeepsGrant) { first() } else { Some(grant) }
     }
 
@@ -209,6 +228,6 @@ impl World {
         let between = members
             .iter()
             .flat_map(|peer| self.peers[*peer].sessions.iter().filter(|(other, _)| members.contains(other)));
-        between.into_iter().all(|(_, (_, session))| session.is_synced())
+        between.into_iter().all(|(_, open)| open.session.is_synced())
     }
 }

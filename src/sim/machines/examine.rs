@@ -26,7 +26,7 @@ impl World {
         let founder = &self.peers[0];
         let undecided = self.undecided();
         for &peer in &members {
-            if self.peers[peer].member.ledger.hash() != founder.member.ledger.hash() {
+            if self.peers[peer].member.ledger().hash() != founder.member.ledger().hash() {
                 return Err(Broken::Ledger { peer });
             }
             self.examine_store(peer)?;

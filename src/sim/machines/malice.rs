@@ -48,7 +48,7 @@ impl World {
             3 | 4 => self.replay(peer, from, kind == 4),
             5 | 8 => self.flood(document, author),
             6 => {
-                let grants: Vec<OpId> = self.peers[peer].member.ledger.ids().collect();
+                let grants: Vec<OpId> = self.peers[peer].member.ledger().ids().collect();
                 let grant = grants[self.pick(grants.len())];
                 self.backdate(peer, document, Author { grant, ..author })
             }
@@ -76,7 +76,7 @@ impl World {
     pub(super) fn malicious_author(&mut self, peer: usize) -> Author {
         let (store, member) = (&self.peers[peer].store, &self.peers[peer].member);
         let of_user = |id: &OpId| store.roster.grant_by_id(*id).is_some_and(|grant| grant.user == store.user);
-        let grants: Vec<OpId> = member.ledger.ids().filter(of_user).collect();
+        let grants: Vec<OpId> = member.ledger().ids().filter(of_user).collect();
         let (device, incarnation) = (people::device(member.person), store.incarnation);
         Author { device, grant: grants[self.pick(grants.len())], incarnation }
     }

@@ -1,18 +1,20 @@
-//! What members of the machine world say of members: roles, removals with cuts from what they hold, as of before, amnesties.
+//! Membership changes of the machine world: roles, removals with cuts from what a peer holds, as of before, amnesties,
+//! invitations.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
+use schema::gate::{Answer, FreshCut, Input, MembershipChange, Terms, standing};
 use schema::ledger::manifest::{Entry, Page, Writer};
-use schema::ledger::{Body, By, ManifestRef, Op, Role};
+use schema::ledger::{Body, By, Op, Role};
 use schema::tip::{Author, Tip};
+use schema::wire::ticket::Ticket;
 use schema::{DeviceId, DocumentId, OpId, UserId};
 
 use super::World;
-use super::people::{self, PEOPLE_MAX};
+use super::people::{self, PEOPLE_MAX, Written, group};
 use super::store::Store;
 
-/// What a member says.
+/// What a member signs.
 #[derive(Clone, Copy, Debug)]
 pub enum Say {
     /// Somebody has this role from now on.
@@ -21,87 +23,120 @@ pub enum Say {
     AsOf(usize, Role, usize),
     /// The same on parents of long ago, the newest op but so many; a cut leaves nothing.
     Backdated(usize, Role, usize),
-    /// The device of this person is out, and what it wrote is cut.
+    /// The device of this person is revoked, and what it wrote is cut.
     Revoke(usize),
     /// The newest cut but so many took too much.
     Amnesty(usize),
 }
 
-/// A manifest with its pages.
-type Written = (ManifestRef, Arc<Vec<Page>>);
-
 impl World {
-    /// One peer says something of others; `false` when nobody would listen.
+    /// One peer signs something about others; `false` when its gate refuses.
     pub fn say(&mut self, peer: usize, what: Say) -> bool {
-        let said = self.draft(peer, what);
-        let id = said.and_then(|(op, pages)| self.peers[peer].member.sign(op, pages));
-        let Some(id) = id else { return false };
-        let now = self.tick();
-        self.said.insert(id, now);
-        self.membership_moved(peer);
+        let ledger = self.peers[peer].member.ledger();
+        let ids: Vec<OpId> = ledger.ids().collect();
+        let newest_but = |count: usize| ids[ids.len() - 1 - count % ids.len()];
+        let user = |person: usize| people::user(person % PEOPLE_MAX);
+        let change = match what {
+            Say::Role(person, role) => {
+                MembershipChange::SetRole { user: user(person), role, before: BTreeSet::new() }
+            }
+            Say::AsOf(person, role, count) => {
+                let before = BTreeSet::from([newest_but(count)]);
+                MembershipChange::SetRole { user: user(person), role, before }
+            }
+            Say::Revoke(person) => MembershipChange::RevokeDevice {
+                user: user(person),
+                device: people::device(person % PEOPLE_MAX),
+            },
+            Say::Backdated(person, role, count) => {
+                let (user, parents) = (user(person), vec![newest_but(count)]);
+                return self.backdate_op(peer, user, role, parents);
+            }
+            Say::Amnesty(count) => return self.amnesty(peer, count),
+        };
+        self.submit(peer, change)
+    }
+
+    /// One peer invites the person who begins outside, and hands them the ticket; `false` when its gate refuses.
+    pub fn invite(&mut self, peer: usize) -> bool {
+        let (mut seed, number) = ([0; 16], self.below(u64::MAX));
+        seed[..8].copy_from_slice(&number.to_be_bytes());
+        let terms = Terms { role: Role::Writer, uses: 1, expires_ms: u64::MAX };
+        let answer = self.step_gate(peer, Input::Invite { group: group(), terms, seed });
+        let Some(Answer::Invited(Ok(invite))) = answer else { return false };
+        let inviter = people::device(self.peers[peer].member.person);
+        let ticket = Ticket::new(group(), invite, seed, inviter, invite, Vec::new());
+        let ticket = ticket.expect("it has no address");
+        for joiner in 0..self.peers.len() {
+            if self.peers[joiner].member.person == people::JOINER {
+                self.step_gate(joiner, Input::StoreTicket(ticket.clone()));
+            }
+        }
         true
     }
 
-    fn draft(&self, peer: usize, what: Say) -> Option<(Op, Option<Written>)> {
+    fn submit(&mut self, peer: usize, change: MembershipChange) -> bool {
         let (store, member) = (&self.peers[peer].store, &self.peers[peer].member);
-        let ledger = &member.ledger;
-        let author = people::user(member.person);
-        let ids: Vec<OpId> = ledger.ids().collect();
-        let newest_but = |count: usize| ids[ids.len() - 1 - count % ids.len()];
-        let set_role = |person: usize, role, cut: &Option<Written>| {
-            let cut = cut.as_ref().map(|(manifest, _)| *manifest);
-            Body::SetRole { user: people::user(person % PEOPLE_MAX), role, cut, via: None }
-        };
-        let written = |person: usize| {
-            let user = people::user(person % PEOPLE_MAX);
-            let is_meant = |author: &Author| store.roster.user_of(author.device, author.grant) == Some(user);
-            Some(store.manifest(is_meant, false))
-        };
-        match what {
-            Say::Role(person, role) => {
-                let first = ledger.draft(author, By::User, set_role(person, role, &None));
-                first.map(|op| (op, None)).ok().or_else(|| {
-                    let cut = written(person);
-                    Some((ledger.draft(author, By::User, set_role(person, role, &cut)).ok()?, cut))
-                })
-            }
-            Say::AsOf(person, role, count) => {
-                let rejected = BTreeSet::from([newest_but(count)]);
-                let draft = |cut: &Option<Written>| {
-                    ledger.draft_without(&rejected, author, By::User, set_role(person, role, cut))
-                };
-                draft(&None).map(|op| (op, None)).ok().or_else(|| {
-                    let cut = written(person);
-                    Some((draft(&cut).ok()?, cut))
-                })
-            }
-            Say::Backdated(person, role, count) => {
-                let cut = (role < Role::Writer).then(|| store.manifest(|_| false, false));
-                let body = set_role(person, role, &cut);
-                let parents = vec![newest_but(count)];
-                let op = Op { version: 1, group: store.group, parents, author, by: By::User, body };
-                Some((op, cut))
-            }
-            Say::Revoke(person) => {
-                let (user, device) = (people::user(person % PEOPLE_MAX), people::device(person % PEOPLE_MAX));
-                let cut = store.manifest(|author| author.device == device, false);
-                let body = Body::RevokeDevice { user, device, cut: Some(cut.0) };
-                Some((ledger.draft(author, By::User, body).ok()?, Some(cut)))
-            }
-            Say::Amnesty(count) => {
-                let of_cut = |id: &&OpId| match &ledger.op(**id)?.record().body {
-                    Body::SetRole { user, cut: Some(_), .. } => Some((**id, Whose::User(*user))),
-                    Body::RevokeDevice { device, cut: Some(_), .. } => Some((**id, Whose::Device(*device))),
-                    _ => None,
-                };
-                let cuts: Vec<_> = ids.iter().filter_map(|id| of_cut(&id)).collect();
-                let (revocation, whose) =
-                    *cuts.iter().rev().cycle().nth(count).filter(|_| !cuts.is_empty())?;
-                let written = store.manifest(|author| whose.is(store, author), true);
-                let body = Body::Amnesty { revocation, manifest: written.0 };
-                Some((ledger.draft(author, By::User, body).ok()?, Some(written)))
-            }
+        let Ok(target) = member.gate().cut_target(group(), &change) else { return false };
+        let cut = target.map(|target| {
+            let whose = target.device.map_or(Whose::User(target.user), Whose::Device);
+            let written = store.manifest(|author| whose.is(store, author), false);
+            let standing = standing(member.ledger().roster(), target);
+            (FreshCut { manifest: written.manifest, standing }, written)
+        });
+        if let Some((_, written)) = &cut {
+            self.peers[peer].member.store(written);
         }
+        let cut = cut.map(|(cut, _)| cut);
+        // Before the gate steps, whose peers may judge by it at once.
+        let now = self.tick();
+        let answer = self.step_gate(peer, Input::Submit { group: group(), change, cut });
+        let Some(Answer::Submitted(Ok(op))) = answer else { return false };
+        self.said.entry(op).or_insert(now);
+        true
+    }
+
+    /// A SetRole on old parents, as a device that was offline for long may sign.
+    fn backdate_op(&mut self, peer: usize, user: UserId, role: Role, parents: Vec<OpId>) -> bool {
+        let (store, member) = (&self.peers[peer].store, &self.peers[peer].member);
+        let written = (role < Role::Writer).then(|| store.manifest(|_| false, false));
+        let cut = written.as_ref().map(|written| written.manifest);
+        let body = Body::SetRole { user, role, cut, via: None };
+        let author = people::user(member.person);
+        let op = Op { version: 1, group: store.group, parents, author, by: By::User, body };
+        self.hand_over(peer, op, written)
+    }
+
+    fn amnesty(&mut self, peer: usize, count: usize) -> bool {
+        let (store, member) = (&self.peers[peer].store, &self.peers[peer].member);
+        let ledger = member.ledger();
+        let of_cut = |id: OpId| match &ledger.op(id)?.record().body {
+            Body::SetRole { user, cut: Some(_), .. } => Some((id, Whose::User(*user))),
+            Body::RevokeDevice { device, cut: Some(_), .. } => Some((id, Whose::Device(*device))),
+            _ => None,
+        };
+        let cuts: Vec<_> = ledger.ids().filter_map(of_cut).collect();
+        let Some((revocation, whose)) = cuts.iter().rev().cycle().nth(count).filter(|_| !cuts.is_empty())
+        else {
+            return false;
+        };
+        let written = store.manifest(|author| whose.is(store, author), true);
+        let body = Body::Amnesty { revocation: *revocation, manifest: written.manifest };
+        let Ok(op) = ledger.draft(people::user(member.person), By::User, body) else { return false };
+        self.hand_over(peer, op, Some(written))
+    }
+
+    /// A peer's gate receives an op that another device of its user signed.
+    fn hand_over(&mut self, peer: usize, op: Op, written: Option<Written>) -> bool {
+        let (id, input) = self.peers[peer].member.handed_over(op, written.as_ref());
+        let now = self.tick();
+        let is_new = !self.peers[peer].member.ledger().contains(id);
+        self.step_gate(peer, input);
+        let is_admitted = is_new && self.peers[peer].member.ledger().contains(id);
+        if is_admitted {
+            self.said.insert(id, now);
+        }
+        is_admitted
     }
 }
 
@@ -144,6 +179,6 @@ impl Store {
         let (last, manifest, _) = writer.finish();
         pages.extend(last);
         let pages = pages.iter().map(|page| Page::decode(page).expect("just written")).collect();
-        (manifest, Arc::new(pages))
+        Written { manifest, pages }
     }
 }

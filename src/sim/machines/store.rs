@@ -64,10 +64,10 @@ pub(super) struct Outcome {
 
 impl Store {
     pub(super) fn new(peer: usize, member: &Member, lenient: bool) -> Self {
-        let roster = member.ledger.roster().clone();
+        let roster = member.ledger().roster().clone();
         Self {
             peer,
-            group: member.ledger.group(),
+            group: member.ledger().group(),
             user: people::user(member.person),
             device: people::device(member.person),
             incarnation: 0,

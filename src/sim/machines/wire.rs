@@ -1,15 +1,12 @@
 //! Changes, tips and ops of the machine world as they cross a link: headers without what was written.
 
-use std::sync::Arc;
-
-use schema::change::ChangeHeader;
 use schema::document::Refusal;
+use schema::change::ChangeHeader;
 use schema::id::hash;
 use schema::key::Signature;
-use schema::ledger::ManifestRef;
-use schema::ledger::manifest::Page;
-use schema::signed::Envelope;
 use schema::tip::{Author, Tip, VerifiedTip};
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::LinkFrame;
 use schema::wire::session::{SessionFrame, UnitTip, Units};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, codec};
 
@@ -19,26 +16,22 @@ pub(super) const TABLE: &str = "world";
 /// What one peer sends another.
 #[derive(Clone)]
 pub(super) enum Parcel {
-    /// Ops, parents before children; they go before documents.
-    Ops(Vec<Said>),
-    /// A frame of the session with this number between the two.
-    Frame(u64, SessionFrame),
+    /// A frame of the link.
+    Link(LinkFrame),
+    /// A frame of the ledger session, under the receiver's number for the group.
+    Ledger(u32, LedgerFrame),
+    /// A frame of the documents' session, under the receiver's number for the group.
+    Frame(u32, SessionFrame),
     /// Units that no session asked for or counts.
     Slipped(Units),
-}
-
-/// An op with the pages of the manifest that it names.
-#[derive(Clone)]
-pub(super) struct Said {
-    pub(super) envelope: Envelope,
-    pub(super) pages: Option<(ManifestRef, Arc<Vec<Page>>)>,
 }
 
 impl Parcel {
     /// Bytes that tell one parcel from another, for the trace.
     pub(super) fn bytes(&self) -> Vec<u8> {
         match self {
-            Self::Ops(ops) => ops.iter().flat_map(|said| said.envelope.payload.clone()).collect(),
+            Self::Link(frame) => frame.encode(),
+            Self::Ledger(_, frame) => codec::encode(frame),
             Self::Frame(_, frame) => codec::encode(frame),
             Self::Slipped(units) => codec::encode(units),
         }
