@@ -17,7 +17,6 @@ PROMISES = "docs/promises.md"
 ENDINGS = ("rs", "toml", "md", "py", "lock", "gz")
 TEST = re.compile(r"#\[(?:tokio::)?test[^\n]*\](?:\s*#\[[^\n]*\])*\s*(?:async )?fn (\w+)")
 COMMON_SUITE = re.compile(r"^            (\w+),?$", re.MULTILINE)
-# A name of four words may also be a function or a constant: only what is no other identifier must be a test.
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+){3,}")
 
 
@@ -41,7 +40,7 @@ def defined_tests(root):
 
 
 def named(text):
-    """The tests and the files that a text names."""
+    """The tests and the files that a text names: a name of four words or more in backticks is a test."""
     quoted = set(re.findall(r"`([^`\n]+)`", text))
     tests = {name for name in quoted if NAME.fullmatch(name)}
     files = {name for name in quoted if re.fullmatch(r"[\w.-]+(/[\w.-]+)+", name) and name.rsplit(".", 1)[-1] in ENDINGS}
@@ -73,7 +72,7 @@ def main(root):
         total += len(named_tests)
         paper = path.relative_to(root)
         wrong += [f"{paper}: {tests[name]} tests called {name}" for name in sorted(named_tests) if tests[name] != 1]
-        places = (root, path.parent, root / "actors/src/node")
+        places = (root, path.parent)
         wrong += [f"{paper}: no file {name}" for name in sorted(named_files) if not any((at / name).exists() for at in places)]
     print(*wrong, sep="\n" if wrong else "")
     print(f"{count} promises, {total} tests named; {len(wrong)} mistakes")

@@ -1,9 +1,9 @@
-//! What a removal costs: of somebody who wrote all of a group, at who removes them and at who follows; prints what it
-//! did.
+//! The cost of removing a member who wrote all rows of a group, on the remover's device and on another. It
+//! prints the figures.
 //!
-//! Three nodes of one process on sled and the loopback. Mia writes every row, ada and ben hold them; mia goes, ada
-//! removes her, ben hears of it. In the second case ben has 1 000 more of mia's rows, of which ada knew nothing: they
-//! go. A number does it with so many rows, `--quick` with 2 000, and 100 beyond the cut.
+//! Three nodes of one process on sled and the loopback. Mia writes every row, ada and ben receive them; ada
+//! removes mia, ben receives the removal. In the second case ben has 1 000 more of mia's rows, which ada has
+//! not: they are purged. An argument sets the number of rows; `--quick` takes 2 000, and 100 beyond the cut.
 
 #![allow(clippy::disallowed_methods, reason = "a bench measures by the clock on the wall")]
 
@@ -40,7 +40,7 @@ fn airport(number: usize) -> Airport {
     }
 }
 
-/// A node in a folder of its own, and where it listens.
+/// A node in a folder of its own, with its address.
 struct Peer {
     folder: TempDir,
     node: Node,
@@ -50,7 +50,7 @@ struct Peer {
 impl Peer {
     async fn open(name: &str) -> Self {
         let folder = tempfile::tempdir().expect("the system has a disk");
-        // Unlisted: who is not to hear of something does not find its own way to it.
+        // Unlisted: a node that must not receive something yet dials no one by itself.
         let node = Node::builder(folder.path()).name(name).unlisted().open().await.expect("a fresh folder");
         let address = node.listen("127.0.0.1:0").await.expect("the loopback has ports");
         Self { folder, node, address }
@@ -89,10 +89,10 @@ async fn rejudged(events: &mut broadcast::Receiver<Event>, id: GroupId) -> (u64,
             }
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.expect("it is judged anew")
+    tokio::time::timeout(PATIENCE, wait).await.expect("the documents are re-judged")
 }
 
-/// The longest that a question to a group waited, until it is told to stop.
+/// Asks a group again and again until it is stopped; returns the longest wait for an answer.
 fn ask_on(group: Group) -> (tokio::task::JoinHandle<Duration>, tokio::sync::oneshot::Sender<()>) {
     let (stop, mut stopped) = tokio::sync::oneshot::channel();
     let asking = tokio::spawn(async move {
@@ -110,11 +110,11 @@ fn ask_on(group: Group) -> (tokio::task::JoinHandle<Duration>, tokio::sync::ones
 
 async fn remove(rows: usize, beyond: usize) {
     let (ada, ben, mia) = (Peer::open("ada").await, Peer::open("ben").await, Peer::open("mia").await);
-    let here = ada.node.create_group("airports").await.expect("founding needs nobody");
+    let here = ada.node.create_group("airports").await.expect("creating a group needs no link");
     let id = here.id();
     for other in [&ben, &mia] {
         here.add_member(other.node.user_id(), Role::Writer).await.expect("founders admit");
-        other.node.request_group(id).await.expect("asking needs nobody");
+        other.node.request_group(id).await.expect("a request needs no link");
     }
     mia.node.connect(&ada.address).await.expect("ada listens");
     mia.node.connect(&ben.address).await.expect("ben listens");
@@ -124,7 +124,7 @@ async fn remove(rows: usize, beyond: usize) {
         }
     })
     .await
-    .expect("mia is let in");
+    .expect("mia is a member");
     let began = Instant::now();
     write(&mia.group(id), 0..rows).await;
     has(&here, rows).await;
@@ -155,8 +155,8 @@ async fn remove(rows: usize, beyond: usize) {
         .await
         .expect("founders remove");
     let durable = began.elapsed();
-    let cut = heard.into_inner().expect("nobody panics").unwrap_or_default();
-    println!("  gone through after {cut:.1?}; removal durable after {durable:.1?}");
+    let cut = heard.into_inner().expect("no thread panics").unwrap_or_default();
+    println!("  cut made after {cut:.1?}; removal durable after {durable:.1?}");
     let judged = async {
         let of_ada = rejudged(&mut of_ada, id).await;
         (of_ada, began.elapsed())
@@ -171,11 +171,9 @@ async fn remove(rows: usize, beyond: usize) {
         (of_ben, since)
     };
     let (((looked_at, _), judged), ((followed_at, changed), followed)) = tokio::join!(judged, followed);
-    println!("  ada judged {looked_at} documents anew, done {judged:.1?} after she began");
+    println!("  ada re-judged {looked_at} documents, done {judged:.1?} after she began");
     let since = if beyond > 0 { "he was linked with her" } else { "ada began" };
-    println!(
-        "  ben judged {followed_at} documents anew, {changed} of them changed, done {followed:.1?} after {since}"
-    );
+    println!("  ben re-judged {followed_at} documents, {changed} changed, done {followed:.1?} after {since}");
     has(&ben.group(id), rows).await;
     let (_, _) = (stop_ada.send(()), stop_ben.send(()));
     let (at_ada, at_ben) = (at_ada.await.expect("it stops"), at_ben.await.expect("it stops"));
@@ -188,7 +186,7 @@ async fn remove(rows: usize, beyond: usize) {
     println!("  manifest: {pages} pages, {:.1} MiB", bytes as f64 / f64::from(1 << 20));
 }
 
-/// Pages and bytes of what the removal carries.
+/// Counts the pages and bytes of the manifest of the removal.
 fn manifest(folder: &Path, id: GroupId) -> (usize, usize) {
     let store = StoreHandle::open(&folder.join("db"), &SledOptions::default()).expect("the node is closed");
     let names = store.spaces().expect("the store is open");

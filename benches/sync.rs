@@ -1,7 +1,8 @@
-//! How fast do two nodes become equal? First replication, live changes, what attestation costs; prints what it did.
+//! The time until two nodes are equal: first replication, live changes, the cost of attestation. It prints
+//! the figures.
 //!
-//! Two in-memory nodes in one process over the in-memory network without latency, on two threads. What it costs to judge
-//! what a peer sent stands beside the same work without it, both on a bare sled.
+//! Two in-memory nodes in one process use the in-memory network without latency, on two threads. The cost of
+//! admitting the changes of a peer stands beside the same work without it, both on a bare sled.
 
 #![allow(clippy::disallowed_methods, reason = "a bench measures by the clock on the wall")]
 
@@ -46,9 +47,9 @@ async fn node(network: &MemoryNetwork, name: &str) -> Node {
 async fn pair() -> (MemoryNetwork, Node, Node, Group, Group) {
     let network = MemoryNetwork::seeded(Clock::real(), 7);
     let (ada, ben) = (node(&network, "ada").await, node(&network, "ben").await);
-    let here = ada.create_group("airports").await.expect("founding needs nobody");
+    let here = ada.create_group("airports").await.expect("creating a group needs no link");
     here.add_member(ben.user_id(), Role::Writer).await.expect("founders admit");
-    let there = ben.request_group(here.id()).await.expect("asking needs nobody");
+    let there = ben.request_group(here.id()).await.expect("a request needs no link");
     ada.listen("memory://ada").await.expect("the address is free");
     (network, ada, ben, here, there)
 }
@@ -114,14 +115,14 @@ async fn live(changes: usize) {
     ben.close().await;
 }
 
-/// What attestation costs an apply: medians with and without it; see `attestation`.
+/// The cost of attestation in an apply: medians with and without it; see `attestation`.
 fn attested() {
     let writer = Writer::new();
     for changes in CHANGES {
         let runs = if changes > 1_000 { 5 } else { 51 };
         let folders = [0; 2].map(|_| tempfile::tempdir().expect("the system has a disk"));
         let raw = folders.each_ref().map(|folder| Raw::open(folder.path()));
-        // In turns, so that whatever else the machine does meets both.
+        // Alternating, so that other load of the machine affects both.
         let mut times = [Vec::new(), Vec::new()];
         for run in 0..runs {
             let sent = writer.send(run * changes..(run + 1) * changes);
@@ -134,7 +135,7 @@ fn attested() {
             times[times.len() / 2]
         });
         println!(
-            "applying {changes} changes of a peer: {without:.2?} without attestation, {with:.2?} with it, × {:.2}",
+            "applying {changes} changes : {without:.2?} without attestation, {with:.2?} with it, × {:.2}",
             with.as_secs_f64() / without.as_secs_f64(),
         );
     }

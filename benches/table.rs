@@ -1,9 +1,9 @@
-//! What a row costs above the store: to write, to read, to list and to take over from another device.
+//! The cost of a row above the store: to write, read, list and replicate it.
 //!
-//! Beside each stands a bare sled with the same options that moves the same bytes: for a commit the document record and
-//! the row, applied as one batch and forced to the disk. A device takes rows over in memory: dial, handshake, ledger,
-//! comparison and every row, each signature checked. What attestation alone costs a commit stands beside the same work
-//! without it.
+//! Each figure stands beside a bare sled with the same options that moves the same bytes: for a commit the
+//! document record and the row, applied as one batch and forced to the disk. Replication runs in memory:
+//! dial, handshake, ledger, comparison and every row, with each signature verified. The cost of attestation
+//! in a commit stands beside the same work without it.
 
 #![allow(clippy::disallowed_methods, reason = "a bench measures real time, on tasks of its own")]
 
@@ -27,9 +27,9 @@ use tokio::task::JoinSet;
 
 /// Bytes of a row's text.
 const SIZES: [usize; 3] = [100, 1 << 10, 10 << 10];
-/// Rows of the tables that are read, listed and taken over.
+/// Rows of the tables that are read, listed and replicated.
 const ROWS: u64 = 1_000;
-/// Who write at once.
+/// Numbers of concurrent writers.
 const CALLERS: u64 = 8;
 const SOON: Duration = Duration::from_secs(60);
 
@@ -56,21 +56,22 @@ struct World {
 }
 
 impl World {
-    /// With `rows` rows of `bytes` bytes, written at once.
+    /// Opens a node with `rows` rows of `bytes` bytes, written in one commit.
     fn with_rows(rows: u64, bytes: usize) -> Self {
         let runtime = Runtime::new().expect("the system has threads");
         let folder = tempfile::tempdir().expect("the system has a disk");
         let new: Vec<_> = (0..rows).map(|number| message(number, bytes)).collect();
         let (node, table, keys) = runtime.block_on(async {
             let node = Node::builder(folder.path()).open().await.expect("a fresh folder");
-            let table = node.create_group("bench").await.expect("founding needs nobody").table(MESSAGES);
+            let table =
+                node.create_group("bench").await.expect("creating a group needs no link").table(MESSAGES);
             let keys = table.insert_many(&new).await.expect("a founder may write");
             (node, table, keys)
         });
         Self { runtime, node, table, keys, folder }
     }
 
-    /// Closes the node and gives what it stored of each row: the document record and the row.
+    /// Closes the node and returns the stored bytes of each row: the document record and the row.
     fn into_stored(self) -> Vec<[Entry; 2]> {
         let id = self.node.groups()[0].id;
         self.runtime.block_on(self.node.close());
@@ -89,7 +90,8 @@ impl World {
     }
 }
 
-/// What a commit stores, under keys that were not there before: documents in the order of a hash, rows in theirs.
+/// The entries that a commit stores, under new keys: documents in the order of a hash, rows in the order of
+/// keys.
 fn fresh(stored: &[[Entry; 2]], number: usize) -> [Entry; 2] {
     let [mut document, mut row] = stored[number % stored.len()].clone();
     document.0[1..].copy_from_slice(&hash("bench", &[&number.to_be_bytes()]));
@@ -155,7 +157,7 @@ async fn insert_at_once(table: &Table<Message>, row: &Message, rows: u64) -> Dur
     start.elapsed()
 }
 
-/// What attestation costs a commit: bare, with what attests each change, and by a whole node; see `attestation`.
+/// The cost of attestation in a commit: without it, with it, and by a whole node; see `attestation`.
 fn attested(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("commit, attested");
     let writer = Writer::new();
@@ -231,23 +233,23 @@ fn read(criterion: &mut Criterion) {
     }
 }
 
-/// From the dial to the moment when a device that had nothing has every row.
+/// Replicates all rows to an empty device, from the dial to the last row.
 async fn take_over(rows: &[Message]) -> Duration {
     let network = MemoryNetwork::seeded(Clock::real(), 7);
     let open = |name: &'static str| Node::in_memory_builder().network(&network, name).open();
     let (ada, ben) = (open("ada").await.expect("memory"), open("ben").await.expect("memory"));
-    let group = ada.create_group("bench").await.expect("founding needs nobody");
+    let group = ada.create_group("bench").await.expect("creating a group needs no link");
     group.table(MESSAGES).insert_many(rows).await.expect("a founder may write");
     group.add_member(ben.user_id(), Role::Reader).await.expect("a founder may admit");
-    let taken = ben.request_group(group.id()).await.expect("asking needs nobody");
+    let joined = ben.request_group(group.id()).await.expect("a request needs no link");
     ada.listen("memory://ada").await.expect("the address is free");
 
     let start = Instant::now();
     ben.connect("memory://ada").await.expect("ada listens");
-    taken.synced(SOON).await.expect("nothing is in the way");
+    joined.synced(SOON).await.expect("the link is up");
     let took = start.elapsed();
 
-    assert_eq!(taken.table(MESSAGES).list().expect("memory").len(), rows.len());
+    assert_eq!(joined.table(MESSAGES).list().expect("memory").len(), rows.len());
     ben.close().await;
     ada.close().await;
     took

@@ -1,8 +1,8 @@
 //! Every public error and what the caller can do about it.
 //!
-//! Each noun has one enum; [`Error`] unites them for programs that treat them alike. A variant names the event and
-//! carries the ids and numbers involved; its cause is in [`source`](std::error::Error::source). Every enum has
-//! `kind()`, which says what sort of remedy may help: see [`ErrorKind`].
+//! Each noun has one enum; [`Error`] unites them for programs that treat them alike. A variant names the
+//! event and carries the ids and numbers involved; its cause is in [`source`](std::error::Error::source).
+//! Every enum has `kind()`, which says what sort of remedy may help: see [`ErrorKind`].
 //!
 //! ```
 //! # use peerbase::{ErrorKind, Node, TableName};
@@ -34,6 +34,8 @@ pub use actors::node::connection_manager::{ConnectError as DialError, ListenErro
 #[doc(inline)]
 pub use actors::node::group::documents::CommitError;
 #[doc(inline)]
+pub use actors::node::group::replica::ReadError as DocumentError;
+#[doc(inline)]
 pub use actors::node::group::rows::{NameError, RowRecordError};
 #[doc(inline)]
 pub use actors::node::membership::{ChangeError, ChangeRefusal};
@@ -41,9 +43,27 @@ pub use actors::node::membership::{ChangeError, ChangeRefusal};
 pub use actors::node::store::{CopyError, OpenError as StoreOpenError, StoreError};
 #[doc(inline)]
 pub use actors::transport::TransportError;
+#[doc(inline)]
+pub use actors::transport::framing::StreamError;
+#[doc(inline)]
+pub use schema::change::{ChangeError as ChunkError, Fault as ChunkFault};
+#[doc(inline)]
+pub use schema::codec::DecodeError;
+#[doc(inline)]
+pub use schema::handshake::HandshakeError;
+#[doc(inline)]
+pub use schema::handshake::RecordError;
+#[doc(inline)]
+pub use schema::id::ParseIdError;
+#[doc(inline)]
+pub use schema::key::BadSignature;
 use schema::ledger::Role;
 #[doc(inline)]
+pub use schema::ledger::{Invalid as InvalidOp, Refusal as OpRefusal};
+#[doc(inline)]
 pub use schema::mnemonic::MnemonicError;
+#[doc(inline)]
+pub use schema::signed::SignedError;
 use schema::wire::link::DeclineReason;
 #[doc(inline)]
 pub use schema::wire::ticket::TicketError;
@@ -130,8 +150,8 @@ pub enum OpenError {
     /// The store did not open: another process has it open, or its files are damaged or of another format.
     #[error(transparent)]
     Store(#[from] StoreOpenError),
-    /// The identity file is missing, damaged or of another version: restore it from a backup. Or the folder of a
-    /// [restored user](crate::NodeBuilder::restore_user) has one already: name a new folder.
+    /// The identity file is missing, damaged or of another version: restore it from a backup. Or the folder
+    /// of a [restored user](crate::NodeBuilder::restore_user) has one already: name a new folder.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The folder cannot be made or read: check the path and its permissions.
@@ -168,8 +188,8 @@ pub enum ReadError {
     /// The table name or row key is invalid: choose another one.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The row does not decode into the row type: another app or version wrote it. Read it with the type that it was
-    /// written with, or as a map of JSON values.
+    /// The row does not decode into the row type: another app or version wrote it. Read it with the type that
+    /// it was written with, or as a map of JSON values.
     #[error("row {key:?} of {table:?} does not decode")]
     Row {
         /// The row's table.
@@ -266,7 +286,8 @@ impl WriteError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GroupError {
-    /// This user takes no part in such a group: [`Node::request_group`](crate::Node::request_group) or a ticket asks to.
+    /// This user takes no part in such a group: [`Node::request_group`](crate::Node::request_group) or a
+    /// ticket asks to.
     #[error("no group {0}; `request_group` asks to join one")]
     Unknown(GroupId),
     /// The name is longer than 256 bytes: choose a shorter one.
@@ -283,8 +304,8 @@ pub enum GroupError {
         /// The limit.
         max: usize,
     },
-    /// The group failed too often and is out of service until the node is opened again.
-    #[error("group {0} failed and is out of service")]
+    /// The group failed too often and serves no more until the node is opened again.
+    #[error("group {0} failed and serves no more until the node is opened again")]
     Failed(GroupId),
     /// The group is this user's personal group, which cannot be left.
     #[error("the personal group cannot be left")]
@@ -314,14 +335,16 @@ pub enum GroupError {
     /// The stored id of the recovery key was not read.
     #[error("recovery key was not read")]
     Recovery(#[source] Box<ReadError>),
-    /// The stored id of the recovery key is not signed by this user: another person may control one of their devices.
-    /// [Revoke](crate::Node::revoke_device) that device, and [replace](crate::Node::replace_recovery) the key.
+    /// The stored id of the recovery key is not signed by this user: another person may control one of their
+    /// devices. [Revoke](crate::Node::revoke_device) that device, and
+    /// [replace](crate::Node::replace_recovery) the key.
     #[error("recovery key is stored as {user:?}, which this user did not sign; replace the key")]
     RecoveryUser {
         /// The stored id, as text.
         user: String,
     },
-    /// A user cannot block themselves: [`Node::revoke_device`](crate::Node::revoke_device) ends a device of theirs.
+    /// A user cannot block themselves: [`Node::revoke_device`](crate::Node::revoke_device) ends a device of
+    /// theirs.
     #[error("this user cannot block themselves; a device of theirs is revoked")]
     BlockSelf,
     /// The list of blocked users was not read.
@@ -384,8 +407,9 @@ impl From<WriteError> for GroupError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The group has not admitted this user yet. The intent and the ticket are stored, and every linked device of an
-    /// Admin is asked, also after the next open: wait for [`Event::Joined`](crate::Event::Joined), or leave the group.
+    /// The group has not admitted this user yet. The intent and the ticket are stored, and every linked
+    /// device of an Admin is asked, also after the next open: wait for
+    /// [`Event::Joined`](crate::Event::Joined), or leave the group.
     #[error("not yet admitted to group {group}: {why}")]
     Pending {
         /// The group.
@@ -467,8 +491,8 @@ pub enum SyncError {
     /// No device of the group is linked: [connect](crate::Node::connect) to one.
     #[error("nobody is connected")]
     NobodyConnected,
-    /// Devices of members are linked, and none announces the group: they left it, or removed this user. In the second
-    /// case an Admin's [`set_role`](crate::Group::set_role) admits this user again.
+    /// Devices of members are linked, and none announces the group: they left it, or removed this user. In
+    /// the second case an Admin's [`set_role`](crate::Group::set_role) admits this user again.
     #[error(
         "{} devices of members are linked and do not announce this group: they left it, or you were removed",
         with.len()

@@ -1,16 +1,17 @@
 //! Groups, their members and invitations.
 //!
-//! A [`Group`] is a database with members. Its *ledger* is a log of signed ops; from it every device derives the same
+//! A [`Group`] is a database with members. Its *ledger* is a log of signed ops; from it every device derives
+//! the same
 //! *roster*: the members and their roles. [`Role`] lists what each role may do.
 //!
 //! | to | call |
 //! |---|---|
-//! | admit somebody with a ticket | [`Group::invite`], then [`Node::join`](crate::Node::join) on their device |
-//! | admit a user whose id is known | [`Group::add_member`], and [`Node::request_group`](crate::Node::request_group) there |
+//! | admit somebody with a ticket | [`Group::invite`], [`Node::join`] on their device |
+//! | admit a user whose id is known | [`Group::add_member`]; [`Node::request_group`] on their device |
 //! | change a role, remove somebody | [`Group::set_role`], [`Group::remove_member`] |
-//! | end what a lost device may do | [`Node::revoke_device`](crate::Node::revoke_device), or an Admin's [`Group::revoke_device`] |
+//! | revoke a lost device | [`Node::revoke_device`]; as an Admin, [`Group::revoke_device`] |
 //! | see and follow the members | [`Group::members`], [`Group::members_table`] |
-//! | undo what an insider did | [`RoleChange::as_of`], [`Group::voided`], [`Group::reissue`], [`Group::confirm`] |
+//! | undo an insider | [`RoleChange::as_of`], [`Group::voided`], [`Group::reissue`], [`Group::confirm`] |
 //! | find out why a row is not there | [`Group::explain`], [`Group::status`] |
 
 mod explain;
@@ -39,7 +40,11 @@ use schema::GroupId;
 #[doc(inline)]
 pub use schema::document::Refusal;
 #[doc(inline)]
-pub use schema::ledger::{Contestable, InviteStatus, OpAction, OpStatus, Role};
+pub use schema::gate::CutTarget;
+#[doc(inline)]
+pub use schema::ledger::{Contestable, InviteStatus, ManifestRef, OpAction, OpStatus, Role};
+#[doc(inline)]
+pub use schema::tip::Author;
 #[doc(inline)]
 pub use schema::wire::link::DeclineReason;
 #[doc(inline)]
@@ -59,7 +64,8 @@ const PAGE_ROWS: usize = 256;
 
 /// A database with members. Cheap to clone.
 ///
-/// [`Node::create_group`], [`Node::join`] and [`Node::request_group`] make one; [`Node::group`] finds it again by id.
+/// [`Node::create_group`], [`Node::join`] and [`Node::request_group`] make one; [`Node::group`] finds it
+/// again by id.
 #[derive(Clone)]
 pub struct Group {
     node: Node,
@@ -117,7 +123,8 @@ impl Group {
         Table::new(self.node.clone(), self.handle.clone(), name.name())
     }
 
-    /// Returns a table whose name is known only at run time: 1 to 64 bytes of UTF-8 without NUL, not beginning with `$`.
+    /// Returns a table whose name is known only at run time: 1 to 64 bytes of UTF-8 without NUL, not
+    /// beginning with `$`.
     ///
     /// Rows of any shape can be read and written as maps of JSON values:
     /// ```
@@ -143,10 +150,11 @@ impl Group {
         Ok(Table::new(self.node.clone(), self.handle.clone(), name))
     }
 
-    /// Counts the rows of each table, in the order of the tables' names; the database's own tables are left out.
+    /// Counts the rows of each table, in the order of the tables' names; the database's own tables are left
+    /// out.
     ///
-    /// This reads every row of the group, in pages, and so belongs on a blocking thread in a large group. Rows that are
-    /// written meanwhile may be counted or not.
+    /// This reads every row of the group, in pages, and so belongs on a blocking thread in a large group.
+    /// Rows that are written meanwhile may be counted or not.
     ///
     /// # Errors
     /// [`ReadError`] when the store fails.
@@ -185,13 +193,13 @@ impl Group {
     /// Ends taking part, on all devices of this user: nothing of the group is sent or received any more, and
     /// [`Node::group`] no longer finds it. Existing handles of the group still read, and write nothing.
     ///
-    /// The rows stay on the disk. The other members are not notified and still list this user, whom an Admin may remove.
-    /// [`Node::request_group`] or a ticket brings the group back, with all of its rows.
+    /// The rows stay on the disk. The other members are not notified and still list this user; an Admin may
+    /// remove them. [`Node::request_group`] or a ticket brings the group back, with all of its rows.
     ///
     /// # Errors
     /// [`GroupError::Personal`] for the personal group, [`GroupError::Unknown`] after it was left,
-    /// [`GroupError::Change`] if it has other members and none of them is an Admin: make one of them an Admin, or remove
-    /// them.
+    /// [`GroupError::Change`] if it has other members and none of them is an Admin: make one of them an
+    /// Admin, or remove them.
     pub async fn leave(&self) -> Result<(), GroupError> {
         self.node.leave(self.id()).await
     }
@@ -200,7 +208,8 @@ impl Group {
         self.table(name)
     }
 
-    /// Waits until this device and every connected device of the group have equal rows; returns these devices.
+    /// Waits until this device and every connected device of the group have equal rows; returns these
+    /// devices.
     ///
     /// It succeeds only if at least one device is connected.
     ///

@@ -64,10 +64,11 @@ impl InviteOptions {
 }
 
 impl Group {
-    /// Opens an invitation for one user and returns its ticket: text to pass on in private, since it admits its holder.
+    /// Opens an invitation for one user and returns its ticket: text to pass on in private, since it admits
+    /// its holder.
     ///
-    /// The ticket carries this node's [addresses](Node::addresses). Without any, because the node does not listen, it
-    /// helps those who reach an Admin's device in another way.
+    /// The ticket carries this node's [addresses](Node::addresses). Without any, because the node does not
+    /// listen, it helps those who reach an Admin's device in another way.
     ///
     /// # Errors
     /// [`GroupError::Change`] if this user is no Admin or the role is above Writer.
@@ -97,21 +98,22 @@ impl Group {
 }
 
 impl Node {
-    /// Lists the addresses of this node, [advertised](crate::NodeBuilder::advertise) ones first. Tickets carry them, and
-    /// the node publishes them to its groups while it listens.
+    /// Lists the addresses of this node, [advertised](crate::NodeBuilder::advertise) ones first. Tickets
+    /// carry them, and the node publishes them to its groups while it listens.
     pub fn addresses(&self) -> Vec<String> {
         self.handle().connections().addresses()
     }
 
     /// Joins a group with a ticket: dials the inviter and waits at most 30 s for admission.
     ///
-    /// The intent and the ticket are stored: while the group is [pending](GroupState::Pending), the ticket is presented to
-    /// every linked device of an Admin, also after the next open. Rows arrive after this returns; [`Group::synced`] waits
-    /// for them. A ticket that is declined leaves nothing behind.
+    /// The intent and the ticket are stored: while the group is [pending](GroupState::Pending), the ticket is
+    /// presented to every linked device of an Admin, also after the next open. Rows arrive after this
+    /// returns; [`Group::synced`] waits for them. A ticket that is declined leaves nothing behind.
     ///
     /// # Errors
-    /// [`JoinError::Pending`] if no Admin's device has admitted this user in time, [`JoinError::Declined`] if the inviter
-    /// refuses the ticket, [`JoinError::AlreadyIn`] if this user is a member with a lower role than the ticket's.
+    /// [`JoinError::Pending`] if no Admin's device has admitted this user in time, [`JoinError::Declined`] if
+    /// the inviter refuses the ticket, [`JoinError::AlreadyIn`] if this user is a member with a lower role
+    /// than the ticket's.
     pub async fn join(&self, ticket: &Ticket) -> Result<Group, JoinError> {
         self.join_within(ticket, JOIN_TIMEOUT).await
     }

@@ -1,8 +1,8 @@
 //! An embedded, offline-first database for groups of people.
 //!
-//! A *group* is a database with members. Every device of every member holds it whole, so reads and writes are local.
-//! Devices meet over WebSockets, prove their identity by key, and merge their rows by CRDT (Automerge). There is no
-//! server, no account and no password.
+//! A *group* is a database with members. Every device of every member holds it whole, so reads and writes are
+//! local. Devices meet over WebSockets, prove their identity by key, and merge their rows by CRDT
+//! (Automerge). There is no server, no account and no password.
 //!
 //! ```
 //! use std::time::Duration;
@@ -24,8 +24,8 @@
 //! let bens = ben.join(&ticket).await?;
 //! bens.synced(Duration::from_secs(10)).await?;
 //! bens.table(TASKS).update(&key, |task| task.done = true).await?;
+//! bens.synced(Duration::from_secs(10)).await?;
 //!
-//! garden.synced(Duration::from_secs(10)).await?;
 //! assert!(garden.table(TASKS).get(&key)?.is_some_and(|task| task.done));
 //! # ada.close().await;
 //! # ben.close().await;
@@ -35,28 +35,31 @@
 //!
 //! # Nouns
 //!
-//! - A [`Node`] is this device's open database: its identity, its groups, its links to other devices ([`node`]).
-//! - A [`Group`] has members and tables. It invites, removes, and waits until others have what it has ([`group`]).
+//! - A [`Node`] is this device's open database: its identity, its groups, its links to other devices
+//!   ([`node`]).
+//! - A [`Group`] has members and tables. It invites, removes, and waits until others have what it has
+//!   ([`group`]).
 //! - A [`Table`] holds typed rows: any type with serde. [`table`] lists how each type of field merges.
 //!
-//! [`error`] holds every error with what to do about it; [`Error`] unites them. The `sim` module (feature `sim`) runs
-//! many nodes on a virtual network, for tests.
+//! [`error`] holds every error with what to do about it; [`Error`] unites them. The `sim` module (feature
+//! `sim`) runs many nodes on a virtual network, for tests.
 //!
 //! # Promises
 //!
-//! - A write that was acknowledged is on the disk ([`Durability`](node::Durability) trades this for speed).
+//! - A write that was acknowledged is on the disk ([`Durability`] trades this for speed).
 //! - Rows merge field by field, and a merge of valid rows decodes.
-//! - Each change is signed by its device and checked by every device that receives it, against a ledger of members
-//!   from which all devices derive the same roster.
+//! - Each change is signed by its device and checked by every device that receives it, against a ledger of
+//!   members from which all devices derive the same roster.
 //! - Rows travel over third devices: what ada writes reaches cid through ben.
-//! - A removal ends what the removed member may write, on every device that receives it. It cannot take back what
+//! - A removal ends what the removed member may write, on every device that receives it. It cannot undo what
 //!   that member has read.
 //! - A failure stays where it is: a damaged row, document or group leaves the others in service.
 //!
 //! # Runtime
 //!
-//! Calls that are `async` need a tokio runtime with time and I/O enabled. Reads ([`Table::get`], [`Table::iter`],
-//! [`Table::list`]) are synchronous and may touch the disk: long scans belong on a blocking thread.
+//! Calls that are `async` need a tokio runtime with time and I/O enabled. Reads ([`Table::get`],
+//! [`Table::iter`], [`Table::list`]) are synchronous and may touch the disk: long scans belong on a blocking
+//! thread.
 //!
 //! # Features
 //!
@@ -66,10 +69,10 @@
 //! |---|---|---|
 //! | `cli` | the `peerbase` program; libraries that embed Peerbase set `default-features = false` | yes |
 //! | `sim` | the `sim` module: many real nodes on one virtual network with one seed | with `cli` |
-//! | `control` | the socket by which the program talks to a running node; for the program alone, outside semver | with `cli` |
+//! | `control` | the socket between the program and a running node, outside semver | with `cli` |
 //!
-//! The minimum supported Rust version is 1.90. This crate follows semver; `peerbase-schema` and `peerbase-actors`, which
-//! it is built of, do not: depend on this crate alone.
+//! The minimum supported Rust version is 1.90. This crate follows semver; `peerbase-schema` and
+//! `peerbase-actors`, which it is built of, do not: depend on this crate alone.
 
 #[cfg(feature = "control")]
 #[doc(hidden)] // for the program, its tests and its fuzz target
@@ -86,7 +89,7 @@ pub mod sim;
 pub mod table;
 
 #[doc(inline)]
-pub use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, Timestamp, UserId};
+pub use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, Timestamp, UserId};
 
 #[doc(inline)]
 pub use crate::error::{

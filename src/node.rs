@@ -1,8 +1,9 @@
 //! This device's open database: its identity, groups and links.
 //!
-//! [`Node::builder`] opens a database in a folder, [`Node::in_memory`] one without a disk. A node belongs to one user
-//! and is one device of theirs; the first open makes both keys and the user's *personal group*, which holds what the
-//! user decides on all their devices: the groups they take part in, the users they block, their recovery key.
+//! [`Node::builder`] opens a database in a folder, [`Node::in_memory`] one without a disk. A node belongs to
+//! one user and is one device of theirs; the first open makes both keys and the user's *personal group*,
+//! which holds what the user decides on all their devices: the groups they take part in, the users they
+//! block, their recovery key.
 //!
 //! | to | call |
 //! |---|---|
@@ -28,6 +29,7 @@ use actors::clock::Clock;
 use actors::identity::Identity;
 #[doc(inline)]
 pub use actors::meter::{MeterKind, MeterReading};
+#[doc(inline)]
 pub use actors::node::Branch;
 #[doc(inline)]
 pub use actors::node::connection_manager::{LinkEnd, LinkStatus};
@@ -50,6 +52,8 @@ use schema::key::SigningKey;
 use schema::limits::{GROUP_NAME_BYTES_MAX, GROUPS_MAX};
 #[doc(inline)]
 pub use schema::mnemonic::Mnemonic;
+#[doc(inline)]
+pub use schema::wire::link::ByeReason;
 use schema::{DeviceId, GroupId, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -150,10 +154,11 @@ impl NodeBuilder {
         self
     }
 
-    /// Sets the storage engine and its options; [`SledOptions::default()`](crate::engine::SledOptions) unless set.
+    /// Sets the storage engine and its options; [`SledOptions::default()`](crate::engine::SledOptions) unless
+    /// set.
     ///
-    /// A database stays with the engine that made it, and its backups use the same engine. A database in memory uses it
-    /// for its backups alone.
+    /// A database stays with the engine that made it, and its backups use the same engine. A database in
+    /// memory uses it for its backups alone.
     pub fn engine(mut self, engine: impl OpenEngine) -> Self {
         self.engine = Arc::new(engine);
         self
@@ -171,15 +176,15 @@ impl NodeBuilder {
         self
     }
 
-    /// Adds an address to tickets and device records, before those at which the node listens: for example one that a
-    /// router forwards to it. Its form is `ws://HOST:PORT`.
+    /// Adds an address to tickets and device records, before those at which the node listens: for example one
+    /// that a router forwards to it. Its form is `ws://HOST:PORT`.
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
         self.advertised.push(address.into());
         self
     }
 
-    /// Publishes no addresses of this device to its groups, and dials no address that a group publishes. Links come
-    /// from [`Node::connect`], [`Node::join`] and other devices that dial this one.
+    /// Publishes no addresses of this device to its groups, and dials no address that a group publishes.
+    /// Links come from [`Node::connect`], [`Node::join`] and other devices that dial this one.
     pub fn unlisted(mut self) -> Self {
         self.is_listed = false;
         self
@@ -192,8 +197,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Disables admission: every well-formed change is accepted, whoever wrote it. The demo and the tests show with it
-    /// that they would notice.
+    /// Disables admission: every well-formed change is accepted, by any author. The demo and the tests show
+    /// with it that they would notice.
     #[doc(hidden)]
     pub fn break_admission(mut self) -> Self {
         self.lenient = true;
@@ -208,8 +213,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Opens the database. The first open makes the folder, the identity (`identity.key`, readable by its owner alone)
-    /// and the personal group.
+    /// Opens the database. The first open makes the folder, the identity (`identity.key`, readable by its
+    /// owner alone) and the personal group.
     ///
     /// It reads every ledger, so it takes longer the more members and ops the groups have.
     ///
@@ -251,7 +256,8 @@ impl NodeBuilder {
     }
 }
 
-/// Opens the store and the identity of a folder, or makes both in memory; a new identity belongs to `restored`.
+/// Opens the store and the identity of a folder, or makes both in memory; a new identity belongs to
+/// `restored`.
 fn open_parts(
     path: Option<&Path>,
     engine: &dyn OpenEngine,
@@ -306,12 +312,12 @@ impl Node {
         self.device
     }
 
-    /// Creates a group with this user as its founder, beneath the user's [recovery key](Self::make_recovery) if there is
-    /// one. The name has at most 256 bytes of UTF-8; two groups may have the same.
+    /// Creates a group with this user as its founder, beneath the user's [recovery key](Self::make_recovery)
+    /// if there is one. The name has at most 256 bytes of UTF-8; two groups may have the same.
     ///
     /// # Errors
-    /// [`GroupError::Name`], [`GroupError::Full`]; [`GroupError::Recovery`] and [`GroupError::RecoveryUser`] if the
-    /// recovery key cannot be read.
+    /// [`GroupError::Name`], [`GroupError::Full`]; [`GroupError::Recovery`] and [`GroupError::RecoveryUser`]
+    /// if the recovery key cannot be read.
     pub async fn create_group(&self, name: &str) -> Result<Group, GroupError> {
         if name.len() > GROUP_NAME_BYTES_MAX {
             return Err(GroupError::Name { bytes: name.len(), max: GROUP_NAME_BYTES_MAX });
@@ -324,8 +330,8 @@ impl Node {
 
     /// Asks to take part in a group by its id, and accepts one that is [offered](GroupState::Offered).
     ///
-    /// The group is [pending](GroupState::Pending) until an Admin has [added](Group::add_member) this user and a device
-    /// of a member is linked to this one, in either order. [`Event::Joined`] follows.
+    /// The group is [pending](GroupState::Pending) until an Admin has [added](Group::add_member) this user
+    /// and a device of a member is linked to this one, in either order. [`Event::Joined`] follows.
     ///
     /// # Errors
     /// [`GroupError::Full`], [`GroupError::Intent`].
@@ -380,7 +386,7 @@ impl Node {
     /// Returns a group that this user takes part in or asked for.
     ///
     /// # Errors
-    /// [`GroupError::Unknown`] for any other group, [`GroupError::Failed`] for one that is out of service.
+    /// [`GroupError::Unknown`] for any other group, [`GroupError::Failed`] for one that failed.
     pub fn group(&self, id: GroupId) -> Result<Group, GroupError> {
         let info = self.handle.membership().info(id).ok_or(GroupError::Unknown(id))?;
         if info.state == GroupState::Failed {
@@ -390,10 +396,11 @@ impl Node {
         Ok(Group::new(self.clone(), handle))
     }
 
-    /// Lists every group that this user takes part in or asked for, by id, without the personal group; then the groups
-    /// that are [offered](GroupState::Offered), which [`Node::request_group`] accepts.
+    /// Lists every group that this user takes part in or asked for, by id, without the personal group; then
+    /// the groups that are [offered](GroupState::Offered), which [`Node::request_group`] accepts.
     ///
-    /// Offers are not stored: they last until the node closes, and return when the member who made them is linked again.
+    /// Offers are not stored: they last until the node closes, and return when the member who made them is
+    /// linked again.
     pub fn groups(&self) -> Vec<GroupInfo> {
         let (personal, membership) = (self.handle.personal(), self.handle.membership());
         let groups = membership.groups().into_iter().filter(|info| info.id != personal);
@@ -403,13 +410,13 @@ impl Node {
     /// Returns the personal group, whose members are this user's own devices.
     ///
     /// # Errors
-    /// [`GroupError::Failed`] if it is out of service.
+    /// [`GroupError::Failed`] if it failed.
     pub fn personal(&self) -> Result<Group, GroupError> {
         self.group(self.handle.personal())
     }
 
-    /// Follows the events of this node from now on. A receiver that falls 1 024 events behind gets an error that counts
-    /// the lost ones, and goes on.
+    /// Follows the events of this node from now on. A receiver that falls 1 024 events behind gets an error
+    /// that counts the lost ones, and goes on.
     ///
     /// ```
     /// # use peerbase::{Event, Node};
@@ -426,7 +433,8 @@ impl Node {
         self.handle.events()
     }
 
-    /// Accepts links at `HOST:PORT`, where port 0 means any free port; returns the address to dial, `ws://HOST:PORT`.
+    /// Accepts links at `HOST:PORT`, where port 0 means any free port; returns the address to dial,
+    /// `ws://HOST:PORT`.
     ///
     /// # Errors
     /// [`ConnectError::Listen`] if the address is invalid or in use.
@@ -434,8 +442,8 @@ impl Node {
         Ok(self.handle.listen(address).await?)
     }
 
-    /// Dials `ws://HOST:PORT`, and dials again whenever the link is lost; returns the peer's device once it has proven
-    /// its keys.
+    /// Dials `ws://HOST:PORT`, and dials again whenever the link is lost; returns the peer's device once it
+    /// has proven its keys.
     ///
     /// # Errors
     /// [`ConnectError::Connect`] if the first attempt fails; the address is dialled again all the same, until
@@ -461,8 +469,8 @@ impl Node {
         Ok(self.handle.tree().await?)
     }
 
-    /// Closes the node: when this returns, all writes are on the disk and nothing is sent any more. Later calls return
-    /// errors of kind [`Closed`](crate::ErrorKind::Closed); a second `close` returns at once.
+    /// Closes the node: when this returns, all writes are on the disk and nothing is sent any more. Later
+    /// calls return errors of kind [`Closed`](crate::ErrorKind::Closed); a second `close` returns at once.
     pub async fn close(&self) {
         self.handle.close().await;
     }

@@ -1,12 +1,13 @@
-//! Many nodes on one virtual network with one seed: for your tests as much as for ours.
+//! Simulates a network of real nodes, for tests (feature `sim`).
 //!
-//! Real nodes, virtual time. Run it on a paused current-thread runtime (`#[tokio::test(start_paused = true)]`), where
-//! one seed tells one story: latencies, losses, keys and nonces all follow from it.
+//! Time is virtual. On a paused current-thread runtime (`#[tokio::test(start_paused = true)]`) one seed gives
+//! one run: latencies, losses, keys and nonces all follow from it.
 //!
 //! ```
 //! # use peerbase::{Role, TableName, sim::Net};
 //! # const TASKS: TableName<String> = TableName::new("tasks");
-//! # fn main() { tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() {
 //! let mut net = Net::seeded(7).latency_ms(5..80).loss(0.02);
 //! let [ada, ben] = net.nodes(["ada", "ben"]).await;
 //! let group = net.group("Garden club", &[&ada, &ben]).await;
@@ -16,7 +17,7 @@
 //! net.heal();
 //! net.settle().await;
 //! net.assert_converged();
-//! # }) }
+//! # }
 //! ```
 
 pub mod faults;
@@ -41,22 +42,22 @@ use schema::mnemonic::Mnemonic;
 
 use crate::Node;
 
-/// How long a world may take to settle before it is taken for one that never does, of virtual time.
+/// The virtual time after which a network that has not settled is a failure.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(900);
-/// How often a settling world is looked at.
+/// The interval of virtual time at which a settling network is checked.
 const SETTLE_STEP: Duration = Duration::from_millis(250);
 
-/// A network of simulated nodes.
+/// A simulated network with its nodes.
 pub struct Net {
     seed: u64,
     clock: Clock,
     network: MemoryNetwork,
     peers: BTreeMap<String, Peer>,
-    /// Whom somebody dials: every pair, unless the nodes were made apart.
+    /// Pairs of dialler and dialled: every pair, unless the nodes were started apart.
     pairs: BTreeSet<(String, String)>,
 }
 
-/// A simulated device. Cheap to clone; stays itself across crash and restart.
+/// A simulated device. Cheap to clone; keeps its identity and disk across crash and restart.
 #[derive(Clone)]
 pub struct Peer {
     inner: Arc<Inner>,
@@ -64,7 +65,7 @@ pub struct Peer {
 
 struct Inner {
     name: String,
-    /// Whose device it is, where the user is not its own.
+    /// The user, if it is not the device's own.
     user: Option<SigningKey>,
     disk: MemoryDisk,
     state: Mutex<State>,
@@ -77,28 +78,28 @@ struct State {
 }
 
 impl Net {
-    /// A network without latency or loss. Needs a paused current-thread runtime to be repeatable.
+    /// Returns a network without latency or loss. It is repeatable only on a paused current-thread runtime.
     pub fn seeded(seed: u64) -> Self {
         let clock = Clock::simulated(seed);
         let network = MemoryNetwork::seeded(clock.clone(), seed);
         Self { seed, clock, network, peers: BTreeMap::new(), pairs: BTreeSet::new() }
     }
 
-    /// How long a chunk of bytes takes one way, milliseconds.
+    /// Sets the latency of a chunk of bytes one way, milliseconds.
     #[must_use]
     pub fn latency_ms(mut self, range: Range<u64>) -> Self {
         self.network = self.network.latency_ms(range);
         self
     }
 
-    /// How often a chunk is lost and sent again, 0 to 1.
+    /// Sets the probability that a chunk is lost and sent again, 0 to 1.
     #[must_use]
     pub fn loss(mut self, probability: f64) -> Self {
         self.network = self.network.loss(probability);
         self
     }
 
-    /// Starts nodes; each dials those before it, and all before.
+    /// Starts nodes; each dials all that were started before it.
     pub async fn nodes<const N: usize>(&mut self, names: [&str; N]) -> [Peer; N] {
         for name in names {
             self.node(name, true, None).await;
@@ -106,7 +107,7 @@ impl Net {
         names.map(|name| self.peers[name].clone())
     }
 
-    /// Starts nodes that dial nobody: they meet by ticket or not at all, and [`settle`](Self::settle) does not wait for
+    /// Starts nodes that dial no other: they join by ticket, and [`settle`](Self::settle) does not wait for
     /// them.
     pub async fn nodes_apart<const N: usize>(&mut self, names: [&str; N]) -> [Peer; N] {
         for name in names {
@@ -115,13 +116,14 @@ impl Net {
         names.map(|name| self.peers[name].clone())
     }
 
-    /// Starts another device of a user; it dials all before it. What pairing does is done: it holds the user's key.
+    /// Starts another device of a peer's user, which holds the user's key; it dials all that were started
+    /// before it.
     pub async fn device_of(&mut self, peer: &Peer, name: &str) -> Peer {
         let user = self.identity(peer).user;
         self.node(name, true, Some(user)).await
     }
 
-    /// Starts a node of the recovery user whose words these are; it dials all before it.
+    /// Starts a node of the recovery user with these words; it dials all that were started before it.
     pub async fn restored(&mut self, words: &Mnemonic, name: &str) -> Peer {
         self.node(name, true, Some(words.key())).await
     }
@@ -138,14 +140,14 @@ impl Net {
         peer
     }
 
-    /// A number that follows from the world's seed.
+    /// Derives a seed for one peer from the seed of the network.
     fn seed_of(&self, peer: &Peer, part: u64) -> u64 {
         let parts = [&self.seed.to_be_bytes()[..], peer.name().as_bytes(), &part.to_be_bytes()];
         let bytes = schema::id::hash("sim", &parts);
         u64::from_be_bytes(bytes[..8].try_into().expect("eight of 32 bytes"))
     }
 
-    /// Its secrets, which stay the same over every start.
+    /// Derives a peer's secret keys, which are the same at every start.
     fn identity(&self, peer: &Peer) -> Identity {
         let birth = Clock::simulated(self.seed_of(peer, 0));
         let own = Identity::generate(&mut |bytes: &mut [u8]| birth.fill(bytes));
@@ -173,14 +175,18 @@ impl Net {
         node.listen(&address(name)).await.expect("the host's own address is free");
         for (from, to) in &self.pairs {
             if from == name {
-                // Unreachable for now: it is dialled again.
+                // An unreachable address is dialled again.
                 let _ = node.connect(&address(to)).await;
             }
         }
         peer.state().node = Some(node);
     }
 
-    /// Founds a group at the first peer, admits the others as Writers, and lets everybody meet.
+    /// Creates a group at the first peer, admits the others as Writers, and waits until all are in sync;
+    /// returns its id.
+    ///
+    /// # Panics
+    /// If `peers` is empty, or as [`settle`](Self::settle).
     pub async fn group(&mut self, name: &str, peers: &[&Peer]) -> GroupId {
         let founder = peers.first().expect("a group has a founder").node();
         let group = founder.create_group(name).await.expect("founding needs nobody");
@@ -192,7 +198,8 @@ impl Net {
         group.id()
     }
 
-    /// Parts the network: only peers of the same side reach each other. Replaces an earlier partition.
+    /// Partitions the network: only peers of the same side reach each other. It replaces an earlier
+    /// partition.
     pub fn partition(&mut self, sides: &[&[&Peer]]) {
         let names: Vec<Vec<&str>> =
             sides.iter().map(|side| side.iter().map(|peer| peer.name()).collect()).collect();
@@ -200,23 +207,23 @@ impl Net {
         self.network.partition(&sides);
     }
 
-    /// Takes the way between two peers.
+    /// Cuts the connection between two peers.
     pub fn cut(&mut self, one: &Peer, other: &Peer) {
         self.network.cut(one.name(), other.name());
     }
 
-    /// Ends every partition and cut, and lets everybody know that the network has changed.
+    /// Ends every partition and cut, and notifies the nodes, which dial again at once.
     pub fn heal(&mut self) {
         self.network.heal();
         for peer in self.peers.values() {
             if let Some(node) = peer.state().node.as_ref() {
-                // A node that is stopping needs no network.
+                // An error means that the node is stopping.
                 let _ = node.handle().connections().network_changed();
             }
         }
     }
 
-    /// Ends a node as a power cut would: what was not durable is gone.
+    /// Ends a node as a power cut would: writes that were not yet on the disk are lost.
     pub async fn crash(&mut self, peer: &Peer) {
         self.network.crash(peer.name());
         peer.inner.disk.crash();
@@ -226,34 +233,35 @@ impl Net {
         }
     }
 
-    /// Starts a node that crashed or was closed.
+    /// Starts a node that crashed or was closed, from its disk.
     pub async fn restart(&mut self, peer: &Peer) {
         self.start(peer).await;
     }
 
-    /// Lets virtual time pass.
+    /// Waits for a span of virtual time.
     pub async fn sleep(&self, duration: Duration) {
         self.clock.sleep(duration).await;
     }
 
-    /// Waits until everybody who can reach each other is linked and in sync.
+    /// Waits until all nodes that reach each other are linked and in sync.
     ///
     /// # Panics
-    /// After 15 virtual minutes, with the seed and with what is amiss.
+    /// After 15 minutes of virtual time, with the seed and a list of what is not in sync.
     pub async fn settle(&self) {
-        let mut amiss = String::new();
+        let mut unsettled = String::new();
         for _ in 0..SETTLE_TIMEOUT.as_millis() / SETTLE_STEP.as_millis() {
             self.clock.sleep(SETTLE_STEP).await;
-            amiss = self.amiss();
-            if amiss.is_empty() {
+            unsettled = self.unsettled();
+            if unsettled.is_empty() {
                 return;
             }
         }
-        panic!("seed {}: the world did not settle: {amiss}", self.seed);
+        panic!("seed {}: the network did not settle: {unsettled}", self.seed);
     }
 
-    fn amiss(&self) -> String {
-        let mut amiss = String::new();
+    /// Lists the pairs that reach each other and are not in sync.
+    fn unsettled(&self) -> String {
+        let mut unsettled = String::new();
         for (one, other) in &self.pairs {
             if !self.network.reaches(one, other) {
                 continue;
@@ -263,20 +271,20 @@ impl Net {
                 for (group, state) in here.states() {
                     let shared = there.states().get(&group) == Some(&GroupState::Active);
                     let expected = match state {
-                        // Nobody tells the removed that they are.
+                        // A removed member is not notified, so its state stays active.
                         GroupState::Active => {
-                            shared && !here.shuts_out(group, there) && !there.shuts_out(group, here)
+                            shared && !here.has_removed(group, there) && !there.has_removed(group, here)
                         }
-                        // Somebody who is reached knows us as a member: the ledger is on its way.
+                        // The other node has admitted this one: its ledger is on the way.
                         GroupState::Pending => shared && there.admits(group, here),
                         GroupState::Removed | GroupState::Failed | GroupState::Offered => false,
                     };
-                    // An op may be on its way, and what it names, between two whose documents are in sync.
+                    // Documents may be in sync while an op, or a page that it names, is still on the way.
                     let [ours, theirs] = [here, there].map(|node| node.digests(group)[0]);
                     if expected && !(ours == theirs && here.is_synced_with(group, there)) {
                         let names = (here.name_of(self), there.name_of(self));
                         let _ = write!(
-                            amiss,
+                            unsettled,
                             "{} is not in sync with {} in {}; ",
                             names.0,
                             names.1,
@@ -286,21 +294,22 @@ impl Net {
                 }
             }
         }
-        amiss
+        unsettled
     }
 
-    /// Every member of every group, as far as nobody knows them to be removed, has the same ledger, roster, documents and rows.
+    /// Asserts that in every group all members that no node knows to be removed have the same ledger, roster,
+    /// documents and rows.
     ///
     /// # Panics
-    /// With the seed and what differs, unless that is so.
+    /// If two members differ: with the seed and the difference.
     pub fn assert_converged(&self) {
         let mut groups: BTreeMap<GroupId, Vec<_>> = BTreeMap::new();
         for (name, peer) in &self.peers {
             let Some(node) = peer.up() else { continue };
             for (group, state) in node.states() {
                 let peers = || self.peers.values().filter_map(Peer::up);
-                let is_out = || peers().any(|other| other.shuts_out(group, &node));
-                if state == GroupState::Active && !is_out() {
+                let is_removed = || peers().any(|other| other.has_removed(group, &node));
+                if state == GroupState::Active && !is_removed() {
                     groups.entry(group).or_default().push((
                         name.as_str(),
                         node.digests(group),
@@ -325,19 +334,19 @@ impl Net {
         }
     }
 
-    /// The network itself, for peers that are made by hand.
+    /// Returns the network itself, for peers made by hand.
     #[doc(hidden)]
     pub fn network(&self) -> &MemoryNetwork {
         &self.network
     }
 
-    /// The world's clock, for peers that are made by hand.
+    /// Returns the simulated clock, for peers made by hand.
     #[doc(hidden)]
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// A hash over every delivery, dial and break so far: one seed, one hash.
+    /// Hashes every delivery, dial and broken link so far: equal seeds give equal hashes.
     pub fn trace_hash(&self) -> [u8; 32] {
         self.network.trace_hash()
     }
@@ -354,20 +363,20 @@ impl Net {
 }
 
 impl Peer {
-    /// The peer's name on the network.
+    /// Returns the peer's name on the network.
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// The peer's node.
+    /// Returns the peer's node.
     ///
     /// # Panics
-    /// While it is down.
+    /// If the peer crashed or was closed.
     pub fn node(&self) -> Node {
         self.state().node.clone().unwrap_or_else(|| panic!("{} is down", self.name()))
     }
 
-    /// The peer's disk, to be damaged.
+    /// Returns the peer's disk, which a test may damage.
     pub fn disk(&self) -> &MemoryDisk {
         &self.inner.disk
     }
@@ -381,7 +390,7 @@ impl Peer {
     }
 }
 
-/// What the simulator looks at.
+/// Observations of a node for the simulator.
 impl Node {
     fn states(&self) -> BTreeMap<GroupId, GroupState> {
         self.groups().into_iter().map(|info| (info.id, info.state)).collect()
@@ -392,8 +401,8 @@ impl Node {
         roster.is_some_and(|roster| roster.may_read(other.user_id(), other.device_id()))
     }
 
-    /// Whether the other was a member, or a device of one, and is not any more.
-    fn shuts_out(&self, group: GroupId, other: &Self) -> bool {
+    /// Returns true if the other was a member, or a device of one, and no longer is.
+    fn has_removed(&self, group: GroupId, other: &Self) -> bool {
         let roster = self.handle().membership().roster(group);
         roster.is_some_and(|roster| {
             roster.grant(other.user_id()).is_some() && !roster.may_read(other.user_id(), other.device_id())
@@ -407,14 +416,14 @@ impl Node {
         peers.iter().any(|peer| peer.device == other.device_id() && peer.synced)
     }
 
-    /// The state of the ledger and the root of the documents.
+    /// Returns the digests of the ledger's state and of the documents.
     fn digests(&self, group: GroupId) -> [[u8; 32]; 2] {
         let state = self.handle().membership().roster(group).map(|roster| roster.state_digest());
         let root = self.handle().group(group).map(|handle| handle.root());
         [state.unwrap_or_default(), root.unwrap_or_default()]
     }
 
-    /// Every row of every table, written out.
+    /// Formats every row of every table.
     fn rows(&self, group: GroupId) -> Vec<String> {
         let Some(handle) = self.handle().group(group) else { return Vec::new() };
         let rows = handle.space().read(|view| {

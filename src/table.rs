@@ -1,6 +1,66 @@
-//! Typed rows of one group: read, insert, put, update, remove, watch.
+//! Typed rows of one group, and how they merge.
+//!
+//! A [`Table`] reads, writes and follows rows of one type, which needs serde alone. The fields of a struct
+//! are the fields of the row, by their serde names. A write stores only what differs from the stored row, so
+//! that writes of several devices to one row merge.
+//!
+//! # How each type merges
+//!
+//! | field | two devices change it at the same time |
+//! |---|---|
+//! | `String`, numbers, `bool`, `Vec<u8>` | a *register*: one value stays, on every device the same one |
+//! | [`Text`] | both edits stay; insertions at one position stand one after the other |
+//! | [`Counter`] | both increments count |
+//! | struct; `BTreeMap` and other maps | field by field and entry by entry, each as its own type merges |
+//! | `Vec<T>` | insertions and removals of both stay; a changed element merges as its own type |
+//! | `BTreeSet<T>` | a list in order: insertions and removals of both stay |
+//! | tuple, array; enum; `serde_json::Value` | a register, whole: parts of two values are never mixed |
+//! | `Option<T>` | `None` against `Some` is a register; two values `Some` merge as `T` does |
+//!
+//! - A write that changes elements of a list and its length replaces all elements from the first to the last
+//!   difference.
+//! - A field or entry that is deleted by one device and changed inside by another is gone; one that is
+//!   deleted by one and put by another stays.
+//! - [`Table::remove`] wins over concurrent writes to the row. A later [`put`](Table::put) creates the row
+//!   again.
+//! - Two devices that create one key offline make one row. Its registers merge field by field; of two texts,
+//!   counters, lists or maps created for one field, one stays whole. Keys from [`Table::insert`] never meet.
+//! - Rows whose type is no struct or map (`String`, an enum, a list) merge as a field of that type does.
+//! - Fields that a newer version of the program wrote stay when an older version updates the row.
+//! - **No merge of valid rows yields a row that does not decode.** Three cases remain to the programmer: a
+//!   type whose fields constrain each other, `#[serde(alias)]` while programs write both names, and flattened
+//!   enums. A `HashSet` is written in another order each time, so use `BTreeSet`.
+//!
+//! ```
+//! # use peerbase::{Counter, TableName, Text, sim::Net};
+//! #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+//! struct Note { title: String, body: Text, likes: Counter, tags: Vec<String> }
+//! const NOTES: TableName<Note> = TableName::new("notes");
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() {
+//! # let mut net = Net::seeded(1);
+//! # let [ada, ben] = net.nodes(["ada", "ben"]).await;
+//! # let group = net.group("Garden club", &[&ada, &ben]).await;
+//! # let notes = |peer: &peerbase::sim::Peer| peer.node().group(group).unwrap().table(NOTES);
+//! # let (ada_notes, ben_notes) = (notes(&ada), notes(&ben));
+//! # let note = Note { title: "basil".into(), body: "water it".into(), likes: 0.into(), tags: vec![] };
+//! # ada_notes.put("a", &note).await.unwrap();
+//! # net.settle().await;
+//! # net.partition(&[&[&ada], &[&ben]]);
+//! // Both are offline.
+//! ada_notes.update("a", |note| { note.body.push_str(" daily"); note.likes.increment(1); }).await.unwrap();
+//! ben_notes.update("a", |note| { note.title = "Basil".into(); note.likes.increment(1); }).await.unwrap();
+//! # net.heal();
+//! # net.settle().await;
+//! // They met again.
+//! let merged = Note { title: "Basil".into(), body: "water it daily".into(), likes: 2.into(), tags: vec![] };
+//! assert_eq!(ada_notes.get("a").unwrap(), Some(merged));
+//! # }
+//! ```
 
 pub(crate) mod counter;
+mod edit;
 pub(crate) mod history;
 #[doc(hidden)] // for the fuzz targets
 pub mod row;
@@ -12,8 +72,9 @@ use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
+use actors::edit::RowEdit as Edit;
 #[doc(inline)]
-pub use actors::edit::RowEdit;
+pub use actors::edit::{Part, Path};
 use actors::node::group::GroupHandle;
 use actors::node::group::documents::{CommitError, RowWrite};
 use actors::node::group::rows::{self, RowRecord};
@@ -24,18 +85,27 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::counter::Counter;
+pub use self::edit::RowEdit;
 pub use self::history::Revision;
 pub use self::text::Text;
 pub use self::watch::{RowChange, Watch};
 use crate::error::{ReadError, WriteError};
 use crate::node::Node;
 
-/// Rows that one page of an iteration reads under the store's lock.
+/// Rows of one page of an iteration, which is read under the store's lock.
 const PAGE_ROWS: usize = 256;
-/// How often a write is tried again because another device's change moved the row meanwhile.
+/// Retries of a write whose row another device's change moved meanwhile.
 const RETRIES_MAX: usize = 64;
 
-/// The name of a table and the type of its rows.
+/// The name of a table with the type of its rows, usually a constant.
+///
+/// ```
+/// # use peerbase::TableName;
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Task { title: String, done: bool }
+///
+/// const TASKS: TableName<Task> = TableName::new("tasks");
+/// ```
 #[derive(Debug)]
 pub struct TableName<T> {
     name: &'static str,
@@ -43,7 +113,7 @@ pub struct TableName<T> {
 }
 
 impl<T> TableName<T> {
-    /// Names a table: 1 to 64 bytes without NUL, not beginning with `$`.
+    /// Makes a name of 1 to 64 bytes of UTF-8 without NUL, not beginning with `$`.
     ///
     /// # Panics
     /// For any other name; in a constant that is a compile error.
@@ -59,7 +129,7 @@ impl<T> TableName<T> {
         Self { name, rows: PhantomData }
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub const fn name(self) -> &'static str {
         self.name
     }
@@ -77,10 +147,31 @@ impl<T> Clone for TableName<T> {
 
 impl<T> Copy for TableName<T> {}
 
-/// A named set of rows of one group. Cheap to clone.
+/// A named set of rows of one group, from [`Group::table`](crate::Group::table). Cheap to clone.
 ///
-/// Reads are local and synchronous and never load a document; they may touch the disk, so long scans belong on a
-/// blocking thread. Writes answer once they are durable.
+/// Keys are 1 to 512 bytes of UTF-8. Reads are local and synchronous; they may touch the disk, so long scans
+/// belong on a blocking thread. Writes return once they are on the disk, unless the node has another
+/// [`Durability`](crate::Durability).
+///
+/// ```
+/// # use peerbase::{Node, TableName};
+/// # #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+/// # struct Task { title: String, done: bool }
+/// # const TASKS: TableName<Task> = TableName::new("tasks");
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let group = Node::in_memory().await?.create_group("Garden club").await?;
+/// let tasks = group.table(TASKS);
+/// let key = tasks.insert(&Task { title: "water the basil".into(), done: false }).await?;
+/// tasks.update(&key, |task| task.done = true).await?;
+/// for row in tasks.iter() {
+///     let row = row?;
+///     println!("{}: {}", row.key(), row.value()?.title);
+/// }
+/// assert!(tasks.remove(&key).await?);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Table<T> {
     node: Node,
     group: GroupHandle,
@@ -110,7 +201,7 @@ impl<T> Table<T> {
         Self { node, group, name: name.into(), rows: PhantomData }
     }
 
-    /// The table's name.
+    /// Returns the table's name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -121,22 +212,25 @@ impl<T> Table<T> {
         RowRecord::decode(&bytes).map(Some).map_err(ReadError::Damaged)
     }
 
-    /// Removes a row: it stays in the history and wins over concurrent edits. `false` when there was none.
+    /// Removes a row; returns false if there was none. The removal wins over concurrent writes, and the row's
+    /// history stays.
     ///
     /// # Errors
-    /// [`WriteError`].
+    /// [`WriteError::Commit`] if this user may not write.
     pub async fn remove(&self, key: &str) -> Result<bool, WriteError> {
         if self.stored(key)?.is_none_or(|row| row.removed) {
             return Ok(false);
         }
-        self.commit(vec![self.write(key, RowEdit::remove(), None)]).await?;
+        self.commit(vec![self.write(key, Edit::remove(), None)]).await?;
         Ok(true)
     }
 
-    /// Who changed a row and when, oldest first.
+    /// Lists the changes of a row with author and time, oldest first; empty if there is no such row.
+    ///
+    /// It loads the row's document and so takes longer than a read.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError::Name`] for an invalid key, [`ReadError::Call`] if the group does not answer.
     pub async fn history(&self, key: &str) -> Result<Vec<Revision>, ReadError> {
         rows::check_place(self.name(), key)?;
         let revisions = self.group.history(self.name().to_owned(), key.to_owned()).await??;
@@ -144,7 +238,7 @@ impl<T> Table<T> {
         Ok(revisions.into_iter().map(|revision| Revision::of(revision, roster.as_deref())).collect())
     }
 
-    fn write(&self, key: &str, edit: RowEdit, expect: Option<Vec<ChangeHash>>) -> RowWrite {
+    fn write(&self, key: &str, edit: Edit, expect: Option<Vec<ChangeHash>>) -> RowWrite {
         RowWrite { table: self.name().to_owned(), key: key.to_owned(), edit, expect }
     }
 
@@ -157,10 +251,10 @@ impl<T> Table<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Table<T> {
-    /// The row under a key.
+    /// Reads the row under a key; none if there is no such row.
     ///
     /// # Errors
-    /// [`ReadError::Row`] when it does not decode into the row type.
+    /// [`ReadError::Row`] if it does not decode into the row type.
     pub fn get(&self, key: &str) -> Result<Option<T>, ReadError> {
         match self.stored(key)? {
             Some(row) if !row.removed => {
@@ -170,16 +264,33 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         }
     }
 
-    /// The row under a key with its heads, for [`Table::update_if`].
+    /// Reads the row under a key with its heads, for [`Table::update_if`].
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError`] if it cannot be read; decoding follows in [`Row::value`].
     pub fn get_row(&self, key: &str) -> Result<Option<Row<T>>, ReadError> {
         let row = self.stored(key)?.filter(|row| !row.removed);
         Ok(row.map(|row| Row::new(self.name.clone(), key.to_owned(), row)))
     }
 
-    /// All rows in key order, read in pages: rows that change meanwhile may be seen as they were or as they are.
+    /// Iterates over the rows in key order, page by page: a row that changes meanwhile may appear as before
+    /// or after.
+    ///
+    /// ```
+    /// # use peerbase::{Node, TableName};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let group = Node::in_memory().await?.create_group("Diary").await?;
+    /// # let diary = group.table(TableName::<String>::new("days"));
+    /// # diary.put("2026-11-22", &"rain".to_owned()).await?;
+    /// for row in diary.iter().range("2026-".."2027-") {
+    ///     let row = row?; // a row that cannot be read is an error of that row alone
+    ///     println!("{}: {}", row.key(), row.value()?);
+    /// }
+    /// # assert_eq!(diary.iter().range("2026-".."2027-").count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn iter(&self) -> Rows<T> {
         Rows {
             table: self.clone(),
@@ -190,20 +301,20 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         }
     }
 
-    /// All rows that decode, in key order, as of one moment. [`Table::unreadable`] names the rest.
+    /// Reads all rows that decode, in key order, as of one moment. [`Table::unreadable`] lists the rest.
     ///
     /// # Errors
-    /// [`ReadError`] when the store fails; a row that does not decode is no error here.
+    /// [`ReadError::Store`] if the store fails; a row that does not decode is no error here.
     pub fn list(&self) -> Result<Vec<(String, T)>, ReadError> {
         let rows = self.page(Bound::Unbounded, Bound::Unbounded, usize::MAX)?;
         let present = rows.into_iter().filter_map(|(_, row)| row.ok().filter(|row| !row.is_removed()));
         Ok(present.filter_map(|row| Some((row.key().to_owned(), row.value().ok()?))).collect())
     }
 
-    /// The rows that do not decode into the row type, and why.
+    /// Lists the errors of the rows that do not decode into the row type.
     ///
     /// # Errors
-    /// [`ReadError`] when the store fails.
+    /// [`ReadError::Store`] if the store fails.
     pub fn unreadable(&self) -> Result<Vec<ReadError>, ReadError> {
         let rows = self.page(Bound::Unbounded, Bound::Unbounded, usize::MAX)?;
         let present = rows
@@ -213,20 +324,21 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         Ok(present.filter_map(|row| row.and_then(|row| row.value().map(drop)).err()).collect())
     }
 
-    /// Adds a row under a new key, which sorts by time (UUIDv7).
+    /// Adds a row under a new key and returns the key: a UUIDv7 as text, which sorts by time of creation.
     ///
     /// # Errors
-    /// [`WriteError`].
+    /// [`WriteError::Value`] if the row cannot be stored, [`WriteError::Commit`] if this user may not write.
     pub async fn insert(&self, row: &T) -> Result<String, WriteError> {
         let key = self.node.clock().uuid_v7();
         self.put(&key, row).await?;
         Ok(key)
     }
 
-    /// Adds rows under new keys in one commit: all or none on this device.
+    /// Adds rows under new keys and returns the keys. This device commits all of them or none; other devices
+    /// may receive them one by one.
     ///
     /// # Errors
-    /// [`WriteError`].
+    /// As [`insert`](Self::insert).
     pub async fn insert_many(&self, new: &[T]) -> Result<Vec<String>, WriteError> {
         let mut keys = Vec::with_capacity(new.len());
         let mut writes = Vec::with_capacity(new.len());
@@ -240,10 +352,11 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         Ok(keys)
     }
 
-    /// Writes a row, new or not: only the fields that differ, so that concurrent changes of other fields merge.
+    /// Creates or replaces a row. Only the fields that differ are written, so that concurrent changes of
+    /// other fields merge.
     ///
     /// # Errors
-    /// [`WriteError`].
+    /// As [`insert`](Self::insert); [`WriteError::Read`] for an invalid key.
     pub async fn put(&self, key: &str, row: &T) -> Result<(), WriteError> {
         self.retry(key, |stored| {
             let (value, removed) = stored.map_or((None, false), |row| (Some(&row.value), row.removed));
@@ -253,15 +366,15 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         .map(drop)
     }
 
-    /// Writes rows, new or not, in one commit: all or none on this device. As with [`put`](Self::put) only what differs
-    /// is written, and rows that are equal already cost nothing: the same import may be repeated. Of a key that
-    /// occurs twice the later row counts.
+    /// Creates or replaces rows in one commit: all or none on this device. As with [`put`](Self::put) only
+    /// the fields that differ are written, and equal rows cost nothing, so that an import may be repeated. If
+    /// a key occurs twice, the later row counts.
     ///
-    /// The rows lie in memory together, and others who write to the group wait meanwhile: bring thousands in parts of
-    /// some hundreds.
+    /// The rows are in memory together, and other writers of the group wait meanwhile: write thousands in
+    /// parts of some hundreds.
     ///
     /// ```
-    /// # use peerbase::{Node, PutMany, TableName};
+    /// # use peerbase::{Node, TableName, table::PutMany};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let garden = Node::in_memory().await?.create_group("Garden club").await?;
@@ -275,14 +388,14 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     /// ```
     ///
     /// # Errors
-    /// [`WriteError`]; nothing was written unless it is [`WriteError::Call`].
+    /// As [`put`](Self::put).
     pub async fn put_many(&self, rows: &[(String, T)]) -> Result<PutMany, WriteError> {
         let rows: BTreeMap<&str, &T> = rows.iter().map(|(key, row)| (key.as_str(), row)).collect();
-        let mut turns = Vec::with_capacity(rows.len());
-        // In the order of the keys: two who write the same rows must not wait for each other.
+        let mut locks = Vec::with_capacity(rows.len());
+        // In key order, or two writers of the same rows could wait for each other.
         for key in rows.keys() {
             rows::check_place(self.name(), key).map_err(ReadError::from)?;
-            turns.push(self.group.turn(self.name(), key).await);
+            locks.push(self.group.turn(self.name(), key).await);
         }
         let mut retries = 0..RETRIES_MAX;
         loop {
@@ -309,10 +422,10 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         }
     }
 
-    /// Writes a row unless there is one; `false` when there is.
+    /// Creates a row unless there is one under the key already; returns false if there is.
     ///
     /// # Errors
-    /// [`WriteError`].
+    /// As [`put`](Self::put).
     pub async fn put_if_absent(&self, key: &str, row: &T) -> Result<bool, WriteError> {
         self.retry(key, |stored| match stored {
             Some(stored) if !stored.removed => Ok(None),
@@ -323,18 +436,34 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         .await
     }
 
-    /// Changes a row. `change` runs here, again when the row moved meanwhile.
+    /// Reads a row, lets `change` change it, and writes the fields that differ. `change` runs in this task,
+    /// and again each time that the row has moved meanwhile.
     ///
     /// # Errors
-    /// [`WriteError::NotFound`] when there is no such row.
+    /// [`WriteError::NotFound`] if there is no such row; else as [`put`](Self::put).
     pub async fn update(&self, key: &str, mut change: impl FnMut(&mut T)) -> Result<(), WriteError> {
         self.retry(key, |stored| self.changed(key, stored, &mut change).map(Some)).await.map(drop)
     }
 
-    /// Changes a row that still has the given heads.
+    /// Changes a row if it still has the given heads.
+    ///
+    /// ```
+    /// # use peerbase::{Node, TableName, WriteError};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let group = Node::in_memory().await?.create_group("Garden club").await?;
+    /// # let notes = group.table(TableName::<String>::new("notes"));
+    /// # notes.put("a", &"basil".to_owned()).await?;
+    /// let row = notes.get_row("a")?.expect("there is a row");
+    /// notes.update("a", |note| note.push('!')).await?; // somebody else
+    /// let refused = notes.update_if("a", row.heads(), |note| note.push('?')).await;
+    /// assert!(matches!(refused, Err(WriteError::Moved { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`WriteError::Moved`] when it has others.
+    /// [`WriteError::Moved`] if it has other heads; else as [`update`](Self::update).
     pub async fn update_if(
         &self,
         key: &str,
@@ -354,33 +483,38 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         self.commit(vec![self.write(key, edit, Some(heads.to_vec()))]).await.map(drop)
     }
 
-    /// Records edits of a row below its fields: splices of texts, counters, list elements.
+    /// Edits a row below its fields: splices of texts, increments of counters, operations on list elements.
+    /// `record` runs in this task, and again each time that the row has moved meanwhile.
+    ///
+    /// The edited row must still be one of type `T`.
     ///
     /// # Errors
-    /// [`WriteError::NotFound`] when there is no such row, [`WriteError::Value`] when the edit does not fit it.
+    /// [`WriteError::NotFound`] if there is no such row, [`WriteError::Value`] if the edit does not fit it.
     pub async fn edit(&self, key: &str, mut record: impl FnMut(&mut RowEdit)) -> Result<(), WriteError> {
         self.retry(key, |stored| {
             let stored = self.present(key, stored)?;
-            let mut edit = RowEdit::default();
-            record(&mut edit);
-            row::checked::<T>(&stored.value, edit).map(Some).map_err(|cause| self.value_error(key, cause))
+            let mut recorded = RowEdit::default();
+            record(&mut recorded);
+            let edit = recorded.finish().and_then(|edit| row::checked::<T>(&stored.value, edit));
+            edit.map(Some).map_err(|cause| self.value_error(key, cause))
         })
         .await
         .map(drop)
     }
 
-    /// Follows the table from now on.
+    /// Follows the changes of the table, local and remote, from now on.
     pub fn watch(&self) -> Watch<T> {
         Watch::new(self.clone(), self.group.rows())
     }
 
-    /// Reads the row, makes an edit of it and commits that, until the row stays put. `None` means: nothing to do.
+    /// Reads the row, makes an edit of it, and commits the edit; starts over while the row has moved
+    /// meanwhile. Without an edit it returns false.
     async fn retry(
         &self,
         key: &str,
-        mut edit: impl FnMut(Option<&RowRecord>) -> Result<Option<RowEdit>, WriteError>,
+        mut edit: impl FnMut(Option<&RowRecord>) -> Result<Option<Edit>, WriteError>,
     ) -> Result<bool, WriteError> {
-        let _turn = self.group.turn(self.name(), key).await;
+        let _lock = self.group.turn(self.name(), key).await;
         for _ in 0..RETRIES_MAX {
             let stored = self.stored(key)?;
             let Some(edit) = edit(stored.as_ref())? else { return Ok(false) };
@@ -399,7 +533,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         key: &str,
         stored: Option<&RowRecord>,
         change: &mut impl FnMut(&mut T),
-    ) -> Result<RowEdit, WriteError> {
+    ) -> Result<Edit, WriteError> {
         let stored = self.present(key, stored)?;
         let mut row: T = row::read(&stored.value).map_err(|cause| self.row_error(key, cause))?;
         change(&mut row);
@@ -423,7 +557,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         ReadError::Row { table: self.name().to_owned(), key: key.to_owned(), cause: cause.into() }
     }
 
-    /// Up to `count` rows between two keys, as of one moment, removed ones included.
+    /// Reads up to `count` rows between two keys as of one moment, removed ones included.
     fn page(&self, from: Bound<&str>, to: Bound<&str>, count: usize) -> Result<Page<T>, ReadError> {
         let (from, to) = rows::key_bounds(self.name(), from, to);
         let (from, to) = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
@@ -445,20 +579,20 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     }
 }
 
-/// What [`Table::put_many`] did.
+/// The result of [`Table::put_many`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct PutMany {
-    /// Rows that are new or have changed.
+    /// Number of rows created or changed.
     pub written: usize,
-    /// Rows that were equal already.
+    /// Number of rows that were equal already.
     pub unchanged: usize,
 }
 
-/// Rows by key, each readable or not.
+/// Rows by key; each can be read or is an error.
 type Page<T> = Vec<(String, Result<Row<T>, ReadError>)>;
 
-/// A row as it is stored; decoding it may fail, since rows are remote input.
+/// A stored row, which [`value`](Row::value) decodes. That may fail, since other devices write rows too.
 #[derive(Clone, Debug)]
 pub struct Row<T> {
     table: Arc<str>,
@@ -472,20 +606,20 @@ impl<T: DeserializeOwned> Row<T> {
         Self { table, key, record, rows: PhantomData }
     }
 
-    /// The row's key.
+    /// Returns the row's key.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The heads of the row's document, sorted: what [`Table::update_if`] compares.
+    /// Returns the heads of the row's document, sorted: the version that [`Table::update_if`] compares.
     pub fn heads(&self) -> &[ChangeHash] {
         &self.record.heads
     }
 
-    /// The row, decoded.
+    /// Decodes the row.
     ///
     /// # Errors
-    /// [`ReadError::Row`] when it does not decode into the row type.
+    /// [`ReadError::Row`] if it does not decode into the row type.
     pub fn value(&self) -> Result<T, ReadError> {
         row::read(&self.record.value).map_err(|cause| ReadError::Row {
             table: self.table.as_ref().to_owned(),
@@ -499,7 +633,7 @@ impl<T: DeserializeOwned> Row<T> {
     }
 }
 
-/// Rows in key order; see [`Table::iter`].
+/// An iterator over rows in key order, from [`Table::iter`].
 pub struct Rows<T> {
     table: Table<T>,
     from: Bound<String>,
@@ -509,7 +643,7 @@ pub struct Rows<T> {
 }
 
 impl<T> Rows<T> {
-    /// Only rows with keys in this range.
+    /// Restricts the iterator to keys in this range, in byte order.
     #[must_use]
     pub fn range<'k>(mut self, keys: impl RangeBounds<&'k str>) -> Self {
         let owned = |bound: Bound<&&'k str>| bound.map(|key| (*key).to_owned());

@@ -1,7 +1,8 @@
-//! What a write does to one row: a plain ordered list of operations on paths.
+//! The edit that a write makes to one row: an ordered list of operations on paths.
 //!
-//! [`diff`] makes one from two values, [`RowEdit`]'s methods record one by hand, [`RowEdit::apply`] carries it out on
-//! a plain value and the replica on a document; both must agree (a property test of the replica says so).
+//! [`diff`] computes an edit from two values, [`RowEdit`]'s methods record one by hand. [`RowEdit::apply`]
+//! applies it to a plain value, the replica to a document; a property test of the replica checks that both
+//! agree.
 
 mod apply;
 mod diff;
@@ -27,12 +28,13 @@ pub(crate) enum EditOp {
     Increment { path: Path, by: i64 },
     /// Replace `delete` elements of a list from `index` on.
     Splice { path: Path, index: usize, delete: usize, values: Vec<Value> },
-    /// Mark the row as removed, or take the mark away. Restoring a row that was never written makes it exist, empty.
+    /// Mark the row as removed, or clear the mark. Clearing it on a row that was never written creates the
+    /// row, empty.
     SetRemoved { removed: bool },
 }
 
 impl EditOp {
-    /// Where it works; nowhere in particular for the removal mark.
+    /// Returns the path that it changes; none for the removal mark.
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::Put { path, .. }
@@ -45,10 +47,10 @@ impl EditOp {
     }
 }
 
-/// Records what to do to one row; nothing happens before it is committed.
+/// The operations of a write to one row, in order. Committing applies them.
 ///
-/// A path is given as dotted text (`"address.city"`, `"tags.0"`), as an array of names taken as they are
-/// (`["a.b", "c"]`), or as a [`Path`]. Positions in text count Unicode scalar values (`char`s), not bytes.
+/// A path is dotted text (`"address.city"`, `"tags.0"`), an array of names that may contain dots (`["a.b",
+/// "c"]`), or a [`Path`]. Positions in text count Unicode scalar values (`char`s), not bytes.
 ///
 /// ```
 /// # use peerbase_actors::edit::RowEdit;
@@ -62,27 +64,27 @@ pub struct RowEdit {
 }
 
 impl RowEdit {
-    /// Removes the row: a mark, so that the fields stay beside a concurrent edit and the mark wins.
+    /// Returns an edit that removes the row. It sets a mark, which wins over concurrent edits of the fields.
     pub fn remove() -> Self {
         Self { ops: vec![EditOp::SetRemoved { removed: true }] }
     }
 
-    /// Takes the removal mark away, or makes a row without fields exist.
+    /// Clears the removal mark, or creates a row without fields.
     pub fn restore(&mut self) {
         self.ops.push(EditOp::SetRemoved { removed: false });
     }
 
-    /// Whether there is nothing to do.
+    /// Returns true if there are no operations.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
     }
 
-    /// The paths that it touches, in order.
+    /// Lists the paths of the operations, in order.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.ops.iter().filter_map(EditOp::path)
     }
 
-    /// The paths that it changes without replacing what lies there.
+    /// Lists the paths of the operations that change a value without replacing it.
     pub fn paths_inside(&self) -> impl Iterator<Item = &Path> {
         self.ops
             .iter()
@@ -90,7 +92,7 @@ impl RowEdit {
             .filter_map(EditOp::path)
     }
 
-    /// Sets a field, or overwrites an element that exists.
+    /// Sets a field, or overwrites an existing element.
     pub fn put(&mut self, path: impl Into<Path>, value: impl Into<Value>) {
         self.ops.push(EditOp::Put { path: path.into(), value: value.into() });
     }
@@ -132,68 +134,68 @@ impl RowEdit {
     }
 }
 
-/// Why an edit does not fit the row. The row is as it was.
+/// An edit does not fit the row, which is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {
-    /// Nothing lies there: the row moved, or the path is misspelt.
-    #[error("{path}: nothing there")]
+    /// There is no value at the path: the row has moved, or the path is misspelt.
+    #[error("{path}: no value there")]
     NotFound {
-        /// Where.
+        /// The path.
         path: Path,
     },
-    /// Something else lies there.
+    /// The value at the path is of another kind than the operation needs.
     #[error("{path}: {expected} expected, found {found}")]
     Kind {
-        /// Where.
+        /// The path.
         path: Path,
-        /// What the operation works on.
+        /// The kind that the operation needs.
         expected: &'static str,
-        /// What is there.
+        /// The kind of the value.
         found: &'static str,
     },
-    /// The position is behind the end.
+    /// The position is beyond the end.
     #[error("{path}: position {position} of {length}")]
     OutOfRange {
-        /// Where.
+        /// The path.
         path: Path,
         /// The last position that the operation needs.
         position: usize,
-        /// Elements or characters there.
+        /// Number of elements or characters.
         length: usize,
     },
     /// The counter or integer would leave 64 bits.
     #[error("{path}: number leaves 64 bits")]
     Overflow {
-        /// Where.
+        /// The path.
         path: Path,
     },
     /// Root names that begin with `$` are the database's own.
     #[error("{path}: names that begin with $ are reserved")]
     Reserved {
-        /// Where.
+        /// The path.
         path: Path,
     },
-    /// The value would lie deeper than a row may nest.
+    /// The value would be nested more deeply than a row allows.
     #[error("{path}: nested too deeply")]
     TooDeep {
-        /// Where.
+        /// The path.
         path: Path,
     },
     /// The change would be larger than peers accept.
     #[error("change of {got} {unit} where at most {max} are allowed")]
     TooLarge {
-        /// How large.
+        /// The size.
         got: usize,
-        /// How large it may be.
+        /// The bound.
         max: usize,
-        /// Bytes or operations.
+        /// The unit: bytes or operations.
         unit: &'static str,
     },
     /// Automerge refused or failed; the row must be read again from the store.
     #[error("document failed: {what}")]
     Document {
-        /// What it said.
+        /// Automerge's message.
         what: String,
     },
 }

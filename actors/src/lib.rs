@@ -1,5 +1,7 @@
 //! Runs the rules of `peerbase-schema`: gives them a mailbox, a clock, a disk and a socket.
 //!
+//! An inner crate of `peerbase`, without semver: depend on `peerbase` alone.
+//!
 //! The supervision tree; a folder under `node` is a branch of it:
 //! ```text
 //! node (root supervisor)      a failing store stops it; the others are started again, 5 times in 60 s

@@ -86,11 +86,11 @@ pub struct NodeHandle {
 }
 
 /// Starts and stops groups for membership.
-struct NodeNews {
+struct NodeSupervisor {
     slot: Slot<Message>,
 }
 
-impl GroupSupervisor for NodeNews {
+impl GroupSupervisor for NodeSupervisor {
     fn start_group(&self, group: GroupId) {
         // Fails if the node is closing; then no group is needed.
         let _ = self.slot.tell(Message::StartGroup { group, reply: None });
@@ -358,7 +358,7 @@ impl State {
             groups: self.handle.groups.clone(),
             connections: self.handle.connections.clone(),
             cells: self.router.cells.clone(),
-            supervisor: Arc::new(NodeNews { slot: self.handle.slot.clone() }),
+            supervisor: Arc::new(NodeSupervisor { slot: self.handle.slot.clone() }),
             events: self.handle.events.clone(),
         }
     }

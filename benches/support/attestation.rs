@@ -1,9 +1,10 @@
-//! The work of a commit and of an apply, with what attests a change and without it, on the same rows.
+//! The work of a commit and of an apply, with and without attestation of the changes, on the same rows.
 //!
-//! Without: Automerge makes or takes the change, the row is read from it, change and row go to a bare sled with our
-//! engine's options in one batch, forced to the disk once. With: our own reader reads each change, its device signs a
-//! tip or the tip's signature is verified, admission judges the change, the index learns it, and the tip is stored with
-//! it. Both leave out the group's actor with its queue, the digest, the index of who wrote what, and sessions.
+//! Without: Automerge makes or applies the change, the row is read from it, change and row go to a bare sled
+//! with our engine's options in one batch, forced to the disk once. With: our own reader reads each change,
+//! its device signs a tip or the tip's signature is verified, admission judges the change, the index records
+//! it, and the tip is stored with it. Both leave out the group's actor with its queue, the digest, the index
+//! of authors, and sessions.
 
 #![allow(clippy::disallowed_methods, reason = "a bench measures by the clock on the wall")]
 
@@ -22,7 +23,7 @@ use schema::{DeviceId, DocumentId, GroupId, OpId, ReplicaId, codec};
 use super::{Entry, Raw, text};
 
 const GROUP: GroupId = GroupId([7; 32]);
-/// How many changes there are at once.
+/// Changes in one batch.
 pub(crate) const CHANGES: [u64; 3] = [1, 100, 10_000];
 /// Bytes of a row's text.
 const BYTES: usize = 100;
@@ -33,7 +34,7 @@ pub(crate) struct Writer {
     author: Author,
 }
 
-/// What comes from a peer: a row's first change, as it is sent, and the tip that vouches for it.
+/// A row's first change as a peer sends it, with the tip that vouches for it.
 pub(crate) struct Sent {
     document: DocumentId,
     message: Vec<u8>,
@@ -48,7 +49,7 @@ impl Writer {
         Self { device, author }
     }
 
-    /// Writes new rows, all in one batch; how long that takes until it is durable.
+    /// Writes new rows in one batch; returns the time until they are durable.
     pub(crate) fn commit(&self, raw: &Raw, numbers: std::ops::Range<u64>, attested: bool) -> Duration {
         let edits: Vec<_> = numbers.map(|number| (number, edit(number))).collect();
         let began = Instant::now();
@@ -70,7 +71,7 @@ impl Writer {
         began.elapsed()
     }
 
-    /// Rows as they come from a peer.
+    /// Returns rows as a peer sends them.
     pub(crate) fn send(&self, numbers: std::ops::Range<u64>) -> Vec<Sent> {
         let sent = |number| {
             let document = document(number);
@@ -91,7 +92,7 @@ impl Writer {
     }
 }
 
-/// Takes rows from a peer, all in one batch; how long that takes until it is durable.
+/// Applies rows from a peer in one batch; returns the time until they are durable.
 pub(crate) fn apply(raw: &Raw, sent: &[Sent], attested: bool) -> Duration {
     let began = Instant::now();
     let mut entries = Vec::new();
@@ -115,7 +116,7 @@ pub(crate) fn apply(raw: &Raw, sent: &[Sent], attested: bool) -> Duration {
     began.elapsed()
 }
 
-/// What is stored of a document: its change, with what vouches for it, and the row.
+/// The stored entries of a document: its change with the tip, and the row.
 fn store(
     replica: &Replica,
     document: DocumentId,

@@ -1,4 +1,4 @@
-//! What the benches measure against: a bare sled with our engine's options, and seeded rows.
+//! The floor of the benches: a bare sled with our engine's options, and seeded rows.
 
 #![allow(dead_code, reason = "each bench uses its part")]
 
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use schema::id::hash;
 
-/// As in the sled engine: without them sled does not survive a power cut, and is no fair floor.
+/// The options of the sled engine: without them sled does not survive a power cut, and is no fair floor.
 const SEGMENT_BYTES: usize = 8 << 20;
 const CACHE_BYTES: u64 = 64 << 20;
 
@@ -48,7 +48,7 @@ impl Raw {
     }
 }
 
-/// Letters that do not compress away, the same for the same number.
+/// Returns letters that do not compress, the same for the same number.
 pub(crate) fn text(number: u64, bytes: usize) -> String {
     let block = |part: usize| hash("bench", &[&number.to_be_bytes(), &part.to_be_bytes()]);
     let letters = (0..bytes.div_ceil(32)).flat_map(block).map(|byte| char::from(b'a' + byte % 26));

@@ -1,12 +1,13 @@
-//! Whatever a hostile device signs, admission keeps chains and dependencies whole, and Automerge takes what it accepts.
+//! Whatever a hostile device signs, admission keeps chains and dependencies whole, and Automerge takes what
+//! it accepts.
 #![no_main]
 
 use std::collections::BTreeMap;
 
 use automerge::{Automerge, Change, ReadDoc};
 use libfuzzer_sys::fuzz_target;
-use schema::document::{Bound, Index, Refusal, vet};
 use schema::change::ChangeHeader;
+use schema::document::{Bound, Index, Refusal, vet};
 use schema::key::Signature;
 use schema::tip::{Author, Tip, VerifiedTip};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId};
@@ -84,7 +85,7 @@ impl World {
         self.tips.extend(self.all.get(usize::from(at)).map(|(header, _)| tip(author(person), header)));
     }
 
-    /// Another membership: what was accepted under the last one is judged anew.
+    /// Another membership: what was accepted under the last one is re-judged.
     fn bound(&mut self, person: u8, at: u8, kind: u8) {
         let author = author(person);
         let end = self.all.get(usize::from(at)).map(|(header, _)| match kind % 4 {
@@ -97,19 +98,19 @@ impl World {
             _ => Ok(vec![Bound { revocation: OpId([9; 32]), end }]),
         };
         self.accept.insert(author, accept);
-        self.judge_anew();
+        self.rejudge_all();
     }
 
     fn judge(&mut self) {
         let decided = self.take();
         self.batch.clear();
         if decided {
-            self.judge_anew();
+            self.rejudge_all();
         }
     }
 
     /// From all that is known, as if nothing was here.
-    fn judge_anew(&mut self) {
+    fn rejudge_all(&mut self) {
         let batch =
             std::mem::replace(&mut self.batch, self.all.iter().map(|(header, _)| header.clone()).collect());
         (self.index, self.document) = (Index::new(), Automerge::new());

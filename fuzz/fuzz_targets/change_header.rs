@@ -1,4 +1,5 @@
-//! Reading never panics; what it accepts `Change::from_bytes` reads alike, in time bounded by the ops it was told.
+//! Reading never panics; what it accepts `Change::from_bytes` reads alike, in time bounded by the ops it was
+//! told.
 #![no_main]
 
 use automerge::Change;

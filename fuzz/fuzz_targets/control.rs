@@ -1,4 +1,5 @@
-//! Any bytes are a message of the control socket or are refused; what decodes, encodes to a message that decodes alike.
+//! Any bytes are a message of the control socket or are refused; what decodes, encodes to a message that
+//! decodes alike.
 
 #![no_main]
 

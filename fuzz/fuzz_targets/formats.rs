@@ -1,5 +1,5 @@
-//! Every format: an arbitrary value survives encoding, arbitrary bytes decode or are refused, and what decodes survives
-//! encoding too. The first byte picks the format, the second one of the two tests.
+//! Every format: an arbitrary value survives encoding, arbitrary bytes decode or are refused, and what
+//! decodes survives encoding too. The first byte picks the format, the second one of the two tests.
 #![no_main]
 
 use std::fmt::Debug;
@@ -50,7 +50,8 @@ fuzz_target!(|input: &[u8]| {
         // Containers that lie too deep are encoded as `TooDeep`, so the first round trip may change a value.
         10 => {
             if let Some(value) = input.read::<Value>(usize::MAX) {
-                let value: Value = codec::decode_stored(&codec::encode(&value)).expect("a value that we encoded");
+                let value: Value =
+                    codec::decode_stored(&codec::encode(&value)).expect("a value that we encoded");
                 check(&value, usize::MAX);
             }
         }

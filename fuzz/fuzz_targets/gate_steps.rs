@@ -1,4 +1,4 @@
-//! Arbitrary inputs never panic the gate; nothing leaves before it is durable, and a closed cell stays closed.
+//! Arbitrary inputs never panic the gate; nothing leaves before it is durable; a closed cell stays closed.
 
 #![no_main]
 

@@ -13,8 +13,8 @@ fn device(seed: u8) -> DeviceIdentity {
     DeviceIdentity::certify(&key(0), key(50), AgreementKey::from_seed([seed + 99; 32]), "laptop")
 }
 
-// The first byte says which of the five messages on their way is another than the one that was sent, and how: bits
-// are flipped, or it is replaced by the rest of the input.
+// The first byte says which of the five messages on their way is another than the one that was sent, and how:
+// bits are flipped, or it is replaced by the rest of the input.
 fuzz_target!(|input: (u8, bool, Vec<u8>)| {
     let (at, replace, bytes) = input;
     let (mut ada, first) = Handshake::initiator(device(1), Terms::default(), [1; 32], None);

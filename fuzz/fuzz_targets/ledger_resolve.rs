@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use schema::ledger::{Resolver, OpAction, Proposal, Role};
+use schema::ledger::{OpAction, Proposal, Resolver, Role};
 use schema::{DeviceId, OpId, UserId};
 
 fn op(number: usize) -> OpId {

@@ -1,4 +1,5 @@
-//! No merge of valid rows, however they were written, yields one that does not decode; what is written is read.
+//! No merge of valid rows, however they were written, yields one that does not decode; what is written is
+//! read.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
 //! Our own bounded reader of Automerge's chunk format: header, columns, op count, nothing expanded.
 //!
 //! Source: <https://automerge.org/automerge-binary-format-spec/>, checked against automerge 0.12 by tests. Nothing of
-//! Automerge runs on a peer's bytes before this reader has accepted them (AUTHORITY 3.6).
+//! Automerge runs on a peer's bytes before this reader has accepted them (authority 3.6).
 //!
 //! An accepted change chunk
 //! * is one uncompressed chunk of at most `CHANGE_BYTES_MAX` with its right checksum and nothing behind it;

@@ -1,7 +1,7 @@
-//! Length, then body; the only caller of bincode.
+//! The encoding of every frame and record; the only caller of bincode.
 //!
-//! Shape: bincode 2, little endian, variable-length integers. Decoding is strict: a byte limit, no trailing bytes,
-//! and what a collection claims is charged before it is allocated.
+//! It is bincode 2, little endian, with variable-length integers. Decoding is strict: at most `max` bytes, no
+//! trailing bytes, and the claimed length of a collection is charged before it is allocated.
 
 use crate::limits::{STORED_CLAIM_BYTES_MAX, WIRE_CLAIM_BYTES_MAX};
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
@@ -13,28 +13,28 @@ fn config<const N: usize>() -> Config<N> {
     bincode::config::standard().with_limit::<N>()
 }
 
-/// Why bytes are not the record they were taken for.
+/// The reason why bytes are not a record of the expected kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// More bytes than such a record may have.
+    /// The bytes exceed the bound of the record.
     #[error("{got} bytes where at most {max} are allowed")]
     TooLong {
-        /// Bytes at hand.
+        /// Length, bytes.
         got: usize,
-        /// Bytes allowed.
+        /// Bound, bytes.
         max: usize,
     },
-    /// The record ended before its bytes did.
+    /// Bytes follow the record.
     #[error("{extra} bytes after the end of the record")]
     TrailingBytes {
-        /// Bytes left over.
+        /// Their number.
         extra: usize,
     },
-    /// The bytes end early, name an unknown variant, or claim more than the limit.
+    /// The bytes end early, name an unknown variant, or claim more memory than allowed.
     #[error("malformed record: {what}")]
     Malformed {
-        /// What bincode found.
+        /// The defect, as bincode describes it.
         what: String,
     },
 }
@@ -47,7 +47,7 @@ pub fn encode<T: Encode>(record: &T) -> Vec<u8> {
 /// Decodes a record that came from a peer, at most `max` bytes long.
 ///
 /// # Errors
-/// [`DecodeError`]; nothing is allocated beyond a fixed multiple of the bytes at hand.
+/// [`DecodeError`]; a decoder never allocates more than `WIRE_CLAIM_BYTES_MAX`.
 pub fn decode<T: Decode<()>>(bytes: &[u8], max: usize) -> Result<T, DecodeError> {
     if bytes.len() > max {
         return Err(DecodeError::TooLong { got: bytes.len(), max });
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claimed_length_allocates_nothing() {
+    fn a_claimed_length_is_refused_before_it_is_allocated() {
         let claim = encode(&u64::MAX);
         assert!(matches!(decode::<Vec<u8>>(&claim, 64), Err(DecodeError::Malformed { .. })));
     }

@@ -6,8 +6,8 @@
 //! Two rules hold for every step:
 //!
 //! - Cells close first: [`Effect::CloseCell`] precedes everything else, and waits for no disk.
-//! - Nothing of a ledger leaves before it is durable: the effects behind an [`Effect::Store`] are withheld until
-//!   [`Input::Stored`]. Inputs that arrive meanwhile wait too.
+//! - Nothing of a ledger leaves before it is durable: the effects behind an [`Effect::Store`] are withheld
+//!   until [`Input::Stored`]. Inputs that arrive meanwhile wait too.
 //!
 //! Time, random bytes and keys are arguments. A failed store is an input, after which the gate does nothing
 //! any more: its shell makes a new one from what is stored.

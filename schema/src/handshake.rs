@@ -1,11 +1,12 @@
-//! Noise, then Auth; nothing else passes before both.
+//! The handshake of a link: Noise, then one Auth frame in each direction.
 //!
-//! Shape (authority 3.10), a message with its sender's Noise tokens each; payloads are empty:
+//! The messages with their Noise tokens; payloads are empty (authority 3.10):
 //! ```text
 //! -> e        <- e, ee, s, es        -> s, se        -> record: Auth        <- record: Auth
 //! ```
-//! Everything on a link is a length (u16, big endian) and a message; [`Records`] follow. Bytes in, bytes out; the
-//! caller keeps the length, the time and the randomness. The responder says who it is once it knows to whom.
+//! On the stream each message follows its length (u16, big endian); afterwards come [`Records`]. The machine
+//! maps bytes to bytes; its caller provides lengths, time and randomness. The responder reveals its identity
+//! only after it has verified the initiator's.
 
 use zeroize::Zeroizing;
 
@@ -28,32 +29,32 @@ use auth::Binding;
 use noise::{Mismatch, Noise, Split};
 pub use record::{RECORD_TAG_BYTES, RecordCipher, RecordError, Records};
 
-/// The protocol that this build speaks; there is no falling back to an older one. Another one fails like another
-/// network: neither side learns which it was.
+/// The version of the protocol. It is part of Noise's prologue, so that peers of other versions fail the
+/// handshake; there is no fallback.
 pub const PROTOCOL: &str = "peerbase/1";
 
-/// What both sides of a link must say alike, and what this side offers beside it.
+/// The parameters of a handshake: the network, equal on both sides, and what this side offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// Devices of different networks do not understand each other. Empty: the network of those who did not choose.
+    /// Name of the network; devices of different networks cannot connect. Empty by default.
     pub network: String,
-    /// Of the device revocations that this side knows; zeros where it does not say.
+    /// Digest of the device revocations that this side knows; zeros where it does not tell.
     pub revocations: [u8; 32],
-    /// What this side can do beyond version 1, a bit each. None is defined yet.
+    /// Optional features beyond version 1, one bit each. None is defined yet.
     pub features: u64,
 }
 
-/// Which side of a link this device is.
+/// A side of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkRole {
-    /// It dialled.
+    /// The side that dialled.
     Initiator,
-    /// It listened.
+    /// The side that listened.
     Responder,
 }
 
 impl LinkRole {
-    /// What stands for the role in hashes: 0 or 1.
+    /// Returns the byte of the role in hashes: 0 or 1.
     pub fn byte(self) -> u8 {
         match self {
             Self::Initiator => 0,
@@ -61,7 +62,7 @@ impl LinkRole {
         }
     }
 
-    /// The other side's role.
+    /// Returns the other side's role.
     pub fn peer(self) -> Self {
         match self {
             Self::Initiator => Self::Responder,
@@ -70,98 +71,99 @@ impl LinkRole {
     }
 }
 
-/// A peer that has proven who it is.
+/// A peer with a proven identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerIdentity {
-    /// Whose device it is.
+    /// The device's user.
     pub user: UserId,
     /// The device.
     pub device: DeviceId,
-    /// The user's word for the device.
+    /// The user's certificate for the device.
     pub certificate: Signed<DeviceCert>,
-    /// Of the device revocations that it knows; zeros where it does not say.
+    /// Digest of the device revocations that the peer knows; zeros where it does not tell.
     pub revocations: [u8; 32],
-    /// What it can do beyond version 1, a bit each; unknown ones mean nothing.
+    /// Optional features of the peer beyond version 1, one bit each; unknown bits are ignored.
     pub features: u64,
 }
 
-/// What a handshake yields.
+/// The result of a handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Established {
-    /// Who is at the other side.
+    /// The peer.
     pub peer: PeerIdentity,
     /// The handshake's hash: the same on both sides, different on every link.
     pub h: [u8; 32],
-    /// Our side.
+    /// This side's role.
     pub role: LinkRole,
 }
 
-/// What one step asks for.
+/// The result of one step.
 #[derive(Debug, Default)]
 pub struct Step {
     /// Messages to send, in order.
     pub send: Vec<Vec<u8>>,
-    /// The peer's Auth has passed; ours has, or will once `send` arrives. What follows is under these ciphers.
+    /// Set once the peer's Auth is verified, and ours is sent or in `send`. Frames that follow use these
+    /// ciphers.
     pub established: Option<(Established, Records)>,
 }
 
-/// Why a handshake came to nothing.
+/// The reason why a handshake failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The peer speaks something else, another version or in another network; or somebody between changed a byte.
+    /// The peer has another protocol, version or network, or a byte was changed on the way.
     #[error(
-        "message {message} of 3 is none of this protocol and network; do both sides run the same version?"
+        "message {message} of 3 does not belong to this protocol and network; do both sides run the same version?"
     )]
     Noise {
-        /// Which message, from 1.
+        /// Number of the message, from 1.
         message: u8,
     },
-    /// What came in the place of Auth does not open.
+    /// The record in the place of Auth does not open.
     #[error("auth does not open")]
     Record(#[source] RecordError),
-    /// The bytes in the first record are no frame.
+    /// The first record is not a frame.
     #[error("malformed auth")]
     Auth(#[source] DecodeError),
-    /// The peer sent something else where only Auth may stand.
+    /// The peer sent another frame in the place of Auth.
     #[error("{kind} frame before auth")]
     BeforeAuth {
-        /// What the peer sent.
+        /// Kind of the frame.
         kind: &'static str,
     },
-    /// The certificate is not by the user whom it names.
+    /// The certificate is not signed by the user that it names.
     #[error("peer's certificate does not hold")]
     Certificate(#[source] SignedError),
-    /// The certificate is for another X25519 key than the one that the peer uses.
+    /// The certificate names another X25519 key than the peer's.
     #[error("peer's static key is not the certified one")]
     StaticKey,
-    /// The signature is not by the certified device, for this link and this side of it.
+    /// The signature is not by the certified device, or not for this link and side.
     #[error("peer's proof does not hold")]
     Signature(#[source] BadSignature),
-    /// We reached ourselves.
+    /// The peer is this device.
     #[error("this device answers there itself; name the address of another")]
     OwnDevice,
-    /// Another device answers where one was dialled by id.
+    /// Another device than the expected one answers.
     #[error("expected {expected:?}, got {got:?}")]
     UnexpectedDevice {
-        /// Who was dialled.
+        /// The expected device.
         expected: DeviceId,
-        /// Who answered.
+        /// The device that answered.
         got: DeviceId,
     },
-    /// A message after the end of the handshake, or after its failure.
+    /// A message arrived after the end or the failure of the handshake.
     #[error("the handshake is over")]
     Over,
 }
 
 enum State {
-    /// The responder, before the first message.
+    /// Responder: awaits the first message.
     AwaitFirst(Noise),
-    /// The initiator, before the second.
+    /// Initiator: awaits the second message.
     AwaitSecond(Noise),
-    /// The responder, before the third.
+    /// Responder: awaits the third message.
     AwaitThird(Noise),
-    /// Noise is through.
+    /// Noise is complete; awaits the peer's Auth.
     AwaitAuth(Split),
     Over,
 }
@@ -176,8 +178,8 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// Starts as the side that dialled; `ephemeral` is fresh randomness, `expected` whom it dialled if it knows.
-    /// Also returns the first message to send.
+    /// Starts as the side that dialled, and returns the first message to send. `ephemeral` is fresh
+    /// randomness, `expected` the device that was dialled, if known.
     pub fn initiator(
         identity: DeviceIdentity,
         terms: Terms,
@@ -185,12 +187,12 @@ impl Handshake {
         expected: Option<DeviceId>,
     ) -> (Self, Vec<u8>) {
         let mut noise = Self::noise(LinkRole::Initiator, &identity.agreement, &terms, ephemeral);
-        let Ok(first) = noise.write(&[]) else { unreachable!("the first message rests on nothing") };
+        let Ok(first) = noise.write(&[]) else { unreachable!("the first message needs no key of the peer") };
         let state = State::AwaitSecond(noise);
         (Self { identity, terms, role: LinkRole::Initiator, expected, state }, first)
     }
 
-    /// Starts as the side that was dialled; `ephemeral` is fresh randomness.
+    /// Starts as the side that listened. `ephemeral` is fresh randomness.
     pub fn responder(identity: DeviceIdentity, terms: Terms, ephemeral: [u8; 32]) -> Self {
         let noise = Self::noise(LinkRole::Responder, &identity.agreement, &terms, ephemeral);
         let state = State::AwaitFirst(noise);
@@ -202,10 +204,10 @@ impl Handshake {
         Noise::new(role, agreement, Zeroizing::new(ephemeral), prologue.as_bytes())
     }
 
-    /// Takes one message of the peer.
+    /// Handles one message of the peer.
     ///
     /// # Errors
-    /// [`HandshakeError`] names what the peer failed; the handshake is then over, and nothing of ours was sent since.
+    /// [`HandshakeError`]; the handshake is then over, and nothing is sent.
     pub fn step(&mut self, message: &[u8]) -> Result<Step, HandshakeError> {
         let failed = |message| move |Mismatch| HandshakeError::Noise { message };
         let mut step = Step::default();
@@ -219,7 +221,7 @@ impl Handshake {
                 noise.read_bare(message).map_err(failed(2))?;
                 step.send.push(noise.write(&[]).map_err(failed(2))?);
                 let mut secured = noise.split().map_err(failed(2))?;
-                // Else the responder would notice first, and we would dial ourselves again and again.
+                // Otherwise only the responder would notice, and this side would dial itself again.
                 if secured.peer_static == self.own_static() {
                     return Err(HandshakeError::OwnDevice);
                 }

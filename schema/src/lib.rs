@@ -2,6 +2,8 @@
 //!
 //! Ids, keys, signed records, the ledger and its rules, the reader of changes, admission, wire frames and the
 //! session machines. Two devices that run this crate decide alike.
+//!
+//! An inner crate of `peerbase`, without semver: depend on `peerbase` alone.
 
 pub mod change;
 pub mod codec;

@@ -57,6 +57,7 @@ pub enum MnemonicError {
 
 impl Mnemonic {
     /// Makes a new mnemonic from `random`, which must fill its argument with unpredictable bytes.
+    #[doc(hidden)] // `Node::make_recovery` makes mnemonics
     pub fn generate(random: &mut impl FnMut(&mut [u8])) -> Self {
         let mut bits = Zeroizing::new([0; 32]);
         random(&mut *bits);
@@ -64,6 +65,7 @@ impl Mnemonic {
     }
 
     /// The signing key of the recovery user.
+    #[doc(hidden)] // the secret key of the recovery user
     pub fn key(&self) -> SigningKey {
         SigningKey::from_seed(*Zeroizing::new(hash("recovery", &[&*self.bits])))
     }

@@ -1,10 +1,11 @@
 //! The session machine: makes the documents of one group equal on the two ends of one link.
 //!
-//! Each side sends the root of its documents. Where the roots differ the initiator walks: it sends its leaves page by
-//! page, and the responder replies with its version vectors of the documents that differ. Each side queues what the
-//! other lacks and requests what it lacks itself. The queue holds document ids and marks, never bytes; a window bounds
-//! the changes under way. Afterwards each new change is sent as it comes. Roots are compared again whenever both sides
-//! are quiet, so that a lost frame is repaired; a pair of roots is walked at most once.
+//! Each side sends the root of its documents. Where the roots differ the initiator walks: it sends its leaves
+//! page by page, and the responder replies with its version vectors of the documents that differ. Each side
+//! queues what the other lacks and requests what it lacks itself. The queue holds document ids and marks,
+//! never bytes; a window bounds the changes under way. Afterwards each new change is sent as it comes. Roots
+//! are compared again whenever both sides are quiet, so that a lost frame is repaired; a pair of roots is
+//! walked at most once.
 
 pub mod ledger;
 mod outbox;
@@ -127,7 +128,8 @@ impl Session {
         }
     }
 
-    /// Returns true if both sides had equal documents when they last compared roots, and none has changed since.
+    /// Returns true if both sides had equal documents when they last compared roots, and none has changed
+    /// since.
     pub fn is_synced(&self) -> bool {
         self.is_synced
     }

@@ -1,7 +1,8 @@
-//! A payload with its verified signature; an unverified one cannot be held.
+//! Signed records: a payload and its signature. A [`Signed`] record is always verified.
 //!
-//! Shape: the payload bytes as received, then 64 bytes of signature. The bytes are what is hashed and signed; they
-//! are decoded strictly and never encoded again. An id excludes the signature.
+//! An envelope is the payload bytes as received, then 64 bytes of signature. The received bytes are hashed
+//! and verified; they are decoded strictly and never encoded again. The id of a record excludes the
+//! signature.
 
 use bincode::{Decode, Encode};
 
@@ -9,51 +10,51 @@ use crate::codec::{self, DecodeError};
 use crate::id::hash;
 use crate::key::{self, BadSignature, Signature, SigningKey};
 
-/// A payload and a signature that nobody has checked yet.
+/// A payload and a signature, not verified.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Envelope {
-    /// The record, encoded by its author.
+    /// The record as its author encoded it.
     pub payload: Vec<u8>,
-    /// By the key that the record names.
+    /// Signature by the key that the record names.
     pub signature: Signature,
 }
 
-/// A record that names the key which must have signed it.
+/// A record that names the key that signs it.
 pub trait Record: Encode + Decode<()> {
     /// The hash domain of its id and signature.
     const KIND: &'static str;
-    /// Payload bytes.
+    /// Longest payload, bytes.
     const BYTES_MAX: usize;
-    /// The verifying key that must have signed it.
+    /// Returns the verifying key of the signer.
     ///
     /// # Errors
-    /// A record that carries its own proof (a certificate) may fail to prove it.
+    /// When the record violates a rule of its kind, or carries an invalid certificate.
     fn signer(&self) -> Result<[u8; 32], SignedError>;
 }
 
-/// Why an envelope is not the signed record that it claims to be.
+/// The reason why an envelope is not a valid signed record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignedError {
-    /// The payload is not such a record.
+    /// The payload is not a record of the expected kind.
     #[error("payload is not a {kind}")]
     Payload {
-        /// The kind that was expected.
+        /// The expected kind.
         kind: &'static str,
-        /// What is wrong with the bytes.
+        /// The defect of the payload.
         #[source]
         cause: DecodeError,
     },
     /// The signature is not by the key that the record names.
     #[error(transparent)]
     Signature(#[from] BadSignature),
-    /// The device's certificate is by another user or for another device.
+    /// The certificate is signed by another user, or for another device.
     #[error("certificate does not belong to the signer")]
     Certificate,
 }
 
-/// A record whose signature was verified, with the bytes that were signed.
+/// A record whose signature is verified, with the signed bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed<T> {
     record: T,
@@ -61,7 +62,7 @@ pub struct Signed<T> {
 }
 
 impl<T: Record> Signed<T> {
-    /// Signs a record of our own.
+    /// Signs a record.
     pub fn sign(record: T, key: &SigningKey) -> Self {
         let payload = codec::encode(&record);
         debug_assert!(payload.len() <= T::BYTES_MAX, "{} of {} bytes", T::KIND, payload.len());
@@ -80,17 +81,17 @@ impl<T: Record> Signed<T> {
         Ok(Self { record, envelope })
     }
 
-    /// `H(kind, payload)`: the id of the record, whoever signed it.
+    /// Returns `H(kind, payload)`, the id of the record.
     pub fn id(&self) -> [u8; 32] {
         hash(T::KIND, &[&self.envelope.payload])
     }
 
-    /// What crosses the wire and lies in the store.
+    /// Returns the envelope, as it is sent and stored.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }
 
-    /// The record itself.
+    /// Returns the record.
     pub fn record(&self) -> &T {
         &self.record
     }

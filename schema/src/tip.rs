@@ -1,7 +1,7 @@
 //! A device vouches for its newest change, and so for the whole chain below it.
 //!
 //! A tip's payload is of fixed width: on the wire and on disk only what cannot be derived is kept, and the payload is
-//! rebuilt before it is verified (AUTHORITY 3.0).
+//! rebuilt before it is verified (authority 3.0).
 
 use bincode::{Decode, Encode};
 

@@ -15,14 +15,16 @@
 //!                              Root, Leaves, Vectors, Request, Units, Ack
 //! ```
 //!
-//! A frame travels in this order. Both sides of a new link send Auth, then a Hello with the groups that they may open
-//! to the peer. A device that is not known as a member yet sends Present or Join before. Once both have announced a
-//! group, its ledger session makes the ledgers equal; then its document session compares roots and transfers units.
-//! New changes, ops and records are pushed on every open group until one side sends Bye.
+//! A frame travels in this order. Both sides of a new link send Auth, then a Hello with the groups that they
+//! may open to the peer. A device that is not known as a member yet sends Present or Join before. Once both
+//! have announced a group, its ledger session makes the ledgers equal; then its document session compares
+//! roots and transfers units. New changes, ops and records are pushed on every open group until one side
+//! sends Bye.
 //!
-//! Signed records travel inside frames as [`Envelope`](crate::signed::Envelope)s: [`device`] has certificates,
-//! revocations and device records, [`Op`](crate::ledger::Op) is an op. [`ticket`] is the one format that people
-//! carry. `docs/format.md` lists all of them byte by byte, and `schema/tests/golden.rs` holds them to it.
+//! Signed records travel inside frames as [`Envelope`](crate::signed::Envelope)s: [`device`] has
+//! certificates, revocations and device records, [`Op`](crate::ledger::Op) is an op. [`ticket`] is the one
+//! format that people carry. `docs/format.md` lists all of them byte by byte, and `schema/tests/it/golden.rs`
+//! holds them to it.
 
 pub mod auth;
 pub mod device;

@@ -37,12 +37,13 @@ pub struct Explanation {
     pub quarantined: Option<String>,
     /// Changes of the row that were accepted once and are set aside.
     pub kept: Option<Snapshot>,
-    /// The reasons for which changes of the row were refused here lately, oldest first; also for changes that were
-    /// accepted until their author was removed or lowered.
+    /// The reasons for which changes of the row were refused here lately, oldest first; also for changes that
+    /// were accepted until their author was removed or lowered.
     pub refusals: Vec<Refusal>,
     /// The reasons for which peers refused changes of the row lately, as they report them; oldest first.
     pub refused_by_peers: Vec<Refusal>,
-    /// The connected devices of the group; each is in sync with this one, or may have changes that are not here yet.
+    /// The connected devices of the group; each is in sync with this one, or may have changes that are not
+    /// here yet.
     pub peers: Vec<PeerStatus>,
 }
 

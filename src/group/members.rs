@@ -18,8 +18,8 @@ pub struct Member {
     pub role: Role,
     /// The user who gave them the role; none if the group was founded with it.
     pub granted_by: Option<UserId>,
-    /// The time at which this device received the op that gave them the role, by its own clock. Ops carry no time, so
-    /// each device has another one.
+    /// The time at which this device received the op that gave them the role, by its own clock. Ops carry no
+    /// time, so each device has another one.
     #[cfg_attr(feature = "control", serde(rename = "since_ms"))]
     pub since: Option<Timestamp>,
     /// Their devices that are known here and not revoked, by id.
@@ -57,7 +57,8 @@ impl Group {
         members.collect()
     }
 
-    /// Lists the members' devices that are not revoked, by user and device, with their last announced addresses.
+    /// Lists the members' devices that are not revoked, by user and device, with their last announced
+    /// addresses.
     pub fn devices(&self) -> Vec<MemberDevice> {
         let known = self.node.handle().membership().people(self.id());
         known.map(|(_, people)| people.devices.values().flatten().cloned().collect()).unwrap_or_default()
@@ -68,8 +69,8 @@ impl Group {
         MembersTable::new(self.clone())
     }
 
-    /// Lists the contestable ops, by target: lowerings and removals whose target could have done the same to their
-    /// author.
+    /// Lists the contestable ops, by target: lowerings and removals whose target could have done the same to
+    /// their author.
     ///
     /// An op that the target made without having seen the lowering may void it, until a stronger member
     /// [confirms](Self::confirm) it.
@@ -86,8 +87,8 @@ impl Group {
         Ok(self.node.handle().membership().log(self.id()).await?)
     }
 
-    /// Lists the voided ops about members that [`reissue`](Self::reissue) can sign again; an op whose content holds
-    /// anyhow is left out.
+    /// Lists the voided ops about members that [`reissue`](Self::reissue) can sign again; an op whose content
+    /// holds anyhow is left out.
     ///
     /// # Errors
     /// [`GroupError::Call`] if the node does not answer.

@@ -11,11 +11,11 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::members::Member;
 use crate::group::Group;
 
-/// The members of a group as a read-only table, one row for each user: [`Group::members`], to be read and followed. Only
-/// membership ops change it.
+/// The members of a group as a read-only table, one row for each user: [`Group::members`], to be read and
+/// followed. Only membership ops change it.
 ///
 /// ```
-/// # use peerbase::{MemberChange, Node, Role};
+/// # use peerbase::{Node, Role, group::MemberChange};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let (node, ben) = (Node::in_memory().await?, Node::in_memory().await?.user_id());
@@ -43,7 +43,7 @@ pub enum MemberChange {
         /// The user.
         user: UserId,
     },
-    /// The reader fell behind: all members as they are now, by user id.
+    /// The reader lagged behind: all members as they are now, by user id.
     Reset(Vec<Member>),
 }
 
@@ -62,8 +62,8 @@ impl MembersTable {
         self.group.members()
     }
 
-    /// Follows the members from now on. Several changes of one member may arrive as one; a reader that falls far behind
-    /// gets a [`MemberChange::Reset`].
+    /// Follows the members from now on. Several changes of one member may arrive as one; a reader that falls
+    /// far behind gets a [`MemberChange::Reset`].
     pub fn watch(&self) -> MembersWatch {
         // Subscribe first, so that no change between the two is missed.
         let rosters = BroadcastStream::new(self.group.node.handle().membership().rosters());
@@ -72,7 +72,8 @@ impl MembersTable {
     }
 }
 
-/// A stream of changes of the members of one group, from [`MembersTable::watch`]. It ends when the node is closed.
+/// A stream of changes of the members of one group, from [`MembersTable::watch`]. It ends when the node is
+/// closed.
 pub struct MembersWatch {
     table: MembersTable,
     rosters: BroadcastStream<GroupId>,

@@ -19,12 +19,12 @@ type Progress<'a> = Box<dyn Fn(u64) + Send + Sync + 'a>;
 /// The future of a membership change.
 type Submission<'a> = Pin<Box<dyn Future<Output = Result<Receipt, GroupError>> + Send + 'a>>;
 
-/// A change of a user's role, made by [`Group::set_role`] or [`Group::remove_member`]. Nothing happens until it is
-/// awaited.
+/// A change of a user's role, made by [`Group::set_role`] or [`Group::remove_member`]. Nothing happens until
+/// it is awaited.
 ///
-/// If the user may write less afterwards, the change needs a *cut*: the list of their changes that stay accepted, which
-/// are those that this device has. Making it takes as long as reading every document that they wrote to. Dropping the
-/// future before it ends leaves the change made or not made, never half.
+/// If the user may write less afterwards, the change needs a *cut*: the list of their changes that stay
+/// accepted, which are those that this device has. Making it takes as long as reading every document that
+/// they wrote to. Dropping the future before it ends leaves the change made or not made, never half.
 ///
 /// ```
 /// # use peerbase::{Node, Role};
@@ -49,9 +49,9 @@ pub struct RoleChange<'a> {
 }
 
 impl<'a> RoleChange<'a> {
-    /// Makes the change as of before these ops, so that they and all that was built on them cannot prevent it: a stronger
-    /// member undoes the ops of an insider that everybody has received. The rejected ops of the user become void, and the
-    /// ops that these had voided count again.
+    /// Makes the change as of before these ops, so that they and all that was built on them cannot prevent
+    /// it: a stronger member undoes the ops of an insider that everybody has received. The rejected ops of
+    /// the user become void, and the ops that these had voided count again.
     ///
     /// ```
     /// # use peerbase::{Node, Role};
@@ -60,8 +60,8 @@ impl<'a> RoleChange<'a> {
     /// # let (node, other) = (Node::in_memory().await?, Node::in_memory().await?);
     /// # let (garden, ben) = (node.create_group("Garden club").await?, other.user_id());
     /// garden.add_member(ben, Role::Reader).await?;
-    /// let vandalism = garden.set_role(ben, Role::Admin).await?.op;
-    /// garden.set_role(ben, Role::Reader).as_of(&[vandalism]).await?;
+    /// let mistake = garden.set_role(ben, Role::Admin).await?.op;
+    /// garden.set_role(ben, Role::Writer).as_of(&[mistake]).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -70,11 +70,11 @@ impl<'a> RoleChange<'a> {
         self
     }
 
-    /// Makes the change although documents that the user wrote to are damaged here: nothing of what the user wrote to
-    /// these stays, on any device. [`Receipt::damaged_left_out`] counts them.
+    /// Makes the change although documents that the user wrote to are damaged here: nothing of what the user
+    /// wrote to these stays, on any device. [`Receipt::damaged_left_out`] counts them.
     ///
-    /// Without this the change fails with [`ChangeError::Damaged`](crate::error::ChangeError::Damaged), which names the
-    /// documents, and succeeds once a peer has healed them.
+    /// Without this the change fails with [`ChangeError::Damaged`](crate::error::ChangeError::Damaged), which
+    /// names the documents, and succeeds once a peer has healed them.
     pub fn without_damaged(mut self) -> Self {
         self.without_damaged = true;
         self
@@ -176,25 +176,26 @@ fn no_progress<'a>() -> Progress<'a> {
 }
 
 impl Group {
-    /// Admits a user by id, or gives a member a higher role; returns the op that gives the role, an older one if they
-    /// have that very role already.
+    /// Admits a user by id, or gives a member a higher role; returns the op that gives the role, an older one
+    /// if they have that very role already.
     ///
     /// It needs no link. The user takes part once they have asked for the group with
-    /// [`Node::request_group`](crate::Node::request_group), before or after this, and a device of theirs is linked to a
-    /// member's.
+    /// [`Node::request_group`](crate::Node::request_group), before or after this, and a device of theirs is
+    /// linked to a member's.
     ///
     /// # Errors
-    /// [`GroupError::Change`] names the rule that forbids it, or tells that they have a higher role, which only
-    /// [`set_role`](Self::set_role) lowers.
+    /// [`GroupError::Change`] names the rule that forbids it, or tells that they have a higher role, which
+    /// only [`set_role`](Self::set_role) lowers.
     pub async fn add_member(&self, user: UserId, role: Role) -> Result<OpId, GroupError> {
         self.submit_now(MembershipChange::Admit { user, role }).await
     }
 
     /// Gives a user a role, higher or lower; await the result.
     ///
-    /// An Admin gives roles up to Admin, an Owner up to Owner, to users whose role is not above their own. Admins and
-    /// above may lower themselves; Readers and Writers [leave](Self::leave). If the user may not write afterwards, what
-    /// this device has of their changes stays accepted, and their other changes are purged on every device.
+    /// An Admin gives roles up to Admin, an Owner up to Owner, to users whose role is not above their own.
+    /// Admins and above may lower themselves; Readers and Writers [leave](Self::leave). If the user may not
+    /// write afterwards, what this device has of their changes stays accepted, and their other changes are
+    /// purged on every device.
     ///
     /// # Errors
     /// Awaiting it: [`GroupError::Change`] names the rule that forbids it.
@@ -203,8 +204,8 @@ impl Group {
         RoleChange { group: self, user, role, before: BTreeSet::new(), without_damaged: false, progress }
     }
 
-    /// Removes a member; await the result. Their devices are no longer served by any device that receives this, and what
-    /// they write from now on is refused, as after [`set_role`](Self::set_role).
+    /// Removes a member; await the result. Their devices are no longer served by any device that receives
+    /// this, and what they write from now on is refused, as after [`set_role`](Self::set_role).
     ///
     /// They keep what they have read, and are not notified.
     ///
@@ -214,8 +215,8 @@ impl Group {
         self.set_role(user, Role::None)
     }
 
-    /// Revokes one device of a member, as an Admin; await the result. What the device wrote stays accepted as far as
-    /// this device has it.
+    /// Revokes one device of a member, as an Admin; await the result. What the device wrote stays accepted as
+    /// far as this device has it.
     ///
     /// Users revoke their own devices in all groups at once, with
     /// [`Node::revoke_device`](crate::Node::revoke_device).
@@ -241,8 +242,8 @@ impl Group {
     /// Confirms a [contestable](Self::contestable) lowering: from then on no op of its target can void it.
     ///
     /// # Errors
-    /// [`GroupError::Change`] unless `op` is contestable, leaves a role below Admin, and this user is stronger than its
-    /// author. A lowering to Admin or Owner cannot be confirmed: set another role.
+    /// [`GroupError::Change`] unless `op` is contestable, leaves a role below Admin, and this user is
+    /// stronger than its author. A lowering to Admin or Owner cannot be confirmed: set another role.
     pub async fn confirm(&self, op: OpId) -> Result<OpId, GroupError> {
         self.submit_now(MembershipChange::Confirm { op }).await
     }

@@ -26,12 +26,13 @@ pub struct Backup {
 }
 
 impl Node {
-    /// Copies the database into a new or empty folder while the node goes on working; also a database in memory.
+    /// Copies the database into a new or empty folder while the node goes on working; also a database in
+    /// memory.
     ///
-    /// Opening the folder restores the backup. It holds this device's secret keys (`identity.key`, readable by its owner
-    /// alone) and is the same device: use one of the two at a time. Each group is copied as of one moment; rows written
-    /// later come back from the other members. Writes to a group wait while it is copied, about as long as reading it
-    /// takes, which is noticeable from tens of thousands of rows on.
+    /// Opening the folder restores the backup. It holds this device's secret keys (`identity.key`, readable
+    /// by its owner alone) and is the same device: use one of the two at a time. Each group is copied as of
+    /// one moment; rows written later come back from the other members. Writes to a group wait while it is
+    /// copied, about as long as reading it takes, which is noticeable from tens of thousands of rows on.
     ///
     /// ```
     /// # use peerbase::Node;

@@ -13,19 +13,20 @@ use crate::table::{Table, TableName};
 struct Contact {
     /// The membership actor reads this field by its name.
     blocked: bool,
-    /// The time of the decision, milliseconds since the Unix epoch, by the clock of the device that recorded it.
+    /// The time of the decision, milliseconds since the Unix epoch, by the clock of the device that recorded
+    /// it.
     moved_ms: u64,
 }
 
 const CONTACTS: TableName<Contact> = TableName::reserved(CONTACTS_TABLE);
 
 impl Node {
-    /// Blocks a user, on all devices of this one, until [`unblock`](Self::unblock): links to their devices end at once,
-    /// later ones as soon as the handshake proves their user. They receive the same reason as a stranger. Blocking
-    /// twice changes nothing.
+    /// Blocks a user, on all devices of this one, until [`unblock`](Self::unblock): links to their devices
+    /// end at once, later ones as soon as the handshake proves their user. They receive the same reason as a
+    /// stranger. Blocking twice changes nothing.
     ///
-    /// Only this user is affected. In groups of both the other remains a member, and rows of one reach the other through
-    /// third members; [`Group::remove_member`](crate::Group::remove_member) ends that.
+    /// Only this user is affected. In groups of both the other remains a member, and rows of one reach the
+    /// other through third members; [`Group::remove_member`](crate::Group::remove_member) ends that.
     ///
     /// # Errors
     /// [`GroupError::BlockSelf`] for this user; [`GroupError::Intent`] if the decision was not stored.

@@ -16,7 +16,8 @@ struct Recovery {
     user: String,
     /// Milliseconds since the Unix epoch, by this device's clock.
     made_ms: u64,
-    /// The user key's signature over the recovery user's id: a device key alone, perhaps a thief's, cannot set it.
+    /// The user key's signature over the recovery user's id: a device key alone, perhaps a thief's, cannot
+    /// set it.
     signature: Vec<u8>,
 }
 
@@ -37,12 +38,12 @@ const RECOVERY: TableName<Recovery> = TableName::reserved("$recovery");
 const KEY: &str = "key";
 
 impl Node {
-    /// Makes this user's recovery key and returns it, this once, as 24 words to write on paper. The secret is stored
-    /// nowhere.
+    /// Makes this user's recovery key and returns it, this once, as 24 words to write on paper. The secret is
+    /// stored nowhere.
     ///
-    /// In every group that this user creates from now on, on any of their devices, the recovery user is the first
-    /// founder: no member can remove or lower it, and it can lower the founder if their keys are stolen. Existing groups
-    /// do not change. [`NodeBuilder::restore_user`] opens a node from the words.
+    /// In every group that this user creates from now on, on any of their devices, the recovery user is the
+    /// first founder: no member can remove or lower it, and it can lower the founder if their keys are
+    /// stolen. Existing groups do not change. [`NodeBuilder::restore_user`] opens a node from the words.
     ///
     /// ```
     /// # use peerbase::{Node, Role};
@@ -53,13 +54,15 @@ impl Node {
     /// println!("write this down: {words}");
     ///
     /// let club = node.create_group("Garden club").await?;
-    /// assert!(club.members().iter().any(|member| member.user == words.user() && member.role == Role::Founder));
+    /// let founders = club.members().into_iter().filter(|member| member.role == Role::Founder);
+    /// assert!(founders.map(|member| member.user).any(|user| user == words.user()));
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// [`GroupError::HasRecovery`] if there is one already; [`Node::replace_recovery`] replaces it. Else as there.
+    /// [`GroupError::HasRecovery`] if there is one already; [`Node::replace_recovery`] replaces it. Else as
+    /// there.
     pub async fn make_recovery(&self) -> Result<Mnemonic, GroupError> {
         match self.recovery()? {
             Some(user) => Err(GroupError::HasRecovery { user }),
@@ -67,8 +70,8 @@ impl Node {
         }
     }
 
-    /// Replaces the recovery key for the groups that are created from now on. Existing groups keep the key that they were
-    /// created with: keep its words.
+    /// Replaces the recovery key for the groups that are created from now on. Existing groups keep the key
+    /// that they were created with: keep its words.
     ///
     /// # Errors
     /// [`GroupError::Intent`] if it was not stored.
@@ -87,7 +90,8 @@ impl Node {
     /// Returns the recovery user, the first founder of the groups that this user creates, if there is one.
     ///
     /// # Errors
-    /// [`GroupError::Recovery`] if it cannot be read, [`GroupError::RecoveryUser`] if this user did not sign it.
+    /// [`GroupError::Recovery`] if it cannot be read, [`GroupError::RecoveryUser`] if this user did not sign
+    /// it.
     pub fn recovery(&self) -> Result<Option<UserId>, GroupError> {
         let unreadable = |error: ReadError| GroupError::Recovery(Box::new(error));
         let Some(row) = self.recoveries()?.get(KEY).map_err(unreadable)? else { return Ok(None) };
@@ -103,7 +107,8 @@ impl Node {
 }
 
 impl NodeBuilder {
-    /// Makes this a device of the recovery user with these words. The folder must be new; later opens need no words.
+    /// Makes this a device of the recovery user with these words. The folder must be new; later opens need no
+    /// words.
     ///
     /// ```
     /// # use peerbase::Node;

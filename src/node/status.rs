@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use actors::meter::MeterReading;
+#[doc(inline)]
 pub use actors::node::connection_manager::EndedLink;
 use actors::node::connection_manager::LinkStatus;
 use actors::node::group::{GroupStatus, PeerStatus};
@@ -33,7 +34,8 @@ pub struct NodeStatus {
     // The ends hold errors of the system; `control::reply::Ended` replaces them.
     #[cfg_attr(feature = "control", serde(skip))]
     pub ended: Vec<EndedLink>,
-    /// This user's recovery user; also none if it cannot be read, for the reason that [`Node::recovery`] returns.
+    /// This user's recovery user; also none if it cannot be read, for the reason that [`Node::recovery`]
+    /// returns.
     pub recovery: Option<UserId>,
     /// The blocked users, by id.
     pub blocked: Vec<UserId>,
@@ -52,22 +54,23 @@ pub struct GroupReport {
     pub info: GroupInfo,
     /// Number of members.
     pub members: usize,
-    /// The recovery user that ranks above all others, if the founder had one. Without it the group cannot be repaired
-    /// once its founder's keys are lost or stolen.
+    /// The recovery user that ranks above all others, if the founder had one. Without it the group cannot be
+    /// repaired once its founder's keys are lost or stolen.
     pub recovery: Option<UserId>,
     /// The last refusal of this user's ticket, while this user is not a member: ask for a new ticket.
     pub declined: Option<Declined>,
     /// Its connected devices; each is in sync with this one or not.
     pub peers: Vec<PeerStatus>,
-    /// Members' linked devices that do not announce the group to this one: they left it or, if all of them are silent,
-    /// this user was removed. A removed member is not notified.
+    /// Members' linked devices that do not announce the group to this one: they left it or, if all of them
+    /// are silent, this user was removed. A removed member is not notified.
     pub silent: Vec<Silent>,
-    /// Its rows, damage and recent refusals; none if it is out of service or does not answer.
+    /// Its rows, damage and recent refusals; none if it failed or does not answer.
     pub status: Option<GroupStatus>,
 }
 
 impl Node {
-    /// Reads every meter: counters since the node was opened, and gauges. Cheap enough to be called every second.
+    /// Reads every meter: counters since the node was opened, and gauges. Cheap enough to be called every
+    /// second.
     ///
     /// ```
     /// # use peerbase::Node;

@@ -1,13 +1,20 @@
-//! A number that adds up what everybody added.
+//! A number field that adds up the increments of all devices.
 
 use std::fmt;
 
-/// How a row type says that this number is a counter and not a register.
+/// The serde name by which the serialiser tells a counter from a number.
 pub(crate) const COUNTER: &str = "$peerbase::Counter";
 
 /// A field of a row that adds up concurrent increments; a plain number is replaced whole.
 ///
-/// With every other serde format it is an ordinary number.
+/// Other serde formats see an ordinary number.
+///
+/// ```
+/// # use peerbase::Counter;
+/// let mut likes = Counter::from(3);
+/// likes.increment(-1);
+/// assert_eq!(likes.value(), 2);
+/// ```
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -15,12 +22,12 @@ pub(crate) const COUNTER: &str = "$peerbase::Counter";
 pub struct Counter(i64);
 
 impl Counter {
-    /// The sum so far.
+    /// Returns the sum of the start value and all increments.
     pub fn value(&self) -> i64 {
         self.0
     }
 
-    /// Adds, also a negative number; stays within 64 bits.
+    /// Adds `by`, which may be negative; the sum stops at the bounds of 64 bits.
     pub fn increment(&mut self, by: i64) {
         self.0 = self.0.saturating_add(by);
     }
@@ -41,12 +48,6 @@ impl From<i64> for Counter {
 impl From<Counter> for i64 {
     fn from(counter: Counter) -> Self {
         counter.0
-    }
-}
-
-impl From<Counter> for schema::value::Value {
-    fn from(counter: Counter) -> Self {
-        Self::Counter(counter.0)
     }
 }
 

@@ -1,20 +1,21 @@
-//! Who changed a row, on which device, when.
+//! The changes of a row, with author, device and time.
 
 use actors::node::group::documents;
 use schema::ledger::Roster;
 use schema::{ChangeHash, DeviceId, UserId};
 
-/// One change of a row.
+/// One change of a row, from [`Table::history`](super::Table::history).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Revision {
-    /// Who wrote it: whose role it was written by, whoever else claims the device; `None`: that is not known (any more).
+    /// The user by whose role it was written; none if the ledger here no longer tells.
     pub author: Option<UserId>,
-    /// On which device.
+    /// The device that wrote it.
     pub device: Option<DeviceId>,
-    /// The author's clock, milliseconds since the Unix epoch: shown, never trusted.
+    /// The time by the author's clock, milliseconds since the Unix epoch: for people, since a clock may be
+    /// wrong.
     pub time_ms: i64,
-    /// The row's heads after it.
+    /// The row's heads after the change.
     pub heads: Vec<ChangeHash>,
 }
 

@@ -1,30 +1,31 @@
-//! A row type to a value and back, and what a write of it must change.
+//! Converts rows of a serde type to values and back, and computes the edit that a write makes.
 //!
-//! **No merge of valid rows yields a row that does not decode.** Concurrent writes meet inside a document wherever
-//! two devices wrote into one container, so only containers all of whose mixtures decode may be shared; every other
-//! one is a *register*, put as a fresh object whenever anything in it changes, so that of two concurrent ones Automerge
-//! keeps one whole. What the type does with serde tells them apart:
+//! **No merge of valid rows yields a row that does not decode.** Writes of two devices meet inside a document
+//! wherever both wrote into one container. So a container is shared only if every mixture of two values
+//! decodes. Every other one is a *register*: it is put as a fresh object whenever anything in it changes, so
+//! that of two concurrent ones Automerge keeps one whole. The type's use of serde tells them apart:
 //!
-//! | the type's shape | in the document |
+//! | shape of the type | in the document |
 //! |---|---|
 //! | struct; map | a map that merges name by name (a row: the root) |
 //! | sequence | a list that merges by splices; of bytes: a byte string, a register |
 //! | tuple, tuple struct, array | register: splices would change its length |
-//! | enum: externally, internally, adjacently tagged or untagged; `serde_json::Value` | register: two variants must not mix |
+//! | enum, tagged in any way or untagged; `serde_json::Value` | register: two variants must not mix |
 //! | [`Text`](super::text::Text), [`Counter`](super::counter::Counter) | merge |
-//! | `Option` | null or the value; made and unmade by a put on its field, which takes the old container along |
+//! | `Option` | null or the value; a put on its field makes either and replaces the old container |
 //! | any other scalar | register |
 //!
-//! Enums with an external tag, tuples and adjacent tags show when the row is serialised; internally tagged and untagged
-//! ones serialise like structs but *read* by looking before they know, and so [`draft`] reads the row back at once:
-//! what the type asks for by `deserialize_any` is a register. (That also refuses rows that would not read back.) A
-//! field is deleted only when the type itself leaves it out, so a required one never vanishes: of a deletion and a
-//! concurrent edit below it the deletion wins whole, of a deletion and a concurrent put the put.
+//! Externally and adjacently tagged enums and tuples are recognised when the row is serialised. Internally
+//! tagged and untagged enums serialise like structs but deserialise with `deserialize_any`, and so [`draft`]
+//! reads the row back at once: a container that the type reads that way is a register. (That also refuses
+//! rows that would not read back.) A field is deleted only if the type leaves it out, so a required field
+//! never vanishes. A deletion wins over a concurrent edit below the field and loses to a concurrent put of
+//! it.
 //!
-//! Row types that are no struct or map lie under the root key `value`. What remains to the user: a type whose fields
-//! constrain each other, `#[serde(alias)]` while both names are being written, and flattened enums (their variants
-//! lie side by side in the map around them) can be mixed by a merge. Sets are best ordered (`BTreeSet`): a `HashSet`
-//! is written in another order each time.
+//! Row types that are no struct or map are stored under the root key `value`. A merge can mix the fields of
+//! three kinds of types: fields that constrain each other, `#[serde(alias)]` while both names are written,
+//! and flattened enums, whose variants lie side by side in the map around them. A `HashSet` is written in
+//! another order each time: use `BTreeSet`.
 
 mod read;
 mod write;
@@ -39,18 +40,18 @@ use serde::de::DeserializeOwned;
 /// The root key of row types that are no struct or map.
 const VALUE: &str = "value";
 
-/// Why a row does not fit its type, or its type a row.
+/// A field of a row that does not fit its type, or a type that cannot be a row.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {what}")]
 #[non_exhaustive]
 pub struct RowError {
     /// The field.
     pub path: Path,
-    /// What is wrong there.
+    /// The problem.
     pub what: RowProblem,
 }
 
-/// What is wrong with a field.
+/// The problem of a field that cannot be stored or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowProblem {
@@ -60,7 +61,7 @@ pub enum RowProblem {
     /// Names of map entries are strings, characters, integers, truth values or plain enum variants.
     #[error("{kind} as the name of an entry")]
     Key {
-        /// What the name is.
+        /// The kind of the name.
         kind: &'static str,
     },
     /// A row nests `VALUE_DEPTH_MAX - 1` containers at most.
@@ -69,13 +70,13 @@ pub enum RowProblem {
     /// Root names that begin with `$` are the database's own.
     #[error("names that begin with $ are reserved")]
     Reserved,
-    /// The type says so.
+    /// The type's own implementation of serde failed.
     #[error("{what}")]
     Serde {
-        /// In its words.
+        /// The message.
         what: String,
     },
-    /// The edit does not fit.
+    /// The edit does not fit the row.
     #[error(transparent)]
     Edit(#[from] EditError),
 }
@@ -92,19 +93,19 @@ impl From<EditError> for RowError {
     }
 }
 
-/// A row as its type would have it stored.
+/// A row as a value, with the containers that merge as registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
     /// The root: a map.
     pub value: Value,
-    /// The containers in it that must be replaced whole.
+    /// The containers that are replaced whole.
     pub registers: BTreeSet<Path>,
 }
 
 /// Serialises a row and reads it back.
 ///
 /// # Errors
-/// [`RowError`] when the type is not made for it, or does not read what it writes.
+/// [`RowError`] if the type cannot be a row, or does not read what it writes.
 pub fn draft<T: Serialize + DeserializeOwned>(row: &T) -> Result<Draft, RowError> {
     let (value, mut registers) = write::value(row)?;
     let reads_blindly = read::registers::<T>(&value)?;
@@ -125,6 +126,18 @@ pub fn draft<T: Serialize + DeserializeOwned>(row: &T) -> Result<Draft, RowError
     })
 }
 
+/// Converts a value, which is put at `path`.
+///
+/// # Errors
+/// [`RowError`] names the field that cannot be stored.
+pub(super) fn value<T: Serialize>(path: &Path, value: &T) -> Result<Value, RowError> {
+    let (value, _) = write::value(value).map_err(|error| {
+        let path = Path(path.0.iter().cloned().chain(error.path.0).collect());
+        RowError::at(path, error.what)
+    })?;
+    Ok(value)
+}
+
 /// Reads a row from its root map.
 ///
 /// # Errors
@@ -133,10 +146,11 @@ pub fn read<T: DeserializeOwned>(root: &Value) -> Result<T, RowError> {
     read::row(root)
 }
 
-/// What makes `new` of the stored row; without one, of nothing. Over a removed row nothing of the old one stays.
+/// Returns the edit that makes the stored row, or an empty one, equal to `new`. Nothing stays of a removed
+/// row.
 ///
 /// # Errors
-/// [`RowError`] when `new` cannot be stored.
+/// [`RowError`] if `new` cannot be stored.
 pub fn put<T: Serialize + DeserializeOwned>(
     stored: Option<&Value>,
     removed: bool,
@@ -154,7 +168,7 @@ pub fn put<T: Serialize + DeserializeOwned>(
         let mut after = stored.clone();
         edit.apply(&mut after)?;
         if read::<T>(&after).is_err() {
-            // An old name of a field beside its new one, say: what the type knows and what lies there do not match.
+            // The type reads other fields than are stored: perhaps an old name of a field beside its new one.
             edit = diff(Some(stored), None, &new.value, &new.registers);
         }
     }
@@ -164,10 +178,11 @@ pub fn put<T: Serialize + DeserializeOwned>(
     Ok(edit)
 }
 
-/// Checks a recorded edit: the row must still be one of `T`, and registers are replaced whole.
+/// Checks a recorded edit: the edited row must decode as `T`, and an edit inside a register replaces it
+/// whole.
 ///
 /// # Errors
-/// [`RowError`] when it does not fit the stored row or leaves one that `T` cannot read.
+/// [`RowError`] if it does not fit the stored row, or if `T` cannot read the edited row.
 pub fn checked<T: Serialize + DeserializeOwned>(stored: &Value, edit: RowEdit) -> Result<RowEdit, RowError> {
     let mut after = stored.clone();
     edit.apply(&mut after)?;
@@ -185,7 +200,8 @@ pub fn checked<T: Serialize + DeserializeOwned>(stored: &Value, edit: RowEdit) -
     Ok(edit)
 }
 
-/// A path whose indices are all alike: earlier operations of an edit may have moved the elements.
+/// Returns the path with all indices alike, because earlier operations of an edit may have moved the
+/// elements.
 fn pattern(path: &Path) -> Vec<Option<String>> {
     use actors::edit::Part;
     let step = |part: &Part| match part {

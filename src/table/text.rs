@@ -1,17 +1,17 @@
-//! A text that merges: two people who type at once both keep their words.
+//! A text field that merges character by character.
 
 use std::fmt;
 use std::ops::Deref;
 
-/// How a row type says that this string is a text and not a register.
+/// The serde name by which the serialiser tells a text from a string.
 pub(crate) const TEXT: &str = "$peerbase::Text";
 
 /// A field of a row that merges character by character; a plain `String` is replaced whole.
 ///
-/// With every other serde format it is an ordinary string. Positions count Unicode scalar values (`char`s).
+/// Other serde formats see an ordinary string. Positions count Unicode scalar values (`char`s).
 ///
 /// ```
-/// # use peerbase::table::text::Text;
+/// # use peerbase::Text;
 /// let mut body = Text::from("grün");
 /// body.splice(4, 0, "er Tee");
 /// assert_eq!(body.as_str(), "grüner Tee");
@@ -23,17 +23,17 @@ pub(crate) const TEXT: &str = "$peerbase::Text";
 pub struct Text(String);
 
 impl Text {
-    /// The whole text.
+    /// Returns the whole text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Appends.
+    /// Appends text.
     pub fn push_str(&mut self, text: &str) {
         self.0.push_str(text);
     }
 
-    /// Replaces `delete` characters from `position` on by `text`; positions behind the end count as the end.
+    /// Replaces `delete` characters from `position` on by `text`; positions beyond the end count as the end.
     pub fn splice(&mut self, position: usize, delete: usize, text: &str) {
         let byte =
             |text: &str, position| text.char_indices().nth(position).map_or(text.len(), |(byte, _)| byte);
@@ -72,12 +72,6 @@ impl From<String> for Text {
 impl From<Text> for String {
     fn from(text: Text) -> Self {
         text.0
-    }
-}
-
-impl From<Text> for schema::value::Value {
-    fn from(text: Text) -> Self {
-        Self::Text(text.0)
     }
 }
 

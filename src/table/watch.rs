@@ -1,4 +1,4 @@
-//! Following a table: every change once it is durable, or a reset with the full answer; never silence.
+//! Follows a table: a stream of changes, or a reset with all rows for a reader that lags behind.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -16,21 +16,43 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use super::{Row, Table};
 
-/// What happened to a table.
+/// A change of a table.
 #[derive(Clone, Debug)]
 pub enum RowChange<T> {
     /// A row is new or has changed.
     Put(Row<T>),
     /// A row was removed.
     Removed {
-        /// Its key.
+        /// The row's key.
         key: String,
     },
-    /// The reader fell behind: here is everything, in key order. Rows that do not decode are left out.
+    /// The reader lagged behind: all rows as they are now, in key order, without those that do not decode.
     Reset(Vec<(String, T)>),
 }
 
-/// A stream of changes of one table. It ends when the node is closed.
+/// A stream of changes of one table, from [`Table::watch`]. It ends when the node is closed.
+///
+/// A change arrives once it is on the disk, local and remote ones in the order of their commits. A reader
+/// that falls far behind gets one [`RowChange::Reset`].
+///
+/// ```
+/// # use peerbase::{Node, RowChange, TableName};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let group = Node::in_memory().await?.create_group("Garden club").await?;
+/// # let notes = group.table(TableName::<String>::new("notes"));
+/// let mut changes = notes.watch();
+/// notes.put("a", &"basil".to_owned()).await?;
+///
+/// match changes.next().await {
+///     Some(RowChange::Put(row)) => assert_eq!(row.value()?, "basil"),
+///     Some(RowChange::Removed { key }) => println!("{key} is gone"),
+///     Some(RowChange::Reset(rows)) => println!("start over with {} rows", rows.len()),
+///     None => println!("the node was closed"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Watch<T> {
     table: Table<T>,
     events: BroadcastStream<Arc<RowNews>>,
@@ -47,7 +69,7 @@ impl<T: Serialize + DeserializeOwned> Watch<T> {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
 
-    fn take(&mut self, events: &[RowEvent]) {
+    fn queue_changes(&mut self, events: &[RowEvent]) {
         let name = &self.table.name;
         for event in events.iter().filter(|event| *event.table == **name) {
             self.queue.push_back(if event.row.removed {
@@ -75,13 +97,13 @@ impl<T: Serialize + DeserializeOwned> Stream for Watch<T> {
                 None => return Poll::Ready(None),
             };
             match &*news {
-                RowNews::Rows(events) => self.take(events),
+                RowNews::Rows(events) => self.queue_changes(events),
                 RowNews::Reset => {
-                    // What is still queued is older than the answer, and may be as much again.
+                    // Queued changes are older than the reset, and may be as many again.
                     self.events = BroadcastStream::new(self.table.group.rows());
                     match self.table.list() {
                         Ok(rows) => return Poll::Ready(Some(RowChange::Reset(rows))),
-                        // The store is closed or failed: there is nothing left to follow.
+                        // The store is closed or failed: the stream ends.
                         Err(_) => return Poll::Ready(None),
                     }
                 }

@@ -1,5 +1,5 @@
-//! One side of a ledger session: a ledger, stored pages, and a session while there is a link. Shared with the fuzz
-//! target `ledger_session_steps`.
+//! One side of a ledger session: a ledger, stored pages, and a session while there is a link. Shared with the
+//! fuzz target `ledger_session_steps`.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
@@ -237,7 +237,8 @@ pub fn fault(error: StepError<Infallible>) -> SessionFault {
     }
 }
 
-/// Delivers frames until both sides are silent, or the link is lost after `frames`. Returns the number delivered.
+/// Delivers frames until both sides are silent, or the link is lost after `frames`. Returns the number
+/// delivered.
 pub fn talk(a: &mut Side, b: &mut Side, frames: usize) -> usize {
     let mut delivered = 0;
     loop {

@@ -2,6 +2,7 @@
 //! change chunks assembled byte by byte.
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be built fails the test")]
 
+pub mod golden;
 pub mod ledger_side;
 pub mod raw;
 

@@ -1,4 +1,4 @@
-//! What those hear who are not, or no longer, members: H3 and H4 of AUTHORITY 4.1, over a real node in virtual time.
+//! What those hear who are not, or no longer, members: H3 and H4 of authority 4.1, over a real node in virtual time.
 //!
 //! A failing case prints its seed; `ACCESS_SEED=… cargo test --test it access` runs that one alone.
 
@@ -22,7 +22,7 @@ use schema::wire::link::{ByeReason, DeclineReason, Join, LinkFrame};
 use schema::wire::ticket::Ticket;
 use schema::{DeviceId, OpId, codec};
 
-use crate::support::stranger::{Member, Stranger, device_of, user_key};
+use crate::support::handmade::{HandmadeMember, HandmadePeer, device_of, user_key};
 use crate::support::{TASKS, task};
 
 /// How long whoever listens waits where nothing but virtual time keeps the node from answering.
@@ -62,8 +62,8 @@ impl World {
         (u128::from(self.seed) << 64 | u128::from(self.people)).to_be_bytes()
     }
 
-    async fn dial(&self, identity: &DeviceIdentity) -> Stranger {
-        Stranger::dial(&self.network, &self.clock, identity.clone(), "memory://ada").await
+    async fn dial(&self, identity: &DeviceIdentity) -> HandmadePeer {
+        HandmadePeer::dial(&self.network, &self.clock, identity.clone(), "memory://ada").await
     }
 
     /// Below `bound`.
@@ -77,9 +77,9 @@ impl World {
 }
 
 /// Until the link ends, or nothing more comes.
-async fn everything_heard(stranger: &mut Stranger) -> Vec<LinkFrame> {
+async fn everything_heard(stranger: &mut HandmadePeer) -> Vec<LinkFrame> {
     let mut heard = Vec::new();
-    while let Some(frame) = stranger.hear().await {
+    while let Some(frame) = stranger.receive().await {
         heard.push(frame);
     }
     heard
@@ -189,7 +189,7 @@ impl Neighbourhood {
 
         let mut stranger = self.world.dial(&kept).await;
         stranger.patience = AT_ONCE;
-        let mut member = Member::greet(stranger, id).await;
+        let mut member = HandmadeMember::greet(stranger, id).await;
         let word = withdrawal(&user_key(&user), lost.device());
         member.say(grown(Vec::new(), Vec::new(), vec![word])).await;
         member.talk().await;
@@ -204,7 +204,7 @@ impl Neighbourhood {
         group.add_member(admin.user(), Role::Admin).await.unwrap();
         let mut link = self.world.dial(&admin).await;
         link.patience = AT_ONCE;
-        Member::greet(link, group.id()).await.talk().await;
+        HandmadeMember::greet(link, group.id()).await.talk().await;
         group.leave().await.unwrap();
     }
 
@@ -272,7 +272,7 @@ impl Neighbourhood {
     }
 
     /// Something well formed.
-    fn says(&mut self, outsider: &Stranger, known: GroupId) -> LinkFrame {
+    fn says(&mut self, outsider: &HandmadePeer, known: GroupId) -> LinkFrame {
         let (h, nonce) = (outsider.established.h, u64::from_be_bytes(self.world.bytes()));
         let group = if self.world.random.chance(0.7) { known } else { GroupId(self.world.bytes()) };
         let token = |world: &mut World| match world.pick(3) {
@@ -319,7 +319,7 @@ impl Neighbourhood {
     }
 
     /// Ops that members got, and one that the outsider made: it makes them a founder.
-    fn ops(&mut self, outsider: &Stranger, group: GroupId) -> Vec<Envelope> {
+    fn ops(&mut self, outsider: &HandmadePeer, group: GroupId) -> Vec<Envelope> {
         let leaked = self.leaked.iter().find(|(id, _)| *id == group).map(|(_, ops)| ops.clone());
         let mut ops = leaked.unwrap_or_default();
         let identity = &outsider.identity;
@@ -332,7 +332,7 @@ impl Neighbourhood {
         ops
     }
 
-    fn shows_a_ticket(&mut self, outsider: &Stranger, group: GroupId) -> LinkFrame {
+    fn shows_a_ticket(&mut self, outsider: &HandmadePeer, group: GroupId) -> LinkFrame {
         let (h, identity) = (outsider.established.h, &outsider.identity);
         let invites = self.tickets.iter().filter(|ticket| ticket.group() == group);
         let invites: Vec<OpId> = invites.map(Ticket::invite).collect();
@@ -469,7 +469,7 @@ impl Club {
         user: &SigningKey,
         device: DeviceId,
         other: &DeviceIdentity,
-    ) -> Option<(Member, GroupFrame)> {
+    ) -> Option<(HandmadeMember, GroupFrame)> {
         let identity = match loss {
             Loss::Removed => return None,
             Loss::RemovedElsewhere => &self.admin,
@@ -478,8 +478,8 @@ impl Club {
         let mut stranger = self.world.dial(identity).await;
         stranger.patience = AT_ONCE;
         let mut messenger = match loss {
-            Loss::DeviceRevoked => Member::trusting(stranger, self.home.id()).await,
-            _ => Member::greet(stranger, self.home.id()).await,
+            Loss::DeviceRevoked => HandmadeMember::trusting(stranger, self.home.id()).await,
+            _ => HandmadeMember::greet(stranger, self.home.id()).await,
         };
         messenger.talk().await;
         let word = match loss {
@@ -524,7 +524,7 @@ impl Club {
         // She reads, and is read.
         let mut link = self.world.dial(&mia).await;
         link.patience = AT_ONCE;
-        let mut mia = Member::trusting(link, id).await;
+        let mut mia = HandmadeMember::trusting(link, id).await;
         mia.talk().await;
         assert!(!mia.shelf.units.is_empty());
         let device = mia.stranger.identity.device();
@@ -613,7 +613,7 @@ async fn whoever_sends_what_can_never_be_valid_is_let_go_for_an_hour() {
     for member in [&rude, &polite] {
         home.add_member(member.user(), Role::Reader).await.unwrap();
     }
-    let mut link = Member::greet(world.dial(&rude).await, home.id()).await;
+    let mut link = HandmadeMember::greet(world.dial(&rude).await, home.id()).await;
     link.stranger.patience = AT_ONCE;
     link.talk().await;
 
@@ -633,10 +633,10 @@ async fn whoever_sends_what_can_never_be_valid_is_let_go_for_an_hour() {
 
     // Its user's role is what it was, and others are not concerned.
     assert_eq!(everything_heard(&mut world.dial(&rude).await).await, [bye]);
-    Member::greet(world.dial(&polite).await, home.id()).await;
+    HandmadeMember::greet(world.dial(&polite).await, home.id()).await;
     assert_eq!(home.members().len(), 3);
     world.clock.sleep(Duration::from_secs(3_601)).await;
-    Member::greet(world.dial(&rude).await, home.id()).await;
+    HandmadeMember::greet(world.dial(&rude).await, home.id()).await;
     world.ada.close().await;
 }
 
@@ -649,13 +649,13 @@ async fn whoever_passes_on_what_nobody_signed_is_let_go_and_who_says_it_again_is
         home.add_member(member.user(), Role::Reader).await.unwrap();
     }
     let known = forgetful.certificate.envelope().clone();
-    let mut again = Member::greet(world.dial(&forgetful).await, home.id()).await;
+    let mut again = HandmadeMember::greet(world.dial(&forgetful).await, home.id()).await;
     again.stranger.patience = AT_ONCE;
     again.talk().await;
     again.say(grown(Vec::new(), vec![known.clone(); 10], Vec::new())).await;
     again.talk().await;
 
-    let mut link = Member::greet(world.dial(&rude).await, home.id()).await;
+    let mut link = HandmadeMember::greet(world.dial(&rude).await, home.id()).await;
     link.stranger.patience = AT_ONCE;
     link.talk().await;
     assert_eq!(world.ada.status().await.unwrap().links.len(), 2);
@@ -682,7 +682,7 @@ async fn what_a_removed_member_presents_is_not_read() {
         home.add_member(identity.user(), Role::Reader).await.unwrap();
         let mut link = world.dial(&identity).await;
         link.patience = AT_ONCE;
-        let mut member = Member::greet(link, home.id()).await;
+        let mut member = HandmadeMember::greet(link, home.id()).await;
         member.talk().await;
         if role == Role::None {
             home.remove_member(identity.user()).await.unwrap();
@@ -715,7 +715,7 @@ async fn whoever_was_a_member_once_writes_nothing_into_the_ledger_through_a_fres
     }
     let mut link = world.dial(&cid).await;
     link.patience = AT_ONCE;
-    let mut member = Member::greet(link, home.id()).await;
+    let mut member = HandmadeMember::greet(link, home.id()).await;
     member.talk().await;
     let says = |author: &DeviceIdentity, parents: &[OpId], user: UserId, role: Role| {
         let by = By::Device(author.certificate.envelope().clone());
@@ -766,7 +766,7 @@ async fn whoever_knows_that_they_are_out_speaks_of_the_group_to_nobody_and_comes
     home.set_role(world.ada.user_id(), Role::Admin).await.unwrap();
     let mut link = world.dial(&cid).await;
     link.patience = AT_ONCE;
-    Member::greet(link, home.id()).await.talk().await;
+    HandmadeMember::greet(link, home.id()).await.talk().await;
     home.remove_member(world.ada.user_id()).await.unwrap();
 
     let heard = everything_heard(&mut world.dial(&cid).await).await;
@@ -774,7 +774,7 @@ async fn whoever_knows_that_they_are_out_speaks_of_the_group_to_nobody_and_comes
 
     let mut link = world.dial(&cid).await;
     link.patience = AT_ONCE;
-    let mut member = Member::greet(link, home.id()).await;
+    let mut member = HandmadeMember::greet(link, home.id()).await;
     member.talk().await;
     let by = By::Device(cid.certificate.envelope().clone());
     let body = Body::SetRole { user: world.ada.user_id(), role: Role::Writer, cut: None, via: None };

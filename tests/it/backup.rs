@@ -1,4 +1,4 @@
-//! A copy made while the database is in use: it opens as the database, and disturbs nobody.
+//! A backup is made while the database is in use, and opens as a database.
 #![allow(clippy::disallowed_methods, reason = "a test is no actor: its tasks are its own")]
 
 use std::path::Path;
@@ -285,7 +285,7 @@ async fn a_database_in_memory_is_backed_up_too() {
 }
 
 #[tokio::test]
-async fn what_is_damaged_is_damaged_in_the_backup_and_harms_nothing_else() {
+async fn damage_is_copied_into_the_backup_and_harms_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let mut net = Net::seeded(1);
     let [ada] = net.nodes(["ada"]).await;

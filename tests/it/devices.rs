@@ -1,4 +1,4 @@
-//! A device that was lost is taken back: at once, in all groups, and for ever.
+//! A lost device is revoked: at once, in all groups, for good.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use schema::wire::link::ByeReason;
 
 use crate::support::{group, task, tasks, titles, until};
 
-/// Long enough for every retry of a dial, and for links to be let go.
+/// Long enough for every retry of a dial, and for links without a common group to end.
 const A_WHILE: Duration = Duration::from_secs(180);
 
 fn has(peer: &Peer, id: GroupId, count: usize) -> bool {
@@ -25,7 +25,7 @@ async fn devices(peer: &Peer) -> Vec<Device> {
     peer.node().devices().await.unwrap()
 }
 
-/// Whether a peer is linked to a device and shares groups with it.
+/// Returns true if a peer is linked to a device and shares groups with it.
 async fn shares_with(peer: &Peer, other: &Peer) -> bool {
     let status = peer.node().status().await.unwrap();
     status.groups.iter().any(|report| report.peers.iter().any(|peer| peer.device == other.node().device_id()))
@@ -70,7 +70,7 @@ async fn the_devices_of_a_user_are_listed_by_what_they_are_called() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoked_device_gets_no_row_from_the_revoker_nor_from_whoever_heard_of_it() {
+async fn a_revoked_device_gets_no_rows_from_a_device_that_has_the_revocation() {
     let mut net = Net::seeded(2).latency_ms(5..40);
     let ([ada, ben, phone, tablet], groups) = household(&mut net).await;
     assert!(shares_with(&ada, &phone).await && shares_with(&ben, &phone).await);
@@ -98,7 +98,7 @@ async fn a_revoked_device_gets_no_row_from_the_revoker_nor_from_whoever_heard_of
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoked_devices_links_end_with_the_same_farewell_as_a_strangers() {
+async fn a_revoked_devices_links_end_with_the_reason_that_a_stranger_gets() {
     let mut net = Net::seeded(3);
     let ([ada, ben, phone, tablet], _) = household(&mut net).await;
     let farewell = LinkEnd::ClosedByPeer { reason: ByeReason::NotAuthorized };
@@ -111,7 +111,7 @@ async fn a_revoked_devices_links_end_with_the_same_farewell_as_a_strangers() {
         let of_peer = |ended: &&EndedLink| ended.device == Some(peer.node().device_id());
         let ends: Vec<_> = status.ended.iter().filter(of_peer).map(|ended| &ended.end).collect();
         assert!(ends.contains(&&farewell), "{ends:?} from {}", peer.name());
-        // The phone itself lets go of whom it shares nothing with.
+        // The phone itself ends links to devices with which it shares no group.
         let says_nothing_else = |end: &&&LinkEnd| **end == &farewell || ***end == LinkEnd::Stranger;
         assert_eq!(ends.iter().filter(says_nothing_else).count(), ends.len(), "{ends:?}");
     }
@@ -119,13 +119,13 @@ async fn a_revoked_devices_links_end_with_the_same_farewell_as_a_strangers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_revoked_device_writes_reaches_nobody_who_heard_of_it() {
+async fn rows_of_a_revoked_device_are_refused_where_the_revocation_is_known() {
     let mut net = Net::seeded(4);
     let ([ada, ben, phone, tablet], [home, _]) = household(&mut net).await;
 
     ada.node().revoke_device(phone.node().device_id()).await.unwrap();
     net.sleep(A_WHILE).await;
-    // It was told nothing, and believes to be a member.
+    // The phone was not notified, and still lists itself as a member.
     write(&phone, home, "by the thief").await;
     let friend = group(&phone, home).add_member(ben.node().user_id(), Role::Admin).await;
     assert!(friend.is_ok(), "{friend:?}");
@@ -140,7 +140,7 @@ async fn what_a_revoked_device_writes_reaches_nobody_who_heard_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_device_that_was_away_hears_of_the_revocation_before_it_serves_the_thief() {
+async fn a_device_that_was_away_receives_the_revocation_before_it_serves_the_revoked_device() {
     let mut net = Net::seeded(5);
     let ([ada, ben, phone, tablet], [home, _]) = household(&mut net).await;
 
@@ -149,7 +149,7 @@ async fn a_device_that_was_away_hears_of_the_revocation_before_it_serves_the_thi
     write(&ben, home, "nobody has heard").await;
     until(&net, "the phone reads what the uninformed write", || has(&phone, home, 2)).await;
     net.partition(&[&[&ada, &tablet], &[&ben, &phone]]);
-    until(&net, "the tablet hears of it", || has(&ada, home, 2)).await;
+    until(&net, "the tablet has the revocation", || has(&ada, home, 2)).await;
     net.partition(&[&[&ada], &[&ben, &tablet, &phone]]);
     net.sleep(A_WHILE).await;
     write(&ben, home, "the tablet has told").await;
@@ -161,7 +161,7 @@ async fn a_device_that_was_away_hears_of_the_revocation_before_it_serves_the_thi
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoked_device_is_gated_also_in_groups_that_the_revoker_never_heard_of() {
+async fn a_revoked_device_is_gated_in_groups_that_the_revoker_does_not_know() {
     let mut net = Net::seeded(10);
     let ([ada, ben, phone, tablet], _) = household(&mut net).await;
     net.partition(&[&[&ada, &tablet], &[&ben, &phone]]);
@@ -186,7 +186,7 @@ async fn a_revoked_device_is_gated_also_in_groups_that_the_revoker_never_heard_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoked_device_lets_its_user_in_by_no_ticket() {
+async fn a_revoked_device_cannot_redeem_a_ticket() {
     let mut net = Net::seeded(11);
     let ([ada, ben, phone, _], _) = household(&mut net).await;
     ada.node().revoke_device(phone.node().device_id()).await.unwrap();
@@ -202,9 +202,9 @@ async fn a_revoked_device_lets_its_user_in_by_no_ticket() {
     net.close().await;
 }
 
-/// Scenario 25, last clause; and everybody was off in between.
+/// Scenario 25, last clause, with every node restarted in between.
 #[tokio::test(start_paused = true)]
-async fn a_revoked_device_stays_dead_after_its_user_was_removed_and_let_in_again() {
+async fn a_revoked_device_stays_revoked_after_its_user_is_removed_and_admitted_again() {
     let mut net = Net::seeded(25);
     let [ben, ada] = net.nodes(["ben", "ada"]).await;
     let phone = net.device_of(&ada, "phone").await;
@@ -223,7 +223,7 @@ async fn a_revoked_device_stays_dead_after_its_user_was_removed_and_let_in_again
     net.partition(&[&[&ben], &[&ada], &[&phone]]);
     group(&ben, club).add_member(ada.node().user_id(), Role::Writer).await.unwrap();
     net.partition(&[&[&ben, &ada], &[&phone]]);
-    until(&net, "ada is let in again", || group(&ada, club).info().role == Role::Writer).await;
+    until(&net, "ada is a member again", || group(&ada, club).info().role == Role::Writer).await;
     net.sleep(A_WHILE).await;
     for peer in [&ben, &ada] {
         net.crash(peer).await;
@@ -240,7 +240,7 @@ async fn a_revoked_device_stays_dead_after_its_user_was_removed_and_let_in_again
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoked_device_is_out_of_groups_that_its_user_founds_or_joins_later() {
+async fn a_revoked_device_stays_revoked_in_groups_that_its_user_joins_later() {
     let mut net = Net::seeded(6);
     let ([ada, _, phone, _], _) = household(&mut net).await;
     ada.node().revoke_device(phone.node().device_id()).await.unwrap();
@@ -281,7 +281,7 @@ fn is_member(peer: &Peer, id: GroupId, other: &Peer) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_revoked_device_said_to_the_uninformed_is_void_once_they_hear_of_it() {
+async fn ops_of_a_revoked_device_become_void_where_the_revocation_arrives() {
     let mut net = Net::seeded(8);
     let ([ada, ben, phone, _], [home, _]) = household(&mut net).await;
     let [cid, mal] = net.nodes(["cid", "mal"]).await;
@@ -294,16 +294,16 @@ async fn what_a_revoked_device_said_to_the_uninformed_is_void_once_they_hear_of_
     group(&phone, home).add_member(mal.node().user_id(), Role::Admin).await.unwrap();
     until(&net, "cid believes the thief", || is_member(&cid, home, &mal)).await;
     net.heal();
-    until(&net, "cid hears of it", || !is_member(&cid, home, &mal)).await;
+    until(&net, "cid has the op", || !is_member(&cid, home, &mal)).await;
     net.sleep(A_WHILE).await;
 
     assert!(![&ada, &ben, &cid].iter().any(|peer| is_member(peer, home, &mal)));
     net.close().await;
 }
 
-/// Authority 3.5: a user who is an Admin cuts what the device wrote, and need not wait for another.
+/// Authority 3.5: a user who is an Admin cuts the changes of the device without waiting for another Admin.
 #[tokio::test(start_paused = true)]
-async fn what_a_revoked_device_of_an_admin_wrote_ends_with_what_its_user_knows() {
+async fn a_user_who_is_an_admin_cuts_the_rows_of_their_revoked_device() {
     let mut net = Net::seeded(12);
     let ([ada, ben, phone, _], [home, _]) = household(&mut net).await;
     let [cid] = net.nodes(["cid"]).await;
@@ -319,7 +319,7 @@ async fn what_a_revoked_device_of_an_admin_wrote_ends_with_what_its_user_knows()
     write(&phone, home, "later").await;
     until(&net, "cid believes the thief", || has(&cid, home, 3)).await;
     net.heal();
-    until(&net, "cid hears of it", || has(&cid, home, 2)).await;
+    until(&net, "cid has the op", || has(&cid, home, 2)).await;
     net.sleep(A_WHILE).await;
 
     for peer in [&ada, &ben, &cid] {
@@ -329,7 +329,7 @@ async fn what_a_revoked_device_of_an_admin_wrote_ends_with_what_its_user_knows()
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_admin_shuts_out_the_device_of_another_and_what_it_wrote_stays() {
+async fn an_admin_revokes_the_device_of_another_member_and_its_rows_stay() {
     let mut net = Net::seeded(13);
     let ([ada, ben, phone, tablet], [_, club]) = household(&mut net).await;
     write(&phone, club, "known").await;
@@ -345,9 +345,9 @@ async fn an_admin_shuts_out_the_device_of_another_and_what_it_wrote_stays() {
     assert_eq!(above.kind(), ErrorKind::NotAllowed);
 
     group(&ben, club).revoke_device(lost).await.unwrap();
-    let is_out =
+    let is_revoked =
         || group(&ada, club).members().iter().all(|member| member.devices.iter().all(|it| it.device != lost));
-    until(&net, "ada has heard", is_out).await;
+    until(&net, "ada has the revocation", is_revoked).await;
     write(&ada, club, "after").await;
     until(&net, "ben has what ada wrote", || has(&ben, club, 3)).await;
     net.sleep(A_WHILE).await;
@@ -357,9 +357,10 @@ async fn an_admin_shuts_out_the_device_of_another_and_what_it_wrote_stays() {
     net.close().await;
 }
 
-/// Authority 3.5: the op is said again when the user is let in again, or it would be void with the role before.
+/// Authority 3.5: the revocation is re-issued when the user is admitted again, or it would be void with the
+/// role before.
 #[tokio::test(start_paused = true)]
-async fn what_a_revoked_device_said_is_void_also_under_its_users_next_role() {
+async fn ops_of_a_revoked_device_stay_void_under_its_users_next_role() {
     let mut net = Net::seeded(9);
     let [ben, cid, mal, ada] = net.nodes(["ben", "cid", "mal", "ada"]).await;
     let phone = net.device_of(&ada, "phone").await;
@@ -373,19 +374,19 @@ async fn what_a_revoked_device_said_is_void_also_under_its_users_next_role() {
         until(&net, "everybody is in", || has(peer, club, 1)).await;
     }
 
-    // Ben hears nothing of the phone while he puts ada out and lets her in with a higher role.
+    // Ben does not have the revocation while he removes ada and admits her with a higher role.
     net.partition(&[&[&ada], &[&ben, &cid, &phone]]);
     ada.node().revoke_device(phone.node().device_id()).await.unwrap();
     group(&ben, club).set_role(ada.node().user_id(), Role::None).await.unwrap();
     group(&ben, club).add_member(ada.node().user_id(), Role::Admin).await.unwrap();
-    until(&net, "the phone hears of it", || group(&phone, club).info().role == Role::Admin).await;
+    until(&net, "the phone has the op", || group(&phone, club).info().role == Role::Admin).await;
     net.partition(&[&[&ada, &ben], &[&cid, &phone]]);
     group(&phone, club).add_member(mal.node().user_id(), Role::Writer).await.unwrap();
     until(&net, "cid believes the thief", || is_member(&cid, club, &mal)).await;
-    until(&net, "ada is let in again", || group(&ada, club).info().role == Role::Admin).await;
+    until(&net, "ada is a member again", || group(&ada, club).info().role == Role::Admin).await;
     net.sleep(A_WHILE).await;
     net.heal();
-    until(&net, "cid hears of it", || !is_member(&cid, club, &mal)).await;
+    until(&net, "cid has the op", || !is_member(&cid, club, &mal)).await;
     net.sleep(A_WHILE).await;
 
     assert!(![&ada, &ben, &cid].iter().any(|peer| is_member(peer, club, &mal)));
@@ -393,7 +394,7 @@ async fn what_a_revoked_device_said_is_void_also_under_its_users_next_role() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_taken_back_is_refused_by_name() {
+async fn a_device_that_cannot_be_revoked_is_refused_with_the_reason() {
     let [ada, ben] = [Node::in_memory().await.unwrap(), Node::in_memory().await.unwrap()];
 
     let own = ada.revoke_device(ada.device_id()).await.unwrap_err();
@@ -409,7 +410,7 @@ async fn what_cannot_be_taken_back_is_refused_by_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn taking_a_device_back_twice_changes_nothing() {
+async fn revoking_a_device_twice_changes_nothing() {
     let mut net = Net::seeded(7);
     let ([ada, _, phone, tablet], _) = household(&mut net).await;
     let lost = phone.node().device_id();
@@ -424,9 +425,9 @@ async fn taking_a_device_back_twice_changes_nothing() {
     net.close().await;
 }
 
-/// Ada's node ends after so many flushes while she takes her phone back. Whether she knows that it is out, and whether
-/// she had said so everywhere.
-async fn ends_while_it_takes_back(flushes: u64) -> (bool, bool) {
+/// Crashes ada's node after so many flushes while she revokes her phone. Returns whether her node then knows
+/// the revocation, and whether the call had returned.
+async fn crash_while_revoking(flushes: u64) -> (bool, bool) {
     let mut net = Net::seeded(7);
     let ([ada, _, phone, _], groups) = household(&mut net).await;
     net.settle().await;
@@ -437,22 +438,22 @@ async fn ends_while_it_takes_back(flushes: u64) -> (bool, bool) {
     net.crash(&ada).await;
     net.restart(&ada).await;
 
-    let is_out = devices(&ada).await.iter().any(|known| known.id == device && known.is_revoked);
+    let is_revoked = devices(&ada).await.iter().any(|known| known.id == device && known.is_revoked);
     for id in groups {
         let log = group(&ada, id).log().await.unwrap();
         let is_it =
             |op: &MemberOp| matches!(op.act, OpAction::RevokeDevice { device: it, .. } if it == device);
-        assert_eq!(log.iter().any(is_it), is_out, "after {flushes} flushes");
+        assert_eq!(log.iter().any(is_it), is_revoked, "after {flushes} flushes");
     }
     net.close().await;
-    (is_out, said)
+    (is_revoked, said)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_ends_while_it_takes_a_device_back_says_so_once_it_is_open_again() {
+async fn a_revocation_that_a_crash_interrupts_is_finished_at_the_next_open() {
     let mut ended = Vec::new();
     for flushes in 1..=4 {
-        ended.push(ends_while_it_takes_back(flushes).await);
+        ended.push(crash_while_revoking(flushes).await);
     }
     assert!(ended.contains(&(true, false)), "{ended:?}");
 }

@@ -1,4 +1,4 @@
-//! Groups and their members: who gets in, who does not, and what each side hears of it.
+//! Groups and their members: admission, refusal, removal, and the events of each.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn admission_and_request_meet_in_either_order() {
         let home = found(&ada).await;
         let (mut of_ada, mut of_ben) = (ada.node().events(), ben.node().events());
 
-        // Each side is alone when it says yes, and they meet in between.
+        // Each side acts while it is alone; they are linked in between.
         for requests in [request_first, !request_first] {
             if requests {
                 ben.node().request_group(home).await.unwrap();
@@ -179,7 +179,7 @@ async fn a_third_device_passes_the_ledger_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_presents_the_grant_to_who_has_not_heard_of_it() {
+async fn a_member_presents_the_grant_to_a_device_that_lacks_it() {
     let mut net = Net::seeded(6).latency_ms(5..40);
     let [ada, ben, cid] = net.nodes(["ada", "ben", "cid"]).await;
     let home = net.group("home", &[&ada, &ben]).await;
@@ -191,7 +191,7 @@ async fn a_member_presents_the_grant_to_who_has_not_heard_of_it() {
     cid.node().request_group(home).await.unwrap();
     net.settle().await;
     tasks(&cid, home).put("b", &task("rope")).await.unwrap();
-    assert_eq!(group(&ben, home).members().len(), 2, "ben has not heard of cid");
+    assert_eq!(group(&ben, home).members().len(), 2, "ben does not know cid as a member");
     net.partition(&[&[&ada], &[&ben, &cid]]);
     net.sleep(A_WHILE).await;
 
@@ -253,7 +253,7 @@ async fn a_node_has_many_groups_and_keeps_them_apart() {
     net.close().await;
 }
 
-/// How many links each of the two has seen come up, while a minute goes by again and again.
+/// Counts the links that come up in so many minutes of virtual time.
 async fn links_in(net: &Net, events: &mut Receiver<Event>, minutes: u64) -> usize {
     let _before = heard(events);
     net.sleep(Duration::from_secs(60 * minutes)).await;
@@ -280,7 +280,7 @@ async fn devices_that_share_no_group_part_and_dial_each_other_seldom() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asked_for_a_group_keeps_trying_and_comes_in_within_a_minute_of_being_added() {
+async fn a_user_who_requested_a_group_joins_within_a_minute_of_being_added() {
     let mut net = Net::seeded(13).latency_ms(5..40);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let home = found(&ada).await;
@@ -301,7 +301,7 @@ async fn who_asked_for_a_group_keeps_trying_and_comes_in_within_a_minute_of_bein
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_asks_or_adds_dials_at_once() {
+async fn requesting_a_group_or_adding_a_member_dials_at_once() {
     let mut net = Net::seeded(14).latency_ms(5..40);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     net.sleep(Duration::from_secs(600)).await;
@@ -335,7 +335,7 @@ async fn a_removed_members_link_ends_and_comes_back_where_another_group_is_share
         let heard = heard(&mut events);
         let ends = heard.iter().filter(|event| matches!(event, Event::PeerDown { .. })).count();
         assert!(ends > 0, "the removed would go on waiting");
-        // Who shares nothing any more is let go each time that it comes.
+        // A link without a common group ends each time that it comes up.
         assert_eq!(ends == 1, shared, "another group: {shared}, {heard:?}");
         net.close().await;
     }
@@ -369,7 +369,7 @@ async fn a_small_write_does_not_wait_for_another_groups_bulk() {
     net.close().await;
 }
 
-/// Text that does not get shorter by being packed.
+/// Returns text that does not compress.
 fn noise(seed: u32, length: usize) -> String {
     let mut state = seed.wrapping_add(1);
     let mut letter = || {
@@ -393,7 +393,7 @@ async fn requesting_twice_is_requesting_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_group_is_refused() {
+async fn an_unknown_group_or_an_invalid_name_is_refused() {
     let (node, home) = home().await;
     let stranger = Node::in_memory().await.unwrap();
 
@@ -407,7 +407,7 @@ async fn what_is_no_group_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_tells_who_comes_and_goes() {
+async fn events_report_members_and_links() {
     let mut net = Net::seeded(9).latency_ms(5..40);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let home = net.group("home", &[&ada, &ben]).await;
@@ -429,7 +429,7 @@ async fn a_node_tells_who_comes_and_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removed_member_gets_nothing_more_from_who_removed_it() {
+async fn a_removed_member_gets_nothing_more_from_the_remover() {
     let mut net = Net::seeded(10).latency_ms(5..40);
     let [ada, ben, cid] = net.nodes(["ada", "ben", "cid"]).await;
     let home = net.group("home", &[&ada, &ben]).await;
@@ -454,7 +454,7 @@ async fn a_removed_member_gets_nothing_more_from_who_removed_it() {
     assert!(heard(&mut events).contains(&removed));
     assert_eq!(group(&ada, home).members().len(), 2);
 
-    // Neither a new link nor a new process changes that.
+    // A new link does not change that, nor does a restart.
     net.crash(&cid).await;
     net.restart(&cid).await;
     net.crash(&ada).await;
@@ -486,7 +486,7 @@ async fn a_group_that_was_left_is_served_no_more_and_comes_back_when_asked_for()
     assert!(left.add_member(ada.node().user_id(), Role::Reader).await.is_err());
     assert_eq!(titles(&left.table(TASKS)), ["basil"], "what was received stays");
     while watch.next().await.is_some() {}
-    // The others go on without it, and do not wait for it; what else is shared goes on with it.
+    // The others go on and do not wait for it; its other groups go on with it.
     net.sleep(Duration::from_secs(5)).await;
     tasks(&ada, home).put("b", &task("rope")).await.unwrap();
     let soon = Duration::from_secs(5);
@@ -498,7 +498,7 @@ async fn a_group_that_was_left_is_served_no_more_and_comes_back_when_asked_for()
     net.sleep(A_WHILE).await;
     assert_eq!(titles(&tasks(&ada, work)), ["report"]);
 
-    // Neither does a new process take part again.
+    // A restart does not make it take part again.
     net.crash(&ben).await;
     net.restart(&ben).await;
     net.sleep(A_WHILE).await;
@@ -516,7 +516,7 @@ async fn a_group_that_was_left_is_served_no_more_and_comes_back_when_asked_for()
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_and_asks_at_once_is_in() {
+async fn a_user_who_leaves_and_requests_again_is_a_member() {
     let mut net = Net::seeded(21).latency_ms(5..40);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let home = net.group("home", &[&ada, &ben]).await;

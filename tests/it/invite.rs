@@ -16,7 +16,7 @@ use schema::ledger::InviteProof;
 use schema::wire::hello::{self, Hello};
 use schema::wire::link::{ByeReason, Join, LinkFrame};
 
-use crate::support::stranger::{Stranger, identity};
+use crate::support::handmade::{HandmadePeer, identity};
 use crate::support::{group, task, tasks, titles};
 
 /// Long enough for every retry of a dial.
@@ -454,20 +454,20 @@ async fn inviting_without_the_right_to_fails_with_not_allowed() {
 }
 
 /// Ada's node, her group, and a hand-made peer that is linked to her.
-async fn mallory() -> (Node, Group, Stranger) {
+async fn mallory() -> (Node, Group, HandmadePeer) {
     let clock = Clock::simulated(1);
     let network = MemoryNetwork::seeded(clock.clone(), 1).latency_ms(1..20);
     let ada = Node::in_memory_builder().network(&network, "ada").open().await.unwrap();
     ada.listen("memory://ada").await.unwrap();
     let home = ada.create_group("home").await.unwrap();
-    let mallory = Stranger::dial(&network, &clock, identity(4), "memory://ada").await;
+    let mallory = HandmadePeer::dial(&network, &clock, identity(4), "memory://ada").await;
     (ada, home, mallory)
 }
 
 /// Every frame from the node until the link ends or stays silent.
-async fn all_frames(stranger: &mut Stranger) -> Vec<LinkFrame> {
+async fn all_frames(stranger: &mut HandmadePeer) -> Vec<LinkFrame> {
     let mut heard = Vec::new();
-    while let Some(frame) = stranger.hear().await {
+    while let Some(frame) = stranger.receive().await {
         heard.push(frame);
     }
     heard

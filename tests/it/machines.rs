@@ -93,7 +93,7 @@ fn malicious_history(mut world: World, steps: u64, is_star: bool) -> World {
     world
 }
 
-// `examine` asks for D1 to D7 and D9 of AUTHORITY 4.1, and each of them can break: see the canaries.
+// `examine` asks for D1 to D7 and D9 of authority 4.1, and each of them can break: see the canaries.
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
@@ -183,7 +183,7 @@ fn whoever_begins_the_branch_that_a_cut_names_is_fetched() {
     }
 }
 
-/// AUTHORITY 3.7.2 P6 with a fork: each of two removers has another branch, and their cuts contradict each other. Both
+/// authority 3.7.2 P6 with a fork: each of two removers has another branch, and their cuts contradict each other. Both
 /// together would leave nothing, but only who has seen both branches could tell, since what nobody accepts is not handed
 /// on: so the lower cut holds, with its branch, everywhere.
 #[test]

@@ -14,7 +14,7 @@ use schema::wire::ledger::LedgerFrame;
 use schema::wire::link::{ByeReason, LinkFrame};
 use schema::{ChangeHash, DeviceId, DocumentId, OpId};
 
-use crate::support::stranger::{Member, Stranger, identity};
+use crate::support::handmade::{HandmadeMember, HandmadePeer, identity};
 
 /// A member without a node.
 const PIA: UserId = UserId([9; 32]);
@@ -40,9 +40,9 @@ impl Meeting {
     }
 
     /// Links to ada as ben and processes all that ada sends.
-    async fn ben(&self) -> Member {
-        let link = Stranger::dial(&self.network, &self.clock, identity(2), "memory://ada").await;
-        let mut ben = Member::greet(link, self.home.id()).await;
+    async fn ben(&self) -> HandmadeMember {
+        let link = HandmadePeer::dial(&self.network, &self.clock, identity(2), "memory://ada").await;
+        let mut ben = HandmadeMember::greet(link, self.home.id()).await;
         ben.talk().await;
         ben
     }
@@ -75,7 +75,7 @@ fn manifest() -> (ManifestRef, Vec<[u8; 32]>, [Vec<u8>; 2]) {
 }
 
 /// Ben's signed op that removes pia.
-fn removal(ben: &Member, cut: ManifestRef) -> Envelope {
+fn removal(ben: &HandmadeMember, cut: ManifestRef) -> Envelope {
     let ben_is = &ben.stranger.identity;
     let by = By::Device(ben_is.certificate.envelope().clone());
     let body = Body::SetRole { user: PIA, role: Role::None, cut: Some(cut), via: None };
@@ -83,7 +83,7 @@ fn removal(ben: &Member, cut: ManifestRef) -> Envelope {
     Signed::<Op>::sign(op, &ben_is.signing).envelope().clone()
 }
 
-async fn push(ben: &mut Member, op: Envelope) {
+async fn push(ben: &mut HandmadeMember, op: Envelope) {
     let push = LedgerFrame::Push {
         ops: vec![op],
         certificates: Vec::new(),
@@ -95,9 +95,9 @@ async fn push(ben: &mut Member, op: Envelope) {
 }
 
 /// The next ledger frame from ada.
-async fn heard(ben: &mut Member) -> LedgerFrame {
+async fn heard(ben: &mut HandmadeMember) -> LedgerFrame {
     loop {
-        if let LinkFrame::Group { body, .. } = ben.stranger.hear().await.unwrap()
+        if let LinkFrame::Group { body, .. } = ben.stranger.receive().await.unwrap()
             && let GroupFrame::Ledger(frame) = GroupFrame::decode(&body).unwrap()
         {
             return frame;
@@ -121,7 +121,7 @@ async fn an_op_waits_for_every_manifest_page_and_received_pages_outlive_the_link
     ben.say(GroupFrame::Ledger(LedgerFrame::Page { bytes: first })).await;
     // Ada gives up on the missing page.
     let end = loop {
-        if let Some(LinkFrame::Bye { reason }) = ben.stranger.hear().await {
+        if let Some(LinkFrame::Bye { reason }) = ben.stranger.receive().await {
             break reason;
         }
     };
@@ -159,7 +159,7 @@ async fn a_peer_that_names_an_invalid_manifest_is_disconnected() {
     }
 
     let bye = loop {
-        if let Some(LinkFrame::Bye { reason }) = ben.stranger.hear().await {
+        if let Some(LinkFrame::Bye { reason }) = ben.stranger.receive().await {
             break reason;
         }
     };

@@ -5,7 +5,12 @@ use proptest::prelude::*;
 use crate::support::merging;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        max_shrink_iters: 20_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_merge_of_valid_rows_decodes(bytes in proptest::collection::vec(any::<u8>(), 64..600)) {
@@ -13,7 +18,9 @@ proptest! {
     }
 
     #[test]
-    fn a_row_survives_its_value_and_the_values_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn a_row_survives_its_value_and_the_values_bytes(
+        bytes in proptest::collection::vec(any::<u8>(), 0..400),
+    ) {
         merging::round_trip(&bytes);
     }
 }

@@ -1,12 +1,15 @@
 //! One device's database: it opens, restarts what fails, and closes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actors::identity::IdentityError;
 use actors::node::store::{Batch, OpenError as StoreOpenError, SledOptions, StoreHandle};
+use peerbase::engine::{Engine, MemoryDisk, OpenEngine};
 use peerbase::node::Branch;
 use peerbase::sim::{Net, faults};
 use peerbase::{ErrorKind, Event, GroupError, Node, OpenError, Role};
@@ -14,10 +17,10 @@ use peerbase::{ErrorKind, Event, GroupError, Node, OpenError, Role};
 use crate::support::{TASKS, group, task, tasks, titles};
 
 const A_WHILE: Duration = Duration::from_secs(120);
-/// Says what a child process of the test is to do, and where.
+/// The environment variable that names the task and the folder of a child process of the test.
 const CHILD: &str = "PEERBASE_TEST_CHILD";
 
-/// Runs `child` in a process of its own and returns what it says.
+/// Runs a task in a child process and returns its output.
 fn in_a_child(what: &str, folder: &Path) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["node::the_child_process", "--exact", "--nocapture", "--test-threads=1"])
@@ -29,7 +32,7 @@ fn in_a_child(what: &str, folder: &Path) -> String {
     said.lines().find_map(|line| line.split_once("child: ")).unwrap().1.to_owned()
 }
 
-/// What `in_a_child` runs; a test of nothing otherwise.
+/// The task that `in_a_child` runs; without the environment variable it does nothing.
 #[tokio::test]
 async fn the_child_process() {
     let Ok(task) = std::env::var(CHILD) else { return };
@@ -57,7 +60,7 @@ fn threads() -> Vec<String> {
     names.map(|name| name.trim().to_owned()).filter(|name| name.starts_with("peerbase")).collect()
 }
 
-/// Every file below a folder with what it holds, but for the empty lock files.
+/// Every file below a folder with its contents, except for the empty lock files.
 fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -136,6 +139,44 @@ async fn the_next_open_finds_the_same_device_and_every_row() {
 }
 
 #[tokio::test]
+async fn a_node_and_its_backup_open_with_the_chosen_engine() {
+    /// Counts the databases that it opens.
+    struct Counting(Arc<AtomicUsize>);
+    impl OpenEngine for Counting {
+        fn open_in(&self, folder: &Path) -> Result<Box<dyn Engine>, StoreOpenError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            SledOptions::default().open_in(folder)
+        }
+        fn exists_in(&self, folder: &Path) -> bool {
+            SledOptions::default().exists_in(folder)
+        }
+    }
+    let (folder, opened) = (tempfile::tempdir().unwrap(), Arc::<AtomicUsize>::default());
+
+    let node =
+        Node::builder(folder.path().join("ada")).engine(Counting(opened.clone())).open().await.unwrap();
+    assert_eq!(opened.load(Ordering::Relaxed), 1);
+    node.backup(folder.path().join("backup")).await.unwrap();
+    assert_eq!(opened.load(Ordering::Relaxed), 2);
+    node.close().await;
+}
+
+#[tokio::test]
+async fn an_engine_in_memory_keeps_its_database_while_the_process_runs() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::default());
+    let open = async || Node::builder(folder.path()).engine(disk.clone()).open().await.unwrap();
+    let node = open().await;
+    let home = node.create_group("home").await.unwrap().id();
+    node.close().await;
+
+    let node = open().await;
+
+    assert_eq!(node.group(home).unwrap().info().name, "home");
+    assert!(!folder.path().join("db").exists(), "no database on the disk");
+    node.close().await;
+}
+
+#[tokio::test]
 async fn a_second_open_is_told_that_the_folder_is_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let node = open(folder.path()).await.unwrap();
@@ -144,13 +185,13 @@ async fn a_second_open_is_told_that_the_folder_is_in_use() {
     let before = contents(folder.path());
 
     let second = open(folder.path()).await.unwrap_err();
-    let in_another_process = in_a_child("open", folder.path());
+    let other_process = in_a_child("open", folder.path());
 
     let OpenError::Store(StoreOpenError::Locked { path }) = &second else { panic!("{second:?}") };
     assert!(path.starts_with(folder.path()), "{path:?}");
     assert_eq!(second.kind(), ErrorKind::Busy);
-    assert_eq!(in_another_process, second.to_string());
-    assert!(in_another_process.contains(&folder.path().display().to_string()));
+    assert_eq!(other_process, second.to_string());
+    assert!(other_process.contains(&folder.path().display().to_string()));
     assert_eq!(contents(folder.path()), before);
     home.table(TASKS).put("b", &task("rope")).await.unwrap();
     node.close().await;
@@ -206,7 +247,7 @@ async fn a_database_without_its_identity_is_not_given_another() {
 }
 
 #[tokio::test]
-async fn a_damaged_database_says_so_and_never_shows_something_else() {
+async fn a_damaged_database_reports_the_damage_and_never_shows_wrong_rows() {
     let folder = closed_home().await;
     open(folder.path()).await.unwrap().close().await;
     let good = contents(&folder.path().join("db"));
@@ -230,7 +271,7 @@ async fn a_damaged_database_says_so_and_never_shows_something_else() {
                 assert_eq!(error.kind(), ErrorKind::Damaged, "byte {at}: {error:?}");
             }
             Ok(node) => {
-                // What was damaged is missing, or in quarantine; what is shown was written.
+                // A damaged row is missing or in quarantine; every row shown was written.
                 for group in node.groups().into_iter().filter_map(|info| node.group(info.id).ok()) {
                     for row in group.table(TASKS).list().unwrap_or_default() {
                         assert_eq!(row, ("a".to_owned(), task("basil")), "byte {at}");
@@ -283,7 +324,7 @@ async fn a_file_in_the_way_is_a_folder_error() {
 }
 
 #[tokio::test]
-async fn calls_after_close_say_so_and_the_folder_is_free() {
+async fn calls_after_close_return_closed_and_the_folder_is_free() {
     let folder = tempfile::tempdir().unwrap();
     let node = open(folder.path()).await.unwrap();
     let home = node.create_group("home").await.unwrap();
@@ -391,7 +432,7 @@ async fn a_group_that_fails_is_started_again_while_another_goes_on() {
     net.assert_converged();
     assert_eq!(titles(&tasks(&ben, home)), ["basil", "rope", "soap"]);
     assert_eq!(titles(&tasks(&ben, work)), ["report"]);
-    // A watch outlives its actor, and is told that it may have missed something.
+    // A watch outlives its actor, and gets a reset because it may have missed changes.
     let Some(peerbase::RowChange::Reset(rows)) = watch.next().await else { panic!("no reset") };
     assert_eq!(rows.len(), 3);
     net.close().await;
@@ -432,7 +473,7 @@ async fn a_group_that_keeps_failing_is_put_out_of_service_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn four_failures_a_minute_are_forgiven_again_and_again() {
+async fn a_group_that_fails_four_times_a_minute_is_restarted_every_time() {
     let mut net = Net::seeded(7);
     let [ada] = net.nodes(["ada"]).await;
     let home = net.group("home", &[&ada]).await;
@@ -539,7 +580,7 @@ async fn the_folders_are_the_supervision_tree() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_says_what_it_is_doing() {
+async fn status_lists_addresses_links_and_groups() {
     let mut net = Net::seeded(8).latency_ms(5..20);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let home = net.group("home", &[&ada, &ben]).await;
@@ -576,6 +617,37 @@ async fn a_node_says_what_it_is_doing() {
     let alone = ada.node().status().await.unwrap();
     assert_eq!(alone.links, []);
     assert!(alone.ended.iter().any(|ended| ended.device == Some(device)), "{:?}", alone.ended);
+    net.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn meters_move_with_the_work_of_a_node() {
+    let mut net = Net::seeded(8).latency_ms(5..20);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    let read = |node: &Node| {
+        let readings = node.meters().into_iter().map(|meter| (meter.name, meter.value));
+        readings.collect::<BTreeMap<&str, u64>>()
+    };
+    net.settle().await;
+    let (ada_before, ben_before) = (read(&ada.node()), read(&ben.node()));
+
+    tasks(&ada, home).put("a", &task("basil")).await.unwrap();
+    net.settle().await;
+
+    let (ada_after, ben_after) = (read(&ada.node()), read(&ben.node()));
+    for meter in ["store_written_bytes", "store_barriers", "documents_committed_rows", "sessions_sent_units"]
+    {
+        assert!(ada_after[meter] > ada_before[meter], "{meter}: {ada_after:?}");
+    }
+    for meter in ["links_received_bytes", "sessions_received_units", "documents_accepted_units"] {
+        assert!(ben_after[meter] > ben_before[meter], "{meter}: {ben_after:?}");
+    }
+    assert!(ben_after["ledgers_admitted_ops"] > 0, "{ben_after:?}");
+    assert_eq!((ben_after["links_open"], ben_after["sessions_open"]), (1, 1));
+    assert_eq!(ben_after["documents_refused_units"], 0);
+    let status = ben.node().status().await.unwrap();
+    assert_eq!(status.meters["documents_accepted_units"], ben_after["documents_accepted_units"]);
     net.close().await;
 }
 
@@ -643,7 +715,7 @@ async fn a_group_that_is_being_started_again_is_busy_and_not_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connecting_says_what_kind_of_trouble_it_is() {
+async fn an_error_of_connecting_has_the_kind_of_its_cause() {
     let node = Node::in_memory().await.unwrap();
 
     let wrong = node.connect("garden").await.unwrap_err();

@@ -18,7 +18,7 @@ use schema::wire::ledger::LedgerFrame;
 use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::sync::broadcast::Receiver;
 
-use crate::support::stranger::{Member as Other, Stranger, identity, user_key};
+use crate::support::handmade::{HandmadeMember, HandmadePeer, identity, user_key};
 use crate::support::{TASKS, group, home, task, tasks, titles, until};
 
 /// Long enough for every retry of a dial, and for links to be let go.
@@ -219,17 +219,17 @@ fn ledger(founder: &DeviceIdentity, users: &[UserId]) -> (GroupId, Vec<Envelope>
 }
 
 /// Ben's node, and a way to it for somebody made by hand.
-async fn listening() -> (Node, impl AsyncFn() -> Stranger) {
+async fn listening() -> (Node, impl AsyncFn() -> HandmadePeer) {
     let clock = Clock::simulated(1);
     let network = MemoryNetwork::seeded(clock.clone(), 1).latency_ms(1..20);
     let ben = Node::in_memory_builder().network(&network, "ben").open().await.unwrap();
     ben.listen("memory://ben").await.unwrap();
-    (ben, async move || Stranger::dial(&network, &clock, identity(4), "memory://ben").await)
+    (ben, async move || HandmadePeer::dial(&network, &clock, identity(4), "memory://ben").await)
 }
 
-async fn everything_heard(stranger: &mut Stranger) -> Vec<LinkFrame> {
+async fn everything_heard(stranger: &mut HandmadePeer) -> Vec<LinkFrame> {
     let mut heard = Vec::new();
-    while let Some(frame) = stranger.hear().await {
+    while let Some(frame) = stranger.receive().await {
         heard.push(frame);
     }
     heard
@@ -276,7 +276,7 @@ async fn a_blocked_device_hears_nothing_but_a_farewell() {
     let home = ben.create_group("home").await.unwrap();
     home.add_member(user, Role::Writer).await.unwrap();
     let is_announced = |frame| matches!(frame, LinkFrame::Hello(hello) if hello.groups.len() == 1);
-    while !is_announced(before.hear().await.unwrap()) {}
+    while !is_announced(before.receive().await.unwrap()) {}
     let farewell = LinkFrame::Bye { reason: ByeReason::NotAuthorized };
 
     ben.block(user).await.unwrap();
@@ -286,7 +286,7 @@ async fn a_blocked_device_hears_nothing_but_a_farewell() {
     assert_eq!(everything_heard(&mut again).await, [farewell], "and on the next, though they are a member");
 
     ben.unblock(user).await.unwrap();
-    assert!(is_announced(dial().await.hear().await.unwrap()));
+    assert!(is_announced(dial().await.receive().await.unwrap()));
     ben.close().await;
 }
 
@@ -371,7 +371,7 @@ async fn strangers_who_come_again_under_new_keys_are_heard_no_oftener() {
     let ben = Node::in_memory_builder().network(&network, "ben").open().await.unwrap();
     ben.listen("memory://ben").await.unwrap();
     for seed in 10..34 {
-        let mut mal = Stranger::dial(&network, &clock, identity(seed), "memory://ben").await;
+        let mut mal = HandmadePeer::dial(&network, &clock, identity(seed), "memory://ben").await;
         let (group, ops) = ledger(&mal.identity, &[ben.user_id()]);
         mal.send(&LinkFrame::Present { group, ops, manifests: Vec::new() }).await;
         mal.patience = Duration::from_millis(1);
@@ -394,7 +394,7 @@ async fn whoever_claims_anothers_device_is_not_who_wrote_on_it() {
     home.set_role(ben.user_id(), Role::Admin).await.unwrap();
     home.table(TASKS).put("basil", &task("water it")).await.unwrap();
 
-    let mut mal = Other::greet(mal, home.id()).await;
+    let mut mal = HandmadeMember::greet(mal, home.id()).await;
     let (device, label) = (ben.device_id(), "mine".to_owned());
     let claim = DeviceCert { version: 1, user, device, agreement: [7; 32], label };
     let certificates = vec![Signed::sign(claim, &user_key(&[4])).envelope().clone()];

@@ -1,4 +1,4 @@
-//! A recovery key stands above its founder: it takes a group back from a thief, and nobody can act on it.
+//! A recovery key ranks above its founder: it can remove a thief from a group, and no member can lower it.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -26,7 +26,7 @@ async fn set_role(peer: &Peer, id: GroupId, user: UserId, role: Role) -> Result<
     group(peer, id).set_role(user, role).await.map(drop)
 }
 
-/// Which rule says no.
+/// The rule that refuses.
 fn rule(refused: Result<(), GroupError>) -> String {
     let refused = refused.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NotAllowed, "{refused:?}");
@@ -108,7 +108,7 @@ async fn the_secret_of_a_recovery_key_is_not_stored() {
 }
 
 #[tokio::test]
-async fn words_are_read_back_and_mistakes_are_told() {
+async fn words_are_parsed_and_mistakes_are_reported() {
     let ada = Node::in_memory().await.unwrap();
     let words = ada.make_recovery().await.unwrap();
     let written = words.to_string();
@@ -124,7 +124,7 @@ async fn words_are_read_back_and_mistakes_are_told() {
 }
 
 #[tokio::test]
-async fn a_restored_user_wants_a_new_folder_and_is_found_there_again() {
+async fn a_restored_user_needs_a_new_folder_and_opens_it_again_without_words() {
     let ada = Node::in_memory().await.unwrap();
     let words = ada.make_recovery().await.unwrap();
     let [new, taken] = [(); 2].map(|()| tempfile::tempdir().unwrap());
@@ -155,7 +155,7 @@ async fn all_devices_of_a_user_list_their_recovery_key() {
     let phone = net.device_of(&ada, "phone").await;
 
     let words = ada.node().make_recovery().await.unwrap();
-    until(&net, "the phone hears of the key", || phone.node().recovery().unwrap().is_some()).await;
+    until(&net, "the phone has the key", || phone.node().recovery().unwrap().is_some()).await;
     let home = phone.node().create_group("home").await.unwrap();
 
     assert!(matches!(phone.node().make_recovery().await, Err(GroupError::HasRecovery { .. })));
@@ -163,7 +163,7 @@ async fn all_devices_of_a_user_list_their_recovery_key() {
     net.close().await;
 }
 
-/// Authority 3.4, W8, and scenario 10, as far as they go without cutting what writers wrote.
+/// Authority 3.4, W8, and scenario 10, as far as they go without cutting the changes of Writers.
 #[tokio::test(start_paused = true)]
 async fn w8_a_recovery_key_takes_a_group_back_from_a_thief() {
     let mut net = Net::seeded(8).latency_ms(5..40);
@@ -175,22 +175,22 @@ async fn w8_a_recovery_key_takes_a_group_back_from_a_thief() {
     tasks(&ben, home).put("basil", &task("water the basil")).await.unwrap();
     net.settle().await;
 
-    // The thief has ada's device: it puts a Reader out, and an Owner in.
+    // The thief has ada's device: it removes a Reader and admits an Owner.
     set_role(&ada, home, user(&cid), Role::None).await.unwrap();
     set_role(&ada, home, user(&eve), Role::Owner).await.unwrap();
     eve.node().request_group(home).await.unwrap();
-    until(&net, "ben hears of the thief", || role(&ben, home, user(&eve)) == Role::Owner).await;
+    until(&net, "ben has the op of the thief", || role(&ben, home, user(&eve)) == Role::Owner).await;
     assert_eq!((role(&ben, home, user(&cid)), role(&ben, home, user(&eve))), (Role::None, Role::Owner));
 
     // Ada's words make a node, which asks for the group by its id.
     let words: Mnemonic = written.parse().unwrap();
     let safe = net.restored(&words, "safe").await;
     safe.node().request_group(home).await.unwrap();
-    until(&net, "the recovery key is let in", || titles(&tasks(&safe, home)).len() == 1).await;
+    until(&net, "the recovery key is a member", || titles(&tasks(&safe, home)).len() == 1).await;
     assert_eq!(role(&safe, home, words.user()), Role::Founder);
     assert_eq!(titles(&tasks(&safe, home)), ["water the basil"]);
 
-    // Nobody can act on it.
+    // No member can lower it.
     assert_eq!(
         rule(set_role(&ada, home, words.user(), Role::Writer).await),
         "author is not senior to the founder"
@@ -200,7 +200,7 @@ async fn w8_a_recovery_key_takes_a_group_back_from_a_thief() {
         "author is Owner, the target Founder"
     );
 
-    // The thief goes on where nobody hears it, while the recovery key lowers it.
+    // The thief goes on alone while the recovery key lowers it.
     net.partition(&[&[&ada, &mal], &[&ben, &cid, &eve, &safe]]);
     set_role(&ada, home, user(&mal), Role::Admin).await.unwrap();
     set_role(&ada, home, user(&ben), Role::Admin).await.unwrap();
@@ -209,10 +209,10 @@ async fn w8_a_recovery_key_takes_a_group_back_from_a_thief() {
     set_role(&safe, home, user(&eve), Role::Writer).await.unwrap();
     set_role(&safe, home, user(&cid), Role::Reader).await.unwrap();
     until(&net, "the thief's side believes the thief", || role(&mal, home, user(&mal)) == Role::Admin).await;
-    until(&net, "cid is let in again", || role(&cid, home, user(&ada)) == Role::Writer).await;
+    until(&net, "cid has the new role of ada", || role(&cid, home, user(&ada)) == Role::Writer).await;
     net.heal();
     let has_heard = |peer: &Peer| role(peer, home, user(&eve)) == Role::Writer;
-    until(&net, "the thief hears of it", || has_heard(&ada)).await;
+    until(&net, "the thief has the op", || has_heard(&ada)).await;
     net.sleep(A_WHILE).await;
 
     for peer in [&ada, &ben, &cid, &eve, &safe] {
@@ -225,16 +225,16 @@ async fn w8_a_recovery_key_takes_a_group_back_from_a_thief() {
         rule(set_role(&ada, home, user(&mal), Role::Reader).await),
         "author is Writer where Admin is needed"
     );
-    // What is in the group is whole, and goes on.
+    // The rows of the group are complete, and new ones arrive.
     group(&safe, home).table(TASKS).put("rope", &task("buy rope")).await.unwrap();
     until(&net, "cid reads on", || titles(&tasks(&cid, home)).len() == 2).await;
     assert_eq!(titles(&tasks(&cid, home)), ["water the basil", "buy rope"]);
     net.close().await;
 }
 
-/// A recovery key is a Founder with whom nobody can act.
+/// A recovery key is a Founder without a device.
 #[tokio::test]
-async fn a_recovery_key_alone_is_nobody_in_charge() {
+async fn a_recovery_key_alone_does_not_count_as_an_admin() {
     let ada = Node::in_memory().await.unwrap();
     ada.make_recovery().await.unwrap();
     let home = ada.create_group("home").await.unwrap();

@@ -1,7 +1,7 @@
-//! Rows of one group: what each verb promises.
+//! Rows of one group: the promise of each call.
 #![allow(clippy::disallowed_methods, reason = "a test is no actor: its tasks are its own")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use peerbase::sim::Net;
 use peerbase::table::PutMany;
@@ -52,7 +52,7 @@ async fn put_makes_or_replaces_and_put_if_absent_only_makes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_many_who_put_if_absent_one_succeeds() {
+async fn one_of_many_concurrent_put_if_absent_succeeds() {
     let (_node, tasks) = table().await;
 
     let racers = (0..20).map(|racer| {
@@ -181,7 +181,7 @@ fn rows(titles: &[(&str, &str)]) -> Vec<(String, Task)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn put_many_writes_what_differs_and_of_a_key_that_comes_twice_the_later_row() {
+async fn put_many_writes_only_differences_and_the_later_of_two_rows_with_one_key() {
     let (_node, tasks) = table().await;
     tasks.put("a", &task("basil")).await.unwrap();
     tasks.put("gone", &task("soap")).await.unwrap();
@@ -216,7 +216,7 @@ async fn put_many_is_all_or_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_who_put_the_same_rows_in_other_orders_all_get_through() {
+async fn concurrent_put_many_of_the_same_rows_in_other_orders_all_succeed() {
     let (_node, tasks) = table().await;
 
     let writers = (0..16).map(|writer| {
@@ -237,7 +237,7 @@ async fn many_who_put_the_same_rows_in_other_orders_all_get_through() {
         tokio::time::timeout(std::time::Duration::from_secs(60), writer).await.unwrap().unwrap();
     }
 
-    // Commits are whole: whoever came last wrote every row, but for the one that was put by itself behind it.
+    // A commit is whole: the last one wrote every row, except for the row that was put by itself after it.
     let mut titles = titles(&tasks);
     assert_eq!(titles.remove(7), "alone");
     assert_eq!(titles, vec![titles[0].clone(); 19]);
@@ -535,7 +535,117 @@ async fn texts_and_counters_merge_and_the_same_key_made_twice_is_one_row() {
     net.close().await;
 }
 
-/// A write that cannot be stored is refused with its kind, and leaves nothing behind.
+/// The table in the documentation of `peerbase::table`: two devices change each kind of field of one row.
+#[tokio::test(start_paused = true)]
+async fn each_kind_of_field_merges_as_the_documentation_lists() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    enum Shape {
+        Circle { radius: i64, colour: i64 },
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Size {
+        width: i64,
+        height: i64,
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Row {
+        string: String,
+        bytes: Vec<u8>,
+        text: Text,
+        counter: Counter,
+        size: Size,
+        map: BTreeMap<String, i64>,
+        list: Vec<String>,
+        elements: Vec<Size>,
+        set: BTreeSet<String>,
+        pair: (i64, i64),
+        shape: Shape,
+        note: Option<Text>,
+    }
+    const ROWS: TableName<Row> = TableName::new("rows");
+    let mut net = Net::seeded(5).latency_ms(5..20);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let home = net.group("home", &[&ada, &ben]).await;
+    let rows = |peer: &peerbase::sim::Peer| crate::support::group(peer, home).table(ROWS);
+    let row = Row {
+        string: String::new(),
+        bytes: vec![0, 0],
+        text: "middle".into(),
+        counter: 0.into(),
+        size: Size::default(),
+        map: BTreeMap::new(),
+        list: vec!["old".to_owned()],
+        elements: vec![Size::default()],
+        set: ["old".to_owned()].into(),
+        pair: (0, 0),
+        shape: Shape::Circle { radius: 0, colour: 0 },
+        note: Some("middle".into()),
+    };
+    rows(&ada).put("a", &row).await.unwrap();
+    net.settle().await;
+
+    net.partition(&[&[&ada], &[&ben]]);
+    let of_ada = |row: &mut Row| {
+        row.string = "ada".to_owned();
+        row.bytes[0] = 1;
+        row.text.splice(0, 0, "front ");
+        row.counter.increment(1);
+        row.size.width = 1;
+        row.map.insert("ada".to_owned(), 1);
+        row.list.insert(0, "ada".to_owned());
+        row.elements[0].width = 1;
+        row.set.insert("ada".to_owned());
+        row.pair.0 = 1;
+        row.shape = Shape::Circle { radius: 1, colour: 0 };
+        row.note.as_mut().unwrap().splice(0, 0, "front ");
+    };
+    let of_ben = |row: &mut Row| {
+        row.string = "ben".to_owned();
+        row.bytes[1] = 1;
+        row.text.push_str(" back");
+        row.counter.increment(1);
+        row.size.height = 1;
+        row.map.insert("ben".to_owned(), 1);
+        row.list.push("ben".to_owned());
+        row.elements[0].height = 1;
+        row.set.insert("ben".to_owned());
+        row.pair.1 = 1;
+        row.shape = Shape::Circle { radius: 0, colour: 1 };
+        row.note.as_mut().unwrap().push_str(" back");
+    };
+    rows(&ada).update("a", of_ada).await.unwrap();
+    rows(&ben).update("a", of_ben).await.unwrap();
+    net.heal();
+    net.settle().await;
+
+    net.assert_converged();
+    let merged = rows(&ada).get("a").unwrap().unwrap();
+    let [mut with_ada, mut with_ben] = [row.clone(), row.clone()];
+    of_ada(&mut with_ada);
+    of_ben(&mut with_ben);
+    // Of each register the value of one of them stays whole, of either of them.
+    assert!([&with_ada.string, &with_ben.string].contains(&&merged.string));
+    assert!([&with_ada.bytes, &with_ben.bytes].contains(&&merged.bytes));
+    assert!([with_ada.pair, with_ben.pair].contains(&merged.pair));
+    assert!([&with_ada.shape, &with_ben.shape].contains(&&merged.shape));
+    let size = Size { width: 1, height: 1 };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let expected = Row {
+        text: "front middle back".into(),
+        counter: 2.into(),
+        size: size.clone(),
+        map: [("ada".to_owned(), 1), ("ben".to_owned(), 1)].into(),
+        list: names(&["ada", "old", "ben"]),
+        elements: vec![size],
+        set: names(&["ada", "ben", "old"]).into_iter().collect(),
+        note: Some("front middle back".into()),
+        ..merged.clone()
+    };
+    assert_eq!(merged, expected);
+    net.close().await;
+}
+
+/// Asserts that a row is refused with the kind `Invalid` and that nothing is written.
 async fn assert_refused<T: Serialize + DeserializeOwned>(
     group: &Group,
     name: TableName<T>,
@@ -554,7 +664,7 @@ async fn assert_refused<T: Serialize + DeserializeOwned>(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_stored_is_refused_and_leaves_nothing() {
+async fn a_row_that_cannot_be_stored_is_refused_and_nothing_is_written() {
     const WIDE: TableName<BTreeMap<String, u128>> = TableName::new("wide");
     const MAPS: TableName<BTreeMap<(u8, u8), u8>> = TableName::new("maps");
     const DOLLARS: TableName<BTreeMap<String, u8>> = TableName::new("dollars");
@@ -578,7 +688,7 @@ async fn what_cannot_be_stored_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn a_table_name_that_cannot_be_one_is_refused() {
+fn an_invalid_table_name_is_refused() {
     const LONG: &str = "0123456789012345678901234567890123456789012345678901234567890123456789";
     for name in ["", "$groups", "a\0b", &LONG[..65]] {
         assert!(std::panic::catch_unwind(|| TableName::<Task>::new(name)).is_err(), "{name:?}");
@@ -610,7 +720,7 @@ async fn a_row_of_another_type_is_an_error_of_that_row_alone() {
     assert_eq!(titles(&tasks), ["basil", "soap", "rope"]);
 }
 
-/// The next `count` changes, written out.
+/// Formats the next `count` changes.
 async fn follow(watch: &mut Watch<Task>, count: usize) -> Vec<String> {
     let mut seen = Vec::new();
     for _ in 0..count {

@@ -1,5 +1,5 @@
-//! What crosses a link, seen by a peer that was made by hand: any Automerge tool understands our rows, and who is no
-//! member learns nothing.
+//! What crosses a link, seen by a peer that was made by hand: any Automerge tool understands our rows, and
+//! who is no member learns nothing.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use schema::wire::sync_message::SyncMessage;
 use schema::{DeviceId, DocumentId, ReplicaId, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::support::stranger::{Member, Stranger, identity};
+use crate::support::handmade::{HandmadeMember, HandmadePeer, identity};
 use crate::support::{TASKS, Task, task};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,8 +42,8 @@ async fn ada() -> (MemoryNetwork, Clock, Node, Group) {
     (network, clock, ada, home)
 }
 
-async fn dial(network: &MemoryNetwork, clock: &Clock, identity: DeviceIdentity) -> Stranger {
-    Stranger::dial(network, clock, identity, "memory://ada").await
+async fn dial(network: &MemoryNetwork, clock: &Clock, identity: DeviceIdentity) -> HandmadePeer {
+    HandmadePeer::dial(network, clock, identity, "memory://ada").await
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,7 +59,7 @@ async fn an_unmodified_automerge_peer_takes_what_we_send_and_reaches_the_same_he
     home.table(NOTES).put("n", &note).await.unwrap();
     home.table(TASKS).put("large", &task(&"x".repeat(3 << 20))).await.unwrap();
 
-    let mut ben = Member::greet(dial(&network, &clock, ben).await, home.id()).await;
+    let mut ben = HandmadeMember::greet(dial(&network, &clock, ben).await, home.id()).await;
     ben.talk().await;
     // And what comes live, change by change.
     home.table(NOTES).update("n", |note| note.body.push_str("!")).await.unwrap();
@@ -93,7 +93,12 @@ async fn an_unmodified_automerge_peer_takes_what_we_send_and_reaches_the_same_he
 }
 
 /// A change that plain Automerge makes under the replica id of a device, and what vouches for it.
-fn change(member: &Member, key: &str, by: (&DeviceIdentity, UserId), signer: &SigningKey) -> (Unit, Author) {
+fn change(
+    member: &HandmadeMember,
+    key: &str,
+    by: (&DeviceIdentity, UserId),
+    signer: &SigningKey,
+) -> (Unit, Author) {
     let (identity, user) = by;
     let group = member.ledger.group();
     let document = DocumentId::of(group, "tasks", key);
@@ -117,18 +122,18 @@ fn change(member: &Member, key: &str, by: (&DeviceIdentity, UserId), signer: &Si
 /// Ben, with a role in Ada's group, offers one change; what became of it.
 async fn offer(
     role: Role,
-    forge: impl FnOnce(&Member, &DeviceIdentity) -> (Unit, Author),
+    forge: impl FnOnce(&HandmadeMember, &DeviceIdentity) -> (Unit, Author),
 ) -> (Vec<Task>, Vec<Refusal>) {
     let (network, clock, _ada, home) = ada().await;
     let ben = identity(2);
     home.add_member(ben.user(), role).await.unwrap();
-    let mut member = Member::greet(dial(&network, &clock, ben.clone()).await, home.id()).await;
+    let mut member = HandmadeMember::greet(dial(&network, &clock, ben.clone()).await, home.id()).await;
     member.talk().await;
 
     let (unit, author) = forge(&member, &ben);
     member.shelf.authors = vec![(author.device, author.grant)];
     member.shelf.offer(unit);
-    let mut again = Member::greet(dial(&network, &clock, ben).await, home.id()).await;
+    let mut again = HandmadeMember::greet(dial(&network, &clock, ben).await, home.id()).await;
     again.shelf = member.shelf;
     again.talk().await;
 
@@ -167,7 +172,7 @@ async fn a_change_in_the_name_of_another_device_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_under_the_name_of_another_row_is_refused() {
-    let forged = |member: &Member, ben: &DeviceIdentity| {
+    let forged = |member: &HandmadeMember, ben: &DeviceIdentity| {
         let (unit, author) = change(member, "a", (ben, ben.user()), &ben.signing);
         (Unit { key: "b".to_owned(), ..unit }, author)
     };
@@ -194,7 +199,7 @@ async fn a_stranger_who_knows_the_id_and_says_everything_hears_nothing() {
     }
 
     let mut heard = Vec::new();
-    while let Some(frame) = mallory.hear().await {
+    while let Some(frame) = mallory.receive().await {
         heard.push(frame);
     }
     // Neither a group nor a reason; the link does not outlive the time that a stranger has.
@@ -209,19 +214,19 @@ async fn nonsense_ends_the_link_and_nothing_else() {
     let (network, clock, _ada, home) = ada().await;
     let ben = identity(2);
     home.add_member(ben.user(), Role::Writer).await.unwrap();
-    let mut rude = Member::greet(dial(&network, &clock, ben.clone()).await, home.id()).await;
+    let mut rude = HandmadeMember::greet(dial(&network, &clock, ben.clone()).await, home.id()).await;
     rude.talk().await;
 
     rude.stranger.send(&LinkFrame::Group { channel: 1, body: vec![0xff; 100] }).await;
     rude.stranger.send(&LinkFrame::Group { channel: 0, body: vec![0xff; 100] }).await;
     let mut last = None;
-    while let Some(frame) = rude.stranger.hear().await {
+    while let Some(frame) = rude.stranger.receive().await {
         last = Some(frame);
     }
 
     assert!(matches!(last, Some(LinkFrame::Bye { .. })), "{last:?}");
     home.table(TASKS).put("a", &task("basil")).await.unwrap();
-    let mut polite = Member::greet(dial(&network, &clock, ben).await, home.id()).await;
+    let mut polite = HandmadeMember::greet(dial(&network, &clock, ben).await, home.id()).await;
     polite.talk().await;
     assert_eq!(polite.shelf.units.len(), 1);
 }

@@ -1,4 +1,4 @@
-//! Carries an edit out on a plain value: the model that the replica must agree with.
+//! Applies an edit to a plain value: the model with which the replica must agree.
 
 use schema::limits::VALUE_DEPTH_MAX;
 use schema::value::Value;
@@ -6,7 +6,7 @@ use schema::value::Value;
 use super::{EditError, EditOp, Part, Path, RowEdit};
 
 impl RowEdit {
-    /// Applies it to the root of a row (a map); the removal mark is the caller's.
+    /// Applies the edit to the root of a row, which is a map. The caller handles the removal mark.
     ///
     /// # Errors
     /// [`EditError`]; the value may then be half changed.
@@ -14,7 +14,7 @@ impl RowEdit {
         self.ops.iter().try_for_each(|op| apply(op, row))
     }
 
-    /// Whether the row is removed after it, given whether it was before.
+    /// Returns true if the row is removed after the edit; `before` tells whether it was before.
     pub fn removed_after(&self, before: bool) -> bool {
         self.ops.iter().fold(before, |removed, op| match op {
             EditOp::SetRemoved { removed } => *removed,
@@ -68,7 +68,7 @@ pub(crate) fn kind(path: &Path, expected: &'static str, found: &'static str) -> 
     EditError::Kind { path: path.clone(), expected, found }
 }
 
-/// The first position behind `delete` elements from `index` on.
+/// Returns the first position behind `delete` elements from `index` on.
 pub(crate) fn end(path: &Path, index: usize, delete: usize, length: usize) -> Result<usize, EditError> {
     let end = index.saturating_add(delete);
     if end > length {
@@ -77,7 +77,7 @@ pub(crate) fn end(path: &Path, index: usize, delete: usize, length: usize) -> Re
     Ok(end)
 }
 
-/// A string with `delete` characters from `position` on replaced.
+/// Returns a string with `delete` characters from `position` on replaced by `text`.
 pub(crate) fn spliced(
     path: &Path,
     old: &str,
@@ -90,7 +90,7 @@ pub(crate) fn spliced(
     Ok([&old[..byte(position)], text, &old[byte(last)..]].concat())
 }
 
-/// Refuses a value that would not be read back whole from `depth` containers below the root.
+/// Checks that a value can be read back whole from `depth` containers below the root.
 pub(crate) fn check_depth(path: &Path, depth: usize, value: &Value) -> Result<(), EditError> {
     let mut open = vec![(depth, value)];
     while let Some((depth, value)) = open.pop() {

@@ -1,4 +1,4 @@
-//! What an upsert must write: only what differs.
+//! Computes the edit of an upsert: only the fields that differ.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,15 @@ use schema::value::Value;
 
 use super::{EditOp, Path, RowEdit};
 
-/// What turns the row `stored` into `new`.
+/// Returns the edit that turns the row `stored` into `new`.
 ///
-/// `known` is the stored row as its type sees it (read and written again); what it does not mention belongs to
-/// somebody else and stays, what it and `new` agree on is left alone even where the document spells it otherwise (a
-/// default that was never written, an integer where the type has a float). Without it the type knows all of `stored`.
-/// Values at `registers` (paths of `new`) are replaced whole; other maps are merged name by name, lists keep what
-/// begins and ends alike, texts are spliced, counters incremented. Nothing recurses.
+/// `known` is the stored row as its type sees it: read and written again. A field that it lacks belongs to
+/// another type and stays. A field that is equal in `known` and `new` is not written, even if the document
+/// stores it in another form (a default that was never written, an integer where the type has a float).
+/// Without `known` the type knows all of `stored`.
+///
+/// Values at `registers` (paths of `new`) are replaced whole; other maps are merged name by name, lists keep
+/// their equal beginnings and ends, texts are spliced, counters incremented. It does not recurse.
 pub fn diff(
     stored: Option<&Value>,
     known: Option<&Value>,
@@ -61,11 +63,11 @@ fn lists<'v>(pair: Pair<'v>, registers: &BTreeSet<Path>, edit: &mut RowEdit, ope
     let (Value::List(stored), Value::List(new)) = (stored, new) else { return };
     let known = match known {
         Value::List(known)
-            if known.len() == stored.len() && known.iter().zip(stored).all(|(k, s)| sees(k, s)) =>
+            if known.len() == stored.len() && known.iter().zip(stored).all(|(k, s)| matches_stored(k, s)) =>
         {
             known
         }
-        _ => stored, // A set read in another order: its positions are not the document's.
+        _ => stored, // a set was read in another order: its positions are not the document's
     };
     let shorter = known.len().min(new.len());
     let front = known.iter().zip(new).take_while(|(old, new)| old == new).count();
@@ -116,8 +118,8 @@ fn change<'v>(
     }
 }
 
-/// Whether `known` is `stored` but for fields that its type does not know or adds by default.
-fn sees(known: &Value, stored: &Value) -> bool {
+/// Returns true if `known` equals `stored` except for fields that its type does not know or adds by default.
+fn matches_stored(known: &Value, stored: &Value) -> bool {
     let mut open = vec![(known, stored)];
     while let Some((known, stored)) = open.pop() {
         match (known, stored) {
@@ -134,7 +136,7 @@ fn sees(known: &Value, stored: &Value) -> bool {
     true
 }
 
-/// The one splice that turns `old` into `new`, in characters.
+/// Returns the one splice that turns `old` into `new`, in characters.
 fn splice_text(path: Path, old: &str, new: &str) -> EditOp {
     let front: usize =
         old.chars().zip(new.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();

@@ -1,18 +1,18 @@
-//! Where in a row: names and indices from the root down.
+//! Paths within a row: names and indices from the root down.
 
 use std::fmt;
 
 /// One step of a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// A field of a map; in a list, a number as text counts as an index.
+    /// A field of a map. In a list, a number as text is an index.
     Name(String),
     /// An element of a list.
     Index(usize),
 }
 
 impl Part {
-    /// The index that it means in a list.
+    /// Returns the index that it means in a list.
     pub(crate) fn as_index(&self) -> Option<usize> {
         match self {
             Self::Name(name) => name.parse().ok(),
@@ -31,37 +31,37 @@ impl fmt::Display for Part {
     }
 }
 
-/// Where in a row. The empty path is the root.
+/// A path to a value within a row. The empty path is the root.
 ///
-/// Text is split at dots; an array of names is taken as it is, so that names may contain dots.
+/// Made from text, it is split at dots; made from an array, its names may contain dots.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path(pub Vec<Part>);
 
 impl Path {
-    /// This path and one name more.
+    /// Appends a name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.0.push(Part::Name(name.into()));
         self
     }
 
-    /// This path and one index more.
+    /// Appends an index.
     pub fn index(mut self, index: usize) -> Self {
         self.0.push(Part::Index(index));
         self
     }
 
-    /// The path of the container and the last step; none for the root.
+    /// Splits off the last step; returns none for the root.
     pub(crate) fn split(&self) -> Option<(&[Part], &Part)> {
         self.0.split_last().map(|(last, parents)| (parents, last))
     }
 
-    /// Whether its first name is one of the database's own.
+    /// Returns true if its first name is one of the database's own.
     pub(crate) fn is_reserved(&self) -> bool {
         matches!(self.0.first(), Some(Part::Name(name)) if is_reserved(name))
     }
 }
 
-/// Whether a name at the root is the database's own.
+/// Returns true if a name at the root is one of the database's own.
 pub(crate) fn is_reserved(name: &str) -> bool {
     name.starts_with('$')
 }

@@ -12,7 +12,7 @@ pub mod documents;
 mod handle;
 mod manifests;
 mod owner;
-pub(crate) mod record;
+pub mod record;
 pub mod replica;
 pub mod rows;
 mod sessions;
@@ -47,6 +47,7 @@ use crate::node::event::Event;
 use crate::node::gate::{Channel, IncomingPart};
 use crate::node::keys;
 use crate::node::store::{Batch, Durability, SpaceHandle, StoreError, StoreHandle};
+use schema::limits::REFUSALS_STORED_MAX;
 use schema::wire::group::Assembly;
 
 /// The table of the personal group that says which groups its user takes part in.
@@ -153,13 +154,10 @@ struct Source {
     refused: Vec<(DocumentId, Refusal)>,
 }
 
-/// Refusals that `status` remembers, of ours and of our peers.
-const REFUSALS_MAX: usize = 64;
-
 /// Remembers refusals in the place of the oldest.
 fn push_recent(refusals: &mut Vec<(DocumentId, Refusal)>, new: &[(DocumentId, Refusal)]) {
-    refusals.extend_from_slice(&new[new.len().saturating_sub(REFUSALS_MAX)..]);
-    let surplus = refusals.len().saturating_sub(REFUSALS_MAX);
+    refusals.extend_from_slice(&new[new.len().saturating_sub(REFUSALS_STORED_MAX)..]);
+    let surplus = refusals.len().saturating_sub(REFUSALS_STORED_MAX);
     refusals.drain(..surplus);
 }
 

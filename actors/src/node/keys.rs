@@ -143,3 +143,34 @@ pub(crate) fn names(space: &SpaceHandle, tag: u8) -> Result<Vec<Vec<u8>>, StoreE
 pub(crate) fn damaged(space: &SpaceHandle, key: &[u8]) -> StoreError {
     StoreError::Damaged { space: space.name().to_vec(), key: key.to_vec() }
 }
+
+#[cfg(test)]
+mod tests {
+    use testkit::golden::{check, check_bytes};
+
+    use super::*;
+
+    #[test]
+    fn store_keys_keep_their_bytes() {
+        let (group, id) = (GroupId([1; 32]), DocumentId([2; 32]));
+        for (name, key, golden) in [
+            ("space of a group", space(group), "67 | 01*32"),
+            ("author", author(300), "61 | 0000012c"),
+            ("chunk", chunk(id, 300), "63 | 02*32 | 0000012c"),
+            ("document", document(id), "64 | 02*32"),
+            ("list of a manifest", manifest(&[3; 32]), "66 | 03*32"),
+            ("page of a manifest", page(&[3; 32]), "67 | 03*32"),
+            ("document by author", written(1, 2, id), "69 | 00000001 | 0000000000000002 | 02*32"),
+            ("op", tagged(OP, &7_u64.to_be_bytes()), "6f | 0000000000000007"),
+            ("certificate", tagged(CERTIFICATE, &[4; 32]), "70 | 04*32"),
+            ("device revocation", tagged(REVOCATION, &[4; 32]), "76 | 04*32"),
+            ("device record", tagged(RECORD, &[5; 32]), "77 | 05*32"),
+            ("incarnation", INCARNATION.to_vec(), "6d | 696e6361726e6174696f6e"),
+            ("value of the incarnation", incarnation(1, 2), "0000000000000001 | 0000000000000002"),
+            ("tickets", TICKET.to_vec(), "6d | 7469636b6574"),
+        ] {
+            check_bytes(name, &key, golden);
+        }
+        check(vec![("list of a manifest's pages", vec![[3_u8; 32], [4; 32]], "02 | 03*32 | 04*32")]);
+    }
+}

@@ -14,7 +14,7 @@ pub mod sled;
 
 mod copy;
 mod error;
-mod own;
+mod own_space;
 mod queue;
 mod request;
 mod shared;
@@ -46,7 +46,7 @@ pub use self::space::{SpaceHandle, View};
 
 use self::engine::Engine;
 use self::memory::MemoryDisk;
-use self::own::OWN_SPACE;
+use self::own_space::OWN_SPACE;
 use self::request::{Done, Request, Task};
 use self::shared::Shared;
 use self::writer::Writer;
@@ -102,7 +102,7 @@ impl StoreHandle {
     }
 
     fn start_writer(engine: Box<dyn Engine>, mode: Mode) -> Result<Self, StoreError> {
-        let opened = own::note_open(&*engine)?;
+        let opened = own_space::note_open(&*engine)?;
         let shared = Arc::new(Shared::new(engine, opened.space));
         let writer = Writer::new(shared.clone());
         let work = match mode {

@@ -25,7 +25,7 @@ pub const PIPE_BYTES_MAX: usize = 256 << 10;
 /// Streams that a listener has not accepted yet; with more, dials fail.
 const BACKLOG_MAX: usize = 128;
 
-/// Hosts that reach each other through memory. Clones share the network.
+/// A network in memory, within one process, whose hosts have addresses of the form `memory://HOST`. Clones share it.
 #[derive(Clone)]
 pub struct MemoryNetwork {
     clock: Clock,
@@ -49,7 +49,14 @@ struct World {
 }
 
 impl MemoryNetwork {
-    /// An empty network without latency or loss.
+    /// Returns an empty network in real time, without latency or loss.
+    #[expect(clippy::new_without_default, reason = "an empty network is no default of anything")]
+    pub fn new() -> Self {
+        Self::seeded(Clock::real(), 0)
+    }
+
+    /// Returns an empty network on this clock, without latency or loss.
+    #[doc(hidden)]
     pub fn seeded(clock: Clock, seed: u64) -> Self {
         let world = World {
             seed,
@@ -91,6 +98,7 @@ impl MemoryNetwork {
     }
 
     /// The transport of the host `name`. Its addresses are `memory://name` and `memory://name/…`.
+    #[doc(hidden)]
     pub fn host(&self, name: &str) -> MemoryHost {
         MemoryHost { network: self.clone(), name: name.to_owned() }
     }

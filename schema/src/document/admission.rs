@@ -1,4 +1,4 @@
-//! Which changes may reach Automerge: checks C1 to C8 over one document (AUTHORITY 3.6).
+//! Which changes may reach Automerge: checks C1 to C8 over one document (authority 3.6).
 //!
 //! A batch is judged as a whole. Order and repetition of what comes in change nothing, and what is refused takes
 //! nothing down but what depends on it.
@@ -140,7 +140,7 @@ pub enum Refusal {
     /// sends them in parts.
     #[error("{got} bytes of changes at once where at most {max} are allowed")]
     TooMuch {
-        /// What they are [charged](crate::limits::charge) with together.
+        /// Their bytes and what vouches for them, together.
         got: u64,
         /// How much is allowed.
         max: u64,

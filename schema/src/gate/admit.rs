@@ -84,7 +84,7 @@ impl Gate {
             drafted = draft(&self.groups[&id].ledger, before, author, &by, &body);
         }
         let op = match drafted? {
-            Draft::Op(op) => op,
+            Draft::Op(op) => *op,
             Draft::NeedsCut(target) => {
                 let group = self.groups.get_mut(&id).expect("it was here");
                 set_cut(&mut body, group.attach_cut(target, cut)?);

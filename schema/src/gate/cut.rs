@@ -41,7 +41,7 @@ pub fn standing(roster: &Roster, target: CutTarget) -> [u8; 32] {
 /// An op as it would be signed.
 pub(super) enum Draft {
     /// It can be signed.
-    Op(Op),
+    Op(Box<Op>),
     /// It needs a cut for this target first.
     NeedsCut(CutTarget),
 }
@@ -58,7 +58,7 @@ pub(super) fn draft(
     let (user, device) = match *body {
         Body::SetRole { user, .. } => (user, None),
         Body::RevokeDevice { user, device, .. } => (user, Some(device)),
-        _ => return Ok(Draft::Op(drafted?)),
+        _ => return Ok(Draft::Op(Box::new(drafted?))),
     };
     let role = |user| ledger.roster().role(user);
     let needs_cut = match &drafted {
@@ -76,7 +76,7 @@ pub(super) fn draft(
         Body::SetRole { user, role: new, .. } if new < Role::Writer && role(user) >= Role::Writer => {
             Err(ChangeRefusal::TakesAll(user))
         }
-        _ => Ok(Draft::Op(op)),
+        _ => Ok(Draft::Op(Box::new(op))),
     }
 }
 

@@ -226,14 +226,12 @@ pub enum Warning {
         announced: usize,
     },
     /// A ledger session ended because of its peer.
-    #[error("ledger session of group {} ended: {fault}{}", .group.short(), .cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default())]
+    #[error("ledger session of group {} ended: {fault}", .group.short())]
     LedgerSession {
         /// The group.
         group: GroupId,
-        /// The fault.
+        /// The fault and its cause.
         fault: String,
-        /// Its cause.
-        cause: Option<String>,
     },
     /// A peer showed a ticket that was not made for it.
     #[error("user {} showed a ticket of group {} with a wrong proof", .user.short(), .group.short())]
@@ -284,7 +282,8 @@ impl Outbox {
     pub(super) fn push(&mut self, effect: Effect) {
         let Effect::CloseCell { link, number } = effect else { return self.queue.push_back(effect) };
         // A cell that is closed before it was opened stays closed.
-        let opens_it = |effect: &Effect| matches!(effect, Effect::OpenCell { link: l, number: n, .. } if (*l, *n) == (link, number));
+        let closed = (link, number);
+        let opens_it = |effect: &Effect| matches!(effect, Effect::OpenCell { link, number, .. } if (*link, *number) == closed);
         self.queue.retain(|effect| !opens_it(effect));
         self.closings.push(effect);
     }

@@ -204,7 +204,8 @@ impl Links {
             let may_read = roster.may_read(other, device);
             // A ledger too old to admit anybody still removes.
             let is_removed = roster.grant(other).is_some() && !may_read;
-            if is_removed || !(is_ours && may_read) && !group.is_pending(user) {
+            let may_stay = group.is_pending(user) || is_ours && may_read;
+            if is_removed || !may_stay {
                 let was_open = self.links[&link].open.contains_key(&id);
                 self.close(step, link, id);
                 if is_removed && was_open {
@@ -327,11 +328,11 @@ impl Links {
         let Some(theirs) = state.theirs.iter().rposition(|theirs| theirs.token == token) else { return };
 
         let summary = step.summary(id, group, &h);
-        let in_sync = state.theirs[theirs].hash == summary
+        let are_equal = state.theirs[theirs].hash == summary
             && state.ours[ours].hash == summary
             && !group.is_pending(step.keys.user());
         let channel = Channel { link, ours: to_number(ours), theirs: to_number(theirs) };
-        let (session, effects) = LedgerSession::open(in_sync, &group.ledger);
+        let (session, effects) = LedgerSession::open(are_equal, &group.ledger);
         self.silence.end(id, device);
         state.open.insert(id, Open { channel, session });
         effects.into_iter().for_each(|effect| self.perform(step, link, id, effect, groups));

@@ -36,7 +36,10 @@ impl Offers {
 
     /// Removes every offer by a user; their groups.
     pub(super) fn remove_by(&mut self, user: UserId) -> Vec<GroupId> {
-        self.listed.extract_if(.., |_, by| *by == user).map(|(group, _)| group).collect()
+        let of_user = self.listed.iter().filter(|(_, by)| **by == user);
+        let groups: Vec<_> = of_user.map(|(group, _)| *group).collect();
+        self.listed.retain(|_, by| *by != user);
+        groups
     }
 }
 

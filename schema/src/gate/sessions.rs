@@ -130,12 +130,9 @@ impl Links {
 
     fn on_fault(&mut self, step: &mut Step, link: LinkId, id: GroupId, fault: SessionFault) {
         if self.links.contains_key(&link) {
-            let cause = fault.source().map(ToString::to_string);
-            step.outbox.push(Effect::Warn(Warning::LedgerSession {
-                group: id,
-                fault: fault.to_string(),
-                cause,
-            }));
+            let cause = fault.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            let warning = Warning::LedgerSession { group: id, fault: format!("{fault}{cause}") };
+            step.outbox.push(Effect::Warn(warning));
             step.outbox.push(Effect::CloseLink { link, reason: ByeReason::Protocol });
             self.close(step, link, id);
         }

@@ -1,8 +1,9 @@
-//! Who speaks on a link: the device's certificate, and its signature over this very link.
+//! The rules of the Auth frame: a device proves its identity by its certificate and a signature over this
+//! link.
 //!
-//! Authority 3.10. Bound are both ephemerals and static keys (by h), the protocol's version (in h, by the prologue),
-//! the direction (role byte: nothing can be reflected), the device to its X25519 key (certificate), and the features
-//! (nobody between can strike any out).
+//! Authority 3.10. The signature binds both ephemeral and static keys and the protocol version (by h), the
+//! direction (by the role byte, so that it cannot be reflected) and the features (so that they cannot be
+//! removed on the way). The certificate binds the device to its X25519 key.
 
 use super::{HandshakeError, LinkRole, PeerIdentity, Terms};
 use crate::DeviceId;
@@ -14,13 +15,13 @@ use crate::wire::device::DeviceCert;
 
 const KIND: &str = "handshake";
 
-/// One link, as one side of it sees it.
+/// The parts of a link that an Auth is bound to.
 #[derive(Clone, Copy)]
 pub(super) struct Binding {
-    /// Whose Auth.
+    /// Role of the sender.
     pub(super) role: LinkRole,
     pub(super) h: [u8; 32],
-    /// The static key of whoever reads the Auth.
+    /// Static key of the receiver.
     pub(super) reader_static: [u8; 32],
 }
 
@@ -42,8 +43,8 @@ impl Auth {
         }
     }
 
-    /// Checks in the order of authority 3.10 that `peer_static` belongs to who speaks. Whether that one may be spoken
-    /// to is for those above.
+    /// Checks in the order of authority 3.10 that `peer_static` belongs to the sender. The gate decides if
+    /// the sender is allowed.
     pub(super) fn check(
         self,
         binding: Binding,

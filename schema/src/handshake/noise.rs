@@ -15,22 +15,23 @@ use crate::limits::HANDSHAKE_BYTES_MAX;
 
 const PROTOCOL: &str = "Noise_XX_25519_AESGCM_SHA256";
 
-/// The message is of no handshake that this one is: of other keys, another protocol or network, or changed.
+/// The message does not belong to this handshake: it has other keys, another protocol or network, or is
+/// changed.
 pub(super) struct Mismatch;
 
 /// One side of one Noise handshake.
 pub(super) struct Noise(Box<HandshakeState>);
 
-/// What both sides have once the three messages are through.
+/// The result of the three messages.
 pub(super) struct Split {
-    /// The handshake's hash, which binds all that was said.
+    /// The handshake's hash, which binds all messages.
     pub(super) h: [u8; 32],
     pub(super) peer_static: [u8; 32],
     pub(super) records: Records,
 }
 
 impl Noise {
-    /// `ephemeral` is fresh randomness: its second use would give both links away.
+    /// `ephemeral` is fresh randomness; a second use would reveal both links.
     pub(super) fn new(
         role: LinkRole,
         agreement: &AgreementKey,
@@ -52,7 +53,7 @@ impl Noise {
         Self(Box::new(state.expect("XX needs no more than a static key")))
     }
 
-    /// Our next message, which carries `payload`.
+    /// Returns our next message with `payload`.
     pub(super) fn write(&mut self, payload: &[u8]) -> Result<Vec<u8>, Mismatch> {
         let mut message = vec![0; HANDSHAKE_BYTES_MAX];
         let length = self.0.write_message(payload, &mut message).map_err(|_| Mismatch)?;
@@ -60,7 +61,7 @@ impl Noise {
         Ok(message)
     }
 
-    /// Takes the peer's next message; returns its payload.
+    /// Handles the peer's next message, and returns its payload.
     pub(super) fn read(&mut self, message: &[u8]) -> Result<Vec<u8>, Mismatch> {
         let mut payload = vec![0; message.len()];
         let length = self.0.read_message(message, &mut payload).map_err(|_| Mismatch)?;
@@ -68,12 +69,12 @@ impl Noise {
         Ok(payload)
     }
 
-    /// Takes the peer's next message, which must carry nothing: nobody has proven anything yet.
+    /// Handles the peer's next message, whose payload must be empty.
     pub(super) fn read_bare(&mut self, message: &[u8]) -> Result<(), Mismatch> {
         if self.read(message)?.is_empty() { Ok(()) } else { Err(Mismatch) }
     }
 
-    /// Noise §5.2, Split: none before the three messages are through.
+    /// Noise §5.2, Split; fails before the three messages are exchanged.
     pub(super) fn split(mut self) -> Result<Split, Mismatch> {
         if !self.0.is_handshake_finished() {
             return Err(Mismatch);

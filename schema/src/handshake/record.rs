@@ -1,31 +1,32 @@
-//! What a link carries after the handshake: records, each sealed under a key of its direction.
+//! Records: the encrypted pieces of a link's byte stream after the handshake.
 //!
-//! Shape of a record: content, then a tag (16 bytes); at most `RECORD_BYTES_MAX`. Its number in its direction is part
-//! of the seal, so nothing can be left out, sent twice or moved. After every `REKEY_RECORDS` both sides go on to the
-//! next key, from which nobody gets back to the one before.
+//! A record is its content and a tag of 16 bytes, at most [`RECORD_BYTES_MAX`] together. The number of a
+//! record in its direction is part of the seal, so that records cannot be dropped, repeated or reordered.
+//! After every [`REKEY_RECORDS`] both sides derive the next key, from which the previous one cannot be
+//! recovered.
 
 use std::fmt;
 
 use super::resolver::{AesGcm, TAG_BYTES, Tampered};
 use crate::limits::{LINK_BYTES_MAX, RECORD_BYTES_MAX, REKEY_RECORDS};
 
-/// What sealing adds to the content, bytes.
+/// Bytes that sealing adds to the content.
 pub const RECORD_TAG_BYTES: usize = TAG_BYTES;
 
-/// Why a record is not to be had.
+/// The reason why a record cannot be sealed or opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// No record has this length: it is all tag or less, or above the limit.
+    /// The length is impossible: no content, or above the bound.
     #[error("record of {got} bytes")]
     Length {
-        /// Its bytes.
+        /// Length, bytes.
         got: usize,
     },
-    /// The record is not the one that the peer sealed next: changed, left out, repeated or forged.
+    /// The record is not the peer's next one: it is changed, missing, repeated or forged.
     #[error("record does not open")]
     Tampered,
-    /// The key has sealed as much as it may; a new link has fresh ones.
+    /// The keys have sealed as much as they may; a new link has fresh ones.
     #[error("keys of the link are worn")]
     Worn,
 }
@@ -33,17 +34,17 @@ pub enum RecordError {
 /// Seals or opens the records of one direction, in order.
 pub struct RecordCipher {
     cipher: AesGcm,
-    /// The next record's.
+    /// Number of the next record.
     number: u64,
     bytes: u64,
 }
 
-/// A link's two directions.
+/// The ciphers of both directions of a link.
 #[derive(Debug)]
 pub struct Records {
-    /// Seals what this side sends.
+    /// Seals records to the peer.
     pub send: RecordCipher,
-    /// Opens what the peer sends.
+    /// Opens records of the peer.
     pub receive: RecordCipher,
 }
 
@@ -52,7 +53,7 @@ impl RecordCipher {
         Self { cipher: AesGcm::new(key), number: 0, bytes: 0 }
     }
 
-    /// Seals the next record in place; the tag follows the content on the wire.
+    /// Seals the next record in place, and returns the tag, which follows the content.
     ///
     /// # Errors
     /// [`RecordError::Length`] without content or with too much, [`RecordError::Worn`].
@@ -63,10 +64,10 @@ impl RecordCipher {
         Ok(tag)
     }
 
-    /// Opens the next record in place; returns its content.
+    /// Opens the next record in place, and returns its content.
     ///
     /// # Errors
-    /// [`RecordError`]; the link is then over, since the bytes may no longer be trusted to be in order.
+    /// [`RecordError`]; the link is then over, since the order of further records cannot be trusted.
     pub fn open<'a>(&mut self, record: &'a mut [u8]) -> Result<&'a mut [u8], RecordError> {
         self.check(record.len())?;
         let (content, tag) = record.split_last_chunk_mut().expect("its length was checked");

@@ -1,4 +1,5 @@
-//! Noise's four primitives, for the `snow` crate: X25519, AES-256-GCM, SHA-256, and randomness that was passed in.
+//! Noise's four primitives, for the `snow` crate: X25519, AES-256-GCM, SHA-256, and randomness that was
+//! passed in.
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
@@ -10,12 +11,12 @@ use snow::types::{Cipher, Dh, Hash, Random};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
-/// What AES-GCM adds to a message, bytes.
+/// Bytes that AES-GCM adds to a message.
 pub(super) const TAG_BYTES: usize = 16;
 
-/// Gives `snow` what it asks for, and nothing of another suite.
+/// Provides `snow` with the primitives of this one suite.
 pub(super) struct Resolver {
-    /// The ephemeral key of the one handshake that this is for.
+    /// The ephemeral key of the one handshake that this resolver serves.
     pub(super) ephemeral: Zeroizing<[u8; 32]>,
 }
 
@@ -37,7 +38,7 @@ impl CryptoResolver for Resolver {
     }
 }
 
-/// XX draws one key a side; who asks again does not get the same one twice.
+/// XX draws one key for each side; a second draw fails, so that no key is used twice.
 struct Seed(Option<Zeroizing<[u8; 32]>>);
 
 impl Random for Seed {
@@ -140,7 +141,7 @@ impl Hash for Sha {
     }
 }
 
-/// The bytes are not what was sealed under this key and number.
+/// The bytes were not sealed under this key and number.
 #[derive(Debug)]
 pub(super) struct Tampered;
 
@@ -168,7 +169,7 @@ impl AesGcm {
         self.0.decrypt_inout_detached(&nonce(number), associated, content.into(), tag).map_err(|_| Tampered)
     }
 
-    /// Noise §4.2, REKEY: nobody gets from the new key to the old one.
+    /// Noise §4.2, REKEY: the old key cannot be recovered from the new one.
     pub(super) fn next(&self) -> Self {
         let mut key = Zeroizing::new([0; 32]);
         self.seal(u64::MAX, &[], &mut *key);

@@ -79,7 +79,7 @@ fn between(
 }
 
 #[test]
-fn both_sides_learn_who_the_other_is() {
+fn both_sides_learn_the_others_identity() {
     let run = run(Some(ben().device()), |_, _| {});
 
     let (at_ada, at_ben) = (run.initiator.unwrap().0, run.responder.unwrap().0);
@@ -92,7 +92,7 @@ fn both_sides_learn_who_the_other_is() {
 }
 
 #[test]
-fn what_follows_is_private_each_way() {
+fn records_are_encrypted_in_both_directions() {
     let run = run(None, |_, _| {});
     let ((_, mut ada), (_, mut ben)) = (run.initiator.unwrap(), run.responder.unwrap());
     for (from, to) in [(&mut ada.send, &mut ben.receive), (&mut ben.send, &mut ada.receive)] {
@@ -110,7 +110,7 @@ fn what_follows_is_private_each_way() {
 
 /// Which messages each step asks for, and when a side is through.
 #[test]
-fn the_steps_of_both_sides() {
+fn each_step_of_both_sides_is_as_specified() {
     let (mut initiator, first) = dial(ada());
     let mut responder = listen(ben());
     let mut step = |responds: bool, message: &[u8]| {
@@ -164,7 +164,7 @@ fn the_same_randomness_gives_the_same_bytes_and_other_randomness_another_link() 
 }
 
 #[test]
-fn a_stranger_who_listens_learns_nobodys_name() {
+fn an_eavesdropper_learns_no_identity() {
     let wire = run(None, |_, _| {}).messages.concat();
     for identity in [ada(), ben()] {
         let DeviceCert { user, device, agreement, .. } = identity.certificate.record();
@@ -176,7 +176,7 @@ fn a_stranger_who_listens_learns_nobodys_name() {
 
 /// Authority 4.2, scenario 23: old prologue.
 #[test]
-fn another_version_or_network_is_not_understood() {
+fn another_version_or_network_fails_the_handshake() {
     for network in ["", "Garden", "garden2"] {
         let other = Terms { network: network.into(), ..terms() };
         let run = between(dial(ada()), Handshake::responder(ben(), other, [9; 32]), |_, _| {});
@@ -242,7 +242,7 @@ fn bad_signature() -> HandshakeError {
 }
 
 #[test]
-fn mallorys_own_auth_passes() {
+fn a_valid_auth_passes() {
     let mallory = Mallory::meets_ben(&device(3).agreement, 7);
     let auth = mallory.auth(&device(3), &terms());
     let step = mallory.says(&LinkFrame::Auth(auth)).unwrap();
@@ -265,7 +265,7 @@ fn an_auth_of_another_link_proves_nothing() {
 
 /// Authority 4.2, scenario 23: reflect own frames.
 #[test]
-fn what_is_sent_back_proves_nothing() {
+fn a_reflected_auth_proves_nothing() {
     let mut sent = Vec::new();
     let run = run(None, |at, message| {
         sent.push(message.clone());
@@ -297,7 +297,7 @@ fn what_is_sent_back_proves_nothing() {
 
 /// Authority 4.2, scenario 23: present Eve's cert over Bob's DH key.
 #[test]
-fn anothers_certificate_proves_nothing() {
+fn the_certificate_of_another_device_proves_nothing() {
     // Mallory's X25519 key, ada's certificate.
     let mallory = Mallory::meets_ben(&device(3).agreement, 7);
     let auth = mallory.auth(&ada(), &terms());
@@ -326,7 +326,7 @@ fn anothers_certificate_proves_nothing() {
 
 /// Authority 4.2, scenario 23: strip features.
 #[test]
-fn features_are_not_to_be_struck_out() {
+fn a_removed_feature_is_an_error() {
     let mallory = Mallory::meets_ben(&ada().agreement, 7);
     let stripped = Auth { features: 0, ..mallory.auth(&ada(), &terms()) };
     assert_eq!(mallory.says(&LinkFrame::Auth(stripped)).err(), Some(bad_signature()));
@@ -334,7 +334,7 @@ fn features_are_not_to_be_struck_out() {
 
 /// Somebody between the two who speaks Noise with each cannot pass either's Auth on.
 #[test]
-fn a_man_in_the_middle_is_noticed() {
+fn a_man_in_the_middle_is_detected() {
     let mallory = Mallory::meets_ben(&device(3).agreement, 7);
     // What ada signs is for mallory's static key and her link to him.
     let binding =
@@ -346,8 +346,8 @@ fn a_man_in_the_middle_is_noticed() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Authority 4.1, H1. Whatever is said in the place of Auth, under keys that are in order, is neither read nor
-    /// answered.
+    /// Authority 4.1, H1. Whatever is said in the place of Auth, under keys that are in order, is neither
+    /// read nor answered.
     #[test]
     fn h1_nothing_but_auth_is_read_or_answered_before_auth(
         kind in 0..8_u8,
@@ -391,7 +391,7 @@ proptest! {
         prop_assert_eq!(run.responder.is_err(), message < 4, "the last one is for the initiator alone");
     }
 
-    /// Authority 4.1, H2. Whoever they are and whatever they offer, both ends agree on what they have.
+    /// Authority 4.1, H2. For arbitrary devices and terms both ends agree on the result.
     #[test]
     fn h2_both_ends_agree(
         seeds in (1_u8..50, 51_u8..100),

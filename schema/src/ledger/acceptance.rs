@@ -140,8 +140,8 @@ impl Roster {
         hash("state", &[b"author", &bytes])
     }
 
-    /// Bytes over everything that decides how far the changes of `user`, or of one `device` of theirs, are accepted:
-    /// role, grant, living grants, cuts, revocations.
+    /// Bytes over everything that decides how far the changes of `user`, or of one `device` of theirs, are
+    /// accepted: role, grant, living grants, cuts, revocations.
     pub(crate) fn standing(&self, user: UserId, device: Option<DeviceId>) -> Vec<u8> {
         let mut bytes = user.0.to_vec();
         if let Some(member) = self.members.get(&user) {

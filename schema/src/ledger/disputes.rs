@@ -7,7 +7,7 @@ use crate::ledger::resolver::OpStatus;
 use crate::ledger::state::Ledger;
 
 /// A counting lowering that its target could have answered by lowering the author instead. Until a stronger
-/// member [confirms](Ledger::confirms) it, an op of the target that has not seen it may void it (authority
+/// member confirms it, an op of the target that has not seen it may void it (authority
 /// 3.0, D5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]

@@ -25,7 +25,7 @@ pub use write::Writer;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct ManifestRef {
-    /// Hash over the hashes of its pages, in order: [`root`].
+    /// Hash over the hashes of its pages, in order: `root`.
     pub root: [u8; 32],
     /// Number of entries on all pages together.
     pub entries: u64,

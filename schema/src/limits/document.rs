@@ -36,3 +36,23 @@ const _: () = assert!(charge(CHANGE_BYTES_MAX) <= UNIT_BYTES_MAX, "the largest c
 pub const fn charge(bytes: usize) -> usize {
     bytes + CHANGE_SURROUNDINGS_BYTES
 }
+
+/// Tips before the newest that are kept of each replica: a cut mostly ends a replica not far back (authority
+/// 3.6, C1).
+pub const RECENT_TIPS_MAX: usize = 16;
+/// A tip is kept for good if its sequence number is a multiple of this, so that long replicas can be sent in
+/// parts.
+pub const CHECKPOINT_SEQ: u64 = 256;
+/// A tip is kept for good if it closes this many bytes of its replica, or of all replicas together since the
+/// last such tips.
+pub const CHECKPOINT_BYTES: u64 = 1 << 20;
+const _: () = assert!(
+    CHECKPOINT_BYTES + charge(CHANGE_BYTES_MAX) as u64 <= UNIT_BYTES_MAX as u64,
+    "the changes between two checkpoints fit a unit"
+);
+/// Tips below the newest that are verified in one unit: honest ones are 17 for each replica and few more.
+pub const OLDER_TIPS_MAX: usize = 4_096;
+/// Changes that a document cannot take that are searched for in one unit.
+pub const INAPPLICABLE_MAX: usize = 4;
+/// Refusals that `status` remembers, of this device and of its peers.
+pub const REFUSALS_STORED_MAX: usize = 64;

@@ -17,6 +17,11 @@ const _: () = assert!(PENDING_OPS_BYTES_MAX >= OP_BYTES_MAX, "the largest op may
 pub const FOUNDERS_MAX: usize = 4;
 /// Device label, bytes.
 pub const LABEL_BYTES_MAX: usize = 64;
+/// One device certificate, bytes.
+pub const CERTIFICATE_BYTES_MAX: usize = 256;
+const _: () = assert!(2 + 3 * 32 + 3 + LABEL_BYTES_MAX <= CERTIFICATE_BYTES_MAX, "the longest label fits");
+/// One device revocation by a user, bytes.
+pub const DEVICE_REVOCATION_BYTES_MAX: usize = 128;
 /// Certificates of one user that a ledger holds beside those that its ops carry.
 pub const DEVICES_MAX: usize = 64;
 /// Device revocations of one user that a ledger holds: a lifetime of lost phones.
@@ -53,6 +58,8 @@ pub const MANIFEST_PAGES_MAX: usize = MANIFEST_BYTES_MAX / MANIFEST_PAGE_BYTES_M
 const _: () = assert!(MANIFEST_PAGES_MAX * 32 < FRAME_BYTES_MAX, "the list of pages fits a link frame");
 /// Pages that are requested and not answered: one on its way while the other is stored.
 pub const MANIFEST_PAGES_IN_FLIGHT_MAX: usize = 2;
+/// Pages that one step reads from our own store.
+pub const MANIFEST_READS_MAX: usize = 16;
 /// Pages that no op names (orphans), bytes: of a group between links and starts, so that an interrupted fetch
 /// continues; and of one peer that names them to no purpose. A fetch in progress is not counted.
 pub const ORPHAN_PAGES_BYTES_MAX: u64 = 64 << 20;

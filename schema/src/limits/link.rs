@@ -60,6 +60,11 @@ pub const TICKET_ADDRESSES_MAX: usize = 8;
 /// Addresses in a device record: those of a ticket.
 pub const DEVICE_ADDRESSES_MAX: usize = TICKET_ADDRESSES_MAX;
 
+/// One device record, bytes: the fixed fields, and each address with its length.
+pub const DEVICE_RECORD_BYTES_MAX: usize = 96 + DEVICE_ADDRESSES_MAX * (ADDRESS_BYTES_MAX + 3);
+/// The record in a ticket, bytes: the fixed fields, and each address with its length.
+pub const TICKET_RECORD_BYTES_MAX: usize = 256 + TICKET_ADDRESSES_MAX * (ADDRESS_BYTES_MAX + 3);
+
 /// Faults of a device within [`FAULTS_WINDOW`] that end its links for [`FAULTY_DEVICE_PAUSE`] (authority
 /// 3.8).
 pub const FAULTS_MAX: usize = 3;

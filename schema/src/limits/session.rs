@@ -45,3 +45,7 @@ const _: () = assert!(UNITS_BYTES_MAX <= SESSION_FRAME_BYTES_MAX, "a Units frame
 pub const EARLY_PARTS_MAX: usize = 4;
 /// Bytes of such parts: a root with its header.
 pub const EARLY_BYTES_MAX: usize = 256;
+/// Times that a document is requested again before the documents are equal.
+pub const REQUEST_RETRIES_MAX: u32 = 3;
+/// Documents that are requested again: a peer can invent any number.
+pub const RETRIED_DOCUMENTS_MAX: usize = 4_096;

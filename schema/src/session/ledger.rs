@@ -1,9 +1,9 @@
 //! The ledger session: makes two ledgers of one group equal, before their documents are compared.
 //!
-//! Each side sends the hash of its ledger. Where the hashes differ each side pulls: it names the ops it has, and the
-//! peer replies with the records it lacks, a few frames at a time. New records are pushed as they come. A side that is
-//! not (yet) a member may not have the ledger and only pulls. An op that names a manifest stays pending until the
-//! manifest's pages have been fetched from the peer that pushed it.
+//! Each side sends the hash of its ledger. Where the hashes differ each side pulls: it names the ops it has,
+//! and the peer replies with the records it lacks, a few frames at a time. New records are pushed as they
+//! come. A side that is not (yet) a member may not have the ledger and only pulls. An op that names a
+//! manifest stays pending until the manifest's pages have been fetched from the peer that pushed it.
 
 mod answer;
 mod manifests;
@@ -102,7 +102,8 @@ pub struct LedgerSession {
     is_answered: bool,
     are_documents_open: bool,
     manifests: Manifests,
-    /// The last Push carried certificates, revocations or device records, which may precede the ops that admit them.
+    /// The last Push carried certificates, revocations or device records, which may precede the ops that
+    /// admit them.
     had_side_records: bool,
     /// A record was dropped while ops were pending: pull once more.
     must_pull_again: bool,
@@ -274,8 +275,8 @@ impl LedgerSession {
         }
     }
 
-    /// Continues the fetch of manifests. Once no op is pending: pulls again after a drop, pulls the rest, or opens the
-    /// documents.
+    /// Continues the fetch of manifests. Once no op is pending: pulls again after a drop, pulls the rest, or
+    /// opens the documents.
     fn advance<S: ManifestStore>(
         &mut self,
         now: Timestamp,

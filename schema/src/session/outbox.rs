@@ -1,4 +1,5 @@
-//! The outbox: documents of which the peer lacks changes, each with the peer's version vector, until they are sent.
+//! The outbox: documents of which the peer lacks changes, each with the peer's version vector, until they are
+//! sent.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -41,7 +42,8 @@ impl Outbox {
         wanted
     }
 
-    /// Puts documents back at the front. Their marks are never dropped, or a long document would restart for ever.
+    /// Puts documents back at the front. Their marks are never dropped, or a long document would restart for
+    /// ever.
     pub(super) fn unpop(&mut self, wanted: Vec<Wanted>) {
         for Wanted { document, have } in wanted.into_iter().rev() {
             self.marks += have.len();

@@ -24,8 +24,9 @@ pub trait Documents {
     fn differing(&mut self, page: &Page) -> Result<Vec<DocumentId>, Self::Error>;
     /// Returns the version vector of a document, sorted; empty when the document is not stored.
     fn marks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Self::Error>;
-    /// Returns the version vector as it is sent to a peer. A chain that a cut may yet decide differently, because the
-    /// change that the cut names is missing, is marked as [undecided](Mark::undecided), so that the peer sends its own.
+    /// Returns the version vector as it is sent to a peer. A chain that a cut may yet decide differently,
+    /// because the change that the cut names is missing, is marked as [undecided](Mark::undecided), so that
+    /// the peer sends its own.
     ///
     /// # Errors
     /// When the store fails.

@@ -5,7 +5,9 @@ use super::port::{Documents, Effect, SessionFault, StepError};
 use super::walk::send_requests;
 use crate::DocumentId;
 use crate::document::Refusal;
-use crate::limits::{FRAME_DOCUMENTS, UNITS_BYTES_MAX, WINDOW_BYTES};
+use crate::limits::{
+    FRAME_DOCUMENTS, REQUEST_RETRIES_MAX, RETRIED_DOCUMENTS_MAX, UNITS_BYTES_MAX, WINDOW_BYTES,
+};
 use crate::time::Timestamp;
 use crate::wire::session::{SessionFrame, Unit, Units};
 
@@ -13,10 +15,6 @@ use crate::wire::session::{SessionFrame, Unit, Units};
 const FRAME_UNITS_BYTES: usize = 512 << 10;
 /// The charge of a unit beside its message and tips, bytes.
 const UNIT_SURROUNDINGS: usize = 256;
-/// How often a document is requested again before the documents are equal.
-const RETRIES_MAX: u32 = 3;
-/// Documents that are requested again: a peer can invent any number.
-const RETRIED_DOCUMENTS_MAX: usize = 4_096;
 
 impl Session {
     /// The peer sends changes.
@@ -85,7 +83,7 @@ impl Session {
                 continue;
             }
             let retries = self.retries.entry(*document).or_default();
-            if *retries < RETRIES_MAX {
+            if *retries < REQUEST_RETRIES_MAX {
                 *retries += 1;
                 let marks = documents.marks_for_peer(*document).map_err(StepError::Local)?;
                 requests.push((*document, marks));

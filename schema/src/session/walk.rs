@@ -1,7 +1,8 @@
 //! The walk: the initiator sends its leaves page by page, the responder replies with version vectors.
 //!
-//! Each page waits for its reply, each reply is a bounded piece of work, and neither side searches further while the
-//! outbox is full. So a group of any size is walked in small steps, between which other peers are served.
+//! Each page waits for its reply, each reply is a bounded piece of work, and neither side searches further
+//! while the outbox is full. So a group of any size is walked in small steps, between which other peers are
+//! served.
 
 use super::Session;
 use super::port::{Documents, Effect, SessionFault, StepError, Wanted};
@@ -59,7 +60,8 @@ impl Session {
         Ok(())
     }
 
-    /// Restarts the time in which the peer must reply to a page: the reply waits behind other frames of the peer.
+    /// Restarts the time in which the peer must reply to a page: the reply waits behind other frames of the
+    /// peer.
     pub(super) fn extend_reply_time(&mut self, now: Timestamp) {
         if let Some(asked) = self.walk.as_mut().and_then(|walk| walk.asked.as_mut()) {
             *asked = now;

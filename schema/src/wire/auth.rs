@@ -15,6 +15,7 @@ pub struct Auth {
     pub revocations: [u8; 32],
     /// Optional features of the sender beyond version 1, one bit each; unknown bits are ignored.
     pub features: u64,
-    /// Signature by the device over role byte ‖ h ‖ device ‖ receiver's static key ‖ features (u64, big endian).
+    /// Signature by the device over role byte ‖ h ‖ device ‖ receiver's static key ‖ features (u64, big
+    /// endian).
     pub signature: Signature,
 }

@@ -1,15 +1,18 @@
-//! Records about devices: certificates and revocations, signed by the user key and valid in every group, and device
-//! records, signed by the device for one group.
+//! Records about devices: certificates and revocations, signed by the user key and valid in every group, and
+//! device records, signed by the device for one group.
 
 use bincode::{Decode, Encode};
 
 use crate::codec::DecodeError;
 use crate::id::{DeviceId, GroupId, UserId};
-use crate::limits::{ADDRESS_BYTES_MAX, DEVICE_ADDRESSES_MAX, LABEL_BYTES_MAX};
+use crate::limits::{
+    ADDRESS_BYTES_MAX, CERTIFICATE_BYTES_MAX, DEVICE_ADDRESSES_MAX, DEVICE_RECORD_BYTES_MAX,
+    DEVICE_REVOCATION_BYTES_MAX, LABEL_BYTES_MAX,
+};
 use crate::signed::{Record, SignedError};
 
-/// A user's certificate for the keys of a device (authority 3.0). Any user can certify any key, so a device id alone
-/// does not determine a user: look up the pair.
+/// A user's certificate for the keys of a device (authority 3.0). Any user can certify any key, so a device
+/// id alone does not determine a user: look up the pair.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct DeviceCert {
@@ -27,7 +30,7 @@ pub struct DeviceCert {
 
 impl Record for DeviceCert {
     const KIND: &'static str = "cert";
-    const BYTES_MAX: usize = 256;
+    const BYTES_MAX: usize = CERTIFICATE_BYTES_MAX;
 
     fn signer(&self) -> Result<[u8; 32], SignedError> {
         if self.version != 1 {
@@ -40,8 +43,8 @@ impl Record for DeviceCert {
     }
 }
 
-/// A user's revocation of a device, for ever and in every group. It ends the device's links; changes that the device
-/// wrote stay accepted until a group's ledger cuts them.
+/// A user's revocation of a device, for ever and in every group. It ends the device's links; changes that the
+/// device wrote stay accepted until a group's ledger cuts them.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct UserDeviceRevocation {
@@ -55,7 +58,7 @@ pub struct UserDeviceRevocation {
 
 impl Record for UserDeviceRevocation {
     const KIND: &'static str = "device-revocation";
-    const BYTES_MAX: usize = 128;
+    const BYTES_MAX: usize = DEVICE_REVOCATION_BYTES_MAX;
 
     fn signer(&self) -> Result<[u8; 32], SignedError> {
         if self.version != 1 {
@@ -82,8 +85,8 @@ pub struct DeviceRecord {
 }
 
 impl DeviceRecord {
-    /// Returns true if `text` may stand in a record: 1 to [`ADDRESS_BYTES_MAX`] bytes without blanks and control
-    /// characters. A transport decides if it can be dialled.
+    /// Returns true if `text` may stand in a record: 1 to [`ADDRESS_BYTES_MAX`] bytes without blanks and
+    /// control characters. A transport decides if it can be dialled.
     pub fn is_address(text: &str) -> bool {
         let odd = |character: char| character.is_control() || character.is_whitespace();
         !text.is_empty() && text.len() <= ADDRESS_BYTES_MAX && !text.chars().any(odd)
@@ -92,7 +95,7 @@ impl DeviceRecord {
 
 impl Record for DeviceRecord {
     const KIND: &'static str = "device-record";
-    const BYTES_MAX: usize = 96 + DEVICE_ADDRESSES_MAX * (ADDRESS_BYTES_MAX + 3);
+    const BYTES_MAX: usize = DEVICE_RECORD_BYTES_MAX;
 
     fn signer(&self) -> Result<[u8; 32], SignedError> {
         if self.version != 1 {

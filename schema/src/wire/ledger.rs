@@ -43,7 +43,8 @@ pub enum LedgerFrame {
     Pages {
         /// Root of the manifest.
         root: [u8; 32],
-        /// The hashes of its pages, in order; at most [`MANIFEST_PAGES_MAX`](crate::limits::MANIFEST_PAGES_MAX).
+        /// The hashes of its pages, in order; at most
+        /// [`MANIFEST_PAGES_MAX`](crate::limits::MANIFEST_PAGES_MAX).
         pages: Vec<[u8; 32]>,
     },
     /// Asks for a page of a manifest.

@@ -1,7 +1,8 @@
 //! Link frames: the messages that two devices exchange on an encrypted link.
 //!
 //! A frame is one kind byte and a body. On the link it follows its length (u32, big endian, at most
-//! [`FRAME_BYTES_MAX`]). Kinds: 0 Auth, 1 Hello, 2 Present, 3 Group, 4 Ping, 5 Pong, 6 Bye, 7 Join, 8 Declined.
+//! [`FRAME_BYTES_MAX`]). Kinds: 0 Auth, 1 Hello, 2 Present, 3 Group, 4 Ping, 5 Pong, 6 Bye, 7 Join, 8
+//! Declined.
 
 use std::fmt;
 
@@ -34,8 +35,8 @@ pub enum LinkFrame {
     },
     /// Carries a frame of one group.
     Group {
-        /// Position in the list of groups that the *receiver's* Hellos announced, so that a peer can address only
-        /// groups that were announced to it.
+        /// Position in the list of groups that the *receiver's* Hellos announced, so that a peer can address
+        /// only groups that were announced to it.
         channel: u32,
         /// An encoded [`GroupFrame`](super::group::GroupFrame).
         body: Vec<u8>,
@@ -57,7 +58,8 @@ pub enum LinkFrame {
     },
     /// Redeems a ticket. A device that may admit the sender answers with a Hello.
     Join(Join),
-    /// Refuses a Join whose proof is valid but whose invitation no longer admits. An invalid proof gets no answer.
+    /// Refuses a Join whose proof is valid but whose invitation no longer admits. An invalid proof gets no
+    /// answer.
     Declined {
         /// `H("token", group ‖ h ‖ role byte of the sender)`.
         token: [u8; 32],
@@ -72,7 +74,8 @@ pub enum LinkFrame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Join {
-    /// `H("token", group ‖ h ‖ role byte of the sender)`, which only a device that knows the group can recognise.
+    /// `H("token", group ‖ h ‖ role byte of the sender)`, which only a device that knows the group can
+    /// recognise.
     pub token: [u8; 32],
     /// `H("token", invite ‖ h ‖ "invite")`, which only a device that knows the invitation can recognise.
     pub invite: [u8; 32],
@@ -154,7 +157,8 @@ impl LinkFrame {
     /// Decodes one whole frame.
     ///
     /// # Errors
-    /// [`DecodeError`] for a frame that is too long, malformed, of an unknown kind, or followed by other bytes.
+    /// [`DecodeError`] for a frame that is too long, malformed, of an unknown kind, or followed by other
+    /// bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         codec::decode(bytes, FRAME_BYTES_MAX)
     }

@@ -1,4 +1,5 @@
-//! Session frames: roots, digest pages, version vectors, changes and acknowledgements, once the ledgers are equal.
+//! Session frames: roots, digest pages, version vectors, changes and acknowledgements, once the ledgers are
+//! equal.
 
 use bincode::{Decode, Encode};
 
@@ -28,11 +29,11 @@ pub enum SessionFrame {
     Leaves(Page),
     /// The responder's reply to Leaves: its version vectors of the documents that differ.
     Vectors {
-        /// Documents in ascending order, each with at most [`MARKS_MAX`] marks; a document that the responder lacks
-        /// has none.
+        /// Documents in ascending order, each with at most [`MARKS_MAX`] marks; a document that the responder
+        /// lacks has none.
         documents: Vec<(DocumentId, Vec<Mark>)>,
-        /// The last document that the reply covers; the initiator asks again for the rest of the range. `None`: the
-        /// reply covers the whole range.
+        /// The last document that the reply covers; the initiator asks again for the rest of the range.
+        /// `None`: the reply covers the whole range.
         through: Option<DocumentId>,
     },
     /// Asks for the changes of these documents that the sender lacks.
@@ -77,8 +78,8 @@ pub enum RootReason {
 pub struct Units {
     /// Number of the frame; grows within the session.
     pub number: u64,
-    /// Digest of the membership state by which the sender judges. A receiver with the same state refuses only what a
-    /// faulty sender accepted.
+    /// Digest of the membership state by which the sender judges. A receiver with the same state refuses only
+    /// what a faulty sender accepted.
     pub state: [u8; 32],
     /// Device and grant of each author; tips refer to them by index.
     pub authors: Vec<(DeviceId, OpId)>,

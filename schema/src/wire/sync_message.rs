@@ -1,8 +1,9 @@
 //! Automerge sync messages of version 1: heads, needs and uncompressed changes, within a bound.
 //!
-//! A message is 0x42, heads, need, have, changes, and optional flags. Lists are a LEB128 count and their items; hashes
-//! are 32 bytes; changes and flags are a LEB128 length and their bytes. Source: `sync.rs` of automerge 0.12. Peerbase
-//! compares documents by version vectors, so it sends one empty `have` and ignores the peer's.
+//! A message is 0x42, heads, need, have, changes, and optional flags. Lists are a LEB128 count and their
+//! items; hashes are 32 bytes; changes and flags are a LEB128 length and their bytes. Source: `sync.rs` of
+//! automerge 0.12. Peerbase compares documents by version vectors, so it sends one empty `have` and ignores
+//! the peer's.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +21,8 @@ pub struct SyncMessage {
     pub heads: Vec<ChangeHash>,
     /// Changes that the sender asks for.
     pub need: Vec<ChangeHash>,
-    /// Uncompressed change chunks, to be checked by [`ChangeHeader::read`](crate::change::ChangeHeader::read).
+    /// Uncompressed change chunks, to be checked by
+    /// [`ChangeHeader::read`](crate::change::ChangeHeader::read).
     pub changes: Vec<Vec<u8>>,
 }
 
@@ -83,8 +85,8 @@ impl SyncMessage {
         out
     }
 
-    /// Decodes a message of at most [`SYNC_MESSAGE_BYTES_MAX`] bytes. Claimed lengths are checked before they are
-    /// allocated.
+    /// Decodes a message of at most [`SYNC_MESSAGE_BYTES_MAX`] bytes. Claimed lengths are checked before they
+    /// are allocated.
     ///
     /// # Errors
     /// [`SyncMessageError`].

@@ -1,8 +1,9 @@
 //! Tickets: an invitation as text (authority 3.11).
 //!
-//! A ticket is `pb1` ‖ base32 (RFC 4648, lower case, no padding) of (record ‖ first 4 bytes of `H("ticket", record)`).
-//! It is one word, so that it is selected with one click; `1` is no digit of base32. The parser ignores case, blanks,
-//! line breaks, and a URL in front of a `#`: browsers do not send the fragment to the server.
+//! A ticket is `pb1` ‖ base32 (RFC 4648, lower case, no padding) of (record ‖ first 4 bytes of `H("ticket",
+//! record)`). It is one word, so that it is selected with one click; `1` is no digit of base32. The parser
+//! ignores case, blanks, line breaks, and a URL in front of a `#`: browsers do not send the fragment to the
+//! server.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,16 +15,14 @@ use zeroize::Zeroizing;
 use crate::codec::{self, DecodeError};
 use crate::id::{DeviceId, GroupId, OpId, hash};
 use crate::key::SigningKey;
-use crate::limits::{ADDRESS_BYTES_MAX, TICKET_ADDRESSES_MAX};
+use crate::limits::{ADDRESS_BYTES_MAX, TICKET_ADDRESSES_MAX, TICKET_RECORD_BYTES_MAX};
 
 const PREFIX: &str = "pb1";
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
-/// Upper bound of an encoded record, bytes: the fixed fields, and each address with its length.
-const RECORD_BYTES_MAX: usize = 256 + TICKET_ADDRESSES_MAX * (ADDRESS_BYTES_MAX + 3);
 
-/// The secret with which a user joins a group, as often and as long as the invitation allows. Keep it as secret as a
-/// key.
+/// The secret with which a user joins a group, as often and as long as the invitation allows. Keep it as
+/// secret as a key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ticket {
     group: GroupId,
@@ -85,11 +84,12 @@ pub enum TicketError {
 }
 
 impl Ticket {
-    /// Creates a ticket for the invitation `invite`. `seed` is 16 random bytes whose [`key`](Self::key_of) the invitation
-    /// names; `log_head` is an op of the group's ledger at that time.
+    /// Creates a ticket for the invitation `invite`. `seed` is 16 random bytes whose [`key`](Self::key_of)
+    /// the invitation names; `log_head` is an op of the group's ledger at that time.
     ///
     /// # Errors
     /// [`TicketError::Addresses`].
+    #[doc(hidden)] // `Group::invite` makes tickets
     pub fn new(
         group: GroupId,
         invite: OpId,
@@ -120,7 +120,8 @@ impl Ticket {
         self.inviter
     }
 
-    /// Returns an op that the ledger had when the ticket was made; a ledger without it is older than the ticket.
+    /// Returns an op that the ledger had when the ticket was made; a ledger without it is older than the
+    /// ticket.
     pub fn log_head(&self) -> OpId {
         self.log_head
     }
@@ -131,11 +132,13 @@ impl Ticket {
     }
 
     /// Returns the seed of the invitation's secret key.
+    #[doc(hidden)] // a secret
     pub fn seed(&self) -> [u8; 16] {
         *self.seed
     }
 
     /// Derives the invitation's secret key from its seed.
+    #[doc(hidden)] // a secret
     pub fn key_of(seed: &[u8; 16], group: GroupId) -> SigningKey {
         SigningKey::from_seed(hash("invite", &[seed, &group.0]))
     }
@@ -168,7 +171,7 @@ impl Ticket {
             None => return Err(TicketError::Checksum),
         }
         let Fields { group, invite, seed, inviter, log_head, addresses, .. } =
-            codec::decode(record, RECORD_BYTES_MAX).map_err(TicketError::Malformed)?;
+            codec::decode(record, TICKET_RECORD_BYTES_MAX).map_err(TicketError::Malformed)?;
         Self::new(group, invite, seed, inviter, log_head, addresses)
     }
 }

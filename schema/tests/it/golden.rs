@@ -1,8 +1,7 @@
 //! The bytes of every frame and of every record that peers exchange, one table for each family.
 //!
-//! A row is a name, a value and its bytes in hex. `|` and blanks separate fields and have no meaning; `07*32` is the
-//! byte 07 repeated 32 times. A row that fails is a change of the format: `docs/format.md` tells how to make one. A new
-//! kind of frame without a row fails too.
+//! A row is a name, a value and its bytes in the notation of [`testkit::golden`]. A kind of frame without a
+//! row fails.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -27,29 +26,7 @@ use peerbase_schema::wire::ledger::{LedgerFrame, Pull, PullCursor, SideHashes};
 use peerbase_schema::wire::link::{ByeReason, DeclineReason, Join, LinkFrame};
 use peerbase_schema::wire::session::{RootReason, SessionFrame, Unit, UnitTip, Units};
 use peerbase_schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};
-
-/// Expands the notation of a row to bytes.
-fn bytes(golden: &str) -> Vec<u8> {
-    let mut hex = String::new();
-    for word in golden.split([' ', '|']) {
-        match word.split_once('*') {
-            Some((byte, count)) => hex.push_str(&byte.repeat(count.parse().unwrap())),
-            None => hex.push_str(word),
-        }
-    }
-    HEXLOWER.decode(hex.as_bytes()).unwrap()
-}
-
-/// Checks each row in both directions.
-fn check<T: Encode + Decode<()> + Debug + PartialEq>(rows: Vec<(&str, T, &str)>) -> Vec<Vec<u8>> {
-    let encoded = rows.into_iter().map(|(name, value, golden)| {
-        let bytes = bytes(golden);
-        assert_eq!(HEXLOWER.encode(&codec::encode(&value)), HEXLOWER.encode(&bytes), "{name}");
-        assert_eq!(codec::decode::<T>(&bytes, FRAME_BYTES_MAX), Ok(value), "{name}");
-        bytes
-    });
-    encoded.collect()
-}
+use testkit::golden::check;
 
 /// As [`check`], for an enum: its first byte is the kind, and each kind must have a row.
 fn check_kinds<T: Encode + Decode<()> + Debug + PartialEq>(rows: Vec<(&str, T, &str)>) {

@@ -190,9 +190,9 @@ proptest! {
         }
     }
 
-    /// Holds for users who were never lowered: a senior who was lowered by a junior equal may contest it (decision
-    /// D5), and a user who lowered themselves by a device may void that by revoking the device in the past.
-    /// Does not hold between Founders:
+    /// Holds for users who were never lowered: a senior who was lowered by a junior equal may contest it
+    /// (decision D5), and a user who lowered themselves by a device may void that by revoking the device in
+    /// the past. Does not hold between Founders:
     /// [`a_founder_who_has_not_seen_a_promotion_to_founder_may_undo_it`].
     #[test]
     fn m8_old_parents_give_no_more_than_the_heads(

@@ -1,4 +1,5 @@
-//! Where devices say that they are: whose word counts, which of several, and that everybody comes to the same.
+//! Where devices say that they are: whose word counts, which of several, and that everybody comes to the
+//! same.
 
 use std::convert::Infallible;
 
@@ -213,7 +214,8 @@ fn offer(ledger: &mut Ledger, item: &Item) -> bool {
     before != (ledger.len(), ledger.hash())
 }
 
-/// Members join, leave and return, a removal becomes void, a phone is revoked; each device publishes three records.
+/// Members join, leave and return, a removal becomes void, a phone is revoked; each device publishes three
+/// records.
 fn eventful() -> (GroupId, Vec<Item>) {
     let mut world = garden();
     world.admit_now("dan", "ada", set_role("dan", Role::Admin)).unwrap();
@@ -244,8 +246,8 @@ fn eventful() -> (GroupId, Vec<Item>) {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
-    /// Ops, certificates, revocations and records in any order, repeated, and dropped in between: in the end all ledgers
-    /// are equal, and no removed device has a record.
+    /// Ops, certificates, revocations and records in any order, repeated, and dropped in between: in the end
+    /// all ledgers are equal, and no removed device has a record.
     #[test]
     fn ledgers_agree_on_device_records_in_any_order(order in vec((any::<Index>(), any::<bool>()), 0..120)) {
         let (group, items) = eventful();

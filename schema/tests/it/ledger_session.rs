@@ -156,8 +156,8 @@ fn a_peer_that_lacks_a_page_does_not_block_the_documents() {
     assert_eq!(ben.take_sent(), []);
 }
 
-/// Two concurrent removals; the peer lacks the last page of the first one's manifest and sends `bytes` bytes of it.
-/// Returns true if the second manifest is then requested.
+/// Two concurrent removals; the peer lacks the last page of the first one's manifest and sends `bytes` bytes
+/// of it. Returns true if the second manifest is then requested.
 fn is_second_manifest_requested(bytes: u64) -> bool {
     let mut ada = Side::founded();
     ada.set_role(1, Role::Writer, None);
@@ -337,7 +337,8 @@ fn extend_chain(side: &mut Side, count: usize, bytes: usize) {
     }
 }
 
-/// Opens a link and delivers frames until both sides are silent. Returns the ops that each sent, and all frames.
+/// Opens a link and delivers frames until both sides are silent. Returns the ops that each sent, and all
+/// frames.
 fn meet(ada: &mut Side, ben: &mut Side) -> ([usize; 2], usize) {
     (ada.documents_open, ben.documents_open) = (false, false);
     ada.open();
@@ -497,7 +498,8 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Links are lost at arbitrary frames, and some pages are stored already: in the end all is transferred, no page twice.
+    /// Links are lost at arbitrary frames, and some pages are stored already: in the end all is transferred,
+    /// no page twice.
     #[test]
     fn a_fetch_continues_after_a_lost_link(
         removals in proptest::collection::vec((0..24_u8, any::<bool>()), 1..5),

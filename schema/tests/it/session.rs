@@ -177,7 +177,8 @@ impl Side {
     }
 }
 
-/// Delivers frames until both sides are silent. Returns the largest number of reads, and of marks, for one frame.
+/// Delivers frames until both sides are silent. Returns the largest number of reads, and of marks, for one
+/// frame.
 fn talk(ada: &mut Side, ben: &mut Side) -> (usize, usize) {
     let (mut read, mut marks, mut now) = (0, 0, NOW);
     loop {

@@ -24,7 +24,7 @@ use super::output::Output;
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7654);
 /// The exit status of an interrupted program, by convention of shells.
 const INTERRUPTED: i32 = 130;
-/// How long a ticket of `--invite` is valid.
+/// The validity of a ticket of `--invite`.
 const VALID_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 #[derive(clap::Args)]
@@ -170,7 +170,8 @@ async fn serve(
                 Ok(event) => log_event(&event),
                 Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events were missed"),
                 Err(RecvError::Closed) => {
-                    return Err(CommandError::new(FailureKind::Failed, "the node failed and stopped; see the log"));
+                    let message = "the node failed and stopped; see the log";
+                    return Err(CommandError::new(FailureKind::Failed, message));
                 }
             },
         }

@@ -1,4 +1,4 @@
-//! The promises of the machine world, each as it breaks (AUTHORITY 4.1, D).
+//! The promises of the machine world, each as it breaks (authority 4.1, D).
 
 use schema::document::Refusal;
 use schema::{ChangeHash, OpId};

@@ -1,4 +1,4 @@
-//! What must hold of the machine world once everything that can be said was said (AUTHORITY 4.1, D).
+//! What must hold of the machine world once everything that can be said was said (authority 4.1, D).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +43,7 @@ impl World {
         self.examine_losses(&members, &undecided)
     }
 
-    /// Documents with a fork that nothing has decided yet (AUTHORITY 3.7.4), on which members may differ: a chain has
+    /// Documents with a fork that nothing has decided yet (authority 3.7.4), on which members may differ: a chain has
     /// two changes at one place, and its author may write that far. A counting cut decides when it ends below that
     /// place, or when it is the lowest and a member holds the change that it names.
     fn undecided(&self) -> BTreeSet<DocumentId> {

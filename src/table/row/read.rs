@@ -1,4 +1,4 @@
-//! serde's deserialiser over a value, which notes what the type reads without knowing what to expect.
+//! Deserialises a row from a value, and notes the containers that the type reads by `deserialize_any`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, btree_map};
@@ -27,7 +27,8 @@ pub(super) fn row<T: DeserializeOwned>(root: &Value) -> Result<T, RowError> {
     })
 }
 
-/// The containers that a type reads without knowing what to expect. The value is as serialised, under no root key.
+/// Returns the containers that a type reads by `deserialize_any`. The value is as serialised, under no root
+/// key.
 pub(super) fn registers<T: DeserializeOwned>(value: &Value) -> Result<BTreeSet<Path>, RowError> {
     let blind = RefCell::default();
     T::deserialize(Reader { value, at: Step::ROOT, blind: Some(&blind) })?;
@@ -40,7 +41,7 @@ impl de::Error for RowError {
     }
 }
 
-/// One step of the path to a value, and the steps before it.
+/// The last step of the path to a value, linked to the steps before it.
 #[derive(Clone, Copy)]
 struct Step<'a> {
     before: Option<&'a Step<'a>>,
@@ -192,7 +193,8 @@ impl<'de> de::Deserializer<'de> for Reader<'de, '_> {
         deserialize_u8(); deserialize_u16(); deserialize_u32(); deserialize_u64(); deserialize_u128();
         deserialize_f32(); deserialize_f64(); deserialize_unit(); deserialize_unit_struct(&'static str);
         deserialize_seq(); deserialize_tuple(usize); deserialize_tuple_struct(&'static str, usize);
-        deserialize_map(); deserialize_struct(&'static str, &'static [&'static str]); deserialize_identifier();
+        deserialize_map(); deserialize_struct(&'static str, &'static [&'static str]);
+        deserialize_identifier();
     }
 }
 
@@ -257,8 +259,8 @@ impl<'de> de::Deserializer<'de> for Byte {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct enum identifier ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
@@ -338,8 +340,8 @@ impl<'de> de::Deserializer<'de> for Key<'de> {
     }
 
     forward_to_deserialize_any! {
-        i128 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple tuple_struct map struct
-        identifier ignored_any
+        i128 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple tuple_struct map
+        struct identifier ignored_any
     }
 }
 

@@ -1,4 +1,4 @@
-//! serde's serialiser onto a value, which notes the containers that must be replaced whole.
+//! Serialises a row into a value, and notes the containers that are replaced whole.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use super::{RowError, RowProblem};
 use crate::table::counter::COUNTER;
 use crate::table::text::TEXT;
 
-/// A row as a value, and its registers.
+/// Serialises a row; returns its value and the paths of its registers.
 pub(super) fn value<T: Serialize>(row: &T) -> Result<(Value, BTreeSet<Path>), RowError> {
     let mut notes = Notes::default();
     let value = row.serialize(Writer { notes: &mut notes }).map_err(|what| match what {
@@ -31,7 +31,7 @@ impl ser::Error for RowProblem {
     }
 }
 
-/// Where the serialiser is, and what it noticed.
+/// The state of the serialiser: its path and the registers so far.
 #[derive(Default)]
 struct Notes {
     steps: Vec<Step>,
@@ -44,7 +44,7 @@ enum Step {
     Index(usize),
 }
 
-/// Which call made the last scalar: values alone do not tell.
+/// The call that made the last scalar, which the value alone does not tell.
 #[derive(Clone, Copy, Default, PartialEq)]
 enum Last {
     #[default]
@@ -67,7 +67,7 @@ impl Notes {
         self.registers.insert(self.path());
     }
 
-    /// The row may still move below the root key `value`, hence one less.
+    /// Checks the depth. The bound is one less, because the row may still move below the root key `value`.
     fn open(&self) -> Result<(), RowProblem> {
         match self.steps.len() < VALUE_DEPTH_MAX - 1 {
             true => Ok(()),
@@ -75,7 +75,7 @@ impl Notes {
         }
     }
 
-    /// Writes a child; the path stays at it when that fails.
+    /// Serialises a child; after an error the path still points at it.
     fn child<T: Serialize + ?Sized>(&mut self, step: Step, child: &T) -> Result<(Value, Last), RowProblem> {
         self.steps.push(step);
         self.last = Last::Other;
@@ -173,7 +173,8 @@ impl<'n> ser::Serializer for Writer<'n> {
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Value, RowProblem> {
         if self.notes.steps.is_empty() {
-            // As a row: below `value` in both cases, or a merge could leave half a struct beside a null.
+            // A row of `Option`: a register below `value`, or a merge could leave half a struct beside a
+            // null.
             self.notes.register();
         }
         let value = value.serialize(Writer { notes: self.notes })?;
@@ -272,7 +273,7 @@ impl<'n> ser::Serializer for Writer<'n> {
     }
 }
 
-/// Inside a list.
+/// Serialises a list.
 struct Sequence<'n> {
     notes: &'n mut Notes,
     values: Vec<Value>,
@@ -296,14 +297,14 @@ impl Sequence<'_> {
         };
         let bytes = match self.bytes && !self.values.is_empty() {
             true => self.values.iter().map(byte).collect::<Option<Vec<u8>>>(),
-            false => None, // of nothing one cannot tell; an empty list reads as empty bytes too
+            false => None, // an empty list reads as empty bytes too
         };
         let value = bytes.map_or(Value::List(self.values), Value::Bytes);
         enclosed(self.notes, self.variant, value)
     }
 }
 
-/// The one entry of an enum's variant around its content.
+/// Wraps the content of an enum's variant in a map of one entry.
 fn enclosed(notes: &mut Notes, variant: Option<&'static str>, value: Value) -> Value {
     match variant {
         None => value,
@@ -366,12 +367,13 @@ impl ser::SerializeTupleVariant for Sequence<'_> {
     }
 }
 
-/// Inside a map.
+/// Serialises a map or struct.
 struct Entries<'n> {
     notes: &'n mut Notes,
     values: BTreeMap<String, Value>,
     key: Option<String>,
-    /// The struct's own name: an adjacently tagged enum is a struct with a variant of itself as its tag.
+    /// The struct's name: an adjacently tagged enum is a struct whose tag is a variant of an enum of the same
+    /// name.
     name: Option<&'static str>,
     variant: Option<&'static str>,
 }
@@ -446,7 +448,7 @@ impl ser::SerializeStructVariant for Entries<'_> {
     }
 }
 
-/// Names of entries, as text.
+/// Serialises names of entries to text.
 struct KeyWriter;
 
 macro_rules! keys {

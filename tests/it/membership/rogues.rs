@@ -1,4 +1,4 @@
-//! The scenarios of AUTHORITY 4.2 in which somebody runs a program of their own, which says what no honest node would.
+//! The scenarios of authority 4.2 in which somebody runs a program of their own, which says what no honest node would.
 
 use actors::clock::Clock;
 use actors::transport::Transport;
@@ -19,7 +19,7 @@ use schema::wire::ticket::Ticket;
 
 use super::*;
 use crate::support::TASKS;
-use crate::support::stranger::{Member, Stranger, device_of, identity, user_key};
+use crate::support::handmade::{HandmadeMember, HandmadePeer, device_of, identity, user_key};
 
 /// Fay's group with oda, both on honest nodes, and a network on which others may dial them.
 struct Hall {
@@ -45,16 +45,17 @@ async fn hall() -> Hall {
 }
 
 impl Hall {
-    async fn dial(&self, identity: &DeviceIdentity) -> Stranger {
-        let mut stranger = Stranger::dial(&self.network, &self.clock, identity.clone(), "memory://fay").await;
+    async fn dial(&self, identity: &DeviceIdentity) -> HandmadePeer {
+        let mut stranger =
+            HandmadePeer::dial(&self.network, &self.clock, identity.clone(), "memory://fay").await;
         stranger.patience = Duration::from_millis(5);
         stranger
     }
 
     /// Lets somebody in who then knows what fay knows.
-    async fn admits(&self, identity: &DeviceIdentity, role: Role) -> Member {
+    async fn admits(&self, identity: &DeviceIdentity, role: Role) -> HandmadeMember {
         self.home.set_role(identity.user(), role).await.unwrap();
-        let mut member = Member::greet(self.dial(identity).await, self.home.id()).await;
+        let mut member = HandmadeMember::greet(self.dial(identity).await, self.home.id()).await;
         member.talk().await;
         member
     }
@@ -132,7 +133,7 @@ async fn scenario_3_a_lowered_admin_floods_the_past_with_a_thousand_ops() {
         let op = Op { version: 1, group, parents, author: mia.user(), by, body };
         flood.push(Signed::sign(op, &mia.signing).envelope().clone());
     }
-    let mut again = Member::trusting(hall.dial(&mia).await, hall.home.id()).await;
+    let mut again = HandmadeMember::trusting(hall.dial(&mia).await, hall.home.id()).await;
     again.say(pushed(flood)).await;
     again.talk().await;
     hall.clock.sleep(A_WHILE).await;
@@ -217,7 +218,7 @@ async fn scenario_10_a_stolen_founder_is_taken_back_with_all_that_the_thief_says
     let mut ops: Vec<_> =
         earlier.into_iter().map(|(user, role)| signs(&mut past, &thief, set_role(user, role))).collect();
     ops.push(signs(&mut past, &pia, set_role(PIA, Admin)));
-    let mut link = Member::trusting(hall.dial(&thief).await, hall.home.id()).await;
+    let mut link = HandmadeMember::trusting(hall.dial(&thief).await, hall.home.id()).await;
     link.say(pushed(ops)).await;
     link.talk().await;
     hall.clock.sleep(A_WHILE).await;
@@ -265,7 +266,7 @@ async fn scenario_16_a_writer_who_revokes_their_own_device_takes_nothing_along()
     assert!(log.iter().all(|said| said.op != id) && knows(&hall.nodes[0]));
 
     // Without: the device is out at once, and what was written stays.
-    let mut there = Member::trusting(hall.dial(&bomb).await, hall.home.id()).await;
+    let mut there = HandmadeMember::trusting(hall.dial(&bomb).await, hall.home.id()).await;
     there.talk().await;
     assert_eq!(there.shelf.units.len(), 1);
     link.say(pushed(vec![without_cut])).await;
@@ -354,7 +355,7 @@ async fn scenario_24_a_proof_that_a_relay_captured_lets_nobody_else_in() {
     let (token, invite) = (hello::token(id, &h, LinkRole::Initiator), hello::invite_token(invite, &h));
     link.send(&LinkFrame::Join(Join { token, invite, signature: captured.signature })).await;
     let mut heard = Vec::new();
-    while let Some(frame) = link.hear().await {
+    while let Some(frame) = link.receive().await {
         heard.push(frame);
     }
 

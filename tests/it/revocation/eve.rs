@@ -12,8 +12,8 @@ use schema::wire::sync_message::SyncMessage;
 use schema::{DocumentId, GroupId, OpId, ReplicaId};
 
 use crate::support::TASKS;
+use crate::support::handmade::{HandmadeMember, HandmadePeer, Shelf, identity};
 use crate::support::scenario::Scenario;
-use crate::support::stranger::{Member, Shelf, Stranger, identity};
 
 pub(crate) const EVE: u8 = 9;
 /// The incarnation under which eve writes.
@@ -33,10 +33,10 @@ impl Scenario {
     }
 
     /// Links to `name` as eve, with `shelf` as her documents, and syncs until neither side sends anything.
-    pub(crate) async fn sync_as_eve(&self, name: &str, id: GroupId, shelf: Shelf) -> Member {
+    pub(crate) async fn sync_as_eve(&self, name: &str, id: GroupId, shelf: Shelf) -> HandmadeMember {
         let (network, clock) = (self.net.network(), self.net.clock());
-        let stranger = Stranger::dial(network, clock, identity(EVE), &format!("memory://{name}")).await;
-        let mut eve = Member::greet(stranger, id).await;
+        let stranger = HandmadePeer::dial(network, clock, identity(EVE), &format!("memory://{name}")).await;
+        let mut eve = HandmadeMember::greet(stranger, id).await;
         eve.shelf = shelf;
         eve.talk().await;
         eve

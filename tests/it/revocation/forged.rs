@@ -21,8 +21,8 @@ use testkit::raw::{Raw, chunk};
 
 use super::eve::{EVE, changes, row_document};
 use crate::support::TASKS;
+use crate::support::handmade::{HandmadeMember, HandmadePeer, Shelf, device_of, identity};
 use crate::support::scenario::Scenario;
-use crate::support::stranger::{Member, Shelf, Stranger, device_of, identity};
 
 #[tokio::test(start_paused = true)]
 async fn p9_every_member_accepts_the_branch_of_a_fork_that_the_cut_names() {
@@ -74,8 +74,8 @@ async fn scenario_16_a_flood_of_certificates_purges_nothing_the_users_device_wro
     assert!(more.iter().filter(|other| id(other) < own).count() >= DEVICES_MAX);
     for name in ["ada", "ben"] {
         let (network, clock) = (scenario.net.network(), scenario.net.clock());
-        let stranger = Stranger::dial(network, clock, identity(EVE), &format!("memory://{name}")).await;
-        let mut eve = Member::trusting(stranger, scenario.id).await;
+        let stranger = HandmadePeer::dial(network, clock, identity(EVE), &format!("memory://{name}")).await;
+        let mut eve = HandmadeMember::trusting(stranger, scenario.id).await;
         for frame in LedgerSession::push(Vec::new(), more.clone(), Vec::new(), Vec::new()) {
             eve.say(GroupFrame::Ledger(frame)).await;
         }
@@ -105,8 +105,8 @@ async fn scenario_16_a_writers_device_revocation_that_carries_a_cut_is_refused()
     let before = scenario.group("ada").log().await.unwrap();
 
     let (network, clock) = (scenario.net.network(), scenario.net.clock());
-    let stranger = Stranger::dial(network, clock, identity(EVE), "memory://ada").await;
-    let mut eve = Member::greet(stranger, scenario.id).await;
+    let stranger = HandmadePeer::dial(network, clock, identity(EVE), "memory://ada").await;
+    let mut eve = HandmadeMember::greet(stranger, scenario.id).await;
     eve.talk().await;
     let body = |cut| Body::RevokeDevice { user: identity(EVE).user(), device: author.device, cut };
     let bomb = Op {

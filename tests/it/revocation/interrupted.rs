@@ -95,7 +95,10 @@ async fn a_change_received_beyond_a_cut_is_refused_and_explained() {
     scenario.settle().await;
 
     let explained = scenario.group("ada").explain("tasks", "basil").await.unwrap();
-    let why = |refusal: &Refusal| matches!(refusal, Refusal::BeyondCut { revocation, seq: 1, got: 2, .. } if *revocation == removal);
+    let why = |refusal: &Refusal| match refusal {
+        Refusal::BeyondCut { revocation, seq: 1, got: 2, .. } => *revocation == removal,
+        _ => false,
+    };
     assert!(explained.refusals.iter().any(why), "{:?}", explained.refusals);
     let refused = scenario.group("ada").status().await.unwrap().refusals;
     assert!(refused.iter().any(|(_, refusal)| why(refusal)), "{refused:?}");

@@ -1,9 +1,9 @@
 //! The test kit: a row type, shorthands for groups and tables, a [`scenario`], and a peer made by hand
 //! ([`stranger`]).
 
+pub(crate) mod handmade;
 pub(crate) mod merging;
 pub(crate) mod scenario;
-pub(crate) mod stranger;
 
 use std::time::Duration;
 

@@ -29,18 +29,27 @@ pub(crate) fn seeded(seed: u64) -> u64 {
 }
 
 impl Scenario {
-    /// Ada founds the group and adds the others in order: the first named is the most senior. All are in
-    /// sync.
+    /// A group that ada founds.
     pub(crate) async fn new<const N: usize>(seed: u64, others: [(&'static str, Role); N]) -> Self {
+        Self::founded_by("ada", seed, others).await
+    }
+
+    /// `founder` creates the group and adds the others in order: the first named is the most senior. All are
+    /// in sync.
+    pub(crate) async fn founded_by<const N: usize>(
+        founder: &'static str,
+        seed: u64,
+        others: [(&'static str, Role); N],
+    ) -> Self {
         let mut net = Net::seeded(seeded(seed)).latency_ms(5..40);
-        let [ada] = net.nodes(["ada"]).await;
-        let id = ada.node().create_group("home").await.unwrap().id();
+        let [peer] = net.nodes([founder]).await;
+        let id = peer.node().create_group("home").await.unwrap().id();
         let mut scenario = Self { net, id, peers: BTreeMap::new(), users: BTreeMap::new() };
-        scenario.insert("ada", ada);
+        scenario.insert(founder, peer);
         for (name, role) in others {
             let [peer] = scenario.net.nodes([name]).await;
             scenario.insert(name, peer);
-            scenario.set_role("ada", name, role).await;
+            scenario.set_role(founder, name, role).await;
             scenario.peers[name].node().request_group(id).await.unwrap();
         }
         scenario.converge().await;
@@ -56,7 +65,13 @@ impl Scenario {
         self.converge().await;
     }
 
-    fn insert(&mut self, name: &'static str, peer: Peer) {
+    /// Names a user who has no node.
+    pub(crate) fn add_user(&mut self, name: &'static str, user: UserId) {
+        self.users.insert(name, user);
+    }
+
+    /// Names a node and its user.
+    pub(crate) fn insert(&mut self, name: &'static str, peer: Peer) {
         self.users.insert(name, peer.node().user_id());
         self.peers.insert(name, peer);
     }

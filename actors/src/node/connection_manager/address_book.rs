@@ -50,7 +50,8 @@ struct RecordedAddress {
     dial: DialState,
     /// The counters of the records that name it, one for each group.
     counters: Vec<u64>,
-    /// Not dialled until a newer record names it: another device answered there, or a side closed the link for good.
+    /// Not dialled until a newer record names it: another device answered there, or a side closed the link
+    /// for good.
     is_suspended: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What of a writer stays: everything of theirs that is accepted here, written down as a manifest (AUTHORITY 3.6).
+//! What of a writer stays: everything of theirs that is accepted here, written down as a manifest (authority 3.6).
 //!
 //! Reads the index author → documents straight from the store, page by page, and stores the manifest's pages as they
 //! fill: neither memory nor the group's actor feels how much somebody wrote.

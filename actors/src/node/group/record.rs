@@ -1,14 +1,14 @@
 //! What the store keeps of one document: its place, its replicas with their tips, its changes (pure).
 //!
 //! Shape: one record under the document's id holds table, key, tips and the newest changes, at most
-//! [`INLINE_BYTES_MAX`]; what no longer fits is moved into an immutable chunk beside it. Changes stand in the order in
+//! `INLINE_BYTES_MAX`; what no longer fits is moved into an immutable chunk beside it. Changes stand in the order in
 //! which they were accepted, which is a causal one. A head is always the newest change of its replica, so heads cost
 //! one bit a replica.
 //!
 //! What is accepted together is a step: behind it every chain ends in a tip. Before the steps since the last shared
 //! checkpoint would become more than [`CHECKPOINT_BYTES`], the newest tip of every chain is kept for good. So between two
 //! places where all chains end in kept tips lies no more than that or one step, and a document is sent from place to
-//! place in [units](Stretch) that are not larger than those which came.
+//! place in units that are not larger than those which came.
 
 mod authors;
 mod stretch;
@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use bincode::{Decode, Encode};
 use schema::digest::Mark;
 use schema::key::Signature;
+use schema::limits::{CHECKPOINT_BYTES, CHECKPOINT_SEQ, RECENT_TIPS_MAX};
 use schema::tip::Tip;
 use schema::{ChangeHash, DocumentId, GroupId, ReplicaId, limits};
 
@@ -26,16 +27,11 @@ pub(crate) use self::stretch::Stretch;
 
 /// Changes that lie in the record itself, bytes: what every commit rewrites.
 pub(crate) const INLINE_BYTES_MAX: usize = 1 << 10;
-/// Every tip whose sequence number is a multiple of this is kept, so that long chains can be sent in parts.
-const CHECKPOINT_SEQ: u64 = 256;
-/// A tip that closes this many bytes of its chain is kept too; and the newest of all chains together, about this often.
-const CHECKPOINT_BYTES: u64 = 1 << 20;
-/// So many tips before the newest are kept: a cut, or what falls with another's, mostly ends a chain not far back.
-const RECENT_TIPS: usize = 16;
 
 /// A document as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct DocumentRecord {
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct DocumentRecord {
     pub(crate) table: String,
     pub(crate) key: String,
     pub(crate) replicas: Vec<ReplicaRecord>,
@@ -50,6 +46,7 @@ pub(crate) struct DocumentRecord {
 
 /// One chain of changes.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub(crate) struct ReplicaRecord {
     /// Index into the group's [`Authors`].
     pub(crate) author: u32,
@@ -65,6 +62,7 @@ pub(crate) struct ReplicaRecord {
 
 /// What vouches for a chain up to `seq`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub(crate) struct TipRecord {
     pub(crate) seq: u64,
     pub(crate) signature: Signature,
@@ -80,6 +78,7 @@ impl TipRecord {
 
 /// An immutable run of changes beside the record.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub(crate) struct ChunkRecord {
     pub(crate) number: u32,
     tops: Vec<Top>,
@@ -201,7 +200,7 @@ impl DocumentRecord {
             replica.open_bytes = 0;
         }
         replica.tips.push(TipRecord { checkpoint, ..tip });
-        if let Some(oldest) = replica.tips.len().checked_sub(RECENT_TIPS + 2)
+        if let Some(oldest) = replica.tips.len().checked_sub(RECENT_TIPS_MAX + 2)
             && !replica.tips[oldest].checkpoint
         {
             replica.tips.remove(oldest);
@@ -287,6 +286,35 @@ mod tests {
             bytes: &vec![7; bytes],
             tip: Some(tip),
         }])
+    }
+
+    #[test]
+    fn a_document_record_keeps_its_bytes() {
+        let tip = |seq, checkpoint| TipRecord { seq, signature: Signature([0xab; 64]), checkpoint };
+        let replica = ReplicaRecord {
+            author: 1,
+            incarnation: 2,
+            seq: 300,
+            change: ChangeHash([3; 32]),
+            is_head: true,
+            open_bytes: 5,
+            tips: vec![tip(256, true), tip(300, false)],
+        };
+        let record = DocumentRecord {
+            table: "t".into(),
+            key: "key".into(),
+            replicas: vec![replica],
+            chunks: vec![ChunkRecord { number: 0, tops: vec![(0, 299)] }],
+            inline: vec![1, 2],
+            inline_tops: vec![(0, 300)],
+            open_bytes: 6,
+        };
+        let golden = "01 74 | 03 6b6579 \
+            | 01 | 01 | 02 | fb 2c01 | 03*32 | 01 | 05 | 02 fb 0001 ab*64 01 fb 2c01 ab*64 00 \
+            | 01 00 01 00 fb 2b01 | 02 0102 | 01 00 fb 2c01 | 06";
+        testkit::golden::check(vec![("document record", record, golden)]);
+        let author: AuthorRecord = ([1; 32], [2; 32], [3; 32]);
+        testkit::golden::check(vec![("author record", author, "01*32 | 02*32 | 03*32")]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One Automerge document: load, apply, commit, read (pure).
 //!
-//! Holds what AUTHORITY 3.6 asks of a writer: every local change names all heads and the replica's own previous
+//! Holds what authority 3.6 asks of a writer: every local change names all heads and the replica's own previous
 //! change (Automerge does so for ordinary transactions; `isolate` and `transaction_at` are never used), remote changes
 //! are applied by one `apply_changes` under `catch_unwind`, nothing waits in Automerge's queue, and heads are compared
 //! after a load. Automerge panics on some input that admission must keep away; a panic leaves the replica *broken*:

@@ -49,6 +49,7 @@ pub struct RowRecordError {
 
 /// A row as the store keeps it, so that reads never load Automerge.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct RowRecord {
     /// The fields.
     pub value: Value,
@@ -235,6 +236,14 @@ mod tests {
             prop_assert_eq!(decode_table(&row_key(&one, &other)), Ok(one.clone()));
             prop_assert_eq!(decode_key(&other, &row_key(&other, &one)), Ok(one));
         }
+    }
+
+    #[test]
+    fn a_row_record_and_its_key_keep_their_bytes() {
+        let value = Value::Map([("a".to_owned(), Value::Bool(true))].into());
+        let record = RowRecord { value, removed: false, too_deep: true, heads: vec![ChangeHash([1; 32])] };
+        testkit::golden::check(vec![("row record", record, "0c 01 01 61 02 | 00 | 01 | 01 01*32")]);
+        testkit::golden::check_bytes("key", &row_key("t", "a\0b"), "72 | 74 0000 | 61 00ff 62 0000");
     }
 
     #[test]

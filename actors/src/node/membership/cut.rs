@@ -31,7 +31,7 @@ pub struct SubmitOptions {
 pub struct Receipt {
     /// The op; of a transfer the second, of an admission that changes nothing the one that gave the role.
     pub op: OpId,
-    /// Damaged documents that its cut leaves out; 0 unless [`SubmitOptions::without_damaged`].
+    /// Damaged documents that its cut leaves out; 0 unless `SubmitOptions::without_damaged`.
     pub damaged_left_out: u64,
 }
 

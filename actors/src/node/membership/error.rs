@@ -21,7 +21,7 @@ pub enum ChangeError {
     Change(ChangeRefusal),
     /// It needs a cut, and the documents from which that is made are not running.
     #[error(
-        "ending what user {user} writes needs a cut, and the rows from which it is made are not available here"
+        "ending what user {user} writes needs a cut, and the rows from which it is made are not available"
     )]
     NeedsCut {
         /// The user who writes.
@@ -35,8 +35,8 @@ pub enum ChangeError {
     /// Documents to which the target wrote are damaged: wait until a peer brings them back, or leave them
     /// out.
     #[error(
-        "{count} documents that user {user} wrote to are damaged here, and what they wrote to them would be lost to \
-         everybody: {}; they come back from the next peer that has them: meet one first, or do it anyway",
+        "{count} documents that user {user} wrote to are damaged here, and what they wrote to them would be lost \
+         to everybody: {}; they come back from the next peer that has them: meet one first, or do it anyway",
         listed(.documents, *.count)
     )]
     Damaged {

@@ -101,10 +101,10 @@ fn load_ledger(
             Ok((op, at)) => drop(received_at.insert(op, at)),
             Err(error) if key.is_none() || !is_damage(&error) => return Err(error),
             Err(error) if ledger.len() == 1 && position == FIRST => {
-                tracing::error!(%error, "the founding op of the personal group is damaged; it follows from the key");
+                tracing::error!(%error, "the founding op of the personal group is damaged; the key gives it");
             }
             Err(error) => {
-                tracing::error!(%error, "an op of the personal group is damaged; it and those behind it are skipped");
+                tracing::error!(%error, "an op of the personal group is damaged; it and later ones are skipped");
                 break;
             }
         }
@@ -157,7 +157,7 @@ fn load_side(
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "a stored certificate, revocation or device record is damaged, and skipped");
+                tracing::warn!(%error, "a certificate, revocation or device record is damaged, and skipped");
             }
         }
     }

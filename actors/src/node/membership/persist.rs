@@ -60,3 +60,66 @@ fn put_orphan(batch: &mut Batch, key: Vec<u8>, value: Vec<u8>) -> u64 {
     batch.put(key, value);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use schema::key::Signature;
+    use schema::{DeviceId, Timestamp};
+    use testkit::golden::{bytes, check_bytes};
+
+    use super::*;
+    use crate::node::store::engine::Write;
+
+    #[test]
+    fn records_of_a_ledger_keep_their_bytes() {
+        let envelope = Envelope { payload: vec![1, 2], signature: Signature([0xab; 64]) };
+        let tickets = "01 | 01*32 | 01 02*16 | 03*32 | 01 06 77733a2f2f61 | 04*32 | 01 | 01 fb 2c01 02";
+        let stored_tickets = codec::decode_stored(&bytes(tickets)).unwrap();
+        let received_at = Timestamp(7);
+        for (name, record, key, value) in [
+            (
+                "op",
+                StoredRecord::Op { position: 300, envelope: envelope.clone(), received_at },
+                "6f | 000000000000012c",
+                "02 0102 | ab*64 | 07",
+            ),
+            (
+                "device record",
+                StoredRecord::DeviceRecord { device: DeviceId([5; 32]), envelope },
+                "77 | 05*32",
+                "02 0102 | ab*64",
+            ),
+            ("tickets", StoredRecord::Tickets(stored_tickets), "6d | 7469636b6574", tickets),
+            (
+                "list of a manifest",
+                StoredRecord::ManifestList { root: [3; 32], pages: vec![[4; 32]] },
+                "66 | 03*32",
+                "01 | 04*32",
+            ),
+            (
+                "page of a manifest",
+                StoredRecord::ManifestPage { hash: [3; 32], bytes: vec![1, 2] },
+                "67 | 03*32",
+                "0102",
+            ),
+        ] {
+            let mut batch = Batch::default();
+            put(&mut batch, record);
+            let [Write::Put { key: got_key, value: got_value }] = batch.iter().as_slice() else {
+                panic!("{name}")
+            };
+            check_bytes(name, got_key, key);
+            check_bytes(name, got_value, value);
+        }
+    }
+
+    #[test]
+    fn a_record_beside_the_ops_has_its_id_as_key() {
+        let envelope = Envelope { payload: vec![1, 2], signature: Signature([0xab; 64]) };
+        let mut batch = Batch::default();
+        put(&mut batch, StoredRecord::Certificate(envelope));
+        let [Write::Put { key, value }] = batch.iter().as_slice() else { panic!("one write") };
+        assert_eq!(key[..], [&b"p"[..], &hash("side", &[&[1, 2]])].concat());
+        check_bytes("certificate", value, "02 0102 | ab*64");
+    }
+}

@@ -104,6 +104,7 @@ impl<E: Engine> FaultyEngine<E> {
     }
 }
 
+#[doc(hidden)] // the users of `peerbase` cannot name it
 impl<E: Engine> Engine for FaultyEngine<E> {
     fn open_space(&self, name: &[u8]) -> Result<Arc<dyn Space>, StoreError> {
         Ok(Arc::new(FaultySpace { space: self.engine.open_space(name)?, faults: self.faults.clone() }))

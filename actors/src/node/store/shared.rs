@@ -84,6 +84,7 @@ impl Shared {
     pub(super) fn abandon(&self) {
         let error = StoreError::Panicked { what: "go on writing", message: "the writer thread ended".into() };
         for request in self.queue.close_and_drain() {
+            self.meters.queued_bytes.subtract(request.bytes());
             answer(request.done, Err(error.later()));
         }
         self.closed.send_replace(Some(Err(error.later())));

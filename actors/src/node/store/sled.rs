@@ -123,6 +123,7 @@ impl SledEngine {
     }
 }
 
+#[doc(hidden)] // the users of `peerbase` cannot name it
 impl Engine for SledEngine {
     fn open_space(&self, name: &[u8]) -> Result<Arc<dyn Space>, StoreError> {
         let tree = self.health.write("open a space", || self.db().open_tree(tree_name(name)))?;

@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use super::engine::Space;
 use super::faulty::{Faults, FaultyEngine};
 use super::memory::MemoryEngine;
-use super::own::{OWN_SPACE, STATE_KEY};
+use super::own_space::{OWN_SPACE, STATE_KEY};
 use super::*;
 
 const SOON: Duration = Duration::from_secs(20);

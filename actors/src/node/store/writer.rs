@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::error::{StoreError, catch};
-use super::own;
+use super::own_space;
 use super::queue::Round;
 use super::request::{Done, Durability, Request, Task, answer};
 use super::shared::Shared;
@@ -130,7 +130,7 @@ impl Writer {
             (Some(failed), _) => Err(failed.clone()),
             (None, None) => Err(StoreError::Closed),
             (None, Some(space)) => catch("note the clean close", || {
-                own::note_clean_close(&*space)?;
+                own_space::note_clean_close(&*space)?;
                 self.shared.spaces.with_engine(Engine::flush)
             }),
         };

@@ -5,8 +5,8 @@ use crate::limits::{LEDGER_ANSWER_BYTES_MAX, LEDGER_IDS_MAX, LEDGER_PUSH_BYTES_M
 use crate::signed::Envelope;
 use crate::wire::ledger::{LedgerFrame, Pull, PullCursor};
 
-/// Returns the frames that reply to a Pull: the next [`LEDGER_ANSWER_BYTES_MAX`] of records, and a last frame that tells if more
-/// follow.
+/// Returns the frames that reply to a Pull: the next [`LEDGER_ANSWER_BYTES_MAX`] of records, and a last frame
+/// that tells if more follow.
 pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
     let have = &pull.have[..pull.have.len().min(LEDGER_IDS_MAX)];
     let first = match pull.after {
@@ -51,8 +51,8 @@ pub(super) fn answer(pull: &Pull, ledger: &Ledger) -> Vec<LedgerFrame> {
     frames
 }
 
-/// Returns one Push where the records fit, so that records that depend on each other are admitted together; else as
-/// many as necessary.
+/// Returns one Push where the records fit, so that records that depend on each other are admitted together;
+/// else as many as necessary.
 pub(super) fn pushes(
     ops: Vec<Envelope>,
     certificates: Vec<Envelope>,

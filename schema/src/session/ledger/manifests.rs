@@ -7,16 +7,13 @@ use crate::id::{OpId, hash};
 use crate::ledger::manifest::{BadManifest, Fetch, page_hash};
 use crate::ledger::{ManifestRef, Op};
 use crate::limits::{
-    ANSWER_TIMEOUT, MANIFEST_PAGES_IN_FLIGHT_MAX, ORPHAN_PAGES_BYTES_MAX, PENDING_OPS_BYTES_MAX,
-    PENDING_OPS_MAX,
+    ANSWER_TIMEOUT, MANIFEST_PAGES_IN_FLIGHT_MAX, MANIFEST_READS_MAX, ORPHAN_PAGES_BYTES_MAX,
+    PENDING_OPS_BYTES_MAX, PENDING_OPS_MAX,
 };
 use crate::session::{SessionFault, StepError};
 use crate::signed::{Envelope, Record};
 use crate::time::Timestamp;
 use crate::wire::ledger::LedgerFrame;
-
-/// Pages that one step reads from our own store.
-const READS_MAX: usize = 16;
 
 /// An op that cannot be admitted yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,7 +160,8 @@ impl Manifests {
         Ok(())
     }
 
-    /// Requests missing lists and pages; once a manifest is complete, has it attached and the pending ops admitted.
+    /// Requests missing lists and pages; once a manifest is complete, has it attached and the pending ops
+    /// admitted.
     pub(super) fn advance<S: ManifestStore>(
         &mut self,
         now: Timestamp,
@@ -227,7 +225,7 @@ impl Manifests {
     ) -> Result<(), StepError<S::Error>> {
         let mut reads = 0;
         while !self.is_resume_scheduled && self.pages.len() < MANIFEST_PAGES_IN_FLIGHT_MAX {
-            if reads == READS_MAX {
+            if reads == MANIFEST_READS_MAX {
                 self.is_resume_scheduled = true;
                 effects.push(LedgerEffect::ScheduleResume);
                 break;
@@ -257,8 +255,8 @@ impl Manifests {
         }
     }
 
-    /// Drops all pending ops when none of them waits for a manifest, since then no reply is expected. Returns false if
-    /// ops are dropped.
+    /// Drops all pending ops when none of them waits for a manifest, since then no reply is expected. Returns
+    /// false if ops are dropped.
     fn drop_useless(&mut self) -> bool {
         let is_useful = self.pending.is_empty() || self.pending.iter().any(|op| op.manifest.is_some());
         if !is_useful {

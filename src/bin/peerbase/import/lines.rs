@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::{ImportError, Item, Items, ROW_BYTES_MAX};
 
-/// Returns the rows of a file. With `key`, that field holds the key; without it, lines have the form of an export.
+/// Returns the rows of a file. With `key`, that field holds the key; without it, lines have the form of an
+/// export.
 pub(super) fn items(file: Box<dyn Read>, key: Option<String>, table: String) -> Items {
     Box::new(Lines { file: BufReader::new(file), key, table, line: 0, read: 0, done: false })
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schema::document::admission::{self, Bound, Index, Refusal, Verdict};
 use schema::ledger::Roster;
+use schema::limits::INAPPLICABLE_MAX;
 use schema::tip::{Author, Tip, VerifiedTip};
 use schema::wire::session::{Unit, Units};
 use schema::{ChangeHash, DeviceId, DocumentId, OpId};
@@ -20,9 +21,6 @@ use crate::node::store::StoreError;
 
 /// Chains that a document cannot take, for what they say of it: they are left out, and the others are not held up.
 pub(super) type Inapplicable = BTreeMap<Author, Refusal>;
-
-/// So many of them are looked for in one unit.
-pub(super) const INAPPLICABLE_MAX: usize = 4;
 
 impl Documents {
     /// Judges and applies what a peer sent.

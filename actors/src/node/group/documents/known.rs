@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schema::change::{self, ChangeHeader};
 use schema::document::{Index, Refusal, Verdict};
-use schema::limits::{self, SYNC_MESSAGE_BYTES_MAX, UNIT_BYTES_MAX};
+use schema::limits::{self, OLDER_TIPS_MAX, SYNC_MESSAGE_BYTES_MAX, UNIT_BYTES_MAX};
 use schema::tip::{Author, Tip, VerifiedTip};
 use schema::wire::session::UnitTip;
 use schema::wire::sync_message::SyncMessage;
@@ -24,9 +24,6 @@ pub(super) struct Known {
     /// Chains whose author may not write, as far as is known here: nobody looks at their signatures.
     barred: BTreeMap<ReplicaId, Refusal>,
 }
-
-/// So many tips below the newest are looked at in one unit; honest ones are 17 a chain and few more.
-const OLDER_MAX: usize = 4_096;
 
 impl Known {
     /// Reads the changes of a message without handing a byte to Automerge.
@@ -78,7 +75,7 @@ impl Known {
             }
             let bad = |_| Refusal::BadTip { device: newest.author.device };
             self.tips.push(newest.verify(group, document).map_err(bad)?);
-            self.older.extend(chain.into_values().take(OLDER_MAX.saturating_sub(self.older.len())));
+            self.older.extend(chain.into_values().take(OLDER_TIPS_MAX.saturating_sub(self.older.len())));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Judging anew what was accepted under another membership: whose documents, and how far that is (AUTHORITY 3.7.2).
+//! Judging anew what was accepted under another membership: whose documents, and how far that is (authority 3.7.2).
 //!
 //! With each author stands the judgement under which what they wrote was last judged. Where the roster has another, the
 //! author's documents are gone through by the index, in slices, and the new judgement is stored behind the last of them:

@@ -1,7 +1,7 @@
 //! Changes that were accepted and are not any more: kept for a while, since what took them may itself be void.
 //!
 //! One entry a document: what it is about under one key, the changes with all that vouches for them under another. The
-//! oldest go first, by age and by bytes (AUTHORITY 3.8).
+//! oldest go first, by age and by bytes (authority 3.8).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -226,5 +226,37 @@ impl Snapshots {
         batch.remove(keys::snapshot(document));
         batch.remove(keys::kept(document));
         Some(snapshot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schema::key::Signature;
+    use testkit::golden::check_bytes;
+
+    use super::*;
+
+    #[test]
+    fn records_of_changes_set_aside_keep_their_bytes() {
+        let summary = Snapshot {
+            table: "t".into(),
+            key: "key".into(),
+            since: 300,
+            changes: 2,
+            bytes: 3,
+            authors: vec![4],
+            replicas: vec![ReplicaId([5; 32])],
+            why: Some(Refusal::NotNow),
+            lacks: vec![ChangeHash([6; 32])],
+        };
+        let golden = "01 74 | 03 6b6579 | fb 2c01 | 02 | 03 | 01 04 | 01 05*32 | 01 10 | 01 06*32";
+        check_bytes("summary", &codec::encode(&summary), golden);
+        let author =
+            Author { device: schema::DeviceId([1; 32]), grant: schema::OpId([2; 32]), incarnation: 8 };
+        let change = ChangeHash([7; 32]);
+        let tip = TipRecord::of(&Tip { author, seq: 9, change, signature: Signature([0xab; 64]) });
+        let contents = Contents { tips: vec![(4, 8, change, tip)], changes: vec![1, 2] };
+        let golden = "01 | 04 | 08 | 07*32 | 09 ab*64 00 | 02 0102";
+        check_bytes("contents", &codec::encode(&contents), golden);
     }
 }

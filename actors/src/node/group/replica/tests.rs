@@ -143,7 +143,7 @@ fn an_edit_that_does_not_fit_leaves_the_document_as_it_was() {
             .map(|_| ())
             .unwrap_err()
             .to_string(),
-        "n: nothing there"
+        "n: no value there"
     );
 }
 
@@ -158,7 +158,7 @@ fn what_does_not_differ_makes_no_change() {
     assert_eq!(ada.save(), before);
 }
 
-/// AUTHORITY C4, C7: the next ordinary write names all heads, and the replica's own last change directly.
+/// authority C4, C7: the next ordinary write names all heads, and the replica's own last change directly.
 #[test]
 fn a_thousand_concurrent_heads_are_merged_by_the_next_write() {
     let (mut ada, base) = shared(|doc| doc.put("n", Value::Counter(0)));

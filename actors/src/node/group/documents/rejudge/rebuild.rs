@@ -1,4 +1,4 @@
-//! One document, judged by everything that is known of it (AUTHORITY 3.7.3).
+//! One document, judged by everything that is known of it (authority 3.7.3).
 //!
 //! A document is what is accepted of all that is known: what it has, what was kept of it when it was taken away, and what
 //! has just come, in this order. So a removal purges what lies beyond its cut, and a removal that turns out void brings
@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use schema::digest::Mark;
 use schema::document::admission::{self, Refusal, Verdict};
+use schema::limits::INAPPLICABLE_MAX;
 use schema::session::Wanted;
 use schema::tip::{Author, Tip};
 use schema::value::Value;
 use schema::{ChangeHash, DocumentId, ReplicaId};
 
-use crate::node::group::documents::admit::{INAPPLICABLE_MAX, Inapplicable};
+use crate::node::group::documents::admit::Inapplicable;
 use crate::node::group::documents::known::Known;
 use crate::node::group::documents::snapshots::Fell;
 use crate::node::group::documents::{Document, Documents, Outcome, RowEvent};

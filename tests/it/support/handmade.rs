@@ -1,4 +1,4 @@
-//! A peer made by hand from the published rules alone: no actors, no store, and whatever it likes to say.
+//! A peer made by hand from `schema` alone: no actors, no store, and it sends any frame that a test wants.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -42,17 +42,17 @@ pub(crate) fn user_key(user: &[u8]) -> SigningKey {
 }
 
 /// A link with a node, past the handshake.
-pub(crate) struct Stranger {
+pub(crate) struct HandmadePeer {
     pub(crate) identity: DeviceIdentity,
     pub(crate) established: Established,
-    /// How long it listens to somebody who says nothing.
+    /// How long it waits for the next frame.
     pub(crate) patience: Duration,
     clock: Clock,
     reader: FrameReader<Box<dyn AsyncRead + Send + Unpin>>,
     writer: FrameWriter<Box<dyn AsyncWrite + Send + Unpin>>,
 }
 
-impl Stranger {
+impl HandmadePeer {
     pub(crate) async fn dial(
         network: &MemoryNetwork,
         clock: &Clock,
@@ -86,13 +86,13 @@ impl Stranger {
     }
 
     pub(crate) async fn send(&mut self, frame: &LinkFrame) {
-        // The node may have ended the link: then nothing more is heard of it either.
+        // The node may have ended the link: then `receive` returns none.
         let _ = self.writer.write(&frame.encode()).await;
         let _ = self.writer.flush().await;
     }
 
-    /// The next frame, other than pings; none when the link has ended or nothing else comes within its patience.
-    pub(crate) async fn hear(&mut self) -> Option<LinkFrame> {
+    /// Returns the next frame other than a ping; none when the link has ended or its patience runs out.
+    pub(crate) async fn receive(&mut self) -> Option<LinkFrame> {
         let (clock, patience) = (self.clock.clone(), self.patience);
         let next = async {
             loop {
@@ -104,43 +104,43 @@ impl Stranger {
                 }
             }
         };
-        // Nothing is lost by giving up: frames come whole or not at all, and never when nothing is said.
+        // A timeout loses nothing: a frame arrives whole or not at all.
         clock.timeout(patience, next).await.ok()?
     }
 
-    /// Announces a group, whether it may or not.
+    /// Announces a group, also without being a member.
     pub(crate) async fn announce(&mut self, group: GroupId) {
         let token = hello::token(group, &self.established.h, LinkRole::Initiator);
         self.send(&LinkFrame::Hello(Hello { groups: vec![HelloGroup { token, hash: [0; 32] }] })).await;
     }
 }
 
-/// Changes as they came, and those that this peer has to give; judged by nobody.
+/// Units as they arrived, and units of this peer's own; no rule judges them.
 #[derive(Default)]
 pub(crate) struct Shelf {
     digest: Digest,
     marks: BTreeMap<DocumentId, Vec<Mark>>,
     pub(crate) own: BTreeMap<DocumentId, Unit>,
     pub(crate) authors: Vec<(DeviceId, OpId)>,
-    /// What came, in order.
+    /// Units of the node, in order of arrival.
     pub(crate) units: Vec<Unit>,
-    /// The membership by which it says that it judges.
+    /// The membership state that its Units frames name.
     pub(crate) state: [u8; 32],
 }
 
 impl Shelf {
-    /// An empty shelf of whoever writes in the name of one author.
+    /// An empty shelf whose units name one author.
     pub(crate) fn of(device: DeviceId, grant: OpId) -> Self {
         Self { authors: vec![(device, grant)], ..Self::default() }
     }
 
-    /// Puts a unit of this peer's own on the shelf.
+    /// Adds a unit of this peer's own.
     pub(crate) fn offer(&mut self, unit: Unit) {
         self.note(&unit);
         self.own.insert(unit.document, unit);
     }
 
-    /// Puts a unit on the shelf that perhaps nobody can read, under a mark that nobody has.
+    /// Adds a unit that may be malformed, under an invented mark.
     pub(crate) fn offer_blind(&mut self, unit: Unit) {
         let document = unit.document;
         let mark = Mark { replica: ReplicaId(document.0), seq: 1, change: ChangeHash(document.0) };
@@ -190,7 +190,7 @@ impl Documents for Shelf {
     }
 }
 
-/// It has no manifests, and admits every op without.
+/// A store without manifests; every op is admitted without its pages.
 struct Pages;
 
 impl ManifestStore for Pages {
@@ -205,24 +205,24 @@ impl ManifestStore for Pages {
     }
 }
 
-/// A stranger that has become a member: it keeps the ledger and speaks the session.
-pub(crate) struct Member {
-    pub(crate) stranger: Stranger,
+/// A handmade peer that is a member of a group: it stores the ledger and runs both sessions.
+pub(crate) struct HandmadeMember {
+    pub(crate) stranger: HandmadePeer,
     pub(crate) ledger: Ledger,
     pub(crate) shelf: Shelf,
-    /// What the node refused of ours.
+    /// Refusals by the node.
     pub(crate) refused: Vec<(DocumentId, schema::document::Refusal)>,
     talk: LedgerSession,
-    /// Says that its ledger is whatever the node's is, and never looks at it.
+    /// It answers each Summary with the node's own hash and ignores the ledger.
     trusts: bool,
     session: Option<Session>,
     channel: u32,
     assembly: Assembly,
 }
 
-impl Member {
-    /// Greets a node that knows us as a member of the group, and vouches for this device.
-    pub(crate) async fn greet(stranger: Stranger, group: GroupId) -> Self {
+impl HandmadeMember {
+    /// Opens the group with a node that knows this user as a member, and pushes this device's certificate.
+    pub(crate) async fn greet(stranger: HandmadePeer, group: GroupId) -> Self {
         let mut member = Self::meet(stranger, group, false).await;
         let (talk, effects) = LedgerSession::open(false, &member.ledger);
         member.talk = talk;
@@ -233,12 +233,12 @@ impl Member {
         member
     }
 
-    /// Greets a node that knows us as a member of the group, and wants its rows alone.
-    pub(crate) async fn trusting(stranger: Stranger, group: GroupId) -> Self {
+    /// Opens the group with a node that knows this user as a member, without a ledger session.
+    pub(crate) async fn trusting(stranger: HandmadePeer, group: GroupId) -> Self {
         Self::meet(stranger, group, true).await
     }
 
-    async fn meet(mut stranger: Stranger, group: GroupId, trusts: bool) -> Self {
+    async fn meet(mut stranger: HandmadePeer, group: GroupId, trusts: bool) -> Self {
         stranger.announce(group).await;
         let token = hello::token(group, &stranger.established.h, LinkRole::Responder);
         let mut announced = Vec::new();
@@ -246,7 +246,7 @@ impl Member {
             if let Some(channel) = announced.iter().position(|theirs: &HelloGroup| theirs.token == token) {
                 break u32::try_from(channel).unwrap();
             }
-            match stranger.hear().await.unwrap() {
+            match stranger.receive().await.unwrap() {
                 LinkFrame::Hello(hello) => announced.extend(hello.groups),
                 LinkFrame::Present { .. } => {}
                 other => panic!("{other:?}"),
@@ -265,9 +265,9 @@ impl Member {
         }
     }
 
-    /// Listens and answers until the node is silent.
+    /// Receives and answers frames until the node is silent.
     pub(crate) async fn talk(&mut self) {
-        while let Some(frame) = self.stranger.hear().await {
+        while let Some(frame) = self.stranger.receive().await {
             if let LinkFrame::Group { body, .. } = frame {
                 match GroupFrame::decode(&body).unwrap() {
                     GroupFrame::Ledger(LedgerFrame::Summary { hash }) if self.trusts => {
@@ -338,7 +338,7 @@ impl Member {
         }
     }
 
-    /// What was applied must be told.
+    /// Performs effects; returns the inputs that follow from them.
     async fn perform(&mut self, effects: Vec<Effect>) -> Vec<Input> {
         let mut inputs = Vec::new();
         for effect in effects {
