@@ -26,7 +26,7 @@ use actors::node::group::GroupHandle;
 #[doc(inline)]
 pub use actors::node::group::cut::DamagedDocument;
 #[doc(inline)]
-pub use actors::node::group::documents::{Kept, Rejudged, Snapshot};
+pub use actors::node::group::documents::{Rejudged, SetAside, SetAsideTotal};
 use actors::node::group::rows::{self, RowRecord};
 #[doc(inline)]
 pub use actors::node::group::{GroupStatus, PeerStatus};

@@ -48,6 +48,9 @@ pub use actors::transport::memory::MemoryNetwork;
 use actors::transport::websocket::WebSockets;
 use actors::transport::{Transport, Transports};
 use schema::device::DeviceIdentity;
+#[cfg(feature = "broken-admission")]
+use schema::document::Defect;
+use schema::document::Rules;
 use schema::key::SigningKey;
 use schema::limits::{GROUP_NAME_BYTES_MAX, GROUPS_MAX};
 #[doc(inline)]
@@ -120,7 +123,7 @@ pub struct NodeBuilder {
     name: String,
     engine: Arc<dyn OpenEngine>,
     durability: Durability,
-    lenient: bool,
+    rules: Rules,
     cache_bytes: usize,
     clock: Clock,
     transport: Option<Arc<dyn Transport>>,
@@ -137,7 +140,7 @@ impl NodeBuilder {
             name: String::new(),
             engine: default_engine(),
             durability: Durability::Immediate,
-            lenient: false,
+            rules: Rules::default(),
             cache_bytes: CACHE_BYTES,
             clock: Clock::real(),
             transport: None,
@@ -197,11 +200,12 @@ impl NodeBuilder {
         self
     }
 
-    /// Disables admission: every well-formed change is accepted, by any author. The demo and the tests show
-    /// with it that they would notice.
+    /// Disables admission: every well-formed change is accepted, whoever wrote it. The demo and the tests show with it
+    /// that they would notice.
+    #[cfg(feature = "broken-admission")]
     #[doc(hidden)]
     pub fn break_admission(mut self) -> Self {
-        self.lenient = true;
+        self.rules = Rules::with_defect(Defect::AcceptsEveryAuthor);
         self
     }
 
@@ -237,7 +241,7 @@ impl NodeBuilder {
             transport,
             durability: self.durability,
             cache_bytes: self.cache_bytes,
-            lenient: self.lenient,
+            rules: self.rules,
             advertised: self.advertised,
             is_listed: self.is_listed,
         };

@@ -22,6 +22,7 @@ use ractor::{
     Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent,
 };
 use schema::device::DeviceIdentity;
+use schema::document::Rules;
 use schema::key::SigningKey;
 use schema::ledger::Ledger;
 use schema::limits::STOP_TIMEOUT;
@@ -62,9 +63,9 @@ pub struct NodeArguments {
     pub durability: Durability,
     /// Bound of the memory of loaded documents, bytes.
     pub cache_bytes: usize,
-    /// Breaks admission: every well-formed change is accepted. Lets a test show that it would notice.
+    /// The rules of admission: sound ones, except in a demo or a test that shows their purpose.
     #[doc(hidden)]
-    pub lenient: bool,
+    pub rules: Rules,
     /// Addresses at which others reach this device, besides those at which it listens.
     pub advertised: Vec<String>,
     /// Publish this device's addresses in its groups, and dial the published addresses of members.
@@ -364,7 +365,7 @@ impl State {
     }
 
     fn group_arguments(&self, group: GroupId) -> group::Arguments {
-        let NodeArguments { clock, device, store, durability, lenient, .. } = self.arguments.clone();
+        let NodeArguments { clock, device, store, durability, rules, .. } = self.arguments.clone();
         group::Arguments {
             clock,
             meters: self.handle.meters.clone(),
@@ -375,7 +376,7 @@ impl State {
             budget: self.budget.clone(),
             durability,
             events: self.handle.events.clone(),
-            lenient,
+            rules,
             personal: group == self.handle.personal,
         }
     }

@@ -1,7 +1,8 @@
-//! Which documents differ: one hash over a flat list, in two levels, walked in pages of its key order.
+//! The digest of a group's documents: finds those that differ by one hash over a flat list, walked in pages
+//! of key order.
 //!
-//! A leaf is the hash of a document's sorted (replica, seq, change), never of signatures, so that two devices that
-//! accepted the same changes have the same leaf. A document without an accepted change has none.
+//! A leaf is the hash of a document's sorted marks, never of signatures, so that devices with the same
+//! accepted changes have the same leaf. A document without accepted changes has none.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -11,26 +12,27 @@ use bincode::{Decode, Encode};
 use crate::id::hash;
 use crate::{ChangeHash, DocumentId, ReplicaId};
 
-/// The newest accepted change of one replica; a document's marks are its tip vector.
+/// The newest accepted change of one replica; a document's marks are its version vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Mark {
-    /// Whose chain.
+    /// The replica.
     pub replica: ReplicaId,
-    /// How many changes of it, all accepted.
+    /// The number of its accepted changes.
     pub seq: u64,
     /// The newest of them.
     pub change: ChangeHash,
 }
 
 impl Mark {
-    /// The mark of a chain as far as it is here, where another branch may be the right one.
+    /// The mark of a chain of which another branch may be the right one: shown to peers, so that they send
+    /// theirs.
     #[must_use]
     pub fn undecided(self) -> Self {
         Self { change: ChangeHash([0; 32]), ..self }
     }
 
-    /// Whether it says nothing of which changes are there.
+    /// Returns true if the mark does not tell which changes are here.
     pub fn is_undecided(&self) -> bool {
         self.change == ChangeHash([0; 32])
     }
@@ -53,18 +55,18 @@ pub fn leaf(marks: &[Mark]) -> Leaf {
 
 /// The leaves of one group's documents.
 ///
-/// The root is the hash of the bucket hashes, a bucket for each first byte of a document id: a change costs the hash of
-/// its bucket, not of everything.
+/// The root is the hash of the bucket hashes, a bucket for each first byte of a document id: a change costs
+/// the hash of its bucket, not of everything.
 #[derive(Clone, Debug, Default)]
 pub struct Digest {
     leaves: BTreeMap<DocumentId, Leaf>,
-    /// None where a leaf has changed since; no entry where there is no leaf.
+    /// The hash of each bucket that has a leaf; `None` until it is computed again after a change.
     buckets: BTreeMap<u8, Option<[u8; 32]>>,
     root: Option<[u8; 32]>,
 }
 
 impl Digest {
-    /// Puts what is now accepted of a document in the place of what was.
+    /// Replaces the leaf of a document by that of its accepted changes.
     pub fn set(&mut self, document: DocumentId, marks: &[Mark]) {
         self.root = None;
         self.buckets.insert(document.0[0], None);
@@ -95,12 +97,12 @@ impl Digest {
         *self.root.insert(hash("root", &[&all]))
     }
 
-    /// Documents with an accepted change.
+    /// The number of documents with an accepted change.
     pub fn len(&self) -> usize {
         self.leaves.len()
     }
 
-    /// No document has an accepted change.
+    /// Returns true if no document has an accepted change.
     pub fn is_empty(&self) -> bool {
         self.leaves.is_empty()
     }
@@ -115,7 +117,7 @@ impl Digest {
         self.leaves.keys()
     }
 
-    /// Up to `count` leaves behind `after`.
+    /// Up to `count` leaves after `after`.
     pub fn page(&self, after: Option<DocumentId>, count: usize) -> Page {
         let mut leaves: Vec<_> = self.range(after, None).take(count + 1).map(|(d, l)| (*d, *l)).collect();
         let more = leaves.len() > count;
@@ -123,7 +125,7 @@ impl Digest {
         Page { after, through: if more { leaves.last().map(|(d, _)| *d) } else { None }, leaves }
     }
 
-    /// Documents of the page's range that differ here: changed, missing here, or missing there.
+    /// The documents of the page's range that differ here: changed, missing here, or missing there.
     pub fn differing(&self, page: &Page) -> Vec<DocumentId> {
         let mut theirs: BTreeMap<_, _> = page.leaves.iter().copied().collect();
         let mut differing = Vec::new();
@@ -141,7 +143,7 @@ impl Digest {
         after: Option<DocumentId>,
         through: Option<DocumentId>,
     ) -> impl Iterator<Item = (&DocumentId, &Leaf)> {
-        // An honest page is in order; a crooked one selects nothing.
+        // A page that is out of order selects nothing.
         let empty = matches!((after, through), (Some(a), Some(t)) if a >= t);
         let bounds = (
             after.map_or(Bound::Unbounded, Bound::Excluded),
@@ -163,13 +165,13 @@ fn bucket_hash(leaves: &BTreeMap<DocumentId, Leaf>, first: u8) -> Option<[u8; 32
     (!bytes.is_empty()).then(|| hash("bucket", &[&bytes]))
 }
 
-/// A stretch of a digest: all leaves behind `after` up to `through`.
+/// A range of a digest: all leaves after `after` up to `through`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Page {
-    /// Where the stretch begins, exclusive; `None`: at the start.
+    /// The exclusive start of the range; `None`: the first leaf.
     pub after: Option<DocumentId>,
-    /// Where it ends, inclusive; `None`: at the end.
+    /// The inclusive end of the range; `None`: the last leaf.
     pub through: Option<DocumentId>,
     /// The leaves, in document order.
     pub leaves: Vec<(DocumentId, Leaf)>,

@@ -1,7 +1,7 @@
 //! A device vouches for its newest change, and so for the whole chain below it.
 //!
-//! A tip's payload is of fixed width: on the wire and on disk only what cannot be derived is kept, and the payload is
-//! rebuilt before it is verified (authority 3.0).
+//! A tip's payload has a fixed width. The wire and the disk carry only the fields that cannot be derived; the
+//! payload is rebuilt before it is verified (authority 3.0).
 
 use bincode::{Decode, Encode};
 
@@ -14,26 +14,26 @@ const VERSION: u8 = 1;
 /// Bytes of a payload: version, group, document, replica, device, grant, incarnation, seq, change.
 const PAYLOAD_BYTES: usize = 1 + 5 * 32 + 2 * 8 + 32;
 
-/// Who writes a chain of changes, and under which grant. With a group and a document it makes a replica id.
+/// The author of a chain of changes. Together with a group and a document it gives a replica id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct Author {
     /// The device that writes.
     pub device: DeviceId,
-    /// The op that made its user at least a Writer.
+    /// The op that gave its user the role under which it writes.
     pub grant: OpId,
-    /// Drawn at random when the device started this chain.
+    /// A random number that the device drew for this series of chains.
     pub incarnation: u64,
 }
 
-/// A device's signature over the newest change of one of its chains. Nobody has checked it yet.
+/// A device's signature over the newest change of one of its chains, not verified yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Tip {
-    /// Whose chain it is.
+    /// The author of the chain.
     pub author: Author,
-    /// Place of the change in the chain, from one.
+    /// The sequence number of the change, from 1.
     pub seq: u64,
     /// The change.
     pub change: ChangeHash,
@@ -42,7 +42,7 @@ pub struct Tip {
 }
 
 impl Tip {
-    /// Signs for a change of our own; `key` is that of `author.device`.
+    /// Signs a change of our own; `key` is that of `author.device`.
     pub fn sign(
         group: GroupId,
         document: DocumentId,
@@ -57,7 +57,7 @@ impl Tip {
         Self { author, seq, change, signature: key.sign(KIND, &payload) }
     }
 
-    /// The chain that it vouches for, if it belongs to this document.
+    /// The replica that it vouches for, if it belongs to this document.
     pub fn replica(&self, group: GroupId, document: DocumentId) -> ReplicaId {
         replica(group, document, self.author)
     }
@@ -73,7 +73,7 @@ impl Tip {
         Ok(VerifiedTip { tip: *self, replica })
     }
 
-    /// Takes a tip that was verified before it went into our own store, whose records carry checksums.
+    /// Trusts a tip from our own store: it was verified before it was stored, and records carry checksums.
     pub fn trust_stored(self, group: GroupId, document: DocumentId) -> VerifiedTip {
         VerifiedTip { replica: self.replica(group, document), tip: self }
     }
@@ -111,12 +111,12 @@ pub struct VerifiedTip {
 }
 
 impl VerifiedTip {
-    /// The chain that it vouches for.
+    /// The replica that it vouches for.
     pub fn replica(&self) -> ReplicaId {
         self.replica
     }
 
-    /// The tip, as it crosses the wire and lies in the store.
+    /// The tip, as it is sent and stored.
     pub fn tip(&self) -> &Tip {
         &self.tip
     }

@@ -1,7 +1,7 @@
 //! Explains a row: its state, its changes, and the reasons for what is missing.
 
 use actors::node::group::PeerStatus;
-use actors::node::group::documents::Snapshot;
+use actors::node::group::documents::SetAside;
 use actors::node::group::rows::{self, RowRecord};
 use actors::node::store::StoreError;
 use schema::document::Refusal;
@@ -36,9 +36,9 @@ pub struct Explanation {
     /// The damage, if the document is in quarantine: its stored bytes are damaged until a peer heals it.
     pub quarantined: Option<String>,
     /// Changes of the row that were accepted once and are set aside.
-    pub kept: Option<Snapshot>,
-    /// The reasons for which changes of the row were refused here lately, oldest first; also for changes that
-    /// were accepted until their author was removed or lowered.
+    pub kept: Option<SetAside>,
+    /// The reasons for which changes of the row were refused here lately, oldest first; also for changes that were
+    /// accepted until their author was removed or lowered.
     pub refusals: Vec<Refusal>,
     /// The reasons for which peers refused changes of the row lately, as they report them; oldest first.
     pub refused_by_peers: Vec<Refusal>,

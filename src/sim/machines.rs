@@ -10,12 +10,10 @@
 mod broken;
 mod events;
 mod examine;
-mod known;
 mod links;
 mod malice;
 mod mutant;
 mod people;
-mod rejudge;
 mod say;
 mod store;
 mod supply;
@@ -75,6 +73,8 @@ struct Peer {
     sessions: BTreeMap<usize, Open>,
     /// Frames that overtook the opening of their session.
     early: BTreeMap<usize, Vec<SessionFrame>>,
+    /// It writes under the first grant that it ever had: a [`Mutant`].
+    keeps_grant: bool,
 }
 
 /// A session of the documents.
@@ -105,10 +105,11 @@ impl World {
     }
 
     fn of(seed: u64, people: impl Iterator<Item = (usize, bool)>) -> Self {
-        let peer = |(number, (person, lenient)): (usize, (usize, bool))| {
+        let peer = |(number, (person, is_malicious)): (usize, (usize, bool))| {
             let member = Member::new(person);
-            let store = Store::new(number, &member, lenient);
-            Peer { store, member, sessions: BTreeMap::new(), early: BTreeMap::new() }
+            let store = Store::new(number, &member, is_malicious);
+            let (sessions, early) = Default::default();
+            Peer { store, member, sessions, early, keeps_grant: false }
         };
         let mut world = Self {
             random: Random::seeded(seed),
@@ -125,13 +126,6 @@ impl World {
         };
         world.heal();
         world
-    }
-
-    /// The same world, in which every honest peer deviates from the rules like this.
-    pub fn with_mutants(mut self, mutant: Mutant) -> Self {
-        let honest = self.peers.iter_mut().filter(|peer| !peer.store.lenient);
-        honest.for_each(|peer| peer.store.mutant = Some(mutant));
-        self
     }
 
     /// How many peers there are.
@@ -151,7 +145,7 @@ impl World {
 
     /// Whether a peer does as it pleases.
     pub fn is_malicious(&self, peer: usize) -> bool {
-        self.peers[peer].store.lenient
+        self.peers[peer].store.is_malicious
     }
 
     /// One peer changes one document; `false` when it may not, and honestly does not.
@@ -165,9 +159,10 @@ impl World {
             Author { device: store.device, grant, incarnation: store.incarnation }
         };
         let written = self.peers[peer].store.write(key, author, content);
-        let Some((wanted, header)) = written else { return false };
-        self.register(wanted.document, author, &header, peer);
-        self.moved(peer, None, &[wanted]);
+        let Some((moved, header)) = written else { return false };
+        let document = self.peers[peer].store.document(key);
+        self.register(document, author, &header, peer);
+        self.moved(peer, None, &moved);
         true
     }
 
@@ -177,12 +172,12 @@ impl World {
         let grant = store.grant()?;
         let is_own = |id: &OpId| store.roster.grant_by_id(*id).is_some_and(|given| given.user == store.user);
         let first = || member.ledger().ids().find(is_own);
-        if store.is(Mutant::KeepsGrant) { first() } else { Some(grant) }
+        if self.peers[peer].keeps_grant { first() } else { Some(grant) }
     }
 
     /// Changes that a peer holds.
     pub fn changes(&self, peer: usize) -> usize {
-        self.peers[peer].store.documents.values().map(|held| held.accepted.headers.len()).sum()
+        self.peers[peer].store.documents.values().map(|held| held.accepted.len()).sum()
     }
 
     /// A hash over everything that happened, in order.

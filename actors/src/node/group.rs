@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use schema::document::Refusal;
+use schema::document::{Refusal, Rules};
 use schema::gate::FaultScores;
 use schema::key::SigningKey;
 use schema::ledger::{Ledger, Roster};
@@ -33,7 +33,9 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
-use self::documents::{CommitError, Documents, Outcome, Rejudged, Revision, RowEvent, RowWrite, Snapshot};
+use self::documents::{
+    CommitError, Documents, Outcome, Rejudged, Revision, RowEvent, RowWrite, SetAside, Setup,
+};
 
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
@@ -63,7 +65,7 @@ enum Message {
     /// List the revisions of a row.
     History { table: String, key: String, reply: RpcReplyPort<Result<Vec<Revision>, StoreError>> },
     /// Say what is kept of a document though it is not accepted any more.
-    Kept { document: DocumentId, reply: RpcReplyPort<Option<Snapshot>> },
+    Kept { document: DocumentId, reply: RpcReplyPort<Option<SetAside>> },
     /// Describe the group.
     Status(RpcReplyPort<GroupStatus>),
     /// Answer once all that is here is stored: by which membership it is judged, or how far judging it anew is.
@@ -98,8 +100,8 @@ pub(crate) struct Arguments {
     pub(crate) budget: CacheBudget,
     pub(crate) durability: Durability,
     pub(crate) events: broadcast::Sender<Event>,
-    /// Admission lets everything pass that is well formed, so that a test can show what it is for.
-    pub(crate) lenient: bool,
+    /// The rules of admission.
+    pub(crate) rules: Rules,
     /// This is the personal group, whose rows are intents.
     pub(crate) personal: bool,
 }
@@ -268,7 +270,7 @@ impl State {
         source: Option<Source>,
         answer: impl FnOnce(Result<(), StoreError>) + Send + 'static,
     ) {
-        self.remember(&outcome.fell);
+        self.remember(&outcome.lost);
         self.next_batch += 1;
         let number = self.next_batch;
         self.documents.pin(&outcome.moved, number);
@@ -335,7 +337,7 @@ impl State {
         while self.documents.is_rejudging() {
             let mut outcome = Outcome::default();
             self.documents.rejudge_some(&mut outcome)?;
-            self.remember(&outcome.fell);
+            self.remember(&outcome.lost);
             self.documents.pin(&outcome.moved, 0);
             self.arguments.store.write(self.handle.space(), outcome.batch).await?;
             self.documents.unpin(&outcome.moved, 0);
@@ -378,7 +380,7 @@ impl State {
             refusals: self.refusals.clone(),
             refused_by_peers: self.refused_by_peers.clone(),
             rejudging: self.documents.is_rejudging().then(|| self.documents.rejudged()),
-            kept: self.documents.kept(),
+            kept: self.documents.set_aside(),
         }
     }
 
@@ -414,14 +416,18 @@ impl Actor for Group {
         let incarnation = incarnation(&arguments, &space).await?;
         let roster = arguments.owner.roster(handle.id());
         let roster = roster.unwrap_or_else(|| Ledger::new(handle.id()).roster().clone());
-        let documents = Documents::open(
-            handle.id(),
-            (arguments.user, arguments.device.clone()),
-            (arguments.clock.clone(), arguments.store.crashes(), incarnation),
+        let documents = Documents::open(Setup {
+            group: handle.id(),
+            user: arguments.user,
+            device: arguments.device.clone(),
+            clock: arguments.clock.clone(),
+            crashes: arguments.store.crashes(),
+            incarnation,
             space,
             roster,
-            (arguments.budget.clone(), arguments.lenient),
-        )?;
+            budget: arguments.budget.clone(),
+            rules: arguments.rules,
+        })?;
         let mut state = State {
             handle,
             arguments,
@@ -464,7 +470,7 @@ impl Actor for Group {
             Message::Commit { writes, reply } => state.commit(&myself, &writes, reply)?,
             Message::History { table, key, reply } => answer(reply, state.documents.history(&table, &key)),
             Message::Kept { document, reply } => {
-                answer(reply, state.documents.kept_of(&document).cloned());
+                answer(reply, state.documents.set_aside_of(&document).cloned());
             }
             Message::Status(reply) => answer(reply, state.status()),
             Message::Settled(reply) => state.settled(reply),

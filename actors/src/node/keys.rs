@@ -16,10 +16,10 @@ pub(crate) const MANIFEST: u8 = b'f';
 pub(crate) const PAGE: u8 = b'g';
 /// Who wrote which documents: author number, incarnation, document; nothing under it.
 pub(crate) const WRITTEN: u8 = b'i';
-/// Changes of a document that are not accepted any more, by document.
-pub(crate) const KEPT: u8 = b'k';
-/// What is kept of which documents, and since when: by document.
-pub(crate) const SNAPSHOT: u8 = b'q';
+/// The changes of a document that are set aside, by document.
+pub(crate) const SET_ASIDE_CHANGES: u8 = b'k';
+/// The summary of the changes of a document that are set aside, by document.
+pub(crate) const SET_ASIDE: u8 = b'q';
 /// Membership ops and when each was taken in, milliseconds; by position: 8 bytes big-endian, in causal order.
 pub(crate) const OP: u8 = b'o';
 /// Device certificates, by id.
@@ -94,12 +94,12 @@ pub(crate) fn read_written(key: &[u8]) -> Option<(u64, DocumentId)> {
     Some((u64::from_be_bytes(*incarnation), DocumentId(document.try_into().ok()?)))
 }
 
-pub(crate) fn kept(document: DocumentId) -> Vec<u8> {
-    tagged(KEPT, &document.0)
+pub(crate) fn set_aside_changes(document: DocumentId) -> Vec<u8> {
+    tagged(SET_ASIDE_CHANGES, &document.0)
 }
 
-pub(crate) fn snapshot(document: DocumentId) -> Vec<u8> {
-    tagged(SNAPSHOT, &document.0)
+pub(crate) fn set_aside(document: DocumentId) -> Vec<u8> {
+    tagged(SET_ASIDE, &document.0)
 }
 
 /// A tag and what follows it.

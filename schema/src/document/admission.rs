@@ -1,37 +1,35 @@
-//! Which changes may reach Automerge: checks C1 to C8 over one document (authority 3.6).
+//! The checks C1 to C8, which a change of one document passes before it reaches Automerge (authority 3.6).
 //!
-//! A batch is judged as a whole. Order and repetition of what comes in change nothing, and what is refused takes
-//! nothing down but what depends on it.
+//! A batch is judged as a whole: the order and repetition of its changes have no influence, and a refused
+//! change takes down nothing but the changes that depend on it.
 
 mod batch;
 mod index;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bincode::{Decode, Encode};
-
 use crate::change::ChangeHeader;
-use crate::id::{ChangeHash, DeviceId, OpId, ReplicaId};
-use crate::limits::REFUSAL_TEXT_BYTES_MAX;
+use crate::id::{ChangeHash, OpId, ReplicaId};
 use crate::tip::{Author, VerifiedTip};
 
-pub use index::Index;
+pub use self::index::Index;
+use super::{Refusal, Rules};
 
-/// What becomes of a batch.
+/// The result of judging a batch. Changes are named by their position in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Places in the batch of the accepted changes, in topological order.
+    /// The accepted changes, in topological order.
     pub accepted: Vec<usize>,
-    /// How many changes were known already or came twice.
+    /// The number of changes that were known already or came twice.
     pub duplicates: usize,
-    /// Places in the batch of the refused changes, ascending by change hash, with the first check that each fails.
+    /// The refused changes, ascending by hash, with the first check that each fails.
     pub refused: Vec<(usize, Refusal)>,
-    /// For each replica that advanced, the tip over its newest accepted change.
+    /// The tip over the newest accepted change of each replica that grew.
     pub tips: Vec<VerifiedTip>,
-    /// Where that is a change of our own for which we have not signed yet: which it is.
+    /// The newest accepted changes that have no tip, because they are our own and not signed yet.
     pub open: Vec<(usize, Author)>,
-    /// Replicas of which the batch has the branch that a cut decided for, and the index another: the document is to be
-    /// judged anew, from all that is known of it.
+    /// Replicas of which the batch has the branch of a fork that a cut names, and the index another: the
+    /// document must be rebuilt from everything known.
     pub decided: BTreeSet<ReplicaId>,
 }
 
@@ -46,203 +44,67 @@ impl Verdict {
     }
 }
 
-/// Why a change was not accepted.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Encode, Decode)]
-#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
-#[non_exhaustive]
-#[cfg_attr(
-    feature = "control",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(tag = "kind", rename_all = "snake_case")
-)]
-pub enum Refusal {
-    /// C1: no verified tip of its replica covers it whose own change is accepted too. Ask for the tip.
-    #[error("no verified tip vouches for the change")]
-    Unvouched,
-    /// C1: something it depends on is not vouched for. Ask for that one's tip.
-    #[error("depends on change {dependency}, which no verified tip vouches for")]
-    UnvouchedDependency {
-        /// The dependency.
-        dependency: ChangeHash,
-    },
-    /// C2: something it depends on, perhaps through others of the batch, is not here. Ask for it.
-    #[error("depends on change {dependency}, which is missing")]
-    MissingDependency {
-        /// The change that is not here.
-        dependency: ChangeHash,
-    },
-    /// C2: something it depends on was refused.
-    #[error("depends on change {dependency}, which was refused")]
-    RefusedDependency {
-        /// The dependency.
-        dependency: ChangeHash,
-    },
-    /// C3: it does not follow the newest accepted change of its replica.
-    #[error("sequence number {got} where {expected} is next")]
-    SequenceGap {
-        /// The next number of the replica.
-        expected: u64,
-        /// The number of the change.
-        got: u64,
-    },
-    /// C4: the previous change of its replica is not among its direct dependencies.
-    #[error("the previous change of the replica is not a direct dependency")]
-    PreviousNotDirect,
-    /// C5: its first op does not follow the largest op of its dependencies, or the counters are used up.
-    #[error("first op {got} where {expected} is next")]
-    StartOp {
-        /// One more than the largest op of its dependencies.
-        expected: u64,
-        /// The counter of the change.
-        got: u64,
-    },
-    /// C6: its replica already has another change at that place. Its device wrote two histories: alert the Admins.
-    #[error("replica {replica} already has another change number {seq}")]
-    Fork {
-        /// The replica.
-        replica: ReplicaId,
-        /// The place that is taken.
-        seq: u64,
-    },
-    /// C7: it names more dependencies than allowed.
-    #[error("{got} dependencies where at most {max} are allowed")]
-    Dependencies {
-        /// How many it names.
-        got: u64,
-        /// How many are allowed.
-        max: u64,
-    },
-    /// C8: its author may not write.
-    #[error("device {} may not write this under grant {}", .author.device, .author.grant)]
-    NotAllowed {
-        /// Who wrote it.
-        author: Author,
-    },
-    /// C8: the grant, or the certificate of the device, is not known here. It may come.
-    #[error("device {} under grant {} is not known", .author.device, .author.grant)]
-    UnknownAuthor {
-        /// Who wrote it.
-        author: Author,
-    },
-    /// C8: a removal or revocation counts, and of this replica it leaves only what its author knew.
-    #[error("device {} may write no further than change {seq} here since op {revocation}", .author.device)]
-    BeyondCut {
-        /// Who wrote it.
-        author: Author,
-        /// The op that ended it.
-        revocation: OpId,
-        /// The last change that stays; 0: nothing stays.
-        seq: u64,
-        /// Which change it is: one of another branch, where it is no later.
-        got: u64,
-    },
-    /// C1: so many bytes of changes came as one that they could not be sent on with what vouches for them. Who has them
-    /// sends them in parts.
-    #[error("{got} bytes of changes at once where at most {max} are allowed")]
-    TooMuch {
-        /// Their bytes and what vouches for them, together.
-        got: u64,
-        /// How much is allowed.
-        max: u64,
-    },
-    /// The document is not the hash of group, table and key, or these cannot be.
-    #[error("document does not belong to its table and key")]
-    Misplaced,
-    /// The signature of a tip is not by its device.
-    #[error("tip of device {device} does not verify")]
-    BadTip {
-        /// The device that it names.
-        device: DeviceId,
-    },
-    /// It passes every check, and the document cannot take it: it speaks of something that no dependency of it made.
-    #[error("cannot be applied: {what}")]
-    Inapplicable {
-        /// What the document says.
-        what: String,
-    },
-    /// The document is just being read again after a failure here. Offer it later.
-    #[error("not now")]
-    NotNow,
-    /// The bytes are not what they claim to be.
-    #[error("not readable: {what}")]
-    Unreadable {
-        /// What is wrong with them.
-        what: String,
-    },
-}
-
-impl Refusal {
-    /// Whether nobody honest sends it: invalid under any membership, or refused by whoever judges by `same` as we do.
-    pub fn is_fault(&self, same: bool) -> bool {
-        match self {
-            Self::PreviousNotDirect
-            | Self::StartOp { .. }
-            | Self::Dependencies { .. }
-            | Self::TooMuch { .. }
-            | Self::Misplaced
-            | Self::BadTip { .. }
-            | Self::Unreadable { .. } => true,
-            Self::NotAllowed { .. } => same,
-            Self::BeyondCut { seq, got, .. } => same && got > seq,
-            _ => false,
-        }
-    }
-
-    /// As much of it as is kept of what a peer says.
-    #[must_use]
-    pub fn shortened(mut self) -> Self {
-        if let Self::Unreadable { what } | Self::Inapplicable { what } = &mut self {
-            let end = (0..=REFUSAL_TEXT_BYTES_MAX).rev().find(|end| what.is_char_boundary(*end));
-            what.truncate(end.unwrap_or_default().min(what.len()));
-            what.shrink_to_fit();
-        }
-        self
-    }
-
-    /// Whether the same change may be accepted once more is here: a tip, or another change.
-    pub fn is_pending(&self) -> bool {
-        matches!(
-            self,
-            Self::Unvouched
-                | Self::UnknownAuthor { .. }
-                | Self::UnvouchedDependency { .. }
-                | Self::MissingDependency { .. }
-                | Self::NotNow
-        )
-    }
-}
-
-/// What a counting cut leaves of one replica (authority 3.7.1).
+/// The end that a cut sets to one replica (authority 3.7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bound {
     /// The op that cuts.
     pub revocation: OpId,
-    /// The last change that stays, and its place in the chain; `None`: nothing stays.
+    /// The last change that stays accepted, with its sequence number; `None`: none does.
     pub end: Option<(u64, ChangeHash)>,
 }
 
-/// Judges a batch for one document, equal ranks by hash; `accept` (C8) says once for each author whether they may write it, and within
-/// which bounds: the lowest of them holds. A change that a bound names is known when it is in the index or in the batch; until then the bound
-/// holds by the change's place alone.
+/// A batch of changes to judge, and everything to judge it by but the bounds of its authors.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'a> {
+    /// The changes that are accepted already.
+    pub(super) index: &'a Index,
+    /// Verified tips.
+    pub(super) tips: &'a [VerifiedTip],
+    /// Changes in which a chain may end without a tip, with their author: the judge made them, and can sign
+    /// for them.
+    pub(super) own: &'a BTreeMap<ChangeHash, Author>,
+    /// The rules.
+    pub(super) rules: Rules,
+}
+
+impl<'a> Case<'a> {
+    /// Judges `changes`. `bounds` tells for each author once whether they may write (C8), and within which
+    /// bounds: the lowest of them holds. A change that a bound names is known when it is in the index or in
+    /// the batch; until then the bound holds by the change's place alone. Of changes that could be judged
+    /// next, the one with the least `rank` is, by position and hash.
+    pub(super) fn judge<R: Ord>(
+        self,
+        changes: impl IntoIterator<Item = &'a ChangeHeader>,
+        bounds: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
+        rank: impl Fn(usize, ChangeHash) -> R,
+    ) -> Verdict {
+        batch::Batch::new(self, changes.into_iter().collect(), bounds).judge(rank)
+    }
+}
+
+/// Judges a batch on top of what is accepted, equal ranks by hash.
 pub fn vet(
     index: &Index,
     changes: &[ChangeHeader],
     tips: &[VerifiedTip],
-    accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
+    bounds: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
 ) -> Verdict {
-    batch::Batch::new(index, changes, tips, &BTreeMap::new(), accept).judge(|_, hash| hash)
+    let case = Case { index, tips, own: &BTreeMap::new(), rules: Rules::default() };
+    case.judge(changes, bounds, |_, hash| hash)
 }
 
-/// Judges a document anew, by all that is known of it in the order in which it was first seen: of two histories of one
-/// chain the one that was seen first stays (authority 3.7.4), unless a bound decides between them.
+/// Judges a document by everything that is known of it, in the order in which it was first seen: of two
+/// histories of one chain the one that was seen first stays (authority 3.7.4), unless a bound decides between
+/// them.
 ///
-/// What was accepted before comes first, and with it what it depends on, so that nothing takes its place. Chains may end
-/// in any change of `own`: whoever judges made it, and can sign for it.
-pub fn vet_anew(
+/// Changes that were accepted before come first, and with them what they depend on, so that nothing takes
+/// their place. A chain may end in any change of `own`: the judge made it, and can sign for it.
+pub fn vet_everything(
     known: &[ChangeHeader],
     tips: &[VerifiedTip],
     own: &BTreeMap<ChangeHash, Author>,
-    accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
+    bounds: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
 ) -> Verdict {
-    batch::Batch::new(&Index::new(), known, tips, own, accept).judge(|place, _| place)
+    let case = Case { index: &Index::new(), tips, own, rules: Rules::default() };
+    case.judge(known, bounds, |at, _| at)
 }

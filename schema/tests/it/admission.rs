@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use automerge::Change;
 use peerbase_schema::change::ChangeHeader;
-use peerbase_schema::document::{Bound, Index, Refusal, Verdict, vet, vet_anew};
+use peerbase_schema::document::{Bound, Index, Refusal, Verdict, vet, vet_everything};
 use peerbase_schema::limits::OP_COUNTER_MAX;
 use peerbase_schema::tip::{Author, VerifiedTip};
 use peerbase_schema::{ChangeHash, OpId};
@@ -257,11 +257,11 @@ fn c6_whoever_judges_anew_keeps_what_was_seen_first() {
         let tips = [tip(ADA, 1, first.hash), tip(ADA, 1, second.hash), end(BEN, std::slice::from_ref(&upon))];
         let known = [first, upon, second];
 
-        let verdict = vet_anew(&known, &tips, &BTreeMap::new(), all);
+        let verdict = vet_everything(&known, &tips, &BTreeMap::new(), all);
         assert_eq!(verdict.accepted, [0, 1]);
 
         let end = Some((1, known[2].hash));
-        let decided = vet_anew(&known, &tips, &BTreeMap::new(), cut_at(ADA, end));
+        let decided = vet_everything(&known, &tips, &BTreeMap::new(), cut_at(ADA, end));
         assert_eq!(decided.accepted, [2], "unless a cut names the other");
     }
 }
@@ -320,10 +320,10 @@ fn of_ones_own_chain_any_change_may_be_the_last() {
     let own = ada.iter().map(|header| (header.hash, author(ADA))).collect();
 
     assert!(
-        vet_anew(&ada, &tips, &BTreeMap::new(), cut()).accepted.is_empty(),
+        vet_everything(&ada, &tips, &BTreeMap::new(), cut()).accepted.is_empty(),
         "nobody signed for the second"
     );
-    let verdict = vet_anew(&ada, &tips, &own, cut());
+    let verdict = vet_everything(&ada, &tips, &own, cut());
     assert_eq!((verdict.accepted, verdict.tips, verdict.open), (vec![0, 1], vec![], vec![(1, author(ADA))]));
 }
 

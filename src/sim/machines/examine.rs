@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schema::change::ChangeHeader;
-use schema::document::{Bound, Index};
-use schema::tip::Tip;
+use schema::document::{
+    Bound, ChainTips, ChangeSet, Effect, Everything, Index, Input, KeptTip, Rebuild, Rebuilt, Refusal, Rules,
+};
+use schema::tip::{Author, Tip};
 use schema::{ChangeHash, DocumentId, OpId, ReplicaId};
 
 use super::World;
 use super::broken::Broken;
-use super::known::CHECKPOINT;
-use super::store::Store;
+use super::store::{Held, Store, TIPS};
 use super::wire;
 
 impl World {
@@ -62,7 +63,7 @@ impl World {
             if places[&(replica, seq)] < 2 || store.replica(made.document, made.author) != replica {
                 return false;
             }
-            let (Ok(bounds), _) = store.bounds(&made.author, made.document) else { return false };
+            let Ok(bounds) = store.bounds(&made.author, made.document) else { return false };
             let Some(lowest) = bounds.iter().map(|bound| bound.end).min() else { return true };
             lowest.is_some_and(|(last, change)| last >= seq && !is_held(&made.document, &change))
         };
@@ -81,7 +82,7 @@ impl World {
                 return Err(Broken::Clutter { peer, key: key() });
             }
             let mut index = Index::new();
-            for header in &held.accepted.headers {
+            for header in &held.accepted {
                 let change = header.hash;
                 let max_ops: Option<Vec<u64>> = header.deps.iter().map(|dep| index.max_op(dep)).collect();
                 let follows = header.seq == index.length(&header.replica) + 1
@@ -94,30 +95,32 @@ impl World {
                 self.examine_change(peer, change)?;
             }
             for (replica, seq, change) in index.replicas() {
-                let tips = held.accepted.tips.get(&replica).and_then(|tips| tips.get(&seq));
-                let is_proof = |tip: &Tip| {
-                    tip.change == change
-                        && wire::verify(store.group, *document, tip).is_ok_and(|tip| tip.replica() == replica)
+                let (author, tips) = &held.chains[&replica];
+                let is_proof = |kept: &KeptTip| {
+                    let tip = Tip { author: *author, seq, change, signature: kept.signature };
+                    kept.seq == seq
+                        && store.replica(*document, *author) == replica
+                        && wire::verify(store.group, *document, &tip).is_some()
                 };
-                if !tips.is_some_and(|tips| tips.iter().any(is_proof)) {
+                if !tips.newest().is_some_and(is_proof) {
                     return Err(Broken::Unproven { peer, key: key() });
                 }
             }
-            let mut known = held.accepted.clone();
-            if store.judge(*document, &mut known, true).accepted.len() != held.accepted.headers.len() {
+            if !store.accepts_all(*document, held) {
                 return Err(Broken::Stale { peer, key: key() });
             }
             let is_hoarded = |header: &&ChangeHeader| {
                 !store.ever.contains(&header.hash) || held.index.contains(&header.hash)
             };
-            if let Some(kept) = held.kept.headers.iter().find(is_hoarded) {
-                return Err(Broken::Hoarded { peer, change: kept.hash });
+            let mut aside = held.set_aside.iter().flat_map(|set_aside| &set_aside.changes);
+            if let Some(change) = aside.find(is_hoarded) {
+                return Err(Broken::Hoarded { peer, change: change.hash });
             }
-            let most = |replica: &ReplicaId| index.length(replica) / CHECKPOINT + 1;
-            let is_clutter = |(replica, tips): (&ReplicaId, &BTreeMap<u64, Vec<Tip>>)| {
-                tips.values().flatten().count() as u64 > most(replica)
+            let most = |replica: &ReplicaId| index.length(replica) / TIPS.checkpoint_seq + 1;
+            let is_clutter = |(replica, (_, tips)): (&ReplicaId, &(Author, ChainTips))| {
+                tips.iter().count() as u64 > most(replica)
             };
-            if held.accepted.tips.iter().any(is_clutter) {
+            if held.chains.iter().any(is_clutter) {
                 return Err(Broken::Clutter { peer, key: key() });
             }
         }
@@ -139,7 +142,7 @@ impl World {
                 return Err(Broken::BeyondCut { peer, change, revocation: cut.revocation });
             }
         }
-        let (Ok(bounds), _) = self.peers[peer].store.bounds(&made.author, made.document) else {
+        let Ok(bounds) = self.peers[peer].store.bounds(&made.author, made.document) else {
             return Err(Broken::NotAllowed { peer, change });
         };
         let is_beyond = |bound: &&Bound| bound.end.is_none_or(|(seq, _)| made.header.seq > seq);
@@ -162,7 +165,7 @@ impl World {
                 due.insert(*change);
                 continue;
             }
-            let (Ok(bounds), _) = store.bounds(&made.author, made.document) else { continue };
+            let Ok(bounds) = store.bounds(&made.author, made.document) else { continue };
             if members.contains(&made.peer)
                 && !undecided.contains(&made.document)
                 && bounds.is_empty()
@@ -172,5 +175,30 @@ impl World {
             }
         }
         Ok(())
+    }
+}
+
+impl Store {
+    /// How far an author's changes are accepted by the sound rules, whatever this peer follows.
+    fn bounds(&self, author: &Author, document: DocumentId) -> Result<Vec<Bound>, Refusal> {
+        self.judged(document, |judge| {
+            judge.rules = Rules::default();
+            judge.bounds(author)
+        })
+    }
+
+    /// Returns true if a rebuild of a document accepts exactly what is accepted of it.
+    fn accepts_all(&self, document: DocumentId, held: &Held) -> bool {
+        let reference = self.reference(document);
+        let everything = Everything {
+            stored: held.change_set(reference),
+            set_aside: ChangeSet::default(),
+            received: ChangeSet::default(),
+            is_damaged: false,
+            incarnation: self.incarnation,
+        };
+        let mut rebuild = Rebuild::new(reference, self.device, everything);
+        let effect = self.judged(document, |judge| rebuild.step(Input::Start, judge));
+        matches!(effect, Effect::Done(Rebuilt::Unchanged { .. }))
     }
 }

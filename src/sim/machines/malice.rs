@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use schema::change::ChangeHeader;
+use schema::document::DocumentRef;
 use schema::tip::{Author, Tip};
 use schema::wire::session::{Unit, Units};
 use schema::{ChangeHash, DocumentId, OpId};
@@ -86,11 +87,11 @@ impl World {
         let store = &self.peers[peer].store;
         let (held, replica) = (&store.documents[&document], store.replica(document, author));
         let chain: Vec<ChangeHeader> =
-            held.accepted.headers.iter().filter(|header| header.replica == replica).cloned().collect();
+            held.accepted.iter().filter(|header| header.replica == replica).cloned().collect();
         let mut made = Made::default();
         if whole {
-            made.headers.clone_from(&held.accepted.headers);
-            made.tips.extend(held.accepted.all_tips());
+            made.headers.clone_from(&held.accepted);
+            made.tips = held.tips(store.reference(document));
         }
         let from = self.pick(chain.len() + 1);
         let mut last = from.checked_sub(1).map(|at| chain[at].clone());
@@ -109,7 +110,7 @@ impl World {
     fn backdate(&mut self, peer: usize, document: DocumentId, author: Author) -> Made {
         let author = Author { incarnation: 100 + self.below(3), ..author };
         let content = self.below(u64::MAX);
-        let length = self.peers[peer].store.documents[&document].accepted.headers.len();
+        let length = self.peers[peer].store.documents[&document].accepted.len();
         let before = self.pick(length + 1);
         let store = &self.peers[peer].store;
         let (held, replica) = (&store.documents[&document], store.replica(document, author));
@@ -122,16 +123,16 @@ impl World {
 
     /// What another wrote, as it is; `forged`: with one more change that is signed by nobody.
     fn replay(&mut self, peer: usize, document: DocumentId, forged: bool) -> Made {
-        let held = &self.peers[peer].store.documents[&document];
-        let mut made = Made {
-            headers: held.accepted.headers.clone(),
-            tips: held.accepted.all_tips().copied().collect(),
-        };
+        let store = &self.peers[peer].store;
+        let held = &store.documents[&document];
+        let mut made = Made { headers: held.accepted.clone(), tips: held.tips(store.reference(document)) };
         if forged && let Some(last) = made.headers.last() {
             let wire = (last.replica.0, last.seq + 1, last.max_op() + 1, vec![last.hash.0], 1);
             let (header, replica) = (wire::header(&wire), last.replica);
-            let of_replica = held.accepted.tips[&replica].values().flatten().next().copied();
-            made.tips.extend(of_replica.map(|tip| Tip { seq: header.seq, change: header.hash, ..tip }));
+            let (author, kept) = &held.chains[&replica];
+            let signature = kept.newest().map(|tip| tip.signature);
+            let forged = |signature| Tip { author: *author, seq: header.seq, change: header.hash, signature };
+            made.tips.extend(signature.map(forged));
             made.headers.push(header);
         }
         made
@@ -177,10 +178,14 @@ impl Made {
 }
 
 impl Held {
+    fn tips(&self, document: DocumentRef) -> Vec<Tip> {
+        self.change_set(document).tips().iter().map(|tip| *tip.tip()).collect()
+    }
+
     /// The heads after the first so many changes, and the counter with which a change on them begins.
     fn as_it_was(&self, count: usize) -> (Vec<[u8; 32]>, u64) {
         let (mut heads, mut max_op) = (BTreeSet::<ChangeHash>::new(), 0);
-        for header in &self.accepted.headers[..count] {
+        for header in &self.accepted[..count] {
             for dep in &header.deps {
                 heads.remove(dep);
             }

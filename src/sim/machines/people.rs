@@ -1,9 +1,11 @@
 //! The people of the machine world, the ledger with which they begin, and the gate of each peer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::{Arc, LazyLock};
 
 use schema::device::DeviceIdentity;
+use schema::document::Manifests;
 use schema::gate::{
     Effect, Gate, Input, Keys, LinkId, Lookup, Now, Peer, Presented, StoredGroup, StoredRecord,
 };
@@ -14,7 +16,7 @@ use schema::ledger::manifest::{Entry, Page};
 use schema::ledger::{Body, By, Ledger, ManifestRef, Op, Role};
 use schema::signed::{Envelope, Signed};
 use schema::time::Timestamp;
-use schema::tip::{Author, Tip};
+use schema::tip::Author;
 use schema::{DeviceId, DocumentId, GroupId, OpId, UserId};
 
 /// The first of them founded the group, each other was admitted by the one named; the last is outside.
@@ -228,18 +230,15 @@ pub(super) struct Written {
 #[derive(Clone, Default)]
 pub(super) struct Pages(pub(super) BTreeMap<[u8; 32], Arc<Vec<Page>>>);
 
-impl Pages {
-    pub(super) fn entry(
-        &self,
+impl Manifests for &Pages {
+    type Error = Infallible;
+
+    fn entry(
+        &mut self,
         manifest: &ManifestRef,
         author: &Author,
         document: DocumentId,
-    ) -> Option<Entry> {
-        self.0[&manifest.root].iter().find_map(|page| page.entry(author, document))
-    }
-
-    /// The tip that a manifest has of the end of a chain.
-    pub(super) fn tip(&self, manifest: &ManifestRef, author: &Author, document: DocumentId) -> Option<Tip> {
-        self.entry(manifest, author, document).map(|entry| entry.tip(*author))
+    ) -> Result<Option<Entry>, Infallible> {
+        Ok(self.0[&manifest.root].iter().find_map(|page| page.entry(author, document)))
     }
 }

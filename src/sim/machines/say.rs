@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schema::gate::{Answer, FreshCut, Input, MembershipChange, Terms, standing};
 use schema::ledger::manifest::{Entry, Page, Writer};
 use schema::ledger::{Body, By, Op, Role};
-use schema::tip::{Author, Tip};
+use schema::tip::{Author, Tip, VerifiedTip};
 use schema::wire::ticket::Ticket;
 use schema::{DeviceId, DocumentId, OpId, UserId};
 
@@ -157,13 +157,14 @@ impl Whose {
 }
 
 impl Store {
-    /// Writes down everything accepted of these authors, and with `kept` what was and is not any more.
-    fn manifest(&self, is_meant: impl Fn(&Author) -> bool, kept: bool) -> Written {
+    /// Lists all accepted changes of these authors as a manifest; on demand, also what is set aside of theirs.
+    fn manifest(&self, is_meant: impl Fn(&Author) -> bool, with_set_aside: bool) -> Written {
         let mut ends: BTreeMap<(Author, DocumentId), Tip> = BTreeMap::new();
         for (document, held) in &self.documents {
-            let accepted = held.accepted.all_tips();
-            let all = accepted.chain(held.kept.all_tips().filter(|_| kept));
-            for tip in all.filter(|tip| is_meant(&tip.author)) {
+            let accepted = held.change_set(self.reference(*document));
+            let set_aside = held.set_aside.iter().flat_map(|set_aside| &set_aside.tips);
+            let all = accepted.tips().iter().chain(set_aside.filter(|_| with_set_aside));
+            for tip in all.map(VerifiedTip::tip).filter(|tip| is_meant(&tip.author)) {
                 let end = ends.entry((tip.author, *document)).or_insert(*tip);
                 if end.seq < tip.seq {
                     *end = *tip;

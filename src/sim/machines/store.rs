@@ -1,26 +1,34 @@
-//! What a peer of the machine world holds: headers and tips where a node has documents, judged as a node judges them.
+//! The documents of one peer of the machine world: headers and tips in memory, judged by the machine that a node steps.
+//!
+//! This file holds them and performs the machine's effects; rules stand in `schema::document` alone. In the place of
+//! Automerge stands a check that every dependency is there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use schema::change::ChangeHeader;
 use schema::digest::{Digest, Mark};
-use schema::document::{Bound, Index, Refusal, Verdict, vet, vet_anew};
+use schema::document::{
+    Admitted, ChainEnd, ChainTips, ChangeSet, Defect, DocumentRef, Effect, Everything, Index, Input, Judge,
+    Merge, Merged, Rebuild, Rebuilt, Refusal, Rules, SetAside, Standing, TipPolicy,
+};
 use schema::ledger::Roster;
 use schema::session::Wanted;
-use schema::tip::{Author, Tip, VerifiedTip};
+use schema::tip::{Author, VerifiedTip};
 use schema::wire::session::{Unit, Units};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};
 
 use super::broken::Broken;
-use super::known::Known;
-use super::mutant::Mutant;
 use super::people::{self, Member, Pages};
-use super::wire::{self, TABLE};
+use super::wire::{self, Key, TABLE};
 
-/// The headers of every document, and what vouches for them.
+/// Checkpoints four apart, so that chains of the world have some; a node's are 256 apart.
+pub(super) const TIPS: TipPolicy = TipPolicy { checkpoint_seq: 4, checkpoint_bytes: u64::MAX, recent: 0 };
+
+/// The documents of one peer, and everything by which it judges them.
 pub(super) struct Store {
-    /// Which peer it is of.
+    /// The number of the peer.
     pub(super) peer: usize,
     pub(super) group: GroupId,
     pub(super) user: UserId,
@@ -29,16 +37,14 @@ pub(super) struct Store {
     pub(super) roster: Arc<Roster>,
     pub(super) state: [u8; 32],
     pub(super) pages: Pages,
+    pub(super) rules: Rules,
     pub(super) digest: Digest,
     pub(super) documents: BTreeMap<DocumentId, Held>,
-    /// How each author was judged when their documents were last judged.
+    /// The judgement under which each author's documents were last judged.
     pub(super) authors: BTreeMap<(DeviceId, OpId), [u8; 32]>,
-    /// Takes everything from everybody, and writes as if nothing had happened: the malicious member.
-    pub(super) lenient: bool,
-    /// Everything that was ever accepted here: nothing else may be kept.
+    pub(super) is_malicious: bool,
+    /// Every change that was ever accepted here: nothing else may be set aside.
     pub(super) ever: BTreeSet<ChangeHash>,
-    /// How this peer deviates from the rules.
-    pub(super) mutant: Option<Mutant>,
     /// The first promise that was seen to break on the way.
     pub(super) broken: Option<Broken>,
 }
@@ -48,23 +54,57 @@ pub(super) struct Store {
 pub(super) struct Held {
     pub(super) key: String,
     pub(super) index: Index,
-    /// What is accepted, dependencies first.
-    pub(super) accepted: Known,
-    /// What was accepted and is not any more.
-    pub(super) kept: Known,
+    /// The accepted changes, dependencies first.
+    pub(super) accepted: Vec<ChangeHeader>,
+    /// The author and the kept tips of each chain.
+    pub(super) chains: BTreeMap<ReplicaId, (Author, ChainTips)>,
+    pub(super) set_aside: Option<SetAside<ChangeHeader>>,
 }
 
-/// What a step left behind.
+/// The result of a step.
 #[derive(Default)]
 pub(super) struct Outcome {
-    /// Documents that moved, with their marks before.
+    /// Documents that changed, with their marks before.
     pub(super) moved: Vec<Wanted>,
     pub(super) refused: Vec<(DocumentId, Refusal)>,
 }
 
+impl Held {
+    /// The end of each chain.
+    pub(super) fn ends(&self) -> impl Iterator<Item = ChainEnd> {
+        self.index.replicas().map(|(replica, seq, change)| {
+            let (author, _) = self.chains[&replica];
+            ChainEnd { author, mark: Mark { replica, seq, change } }
+        })
+    }
+
+    /// The accepted changes with their kept tips.
+    pub(super) fn change_set(&self, document: DocumentRef) -> ChangeSet<ChangeHeader> {
+        let mut set = ChangeSet::of(self.accepted.iter().cloned());
+        set.add_stored_tips(document, self.chains.values().map(|(author, tips)| (*author, tips)));
+        set
+    }
+
+    /// Adds accepted changes, which the document could hold.
+    fn append(&mut self, admitted: Vec<Admitted<ChangeHeader>>, rules: Rules) {
+        for Admitted { change, author, tip } in admitted {
+            self.index.accept(&change);
+            let (_, tips) = self.chains.entry(change.replica).or_insert((author, ChainTips::default()));
+            if let Some(tip) = &tip {
+                tips.keep(tip.into(), TIPS, rules);
+            }
+            self.accepted.push(change);
+        }
+    }
+}
+
 impl Store {
-    pub(super) fn new(peer: usize, member: &Member, lenient: bool) -> Self {
+    pub(super) fn new(peer: usize, member: &Member, is_malicious: bool) -> Self {
         let roster = member.ledger().roster().clone();
+        let rules = match is_malicious {
+            true => Rules::with_defect(Defect::AcceptsEveryAuthor),
+            false => Rules::default(),
+        };
         Self {
             peer,
             group: member.ledger().group(),
@@ -74,12 +114,12 @@ impl Store {
             state: roster.state_digest(),
             roster,
             pages: member.pages.clone(),
+            rules,
             digest: Digest::default(),
             documents: BTreeMap::new(),
             authors: BTreeMap::new(),
-            lenient,
+            is_malicious,
             ever: BTreeSet::new(),
-            mutant: None,
             broken: None,
         }
     }
@@ -88,55 +128,72 @@ impl Store {
         DocumentId::of(self.group, TABLE, key)
     }
 
-    pub(super) fn replica(&self, document: DocumentId, author: Author) -> ReplicaId {
-        ReplicaId::of(self.group, document, author.device, author.grant, author.incarnation)
+    pub(super) fn reference(&self, document: DocumentId) -> DocumentRef {
+        DocumentRef { group: self.group, document }
     }
 
-    /// Under which grant this device writes; `None`: it may not.
+    pub(super) fn replica(&self, document: DocumentId, author: Author) -> ReplicaId {
+        self.reference(document).replica(&author)
+    }
+
+    /// Passes everything by which a document is judged to `act`.
+    pub(super) fn judged<R>(
+        &self,
+        document: DocumentId,
+        act: impl FnOnce(&mut Judge<'_, &Pages, Key>) -> Result<R, Infallible>,
+    ) -> R {
+        let Ok(result) = act(&mut Judge {
+            rules: self.rules,
+            document: self.reference(document),
+            roster: &self.roster,
+            manifests: &mut &self.pages,
+            signer: &Key(self.device),
+        });
+        result
+    }
+
+    /// The grant under which this device writes; `None`: it may not.
     pub(super) fn grant(&self) -> Option<OpId> {
         let grant = self.roster.grant(self.user).filter(|_| self.roster.may_write(self.user, self.device));
         grant.filter(|grant| self.roster.accepts(self.device, *grant).is_ok())
     }
 
-    /// Changes a document, as one who `author` is; what this peer itself refuses is no write (D4).
+    /// Changes a document in the name of `author`. A change that this peer itself refuses is no write (D4).
     pub(super) fn write(
         &mut self,
         key: &str,
         author: Author,
         content: u64,
-    ) -> Option<(Wanted, ChangeHeader)> {
+    ) -> Option<(Vec<Wanted>, ChangeHeader)> {
         let document = self.document(key);
         let replica = self.replica(document, author);
         let header = {
-            let nothing = Index::new();
-            let index = self.documents.get(&document).map_or(&nothing, |held| &held.index);
+            let empty = Index::new();
+            let index = self.documents.get(&document).map_or(&empty, |held| &held.index);
             // As Automerge does: all heads, and the replica's own newest change even where another has merged it.
             let mut deps: BTreeSet<_> = index.heads().iter().map(|head| head.0).collect();
             deps.extend(index.newest(&replica).map(|own| own.0));
             let (seq, start_op) = (index.length(&replica) + 1, index.next_start_op());
             wire::header(&(replica.0, seq, start_op, deps.into_iter().collect(), content))
         };
-
-        let before = self.marks_of(document);
-        let mut came = Known::default();
-        came.put_tip(replica, wire::sign(author, document, header.seq, header.hash));
-        came.headers.push(header.clone());
-        let verdict = self.judge(document, &mut came, false);
-        if let Some((_, refusal)) = verdict.refused.first() {
-            let silenced = Broken::Silenced { peer: self.peer, refusal: Box::new(refusal.clone()) };
+        let mut written = ChangeSet::of([header.clone()]);
+        let tip = wire::sign(author, document, header.seq, header.hash);
+        written.add_tip(tip.trust_stored(self.group, document));
+        let mut outcome = Outcome::default();
+        if let Err(refusal) = self.merge(document, key, written, &mut outcome) {
+            let silenced = Broken::Silenced { peer: self.peer, refusal: Box::new(refusal) };
             self.broken.get_or_insert(silenced);
             return None;
         }
-        self.take(document, key, &came, &verdict);
-        Some((Wanted { document, have: before }, header))
+        Some((outcome.moved, header))
     }
 
-    /// Judges and takes what a peer sent.
+    /// Judges and takes in the units of one frame.
     pub(super) fn apply(&mut self, units: Units) -> Outcome {
         let mut outcome = Outcome::default();
         for unit in units.units {
             let document = unit.document;
-            if let Err(refusal) = self.apply_unit(unit, &units.authors, &mut outcome) {
+            if let Err(refusal) = self.apply_unit(&unit, &units.authors, &mut outcome) {
                 outcome.refused.push((document, refusal));
             }
         }
@@ -145,7 +202,7 @@ impl Store {
 
     fn apply_unit(
         &mut self,
-        unit: Unit,
+        unit: &Unit,
         authors: &[(DeviceId, OpId)],
         outcome: &mut Outcome,
     ) -> Result<(), Refusal> {
@@ -153,140 +210,166 @@ impl Store {
         if document != DocumentId::of(self.group, &unit.table, &unit.key) {
             return Err(Refusal::Misplaced);
         }
-        let mut came = Known { headers: wire::read(&unit.message), ..Known::default() };
-        let has = |change: &ChangeHash| {
-            self.documents.get(&document).is_some_and(|held| held.index.contains(change))
-        };
-        let places: BTreeMap<_, _> = came.headers.iter().map(|h| ((h.replica, h.seq), h.hash)).collect();
-        for tip in &unit.tips {
-            let author = usize::try_from(tip.author).ok().and_then(|number| authors.get(number));
-            let Some(&(device, grant)) = author else { return Err(Refusal::Unvouched) };
-            let author = Author { device, grant, incarnation: tip.incarnation };
-            let replica = ReplicaId::of(self.group, document, device, grant, tip.incarnation);
-            let Some(&change) = places.get(&(replica, tip.seq)) else { continue };
-            if has(&change) {
-                continue;
-            }
-            let tip = Tip { author, seq: tip.seq, change, signature: tip.signature };
-            if !self.is(Mutant::BelievesTips) {
-                wire::verify(self.group, document, &tip)?;
-            }
-            came.put_tip(replica, tip);
+        let mut received = ChangeSet::of(wire::read(&unit.message));
+        let empty = Index::new();
+        let index = self.documents.get(&document).map_or(&empty, |held| &held.index);
+        self.judged(document, |judge| Ok(received.add_unit_tips(&unit.tips, authors, index, judge)))?;
+        if received.has_tip_of(self.device, self.incarnation) {
+            self.renew_incarnation();
         }
-
-        let before = self.marks_of(document);
-        let verdict = self.judge(document, &mut came, false);
-        let is_awaited = self.documents.get(&document).is_some_and(|held| {
-            verdict.accepted.iter().any(|place| held.kept.may_need(&came.headers[*place]))
-        });
-        let is_decided = !verdict.decided.is_empty() && !self.is(Mutant::KeepsBranch);
-        if is_awaited || is_decided {
-            return self.rejudge(document, came, outcome);
-        }
-        let refusal = verdict.refused.first().map(|(_, refusal)| refusal.clone());
-        if self.is(Mutant::RemembersRefused) {
-            let refused = verdict.refused.iter().map(|(place, _)| came.headers[*place].clone());
-            self.documents.entry(document).or_default().kept.headers.extend(refused);
-        }
-        if !verdict.accepted.is_empty() || self.waived(&verdict).next().is_some() {
-            let is_ours = |tip: &VerifiedTip| {
-                let author = tip.tip().author;
-                (author.device, author.incarnation) == (self.device, self.incarnation)
-            };
-            let is_ours = verdict.tips.iter().any(is_ours);
-            self.take(document, &unit.key, &came, &verdict);
-            if !verdict.accepted.is_empty() {
-                outcome.moved.push(Wanted { document, have: before });
-            }
-            if is_ours {
-                self.renew();
-            }
-        }
-        refusal.map_or(Ok(()), Err)
+        self.merge(document, &unit.key, received, outcome)
     }
 
-    /// C1 to C8, of what came alone or `anew`: of all of it, as if nothing was here.
-    pub(super) fn judge(&self, document: DocumentId, known: &mut Known, anew: bool) -> Verdict {
-        let authors: BTreeSet<Author> = known.all_tips().map(|tip| tip.author).collect();
-        let mut accepts = BTreeMap::new();
-        for author in authors {
-            let (bounds, tips) = self.bounds(&author, document);
-            accepts.insert(author, self.bounds_seen(bounds));
-            for tip in tips {
-                if known.headers.iter().any(|header| header.hash == tip.change)
-                    && wire::verify(self.group, document, &tip).is_ok()
-                {
-                    known.put_tip(self.replica(document, author), tip);
+    fn merge(
+        &mut self,
+        document: DocumentId,
+        key: &str,
+        received: ChangeSet<ChangeHeader>,
+        outcome: &mut Outcome,
+    ) -> Result<(), Refusal> {
+        let before = self.marks_of(document);
+        let (mut merge, mut input) = (Merge::new(received), Input::Start);
+        loop {
+            let empty = Index::new();
+            let held = self.documents.get(&document);
+            let index = held.map_or(&empty, |held| &held.index);
+            let awaited = held.and_then(|held| held.set_aside.as_ref()).map(SetAside::awaited);
+            let standing = Standing { index, awaited };
+            let effect = self.judged(document, |judge| merge.step(input, standing, judge));
+            match effect {
+                Effect::Apply | Effect::Try => {
+                    let orphan = orphan(index, merge.to_apply());
+                    input = self.apply_to_document(orphan);
+                }
+                Effect::Done(Merged::Unchanged { answer }) => return answer,
+                Effect::Done(Merged::Rebuild(received)) => return self.rebuild(document, received, outcome),
+                Effect::Done(Merged::Grown { admitted, answer }) => {
+                    let mut held = self.documents.remove(&document).unwrap_or_default();
+                    key.clone_into(&mut held.key);
+                    self.put(document, held, admitted);
+                    outcome.moved.push(Wanted { document, have: before });
+                    return answer;
                 }
             }
         }
-        let tips: Vec<_> = known.all_tips().map(|tip| tip.trust_stored(self.group, document)).collect();
-        let accept = |author: &Author| accepts[author].clone();
-        if anew {
-            return vet_anew(&known.headers, &tips, &BTreeMap::new(), accept);
-        }
-        let nothing = Index::new();
-        let index = self.documents.get(&document).map_or(&nothing, |held| &held.index);
-        vet(index, &known.headers, &tips, accept)
     }
 
-    /// C8: how far what `author` wrote to `document` is accepted; and what the cuts have of the end of that chain.
-    pub(super) fn bounds(
-        &self,
-        author: &Author,
+    /// Judges a document by everything that is known of it.
+    pub(super) fn rebuild(
+        &mut self,
         document: DocumentId,
-    ) -> (Result<Vec<Bound>, Refusal>, Vec<Tip>) {
-        if self.lenient {
-            return (Ok(Vec::new()), Vec::new());
+        received: ChangeSet<ChangeHeader>,
+        outcome: &mut Outcome,
+    ) -> Result<(), Refusal> {
+        let before = self.marks_of(document);
+        let held = self.documents.get(&document).expect("it was judged before");
+        let everything = Everything {
+            stored: held.change_set(self.reference(document)),
+            set_aside: held.set_aside.clone().map(ChangeSet::from).unwrap_or_default(),
+            received,
+            is_damaged: false,
+            incarnation: self.incarnation,
+        };
+        let mut rebuild = Rebuild::new(self.reference(document), self.device, everything);
+        let mut input = Input::Start;
+        let replacement = loop {
+            let effect = self.judged(document, |judge| rebuild.step(input, judge));
+            match effect {
+                Effect::Apply | Effect::Try => {
+                    let orphan = orphan(&Index::new(), rebuild.to_apply());
+                    input = self.apply_to_document(orphan);
+                }
+                Effect::Done(Rebuilt::Unchanged { answer }) => return answer,
+                Effect::Done(Rebuilt::Changed(replacement)) => break replacement,
+            }
+        };
+        let key = self.documents[&document].key.clone();
+        let set_aside = Some(replacement.set_aside).filter(|set_aside| !set_aside.changes.is_empty());
+        self.put(document, Held { key, set_aside, ..Held::default() }, replacement.admitted);
+        if replacement.needs_incarnation {
+            self.renew_incarnation();
         }
-        let mut tips = Vec::new();
-        let Ok(bounds) = self.roster.bounds(author, |manifest| {
-            let tip = self.pages.tip(manifest, author, document);
-            tips.extend(tip);
-            Ok::<_, std::convert::Infallible>(tip.map(|tip| (tip.seq, tip.change)))
-        });
-        (bounds.map_err(|_| Refusal::NotAllowed { author: *author }), tips)
+        outcome.moved.push(Wanted { document, have: before });
+        replacement.answer
     }
 
-    /// Takes what was accepted. What Automerge would let wait for its dependencies breaks D7.
-    pub(super) fn take(&mut self, document: DocumentId, key: &str, known: &Known, verdict: &Verdict) {
-        let mut held = self.documents.remove(&document).unwrap_or_default();
-        key.clone_into(&mut held.key);
-        for tip in &verdict.tips {
-            let author = (tip.tip().author.device, tip.tip().author.grant);
-            self.authors.entry(author).or_insert_with(|| self.roster.judgement(author.0, author.1));
-        }
-        let waived: BTreeSet<usize> = self.waived(verdict).collect();
-        for &place in verdict.accepted.iter().chain(&waived) {
-            let header = &known.headers[place];
-            if !header.deps.iter().all(|dep| held.index.contains(dep)) {
-                self.broken.get_or_insert(Broken::Queued { peer: self.peer, change: header.hash });
-            }
-            if !waived.contains(&place) {
-                held.index.accept(header);
-            } else if held.accepted.headers.contains(header) {
-                continue;
-            }
-            self.ever.insert(header.hash);
-            held.accepted.headers.push(header.clone());
-            let keeps_first =
-                self.is(Mutant::KeepsFirstTip) && held.accepted.tips.contains_key(&header.replica);
-            if let Some(tip) = known.tip_over(header).filter(|_| !keeps_first) {
-                held.accepted.keep_tip(header.replica, tip);
+    /// Judges by another roster from now on, and again what was judged otherwise before.
+    pub(super) fn set_roster(&mut self, roster: Arc<Roster>, pages: Pages) -> Outcome {
+        self.state = roster.state_digest();
+        (self.roster, self.pages) = (roster, pages);
+        let mut outcome = Outcome::default();
+        let authors = self.authors.iter().filter(|(author, judged)| self.judgement(**author) != **judged);
+        let stale: BTreeSet<(DeviceId, OpId)> = authors.map(|(author, _)| *author).collect();
+        let is_stale = |author: &Author| stale.contains(&(author.device, author.grant));
+        let concerns = |held: &Held| {
+            let mut aside = held.set_aside.iter().flat_map(|set_aside| &set_aside.tips);
+            held.chains.values().any(|(author, _)| is_stale(author))
+                || aside.any(|tip: &VerifiedTip| is_stale(&tip.tip().author))
+        };
+        let concerned = self.documents.iter().filter(|(_, held)| concerns(held));
+        let concerned: Vec<DocumentId> = concerned.map(|(document, _)| *document).collect();
+        for document in concerned {
+            let held = &self.documents[&document];
+            let ends: Vec<_> = held.ends().filter(|end| is_stale(&end.author)).collect();
+            let may_stand = held.set_aside.is_none();
+            if !may_stand || !self.judged(document, |judge| judge.are_within_bounds(ends)) {
+                let _ = self.rebuild(document, ChangeSet::default(), &mut outcome);
             }
         }
+        for author in stale {
+            self.authors.insert(author, self.judgement(author));
+        }
+        outcome
+    }
+
+    fn judgement(&self, (device, grant): (DeviceId, OpId)) -> [u8; 32] {
+        self.rules.judgement(self.roster.judgement(device, grant))
+    }
+
+    /// Takes the outcome of applying changes; a change that Automerge would queue for its dependencies breaks D7.
+    fn apply_to_document(&mut self, orphan: Option<ChangeHash>) -> Input {
+        if let Some(change) = orphan {
+            self.broken.get_or_insert(Broken::Queued { peer: self.peer, change });
+        }
+        Input::Applied
+    }
+
+    /// Puts a document with more accepted changes in the place of the old one.
+    fn put(&mut self, document: DocumentId, mut held: Held, admitted: Vec<Admitted<ChangeHeader>>) {
+        for Admitted { change, author, .. } in &admitted {
+            let author = (author.device, author.grant);
+            if !self.authors.contains_key(&author) {
+                self.authors.insert(author, self.judgement(author));
+            }
+            self.ever.insert(change.hash);
+        }
+        held.append(admitted, self.rules);
         self.documents.insert(document, held);
         let marks = self.marks_of(document);
         self.digest.set(document, &marks);
     }
 
-    /// Goes on under a new incarnation, so that no sequence number is used twice.
-    pub(super) fn renew(&mut self) {
-        self.incarnation += 1;
+    /// Goes on under a new incarnation, so that no sequence number is used twice. The malicious member does not care.
+    fn renew_incarnation(&mut self) {
+        if !self.is_malicious {
+            self.incarnation += 1;
+        }
     }
 
     pub(super) fn marks_of(&self, document: DocumentId) -> Vec<Mark> {
         let Some(held) = self.documents.get(&document) else { return Vec::new() };
         held.index.replicas().map(|(replica, seq, change)| Mark { replica, seq, change }).collect()
     }
+}
+
+/// The first of these changes that a document could not hold before another.
+fn orphan<'a>(index: &Index, changes: impl Iterator<Item = &'a ChangeHeader>) -> Option<ChangeHash> {
+    let mut applied = BTreeSet::new();
+    for change in changes {
+        if !change.deps.iter().all(|dep| index.contains(dep) || applied.contains(dep)) {
+            return Some(change.hash);
+        }
+        applied.insert(change.hash);
+    }
+    None
 }

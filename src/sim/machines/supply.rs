@@ -1,16 +1,20 @@
-//! What a peer of the machine world tells and sends its sessions.
+//! What a peer of the machine world shows and sends its sessions.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use schema::DocumentId;
-use schema::change::ChangeHeader;
 use schema::digest::{Mark, Page};
+use schema::document::UnitBuilder;
 use schema::session::{Documents, Supply, Wanted};
+use schema::tip::Tip;
 use schema::wire::session::Unit;
 
 use super::store::Store;
 use super::wire::{self, TABLE};
+
+/// About the bytes of a change without what was written.
+const CHANGE_BYTES: usize = 100;
 
 impl Documents for Store {
     type Error = Infallible;
@@ -36,7 +40,8 @@ impl Documents for Store {
     }
 
     fn marks_for_peer(&mut self, document: DocumentId) -> Result<Vec<Mark>, Infallible> {
-        Ok(self.undecided_as_missing(document))
+        let Some(held) = self.documents.get(&document) else { return Ok(Vec::new()) };
+        Ok(self.judged(document, |judge| held.ends().map(|end| judge.shown_mark(end)).collect()))
     }
 
     fn supply(&mut self, wanted: Vec<Wanted>, bytes: usize) -> Result<Supply, Infallible> {
@@ -48,23 +53,27 @@ impl Documents for Store {
                 continue;
             }
             let Some(held) = self.documents.get(&next.document) else { continue };
-            let decided = next.have.iter().filter(|mark| !mark.is_undecided());
-            let have: BTreeMap<_, _> = decided.map(|mark| (mark.replica, mark.seq)).collect();
-            let have = |header: &ChangeHeader| have.get(&header.replica).copied().unwrap_or(0);
-            let headers: Vec<_> = held.accepted.headers.iter().filter(|h| h.seq > have(h)).collect();
-            if headers.is_empty() {
-                continue;
+            let mut unit = UnitBuilder::new(next.have);
+            for header in &held.accepted {
+                let has_tip = held.chains[&header.replica].1.contains(header.seq);
+                if !unit.offer(header, CHANGE_BYTES, has_tip, || header) {
+                    break;
+                }
             }
+            let Some(unit) = unit.finish() else { continue };
+            let places = unit.changes.iter().map(|header| ((header.replica, header.seq), header.hash));
             let mut tips = Vec::new();
-            for replica in headers.iter().map(|header| header.replica).collect::<BTreeSet<_>>() {
-                let of_replica =
-                    held.accepted.tips.get(&replica).into_iter().flat_map(BTreeMap::values).flatten();
-                tips.extend(of_replica.map(|tip| wire::unit_tip(tip, &mut supply.authors)));
+            for ((replica, seq), change) in places {
+                let (author, kept) = &held.chains[&replica];
+                let kept = kept.iter().find(|kept| kept.seq == seq);
+                let tip = kept.map(|kept| Tip { author: *author, seq, change, signature: kept.signature });
+                tips.extend(tip.map(|tip| wire::unit_tip(&tip, &mut supply.authors)));
             }
-            let message = wire::message(headers);
+            let message = wire::message(unit.changes);
             used += message.len();
             let (document, key) = (next.document, held.key.clone());
             supply.units.push(Unit { document, table: TABLE.to_owned(), key, tips, message });
+            supply.later.extend(unit.rest.map(|have| Wanted { document, have }));
         }
         Ok(supply)
     }

@@ -1,7 +1,9 @@
 //! A property that cannot fail is a defect: where every honest peer deviates from the rules in one place, the
 //! examination names the promise that this breaks.
 
+use peerbase::sim::machines::Mutant::{Document, WritesUnderOldGrants};
 use peerbase::sim::machines::{Mutant, World};
+use schema::document::Defect;
 
 use super::malicious_history;
 
@@ -22,76 +24,82 @@ fn breaks(mutant: Mutant, promise: &str) {
 }
 
 #[test]
-fn d1_who_stays_with_the_branch_that_came_first_ends_otherwise_than_who_has_the_one_that_a_cut_names() {
-    breaks(Mutant::KeepsBranch, "D1");
+fn d1_a_peer_that_keeps_the_branch_of_a_fork_that_arrived_first_ends_otherwise_than_one_that_has_the_branch_of_the_cut()
+ {
+    breaks(Document(Defect::KeepsFirstBranch), "D1");
 }
 
 #[test]
-fn d2_who_forgets_cuts_has_what_they_cut() {
-    breaks(Mutant::ForgetsCuts, "D2");
+fn d2_a_peer_that_ignores_cuts_holds_what_they_cut() {
+    breaks(Document(Defect::IgnoresCuts), "D2");
 }
 
 #[test]
-fn d2_who_does_not_judge_anew_keeps_what_a_removal_cuts() {
-    breaks(Mutant::KeepsFallen, "D2");
+fn d2_a_peer_that_never_rejudges_keeps_what_a_removal_cuts() {
+    breaks(Document(Defect::NeverRejudges), "D2");
 }
 
 #[test]
-fn d3_who_throws_away_what_a_removal_took_loses_it_when_the_removal_is_void() {
-    breaks(Mutant::DropsKept, "D3");
+fn d3_a_peer_that_deletes_what_a_removal_took_loses_it_when_the_removal_is_void() {
+    breaks(Document(Defect::DropsSetAside), "D3");
 }
 
 #[test]
-fn d4_who_writes_on_under_an_old_grant_cannot_write() {
-    breaks(Mutant::KeepsGrant, "D4");
+fn d4_a_peer_that_writes_under_an_old_grant_refuses_its_own_changes() {
+    breaks(WritesUnderOldGrants, "D4");
 }
 
 #[test]
-fn d5_who_takes_a_chain_with_a_gap_has_one() {
-    breaks(Mutant::SkipsGaps, "D5");
+fn d5_a_peer_that_waives_the_sequence_has_a_chain_with_a_gap() {
+    breaks(Document(Defect::WaivesSequence), "D5");
 }
 
 #[test]
-fn d5_who_does_not_ask_for_the_change_before_has_a_chain_in_pieces() {
-    breaks(Mutant::SkipsPrevious, "D5");
+fn d5_a_peer_that_waives_the_previous_change_has_a_chain_in_pieces() {
+    breaks(Document(Defect::WaivesPrevious), "D5");
 }
 
 #[test]
-fn d5_who_takes_both_branches_of_a_fork_has_two_changes_at_one_place() {
-    breaks(Mutant::TakesForks, "D5");
+fn d5_a_peer_that_waives_forks_has_two_changes_at_one_place() {
+    breaks(Document(Defect::WaivesForks), "D5");
 }
 
 #[test]
-fn d5_who_does_not_look_where_ops_begin_has_counters_with_a_gap() {
-    breaks(Mutant::SkipsStartOp, "D5");
+fn d5_a_peer_that_waives_the_first_op_has_counters_with_a_gap() {
+    breaks(Document(Defect::WaivesStartOp), "D5");
 }
 
 #[test]
-fn d6_who_believes_every_tip_holds_what_nobody_made() {
-    breaks(Mutant::BelievesTips, "D6");
+fn d6_a_peer_that_believes_every_tip_holds_changes_that_nobody_made() {
+    breaks(Document(Defect::BelievesTips), "D6");
 }
 
 #[test]
-fn d6_who_keeps_the_first_tip_of_a_chain_cannot_prove_its_end() {
-    breaks(Mutant::KeepsFirstTip, "D6");
+fn d6_a_peer_that_keeps_the_first_tip_of_a_chain_cannot_prove_its_end() {
+    breaks(Document(Defect::KeepsFirstTip), "D6");
 }
 
 #[test]
-fn d7_who_takes_orphans_lets_automerge_wait() {
-    breaks(Mutant::TakesOrphans, "D7");
+fn d7_a_peer_that_waives_dependencies_makes_automerge_queue_changes() {
+    breaks(Document(Defect::WaivesDependencies), "D7");
 }
 
 #[test]
-fn c8_who_takes_anybodys_writes_holds_what_its_author_may_not_write() {
-    breaks(Mutant::TakesAnybody, "C8");
+fn c8_a_peer_that_accepts_non_writers_holds_changes_whose_authors_may_not_write() {
+    breaks(Document(Defect::AcceptsNonWriters), "C8");
 }
 
 #[test]
-fn d9_who_keeps_what_they_refused_is_filled_by_a_flood() {
-    breaks(Mutant::RemembersRefused, "D9");
+fn d2_a_peer_that_accepts_every_author_holds_what_a_removed_member_writes() {
+    breaks(Document(Defect::AcceptsEveryAuthor), "D2");
 }
 
 #[test]
-fn d9_who_never_lets_go_of_what_was_kept_has_it_twice() {
-    breaks(Mutant::NeverLetsGo, "D9");
+fn d9_a_peer_that_sets_refused_changes_aside_stores_what_it_never_accepted() {
+    breaks(Document(Defect::SetsRefusedAside), "D9");
+}
+
+#[test]
+fn d9_a_peer_that_never_restores_has_a_change_twice() {
+    breaks(Document(Defect::NeverRestores), "D9");
 }

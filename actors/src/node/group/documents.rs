@@ -4,12 +4,13 @@
 //! `Documents::apply`, which leave a batch for the store and the news for watchers and sessions. Memory runs ahead
 //! of the store until the batch is durable; such documents are pinned in the cache and not served yet.
 
-mod admit;
+mod apply;
+mod authority;
 mod commit;
-mod known;
 mod load;
+mod rebuild;
 mod rejudge;
-mod snapshots;
+mod set_aside;
 mod supply;
 #[cfg(test)]
 mod tests;
@@ -18,16 +19,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use schema::digest::{Digest, Mark};
-use schema::document::{Index, Refusal};
+use schema::document::{Index, Refusal, Rules};
 use schema::key::SigningKey;
 use schema::ledger::Roster;
 use schema::session::Wanted;
+use schema::tip::Author;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, UserId, codec};
 
+use self::authority::Authority;
 pub use self::commit::{CommitError, RowWrite};
 use self::rejudge::Rejudging;
-use self::snapshots::Snapshots;
-pub use self::snapshots::{Kept, Snapshot};
+use self::set_aside::SetAsides;
+pub use self::set_aside::{SetAside, SetAsideTotal};
 use super::cache::{Cache, CacheBudget};
 use super::manifests::Manifests;
 use super::record::{AuthorRecord, Authors, DocumentRecord, Spilled};
@@ -58,8 +61,8 @@ pub(crate) struct Outcome {
     pub(crate) moved: Vec<Wanted>,
     moved_ids: BTreeSet<DocumentId>,
     pub(crate) refused: Vec<(DocumentId, Refusal)>,
-    /// Why something that was accepted once is not any more.
-    pub(crate) fell: Vec<(DocumentId, Refusal)>,
+    /// Documents of which something is no longer accepted, with the reason.
+    pub(crate) lost: Vec<(DocumentId, Refusal)>,
     /// Heads of the rows written, in the order of the writes; commits only.
     pub(crate) heads: Vec<Vec<ChangeHash>>,
 }
@@ -75,6 +78,29 @@ pub struct Revision {
     pub time_ms: i64,
 }
 
+/// The table and the key of a row.
+#[derive(Clone, Debug)]
+pub(super) struct RowName {
+    pub(super) table: String,
+    pub(super) key: String,
+}
+
+/// Everything that the documents of a group need to open.
+pub(crate) struct Setup {
+    pub(crate) group: GroupId,
+    pub(crate) user: UserId,
+    pub(crate) device: SigningKey,
+    pub(crate) clock: Clock,
+    /// How often the store was not closed cleanly.
+    pub(crate) crashes: u64,
+    /// The incarnation under which this device writes.
+    pub(crate) incarnation: u64,
+    pub(crate) space: SpaceHandle,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) budget: CacheBudget,
+    pub(crate) rules: Rules,
+}
+
 /// A loaded document.
 struct Document {
     record: DocumentRecord,
@@ -84,22 +110,16 @@ struct Document {
 
 /// See the file's head.
 pub(crate) struct Documents {
-    group: GroupId,
-    user: UserId,
-    device: SigningKey,
+    authority: Authority,
     clock: Clock,
     incarnation: u64,
     /// How often the store was not closed cleanly: what an incarnation was drawn under.
     crashes: u64,
     space: SpaceHandle,
-    roster: Arc<Roster>,
     digest: Digest,
     authors: Authors,
-    manifests: Manifests,
     rejudging: Rejudging,
-    snapshots: Snapshots,
-    /// C8 lets everything pass: see [`Accept`](admit::Accept).
-    lenient: bool,
+    set_aside: SetAsides,
     cache: Cache<Document>,
     /// Documents whose newest batch is not durable yet, with its number.
     unstored: BTreeMap<DocumentId, u64>,
@@ -112,29 +132,19 @@ pub(crate) struct Documents {
 
 impl Documents {
     /// Reads the authors and the digest back from the store.
-    pub(crate) fn open(
-        group: GroupId,
-        (user, device): (UserId, SigningKey),
-        (clock, crashes, incarnation): (Clock, u64, u64),
-        space: SpaceHandle,
-        roster: Arc<Roster>,
-        (budget, lenient): (CacheBudget, bool),
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn open(setup: Setup) -> Result<Self, StoreError> {
+        let Setup { group, user, device, clock, crashes, incarnation, space, roster, budget, rules } = setup;
+        let manifests = Manifests::new(space.clone());
         let mut documents = Self {
-            group,
-            user,
-            device,
+            authority: Authority { group, user, device, roster, manifests, rules },
             clock,
             incarnation,
             crashes,
             space: space.clone(),
-            roster,
             digest: Digest::default(),
-            authors: Authors::lenient(lenient),
-            manifests: Manifests::new(space.clone()),
+            authors: Authors::default(),
             rejudging: Rejudging::default(),
-            snapshots: Snapshots::read(&space)?,
-            lenient,
+            set_aside: SetAsides::read(&space)?,
             cache: Cache::new(budget),
             unstored: BTreeMap::new(),
             spoiled: BTreeSet::new(),
@@ -159,20 +169,20 @@ impl Documents {
                 None => documents.quarantine(id, "record is damaged"),
             }
         }
-        documents.look_who_is_judged_otherwise();
+        documents.find_stale_authors();
         Ok(documents)
     }
 
     /// Judges by another roster from now on; what was judged before is judged anew by
     /// [`rejudge_some`](Self::rejudge_some).
     pub(crate) fn set_roster(&mut self, roster: Arc<Roster>) {
-        self.roster = roster;
-        self.look_who_is_judged_otherwise();
+        self.authority.roster = roster;
+        self.find_stale_authors();
     }
 
     /// By which documents are judged, as far as they are not yet to be judged anew.
     pub(crate) fn roster(&self) -> &Arc<Roster> {
-        &self.roster
+        &self.authority.roster
     }
 
     pub(crate) fn root(&mut self) -> [u8; 32] {
@@ -225,7 +235,8 @@ impl Documents {
         &mut self,
         id: DocumentId,
         before: Vec<Mark>,
-        (row, spilled): (Row, Vec<Spilled>),
+        row: Row,
+        spilled: Vec<Spilled>,
         outcome: &mut Outcome,
     ) -> Result<Arc<RowRecord>, StoreError> {
         let document = self.cache.get(&id).expect("the document is at hand");
@@ -247,19 +258,17 @@ impl Documents {
         self.cache.resize(&id, bytes);
         let marks = self.marks_of(id)?;
         self.digest.set(id, &marks);
-        if outcome.moved_ids.insert(id) {
-            outcome.moved.push(Wanted { document: id, have: before });
-        }
+        outcome.push_moved(Wanted { document: id, have: before });
         Ok(row)
     }
 
     /// The revisions of a row, oldest first.
     pub(crate) fn history(&mut self, table: &str, key: &str) -> Result<Vec<Revision>, StoreError> {
-        let id = DocumentId::of(self.group, table, key);
+        let id = DocumentId::of(self.authority.group, table, key);
         let Some(document) = self.load(id)? else { return Ok(Vec::new()) };
         let revisions = document.replica.history();
         let record = document.record.clone();
-        let ids = record.replica_ids(self.group, id, &self.authors).unwrap_or_default();
+        let ids = record.replica_ids(self.authority.group, id, &self.authors).unwrap_or_default();
         let authors: BTreeMap<_, _> = ids
             .into_iter()
             .zip(&record.replicas)
@@ -276,17 +285,27 @@ impl Documents {
     }
 }
 
+impl Outcome {
+    /// Adds a document that changed, unless it is there already.
+    fn push_moved(&mut self, moved: Wanted) {
+        if self.moved_ids.insert(moved.document) {
+            self.moved.push(moved);
+        }
+    }
+}
+
 impl Document {
-    fn new(table: &str, key: &str) -> Self {
-        let record = DocumentRecord::new(table.to_owned(), key.to_owned());
+    fn new(name: &RowName) -> Self {
+        let record = DocumentRecord::new(name.table.clone(), name.key.clone());
         Self { record, replica: Replica::new(), index: Index::new() }
     }
 }
 
-/// The number of an author; a new one is stored.
-fn put_author(authors: &mut Authors, roster: &Roster, author: (DeviceId, OpId), batch: &mut Batch) -> u32 {
-    authors.number(author).unwrap_or_else(|| {
-        let number = authors.push(author, roster.judgement(author.0, author.1));
+/// The number of an author; a new one is stored with the judgement of now.
+fn put_author(authors: &mut Authors, authority: &Authority, author: Author, batch: &mut Batch) -> u32 {
+    let Author { device, grant, .. } = author;
+    authors.number((device, grant)).unwrap_or_else(|| {
+        let number = authors.push((device, grant), authority.judgement(device, grant));
         let record = authors.record(number).expect("just numbered");
         batch.put(keys::author(number), codec::encode(&record));
         number

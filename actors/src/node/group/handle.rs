@@ -9,7 +9,7 @@ use schema::ledger::Roster;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
 use tokio::sync::{broadcast, watch};
 
-use super::documents::{CommitError, Kept, Rejudged, Revision, RowEvent, RowWrite, Snapshot};
+use super::documents::{CommitError, Rejudged, Revision, RowEvent, RowWrite, SetAside, SetAsideTotal};
 use super::turns::{Turn, Turns};
 use super::{Arguments, Group, Message};
 use crate::call::{CallError, Slot};
@@ -113,7 +113,7 @@ pub struct GroupStatus {
     /// Documents are being judged anew, since the membership changed: how far that is.
     pub rejudging: Option<Rejudged>,
     /// Changes that were accepted once and are kept for a while.
-    pub kept: Kept,
+    pub kept: SetAsideTotal,
 }
 
 impl GroupHandle {
@@ -170,7 +170,7 @@ impl GroupHandle {
     ///
     /// # Errors
     /// [`CallError`]
-    pub async fn kept(&self, document: DocumentId) -> Result<Option<Snapshot>, CallError> {
+    pub async fn kept(&self, document: DocumentId) -> Result<Option<SetAside>, CallError> {
         self.slot.ask(|reply| Message::Kept { document, reply }).await
     }
 

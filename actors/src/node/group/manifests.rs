@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
 
-use schema::document::{Bound, Refusal};
+use schema::document;
+use schema::ledger::ManifestRef;
 use schema::ledger::manifest::{Entry, Manifest, Page};
-use schema::ledger::{ManifestRef, NotAccepted, Roster};
-use schema::tip::{Author, Tip};
+use schema::tip::Author;
 use schema::{DocumentId, codec};
 
 use crate::node::keys;
@@ -14,9 +14,6 @@ use crate::node::store::{SpaceHandle, StoreError};
 
 /// Pages in memory, half a MiB each: whoever goes through documents in order needs one a cut.
 const PAGES: usize = 8;
-
-/// How far what an author wrote to a document is accepted, if at all.
-pub(super) type Judged = Result<Vec<Bound>, Refusal>;
 
 /// Looks replicas up in the manifests of one group.
 pub(crate) struct Manifests {
@@ -30,23 +27,10 @@ impl Manifests {
     pub(crate) fn new(space: SpaceHandle) -> Self {
         Self { space, listed: BTreeMap::new(), pages: Vec::new() }
     }
+}
 
-    /// C8: how far what `author` wrote to `document` is accepted; and what the cuts have of the end of that chain, which
-    /// nobody has verified yet.
-    pub(crate) fn judge(
-        &mut self,
-        roster: &Roster,
-        author: &Author,
-        document: DocumentId,
-    ) -> Result<(Judged, Vec<Tip>), StoreError> {
-        let mut tips = Vec::new();
-        let bounds = roster.bounds(author, |manifest| {
-            let entry = self.entry(manifest, author, document)?;
-            tips.extend(entry.map(|entry| entry.tip(*author)));
-            Ok(entry.map(|entry| (entry.seq, entry.change)))
-        })?;
-        Ok((bounds.map_err(|cause| refusal(author, cause)), tips))
-    }
+impl document::Manifests for Manifests {
+    type Error = StoreError;
 
     fn entry(
         &mut self,
@@ -65,16 +49,6 @@ impl Manifests {
             }
         };
         listed.entry(author, document, |hash| page(space, pages, hash))
-    }
-}
-
-/// Why an author may not write, as the rules of admission say it.
-pub(super) fn refusal(author: &Author, cause: NotAccepted) -> Refusal {
-    match cause {
-        NotAccepted::UnknownGrant { .. } | NotAccepted::NotCertified { .. } => {
-            Refusal::UnknownAuthor { author: *author }
-        }
-        _ => Refusal::NotAllowed { author: *author },
     }
 }
 

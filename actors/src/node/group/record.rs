@@ -4,26 +4,19 @@
 //! `INLINE_BYTES_MAX`; what no longer fits is moved into an immutable chunk beside it. Changes stand in the order in
 //! which they were accepted, which is a causal one. A head is always the newest change of its replica, so heads cost
 //! one bit a replica.
-//!
-//! What is accepted together is a step: behind it every chain ends in a tip. Before the steps since the last shared
-//! checkpoint would become more than [`CHECKPOINT_BYTES`], the newest tip of every chain is kept for good. So between two
-//! places where all chains end in kept tips lies no more than that or one step, and a document is sent from place to
-//! place in units that are not larger than those which came.
 
 mod authors;
-mod stretch;
+#[cfg(test)]
+mod units;
 
 use std::collections::BTreeSet;
 
 use bincode::{Decode, Encode};
 use schema::digest::Mark;
-use schema::key::Signature;
-use schema::limits::{CHECKPOINT_BYTES, CHECKPOINT_SEQ, RECENT_TIPS_MAX};
-use schema::tip::Tip;
+use schema::document::{ChainTips, KeptTip, Rules, SharedCheckpoint, TipPolicy};
 use schema::{ChangeHash, DocumentId, GroupId, ReplicaId, limits};
 
 pub(crate) use self::authors::{AuthorRecord, Authors};
-pub(crate) use self::stretch::Stretch;
 
 /// Changes that lie in the record itself, bytes: what every commit rewrites.
 pub(crate) const INLINE_BYTES_MAX: usize = 1 << 10;
@@ -40,8 +33,7 @@ pub struct DocumentRecord {
     pub(crate) inline: Vec<u8>,
     /// Which changes they are: the newest of each replica.
     inline_tops: Vec<Top>,
-    /// What the changes behind the last shared checkpoint are charged with.
-    open_bytes: u64,
+    checkpoint: SharedCheckpoint,
 }
 
 /// One chain of changes.
@@ -54,26 +46,8 @@ pub(crate) struct ReplicaRecord {
     pub(crate) seq: u64,
     pub(crate) change: ChangeHash,
     pub(crate) is_head: bool,
-    /// Bytes of the chain behind its last checkpoint.
-    open_bytes: u64,
-    /// Checkpoints, those before the newest, then the newest; its `seq` is the replica's.
-    pub(crate) tips: Vec<TipRecord>,
-}
-
-/// What vouches for a chain up to `seq`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
-pub(crate) struct TipRecord {
-    pub(crate) seq: u64,
-    pub(crate) signature: Signature,
-    /// It is kept however many follow.
-    checkpoint: bool,
-}
-
-impl TipRecord {
-    pub(crate) fn of(tip: &Tip) -> Self {
-        Self { seq: tip.seq, signature: tip.signature, checkpoint: tip.seq.is_multiple_of(CHECKPOINT_SEQ) }
-    }
+    /// The newest is the tip of `change`.
+    pub(crate) tips: ChainTips,
 }
 
 /// An immutable run of changes beside the record.
@@ -94,7 +68,7 @@ pub(crate) struct Appended<'a> {
     pub(crate) seq: u64,
     pub(crate) change: ChangeHash,
     pub(crate) bytes: &'a [u8],
-    pub(crate) tip: Option<TipRecord>,
+    pub(crate) tip: Option<KeptTip>,
 }
 
 /// A chunk to be written beside the record.
@@ -112,7 +86,7 @@ impl DocumentRecord {
             chunks: Vec::new(),
             inline: Vec::new(),
             inline_tops: Vec::new(),
-            open_bytes: 0,
+            checkpoint: SharedCheckpoint::default(),
         }
     }
 
@@ -133,18 +107,10 @@ impl DocumentRecord {
     /// Adds changes behind which every chain ends in a tip, as before them.
     fn step(&mut self, changes: &[Appended<'_>], spilled: &mut Vec<Spilled>) {
         let charge: usize = changes.iter().map(|change| limits::charge(change.bytes.len())).sum();
-        if self.open_bytes + charge as u64 > CHECKPOINT_BYTES {
-            self.open_bytes = 0;
-            for tip in self.replicas.iter_mut().filter_map(|replica| replica.tips.last_mut()) {
-                tip.checkpoint = true;
-            }
-        }
-        self.open_bytes += charge as u64;
+        let chains = self.replicas.iter_mut().map(|replica| &mut replica.tips);
+        self.checkpoint.before_step(charge, chains, TipPolicy::NODE);
         for change in changes {
             spilled.extend(self.append(change));
-            if let Some(tip) = change.tip {
-                self.keep_tip(change.author, change.incarnation, tip);
-            }
         }
     }
 
@@ -157,15 +123,17 @@ impl DocumentRecord {
                 seq: 0,
                 change: change.change,
                 is_head: false,
-                open_bytes: 0,
-                tips: Vec::new(),
+                tips: ChainTips::default(),
             });
             self.replicas.len() - 1
         });
         let replica = &mut self.replicas[position];
         replica.seq = change.seq;
         replica.change = change.change;
-        replica.open_bytes += change.bytes.len() as u64;
+        replica.tips.add_bytes(change.bytes.len());
+        if let Some(tip) = change.tip {
+            replica.tips.keep(tip, TipPolicy::NODE, Rules::default());
+        }
 
         let spilled = if self.inline.len() + change.bytes.len() > INLINE_BYTES_MAX && !self.inline.is_empty()
         {
@@ -188,29 +156,10 @@ impl DocumentRecord {
         Spilled { number, bytes: std::mem::take(&mut self.inline) }
     }
 
-    /// Keeps a tip of a replica's newest change, or of one on the way there.
-    fn keep_tip(&mut self, author: u32, incarnation: u64, tip: TipRecord) {
-        let Some(position) = self.position(author, incarnation) else { return };
-        let replica = &mut self.replicas[position];
-        if replica.tips.last().is_some_and(|last| last.seq >= tip.seq) {
-            return;
-        }
-        let checkpoint = tip.checkpoint || replica.open_bytes >= CHECKPOINT_BYTES;
-        if checkpoint {
-            replica.open_bytes = 0;
-        }
-        replica.tips.push(TipRecord { checkpoint, ..tip });
-        if let Some(oldest) = replica.tips.len().checked_sub(RECENT_TIPS_MAX + 2)
-            && !replica.tips[oldest].checkpoint
-        {
-            replica.tips.remove(oldest);
-        }
-    }
-
     /// The newest change of a chain, and its tip.
-    pub(crate) fn end_of(&self, author: u32, incarnation: u64) -> Option<(ChangeHash, TipRecord)> {
+    pub(crate) fn end_of(&self, author: u32, incarnation: u64) -> Option<(ChangeHash, KeptTip)> {
         let replica = &self.replicas[self.position(author, incarnation)?];
-        let tip = replica.tips.last().copied().filter(|tip| tip.seq == replica.seq);
+        let tip = replica.tips.newest().copied().filter(|tip| tip.seq == replica.seq);
         Some((replica.change, tip?))
     }
 
@@ -269,7 +218,8 @@ impl DocumentRecord {
 
 #[cfg(test)]
 mod tests {
-    use schema::tip::Author;
+    use schema::key::Signature;
+    use schema::tip::{Author, Tip};
     use schema::{DeviceId, OpId};
 
     use super::*;
@@ -277,7 +227,7 @@ mod tests {
     fn append(record: &mut DocumentRecord, incarnation: u64, seq: u64, bytes: usize) -> Vec<Spilled> {
         let change = ChangeHash([u8::try_from(seq % 251).unwrap(); 32]);
         let author = Author { device: DeviceId([1; 32]), grant: OpId([2; 32]), incarnation };
-        let tip = TipRecord::of(&Tip { author, seq, change, signature: Signature([0; 64]) });
+        let tip = KeptTip::from(&Tip { author, seq, change, signature: Signature([0; 64]) });
         record.extend(&[Appended {
             author: 0,
             incarnation,
@@ -290,15 +240,22 @@ mod tests {
 
     #[test]
     fn a_document_record_keeps_its_bytes() {
-        let tip = |seq, checkpoint| TipRecord { seq, signature: Signature([0xab; 64]), checkpoint };
+        let mut tips = ChainTips::default();
+        let author = Author { device: DeviceId([1; 32]), grant: OpId([2; 32]), incarnation: 2 };
+        for (seq, bytes) in [(256, 7), (300, 5)] {
+            let tip = Tip { author, seq, change: ChangeHash([3; 32]), signature: Signature([0xab; 64]) };
+            tips.add_bytes(bytes);
+            tips.keep((&tip).into(), TipPolicy::NODE, Rules::default());
+        }
+        let mut checkpoint = SharedCheckpoint::default();
+        checkpoint.before_step(6, std::iter::empty(), TipPolicy::NODE);
         let replica = ReplicaRecord {
             author: 1,
             incarnation: 2,
             seq: 300,
             change: ChangeHash([3; 32]),
             is_head: true,
-            open_bytes: 5,
-            tips: vec![tip(256, true), tip(300, false)],
+            tips,
         };
         let record = DocumentRecord {
             table: "t".into(),
@@ -307,7 +264,7 @@ mod tests {
             chunks: vec![ChunkRecord { number: 0, tops: vec![(0, 299)] }],
             inline: vec![1, 2],
             inline_tops: vec![(0, 300)],
-            open_bytes: 6,
+            checkpoint,
         };
         let golden = "01 74 | 03 6b6579 \
             | 01 | 01 | 02 | fb 2c01 | 03*32 | 01 | 05 | 02 fb 0001 ab*64 01 fb 2c01 ab*64 00 \

@@ -186,11 +186,12 @@ impl Replica {
     ///
     /// # Errors
     /// [`ApplyError`].
-    pub fn apply(&mut self, chunks: &[Vec<u8>]) -> Result<(), ApplyError> {
+    pub fn apply<B: AsRef<[u8]>>(&mut self, chunks: &[B]) -> Result<(), ApplyError> {
         self.usable().map_err(|what| ApplyError::Document { what })?;
-        let changes =
-            guarded(|| chunks.iter().map(|bytes| chunk::change(bytes)).collect::<Result<Vec<_>, _>>())
-                .unwrap_or_else(|what| Err(ChunkError { at: 0, what }))?;
+        let changes = guarded(|| {
+            chunks.iter().map(|bytes| chunk::change(bytes.as_ref())).collect::<Result<Vec<_>, _>>()
+        })
+        .unwrap_or_else(|what| Err(ChunkError { at: 0, what }))?;
         if let Some(missing) = chunk::missing(&self.doc, &changes) {
             return Err(ApplyError::Missing { missing });
         }
@@ -207,7 +208,7 @@ impl Replica {
         });
         let what = match applied {
             Ok(Ok(true)) => {
-                self.bytes += chunks.iter().map(Vec::len).sum::<usize>();
+                self.bytes += chunks.iter().map(|bytes| bytes.as_ref().len()).sum::<usize>();
                 return Ok(());
             }
             Ok(Ok(false)) => "a change would not be given back as it came".to_owned(),

@@ -1,46 +1,46 @@
 //! One batch, judged to its fixpoint in time linear in its dependencies, but for look-ups.
 //!
-//! First the verified tips mark the chains below them, so that a change which nobody signed cannot take the place of
-//! one that somebody did. Then the marked changes are judged in topological order, and of
-//! those that could be next as the caller ranks them. Last, each chain is cut back to its highest tip still standing;
-//! what depends on what falls, falls.
+//! First, the verified tips mark the chains below them, so that an unsigned change cannot take the place of a
+//! signed one. Then the marked changes are judged in topological order, those that could be next by the
+//! caller's rank. Last, each chain is cut back to its highest tip over an accepted change; every change that
+//! depends on a refused one is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Bound, Index, Refusal, Verdict};
+use super::{Bound, Case, Verdict};
 use crate::change::ChangeHeader;
+use crate::document::Refusal;
 use crate::id::{ChangeHash, OpId, ReplicaId};
 use crate::limits::{CHANGE_DEPS_MAX, OP_COUNTER_MAX};
 use crate::tip::{Author, VerifiedTip};
 
 pub(super) struct Batch<'a> {
-    index: &'a Index,
-    changes: &'a [ChangeHeader],
-    /// New changes by hash; the first of equal ones.
+    case: Case<'a>,
+    changes: Vec<&'a ChangeHeader>,
+    /// The new changes, by hash; of equal ones the first.
     new: BTreeMap<ChangeHash, usize>,
     duplicates: usize,
-    /// For each change the tip over itself.
+    /// The tip over each change, where there is one.
     tips: BTreeMap<usize, &'a VerifiedTip>,
-    /// Changes that any chain may end in.
-    own: &'a BTreeMap<ChangeHash, Author>,
-    /// What each author may write; within the lowest of their bounds, if there is any.
+    /// The lowest bound of each author who may write, if there is one.
     limits: BTreeMap<Author, Result<Option<Limit>, Refusal>>,
-    /// For each change its author, once a tip above it is found.
+    /// The author of each change, once a tip above it is found.
     authors: Vec<Option<Author>>,
-    /// For each change what depends on it.
+    /// The changes that depend on each change.
     dependents: Vec<Vec<usize>>,
     refusals: BTreeMap<ChangeHash, Refusal>,
     decided: BTreeSet<ReplicaId>,
 }
 
-/// A bound, as far as what is known resolves it.
+/// A bound, resolved as far as the known changes allow.
 struct Limit {
     revocation: OpId,
-    /// The last place in the chain that stays; 0: nothing stays.
+    /// The sequence number of the last change that stays accepted; 0: none does.
     seq: u64,
-    /// The change that must be there, where it is not known: another one cannot be below it.
+    /// The change that the bound names, if it is not known: no other change with that sequence number is
+    /// below it.
     change: Option<ChangeHash>,
-    /// Where the bound's change is in the batch: it and what is below it in its chain, nothing else.
+    /// The change that the bound names and the chain below it, if it is in the batch: nothing else is within.
     branch: Option<BTreeSet<usize>>,
 }
 
@@ -48,50 +48,47 @@ struct Limit {
 struct Chain {
     length: u64,
     newest: ChangeHash,
-    /// Changes of the batch, ascending.
+    /// The changes of the batch in the chain, ascending.
     new: Vec<usize>,
 }
 
 impl<'a> Batch<'a> {
     pub(super) fn new(
-        index: &'a Index,
-        changes: &'a [ChangeHeader],
-        tips: &'a [VerifiedTip],
-        own: &'a BTreeMap<ChangeHash, Author>,
-        accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
+        case: Case<'a>,
+        changes: Vec<&'a ChangeHeader>,
+        bounds: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
     ) -> Self {
         let mut new = BTreeMap::new();
         let mut duplicates = 0;
         for (at, change) in changes.iter().enumerate() {
-            if index.contains(&change.hash) || new.contains_key(&change.hash) {
+            if case.index.contains(&change.hash) || new.contains_key(&change.hash) {
                 duplicates += 1;
             } else {
                 new.insert(change.hash, at);
             }
         }
         let mut batch = Self {
-            index,
-            changes,
+            case,
             new,
             duplicates,
             tips: BTreeMap::new(),
-            own,
             limits: BTreeMap::new(),
             authors: vec![None; changes.len()],
             dependents: vec![Vec::new(); changes.len()],
+            changes,
             refusals: BTreeMap::new(),
             decided: BTreeSet::new(),
         };
-        batch.mark(tips);
-        batch.limit(tips, accept);
+        batch.mark();
+        batch.limit(bounds);
         batch
     }
 
     /// Walks from each tip down the chain, from direct dependency to direct dependency (C4).
-    fn mark(&mut self, tips: &'a [VerifiedTip]) {
-        for tip in tips {
+    fn mark(&mut self) {
+        for tip in self.case.tips {
             let Some(&at) = self.new.get(&tip.tip().change) else { continue };
-            let change = &self.changes[at];
+            let change = self.changes[at];
             if change.replica != tip.replica() || change.seq != tip.tip().seq {
                 continue;
             }
@@ -107,29 +104,26 @@ impl<'a> Batch<'a> {
             }
         }
         for (at, change) in self.changes.iter().enumerate() {
-            if let Some(author) = self.own.get(&change.hash) {
+            if let Some(author) = self.case.own.get(&change.hash) {
                 self.authors[at].get_or_insert(*author);
             }
         }
     }
 
-    /// Asks what each author may write.
-    fn limit(
-        &mut self,
-        tips: &[VerifiedTip],
-        mut accept: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>,
-    ) {
+    /// Resolves the lowest bound of each author.
+    fn limit(&mut self, mut bounds: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>) {
         let of_tip = |tip: &VerifiedTip| (tip.replica(), tip.tip().author);
-        let of_own = |change: &ChangeHeader| Some((change.replica, *self.own.get(&change.hash)?));
+        let of_own = |change: &&ChangeHeader| Some((change.replica, *self.case.own.get(&change.hash)?));
         let own: BTreeSet<_> = self.changes.iter().filter_map(of_own).collect();
-        for (replica, author) in tips.iter().map(of_tip).chain(own) {
+        for (replica, author) in self.case.tips.iter().map(of_tip).chain(own) {
             if self.limits.contains_key(&author) {
                 continue;
             }
-            // Of bounds in one chain the lowest is what all leave. Of two that name different branches, what both leave
-            // would depend on who knows the change that the other names, which nobody accepts and nobody hands on.
+            // Bounds in one chain leave together what the lowest leaves. Bounds that name two branches would
+            // leave different changes to peers that know different branches, for nobody sends on what nobody
+            // accepts.
             let lowest = |bounds: Vec<Bound>| bounds.into_iter().min_by_key(|b| (b.end, b.revocation));
-            let limit = accept(&author).map(|bounds| Some(self.resolve(replica, &lowest(bounds)?)));
+            let limit = bounds(&author).map(|bounds| Some(self.resolve(replica, &lowest(bounds)?)));
             self.limits.insert(author, limit);
         }
     }
@@ -138,10 +132,10 @@ impl<'a> Batch<'a> {
         let revocation = bound.revocation;
         let limit = |seq, branch| Limit { revocation, seq, change: None, branch };
         let Some((seq, change)) = bound.end else { return limit(0, None) };
-        // A change that is known at another place than the bound says is not the one that it means: then the bound holds
-        // as if it were not known, also for those who do not know it.
+        // A change that is known at another place than the bound names is treated as unknown, so that peers
+        // that do not know it decide alike.
         let elsewhere = Limit { revocation, seq, change: Some(change), branch: None };
-        if let Some(place) = self.index.place(&change) {
+        if let Some(place) = self.case.index.place(&change) {
             return if place == (replica, seq) { limit(seq, None) } else { elsewhere };
         }
         let Some(&end) = self.new.get(&change) else { return elsewhere };
@@ -154,8 +148,8 @@ impl<'a> Batch<'a> {
             lowest = at;
             next = self.previous(at);
         }
-        // A chain of the index that this branch does not go on from is another branch.
-        if self.changes[lowest].seq <= self.index.length(&replica) {
+        // A chain of the index that this branch does not extend is another branch.
+        if self.changes[lowest].seq <= self.case.index.length(&replica) {
             self.decided.insert(replica);
         }
         limit(seq, Some(branch))
@@ -170,24 +164,25 @@ impl<'a> Batch<'a> {
         inside.find(|&at| before(&self.changes[at]))
     }
 
-    /// Of changes that could be judged next, the one with the least `rank` is.
+    /// Judges the changes in topological order, those that could be next by the least `rank`.
     pub(super) fn judge<R: Ord>(mut self, rank: impl Fn(usize, ChangeHash) -> R) -> Verdict {
         let mut chains: BTreeMap<ReplicaId, Chain> = BTreeMap::new();
         let order = self.topological(rank);
         for &at in &order {
             let change = &self.changes[at];
             let chain = chains.entry(change.replica).or_insert_with(|| Chain {
-                length: self.index.length(&change.replica),
-                newest: self.index.newest(&change.replica).unwrap_or(ChangeHash([0; 32])),
+                length: self.case.index.length(&change.replica),
+                newest: self.case.index.newest(&change.replica).unwrap_or(ChangeHash([0; 32])),
                 new: Vec::new(),
             });
-            match self.check(at, chain) {
-                Ok(()) => {
+            let refusal = self.check(at, chain).err().filter(|refusal| !self.case.rules.waives(refusal));
+            match refusal {
+                None => {
                     chain.length = change.seq;
                     chain.newest = change.hash;
                     chain.new.push(at);
                 }
-                Err(refusal) => {
+                Some(refusal) => {
                     self.refusals.insert(change.hash, refusal);
                 }
             }
@@ -201,7 +196,7 @@ impl<'a> Batch<'a> {
         for end in chains.values().filter_map(|chain| chain.new.last().copied()) {
             match self.tips.get(&end) {
                 Some(tip) => tips.push(**tip),
-                None => open.push((end, self.own[&self.changes[end].hash])),
+                None => open.push((end, self.case.own[&self.changes[end].hash])),
             }
         }
         Verdict { accepted, duplicates: self.duplicates, refused, tips, open, decided: self.decided }
@@ -211,7 +206,7 @@ impl<'a> Batch<'a> {
         !self.refusals.contains_key(&self.changes[at].hash)
     }
 
-    /// Orders the batch by dependencies, then by rank, and notes what depends on what.
+    /// Orders the batch by dependencies, then by rank, and records the dependents of each change.
     fn topological<R: Ord>(&mut self, rank: impl Fn(usize, ChangeHash) -> R) -> Vec<usize> {
         let mut waiting = vec![0_usize; self.changes.len()];
         let mut ready = BTreeSet::new();
@@ -278,7 +273,7 @@ impl<'a> Batch<'a> {
         if is_within { Ok(()) } else { Err(Refusal::BeyondCut { author, revocation, seq, got }) }
     }
 
-    /// The largest op of all dependencies, if each is accepted.
+    /// The largest op of all dependencies, if all of them are accepted.
     fn dependencies(&self, change: &ChangeHeader) -> Result<u64, Refusal> {
         let mut max_op = 0;
         let mut refusal = None;
@@ -286,19 +281,20 @@ impl<'a> Batch<'a> {
             let known = match self.new.get(&dependency) {
                 Some(&at) if self.stands(at) => Some(self.changes[at].max_op()),
                 Some(_) => None,
-                None => self.index.max_op(&dependency),
+                None => self.case.index.max_op(&dependency),
             };
             match known {
                 Some(op) => max_op = max_op.max(op),
-                // What can never heal counts more than what may.
-                None => refusal = refusal.max(Some(self.fallen(dependency))),
+                // A refusal that is final counts more than one that may be resolved.
+                None => refusal = refusal.max(Some(self.refusal_of_dependent(dependency))),
             }
         }
         refusal.map_or(Ok(max_op), Err)
     }
 
-    /// What becomes of a change whose dependency is not accepted: for a missing change, the root of it all.
-    fn fallen(&self, dependency: ChangeHash) -> Refusal {
+    /// The refusal of a change whose dependency is not accepted; for a missing change, the first one that is
+    /// missing.
+    fn refusal_of_dependent(&self, dependency: ChangeHash) -> Refusal {
         match self.refusals.get(&dependency) {
             Some(missing @ Refusal::MissingDependency { .. }) => missing.clone(),
             Some(Refusal::Unvouched | Refusal::UnvouchedDependency { .. }) => {
@@ -309,7 +305,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Headers that depend on each other in a circle have no order. No hash allows it, but headers can be made up.
+    /// Refuses headers that depend on each other in a circle: hashes prevent it, but tests can make such
+    /// headers.
     fn refuse_unordered(&mut self, order: &[usize]) {
         let ordered: BTreeSet<usize> = order.iter().copied().collect();
         for (&hash, &at) in self.new.iter().filter(|(_, at)| !ordered.contains(at)) {
@@ -319,37 +316,39 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Takes off each chain what lies above its highest standing tip, and what depends on it, until nothing changes.
+    /// Cuts each chain back to its highest tip over an accepted change, and refuses the dependents, until
+    /// nothing changes.
     fn cut_back(&mut self, chains: &mut BTreeMap<ReplicaId, Chain>) {
         let mut replicas: BTreeSet<ReplicaId> = chains.keys().copied().collect();
         while let Some(replica) = replicas.pop_first() {
             let Some(chain) = chains.get_mut(&replica) else { continue };
             while let Some(&end) = chain.new.last() {
                 let stands = self.stands(end);
-                if stands && (self.tips.contains_key(&end) || self.own.contains_key(&self.changes[end].hash))
+                if stands
+                    && (self.tips.contains_key(&end) || self.case.own.contains_key(&self.changes[end].hash))
                 {
                     break;
                 }
                 chain.new.pop();
                 if stands {
                     self.refusals.insert(self.changes[end].hash, Refusal::Unvouched);
-                    self.fell(end, &mut replicas);
+                    self.refuse_dependents(end, &mut replicas);
                 }
             }
         }
     }
 
-    /// Refuses all that depends on a change which fell because nothing vouches for it any more.
-    fn fell(&mut self, at: usize, replicas: &mut BTreeSet<ReplicaId>) {
-        let mut fallen = vec![at];
-        while let Some(at) = fallen.pop() {
+    /// Refuses all dependents of a change that no tip vouches for any longer.
+    fn refuse_dependents(&mut self, at: usize, replicas: &mut BTreeSet<ReplicaId>) {
+        let mut refused = vec![at];
+        while let Some(at) = refused.pop() {
             let dependency = self.changes[at].hash;
             for dependent in std::mem::take(&mut self.dependents[at]) {
                 if self.stands(dependent) {
                     let change = &self.changes[dependent];
                     self.refusals.insert(change.hash, Refusal::UnvouchedDependency { dependency });
                     replicas.insert(change.replica);
-                    fallen.push(dependent);
+                    refused.push(dependent);
                 }
             }
         }

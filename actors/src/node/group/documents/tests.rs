@@ -2,6 +2,7 @@
 
 mod supply;
 
+use schema::document::ChangeSet;
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::{Body, By, Ledger, ManifestRef, Role};
 use schema::session::{Documents as _, Wanted};
@@ -73,14 +74,18 @@ impl Home {
     fn desk(&self, person: u8) -> Desk {
         let store = StoreHandle::in_memory();
         let space = store.space(b"home").unwrap();
-        let documents = Documents::open(
-            self.ledger.group(),
-            (user(person), device(person)),
-            (Clock::simulated(u64::from(person)), 0, u64::from(person)),
-            space.clone(),
-            self.ledger.roster().clone(),
-            (CacheBudget::new(1 << 30, Arc::default()), false),
-        );
+        let documents = Documents::open(Setup {
+            group: self.ledger.group(),
+            user: user(person),
+            device: device(person),
+            clock: Clock::simulated(u64::from(person)),
+            crashes: 0,
+            incarnation: u64::from(person),
+            space: space.clone(),
+            roster: self.ledger.roster().clone(),
+            budget: CacheBudget::new(1 << 30, Arc::default()),
+            rules: Rules::default(),
+        });
         Desk { documents: documents.unwrap(), store, space, batches: 0 }
     }
 }
@@ -120,7 +125,7 @@ impl Desk {
 
     /// Everything that this device has of some rows.
     fn tells(&mut self, keys: &[&str]) -> Units {
-        let group = self.documents.group;
+        let group = self.documents.authority.group;
         let wanted = |key: &&str| Wanted { document: DocumentId::of(group, "tasks", key), have: Vec::new() };
         let supply = self.documents.supply(keys.iter().map(wanted).collect(), 1 << 20).unwrap();
         Units { number: 1, state: [0; 32], authors: supply.authors, units: supply.units }
@@ -144,9 +149,7 @@ impl Desk {
     }
 
     fn author(&self) -> Author {
-        let grant = self.documents.roster.grant(self.documents.user).unwrap();
-        let device = DeviceId(self.documents.device.public());
-        Author { device, grant, incarnation: self.documents.incarnation }
+        self.documents.authority.author(self.documents.incarnation).unwrap()
     }
 
     /// The only refusal of what this device hears.
@@ -306,14 +309,16 @@ async fn what_was_kept_is_asked_for_only_by_what_may_bring_it_back() {
     ben.fetches(&ada).await;
     ben.rejudges(&home).await;
 
-    let kept = ben.documents.kept_of(&DocumentId::of(home.ledger.group(), "tasks", "rope")).unwrap().clone();
+    let document = DocumentId::of(home.ledger.group(), "tasks", "rope");
+    let set_aside = ben.documents.set_aside_of(&document).unwrap().clone();
     let header = |units: Units| {
-        let known = known::Known::read(&units.units[0].message).unwrap();
-        known.headers.last().unwrap().clone()
+        let changes = ChangeSet::read(&units.units[0].message).unwrap();
+        changes.changes().last().unwrap().header.clone()
     };
     let (of_mia, of_cid) = (header(mia.tells(&["rope"])), header(cid.tells(&["rope"])));
-    assert!(kept.may_need(&of_mia) && !kept.may_need(&of_cid));
-    assert_eq!(ben.documents.kept().documents, 1);
+    let awaited = set_aside.awaited();
+    assert!(awaited.contains(&of_mia) && !awaited.contains(&of_cid));
+    assert_eq!(ben.documents.set_aside().documents, 1);
 }
 
 /// A change that Automerge cannot take once took the whole unit along, and the honest peer who had passed it on was blamed.
@@ -398,5 +403,5 @@ async fn of_a_damaged_document_what_is_whole_is_not_lost_when_a_peer_heals_it() 
 
     assert!(ben.title("rope").unwrap().contains("for ben alone"), "{:?}", ben.title("rope"));
     assert!(ben.documents.quarantined().is_empty());
-    assert_eq!(ben.documents.kept(), Kept::default());
+    assert_eq!(ben.documents.set_aside(), SetAsideTotal::default());
 }

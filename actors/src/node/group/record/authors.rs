@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schema::tip::Author;
 use schema::{DeviceId, OpId};
 
 /// Devices and the grants under which they write, numbered for the records of one group.
@@ -11,16 +12,9 @@ pub(crate) struct Authors {
     /// Under which judgement what each wrote was last judged ([`Roster::judgement`](schema::ledger::Roster::judgement)).
     judged: Vec<[u8; 32]>,
     numbers: BTreeMap<(DeviceId, OpId), u32>,
-    /// Nobody is judged: see [`lenient`](Self::lenient).
-    lenient: bool,
 }
 
 impl Authors {
-    /// Of whom none counts as judged, so that whoever opens them in earnest judges all of them.
-    pub(crate) fn lenient(lenient: bool) -> Self {
-        Self { lenient, ..Self::default() }
-    }
-
     /// Author and judgement, as they are stored.
     pub(crate) fn record(&self, number: u32) -> Option<AuthorRecord> {
         let (device, grant) = self.get(number)?;
@@ -29,6 +23,12 @@ impl Authors {
 
     pub(crate) fn get(&self, number: u32) -> Option<(DeviceId, OpId)> {
         self.list.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// A numbered author under one of the incarnations of the device.
+    pub(crate) fn author(&self, number: u32, incarnation: u64) -> Option<Author> {
+        let (device, grant) = self.get(number)?;
+        Some(Author { device, grant, incarnation })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -63,7 +63,7 @@ impl Authors {
     pub(crate) fn push(&mut self, author: (DeviceId, OpId), judgement: [u8; 32]) -> u32 {
         let number = u32::try_from(self.list.len()).expect("fewer authors than 2³²");
         self.list.push(author);
-        self.judged.push(if self.lenient { [0; 32] } else { judgement });
+        self.judged.push(judgement);
         self.numbers.insert(author, number);
         number
     }

@@ -3,13 +3,13 @@
 use schema::limits::{CHANGE_BYTES_MAX, UNIT_BYTES_MAX, charge};
 use schema::wire::sync_message::SyncMessage;
 
-use super::super::supply::Named;
+use super::super::supply::FrameAuthors;
 use super::*;
 
 impl Desk {
     /// The next unit of a row for another, and whether there is one.
     fn next_for(&mut self, other: &mut Desk, key: &str) -> Option<Units> {
-        let document = DocumentId::of(self.documents.group, "tasks", key);
+        let document = DocumentId::of(self.documents.authority.group, "tasks", key);
         let have = other.documents.marks(document).unwrap();
         let supply = self.documents.supply(vec![Wanted { document, have }], 1).unwrap();
         (!supply.units.is_empty()).then_some(Units {
@@ -38,9 +38,9 @@ impl Desk {
 
     /// All changes of a row at once, with the newest tip alone, as nobody honest sends them.
     fn tells_at_once(&mut self, key: &str) -> Units {
-        let document = DocumentId::of(self.documents.group, "tasks", key);
+        let document = DocumentId::of(self.documents.authority.group, "tasks", key);
         let mut wanted = Wanted { document, have: Vec::new() };
-        let (mut changes, mut authors, mut all) = (Vec::new(), Named::default(), None);
+        let (mut changes, mut authors, mut all) = (Vec::new(), FrameAuthors::default(), None);
         while let Some((unit, rest)) = self.documents.unit(&wanted, &mut authors).unwrap() {
             changes.extend(SyncMessage::decode(&unit.message).unwrap().changes);
             all = Some(unit);

@@ -1,0 +1,235 @@
+//! Changes of one document with the tips that vouch for them: read from a message, read from a store, united.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::judge::{Judge, Manifests, Signer};
+use super::{ChainTips, DocumentRef, Index, Refusal, SetAside, Verdict};
+use crate::change::{self, ChangeHeader};
+use crate::id::{ChangeHash, DeviceId, OpId, ReplicaId};
+use crate::limits::{self, OLDER_TIPS_MAX, SYNC_MESSAGE_BYTES_MAX, UNIT_BYTES_MAX};
+use crate::tip::{Author, Tip, VerifiedTip};
+use crate::wire::session::UnitTip;
+use crate::wire::sync_message::SyncMessage;
+
+/// A value that holds a change: its header alone in the machine world, its bytes too in a node.
+pub trait Change {
+    /// The change's header.
+    fn header(&self) -> &ChangeHeader;
+}
+
+impl Change for ChangeHeader {
+    fn header(&self) -> &ChangeHeader {
+        self
+    }
+}
+
+/// A change with its encoded bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedChange {
+    /// The header, as our own reader read it.
+    pub header: ChangeHeader,
+    /// The uncompressed change chunk.
+    pub bytes: Vec<u8>,
+}
+
+impl Change for EncodedChange {
+    fn header(&self) -> &ChangeHeader {
+        &self.header
+    }
+}
+
+/// Changes of one document, and the tips that vouch for them.
+#[derive(Clone, Debug)]
+pub struct ChangeSet<C> {
+    changes: Vec<C>,
+    tips: Vec<VerifiedTip>,
+    /// Tips below the newest of a chain, not verified yet: they matter only where the newest one does not
+    /// stand.
+    older_tips: Vec<Tip>,
+    /// Chains whose author may not write, as far as the roster tells: their signatures are not verified.
+    barred: BTreeMap<ReplicaId, Refusal>,
+}
+
+impl<C> Default for ChangeSet<C> {
+    fn default() -> Self {
+        Self { changes: Vec::new(), tips: Vec::new(), older_tips: Vec::new(), barred: BTreeMap::new() }
+    }
+}
+
+impl<C> From<SetAside<C>> for ChangeSet<C> {
+    fn from(SetAside { changes, tips, .. }: SetAside<C>) -> Self {
+        Self { changes, tips, ..Self::default() }
+    }
+}
+
+impl ChangeSet<EncodedChange> {
+    /// Reads the changes of a sync message without passing a byte to Automerge.
+    ///
+    /// # Errors
+    /// [`Refusal::Unreadable`] or [`Refusal::TooMuch`].
+    pub fn read(message: &[u8]) -> Result<Self, Refusal> {
+        let unreadable = |what: String| Refusal::Unreadable { what };
+        if message.len() > SYNC_MESSAGE_BYTES_MAX {
+            return Err(unreadable(format!("message of {} bytes", message.len())));
+        }
+        let message = SyncMessage::decode(message).map_err(|error| unreadable(error.to_string()))?;
+        let got: usize = message.changes.iter().map(|change| limits::charge(change.len())).sum();
+        if got > UNIT_BYTES_MAX {
+            return Err(Refusal::TooMuch { got: got as u64, max: UNIT_BYTES_MAX as u64 });
+        }
+        let read = |bytes: Vec<u8>| Ok(EncodedChange { header: ChangeHeader::read(&bytes)?, bytes });
+        let changes: Result<Vec<_>, change::ChangeError> = message.changes.into_iter().map(read).collect();
+        let changes = changes.map_err(|error| unreadable(error.to_string()))?;
+        Ok(Self { changes, ..Self::default() })
+    }
+
+    /// Adds the changes of a stored run, each once; changes that are damaged are left out.
+    pub fn add_run(&mut self, run: &[u8]) {
+        let changes = change::split(run).filter_map(Result::ok);
+        self.add_changes(changes.map(|(header, bytes)| EncodedChange { header, bytes: bytes.to_vec() }));
+    }
+}
+
+impl<C: Change> ChangeSet<C> {
+    /// A set of changes without tips.
+    pub fn of(changes: impl IntoIterator<Item = C>) -> Self {
+        let mut set = Self::default();
+        set.add_changes(changes);
+        set
+    }
+
+    /// The changes, in the order in which they were added.
+    pub fn changes(&self) -> &[C] {
+        &self.changes
+    }
+
+    /// The verified tips.
+    pub fn tips(&self) -> &[VerifiedTip] {
+        &self.tips
+    }
+
+    /// The headers of the changes, in the order in which they were added.
+    pub fn headers(&self) -> impl Iterator<Item = &ChangeHeader> {
+        self.changes.iter().map(Change::header)
+    }
+
+    /// The hashes of the changes.
+    pub fn hashes(&self) -> BTreeSet<ChangeHash> {
+        self.headers().map(|header| header.hash).collect()
+    }
+
+    /// Returns true if the set has no change.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Adds changes, each once, and returns the hashes of the new ones.
+    pub fn add_changes(&mut self, changes: impl IntoIterator<Item = C>) -> BTreeSet<ChangeHash> {
+        let mut present = self.hashes();
+        let mut new = BTreeSet::new();
+        for change in changes {
+            let hash = change.header().hash;
+            if present.insert(hash) {
+                new.insert(hash);
+                self.changes.push(change);
+            }
+        }
+        new
+    }
+
+    /// Adds a verified tip.
+    pub fn add_tip(&mut self, tip: VerifiedTip) {
+        self.tips.push(tip);
+    }
+
+    /// Adds the stored tips of chains; those whose change is not in the set are left out.
+    pub fn add_stored_tips<'a>(
+        &mut self,
+        document: DocumentRef,
+        chains: impl IntoIterator<Item = (Author, &'a ChainTips)>,
+    ) {
+        let place = |header: &ChangeHeader| ((header.replica, header.seq), header.hash);
+        let changes: BTreeMap<_, _> = self.headers().map(place).collect();
+        for (author, tips) in chains {
+            let replica = document.replica(&author);
+            for tip in tips.iter() {
+                let Some(&change) = changes.get(&(replica, tip.seq)) else { continue };
+                let tip = Tip { author, seq: tip.seq, change, signature: tip.signature };
+                self.tips.push(tip.trust_stored(document.group, document.document));
+            }
+        }
+    }
+
+    /// Adds another set and returns the hashes of the changes that are new here.
+    pub fn unite(&mut self, other: Self) -> BTreeSet<ChangeHash> {
+        self.tips.extend(other.tips);
+        self.older_tips.extend(other.older_tips);
+        self.barred.extend(other.barred);
+        self.add_changes(other.changes)
+    }
+
+    /// Adds the tips of a unit and verifies the newest of each chain. Tips of authors who may not write are
+    /// left out, so that nobody makes us verify signatures in the name of others.
+    ///
+    /// # Errors
+    /// [`Refusal::BadTip`], or [`Refusal::Unvouched`] when a tip names an author that the frame does not
+    /// list.
+    pub fn add_unit_tips<M: Manifests, S: Signer>(
+        &mut self,
+        tips: &[UnitTip],
+        authors: &[(DeviceId, OpId)],
+        index: &Index,
+        judge: &Judge<'_, M, S>,
+    ) -> Result<(), Refusal> {
+        let changes: BTreeMap<_, _> = self.headers().map(|h| ((h.replica, h.seq), h.hash)).collect();
+        let mut chains: BTreeMap<ReplicaId, BTreeMap<u64, Tip>> = BTreeMap::new();
+        for tip in tips {
+            let author = usize::try_from(tip.author).ok().and_then(|number| authors.get(number));
+            let Some(&(device, grant)) = author else { return Err(Refusal::Unvouched) };
+            let author = Author { device, grant, incarnation: tip.incarnation };
+            let replica = judge.document.replica(&author);
+            // A change of another branch, at a place that is taken, may be the one that a cut names.
+            let Some(&change) = changes.get(&(replica, tip.seq)) else { continue };
+            if !index.contains(&change) {
+                let tip = Tip { author, seq: tip.seq, change, signature: tip.signature };
+                chains.entry(replica).or_default().entry(tip.seq).or_insert(tip);
+            }
+        }
+        for (replica, mut chain) in chains {
+            let Some((_, newest)) = chain.pop_last() else { continue };
+            if let Some(refusal) = judge.bar(&newest.author) {
+                self.barred.insert(replica, refusal);
+                continue;
+            }
+            let bad_tip = Refusal::BadTip { device: newest.author.device };
+            self.tips.push(judge.verify(&newest).ok_or(bad_tip)?);
+            let room = OLDER_TIPS_MAX.saturating_sub(self.older_tips.len());
+            self.older_tips.extend(chain.into_values().take(room));
+        }
+        Ok(())
+    }
+
+    /// Verifies the older tips; returns true if there were any. Those that do not verify are dropped.
+    pub(super) fn verify_older_tips<M: Manifests, S: Signer>(&mut self, judge: &Judge<'_, M, S>) -> bool {
+        let older = std::mem::take(&mut self.older_tips);
+        self.tips.extend(older.iter().filter_map(|tip| judge.verify(tip)));
+        !older.is_empty()
+    }
+
+    /// Returns true if a tip is by this device under this incarnation.
+    pub fn has_tip_of(&self, device: DeviceId, incarnation: u64) -> bool {
+        let mut authors = self.tips.iter().map(|tip| tip.tip().author);
+        authors.any(|author| (author.device, author.incarnation) == (device, incarnation))
+    }
+
+    /// The reason for which the first refused change was refused.
+    pub(super) fn first_refusal(&self, verdict: &Verdict) -> Option<Refusal> {
+        let (at, refusal) = verdict.refused.first()?;
+        let barred = self.barred.get(&self.changes[*at].header().replica);
+        Some(barred.filter(|_| *refusal == Refusal::Unvouched).unwrap_or(refusal).clone())
+    }
+
+    pub(super) fn into_parts(self) -> (Vec<C>, Vec<VerifiedTip>) {
+        (self.changes, self.tips)
+    }
+}
