@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example follow`
 
+#![allow(clippy::disallowed_methods, reason = "an application spawns its own tasks")]
+
 use std::error::Error;
 
 use peerbase::group::MemberChange;
