@@ -190,7 +190,15 @@ impl World {
         let epoch = open.epoch;
         let effects = match open.session.step(self.now, input, store) {
             Ok(effects) => effects,
-            Err(StepError::Fault(fault)) => panic!("honest peers never fault: {fault}"),
+            Err(StepError::Fault(fault)) => {
+                let back = self.peers[other].sessions.contains_key(&peer);
+                let (one, two) = (&self.peers[peer].member, &self.peers[other].member);
+                let see = |m: &super::people::Member| {
+                    let r = m.ledger().roster();
+                    [one.person, two.person].map(|p| (r.role(super::people::user(p)), r.grant(super::people::user(p)).is_some(), m.admits(p)))
+                };
+                panic!("FAULT {peer}->{other} {fault} {} back {back} ledgers {} {} seen {:?} {:?}", self.is_malicious(other), one.ledger().len(), two.ledger().len(), see(one), see(two));
+            }
         };
         if let Some(at) = open.session.wake_at() {
             self.schedule(at.max(self.now), Event::Wake { peer, other, epoch });
