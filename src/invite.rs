@@ -132,7 +132,7 @@ impl Node {
         if is_new {
             self.check_room()?;
         }
-        if membership.keep(ticket.clone()).await.map_err(GroupError::from)? {
+        if membership.store_ticket(ticket.clone()).await.map_err(GroupError::from)? {
             return self.joined(ticket).await;
         }
         if is_new {
@@ -159,7 +159,7 @@ impl Node {
     ) -> Result<Group, JoinError> {
         let (id, membership) = (ticket.group(), self.handle().membership());
         loop {
-            match membership.is_in(id, ticket.log_head()).await {
+            match membership.has_admitted(id, ticket.log_head()).await {
                 Ok(true) => return self.joined(ticket).await,
                 Err(CallError::Stopped) => return Err(JoinError::Closed),
                 Ok(false) | Err(_) => {}
@@ -174,7 +174,7 @@ impl Node {
                 Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
                 Ok(Err(RecvError::Closed)) => return Err(JoinError::Closed),
                 // The loop sees the result.
-                Err(_) => drop(membership.ask_again(id)),
+                Err(_) => drop(membership.show_tickets(id)),
             }
         }
     }

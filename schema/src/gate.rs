@@ -7,7 +7,8 @@
 //!
 //! - Cells close first: [`Effect::CloseCell`] precedes everything else, and waits for no disk.
 //! - Nothing of a ledger leaves before it is durable: the effects behind an [`Effect::Store`] are withheld
-//!   until [`Input::Stored`]. Inputs that arrive meanwhile wait too.
+//!   until [`Input::Stored`]. Inputs that are stepped meanwhile wait too, without a bound: the shell steps
+//!   [`Input::Stored`] first, and so bounds its own queue alone.
 //!
 //! Time, random bytes and keys are arguments. A failed store is an input, after which the gate does nothing
 //! any more: its shell makes a new one from what is stored.
@@ -37,8 +38,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::change::{ChangeRefusal, MembershipChange, is_alone_in_charge};
-pub use self::cut::{CutTarget, FreshCut, standing};
+pub use self::change::{ChangeRefusal, MembershipChange, is_needed_in_charge};
+pub use self::cut::{CutTarget, FreshCut, target_digest};
 pub use self::delta::LedgerDelta;
 pub use self::devices::Device;
 pub use self::effect::{Answer, Channel, Effect, KnownAddress, KnownAddresses, Notice, Warning};
@@ -135,18 +136,6 @@ impl Step<'_> {
     }
 }
 
-/// The state of a group before something that may change it.
-#[derive(Clone, Copy)]
-struct Transition {
-    was_pending: bool,
-}
-
-impl Transition {
-    fn of(group: &Group, user: UserId) -> Self {
-        Self { was_pending: group.is_pending(user) }
-    }
-}
-
 impl Gate {
     /// A gate over stored groups. `damaged` are those whose ledger cannot be read.
     pub fn new(keys: Keys, groups: Vec<StoredGroup>, damaged: BTreeSet<GroupId>) -> Self {
@@ -169,8 +158,8 @@ impl Gate {
     }
 
     /// Decides about one input; the effects, in the order in which they are to be performed. While a batch is
-    /// not durable other inputs wait, so that a shell which charges for its inputs steps [`Input::Stored`]
-    /// before the next.
+    /// not durable other inputs wait, and their effects follow those of the input before: a shell that bounds
+    /// its inputs, or matches answers with requests, steps [`Input::Stored`] before the next.
     pub fn step(&mut self, now: Now, input: Input, lookup: &dyn Lookup) -> Vec<Effect> {
         let outbox = std::mem::take(&mut self.outbox);
         let mut step = Step { now, keys: self.keys.clone(), lookup, outbox };
@@ -273,7 +262,7 @@ impl Gate {
         if group.ledger.is_empty() {
             let (_, create) = Ledger::personal(&step.keys.user);
             let mut records = Vec::new();
-            let _ = group.admit_op(create.envelope(), step.now.wall, &mut records);
+            let _ = group.admit_op(step, create.envelope(), &mut records);
             let certificate = step.keys.device.certificate.envelope().clone();
             let _ = group.ledger.admit_certificate(certificate.clone());
             records.push(StoredRecord::Certificate(certificate));
@@ -291,7 +280,7 @@ impl Gate {
                 let id = ledger.group();
                 let mut group = Group::unknown(id);
                 let mut records = Vec::new();
-                let _ = group.admit_op(create.envelope(), step.now.wall, &mut records);
+                let _ = group.admit_op(step, create.envelope(), &mut records);
                 step.outbox.store(id, records);
                 self.groups.insert(id, group);
                 self.admit_into(step, id, LedgerDelta::default(), None, false);

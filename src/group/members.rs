@@ -43,7 +43,7 @@ impl Group {
     /// # }
     /// ```
     pub fn members(&self) -> Vec<Member> {
-        let known = self.node.handle().membership().people(self.id());
+        let known = self.node.handle().membership().members(self.id());
         let Some((roster, people)) = known else { return Vec::new() };
         let contestable = |user| people.contestable.iter().find(|lowering| lowering.user == user).copied();
         let members = roster.members().map(|(user, member)| Member {
@@ -60,7 +60,7 @@ impl Group {
     /// Lists the members' devices that are not revoked, by user and device, with their last announced
     /// addresses.
     pub fn devices(&self) -> Vec<MemberDevice> {
-        let known = self.node.handle().membership().people(self.id());
+        let known = self.node.handle().membership().members(self.id());
         known.map(|(_, people)| people.devices.values().flatten().cloned().collect()).unwrap_or_default()
     }
 
@@ -75,7 +75,7 @@ impl Group {
     /// An op that the target made without having seen the lowering may void it, until a stronger member
     /// [confirms](Self::confirm) it.
     pub fn contestable(&self) -> Vec<Contestable> {
-        let known = self.node.handle().membership().people(self.id());
+        let known = self.node.handle().membership().members(self.id());
         known.map(|(_, people)| people.contestable.clone()).unwrap_or_default()
     }
 

@@ -116,7 +116,7 @@ impl Node {
         // Concurrently: some of many groups may be slow to answer.
         let asked = self.groups().into_iter().map(|info| {
             let handle = self.handle.group(info.id);
-            let people = membership.people(info.id);
+            let people = membership.members(info.id);
             let declined = people.as_ref().and_then(|(_, people)| people.declined);
             let roster = people.map(|(roster, _)| roster);
             let asks = membership.clone();

@@ -33,6 +33,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
+use self::cut::Settled;
 use self::documents::{
     CommitError, Documents, Outcome, Rejudged, Revision, RowEvent, RowWrite, SetAside, Setup,
 };
@@ -69,7 +70,7 @@ enum Message {
     /// Describe the group.
     Status(RpcReplyPort<GroupStatus>),
     /// Answer once all that is here is stored: by which membership it is judged, or how far judging it anew is.
-    Settled(RpcReplyPort<Result<Arc<Roster>, Rejudged>>),
+    Settled(RpcReplyPort<Result<Settled, Rejudged>>),
     /// The batch of this number is durable, or failed.
     Stored { number: u64, result: Result<(), StoreError> },
     /// The membership changed.
@@ -119,6 +120,8 @@ struct State {
     told: usize,
     /// Documents are being judged anew.
     rejudging: Option<Rejudge>,
+    /// Replaced whenever a re-judging ends.
+    judged: Arc<()>,
     refusals: Vec<(DocumentId, Refusal)>,
     /// By themselves: what they say must not take the place of our own reasons.
     refused_by_peers: Vec<(DocumentId, Refusal)>,
@@ -231,6 +234,7 @@ impl State {
     }
 
     fn tell_rejudged(&mut self) {
+        self.judged = Arc::default();
         let (group, rejudged) = (self.handle.id(), self.documents.rejudged());
         let documents = usize::try_from(rejudged.documents).unwrap_or(usize::MAX);
         self.arguments.meters.documents.rejudged.add(documents);
@@ -438,6 +442,7 @@ impl Actor for Group {
             unstored: BTreeMap::new(),
             told: 0,
             rejudging: None,
+            judged: Arc::default(),
             refusals: Vec::new(),
             refused_by_peers: Vec::new(),
             scores: FaultScores::default(),

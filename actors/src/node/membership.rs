@@ -23,10 +23,10 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::device::DeviceIdentity;
-use schema::gate::{Answer, Gate, Input, Now};
+use schema::gate::{Answer, Effect, Gate, Input, Now};
 use schema::key::SigningKey;
 use schema::{GroupId, Timestamp, UserId};
-use tokio::sync::broadcast;
+use tokio::sync::{OwnedRwLockReadGuard, broadcast};
 use tokio::task::JoinSet;
 
 pub use schema::gate::{
@@ -54,7 +54,12 @@ enum Message {
     /// Step the gate; a frame of a peer holds its permit until then.
     Step(Box<Input>, Option<Permit>),
     /// Step the gate with a request.
-    Ask { input: Box<Input>, reply: RpcReplyPort<Result<Answer, StoreError>> },
+    Ask {
+        input: Box<Input>,
+        /// Keeps the pages of its cut until then.
+        cutting: Option<OwnedRwLockReadGuard<()>>,
+        reply: RpcReplyPort<Result<Answer, StoreError>>,
+    },
     /// Read from the gate.
     Read(Box<dyn FnOnce(&Gate) + Send>),
     /// A link ended.
@@ -122,10 +127,17 @@ impl State {
         Ok(answer)
     }
 
-    fn decide(&mut self, input: Input) -> Result<Vec<schema::gate::Effect>, StoreError> {
+    fn decide(&mut self, input: Input) -> Result<Vec<Effect>, StoreError> {
         let reads = Reads::new(&self.spaces, &self.arguments.groups);
         let effects = self.gate.step(now(&self.arguments.clock), input, &reads);
-        reads.result().map(|()| effects)
+        let Err(error) = reads.result() else { return Ok(effects) };
+        // A failed read must not keep the cells of removed peers open.
+        for effect in effects {
+            if let Effect::CloseCell { link, number } = effect {
+                self.arguments.cells.close(link, number);
+            }
+        }
+        Err(error)
     }
 
     /// A group's space, created if it is not there.
@@ -179,9 +191,10 @@ impl Actor for Membership {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::Step(input, _permit) => drop(state.step(*input).await?),
-            Message::Ask { input, reply } => {
+            Message::Ask { input, cutting, reply } => {
                 // A failed store fails the actor, whose ledgers in memory ran ahead of it.
                 let result = state.step(*input).await.map(|answer| answer.expect("a request is answered"));
+                drop(cutting);
                 let failure = result.as_ref().err().cloned();
                 answer(reply, result);
                 failure.map_or(Ok(()), Err)?;

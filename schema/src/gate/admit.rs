@@ -78,6 +78,10 @@ impl Gate {
         check_room(group.ledger.roster(), &body, MEMBERS_MAX)?;
         let mut drafted = draft(&group.ledger, before, author, &by, &body);
         if let Err(ChangeRefusal::Refused(Refusal::TooManyHeads { .. })) = drafted {
+            // A refused change signs nothing, no merges either.
+            if let Some(target) = group.cut_target(&step.keys, before, &body)? {
+                group.check_cut(step, target, cut)?;
+            }
             let merges = group.ledger.merges(before, author, &by, &key)?;
             let ops = merges.iter().map(|merge| merge.envelope().clone()).collect();
             self.admit(step, id, LedgerDelta::of_ops(ops), None);
@@ -87,7 +91,9 @@ impl Gate {
             Draft::Op(op) => *op,
             Draft::NeedsCut(target) => {
                 let group = self.groups.get_mut(&id).expect("it was here");
-                set_cut(&mut body, group.attach_cut(target, cut)?);
+                let manifest = group.check_cut(step, target, cut)?;
+                group.attach(manifest);
+                set_cut(&mut body, manifest);
                 group.ledger.draft_without(before, author, by, body)?
             }
         };
@@ -152,7 +158,7 @@ impl Gate {
         self.links.push(step, id, &added, None);
         // A user who has just left announces the group again to its members, and so learns from them how far
         // what was written is accepted.
-        self.links.consider(step, id, &self.groups);
+        self.links.announce_and_open(step, id, &self.groups);
         if has_admitted_us {
             self.links.reopen_sessions(step, id, &self.groups);
         }
@@ -179,7 +185,7 @@ impl Group {
     ) -> (LedgerDelta, Outcome) {
         let (mut gained, mut outcome) = (LedgerDelta::default(), Outcome::default());
         for envelope in delta.ops {
-            match self.admit_op(&envelope, step.now.wall, records) {
+            match self.admit_op(step, &envelope, records) {
                 Ok(OpOutcome::New(_)) => gained.ops.push(envelope),
                 Ok(OpOutcome::Known) => {}
                 Err(Refusal::MissingParents { .. }) => {
@@ -253,7 +259,7 @@ impl Group {
         }
         added.revocations = self.add_revocations(own.revocations, records);
         if own.reissues {
-            added.ops = self.revoke_own_devices(&step.keys, step.now.wall, records);
+            added.ops = self.revoke_own_devices(step, records);
         }
         added.records.extend(self.add_addresses(device, own.addresses, step.now.wall, records));
         records.extend(self.ledger.drop_records().into_iter().map(StoredRecord::NoDeviceRecord));

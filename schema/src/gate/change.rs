@@ -57,7 +57,8 @@ pub enum MembershipChange {
     },
 }
 
-/// The reason for which a membership change was refused; nothing was signed.
+/// The reason for which a membership change was refused; nothing was signed, but perhaps the first of the two
+/// ops of a transfer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeRefusal {
@@ -67,7 +68,7 @@ pub enum ChangeRefusal {
     /// A rule of the ledger forbids it.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// Its cut is missing, or was made from another standing of its target: make it again.
+    /// Its cut is missing, or more of its target may be accepted since it was made: make it again.
     #[error("the roster changed while the cut of user {} was made", .0.user)]
     CutOutdated(CutTarget),
     /// Admitting a member means giving a higher role: set their role, or remove them.
@@ -260,11 +261,18 @@ pub(super) fn check_room(roster: &Roster, body: &Body, max: usize) -> Result<(),
 }
 
 /// Returns true if no other member is an Admin with a device in the group: a recovery key has none.
-pub fn is_alone_in_charge(roster: &Roster, me: UserId) -> bool {
+fn is_alone_in_charge(roster: &Roster, me: UserId) -> bool {
     let others = roster.members().filter(|(other, _)| *other != me);
     let mut in_charge = others.filter(|(_, member)| member.role() >= Role::Admin);
     let has_device = |other: UserId| roster.devices(other).next().is_some();
     roster.role(me) >= Role::Admin && !in_charge.any(|(other, _)| has_device(other))
+}
+
+/// Returns true if `me` is alone in charge of others. The recovery key, which has no device, is not counted.
+pub fn is_needed_in_charge(roster: &Roster, me: UserId) -> bool {
+    let others = roster.members().filter(|(other, _)| *other != me);
+    let mut others = others.filter(|(other, _)| Some(*other) != roster.recovery());
+    others.next().is_some() && is_alone_in_charge(roster, me)
 }
 
 impl Group {

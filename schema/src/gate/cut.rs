@@ -2,15 +2,14 @@
 //!
 //! A change that ends the writing of a user or of a device names the last of their changes that stay
 //! accepted. The shell makes that cut from the stored documents, which takes long, while the gate goes on. It
-//! stays good as long as the roster says the same about its target; what happens to other members meanwhile
-//! does not matter.
+//! stays good while the target's role, grants and cuts are the same and nothing that others wrote is accepted
+//! again; an admission of others meanwhile does not matter.
 
 use std::collections::BTreeSet;
 
 use super::change::{ChangeRefusal, MembershipChange, Plan};
 use super::group::Group;
-use super::{Gate, Keys};
-use crate::id::hash;
+use super::{Gate, Keys, Step};
 use crate::ledger::{Body, By, Invalid, Ledger, ManifestRef, Op, Refusal, Role, Roster};
 use crate::{DeviceId, GroupId, OpId, UserId};
 
@@ -28,14 +27,14 @@ pub struct CutTarget {
 pub struct FreshCut {
     /// Its manifest; every page of it is stored.
     pub manifest: ManifestRef,
-    /// The [`standing`] of its target in the roster from which it was made.
-    pub standing: [u8; 32],
+    /// The [`target_digest`] in the roster from which it was made.
+    pub target_digest: [u8; 32],
 }
 
-/// `H("cut-target", …)` over everything in a roster that decides how far the target's changes are accepted:
-/// role, grant and living grants of its user, cuts of the user and of the devices, revocations.
-pub fn standing(roster: &Roster, target: CutTarget) -> [u8; 32] {
-    hash("cut-target", &[&roster.standing(target.user, target.device)])
+/// A hash over everything in a roster by which more of the target's changes may come to be accepted: the
+/// target's own role, grants and cuts, and the cuts and void grants of everybody.
+pub fn target_digest(roster: &Roster, target: CutTarget) -> [u8; 32] {
+    roster.target_digest(target.user, target.device)
 }
 
 /// An op as it would be signed.
@@ -110,7 +109,7 @@ impl Gate {
 }
 
 impl Group {
-    fn cut_target(
+    pub(super) fn cut_target(
         &self,
         keys: &Keys,
         before: &BTreeSet<OpId>,
@@ -131,16 +130,17 @@ impl Group {
         }
     }
 
-    /// Attaches the cut for a target, unless it is missing or was made from another standing of the target.
-    pub(super) fn attach_cut(
-        &mut self,
+    /// Returns the manifest of the cut for a target, unless it is missing, outdated or deleted.
+    pub(super) fn check_cut(
+        &self,
+        step: &Step,
         target: CutTarget,
         cut: Option<FreshCut>,
     ) -> Result<ManifestRef, ChangeRefusal> {
-        let now = standing(self.ledger.roster(), target);
-        let cut = cut.filter(|cut| cut.standing == now);
-        let manifest = cut.ok_or(ChangeRefusal::CutOutdated(target))?.manifest;
-        self.attach(manifest);
-        Ok(manifest)
+        let now = target_digest(self.ledger.roster(), target);
+        let id = self.ledger.group();
+        let is_good = |cut: &FreshCut| cut.target_digest == now && step.has_list(id, &cut.manifest);
+        let cut = cut.filter(is_good).ok_or(ChangeRefusal::CutOutdated(target))?;
+        Ok(cut.manifest)
     }
 }

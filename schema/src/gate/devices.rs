@@ -12,11 +12,11 @@ use super::effect::{Answer, Effect};
 use super::group::Group;
 use super::record::StoredRecord;
 use super::view::prefer_label;
-use super::{ChangeRefusal, Gate, Keys, Step};
+use super::{ChangeRefusal, Gate, Step};
 use crate::ledger::{Body, By, Refusal, Role};
 use crate::signed::{Envelope, Signed};
 use crate::wire::device::{DeviceCert, UserDeviceRevocation};
-use crate::{DeviceId, GroupId, Timestamp, UserId};
+use crate::{DeviceId, GroupId, UserId};
 
 /// A device of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,10 +125,10 @@ impl Group {
     /// Signs an op for every revoked device of this user that no counting op revokes.
     pub(super) fn revoke_own_devices(
         &mut self,
-        keys: &Keys,
-        now: Timestamp,
+        step: &Step,
         records: &mut Vec<StoredRecord>,
     ) -> Vec<Envelope> {
+        let keys = &step.keys;
         let user = keys.user();
         let missing: Vec<_> = self.ledger.roster().revoked_outside_ledger(user).collect();
         let mut ops = Vec::new();
@@ -140,25 +140,25 @@ impl Group {
             if let Err(Refusal::TooManyHeads { .. }) = drafted {
                 let merges = self.ledger.merges(&BTreeSet::new(), user, &By::User, &keys.user);
                 for merge in merges.into_iter().flatten() {
-                    self.add_op(merge.envelope(), now, records, &mut ops);
+                    self.add_op(step, merge.envelope(), records, &mut ops);
                 }
                 drafted = self.ledger.draft(user, By::User, body);
             }
             // A user who is no member now signs it once they are admitted again.
             let Ok(op) = drafted else { continue };
-            self.add_op(Signed::sign(op, &keys.user).envelope(), now, records, &mut ops);
+            self.add_op(step, Signed::sign(op, &keys.user).envelope(), records, &mut ops);
         }
         ops
     }
 
     fn add_op(
         &mut self,
+        step: &Step,
         op: &Envelope,
-        now: Timestamp,
         records: &mut Vec<StoredRecord>,
         ops: &mut Vec<Envelope>,
     ) {
-        if self.admit_op(op, now, records).is_ok() {
+        if self.admit_op(step, op, records).is_ok() {
             ops.push(op.clone());
         }
     }

@@ -125,19 +125,24 @@ pub enum Effect {
     ArmTickets,
     /// Log a warning.
     Warn(Warning),
-    /// Answer the request that was stepped last.
+    /// Answer the oldest request that has no answer yet: requests are answered in the order of their steps.
     Answer(Answer),
 }
 
 impl Effect {
-    /// Returns true if the effect lets something of a ledger out, to a peer, a reader or an application.
+    /// Returns true if the effect lets something of a ledger out, to a peer, a reader or an application, also
+    /// by opening, ending or listing something.
     pub fn is_disclosure(&self) -> bool {
         matches!(
             self,
-            Self::Send { .. }
+            Self::OpenCell { .. }
+                | Self::Send { .. }
+                | Self::CloseLink { .. }
                 | Self::SendLedger { .. }
                 | Self::OpenSession { .. }
                 | Self::Publish(_)
+                | Self::Unpublish(_)
+                | Self::ListOffer(_)
                 | Self::Notify(_)
                 | Self::Answer(_)
         )

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::Step;
 use super::effect::Outbox;
 use super::record::{ReceivedAt, StoredGroup, StoredRecord};
 use super::tickets::Tickets;
@@ -9,7 +10,7 @@ use super::view::GroupState;
 use crate::id::hash;
 use crate::ledger::{Ledger, ManifestRef, Op, OpOutcome, Refusal, Role};
 use crate::signed::{Envelope, Record};
-use crate::{GroupId, OpId, Timestamp, UserId};
+use crate::{GroupId, OpId, UserId};
 
 /// The groups of a node, by id.
 pub(super) type Groups = std::collections::BTreeMap<GroupId, Group>;
@@ -21,8 +22,9 @@ pub(super) struct Group {
     pub(super) is_wanted: bool,
     pub(super) received_at: ReceivedAt,
     pub(super) tickets: Tickets,
-    /// Manifests that were checked since the node started. Ops that were admitted before may name others.
-    pub(super) attached: BTreeSet<ManifestRef>,
+    /// Manifests that were checked since the node started, some of which may be deleted again: see
+    /// [`holds`](Self::holds). Ops that were admitted before may name others.
+    attached: BTreeSet<ManifestRef>,
 }
 
 impl Group {
@@ -65,17 +67,24 @@ impl Group {
     /// Admits an op and notes when.
     pub(super) fn admit_op(
         &mut self,
+        step: &Step,
         envelope: &Envelope,
-        now: Timestamp,
         records: &mut Vec<StoredRecord>,
     ) -> Result<OpOutcome, Refusal> {
-        let (position, attached) = (self.ledger.len(), &self.attached);
-        let admitted = self.ledger.admit_with(envelope.clone(), |manifest| attached.contains(manifest))?;
+        let (position, now) = (self.ledger.len(), step.now.wall);
+        let (id, attached) = (self.ledger.group(), &self.attached);
+        let holds = |manifest: &ManifestRef| attached.contains(manifest) && step.has_list(id, manifest);
+        let admitted = self.ledger.admit_with(envelope.clone(), holds)?;
         if let OpOutcome::New(op) = admitted {
             self.received_at.insert(op, now);
             records.push(StoredRecord::Op { position, envelope: envelope.clone(), received_at: now });
         }
         Ok(admitted)
+    }
+
+    /// Returns true if ops that name a manifest may be admitted: every page is checked and still stored.
+    pub(super) fn holds(&self, step: &Step, manifest: &ManifestRef) -> bool {
+        self.attached.contains(manifest) && step.has_list(self.ledger.group(), manifest)
     }
 
     /// Notes that every page of a manifest is here and checked: ops that name it may be admitted.

@@ -35,7 +35,7 @@ impl Gate {
             self.publish(step, id);
             step.outbox.push(Effect::StartGroup(id));
             step.outbox.push(Effect::RedialKnown);
-            self.links.consider(step, id, &self.groups);
+            self.links.announce_and_open(step, id, &self.groups);
             self.arm_tickets(step);
         } else {
             self.links.close_everywhere(step, id);

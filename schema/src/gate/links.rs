@@ -1,7 +1,8 @@
 //! Links, as far as groups are concerned: which groups are announced, open and closed on each.
 //!
-//! A group is announced to a device whose user the ledger admits; while this user is pending or removed, only
-//! to a device that announced it first. It is open once both sides announced it. Of each side the newest
+//! A group is announced to a device whose user the ledger admits; while this user is removed, only if that
+//! device announced it first. While this user is pending it is announced to every device that announced it
+//! first, but one that the ledger does not admit gets nothing of the ledger. A group is open once both sides announced it. Of each side the newest
 //! announcement counts: closing a group voids those before without a frame.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -174,7 +175,7 @@ impl Links {
     }
 
     /// Announces, opens, presents and shows tickets of a group wherever that was not possible before.
-    pub(super) fn consider(&mut self, step: &mut Step, id: GroupId, groups: &Groups) {
+    pub(super) fn announce_and_open(&mut self, step: &mut Step, id: GroupId, groups: &Groups) {
         for link in self.ids() {
             self.announce(step, link, &[id], groups, false);
             self.open(step, link, id, groups);
@@ -185,8 +186,11 @@ impl Links {
 
     /// Opens the document sessions of a group again, whose documents lost them.
     pub(super) fn reopen_sessions(&mut self, step: &mut Step, id: GroupId, groups: &Groups) {
-        self.consider(step, id, groups);
-        let open = self.links.values().filter_map(|state| state.open.get(&id));
+        self.announce_and_open(step, id, groups);
+        let Some(group) = groups.get(&id) else { return };
+        let may_read = |peer: &Peer| group.ledger.roster().may_read(peer.user, peer.device);
+        let readers = self.links.values().filter(|state| may_read(&state.peer));
+        let open = readers.filter_map(|state| state.open.get(&id));
         for open in open.filter(|open| open.session.are_documents_open()) {
             let channel = open.channel;
             step.outbox.push(Effect::OpenSession { channel, group: id, in_sync: false });
@@ -294,10 +298,12 @@ impl Links {
             if state.ours.iter().any(|announced| announced.group == Some(*id)) {
                 continue;
             }
-            let has_removed_us = group.has_removed(user);
-            let may_read = !has_removed_us && group.ledger.roster().may_read(peer.user, peer.device);
-            let may_answer = || (has_removed_us || group.is_pending(user)) && state.has_announced(*id);
-            if !may_read && !may_answer() {
+            let may_read = group.ledger.roster().may_read(peer.user, peer.device);
+            let may_announce = match group.has_removed(user) {
+                true => may_read && state.has_announced(*id),
+                false => may_read || group.is_pending(user) && state.has_announced(*id),
+            };
+            if !may_announce {
                 continue;
             }
             let hash = step.summary(*id, group, &peer.h);

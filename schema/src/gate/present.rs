@@ -51,7 +51,7 @@ impl Gate {
         let presenter = self.links.presenter(step, link, id, group);
         let Some((user, device)) = presenter.filter(|_| group.is_wanted) else { return };
         let manifests = named_manifests(&ops, manifests);
-        match group.judge(user, device, &ops, &manifests) {
+        match group.judge(step, (user, device), &ops, &manifests) {
             Verdict::Member => {
                 self.store_manifests(step, id, manifests);
                 let outcome = self.admit(step, id, LedgerDelta::of_ops(ops), Some(link));
@@ -179,7 +179,13 @@ impl Group {
     }
 
     /// Judges whether `user`, with `device`, is a member, if need be by these ops.
-    fn judge(&self, user: UserId, device: DeviceId, ops: &[Envelope], manifests: &Manifests) -> Verdict {
+    fn judge(
+        &self,
+        step: &Step,
+        (user, device): (UserId, DeviceId),
+        ops: &[Envelope],
+        manifests: &Manifests,
+    ) -> Verdict {
         if self.ledger.roster().may_read(user, device) {
             return Verdict::Member;
         }
@@ -199,8 +205,7 @@ impl Group {
         let mut ledger = self.ledger.clone();
         for envelope in ops {
             // A refused op is refused again, and scored, when the others are admitted.
-            let has =
-                |manifest: &ManifestRef| self.attached.contains(manifest) || manifests.contains_key(manifest);
+            let has = |manifest: &ManifestRef| manifests.contains_key(manifest) || self.holds(step, manifest);
             let _ = ledger.admit_with(envelope.clone(), has);
         }
         match ledger.roster().may_read(user, device) {

@@ -7,10 +7,11 @@ use std::error::Error;
 use super::delta::LedgerDelta;
 use super::effect::{Effect, Outbox, Warning};
 use super::group::{Group, Groups};
-use super::links::{Links, Open};
+use super::input::Peer;
+use super::links::{LinkState, Links, Open};
 use super::record::StoredRecord;
 use super::{Gate, LinkId, Lookup, Step};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, ManifestRef};
 use crate::session::ledger::{AdmitOutcome, LedgerEffect, LedgerSession, ManifestStore};
 use crate::session::{SessionFault, StepError};
 use crate::wire::ledger::LedgerFrame;
@@ -29,9 +30,33 @@ type Stepped = Result<Vec<LedgerEffect>, StepError<Infallible>>;
 
 impl Gate {
     pub(super) fn on_ledger(&mut self, step: &mut Step, link: LinkId, group: GroupId, frame: LedgerFrame) {
-        self.step_session(step, link, group, |session, reading| {
-            session.handle_frame(reading.now, frame, reading.ledger, &mut reading.pages)
-        });
+        // A pending user has the group open with devices that its ledger, perhaps an old one, does not admit.
+        // Such a device gets the answers of a device without a ledger, until the ledger admits it.
+        let is_reader = self.is_reader(link, group);
+        match frame {
+            LedgerFrame::Pull(_) if !is_reader => {
+                let nothing = Ledger::new(group);
+                self.step_session(step, link, group, |session, reading| {
+                    session.handle_frame(reading.now, frame, &nothing, &mut reading.pages)
+                });
+            }
+            LedgerFrame::WantPages { root: name } | LedgerFrame::WantPage { page: name } if !is_reader => {
+                let lacking = LedgerEffect::Send(LedgerFrame::Lacking { name });
+                self.links.perform(step, link, group, lacking, &self.groups);
+            }
+            frame => self.step_session(step, link, group, |session, reading| {
+                session.handle_frame(reading.now, frame, reading.ledger, &mut reading.pages)
+            }),
+        }
+    }
+
+    /// Returns true if the ledger of a group admits the peer of a link.
+    fn is_reader(&self, link: LinkId, group: GroupId) -> bool {
+        let (state, group) = (self.links.links.get(&link), self.groups.get(&group));
+        let may_read = |(state, group): (&LinkState, &Group)| {
+            group.ledger.roster().may_read(state.peer.user, state.peer.device)
+        };
+        state.zip(group).is_some_and(may_read)
     }
 
     pub(super) fn on_resume(&mut self, step: &mut Step, link: LinkId, group: GroupId) {
@@ -147,14 +172,17 @@ impl Links {
         effect: LedgerEffect,
         groups: &Groups,
     ) {
-        let Some(open) = self.links.get(&link).and_then(|state| state.open.get(&id)) else { return };
+        let Some(state) = self.links.get(&link) else { return };
+        let (Peer { user, device, .. }, Some(open)) = (state.peer, state.open.get(&id)) else { return };
         let channel = open.channel;
         match effect {
             LedgerEffect::Send(frame) => step.outbox.push(Effect::SendLedger { channel, frame }),
             LedgerEffect::OpenDocuments { in_sync } => {
                 // Rows wait for a ledger that counts; a group that admits this user opens its sessions again.
-                let is_pending = |group: &Group| group.is_pending(step.keys.user());
-                if groups.get(&id).is_some_and(|group| !is_pending(group)) {
+                let is_open = |group: &Group| {
+                    !group.is_pending(step.keys.user()) && group.ledger.roster().may_read(user, device)
+                };
+                if groups.get(&id).is_some_and(is_open) {
                     step.outbox.push(Effect::OpenSession { channel, group: id, in_sync });
                 }
             }
@@ -168,6 +196,16 @@ pub(super) struct Pages<'p> {
     pub(super) group: GroupId,
     pub(super) outbox: &'p Outbox,
     pub(super) lookup: &'p dyn Lookup,
+}
+
+impl Step<'_> {
+    /// Returns true if the list of a manifest is stored, or about to be. Lists that no op names may be
+    /// deleted, their pages with them.
+    pub(super) fn has_list(&self, group: GroupId, manifest: &ManifestRef) -> bool {
+        let mut pages = Pages { group, outbox: &self.outbox, lookup: self.lookup };
+        let Ok(list) = pages.list(&manifest.root);
+        list.is_some()
+    }
 }
 
 impl ManifestStore for Pages<'_> {

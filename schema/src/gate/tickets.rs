@@ -12,7 +12,7 @@ use std::time::Duration;
 use bincode::{Decode, Encode};
 
 use super::record::StoredRecord;
-use super::{ChangeRefusal, Gate, LinkId, Step, Transition};
+use super::{ChangeRefusal, Gate, LinkId, Step};
 use crate::gate::effect::{Answer, Effect, Notice, Warning};
 use crate::gate::group::{Group, Groups};
 use crate::gate::links::Links;
@@ -178,10 +178,10 @@ impl Gate {
         if group.has_admitted(user, ticket.log_head()) {
             return Ok(true);
         }
-        let before = Transition::of(group, user);
-        group.tickets.add(ticket, before.was_pending || group.ledger.roster().role(user) == Role::None);
+        let was_pending = group.is_pending(user);
+        group.tickets.add(ticket, was_pending || group.ledger.roster().role(user) == Role::None);
         group.store_tickets(&mut step.outbox);
-        self.on_tickets_changed(step, id, before);
+        self.on_tickets_changed(step, id, was_pending);
         self.remember_inviters(step, id);
         self.links.show_tickets_again(step, id, &self.groups);
         self.arm_tickets(step);
@@ -199,11 +199,11 @@ impl Gate {
     }
 
     /// Publishes a group whose state a ticket changed, and announces it where that is new.
-    fn on_tickets_changed(&mut self, step: &mut Step, id: GroupId, before: Transition) {
-        if self.groups[&id].is_pending(step.keys.user()) != before.was_pending {
+    fn on_tickets_changed(&mut self, step: &mut Step, id: GroupId, was_pending: bool) {
+        if self.groups[&id].is_pending(step.keys.user()) != was_pending {
             self.publish(step, id);
-            self.links.consider(step, id, &self.groups);
-            if before.was_pending {
+            self.links.announce_and_open(step, id, &self.groups);
+            if was_pending {
                 self.links.reopen_sessions(step, id, &self.groups);
             }
         }
@@ -288,7 +288,7 @@ impl Gate {
     ) {
         let Some((id, invite, device)) = self.links.decliner(link, &token, &invite) else { return };
         let Some(group) = self.groups.get_mut(&id) else { return };
-        let before = Transition::of(group, step.keys.user());
+        let was_pending = group.is_pending(step.keys.user());
         let is_it = |ticket: &StoredTicket| {
             ticket.invite == invite && ticket.inviter == device && ticket.seed.is_some()
         };
@@ -299,7 +299,7 @@ impl Gate {
             step.outbox.push(Effect::Forget { address, device });
         }
         group.store_tickets(&mut step.outbox);
-        self.on_tickets_changed(step, id, before);
+        self.on_tickets_changed(step, id, was_pending);
         self.publish(step, id);
         step.outbox.push(Effect::Notify(Notice::JoinDeclined { group: id, invite, reason }));
     }

@@ -140,9 +140,13 @@ impl Roster {
         hash("state", &[b"author", &bytes])
     }
 
-    /// Bytes over everything that decides how far the changes of `user`, or of one `device` of theirs, are
-    /// accepted: role, grant, living grants, cuts, revocations.
-    pub(crate) fn standing(&self, user: UserId, device: Option<DeviceId>) -> Vec<u8> {
+    /// `H("cut-target", …)`: while it is equal, no more changes of `user`, or of one `device` of theirs, are
+    /// accepted than before. It covers the target's role, grant, living grants, cuts and revocations.
+    ///
+    /// A change is accepted only after its dependencies, which others wrote. Their changes are accepted again
+    /// when an op is voided that removed or revoked them, or when a void grant counts again. So the counting
+    /// cuts and the void grants of everybody are covered too; the admission of a member alters neither.
+    pub(crate) fn target_digest(&self, user: UserId, device: Option<DeviceId>) -> [u8; 32] {
         let mut bytes = user.0.to_vec();
         if let Some(member) = self.members.get(&user) {
             bytes.push(member.role.number());
@@ -159,7 +163,12 @@ impl Roster {
         }
         let by_user = self.revoked_by_user.range(of_user).filter(|(_, of)| is_target(of));
         by_user.for_each(|(_, revoked)| bytes.extend(revoked.0));
-        bytes
+        let mut of_others = Vec::new();
+        self.members.values().for_each(|member| digest_cuts(&member.cuts, &mut of_others));
+        self.revoked.values().for_each(|cuts| digest_cuts(cuts, &mut of_others));
+        let void = self.grants.iter().filter(|(_, grant)| !grant.alive);
+        void.for_each(|(op, _)| of_others.extend(op.0));
+        hash("cut-target", &[&bytes, &of_others])
     }
 
     /// `H("state", …)`: equal where roles, winners, living grants to write, cuts and revoked devices are,

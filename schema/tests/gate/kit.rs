@@ -7,7 +7,7 @@ use std::time::Duration;
 use schema::device::DeviceIdentity;
 use schema::gate::{
     Answer, ChangeRefusal, Effect, FreshCut, Gate, GroupView, Input, Keys, LinkId, Lookup, MembershipChange,
-    Now, Peer, Presented, StoredRecord, Terms, Tickets, standing,
+    Now, Peer, Presented, StoredRecord, Terms, Tickets, target_digest,
 };
 use schema::handshake::LinkRole;
 use schema::id::hash;
@@ -193,8 +193,13 @@ impl Device {
         Ok(target.map(|target| {
             let manifest = self.empty_manifest(group);
             let roster = self.gate.ledger(group).expect("it is here").roster();
-            FreshCut { manifest, standing: standing(roster, target) }
+            FreshCut { manifest, target_digest: target_digest(roster, target) }
         }))
+    }
+
+    /// Deletes every stored manifest, as a node does that has too many of them which no op names.
+    pub(crate) fn delete_manifests(&mut self) {
+        self.pages = Pages::default();
     }
 
     fn empty_manifest(&mut self, group: GroupId) -> ManifestRef {

@@ -12,9 +12,13 @@ use kit::{Device, connect, exchange};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use schema::gate::{
-    Answer, ChangeRefusal, Effect, GroupState, Input, MembershipChange, Notice, Silent, StoredRecord,
+    Answer, ChangeRefusal, Effect, GroupState, Input, MembershipChange, Notice, Peer, Silent, StoredRecord,
 };
+use schema::handshake::LinkRole;
 use schema::ledger::Role;
+use schema::ledger::manifest::Writer as ManifestWriter;
+use schema::wire::hello::{self, Hello, HelloGroup};
+use schema::wire::ledger::{LedgerFrame, Pull};
 use schema::wire::link::{ByeReason, DeclineReason};
 use schema::{GroupId, UserId};
 
@@ -209,6 +213,96 @@ fn a_cut_stays_good_while_its_target_stands_as_it_did() {
     ada.set_role(garden, ben.user, Role::Admin);
     let refusal = ada.submit_with(garden, change, cut).unwrap_err();
     assert!(matches!(refusal, ChangeRefusal::CutOutdated(_)), "{refusal}");
+}
+
+#[test]
+fn a_cut_is_outdated_once_the_removal_of_another_writer_is_void() {
+    let (mut ada, mut ben, garden) = connected(Role::Admin);
+    let (cid, dan) = (cid().user, UserId([9; 32]));
+    for user in [cid, dan] {
+        let change = set_role(user, Role::Writer);
+        exchange(&mut ada, &mut ben, Input::Submit { group: garden, change, cut: None });
+    }
+    let removal = set_role(cid, Role::None);
+    let cut = ben.cut(garden, &removal).unwrap();
+    exchange(&mut ben, &mut ada, Input::Submit { group: garden, change: removal, cut });
+    assert_eq!(ada.role(garden, cid), Role::None);
+    let change = set_role(dan, Role::Reader);
+    let cut = ada.cut(garden, &change).unwrap();
+
+    let before = BTreeSet::from([ada.gate.log(garden).last().unwrap().op]);
+    let lowering = MembershipChange::SetRole { user: ben.user, role: Role::Writer, before };
+    ada.submit(garden, lowering).unwrap();
+
+    assert_eq!(ada.role(garden, cid), Role::Writer, "what Dan wrote on top of Cid's changes counts again");
+    let refusal = ada.submit_with(garden, change, cut).unwrap_err();
+    assert!(matches!(refusal, ChangeRefusal::CutOutdated(_)), "{refusal}");
+}
+
+#[test]
+fn a_cut_whose_pages_were_deleted_is_made_again() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let change = set_role(ben.user, Role::Reader);
+    let cut = ada.cut(garden, &change).unwrap();
+    ada.delete_manifests();
+
+    let refusal = ada.submit_with(garden, change.clone(), cut).unwrap_err();
+
+    assert!(matches!(refusal, ChangeRefusal::CutOutdated(_)), "{refusal}");
+    ada.submit(garden, change).unwrap();
+}
+
+/// A device of `peer` links up and announces a group, as a stranger does who knows its id; the effects.
+fn announces(here: &mut Device, peer: &Device, group: GroupId) -> Vec<Effect> {
+    let (h, role, hash) = ([7; 32], LinkRole::Responder, [0; 32]);
+    let peer = Peer { user: peer.user, device: peer.device, h, role };
+    here.step(Input::LinkUp { link: STRANGE, peer });
+    let groups = vec![HelloGroup { token: hello::token(group, &h, role.peer()), hash }];
+    here.step(Input::Hello { link: STRANGE, hello: Hello { groups } })
+}
+
+const STRANGE: schema::gate::LinkId = schema::gate::LinkId(70);
+
+#[test]
+fn a_user_who_left_answers_members_and_no_stranger_who_knows_the_group() {
+    let (ada, mut ben, garden) = connected(Role::Writer);
+    ben.submit(garden, set_role(ben.user, Role::None)).unwrap();
+
+    let effects = announces(&mut ben, &cid(), garden);
+    assert!(ben.open_on(STRANGE).is_empty());
+    assert!(!effects.iter().any(Effect::is_disclosure), "{effects:?}");
+
+    ben.step(Input::LinkDown { link: STRANGE, reason: "end".into() });
+    announces(&mut ben, &ada, garden);
+    assert_eq!(ben.open_on(STRANGE), [garden]);
+}
+
+#[test]
+fn a_pending_user_gives_a_stranger_nothing_of_an_old_ledger() {
+    let (mut ada, mut ben, garden) = connected(Role::Writer);
+    ben.submit(garden, set_role(ben.user, Role::None)).unwrap();
+    let ticket = ada.ticket(garden);
+    ben.step(Input::StoreTicket(ticket));
+    assert_eq!(ben.views[&garden].info.state, GroupState::Pending);
+
+    announces(&mut ben, &cid(), garden);
+    assert_eq!(ben.open_on(STRANGE), [garden], "Cid may be a member whom this ledger does not admit yet");
+    let mut answer = |frame| {
+        let effects = ben.step(Input::Ledger { link: STRANGE, group: garden, frame });
+        let sent = effects.into_iter().filter_map(|effect| match effect {
+            Effect::SendLedger { frame, .. } => Some(frame),
+            _ => None,
+        });
+        sent.collect::<Vec<_>>()
+    };
+
+    for frame in answer(LedgerFrame::Pull(Pull::default())) {
+        let LedgerFrame::Push { ops, certificates, revocations, records, .. } = frame else { continue };
+        let all = [ops, certificates, revocations, records];
+        assert!(all.iter().all(Vec::is_empty), "{all:?}");
+    }
+    let root = ManifestWriter::default().finish().1.root;
+    assert_eq!(answer(LedgerFrame::WantPages { root }), [LedgerFrame::Lacking { name: root }]);
 }
 
 #[test]

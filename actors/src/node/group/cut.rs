@@ -33,11 +33,27 @@ pub enum Target {
     Device(DeviceId),
 }
 
+/// The roster by which everything that is stored was judged.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    /// The roster.
+    pub(crate) roster: Arc<Roster>,
+    /// Replaced whenever a re-judging ends.
+    judged: Arc<()>,
+}
+
+impl Settled {
+    /// Returns true if nothing was re-judged in between.
+    pub(crate) fn is_still(&self, later: &Self) -> bool {
+        Arc::ptr_eq(&self.judged, &later.judged)
+    }
+}
+
 impl State {
     /// Answers behind everything that waits to be stored.
-    pub(super) fn settled(&self, reply: RpcReplyPort<Result<Arc<Roster>, Rejudged>>) {
+    pub(super) fn settled(&self, reply: RpcReplyPort<Result<Settled, Rejudged>>) {
         let is_settled = self.rejudging.is_none() && !self.documents.is_rejudging();
-        let settled = || self.documents.roster().clone();
+        let settled = || Settled { roster: self.documents.roster().clone(), judged: self.judged.clone() };
         let settled = is_settled.then(settled).ok_or_else(|| self.documents.rejudged());
         let (store, durability) = (&self.arguments.store, self.arguments.durability);
         // A batch that fails fails the group too: nobody goes on by this answer then.

@@ -9,6 +9,7 @@ use schema::ledger::Roster;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
 use tokio::sync::{broadcast, watch};
 
+use super::cut::Settled;
 use super::documents::{CommitError, Rejudged, Revision, RowEvent, RowWrite, SetAside, SetAsideTotal};
 use super::turns::{Turn, Turns};
 use super::{Arguments, Group, Message};
@@ -183,7 +184,7 @@ impl GroupHandle {
     }
 
     /// By which membership everything here is judged and stored, or how far judging it anew is.
-    pub(crate) async fn settled(&self) -> Result<Result<Arc<Roster>, Rejudged>, CallError> {
+    pub(crate) async fn settled(&self) -> Result<Result<Settled, Rejudged>, CallError> {
         self.slot.ask(Message::Settled).await
     }
 

@@ -1,22 +1,22 @@
 //! Membership changes with their cuts: the cut is made first, from the stored documents, while membership
 //! goes on.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use schema::gate::{ChangeRefusal, CutTarget, FreshCut, Input, MembershipChange, standing};
-use schema::ledger::Roster;
+use schema::gate::{ChangeRefusal, CutTarget, FreshCut, Input, MembershipChange, target_digest};
 use schema::{DeviceId, GroupId, OpId};
 
 use super::{Answer, ChangeError, MembershipHandle};
 use crate::call::CallError;
 use crate::node::group::GroupHandle;
-use crate::node::group::cut::{self, CutError, Target};
+use crate::node::group::cut::{self, CutError, Settled, Target};
 
 /// The pause between two questions to a group about its re-judging.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Re-judging that stands still for so long ends the change with an error.
 const STALLED: Duration = Duration::from_secs(60);
+/// Cuts that are made for one change, each because documents were re-judged while the one before was made.
+const TRIES: usize = 3;
 
 /// Options of [`MembershipHandle::submit`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,23 +49,27 @@ impl MembershipHandle {
         options: SubmitOptions,
         progress: impl Fn(u64),
     ) -> Result<Receipt, ChangeError> {
-        // Pages that no op names yet are not deleted meanwhile.
-        let _cutting = self.cutting.read().await;
-        let (cut, damaged_left_out) = match self.cut_target(group, change.clone()).await? {
-            Some(target) => {
-                let (cut, left_out) = self.make_cut(group, target, options, progress).await?;
-                (Some(cut), left_out)
+        for _ in 0..TRIES {
+            // Pages that no op names yet are not deleted until the gate has stepped the change.
+            let cutting = self.cutting.clone().read_owned().await;
+            let (cut, damaged_left_out) = match self.cut_target(group, change.clone()).await? {
+                Some(target) => match self.make_cut(group, target, options, &progress).await? {
+                    Some((cut, left_out)) => (Some(cut), left_out),
+                    None => continue,
+                },
+                None => (None, 0),
+            };
+            let input = Input::Submit { group, change: change.clone(), cut };
+            let Answer::Submitted(op) = self.ask_holding(input, Some(cutting)).await? else {
+                unreachable!("each request has its answer")
+            };
+            match op {
+                Ok(op) => return Ok(Receipt { op, damaged_left_out }),
+                Err(ChangeRefusal::CutOutdated(_)) => {}
+                Err(refusal) => return Err(refusal.into()),
             }
-            None => (None, 0),
-        };
-        let Answer::Submitted(op) = self.ask(Input::Submit { group, change, cut }).await? else {
-            unreachable!("each request has its answer")
-        };
-        match op {
-            Ok(op) => Ok(Receipt { op, damaged_left_out }),
-            Err(ChangeRefusal::CutOutdated(_)) => Err(ChangeError::Unsettled(group)),
-            Err(refusal) => Err(refusal.into()),
         }
+        Err(ChangeError::Unsettled(group))
     }
 
     /// Revokes a device of this user in all groups, for ever; durable in all of them when it returns. Where
@@ -100,25 +104,28 @@ impl MembershipHandle {
     }
 
     /// Makes a cut of everything that is accepted here of its target, and counts the damaged documents that
-    /// it leaves out.
+    /// it leaves out. `None`: documents were re-judged meanwhile, and pages that were written before may lack
+    /// what came to be accepted again.
     async fn make_cut(
         &self,
         group: GroupId,
         target: CutTarget,
         options: SubmitOptions,
         progress: impl Fn(u64),
-    ) -> Result<(FreshCut, u64), ChangeError> {
+    ) -> Result<Option<(FreshCut, u64)>, ChangeError> {
         let CutTarget { user, device } = target;
         let unavailable = || ChangeError::NeedsCut { user, device };
         let handle = self.groups.get(group).ok_or_else(unavailable)?;
-        let roster = self.settled(&handle, &progress).await?.ok_or_else(unavailable)?;
-        let of = (&*roster, device.map_or(Target::User(user), Target::Device));
+        let settled = self.settled(&handle, &progress).await?.ok_or_else(unavailable)?;
+        let of = (&*settled.roster, device.map_or(Target::User(user), Target::Device));
         let written = cut::write(&self.store, handle.space(), of, options.without_damaged, &progress).await;
         let (manifest, left_out) = written.map_err(|error| match error {
             CutError::Damaged { documents, count } => ChangeError::Damaged { user, documents, count },
             CutError::Store(error) => error.into(),
         })?;
-        Ok((FreshCut { manifest, standing: standing(&roster, target) }, left_out))
+        let later = self.settled(&handle, &progress).await?.ok_or_else(unavailable)?;
+        let target_digest = target_digest(&settled.roster, target);
+        Ok(settled.is_still(&later).then_some((FreshCut { manifest, target_digest }, left_out)))
     }
 
     /// Waits until the group's documents are judged by its roster: a cut of documents that are being
@@ -128,11 +135,11 @@ impl MembershipHandle {
         &self,
         handle: &GroupHandle,
         progress: impl Fn(u64),
-    ) -> Result<Option<Arc<Roster>>, ChangeError> {
+    ) -> Result<Option<Settled>, ChangeError> {
         let (mut last, mut since) = (None, self.clock.instant());
         loop {
             let rejudged = match handle.settled().await {
-                Ok(Ok(roster)) => return Ok(Some(roster)),
+                Ok(Ok(settled)) => return Ok(Some(settled)),
                 Ok(Err(rejudged)) => Some(rejudged),
                 Err(CallError::Stopped) => return Ok(None),
                 // It restarts, or is busy.

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::gate::{
     Answer, Device, Gate, GroupInfo, GroupView, Input, Invitation, MemberDetails, MemberOp, MembershipChange,
-    Peer, Silent, Terms, is_alone_in_charge,
+    Peer, Silent, Terms, is_needed_in_charge,
 };
 use schema::ledger::{Role, Roster};
 use schema::wire::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
-use tokio::sync::broadcast;
+use tokio::sync::{OwnedRwLockReadGuard, broadcast};
 
 use super::{Arguments, ChangeError, Membership, Message, SubmitOptions};
 use crate::call::{CallError, Slot, answer};
@@ -107,7 +107,7 @@ impl MembershipHandle {
     ///
     /// # Errors
     /// [`ChangeError`].
-    pub async fn keep(&self, ticket: Ticket) -> Result<bool, ChangeError> {
+    pub async fn store_ticket(&self, ticket: Ticket) -> Result<bool, ChangeError> {
         match self.ask(Input::StoreTicket(ticket)).await? {
             Answer::TicketStored(is_member) => Ok(is_member?),
             _ => unreachable!("each request has its answer"),
@@ -168,7 +168,7 @@ impl MembershipHandle {
     ///
     /// # Errors
     /// [`CallError`] when nobody answers.
-    pub async fn is_in(&self, group: GroupId, log_head: OpId) -> Result<bool, CallError> {
+    pub async fn has_admitted(&self, group: GroupId, log_head: OpId) -> Result<bool, CallError> {
         self.read_gate(move |gate| gate.has_admitted(group, log_head)).await
     }
 
@@ -192,7 +192,7 @@ impl MembershipHandle {
     ///
     /// # Errors
     /// [`CallError`] when the node is closed, or membership is just started again.
-    pub fn ask_again(&self, group: GroupId) -> Result<(), CallError> {
+    pub fn show_tickets(&self, group: GroupId) -> Result<(), CallError> {
         self.slot.tell(Message::Step(Box::new(Input::ShowTickets(Some(group))), None))
     }
 
@@ -202,17 +202,13 @@ impl MembershipHandle {
     }
 
     /// The members of a group, and details about them for people.
-    pub fn people(&self, group: GroupId) -> Option<(Arc<Roster>, Arc<MemberDetails>)> {
+    pub fn members(&self, group: GroupId) -> Option<(Arc<Roster>, Arc<MemberDetails>)> {
         self.read().get(&group).map(|view| (view.roster.clone(), view.details.clone()))
     }
 
     /// Returns true if a group has other members, and none of them could look after it without `user`.
     pub fn is_alone_in_charge(&self, group: GroupId, user: UserId) -> bool {
-        self.roster(group).is_some_and(|roster| {
-            let others = roster.members().filter(|(other, _)| *other != user);
-            let mut others = others.filter(|(other, _)| Some(*other) != roster.recovery());
-            others.next().is_some() && is_alone_in_charge(&roster, user)
-        })
+        self.roster(group).is_some_and(|roster| is_needed_in_charge(&roster, user))
     }
 
     /// One group.
@@ -277,8 +273,18 @@ impl MembershipHandle {
 
     /// Steps the gate with a request.
     pub(super) async fn ask(&self, input: Input) -> Result<Answer, ChangeError> {
+        self.ask_holding(input, None).await
+    }
+
+    /// Steps the gate with a request that names a cut. The guard of its pages is in the message, so that they
+    /// are kept until then also when the caller gives up waiting.
+    pub(super) async fn ask_holding(
+        &self,
+        input: Input,
+        cutting: Option<OwnedRwLockReadGuard<()>>,
+    ) -> Result<Answer, ChangeError> {
         let input = Box::new(input);
-        Ok(self.slot.ask(|reply| Message::Ask { input, reply }).await??)
+        Ok(self.slot.ask(|reply| Message::Ask { input, cutting, reply }).await??)
     }
 
     /// Reads from the gate.
