@@ -1,11 +1,13 @@
-//! The machine world: gates, sessions and documents over change headers, without a runtime, Automerge or a disk.
+//! The machine world: gates, sessions and documents over change headers, without a runtime, Automerge or a
+//! disk.
 //!
-//! Thousands of histories a second, for property tests and fuzzing. Ledgers, rosters and manifests are real ones;
-//! a tip's signature is a keyed hash, a message is a list of headers; everything else is what the actors step. Time is
-//! a number, an event queue ordered by (time, count) decides what happens next, and one seed tells one story.
+//! Thousands of histories a second, for property tests and fuzzing. Ledgers, rosters and manifests are real
+//! ones; a tip's signature is a keyed hash, a message is a list of headers; everything else is what the
+//! actors step. Time is a number, an event queue is ordered by (time, count), and one seed always gives one
+//! history.
 //!
-//! Everybody is a member at first. Peer 0 founded the group, so nobody can remove it: what it knows in the end is what
-//! the honest members must agree on.
+//! Every user but the joiner begins as a member. Peer 0 founded the group, so nobody can remove it: the
+//! honest members must end with its ledger and its documents.
 
 mod broken;
 mod events;
@@ -45,20 +47,20 @@ pub struct World {
     count: u64,
     peers: Vec<Peer>,
     events: BTreeMap<(Timestamp, u64), Event>,
-    /// When the last parcel of a direction arrives, so that parcels of one link keep their order.
+    /// The arrival of the last parcel of each direction, so that parcels of one link keep their order.
     arrivals: BTreeMap<(usize, usize), Timestamp>,
     /// Pairs that are wired: a link between them that ends is dialled again.
     wired: BTreeSet<(usize, usize)>,
     /// Links by number, so that parcels of one that ended arrive nowhere.
     cables: BTreeMap<(usize, usize), u64>,
     trace: [u8; 32],
-    /// Every change that anybody made.
+    /// Every change that any peer made.
     made: BTreeMap<ChangeHash, Made>,
-    /// When each op was said.
-    said: BTreeMap<OpId, u64>,
+    /// The count at which each op was signed.
+    signed: BTreeMap<OpId, u64>,
 }
 
-/// A change as nobody in the world sees it.
+/// A change with facts that no peer can see.
 struct Made {
     at: u64,
     peer: usize,
@@ -73,7 +75,7 @@ struct Peer {
     sessions: BTreeMap<usize, Open>,
     /// Frames that overtook the opening of their session.
     early: BTreeMap<usize, Vec<SessionFrame>>,
-    /// It writes under the first grant that it ever had: a [`Mutant`].
+    /// The peer writes under its first grant: a [`Mutant`].
     keeps_grant: bool,
 }
 
@@ -98,7 +100,8 @@ impl World {
         Self::of(seed, (0..members).chain([JOINER]).map(|person| (person, false)))
     }
 
-    /// A world of all people, the last of whom is malicious and has two devices with one key, the last two peers.
+    /// A world of all people. The last one is malicious: the last two peers are copies of one device of
+    /// theirs.
     pub fn with_malice(seed: u64) -> Self {
         let honest = (0..PEOPLE_MAX - 1).map(|person| (person, false));
         Self::of(seed, honest.chain([(PEOPLE_MAX - 1, true); 2]))
@@ -122,13 +125,13 @@ impl World {
             cables: BTreeMap::new(),
             trace: [0; 32],
             made: BTreeMap::new(),
-            said: BTreeMap::new(),
+            signed: BTreeMap::new(),
         };
         world.heal();
         world
     }
 
-    /// How many peers there are.
+    /// The number of peers.
     pub fn peers(&self) -> usize {
         self.peers.len()
     }
@@ -138,17 +141,17 @@ impl World {
         self.random.within(0..=bound.saturating_sub(1))
     }
 
-    /// A place in a list of `length`.
+    /// A random index into a list of `length`.
     pub fn pick(&mut self, length: usize) -> usize {
         usize::try_from(self.below(length as u64)).expect("below a length")
     }
 
-    /// Whether a peer does as it pleases.
+    /// Returns true if a peer breaks the rules.
     pub fn is_malicious(&self, peer: usize) -> bool {
         self.peers[peer].store.is_malicious
     }
 
-    /// One peer changes one document; `false` when it may not, and honestly does not.
+    /// One peer changes one document. Returns false if it may not write and obeys.
     pub fn write(&mut self, peer: usize, key: &str) -> bool {
         let content = self.random.within(0..=u64::MAX);
         let author = if self.is_malicious(peer) {
@@ -166,7 +169,7 @@ impl World {
         true
     }
 
-    /// Under which grant an honest peer writes; `None`: it may not.
+    /// The grant under which an honest peer writes; `None` if it may not.
     fn grant(&self, peer: usize) -> Option<OpId> {
         let Peer { store, member, .. } = &self.peers[peer];
         let grant = store.grant()?;
@@ -175,12 +178,12 @@ impl World {
         if self.peers[peer].keeps_grant { first() } else { Some(grant) }
     }
 
-    /// Changes that a peer holds.
+    /// The number of changes that a peer holds.
     pub fn changes(&self, peer: usize) -> usize {
         self.peers[peer].store.documents.values().map(|held| held.accepted.len()).sum()
     }
 
-    /// A hash over everything that happened, in order.
+    /// A hash over all arrivals, in order.
     pub fn trace(&self) -> [u8; 32] {
         self.trace
     }
@@ -190,14 +193,14 @@ impl World {
         self.count
     }
 
-    /// Notes a change that somebody made, once.
+    /// Notes a change that a peer made, once.
     fn register(&mut self, document: DocumentId, author: Author, header: &ChangeHeader, peer: usize) {
         let at = self.tick();
         let made = || Made { at, peer, document, author, header: header.clone() };
         self.made.entry(header.hash).or_insert_with(made);
     }
 
-    /// The honest peers that the founder lets in.
+    /// The honest peers that the founder admits.
     fn members(&self) -> Vec<usize> {
         let founder = &self.peers[0].member;
         let is_in =
@@ -205,19 +208,19 @@ impl World {
         (0..self.peers.len()).filter(is_in).collect()
     }
 
-    /// Whether all honest members hold the same documents.
+    /// Returns true if all honest members hold the same documents.
     pub fn is_converged(&mut self) -> bool {
         let members = self.members();
         let roots: BTreeSet<_> = members.iter().map(|peer| self.peers[*peer].store.digest.root()).collect();
         roots.len() <= 1
     }
 
-    /// Whether two peers hold the same documents.
+    /// Returns true if two peers hold the same documents.
     pub fn are_equal(&mut self, one: usize, other: usize) -> bool {
         self.peers[one].store.digest.root() == self.peers[other].store.digest.root()
     }
 
-    /// Whether every session between honest members believes that both sides are equal.
+    /// Returns true if every session between honest members is in sync.
     pub fn is_synced(&self) -> bool {
         let members = self.members();
         let between = members

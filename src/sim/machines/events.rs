@@ -1,5 +1,5 @@
-//! What happens in the machine world: parcels arrive, gates and sessions are stepped, and what they want is done, in one
-//! order.
+//! The event loop of the machine world: it delivers parcels, steps gates and sessions, and performs their
+//! effects.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use super::store::Outcome;
 use super::wire::Parcel;
 use super::{Peer, World};
 
-/// Steps after which a world that is still busy is taken for one that never ends.
+/// Steps after which [`World::settle`] gives up.
 const STEPS_MAX: u64 = 1_000_000;
-/// How long after its end a link is dialled again.
+/// The delay before a link that ended is dialled again.
 const DIAL_AFTER: Duration = Duration::from_millis(200);
-/// Frames that may wait for their session, as at a node.
+/// Frames that may wait for their session, as in a node.
 const EARLY_MAX: usize = 4;
 
 pub(super) enum Event {
@@ -30,7 +30,7 @@ pub(super) enum Event {
 }
 
 impl World {
-    /// Lets `events` events happen, or all that there are.
+    /// Handles up to `events` events.
     pub fn run(&mut self, events: u64) {
         for _ in 0..events {
             if !self.next() {
@@ -39,10 +39,10 @@ impl World {
         }
     }
 
-    /// Lets everything happen that will.
+    /// Handles events until none is left.
     ///
     /// # Panics
-    /// When it never ends.
+    /// Panics if the world is still busy after [`STEPS_MAX`] steps.
     pub fn settle(&mut self) {
         for _ in 0..STEPS_MAX {
             if !self.next() {
@@ -117,7 +117,7 @@ impl World {
         }
     }
 
-    /// Steps the gate of a peer and does what it wants; the answer to a request.
+    /// Steps the gate of a peer and performs its effects. Returns the answer to a request.
     pub(super) fn step_gate(&mut self, peer: usize, input: gate::Input) -> Option<Answer> {
         let (mut answer, mut inputs) = (None, VecDeque::from([input]));
         while let Some(input) = inputs.pop_front() {
@@ -171,7 +171,7 @@ impl World {
         }
     }
 
-    /// A peer has another roster: its documents are re-judged, and every session hears of it.
+    /// Judges the documents of a peer by another roster and passes that to its sessions.
     fn roster_changed(&mut self, peer: usize, roster: std::sync::Arc<schema::ledger::Roster>) {
         let Peer { store, member, .. } = &mut self.peers[peer];
         if std::sync::Arc::ptr_eq(&store.roster, &roster) {
@@ -190,15 +190,7 @@ impl World {
         let epoch = open.epoch;
         let effects = match open.session.step(self.now, input, store) {
             Ok(effects) => effects,
-            Err(StepError::Fault(fault)) => {
-                let back = self.peers[other].sessions.contains_key(&peer);
-                let (one, two) = (&self.peers[peer].member, &self.peers[other].member);
-                let see = |m: &super::people::Member| {
-                    let r = m.ledger().roster();
-                    [one.person, two.person].map(|p| (r.role(super::people::user(p)), r.grant(super::people::user(p)).is_some(), m.admits(p)))
-                };
-                panic!("FAULT {peer}->{other} {fault} {} back {back} ledgers {} {} seen {:?} {:?}", self.is_malicious(other), one.ledger().len(), two.ledger().len(), see(one), see(two));
-            }
+            Err(StepError::Fault(fault)) => panic!("peer {peer} faults peer {other}: {fault}"),
         };
         if let Some(at) = open.session.wake_at() {
             self.schedule(at.max(self.now), Event::Wake { peer, other, epoch });
@@ -239,7 +231,7 @@ impl World {
         self.step(peer, other, Input::Applied { number, refused });
     }
 
-    /// Tells every session, but that of the peer which it came from.
+    /// Passes changed documents to every session but that with their source.
     pub(super) fn moved(&mut self, peer: usize, source: Option<usize>, moved: &[Wanted]) {
         if moved.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! What must hold of the machine world once everything that can be said was said (authority 4.1, D).
+//! The promises of the machine world (authority 4.1, D), examined once no event is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,9 +44,9 @@ impl World {
         self.examine_losses(&members, &undecided)
     }
 
-    /// Documents with a fork that nothing has decided yet (authority 3.7.4), on which members may differ: a chain has
-    /// two changes at one place, and its author may write that far. A counting cut decides when it ends below that
-    /// place, or when it is the lowest and a member holds the change that it names.
+    /// Documents with a fork that nothing has decided yet (authority 3.7.4), on which members may differ: a
+    /// chain has two changes at one place, and its author may write that far. A counting cut decides when it
+    /// ends below that place, or when it is the lowest and a member holds the change that it names.
     fn undecided(&self) -> BTreeSet<DocumentId> {
         let mut places: BTreeMap<(ReplicaId, u64), usize> = BTreeMap::new();
         for made in self.made.values() {
@@ -136,7 +136,7 @@ impl World {
             return Err(Broken::NotAllowed { peer, change });
         };
         for cut in roster.cuts(user, device, grant) {
-            let said = |op: &OpId| self.said[op];
+            let said = |op: &OpId| self.signed[op];
             let last = cut.amnesties.iter().map(|(op, _)| said(op)).chain([said(&cut.revocation)]).max();
             if Some(made.at) > last {
                 return Err(Broken::BeyondCut { peer, change, revocation: cut.revocation });
@@ -152,7 +152,7 @@ impl World {
         Ok(())
     }
 
-    /// What an honest member's device wrote within what it may, upon nothing that fell, is there.
+    /// Checks that every change of an honest member within its bounds, on accepted changes, is still held.
     fn examine_losses(&self, members: &[usize], undecided: &BTreeSet<DocumentId>) -> Result<(), Broken> {
         let store = &self.peers[0].store;
         let mut made: Vec<_> = self.made.iter().collect();
@@ -179,7 +179,7 @@ impl World {
 }
 
 impl Store {
-    /// How far an author's changes are accepted by the sound rules, whatever this peer follows.
+    /// The bounds of an author's accepted changes by the sound rules, even for a peer with a defect.
     fn bounds(&self, author: &Author, document: DocumentId) -> Result<Vec<Bound>, Refusal> {
         self.judged(document, |judge| {
             judge.rules = Rules::default();

@@ -1,4 +1,4 @@
-//! Cables of the machine world: who is wired to whom, and the links that the gates of both ends step.
+//! Cables of the machine world: the wired pairs of peers, and the links whose two gates the world steps.
 
 use schema::gate::{Channel, Input, LinkId, Peer};
 use schema::handshake::LinkRole;
@@ -9,7 +9,7 @@ use super::people::{self, group};
 use super::{Open, World};
 
 impl World {
-    /// Links two peers unless they are.
+    /// Wires two peers and links them.
     pub fn link(&mut self, one: usize, other: usize) {
         let pair = (one.min(other), one.max(other));
         let are_one = self.peers[one].store.device == self.peers[other].store.device;
@@ -34,7 +34,7 @@ impl World {
         }
     }
 
-    /// Cuts the cable between two peers; what is under way is lost.
+    /// Cuts the cable between two peers and loses the parcels under way.
     pub fn cut(&mut self, one: usize, other: usize) {
         let pair = (one.min(other), one.max(other));
         self.wired.remove(&pair);
@@ -51,7 +51,7 @@ impl World {
         }
     }
 
-    /// Links everybody with everybody.
+    /// Links every two peers.
     pub fn heal(&mut self) {
         for one in 0..self.peers.len() {
             for other in one + 1..self.peers.len() {
@@ -60,14 +60,14 @@ impl World {
         }
     }
 
-    /// One peer forgets its sessions, as a group that failed does, and opens them again on the same links; what was
-    /// under way to it still arrives.
+    /// One peer drops its sessions, as a node does whose group failed, and opens them again on the same
+    /// links. Parcels under way to it still arrive.
     pub fn restart(&mut self, peer: usize) {
         self.peers[peer].sessions.clear();
         self.step_gate(peer, Input::GroupStarted(group()));
     }
 
-    /// Opens the session of the documents, as the gate asks.
+    /// Opens a session of the documents: performs the gate's effect.
     pub(super) fn open(&mut self, peer: usize, channel: Channel, in_sync: bool) {
         let Some(other) = self.other_end(peer, channel.link) else { return };
         let side = SessionSide { initiator: peer < other, incarnation: self.random.within(0..=u64::MAX) };

@@ -30,7 +30,7 @@ const PEOPLE: [(Role, usize); 7] = [
     (Role::None, 0),
 ];
 
-/// How many people there are at most who begin as members.
+/// The largest number of people who begin as members.
 pub(super) const PEOPLE_MAX: usize = PEOPLE.len() - 1;
 
 /// The person who begins outside.
@@ -47,7 +47,7 @@ static IDENTITIES: LazyLock<Vec<(SigningKey, DeviceIdentity)>> = LazyLock::new(|
     (0..PEOPLE.len()).map(identity).collect()
 });
 
-/// Every member is in, and has a device that all know.
+/// The ledger of all members and their devices.
 static GROUP: LazyLock<Ledger> = LazyLock::new(|| {
     let (mut ledger, _) =
         Ledger::create([7; 32], vec![user(0)], "world", user(0), By::User, key(0)).expect("a founder may");
@@ -138,9 +138,9 @@ impl Member {
         member
     }
 
-    /// What this member knows of the membership.
+    /// The ledger of this member.
     pub(super) fn ledger(&self) -> &Ledger {
-        self.gate.ledger(group()).expect("everybody wants the group")
+        self.gate.ledger(group()).expect("every member wants the group")
     }
 
     /// Returns true if a person is admitted.
@@ -148,7 +148,7 @@ impl Member {
         self.ledger().roster().may_read(user(person), device(person))
     }
 
-    /// Steps the gate; its batches are durable at once. `root` is that of the documents.
+    /// Steps the gate and stores its batches at once. `root` is the root of the documents.
     pub(super) fn step(&mut self, now: Timestamp, root: [u8; 32], input: Input) -> Vec<Effect> {
         self.stored.root = root;
         let now = Now { wall: now, instant: now.since(Timestamp::default()) };
@@ -172,8 +172,8 @@ impl Member {
         }
     }
 
-    /// The input by which another device of this user hands over an op, with its manifest.
-    pub(super) fn handed_over(&self, op: Op, written: Option<&Written>) -> (OpId, Input) {
+    /// The input by which another device of this user presents an op, with its manifest.
+    pub(super) fn presented(&self, op: Op, written: Option<&Written>) -> (OpId, Input) {
         let id = op.id();
         let envelope: Envelope = Signed::sign(op, key(self.person)).envelope().clone();
         let manifests = written.map(|written| written.pages.iter().map(|page| page.encode()).collect());
@@ -181,7 +181,7 @@ impl Member {
         (id, Input::Present { link: OWN, group: group(), presented })
     }
 
-    /// Stores a manifest, before an op names it.
+    /// Stores a manifest before an op names it.
     pub(super) fn store(&mut self, written: &Written) {
         let pages: Vec<_> = written.pages.iter().map(Page::encode).collect();
         let list: Vec<_> = pages.iter().map(|page| schema::ledger::manifest::page_hash(page)).collect();
@@ -213,7 +213,7 @@ impl Member {
         }
     }
 
-    /// The gate, to be asked.
+    /// The gate, for reading.
     pub(super) fn gate(&self) -> &Gate {
         &self.gate
     }

@@ -1,9 +1,9 @@
-//! Membership changes of the machine world: roles, removals with cuts from what a peer holds, as of before, amnesties,
-//! invitations.
+//! Membership changes of the machine world: roles, removals with cuts from what a peer holds, as of before,
+//! amnesties, invitations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::gate::{Answer, FreshCut, Input, MembershipChange, Terms, standing};
+use schema::gate::{Answer, FreshCut, Input, MembershipChange, Terms, target_digest};
 use schema::ledger::manifest::{Entry, Page, Writer};
 use schema::ledger::{Body, By, Op, Role};
 use schema::tip::{Author, Tip, VerifiedTip};
@@ -14,23 +14,23 @@ use super::World;
 use super::people::{self, PEOPLE_MAX, Written, group};
 use super::store::Store;
 
-/// What a member signs.
+/// A membership change that a member signs.
 #[derive(Clone, Copy, Debug)]
 pub enum Say {
-    /// Somebody has this role from now on.
+    /// A person has this role from now on.
     Role(usize, Role),
-    /// The same, as of before the newest op but so many: that one and what builds on it is not taken into account.
+    /// The same, as of before the newest op but so many: neither that op nor its descendants count.
     AsOf(usize, Role, usize),
-    /// The same on parents of long ago, the newest op but so many; a cut leaves nothing.
+    /// The same on an old parent, the newest op but so many; the manifest of a cut is empty.
     Backdated(usize, Role, usize),
-    /// The device of this person is revoked, and what it wrote is cut.
+    /// The device of this person is revoked, with a cut of its changes.
     Revoke(usize),
-    /// The newest cut but so many took too much.
+    /// An amnesty for the newest cut but so many.
     Amnesty(usize),
 }
 
 impl World {
-    /// One peer signs something about others; `false` when its gate refuses.
+    /// One peer signs a membership change. Returns false if its gate refuses.
     pub fn say(&mut self, peer: usize, what: Say) -> bool {
         let ledger = self.peers[peer].member.ledger();
         let ids: Vec<OpId> = ledger.ids().collect();
@@ -57,7 +57,8 @@ impl World {
         self.submit(peer, change)
     }
 
-    /// One peer invites the person who begins outside, and hands them the ticket; `false` when its gate refuses.
+    /// One peer invites the person outside the group and gives them the ticket. Returns false if its gate
+    /// refuses.
     pub fn invite(&mut self, peer: usize) -> bool {
         let (mut seed, number) = ([0; 16], self.below(u64::MAX));
         seed[..8].copy_from_slice(&number.to_be_bytes());
@@ -81,22 +82,22 @@ impl World {
         let cut = target.map(|target| {
             let whose = target.device.map_or(Whose::User(target.user), Whose::Device);
             let written = store.manifest(|author| whose.is(store, author), false);
-            let standing = standing(member.ledger().roster(), target);
-            (FreshCut { manifest: written.manifest, standing }, written)
+            let target_digest = target_digest(member.ledger().roster(), target);
+            (FreshCut { manifest: written.manifest, target_digest }, written)
         });
         if let Some((_, written)) = &cut {
             self.peers[peer].member.store(written);
         }
         let cut = cut.map(|(cut, _)| cut);
-        // Before the gate steps, whose peers may judge by it at once.
+        // Counted before the gate steps: peers may judge by the op at once.
         let now = self.tick();
         let answer = self.step_gate(peer, Input::Submit { group: group(), change, cut });
         let Some(Answer::Submitted(Ok(op))) = answer else { return false };
-        self.said.entry(op).or_insert(now);
+        self.signed.entry(op).or_insert(now);
         true
     }
 
-    /// A SetRole on old parents, as a device that was offline for long may sign.
+    /// Signs a SetRole on old parents, as a device that was offline for long may do.
     fn backdate_op(&mut self, peer: usize, user: UserId, role: Role, parents: Vec<OpId>) -> bool {
         let (store, member) = (&self.peers[peer].store, &self.peers[peer].member);
         let written = (role < Role::Writer).then(|| store.manifest(|_| false, false));
@@ -104,7 +105,7 @@ impl World {
         let body = Body::SetRole { user, role, cut, via: None };
         let author = people::user(member.person);
         let op = Op { version: 1, group: store.group, parents, author, by: By::User, body };
-        self.hand_over(peer, op, written)
+        self.present_op(peer, op, written)
     }
 
     fn amnesty(&mut self, peer: usize, count: usize) -> bool {
@@ -123,24 +124,25 @@ impl World {
         let written = store.manifest(|author| whose.is(store, author), true);
         let body = Body::Amnesty { revocation: *revocation, manifest: written.manifest };
         let Ok(op) = ledger.draft(people::user(member.person), By::User, body) else { return false };
-        self.hand_over(peer, op, Some(written))
+        self.present_op(peer, op, Some(written))
     }
 
-    /// A peer's gate receives an op that another device of its user signed.
-    fn hand_over(&mut self, peer: usize, op: Op, written: Option<Written>) -> bool {
-        let (id, input) = self.peers[peer].member.handed_over(op, written.as_ref());
+    /// Passes an op that another device of a peer's user signed to the peer's gate. Returns true if it was
+    /// new and admitted.
+    fn present_op(&mut self, peer: usize, op: Op, written: Option<Written>) -> bool {
+        let (id, input) = self.peers[peer].member.presented(op, written.as_ref());
         let now = self.tick();
         let is_new = !self.peers[peer].member.ledger().contains(id);
         self.step_gate(peer, input);
         let is_admitted = is_new && self.peers[peer].member.ledger().contains(id);
         if is_admitted {
-            self.said.insert(id, now);
+            self.signed.insert(id, now);
         }
         is_admitted
     }
 }
 
-/// Whose writes a cut is about.
+/// The author of the changes that a cut covers.
 #[derive(Clone, Copy)]
 enum Whose {
     User(UserId),
@@ -157,7 +159,8 @@ impl Whose {
 }
 
 impl Store {
-    /// Lists all accepted changes of these authors as a manifest; on demand, also what is set aside of theirs.
+    /// Lists all accepted changes of these authors as a manifest; on demand, also what is set aside of
+    /// theirs.
     fn manifest(&self, is_meant: impl Fn(&Author) -> bool, with_set_aside: bool) -> Written {
         let mut ends: BTreeMap<(Author, DocumentId), Tip> = BTreeMap::new();
         for (document, held) in &self.documents {

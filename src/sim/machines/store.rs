@@ -1,7 +1,8 @@
-//! The documents of one peer of the machine world: headers and tips in memory, judged by the machine that a node steps.
+//! The documents of one peer of the machine world: headers and tips in memory, judged by the machine that a
+//! node steps.
 //!
-//! This file holds them and performs the machine's effects; rules stand in `schema::document` alone. In the place of
-//! Automerge stands a check that every dependency is there.
+//! This file holds them and performs the machine's effects; rules stand in `schema::document` alone. In the
+//! place of Automerge stands a check that every dependency is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -170,7 +171,8 @@ impl Store {
         let header = {
             let empty = Index::new();
             let index = self.documents.get(&document).map_or(&empty, |held| &held.index);
-            // As Automerge does: all heads, and the replica's own newest change even where another has merged it.
+            // As Automerge does: all heads, and the replica's own newest change even where another has merged
+            // it.
             let mut deps: BTreeSet<_> = index.heads().iter().map(|head| head.0).collect();
             deps.extend(index.newest(&replica).map(|own| own.0));
             let (seq, start_op) = (index.length(&replica) + 1, index.next_start_op());
@@ -326,7 +328,8 @@ impl Store {
         self.rules.judgement(self.roster.judgement(device, grant))
     }
 
-    /// Takes the outcome of applying changes; a change that Automerge would queue for its dependencies breaks D7.
+    /// Takes the outcome of applying changes; a change that Automerge would queue for its dependencies breaks
+    /// D7.
     fn apply_to_document(&mut self, orphan: Option<ChangeHash>) -> Input {
         if let Some(change) = orphan {
             self.broken.get_or_insert(Broken::Queued { peer: self.peer, change });
@@ -349,7 +352,8 @@ impl Store {
         self.digest.set(document, &marks);
     }
 
-    /// Goes on under a new incarnation, so that no sequence number is used twice. The malicious member does not care.
+    /// Goes on under a new incarnation, so that no sequence number is used twice. The malicious member does
+    /// not care.
     fn renew_incarnation(&mut self) {
         if !self.is_malicious {
             self.incarnation += 1;
