@@ -77,7 +77,9 @@ impl World {
     /// The malicious device under a random grant of its user, old or new.
     pub(super) fn malicious_author(&mut self, peer: usize) -> Author {
         let (store, member) = (&self.peers[peer].store, &self.peers[peer].member);
-        let of_user = |id: &OpId| store.roster.grant_by_id(*id).is_some_and(|grant| grant.user == store.user);
+        // Not the published roster: it is empty while an honest gate counts its user as pending.
+        let roster = member.ledger().roster();
+        let of_user = |id: &OpId| roster.grant_by_id(*id).is_some_and(|grant| grant.user == store.user);
         let grants: Vec<OpId> = member.ledger().ids().filter(of_user).collect();
         let (device, incarnation) = (people::device(member.person), store.incarnation);
         Author { device, grant: grants[self.pick(grants.len())], incarnation }
