@@ -2,7 +2,7 @@
 
 A test is any `name_of_four_words_or_more` in backticks. It must be defined exactly once: a `fn` of that name below
 `#[test]` or `#[tokio::test…]`, also inside `proptest!`, or a promise of the engines' common suite. A file is anything
-in backticks with a `/` and an ending that files here have.
+in backticks with an ending that files here have; without a `/`, a file of that name must exist anywhere.
 
 docs/promises.md: below each `###` heading stand `- Code:`, `- Tests:` and `- Not yet:`; a promise without code and tests
 must say what is not yet built. Every bold promise of the README is one of these headings, word for word.
@@ -43,8 +43,13 @@ def named(text):
     """The tests and the files that a text names: a name of four words or more in backticks is a test."""
     quoted = set(re.findall(r"`([^`\n]+)`", text))
     tests = {name for name in quoted if NAME.fullmatch(name)}
-    files = {name for name in quoted if re.fullmatch(r"[\w.-]+(/[\w.-]+)+", name) and name.rsplit(".", 1)[-1] in ENDINGS}
+    files = {name for name in quoted if re.fullmatch(r"[\w.-]*\w[\w.-]*(/[\w.-]+)*", name) and "." in name[1:] and name.rsplit(".", 1)[-1] in ENDINGS}
     return tests, files
+
+
+def file_names(root):
+    """Names of all files of the tree, without their folders."""
+    return {path.name for path in root.rglob("*") if not {"target", ".git"} & set(path.relative_to(root).parts)}
 
 
 def promises(root):
@@ -66,14 +71,15 @@ def promises(root):
 
 def main(root):
     count, wrong = promises(root)
-    tests, total = defined_tests(root), 0
+    tests, bare, total = defined_tests(root), file_names(root), 0
     for path in papers(root):
         named_tests, named_files = named(path.read_text())
         total += len(named_tests)
         paper = path.relative_to(root)
         wrong += [f"{paper}: {tests[name]} tests called {name}" for name in sorted(named_tests) if tests[name] != 1]
         places = (root, path.parent)
-        wrong += [f"{paper}: no file {name}" for name in sorted(named_files) if not any((at / name).exists() for at in places)]
+        exists = lambda name: name in bare or any((at / name).exists() for at in places)
+        wrong += [f"{paper}: no file {name}" for name in sorted(named_files) if not exists(name)]
     print(*wrong, sep="\n" if wrong else "")
     print(f"{count} promises, {total} tests named; {len(wrong)} mistakes")
     return 1 if wrong or not total else 0

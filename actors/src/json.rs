@@ -1,4 +1,4 @@
-//! The JSON form of fields that serde derives otherwise: hashes in hex, spans in milliseconds, pairs as objects.
+//! JSON forms that differ from those of serde: hashes in hex, durations in milliseconds, pairs as objects.
 
 /// 32 bytes as 64 hex digits.
 pub(crate) mod hex {

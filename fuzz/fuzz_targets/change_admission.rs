@@ -1,5 +1,5 @@
-//! Whatever a hostile device signs, admission keeps chains and dependencies whole, and Automerge takes what
-//! it accepts.
+//! Under any signed input, admission accepts only complete chains with their dependencies, and Automerge can
+//! apply every accepted change.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use testkit::raw::Raw;
 const GARDEN: GroupId = GroupId([1; 32]);
 const ROW: DocumentId = DocumentId([2; 32]);
 
-/// What an author may write.
+/// The bounds of an author, or the refusal of all its changes.
 type Accept = Result<Vec<Bound>, Refusal>;
 
 #[derive(Default)]
@@ -42,8 +42,8 @@ fn author(person: u8) -> Author {
 }
 
 impl World {
-    fn step(&mut self, what: u8, person: u8, [a, b, c, d]: [u8; 4]) {
-        match what % 8 {
+    fn step(&mut self, kind: u8, person: u8, [a, b, c, d]: [u8; 4]) {
+        match kind % 8 {
             0..=3 => self.write(person, [a, b, c, d]),
             4 => self.send(a),
             5 => self.vouch(person, a),
@@ -52,7 +52,7 @@ impl World {
         }
     }
 
-    /// A change on top of one of its chain, or what is taken for it; honest where `twist` is.
+    /// Writes a change on top of one of its chain, or of an arbitrary one; `twist` makes it malformed.
     fn write(&mut self, person: u8, [on, others, pick, twist]: [u8; 4]) {
         let author = author(person);
         let replica = Tip { author, seq: 0, change: ChangeHash([0; 32]), signature: Signature([0; 64]) }
@@ -76,7 +76,7 @@ impl World {
         self.batch.push(header);
     }
 
-    /// What was sent before.
+    /// Sends a change again.
     fn send(&mut self, at: u8) {
         self.batch.extend(self.all.get(usize::from(at)).map(|(header, _)| header.clone()));
     }

@@ -64,7 +64,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// Where a value comes from.
+/// The source of a value.
 enum Input<'a> {
     /// Choices for an arbitrary value.
     Value(&'a [u8]),

@@ -72,10 +72,10 @@ impl World {
                 let role = if role == Role::Writer { Role::Reader } else { role };
                 let body =
                     Body::SetRole { user: user(500 + u64::from(number % 8)), role, cut: None, via: None };
-                self.say(by, body);
+                self.submit(by, body);
             }
             Step::SetMeta { by, bytes } => {
-                self.say(by, Body::SetMeta { key: "k".into(), value: vec![7; usize::from(bytes) * 16] });
+                self.submit(by, Body::SetMeta { key: "k".into(), value: vec![7; usize::from(bytes) * 16] });
             }
             Step::Remove { by, user, pages } => {
                 if self.removals < 4 {
@@ -86,7 +86,7 @@ impl World {
                 }
             }
             Step::LosePage { by, page } => {
-                let pages = &mut self.sides[usize::from(by)].shelf.pages;
+                let pages = &mut self.sides[usize::from(by)].store.pages;
                 let lost = pages.keys().nth(usize::from(page)).copied();
                 lost.and_then(|page| pages.remove(&page));
             }
@@ -111,11 +111,11 @@ impl World {
         }
     }
 
-    fn say(&mut self, by: bool, body: Body) {
+    fn submit(&mut self, by: bool, body: Body) {
         let side = &mut self.sides[usize::from(by)];
         // The rules refuse an op that changes nothing.
         if side.ledger.draft(user(0), By::User, body.clone()).is_ok() {
-            side.say(body);
+            side.submit(body);
         }
     }
 
@@ -159,7 +159,7 @@ impl World {
         assert_eq!((ada.session.wake_at(), ben.session.wake_at()), (None, None));
         let is_complete = [&*ada, &*ben]
             .iter()
-            .all(|side| side.shelf.lists.values().flatten().all(|page| side.shelf.pages.contains_key(page)));
+            .all(|side| side.store.lists.values().flatten().all(|page| side.store.pages.contains_key(page)));
         if is_complete {
             assert_eq!(ada.ledger.hash(), ben.ledger.hash());
         }

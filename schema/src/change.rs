@@ -1,25 +1,29 @@
-//! Our own bounded reader of Automerge's chunk format: header, columns, op count, nothing expanded.
+//! A bounded reader of Automerge's chunk format: it checks header and columns and counts ops without
+//! expanding runs.
 //!
-//! Source: <https://automerge.org/automerge-binary-format-spec/>, checked against automerge 0.12 by tests. Nothing of
-//! Automerge runs on a peer's bytes before this reader has accepted them (authority 3.6).
+//! Source: <https://automerge.org/automerge-binary-format-spec/>, checked against automerge 0.12 by tests. A
+//! peer's bytes reach Automerge only after this reader has accepted them (authority 3.6).
 //!
 //! An accepted change chunk
-//! * is one uncompressed chunk of at most `CHANGE_BYTES_MAX` with its right checksum and nothing behind it;
-//! * has 1-byte-shortest LEB128 everywhere, sorted distinct dependencies, a sorted table of distinct 32-byte replica
-//!   ids, known columns only, strictly ascending, none empty, none deflated;
-//! * claims at most `CHANGE_OPS_MAX` ops and as many predecessors in all; every column has a row for each op or is
-//!   absent where absent means null; values, keys and predecessors add up to exactly the bytes and rows that are
-//!   there; keys and mark names, repeated as often as their runs say, fill at most 64 MiB;
-//! * names only replicas of its own table, each of them, and counters up to `OP_COUNTER_MAX`, its own ops included;
-//! * has runs that are as long as they can be. Automerge keeps ops, not bytes, and encodes a change anew when it is
-//!   asked for it: a change in another form would come back under another hash and spoil the saved document.
+//! * is one uncompressed chunk of at most `CHANGE_BYTES_MAX` with a correct checksum and no trailing bytes;
+//! * has canonical (shortest) LEB128, sorted distinct dependencies, and a sorted table of distinct 32-byte
+//!   replica ids; its columns are known, strictly ascending, not empty and not deflated;
+//! * has at most `CHANGE_OPS_MAX` ops and at most as many predecessors; every column has a row for each op, or
+//!   is absent where absent means null; values, keys and predecessors match the bytes and rows that are present;
+//!   keys and mark names, with all repetitions, fill at most 64 MiB;
+//! * refers to every replica of its own table and to no other, and to counters up to `OP_COUNTER_MAX`, those of
+//!   its own ops included;
+//! * has maximal runs. Automerge stores ops, not bytes, and encodes a change again on request: a change in
+//!   another form would get another hash and make the saved document unreadable.
 //!
-//! So `automerge::Change::from_bytes` on it takes time and memory proportional to its ops, predecessors and bytes.
-//! Not guaranteed: that its ops make sense in a document (an object or list element that exists, a null in both halves
-//! of a pair). Automerge may still refuse or even panic when it applies them, hence `catch_unwind` in the shell.
+//! `automerge::Change::from_bytes` therefore needs time and memory proportional to its ops, predecessors and
+//! bytes. Not guaranteed: that its ops are meaningful in a document (that an object or list element exists,
+//! that both halves of a pair are null together). Automerge may refuse them or panic when it applies them, so
+//! the shell uses `catch_unwind`.
 //!
-//! Reading takes time linear in the input, never recurses, and allocates at most a fixed multiple of the input (for a
-//! document chunk: besides one inflated column, all columns together within `INFLATED_BYTES_MAX`).
+//! Reading takes time linear in the input, does not recurse, and allocates at most a fixed multiple of the
+//! input. For a document chunk it also holds one inflated column; all columns together stay within
+//! `INFLATED_BYTES_MAX`.
 
 pub(crate) mod bytes;
 mod columns;
@@ -46,11 +50,11 @@ pub(crate) const CHANGE: u8 = 1;
 /// Chunk type of a deflated change.
 pub(crate) const COMPRESSED: u8 = 2;
 
-/// What is wrong with a field or a column.
+/// A defect of a field or a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// It claims more bytes than there are.
+    /// A length exceeds the bytes that are left.
     #[error("the bytes end early")]
     Truncated,
     /// A number is too large or not in its shortest form.
@@ -59,13 +63,13 @@ pub enum Fault {
     /// Columns, dependencies, heads or replicas are not strictly ascending.
     #[error("out of order or twice")]
     OutOfOrder,
-    /// No such column is known.
+    /// The column is unknown.
     #[error("unknown column")]
     Unknown,
     /// A column of a change is deflated.
     #[error("deflated")]
     Compressed,
-    /// A column without a byte is listed.
+    /// The table lists a column without bytes.
     #[error("empty")]
     Empty,
     /// A run of zero rows, or of more rows than are allowed.
@@ -78,7 +82,7 @@ pub enum Fault {
     #[error("a null where a value must be")]
     Null,
     /// A number, an index or a value's length is not allowed here.
-    #[error("a number is out of range")]
+    #[error("number out of range")]
     OutOfRange,
     /// Text is not UTF-8.
     #[error("text is not UTF-8")]
@@ -86,12 +90,12 @@ pub enum Fault {
     /// Rows, values or bytes do not match the other columns.
     #[error("{got} rows where {expected} are expected")]
     Rows {
-        /// Rows at hand.
+        /// Rows of this column.
         got: u64,
-        /// Rows that the other columns ask for.
+        /// Rows according to the other columns.
         expected: u64,
     },
-    /// A replica is listed that no op names.
+    /// No op refers to a replica of the table.
     #[error("listed, but not used")]
     Unused,
     /// A deflated column does not inflate.
@@ -102,34 +106,34 @@ pub enum Fault {
     Budget,
 }
 
-/// Why bytes are not a chunk that may reach Automerge.
+/// A chunk that must not reach Automerge, with the first defect found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeError {
     /// The chunk is longer than allowed.
     #[error("{got} bytes where at most {max} are allowed")]
     TooLong {
-        /// Bytes at hand.
+        /// Length of the chunk in bytes.
         got: u64,
-        /// Bytes allowed.
+        /// Allowed length in bytes.
         max: u64,
     },
-    /// The bytes do not begin like a chunk.
+    /// The bytes do not begin with the magic number of a chunk.
     #[error("not an Automerge chunk")]
     Magic,
     /// Another type of chunk was expected.
     #[error("chunk of type {got} where {expected} is expected")]
     ChunkType {
-        /// Type at hand.
+        /// Type of this chunk.
         got: u8,
         /// Type expected.
         expected: u8,
     },
-    /// The bytes were damaged.
+    /// The checksum does not match the bytes.
     #[error("checksum does not match")]
     Checksum,
-    /// Bytes follow the chunk, or the columns within it. (Automerge keeps author names behind the columns and fails
-    /// to apply a second one of a replica, so we have none.)
+    /// Bytes follow the chunk, or the columns within it. (Automerge stores author names behind the columns
+    /// and cannot apply a second one of a replica, so they are not allowed.)
     #[error("{extra} bytes after the end")]
     TrailingBytes {
         /// Bytes left over.
@@ -147,17 +151,17 @@ pub enum ChangeError {
     /// Sequence numbers and op counters begin at one.
     #[error("{what} is zero")]
     Zero {
-        /// Which number.
+        /// Name of the number.
         what: &'static str,
     },
     /// A limit is exceeded.
     #[error("{got} {what} where at most {max} are allowed")]
     TooMany {
-        /// What there is too much of.
+        /// Name of the counted items.
         what: &'static str,
-        /// How many there are.
+        /// Their number.
         got: u64,
-        /// How many are allowed.
+        /// The number allowed.
         max: u64,
     },
     /// A column is malformed or contradicts another.
@@ -165,32 +169,33 @@ pub enum ChangeError {
     Column {
         /// Number of the column, `id << 4 | type`.
         column: u32,
-        /// What is wrong with it.
+        /// Its defect.
         fault: Fault,
     },
 }
 
-/// What a change says of itself. Automerge's actor id is the replica id.
+/// The header of a change. Automerge's actor id is the replica id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeHeader {
     /// SHA-256 of the chunk's type, length and data.
     pub hash: ChangeHash,
-    /// The chain that it belongs to.
+    /// The replica whose chain contains this change.
     pub replica: ReplicaId,
-    /// Its place in the chain, from one.
+    /// Sequence number in the chain, from one.
     pub seq: u64,
     /// Counter of its first op, from one.
     pub start_op: u64,
-    /// How many ops it has.
+    /// Number of ops.
     pub ops: u64,
-    /// The changes that it follows, ascending.
+    /// Hashes of the changes that this one depends on, ascending.
     pub deps: Vec<ChangeHash>,
     /// Milliseconds since the Unix epoch by the author's clock; shown, never trusted.
     pub time: i64,
 }
 
 impl ChangeHeader {
-    /// Reads exactly one uncompressed change chunk; the [module](self) says what is then certain.
+    /// Reads exactly one uncompressed change chunk; the [module](self) lists what an accepted chunk
+    /// guarantees.
     ///
     /// # Errors
     /// [`ChangeError`]: the chunk must not reach Automerge.
@@ -249,7 +254,7 @@ impl ChangeHeader {
     }
 }
 
-/// Reads concatenated change chunks, as a document record keeps them; ends after the first error.
+/// Reads concatenated change chunks, the form of a stored document record; ends after the first error.
 pub fn split(bytes: &[u8]) -> impl Iterator<Item = Result<(ChangeHeader, &[u8]), ChangeError>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -272,7 +277,7 @@ struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Reads the frame of the first chunk and returns what lies behind it.
+    /// Reads the frame of the first chunk; returns it with the bytes behind it.
     fn read(chunks: &'a [u8], expected: u8, max: usize) -> Result<(Self, &'a [u8]), ChangeError> {
         let mut bytes = Bytes(chunks);
         if bytes.take(4)? != MAGIC {

@@ -20,7 +20,7 @@ pub struct Mark {
     pub replica: ReplicaId,
     /// The number of its accepted changes.
     pub seq: u64,
-    /// The newest of them.
+    /// Hash of that change.
     pub change: ChangeHash,
 }
 
@@ -38,7 +38,7 @@ impl Mark {
     }
 }
 
-/// 32 bytes that are equal exactly when the accepted changes are.
+/// The hash of one document; two leaves are equal exactly if the accepted changes are.
 pub type Leaf = [u8; 32];
 
 /// Hashes a document's marks, sorted by replica.
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_without_changes_leaves_no_trace() {
+    fn a_document_without_changes_has_no_leaf() {
         let mut digest = digest(&BTreeMap::from([(1, 1)]));
         digest.set(DocumentId([1; 32]), &[]);
         assert_eq!(digest.root(), Digest::default().root());

@@ -71,7 +71,7 @@ pub struct Session {
     applying: BTreeMap<u64, usize>,
     /// Number of the last Units frame of the peer.
     received: u64,
-    /// How often each document was requested again after a refusal that may be temporary.
+    /// Number of repeated requests of each document after a refusal that may be temporary.
     retries: BTreeMap<DocumentId, u32>,
     is_synced: bool,
     /// The time from which the peer owes the next acknowledgement, if anything is in flight.

@@ -1,4 +1,4 @@
-//! The machine world: whatever is cut and healed, everybody ends equal; one seed tells one story.
+//! The machine world: after any partition all peers end equal, and one seed gives one history.
 
 mod canaries;
 
@@ -6,7 +6,7 @@ use peerbase::sim::machines::{Say, World};
 use proptest::prelude::*;
 use schema::ledger::Role;
 
-/// Writes, cuts and links at random, then heals.
+/// Writes, cuts links, restarts and links at random, then heals.
 fn history(seed: u64, peers: usize, steps: u64) -> World {
     let mut world = World::seeded(seed, peers);
     for _ in 0..steps {
@@ -32,22 +32,21 @@ fn history(seed: u64, peers: usize, steps: u64) -> World {
     world
 }
 
-/// What a random member says of a random other one.
-fn say(world: &mut World) -> Say {
+/// A random membership change, most often of the malicious member.
+fn random_change(world: &mut World) -> Say {
     const ROLES: [Role; 6] = [Role::None, Role::None, Role::Reader, Role::Writer, Role::Writer, Role::Admin];
-    // The malicious member is spoken of most.
-    let whom = [5, 5, 5, 1, 2, 3, 4][world.pick(7)];
+    let user = [5, 5, 5, 1, 2, 3, 4][world.pick(7)];
     let role = ROLES[world.pick(6)];
     match world.below(10) {
-        0..=4 => Say::Role(whom, role),
-        5 => Say::AsOf(whom, role, world.pick(4)),
-        6 => Say::Backdated(whom, role, world.pick(4)),
-        7 => Say::Revoke(whom),
+        0..=4 => Say::Role(user, role),
+        5 => Say::AsOf(user, role, world.pick(4)),
+        6 => Say::Backdated(user, role, world.pick(4)),
+        7 => Say::Revoke(user),
         _ => Say::Amnesty(world.pick(3)),
     }
 }
 
-/// A history in which members come and go, and one of them does as it pleases.
+/// A history with membership changes and one malicious member.
 fn malicious_history(mut world: World, steps: u64, is_star: bool) -> World {
     for _ in 0..steps {
         let bound = world.peers();
@@ -62,8 +61,8 @@ fn malicious_history(mut world: World, steps: u64, is_star: bool) -> World {
             11..=12 => world.link(one, other),
             13 => world.restart(one),
             14 => {
-                let what = say(&mut world);
-                world.say(one, what);
+                let change = random_change(&mut world);
+                world.say(one, change);
             }
             15..=16 => world.slip(bound - 1 - one % 2, other),
             _ => {
@@ -72,7 +71,7 @@ fn malicious_history(mut world: World, steps: u64, is_star: bool) -> World {
             }
         }
     }
-    // Most forks are decided in the end.
+    // In three of four histories a removal of the malicious member decides the forks.
     if world.below(4) > 0 {
         world.say(0, Say::Role(5, Role::None));
     }
@@ -85,7 +84,7 @@ fn malicious_history(mut world: World, steps: u64, is_star: bool) -> World {
         world.heal();
     }
     world.settle();
-    // Whoever may write can.
+    // Every member that may write still can.
     for peer in 0..bound {
         world.write(peer, "last");
     }
@@ -93,18 +92,21 @@ fn malicious_history(mut world: World, steps: u64, is_star: bool) -> World {
     world
 }
 
-// `examine` asks for D1 to D7 and D9 of authority 4.1, and each of them can break: see the canaries.
+// `examine` checks D1 to D7 and D9 of authority 4.1; the canaries show that each of these checks can fail.
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn a_malicious_member_divides_nobody_and_writes_nothing_after_their_removal(seed: u64, steps in 20u64..100) {
+    fn a_malicious_member_cannot_make_peers_differ_or_write_after_the_removal(
+        seed: u64,
+        steps in 20u64..100,
+    ) {
         let world = malicious_history(World::with_malice(seed), steps, false);
         prop_assert_eq!(world.examine(), Ok(()), "seed {}, {} steps", seed, steps);
     }
 
     #[test]
-    fn nor_where_everybody_meets_the_founder_alone(seed: u64, steps in 20u64..100) {
+    fn a_malicious_member_cannot_make_peers_differ_in_a_star_network(seed: u64, steps in 20u64..100) {
         let world = malicious_history(World::with_malice(seed), steps, true);
         prop_assert_eq!(world.examine(), Ok(()), "seed {}, {} steps", seed, steps);
     }
@@ -114,7 +116,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn everybody_ends_equal_after_any_partition(seed: u64, peers in 2usize..6, steps in 1u64..120) {
+    fn all_peers_end_equal_after_any_partition(seed: u64, peers in 2usize..6, steps in 1u64..120) {
         let mut world = history(seed, peers, steps);
         prop_assert_eq!(world.examine(), Ok(()), "seed {}", seed);
         prop_assert!(world.is_converged(), "seed {seed}: documents differ");
@@ -209,13 +211,13 @@ fn writes_of_a_joiner_whom_a_removed_admin_invites_reach_no_member() {
 }
 
 #[test]
-fn the_same_seed_tells_the_same_story() {
+fn equal_seeds_give_equal_histories() {
     assert_eq!(history(42, 4, 200).trace(), history(42, 4, 200).trace());
     assert_ne!(history(42, 4, 200).trace(), history(43, 4, 200).trace());
 }
 
 #[test]
-fn a_third_peer_passes_on_what_two_cannot_tell_each_other() {
+fn a_third_peer_relays_changes_between_two_that_are_not_linked() {
     let mut world = World::seeded(7, 3);
     world.cut(0, 2);
     world.write(0, "basil");
@@ -236,29 +238,30 @@ fn ten_thousand_documents_cross_in_pages() {
     assert!(world.is_synced());
 }
 
-/// Nobody is linked.
-fn apart(world: &mut World) {
+/// Cuts all links.
+fn cut_all_links(world: &mut World) {
     for one in 0..world.peers() {
         (0..one).for_each(|other| world.cut(one, other));
     }
 }
 
-/// The initiator compared its own mark as if it were decided, and never asked for a branch of equal length.
+/// The initiator once compared its own mark as if it were decided, and requested no other branch of equal
+/// length.
 #[test]
-fn whoever_begins_the_branch_that_a_cut_names_is_fetched() {
+fn the_branch_that_a_cut_names_is_fetched_by_initiator_and_responder() {
     for seed in 0..8 {
         let mut world = World::with_malice(seed);
-        apart(&mut world);
+        cut_all_links(&mut world);
         for (malicious, honest) in [(5, 0), (6, 2)] {
             world.write(malicious, "basil");
             world.link(malicious, honest);
         }
         world.settle();
-        apart(&mut world);
+        cut_all_links(&mut world);
         assert!(!world.are_equal(0, 2), "seed {seed}: no fork");
 
         assert!(world.say(0, Say::Role(5, Role::None)));
-        // Who begins depends on how many events were before.
+        // The number of earlier events decides which peer is the initiator.
         for _ in 0..seed {
             world.write(3, "chives");
         }
@@ -269,23 +272,23 @@ fn whoever_begins_the_branch_that_a_cut_names_is_fetched() {
     }
 }
 
-/// authority 3.7.2 P6 with a fork: each of two removers has another branch, and their cuts contradict each
-/// other. Both together would leave nothing, but only who has seen both branches could tell, since what
-/// nobody accepts is not handed on: so the lower cut holds, with its branch, everywhere.
+/// authority 3.7.2 P6 with a fork: two removers have different branches, so their cuts contradict each other.
+/// Only a peer with both branches could detect that, and a branch that no peer accepts is not relayed.
+/// Therefore the lower cut holds everywhere, with its branch.
 #[test]
 fn of_two_cuts_that_name_two_branches_the_lower_holds_everywhere() {
     for seed in 0..8 {
         let mut world = World::with_malice(seed);
-        apart(&mut world);
+        cut_all_links(&mut world);
         for (malicious, remover, length) in [(5, 1, 2), (6, 2, 3)] {
             (0..length).for_each(|_| assert!(world.write(malicious, "basil")));
             world.link(malicious, remover);
         }
         world.settle();
-        apart(&mut world);
+        cut_all_links(&mut world);
         assert!(world.say(1, Say::Role(5, Role::None)));
         assert!(world.say(2, Say::Role(5, Role::None)));
-        // The founder hears of one of them first.
+        // The founder receives one of the removals first.
         world.link(0, 1 + usize::from(seed % 2 == 1));
         world.settle();
         world.heal();

@@ -42,8 +42,8 @@ impl Meeting {
     /// Links to ada as ben and processes all that ada sends.
     async fn ben(&self) -> HandmadeMember {
         let link = HandmadePeer::dial(&self.network, &self.clock, identity(2), "memory://ada").await;
-        let mut ben = HandmadeMember::greet(link, self.home.id()).await;
-        ben.talk().await;
+        let mut ben = HandmadeMember::open(link, self.home.id()).await;
+        ben.run().await;
         ben
     }
 
@@ -76,7 +76,7 @@ fn manifest() -> (ManifestRef, Vec<[u8; 32]>, [Vec<u8>; 2]) {
 
 /// Ben's signed op that removes pia.
 fn removal(ben: &HandmadeMember, cut: ManifestRef) -> Envelope {
-    let ben_is = &ben.stranger.identity;
+    let ben_is = &ben.peer.identity;
     let by = By::Device(ben_is.certificate.envelope().clone());
     let body = Body::SetRole { user: PIA, role: Role::None, cut: Some(cut), via: None };
     let op = ben.ledger.draft(ben_is.user(), by, body).unwrap();
@@ -91,13 +91,13 @@ async fn push(ben: &mut HandmadeMember, op: Envelope) {
         records: Vec::new(),
         last: false,
     };
-    ben.say(GroupFrame::Ledger(push)).await;
+    ben.send(GroupFrame::Ledger(push)).await;
 }
 
 /// The next ledger frame from ada.
 async fn heard(ben: &mut HandmadeMember) -> LedgerFrame {
     loop {
-        if let LinkFrame::Group { body, .. } = ben.stranger.receive().await.unwrap()
+        if let LinkFrame::Group { body, .. } = ben.peer.receive().await.unwrap()
             && let GroupFrame::Ledger(frame) = GroupFrame::decode(&body).unwrap()
         {
             return frame;
@@ -114,14 +114,14 @@ async fn an_op_waits_for_every_manifest_page_and_received_pages_outlive_the_link
 
     push(&mut ben, removal.clone()).await;
     assert_eq!(heard(&mut ben).await, LedgerFrame::WantPages { root: cut.root });
-    ben.say(GroupFrame::Ledger(LedgerFrame::Pages { root: cut.root, pages: hashes.clone() })).await;
+    ben.send(GroupFrame::Ledger(LedgerFrame::Pages { root: cut.root, pages: hashes.clone() })).await;
     for page in &hashes {
         assert_eq!(heard(&mut ben).await, LedgerFrame::WantPage { page: *page });
     }
-    ben.say(GroupFrame::Ledger(LedgerFrame::Page { bytes: first })).await;
+    ben.send(GroupFrame::Ledger(LedgerFrame::Page { bytes: first })).await;
     // Ada gives up on the missing page.
     let end = loop {
-        if let Some(LinkFrame::Bye { reason }) = ben.stranger.receive().await {
+        if let Some(LinkFrame::Bye { reason }) = ben.peer.receive().await {
             break reason;
         }
     };
@@ -131,15 +131,15 @@ async fn an_op_waits_for_every_manifest_page_and_received_pages_outlive_the_link
     push(&mut ben, removal).await;
     assert_eq!(heard(&mut ben).await, LedgerFrame::WantPage { page: hashes[1] });
     assert!(meeting.has_pia());
-    ben.say(GroupFrame::Ledger(LedgerFrame::Page { bytes: second.clone() })).await;
+    ben.send(GroupFrame::Ledger(LedgerFrame::Page { bytes: second.clone() })).await;
     meeting.until_pia_is_gone().await;
 
     // Ada now serves the manifest to peers herself.
-    ben.say(GroupFrame::Ledger(LedgerFrame::WantPages { root: cut.root })).await;
+    ben.send(GroupFrame::Ledger(LedgerFrame::WantPages { root: cut.root })).await;
     assert_eq!(heard(&mut ben).await, LedgerFrame::Pages { root: cut.root, pages: hashes.clone() });
-    ben.say(GroupFrame::Ledger(LedgerFrame::WantPage { page: hashes[1] })).await;
+    ben.send(GroupFrame::Ledger(LedgerFrame::WantPage { page: hashes[1] })).await;
     assert_eq!(heard(&mut ben).await, LedgerFrame::Page { bytes: second });
-    ben.say(GroupFrame::Ledger(LedgerFrame::WantPage { page: [7; 32] })).await;
+    ben.send(GroupFrame::Ledger(LedgerFrame::WantPage { page: [7; 32] })).await;
     assert_eq!(heard(&mut ben).await, LedgerFrame::Lacking { name: [7; 32] });
 }
 
@@ -152,14 +152,14 @@ async fn a_peer_that_names_an_invalid_manifest_is_disconnected() {
 
     push(&mut ben, removal).await;
     heard(&mut ben).await;
-    ben.say(GroupFrame::Ledger(LedgerFrame::Pages { root: cut.root, pages: hashes })).await;
+    ben.send(GroupFrame::Ledger(LedgerFrame::Pages { root: cut.root, pages: hashes })).await;
     for bytes in pages {
         heard(&mut ben).await;
-        ben.say(GroupFrame::Ledger(LedgerFrame::Page { bytes })).await;
+        ben.send(GroupFrame::Ledger(LedgerFrame::Page { bytes })).await;
     }
 
     let bye = loop {
-        if let Some(LinkFrame::Bye { reason }) = ben.stranger.receive().await {
+        if let Some(LinkFrame::Bye { reason }) = ben.peer.receive().await {
             break reason;
         }
     };

@@ -20,7 +20,7 @@ use Role::{Admin, Founder, None as Out, Owner, Reader, Writer};
 use crate::support::scenario::Scenario;
 use crate::support::{task, tasks, titles, until};
 
-/// Long enough for every retry of a dial.
+/// Longer than every retry of a dial.
 const A_WHILE: Duration = Duration::from_secs(120);
 /// A user without a node.
 const PIA: UserId = UserId([9; 32]);

@@ -1,5 +1,4 @@
-//! What a person sees of others and decides about them alone: members as a table, groups that are offered, users who are
-//! blocked.
+//! The table of members, offered groups and blocked users.
 
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use tokio::sync::broadcast::Receiver;
 use crate::support::handmade::{HandmadeMember, HandmadePeer, identity, user_key};
 use crate::support::{TASKS, group, home, task, tasks, titles, until};
 
-/// Long enough for every retry of a dial, and for links to be let go.
+/// Longer than every retry of a dial and than the delay before an unused link is closed.
 const A_WHILE: Duration = Duration::from_secs(180);
 
 fn state(peer: &Peer, id: GroupId) -> Option<(String, GroupState, Role)> {
@@ -29,7 +28,7 @@ fn state(peer: &Peer, id: GroupId) -> Option<(String, GroupState, Role)> {
     Some((info.name, info.state, info.role))
 }
 
-fn heard(events: &mut Receiver<Event>) -> Vec<Event> {
+fn received(events: &mut Receiver<Event>) -> Vec<Event> {
     std::iter::from_fn(|| events.try_recv().ok()).collect()
 }
 
@@ -68,13 +67,17 @@ async fn the_members_are_a_table_that_is_read_and_followed() {
     let reader = Node::in_memory().await.unwrap().user_id();
     home.add_member(reader, Role::Reader).await.unwrap();
     home.remove_member(reader).await.unwrap();
-    assert_eq!(role_in(changes.next().await), (other, Role::Writer), "what came together is told as one");
+    assert_eq!(
+        role_in(changes.next().await),
+        (other, Role::Writer),
+        "changes that come together are one change"
+    );
     node.close().await;
     assert_eq!(changes.next().await, None, "it ends with the node");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_follows_the_members_hears_of_devices_and_of_who_is_out() {
+async fn a_watch_of_the_members_shows_devices_and_removals() {
     let mut net = Net::seeded(1).latency_ms(5..40);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let id = ada.node().create_group("home").await.unwrap().id();
@@ -90,7 +93,7 @@ async fn who_follows_the_members_hears_of_devices_and_of_who_is_out() {
         assert_eq!(who, user);
         labels = devices.into_iter().map(|device| device.label).collect();
     }
-    assert_eq!(labels, ["ben"], "his device has introduced itself");
+    assert_eq!(labels, ["ben"], "ben's device has sent its certificate");
 
     group(&ada, id).remove_member(user).await.unwrap();
     assert_eq!(changes.next().await, Some(MemberChange::Removed { user }));
@@ -98,7 +101,7 @@ async fn who_follows_the_members_hears_of_devices_and_of_who_is_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_follows_the_members_too_slowly_gets_them_all_at_once() {
+async fn a_slow_watch_of_the_members_is_reset_to_the_whole_table() {
     let (_node, home) = home().await;
     let other = Node::in_memory().await.unwrap().user_id();
     home.add_member(other, Role::Reader).await.unwrap();
@@ -111,11 +114,11 @@ async fn who_follows_the_members_too_slowly_gets_them_all_at_once() {
 
     assert_eq!(changes.next().await, Some(MemberChange::Reset(home.members())));
     home.set_role(other, Role::Admin).await.unwrap();
-    assert_eq!(role_in(changes.next().await), (other, Role::Admin), "and goes on from there");
+    assert_eq!(role_in(changes.next().await), (other, Role::Admin), "further changes follow");
 }
 
 #[tokio::test(start_paused = true)]
-async fn since_when_somebody_is_a_member_is_when_this_device_heard_of_it() {
+async fn a_member_is_shown_since_the_time_at_which_this_device_received_the_op() {
     let mut net = Net::seeded(2).latency_ms(5..40);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let user = ben.node().user_id();
@@ -132,19 +135,19 @@ async fn since_when_somebody_is_a_member_is_when_this_device_heard_of_it() {
     ben.node().request_group(id).await.unwrap();
     net.heal();
     net.settle().await;
-    let came = since(&ben, id);
-    assert!(came.since(admitted) >= Duration::from_secs(60), "he was away when it was said");
+    let received = since(&ben, id);
+    assert!(received.since(admitted) >= Duration::from_secs(60), "ben was offline when the op was signed");
 
     net.crash(&ben).await;
     net.restart(&ben).await;
-    assert_eq!((since(&ada, id), since(&ben, id)), (admitted, came), "it is stored");
+    assert_eq!((since(&ada, id), since(&ben, id)), (admitted, received), "it is stored");
     group(&ada, id).set_role(user, Role::Admin).await.unwrap();
-    assert!(since(&ada, id) > admitted, "another role, another day");
+    assert!(since(&ada, id) > admitted, "a new role has a new time");
     net.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_that_let_somebody_in_unasked_is_offered_to_them() {
+async fn a_group_that_admits_a_user_unasked_is_offered_to_them() {
     let mut net = Net::seeded(3).latency_ms(5..40);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let mut events = ben.node().events();
@@ -152,21 +155,21 @@ async fn a_group_that_let_somebody_in_unasked_is_offered_to_them() {
     write(&ada, id, "basil").await;
     group(&ada, id).add_member(ben.node().user_id(), Role::Writer).await.unwrap();
 
-    until(&net, "ben hears of it", || state(&ben, id).is_some()).await;
+    until(&net, "the group is offered to ben", || state(&ben, id).is_some()).await;
     assert_eq!(state(&ben, id), Some(("home".into(), GroupState::Offered, Role::Writer)));
     let offered = Event::Offered { group: id, role: Role::Writer, by: ada.node().user_id() };
-    assert_eq!(heard(&mut events).into_iter().filter(|event| *event == offered).count(), 1);
-    assert!(matches!(ben.node().group(id), Err(GroupError::Unknown(_))), "he takes no part");
+    assert_eq!(received(&mut events).into_iter().filter(|event| *event == offered).count(), 1);
+    assert!(matches!(ben.node().group(id), Err(GroupError::Unknown(_))), "an offered group is not open");
     net.sleep(A_WHILE).await;
     assert!(group(&ada, id).status().await.is_ok());
-    assert!(ada.node().status().await.unwrap().groups[0].peers.is_empty(), "nor is he served");
+    assert!(ada.node().status().await.unwrap().groups[0].peers.is_empty(), "no session with ben");
     net.crash(&ben).await;
     net.restart(&ben).await;
     net.sleep(A_WHILE).await;
-    assert_eq!(state(&ben, id).unwrap().1, GroupState::Offered, "offered again, not remembered");
+    assert_eq!(state(&ben, id).unwrap().1, GroupState::Offered, "offered again by ada after the restart");
 
     ben.node().request_group(id).await.unwrap();
-    until(&net, "he comes in", || state(&ben, id).unwrap().1 == GroupState::Active).await;
+    until(&net, "the group is active", || state(&ben, id).unwrap().1 == GroupState::Active).await;
     net.settle().await;
     assert_eq!(titles(&tasks(&ben, id)), ["basil"]);
     assert_eq!(ben.node().groups().len(), 1, "listed once");
@@ -178,11 +181,11 @@ async fn a_group_that_let_somebody_in_unasked_is_offered_to_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn strangers_offer_no_end_of_groups_in_vain() {
+async fn groups_offered_by_strangers_are_bounded() {
     let mut net = Net::seeded(4);
     let [ben] = net.nodes(["ben"]).await;
     let user = ben.node().user_id();
-    // Each stranger offers more than a link carries; there are enough of them to fill every place.
+    // Each stranger offers more than one link may, and together they fill all places for offers.
     for name in ["eve", "mal", "max", "mia", "rob", "zoe"] {
         let [stranger] = net.nodes([name]).await;
         for number in 0..10 {
@@ -195,16 +198,16 @@ async fn strangers_offer_no_end_of_groups_in_vain() {
     }
     assert_eq!(ben.node().groups().len(), 32);
 
-    // Whom he knows still gets through.
+    // An offer of a user who shares a group with ben still finds a place.
     let [ada] = net.nodes(["ada"]).await;
     net.group("known", &[&ada, &ben]).await;
     let second = ada.node().create_group("second").await.unwrap();
     second.add_member(user, Role::Reader).await.unwrap();
-    until(&net, "ada's offer comes", || state(&ben, second.id()).is_some()).await;
+    until(&net, "ada's group is offered", || state(&ben, second.id()).is_some()).await;
     net.close().await;
 }
 
-/// What somebody would present: their own group, in which all of these are Writers.
+/// The ledger of a group that `founder` created, with these users as Writers.
 fn ledger(founder: &DeviceIdentity, users: &[UserId]) -> (GroupId, Vec<Envelope>) {
     let by = || By::Device(founder.certificate.envelope().clone());
     let author = founder.user();
@@ -218,7 +221,7 @@ fn ledger(founder: &DeviceIdentity, users: &[UserId]) -> (GroupId, Vec<Envelope>
     (ledger.group(), ledger.envelopes().cloned().collect())
 }
 
-/// Ben's node, and a way to it for somebody made by hand.
+/// Ben's node, and a function that links a handmade peer to it.
 async fn listening() -> (Node, impl AsyncFn() -> HandmadePeer) {
     let clock = Clock::simulated(1);
     let network = MemoryNetwork::seeded(clock.clone(), 1).latency_ms(1..20);
@@ -227,16 +230,8 @@ async fn listening() -> (Node, impl AsyncFn() -> HandmadePeer) {
     (ben, async move || HandmadePeer::dial(&network, &clock, identity(4), "memory://ben").await)
 }
 
-async fn everything_heard(stranger: &mut HandmadePeer) -> Vec<LinkFrame> {
-    let mut heard = Vec::new();
-    while let Some(frame) = stranger.receive().await {
-        heard.push(frame);
-    }
-    heard
-}
-
 #[tokio::test(start_paused = true)]
-async fn nobody_offers_a_group_in_which_they_have_no_part_or_by_ops_that_are_none() {
+async fn an_offer_needs_valid_ops_and_a_sender_who_is_a_member() {
     let (ben, dial) = listening().await;
     let mut stranger = dial().await;
     let (own, other) = (stranger.identity.clone(), identity(5));
@@ -261,15 +256,15 @@ async fn nobody_offers_a_group_in_which_they_have_no_part_or_by_ops_that_are_non
     let offered = Event::Offered { group: id, role: Role::Writer, by: own.user() };
     while events.recv().await.unwrap() != offered {}
     let info: Vec<_> = ben.groups().into_iter().map(|info| (info.id, info.name, info.offered_by)).collect();
-    assert_eq!(info, [(id, "trap".to_owned(), Some(own.user()))], "the good one alone");
+    assert_eq!(info, [(id, "trap".to_owned(), Some(own.user()))], "only the valid offer");
 
     ben.block(own.user()).await.unwrap();
-    assert_eq!(ben.groups(), [], "who is blocked offers nothing");
+    assert_eq!(ben.groups(), [], "the offer of a blocked user is dropped");
     ben.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blocked_device_hears_nothing_but_a_farewell() {
+async fn a_blocked_device_receives_only_a_bye() {
     let (ben, dial) = listening().await;
     let mut before = dial().await;
     let user = before.identity.user();
@@ -277,13 +272,13 @@ async fn a_blocked_device_hears_nothing_but_a_farewell() {
     home.add_member(user, Role::Writer).await.unwrap();
     let is_announced = |frame| matches!(frame, LinkFrame::Hello(hello) if hello.groups.len() == 1);
     while !is_announced(before.receive().await.unwrap()) {}
-    let farewell = LinkFrame::Bye { reason: ByeReason::NotAuthorized };
+    let bye = LinkFrame::Bye { reason: ByeReason::NotAuthorized };
 
     ben.block(user).await.unwrap();
-    assert_eq!(everything_heard(&mut before).await.last(), Some(&farewell), "on the link that was up");
+    assert_eq!(before.frames_until_silence().await.last(), Some(&bye), "on the open link");
     let mut again = dial().await;
     again.announce(home.id()).await;
-    assert_eq!(everything_heard(&mut again).await, [farewell], "and on the next, though they are a member");
+    assert_eq!(again.frames_until_silence().await, [bye], "on the next link, although a member");
 
     ben.unblock(user).await.unwrap();
     assert!(is_announced(dial().await.receive().await.unwrap()));
@@ -291,7 +286,7 @@ async fn a_blocked_device_hears_nothing_but_a_farewell() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blocked_user_gets_nothing_until_that_is_taken_back() {
+async fn a_blocked_user_receives_nothing_until_unblocked() {
     let mut net = Net::seeded(5).latency_ms(5..40);
     let [ada, ben] = net.nodes(["ada", "ben"]).await;
     let home = net.group("home", &[&ada, &ben]).await;
@@ -310,20 +305,20 @@ async fn a_blocked_user_gets_nothing_until_that_is_taken_back() {
     assert_eq!(titles(&tasks(&ben, home)), ["before", "to nobody"]);
     assert_eq!(titles(&tasks(&ada, home)), ["before", "while blocked"]);
     let ends = ben.node().status().await.unwrap().ended;
-    let farewell = LinkEnd::ClosedByPeer { reason: ByeReason::NotAuthorized };
-    assert!(ends.iter().any(|ended| ended.end == farewell), "in the words that strangers hear: {ends:?}");
+    let bye = LinkEnd::ClosedByPeer { reason: ByeReason::NotAuthorized };
+    assert!(ends.iter().any(|ended| ended.end == bye), "the reason that strangers receive: {ends:?}");
     let mut events = ada.node().events();
     net.sleep(A_WHILE).await;
-    assert_eq!(heard(&mut events), [], "nobody is told that they knock");
+    assert_eq!(received(&mut events), [], "dials of a blocked user raise no event");
 
     net.crash(&ada).await;
     net.restart(&ada).await;
     net.sleep(A_WHILE).await;
-    assert_eq!(ada.node().blocked().unwrap(), [user], "it is remembered");
+    assert_eq!(ada.node().blocked().unwrap(), [user], "the block is stored");
     assert_eq!(titles(&tasks(&ben, home)), ["before", "to nobody"]);
 
     ada.node().unblock(user).await.unwrap();
-    until(&net, "they have met again", || titles(&tasks(&ben, home)).len() == 3).await;
+    until(&net, "they have synced", || titles(&tasks(&ben, home)).len() == 3).await;
     net.settle().await;
     net.assert_converged();
     assert_eq!(ada.node().blocked().unwrap(), []);
@@ -336,24 +331,26 @@ async fn a_user_is_blocked_on_all_devices_and_remains_in_the_groups() {
     let [ada, ben, cid] = net.nodes(["ada", "ben", "cid"]).await;
     let phone = net.device_of(&ada, "phone").await;
     let home = net.group("home", &[&ada, &ben, &cid]).await;
-    until(&net, "the phone is in", || state(&phone, home).is_some_and(|state| state.1 == GroupState::Active))
-        .await;
+    until(&net, "the phone has opened the group", || {
+        state(&phone, home).is_some_and(|state| state.1 == GroupState::Active)
+    })
+    .await;
     net.settle().await;
 
     phone.node().block(ben.node().user_id()).await.unwrap();
-    until(&net, "the laptop hears of it", || !ada.node().blocked().unwrap().is_empty()).await;
+    until(&net, "the laptop receives the block", || !ada.node().blocked().unwrap().is_empty()).await;
     net.sleep(A_WHILE).await;
     for device in [&ada, &phone] {
         assert!(!is_linked(device, &ben).await && is_linked(device, &cid).await, "{}", device.name());
     }
 
     write(&ada, home, "from ada").await;
-    until(&net, "cid passes it on", || titles(&tasks(&ben, home)) == ["from ada"]).await;
+    until(&net, "cid relays the row", || titles(&tasks(&ben, home)) == ["from ada"]).await;
     net.close().await;
 }
 
 #[tokio::test]
-async fn nobody_blocks_themselves_and_unblocking_a_stranger_says_nothing() {
+async fn blocking_oneself_is_refused_and_unblocking_an_unblocked_user_does_nothing() {
     let (node, _) = home().await;
     let other = Node::in_memory().await.unwrap().user_id();
     let refused = node.block(node.user_id()).await.unwrap_err();
@@ -363,9 +360,9 @@ async fn nobody_blocks_themselves_and_unblocking_a_stranger_says_nothing() {
     node.close().await;
 }
 
-/// Whoever is let go comes back under a new key: what that costs is bounded for all of them together.
+/// A rate limit per device would not bound a stranger who comes back under new keys, so strangers share one.
 #[tokio::test(start_paused = true)]
-async fn strangers_who_come_again_under_new_keys_are_heard_no_oftener() {
+async fn strangers_under_new_keys_share_one_rate_limit() {
     let clock = Clock::simulated(2);
     let network = MemoryNetwork::seeded(clock.clone(), 2);
     let ben = Node::in_memory_builder().network(&network, "ben").open().await.unwrap();
@@ -375,16 +372,16 @@ async fn strangers_who_come_again_under_new_keys_are_heard_no_oftener() {
         let (group, ops) = ledger(&mal.identity, &[ben.user_id()]);
         mal.send(&LinkFrame::Present { group, ops, manifests: Vec::new() }).await;
         mal.patience = Duration::from_millis(1);
-        everything_heard(&mut mal).await;
+        mal.frames_until_silence().await;
     }
     assert!(clock.instant() < Duration::from_secs(1));
     assert_eq!(ben.groups().len(), 8);
     ben.close().await;
 }
 
-/// Anybody can vouch for any key, and a Founder's word is stronger than an Admin's.
+/// Every user can sign a certificate for any device key, and mal's role here is higher than ben's.
 #[tokio::test(start_paused = true)]
-async fn whoever_claims_anothers_device_is_not_who_wrote_on_it() {
+async fn a_certificate_for_the_device_of_another_user_does_not_change_authors() {
     let (ben, dial) = listening().await;
     let home = ben.create_group("home").await.unwrap();
     home.table(TASKS).put("basil", &task("sow it")).await.unwrap();
@@ -394,13 +391,13 @@ async fn whoever_claims_anothers_device_is_not_who_wrote_on_it() {
     home.set_role(ben.user_id(), Role::Admin).await.unwrap();
     home.table(TASKS).put("basil", &task("water it")).await.unwrap();
 
-    let mut mal = HandmadeMember::greet(mal, home.id()).await;
+    let mut mal = HandmadeMember::open(mal, home.id()).await;
     let (device, label) = (ben.device_id(), "mine".to_owned());
     let claim = DeviceCert { version: 1, user, device, agreement: [7; 32], label };
     let certificates = vec![Signed::sign(claim, &user_key(&[4])).envelope().clone()];
     let (ops, revocations, records, last) = (Vec::new(), Vec::new(), Vec::new(), false);
-    mal.say(GroupFrame::Ledger(LedgerFrame::Push { ops, certificates, revocations, records, last })).await;
-    mal.talk().await;
+    mal.send(GroupFrame::Ledger(LedgerFrame::Push { ops, certificates, revocations, records, last })).await;
+    mal.run().await;
     let claims =
         home.members().into_iter().filter(|member| member.devices.iter().any(|it| it.device == device));
     assert_eq!(claims.count(), 2);

@@ -1,4 +1,4 @@
-//! How a removal is shown to users: its progress, the changes it set aside and why, and how long these are
+//! The view of a removal for users: its progress, the changes it set aside and why, and how long these are
 //! kept.
 
 use std::collections::BTreeSet;

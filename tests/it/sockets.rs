@@ -56,7 +56,7 @@ async fn two_nodes_meet_over_the_loopback_and_one_that_was_away_catches_up() {
     ben.close().await;
 }
 
-/// On the loopback the group's actor is often started only after the peer has said its first word: that word is lost.
+/// On the loopback the actor of a group often starts only after the peer's first frame, which is then lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_that_is_asked_for_over_a_link_that_is_up_gets_in_sync_at_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What crosses a link, seen by a peer that was made by hand: any Automerge tool understands our rows, and
+//! The bytes of a link, received by a handmade peer: any Automerge tool understands our rows, and
 //! who is no member learns nothing.
 
 use std::collections::BTreeMap;
@@ -59,15 +59,15 @@ async fn an_unmodified_automerge_peer_takes_what_we_send_and_reaches_the_same_he
     home.table(NOTES).put("n", &note).await.unwrap();
     home.table(TASKS).put("large", &task(&"x".repeat(3 << 20))).await.unwrap();
 
-    let mut ben = HandmadeMember::greet(dial(&network, &clock, ben).await, home.id()).await;
-    ben.talk().await;
+    let mut ben = HandmadeMember::open(dial(&network, &clock, ben).await, home.id()).await;
+    ben.run().await;
     // And what comes live, change by change.
     home.table(NOTES).update("n", |note| note.body.push_str("!")).await.unwrap();
     home.table(TASKS).remove("a").await.unwrap();
-    ben.talk().await;
+    ben.run().await;
 
     let mut documents: BTreeMap<(String, String), (AutoCommit, sync::State)> = BTreeMap::new();
-    for unit in &ben.shelf.units {
+    for unit in &ben.documents.units {
         let place = (unit.table.clone(), unit.key.clone());
         let (document, state) =
             documents.entry(place).or_insert_with(|| (AutoCommit::new(), sync::State::new()));
@@ -127,15 +127,15 @@ async fn offer(
     let (network, clock, _ada, home) = ada().await;
     let ben = identity(2);
     home.add_member(ben.user(), role).await.unwrap();
-    let mut member = HandmadeMember::greet(dial(&network, &clock, ben.clone()).await, home.id()).await;
-    member.talk().await;
+    let mut member = HandmadeMember::open(dial(&network, &clock, ben.clone()).await, home.id()).await;
+    member.run().await;
 
     let (unit, author) = forge(&member, &ben);
-    member.shelf.authors = vec![(author.device, author.grant)];
-    member.shelf.offer(unit);
-    let mut again = HandmadeMember::greet(dial(&network, &clock, ben).await, home.id()).await;
-    again.shelf = member.shelf;
-    again.talk().await;
+    member.documents.authors = vec![(author.device, author.grant)];
+    member.documents.offer(unit);
+    let mut again = HandmadeMember::open(dial(&network, &clock, ben).await, home.id()).await;
+    again.documents = member.documents;
+    again.run().await;
 
     let rows = home.table(TASKS).list().unwrap().into_iter().map(|(_, task)| task).collect();
     let refused = home.status().await.unwrap().refusals.into_iter().map(|(_, refusal)| refusal).collect();
@@ -214,19 +214,19 @@ async fn nonsense_ends_the_link_and_nothing_else() {
     let (network, clock, _ada, home) = ada().await;
     let ben = identity(2);
     home.add_member(ben.user(), Role::Writer).await.unwrap();
-    let mut rude = HandmadeMember::greet(dial(&network, &clock, ben.clone()).await, home.id()).await;
-    rude.talk().await;
+    let mut rude = HandmadeMember::open(dial(&network, &clock, ben.clone()).await, home.id()).await;
+    rude.run().await;
 
-    rude.stranger.send(&LinkFrame::Group { channel: 1, body: vec![0xff; 100] }).await;
-    rude.stranger.send(&LinkFrame::Group { channel: 0, body: vec![0xff; 100] }).await;
+    rude.peer.send(&LinkFrame::Group { channel: 1, body: vec![0xff; 100] }).await;
+    rude.peer.send(&LinkFrame::Group { channel: 0, body: vec![0xff; 100] }).await;
     let mut last = None;
-    while let Some(frame) = rude.stranger.receive().await {
+    while let Some(frame) = rude.peer.receive().await {
         last = Some(frame);
     }
 
     assert!(matches!(last, Some(LinkFrame::Bye { .. })), "{last:?}");
     home.table(TASKS).put("a", &task("basil")).await.unwrap();
-    let mut polite = HandmadeMember::greet(dial(&network, &clock, ben).await, home.id()).await;
-    polite.talk().await;
-    assert_eq!(polite.shelf.units.len(), 1);
+    let mut polite = HandmadeMember::open(dial(&network, &clock, ben).await, home.id()).await;
+    polite.run().await;
+    assert_eq!(polite.documents.units.len(), 1);
 }

@@ -25,7 +25,8 @@ pub const PIPE_BYTES_MAX: usize = 256 << 10;
 /// Streams that a listener has not accepted yet; with more, dials fail.
 const BACKLOG_MAX: usize = 128;
 
-/// A network in memory, within one process, whose hosts have addresses of the form `memory://HOST`. Clones share it.
+/// A network in the memory of one process. Hosts have addresses of the form `memory://HOST`; clones share the
+/// network.
 #[derive(Clone)]
 pub struct MemoryNetwork {
     clock: Clock,

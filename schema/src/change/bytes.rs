@@ -1,13 +1,13 @@
-//! A cursor over bytes of a stranger: canonical LEB128 (DWARF 7.6), lengths checked before anything is taken.
+//! A cursor over untrusted bytes: canonical LEB128 (DWARF 7.6); every length is checked before it is used.
 
 use super::Fault;
 
-/// What is left to read.
+/// The bytes that are not read yet.
 #[derive(Clone)]
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    /// Takes the next `count` bytes.
+    /// Reads the next `count` bytes.
     pub(crate) fn take(&mut self, count: u64) -> Result<&'a [u8], Fault> {
         let count = usize::try_from(count).map_err(|_| Fault::Truncated)?;
         let (taken, rest) = self.0.split_at_checked(count).ok_or(Fault::Truncated)?;
@@ -15,27 +15,27 @@ impl<'a> Bytes<'a> {
         Ok(taken)
     }
 
-    /// Takes one byte.
+    /// Reads one byte.
     pub(crate) fn byte(&mut self) -> Result<u8, Fault> {
         let (&byte, rest) = self.0.split_first().ok_or(Fault::Truncated)?;
         self.0 = rest;
         Ok(byte)
     }
 
-    /// Takes 32 bytes.
+    /// Reads 32 bytes.
     pub(crate) fn hash(&mut self) -> Result<[u8; 32], Fault> {
         let (&hash, rest) = self.0.split_first_chunk().ok_or(Fault::Truncated)?;
         self.0 = rest;
         Ok(hash)
     }
 
-    /// Takes a length and as many bytes.
+    /// Reads a length and as many bytes.
     pub(crate) fn prefixed(&mut self) -> Result<&'a [u8], Fault> {
         let length = self.uleb()?;
         self.take(length)
     }
 
-    /// Takes a count of items that fill at least `width` bytes each, and so cannot be more than the bytes hold.
+    /// Reads the count of items that fill at least `width` bytes each; refuses more than the rest can hold.
     pub(crate) fn count(&mut self, width: usize) -> Result<usize, Fault> {
         let count = usize::try_from(self.uleb()?).map_err(|_| Fault::Truncated)?;
         if count > self.0.len() / width {
@@ -44,7 +44,7 @@ impl<'a> Bytes<'a> {
         Ok(count)
     }
 
-    /// Takes an unsigned number in its shortest form.
+    /// Reads an unsigned number in its shortest form.
     pub(crate) fn uleb(&mut self) -> Result<u64, Fault> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
@@ -61,7 +61,7 @@ impl<'a> Bytes<'a> {
         Err(Fault::Leb128)
     }
 
-    /// Takes a signed number in its shortest form.
+    /// Reads a signed number in its shortest form.
     pub(crate) fn sleb(&mut self) -> Result<i64, Fault> {
         let mut value = 0_i64;
         let mut last = 0;

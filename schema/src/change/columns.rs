@@ -1,4 +1,4 @@
-//! The column table of a chunk: which columns there are, how each reads, where its bytes lie.
+//! The column table of a chunk: the known columns, their encodings, and the position of their bytes.
 
 use std::io::Read;
 
@@ -7,7 +7,7 @@ use super::runs::{Bounds, Kind, Totals, measure};
 use super::{ChangeError, Fault};
 use crate::limits::OP_COUNTER_MAX;
 
-/// Bit of a column's number that says its bytes are deflated.
+/// Bit of a column's number: its bytes are deflated.
 const DEFLATED: u32 = 8;
 
 const COUNTER_MAX: i64 = OP_COUNTER_MAX.cast_signed();
@@ -82,7 +82,7 @@ const CHANGES: [(u32, Kind); 9] = [
     (CHANGE_EXTRA, Kind::Raw),
 ];
 
-/// Which columns a table may have.
+/// The kinds of table; each allows its own columns.
 #[derive(Clone, Copy)]
 pub(super) enum Layout {
     /// The ops of a change chunk.
@@ -140,7 +140,7 @@ impl Table {
         Ok(Self(lines))
     }
 
-    /// Adds up the columns whose bytes come next; one deflated column at a time is in memory.
+    /// Measures the columns, whose bytes come next; at most one inflated column is in memory at a time.
     pub(super) fn measure(
         self,
         bytes: &mut Bytes<'_>,
@@ -174,7 +174,7 @@ fn inflate(data: &[u8], budget: &mut usize) -> Result<Vec<u8>, Fault> {
     Ok(inflated)
 }
 
-/// What the columns of one table hold.
+/// The totals of the columns of one table.
 pub(super) struct Columns(Vec<(u32, Totals)>);
 
 impl Columns {
@@ -183,7 +183,7 @@ impl Columns {
         self.0.iter().find(|(known, _)| *known == column).map(|(_, totals)| *totals).unwrap_or_default()
     }
 
-    /// Insists that the column has `expected` rows, none of them null.
+    /// Requires `expected` rows of a column, none of them null.
     pub(super) fn full(&self, column: u32, expected: u64) -> Result<Totals, ChangeError> {
         let totals = self.all_rows(column, expected)?;
         if totals.values != totals.rows {
@@ -192,7 +192,7 @@ impl Columns {
         Ok(totals)
     }
 
-    /// Insists that the column has `expected` rows.
+    /// Requires `expected` rows of a column.
     pub(super) fn all_rows(&self, column: u32, expected: u64) -> Result<Totals, ChangeError> {
         let totals = self.of(column);
         if totals.rows != expected {
@@ -202,12 +202,12 @@ impl Columns {
         Ok(totals)
     }
 
-    /// Insists that the column has `expected` rows or is absent, which reads as nulls.
+    /// Requires `expected` rows of a column, or that it is absent: then all its rows are null.
     pub(super) fn some_rows(&self, column: u32, expected: u64) -> Result<Totals, ChangeError> {
         if self.of(column).rows == 0 { Ok(Totals::default()) } else { self.all_rows(column, expected) }
     }
 
-    /// Insists that marks which expand nowhere leave their column out, as Automerge writes them.
+    /// Refuses an `EXPAND` column whose flags are all false: Automerge leaves such a column out.
     pub(super) fn no_flags_all_false(&self) -> Result<(), ChangeError> {
         let expand = self.of(EXPAND);
         if expand.rows > 0 && expand.values == 0 {
@@ -216,7 +216,7 @@ impl Columns {
         Ok(())
     }
 
-    /// Insists on `expected` values in a column.
+    /// Requires `expected` values in a column.
     pub(super) fn values(&self, column: u32, expected: u64) -> Result<(), ChangeError> {
         let got = self.of(column).values;
         if got == expected {

@@ -1,4 +1,4 @@
-//! The head of a document chunk: the same walk over deflated columns.
+//! Reads the header of a document chunk; its columns may be deflated.
 
 use super::bytes::Bytes;
 use super::columns::{
@@ -11,25 +11,27 @@ use super::{ChangeError, DOCUMENT, Fault, Frame, hashes, no_more, ops, replica_i
 use crate::id::ChangeHash;
 use crate::limits::{EXPANDED_TEXT_BYTES_MAX, INFLATED_BYTES_MAX, OP_COUNTER_MAX};
 
-/// What a document chunk says of itself.
+/// The header of a document chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentHeader {
-    /// The heads that loading it must give, ascending.
+    /// The heads of the document once it is loaded, ascending.
     pub heads: Vec<ChangeHash>,
-    /// Replicas that wrote in it.
+    /// Number of replicas.
     pub replicas: u64,
-    /// Changes that it holds.
+    /// Number of changes.
     pub changes: u64,
-    /// Ops that it holds, deletions apart.
+    /// Number of ops without deletions.
     pub ops: u64,
-    /// Successors of ops (deletions among them) and dependencies of changes: loading expands these too.
+    /// Number of successors of ops (deletions included) and of dependencies of changes; loading expands these
+    /// too.
     pub links: u64,
 }
 
-/// Reads exactly one document chunk: frame and checksum, and all columns, inflated under one running budget.
+/// Reads exactly one document chunk: frame, checksum and all columns, which share one budget of inflated
+/// bytes.
 ///
-/// Its counts are up to 2³¹ each: the caller charges them before Automerge loads the chunk. The changes in it are
-/// vetted after loading, one by one.
+/// Each count is up to 2³¹: the caller checks them before Automerge loads the chunk. Its changes are vetted
+/// one by one after loading.
 ///
 /// # Errors
 /// [`ChangeError`]: the chunk must not reach Automerge.
@@ -62,7 +64,7 @@ pub fn read_document(chunk: &[u8]) -> Result<DocumentHeader, ChangeError> {
     columns.full(ID_COUNTER, ops)?;
     let successors = ops::group(&columns, SUCCESSORS, &[SUCCESSOR_REPLICA, SUCCESSOR_COUNTER], ops)?;
 
-    // The place of each head among the changes; older writers leave it out.
+    // The index of each head among the changes; older writers omit these.
     if !bytes.0.is_empty() {
         for _ in &heads {
             if bytes.uleb()? >= changes {

@@ -1,4 +1,4 @@
-//! Whether the op columns of a chunk tell of the same ops.
+//! Checks that the op columns of a chunk describe the same ops.
 
 use super::columns::{
     ACTION, Columns, EXPAND, INSERT, KEY_COUNTER, KEY_REPLICA, KEY_TEXT, MARK_NAME, OBJECT_COUNTER,
@@ -7,7 +7,7 @@ use super::columns::{
 use super::{ChangeError, Fault};
 use crate::limits::EXPANDED_TEXT_BYTES_MAX;
 
-/// Counts the ops and insists that every column has a row for each of them, or none at all.
+/// Counts the ops; requires a row of every column for each op, or that the column is absent.
 pub(super) fn count(columns: &Columns) -> Result<u64, ChangeError> {
     let ops = columns.of(ACTION).rows;
     columns.full(ACTION, ops)?;
@@ -40,7 +40,8 @@ pub(super) fn count(columns: &Columns) -> Result<u64, ChangeError> {
     Ok(ops)
 }
 
-/// Counts the members of a group column (predecessors, successors, dependencies) and insists that its parts agree.
+/// Counts the members of a group column (predecessors, successors, dependencies); requires parts of equal
+/// length.
 pub(super) fn group(columns: &Columns, count: u32, parts: &[u32], rows: u64) -> Result<u64, ChangeError> {
     let members = columns.full(count, rows)?.sum;
     for &part in parts {

@@ -1,9 +1,9 @@
-//! Totals of one column, taken run by run; a run of 2⁶⁰ costs as much as a run of one.
+//! Totals of one column, computed run by run; a run of 2⁶⁰ rows costs as much as a run of one.
 
 use super::Fault;
 use super::bytes::Bytes;
 
-/// How the bytes of a column read.
+/// The encodings of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Runs of unsigned numbers below the bound.
@@ -34,7 +34,7 @@ pub(super) enum Kind {
     Raw,
 }
 
-/// What a column holds.
+/// The row counts of a column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     /// Rows, nulls among them.
@@ -56,17 +56,18 @@ impl Totals {
     }
 }
 
-/// What the walk of a column may rely on.
+/// The limits of a column, and the replicas seen so far.
 pub(super) struct Bounds<'a> {
-    /// Rows that a column may have.
+    /// Most rows of a column.
     pub(super) rows_max: u64,
-    /// Whether each replica of the chunk's table was named by an op; the length bounds every index.
+    /// One flag per replica of the chunk's table: true once an op refers to it. The length bounds every
+    /// index.
     pub(super) named: &'a mut [bool],
-    /// Whether runs must be as long as they can be, so that equal columns have equal bytes.
+    /// Requires maximal runs, so that equal columns have equal bytes.
     pub(super) normal: bool,
 }
 
-/// Adds up one column without expanding it.
+/// Computes the totals of one column without expanding it.
 pub(super) fn measure(kind: Kind, data: &[u8], bounds: &mut Bounds<'_>) -> Result<Totals, Fault> {
     let Bounds { rows_max, named, normal } = bounds;
     let (rows_max, normal) = (*rows_max, *normal);
@@ -123,7 +124,8 @@ pub(super) fn measure(kind: Kind, data: &[u8], bounds: &mut Bounds<'_>) -> Resul
     Ok(totals)
 }
 
-/// Null, false and true take no bytes, numbers up to ten, floats eight.
+/// Returns true if a value of this type may have this length: null, false and true have none, numbers one to
+/// ten bytes, floats eight.
 fn value_length_fits(meta: u64) -> bool {
     let length = meta >> 4;
     match meta & 0xf {
@@ -134,7 +136,7 @@ fn value_length_fits(meta: u64) -> bool {
     }
 }
 
-/// What came before, to tell whether a run is as long as it can be.
+/// The previous run, which decides whether the next one is maximal.
 #[derive(PartialEq)]
 enum Before<V> {
     Nothing,
@@ -186,7 +188,7 @@ fn runs<'a, V: PartialEq + Copy>(
             return Err(Fault::NotNormal);
         }
         for _ in 0..count {
-            let value = read(&mut bytes)?; // at least one byte each: the claim costs nothing
+            let value = read(&mut bytes)?; // at least one byte each, so a large count ends with the input
             let repeats = match before {
                 Before::Literal(last) | Before::Same(last) => last == value,
                 Before::Nothing | Before::Nulls => false,
@@ -198,7 +200,7 @@ fn runs<'a, V: PartialEq + Copy>(
             before = Before::Literal(value);
         }
     }
-    // A column of nulls alone is left out.
+    // Automerge omits a column of nulls only.
     if normal && all_null && before != Before::Nothing { Err(Fault::NotNormal) } else { Ok(()) }
 }
 

@@ -108,7 +108,7 @@ fn records_are_encrypted_in_both_directions() {
     assert_eq!(ada.receive.open(&mut own), Err(RecordError::Tampered), "what is sent back does not open");
 }
 
-/// Which messages each step asks for, and when a side is through.
+/// The messages that each step sends, and the step at which a side is established.
 #[test]
 fn each_step_of_both_sides_is_as_specified() {
     let (mut initiator, first) = dial(ada());

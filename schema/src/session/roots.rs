@@ -8,7 +8,7 @@ use super::walk::Walk;
 use crate::time::Timestamp;
 use crate::wire::session::{RootReason, SessionFrame};
 
-/// How long a new root waits for further changes before it is sent.
+/// Delay of a new root, so that further changes are sent with it.
 const ROOT_DELAY: Duration = Duration::from_millis(250);
 
 impl Session {

@@ -1,6 +1,6 @@
-//! What Automerge 0.12 does without each of our checks: the reason for each, pinned.
+//! The behaviour of Automerge 0.12 that makes each of our checks necessary.
 //!
-//! A test here that fails after an upgrade is good news: read it, then see whether the check is still needed.
+//! If a test fails after an upgrade of Automerge, its check may no longer be needed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -40,19 +40,19 @@ fn apply(raws: &[&Raw]) -> Option<(Result<(), AutomergeError>, AutoCommit)> {
     .ok()
 }
 
-/// Automerge keeps ops, not bytes: a change comes back encoded anew.
-fn comes_back(raw: &Raw, document: &mut AutoCommit) -> bool {
+/// Returns true if Automerge returns the change byte by byte: it stores ops and encodes them on request.
+fn round_trips(raw: &Raw, document: &mut AutoCommit) -> bool {
     let back = catch_unwind(AssertUnwindSafe(|| document.get_changes(&[])));
     back.is_ok_and(|changes| changes.iter().any(|change| change.raw_bytes() == raw.chunk()))
 }
 
-/// Whether what is saved can be loaded.
+/// Returns true if the saved document can be loaded.
 fn loads(document: &mut AutoCommit) -> bool {
     catch_unwind(AssertUnwindSafe(|| AutoCommit::load(&document.save()).is_ok())).unwrap_or(false)
 }
 
 #[test]
-fn c2_a_missing_dependency_is_queued_for_ever() {
+fn c2_a_change_without_its_dependency_is_queued_forever() {
     let orphan = one(1, 1, vec![ChangeHash([9; 32])]);
 
     let (result, mut ben) = apply(&[&orphan]).unwrap();
@@ -83,7 +83,7 @@ fn c4_a_chain_without_direct_links_is_accepted() {
     assert_eq!(
         ben.get_heads().len(),
         2,
-        "one replica, two heads: a tip over one proves nothing of the other"
+        "one replica with two heads: a tip for one does not vouch for the other"
     );
 }
 
@@ -99,18 +99,18 @@ fn c5_ops_that_do_not_follow_are_accepted() {
 }
 
 #[test]
-fn c5_op_counters_used_twice_spoil_the_document() {
+fn c5_op_counters_used_twice_damage_the_document() {
     let first = one(1, 1, vec![]);
     let second = one(2, 1, vec![first.hash()]);
 
     // A debug build notices and panics.
     if let Some((_, mut ben)) = apply(&[&first, &second]) {
-        assert!(!loads(&mut ben) || !comes_back(&second, &mut ben));
+        assert!(!loads(&mut ben) || !round_trips(&second, &mut ben));
     }
 }
 
 #[test]
-fn c5_the_last_counter_ends_all_writing() {
+fn c5_no_write_is_possible_after_the_last_counter() {
     let (_, mut ben) = apply(&[&one(1, (1 << 32) - 1, vec![])]).unwrap();
 
     let write = catch_unwind(AssertUnwindSafe(|| {
@@ -122,7 +122,7 @@ fn c5_the_last_counter_ends_all_writing() {
 }
 
 #[test]
-fn c6_a_second_change_at_one_place_fails_the_whole_batch() {
+fn c6_a_second_change_with_one_sequence_number_fails_the_whole_batch() {
     let first = one(1, 1, vec![]);
     let second = Raw { time: 1, ..first.clone() };
     let honest = Raw { actor: replica(BEN).0.to_vec(), ..first.clone() };
@@ -132,7 +132,7 @@ fn c6_a_second_change_at_one_place_fails_the_whole_batch() {
     let result = cid.apply_changes(batch);
 
     assert!(matches!(result, Err(AutomergeError::DuplicateSeqNumber(1, _))));
-    assert!(cid.get_heads().is_empty(), "the honest change went with it");
+    assert!(cid.get_heads().is_empty(), "the honest change is refused too");
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn an_index_outside_the_table_of_replicas_panics_when_applied() {
 }
 
 #[test]
-fn a_change_in_another_form_spoils_the_saved_document() {
+fn a_change_in_another_form_damages_the_saved_document() {
     let usual = Raw::puts(replica(ADA), 1, 1, vec![], 2);
     let others: [(&str, Raw); 4] = [
         ("runs that could be one", usual.clone().with(ACTION, &[0x7e, 1, 1])),
@@ -206,7 +206,7 @@ fn a_change_in_another_form_spoils_the_saved_document() {
     ];
 
     let (_, mut fine) = apply(&[&usual]).unwrap();
-    assert!(comes_back(&usual, &mut fine));
+    assert!(round_trips(&usual, &mut fine));
     assert!(loads(&mut fine));
     for (form, raw) in others {
         assert!(ChangeHeader::read(&raw.chunk()).is_err(), "{form}");
@@ -214,16 +214,17 @@ fn a_change_in_another_form_spoils_the_saved_document() {
             None => {} // an unknown replica: panics at once
             Some((result, mut ben)) => {
                 result.unwrap();
-                assert!(!comes_back(&raw, &mut ben), "{form}");
+                assert!(!round_trips(&raw, &mut ben), "{form}");
                 assert!(!loads(&mut ben), "{form}");
             }
         }
     }
 }
 
-/// Beyond a reader's reach, hence the shell's duty: `catch_unwind`, and a look whether the change comes back.
+/// The reader cannot detect these, so the shell uses `catch_unwind` and compares the change that Automerge
+/// returns.
 #[test]
-fn ops_that_make_no_sense_pass_the_reader_and_hurt_automerge() {
+fn meaningless_ops_pass_the_reader_and_damage_automerge() {
     let missing_object = one(1, 1, vec![]).with(OBJECT_REPLICA, &[0x7f, 0]).with(OBJECT_COUNTER, &[0x7f, 9]);
     assert!(ChangeHeader::read(&missing_object.chunk()).is_ok());
     assert!(apply(&[&missing_object]).is_none(), "panics");
@@ -233,19 +234,19 @@ fn ops_that_make_no_sense_pass_the_reader_and_hurt_automerge() {
     assert!(ChangeHeader::read(&delete_with_value.chunk()).is_ok());
     let (result, mut ben) = apply(&[&delete_with_value]).unwrap();
     assert!(result.is_ok());
-    assert!(!comes_back(&delete_with_value, &mut ben), "is not what was signed any more");
-    assert!(!loads(&mut ben), "spoils the saved document");
+    assert!(!round_trips(&delete_with_value, &mut ben), "other bytes than the signed ones");
+    assert!(!loads(&mut ben), "the saved document is unreadable");
 }
 
 #[test]
-fn damage_in_an_increment_is_swallowed() {
+fn load_incremental_ignores_damaged_changes() {
     let mut ben = document(BEN);
     ben.put(ROOT, "a", 1).unwrap();
     ben.commit();
     let mut damaged = one(1, 1, vec![]).chunk();
     damaged[4] ^= 1;
 
-    #[allow(clippy::disallowed_methods, reason = "shown to be unfit")]
+    #[allow(clippy::disallowed_methods, reason = "the test shows why it is disallowed")]
     let loaded = ben.load_incremental(&damaged);
 
     assert_eq!(loaded.ok(), Some(0));

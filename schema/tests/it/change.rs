@@ -37,9 +37,8 @@ fn assert_document(document: &mut AutoCommit) {
 }
 
 proptest! {
-    /// Honest changes of any kind pass, and say what Automerge says.
     #[test]
-    fn a_header_says_what_automerge_says(edits in edits(0..60)) {
+    fn a_header_agrees_with_automerge(edits in edits(0..60)) {
         let mut document = play(&edits);
 
         for change in document.get_changes(&[]) {
@@ -63,7 +62,6 @@ proptest! {
         }
     }
 
-    /// A change that was altered anywhere is not read as one.
     #[test]
     fn no_byte_of_a_change_can_be_altered(edits in edits(1..10), at: prop::sample::Index, by in 1..=255_u8) {
         let mut document = play(&edits);
@@ -76,9 +74,10 @@ proptest! {
         }
     }
 
-    /// Altered data under a right checksum: what the reader accepts Automerge reads without a panic, alike.
+    /// Altered data with a correct checksum: Automerge parses every change that the reader accepts, with
+    /// equal counts.
     #[test]
-    fn what_the_reader_accepts_automerge_can_parse(
+    fn automerge_can_parse_every_change_that_the_reader_accepts(
         edits in edits(1..20),
         places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
@@ -102,7 +101,7 @@ proptest! {
     }
 
     #[test]
-    fn noise_is_never_a_change(noise in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn random_bytes_are_never_a_change(noise in prop::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(ChangeHeader::read(&noise).is_err());
         prop_assert!(read_document(&noise).is_err());
         let _ = ChangeHeader::read(&chunk(1, &noise));
@@ -192,7 +191,7 @@ fn read(raw: &Raw) -> Result<ChangeHeader, ChangeError> {
 }
 
 #[test]
-fn a_change_made_by_hand_reads_as_automerge_reads_it() {
+fn the_reader_and_automerge_agree_on_a_change_made_by_hand() {
     let raw = puts(3);
 
     let header = read(&raw).unwrap();
@@ -230,7 +229,7 @@ fn runs_that_overflow_are_refused() {
 }
 
 #[test]
-fn columns_that_tell_of_other_ops_are_refused() {
+fn columns_that_contradict_each_other_are_refused() {
     let rows = |got, expected| Fault::Rows { got, expected };
 
     assert_eq!(read(&puts(2).with(INSERT, &uleb(3))), column(INSERT, rows(3, 2)));
@@ -247,7 +246,7 @@ fn columns_that_tell_of_other_ops_are_refused() {
 }
 
 #[test]
-fn predecessors_are_charged() {
+fn predecessors_count_towards_the_limit() {
     let max = i64::try_from(CHANGE_OPS_MAX).unwrap();
     let with = |count: i64, each: i64| {
         let all = sleb(count * each);

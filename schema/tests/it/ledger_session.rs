@@ -21,16 +21,16 @@ fn want_pages(manifest: ManifestRef) -> LedgerFrame {
     LedgerFrame::WantPages { root: manifest.root }
 }
 
-fn pages(manifest: ManifestRef, shelf: &StoredPages) -> LedgerFrame {
-    LedgerFrame::Pages { root: manifest.root, pages: shelf.lists[&manifest.root].clone() }
+fn pages(manifest: ManifestRef, store: &StoredPages) -> LedgerFrame {
+    LedgerFrame::Pages { root: manifest.root, pages: store.lists[&manifest.root].clone() }
 }
 
 fn want_page(page: [u8; 32]) -> LedgerFrame {
     LedgerFrame::WantPage { page }
 }
 
-fn page(page: [u8; 32], shelf: &StoredPages) -> LedgerFrame {
-    LedgerFrame::Page { bytes: shelf.pages[&page].clone() }
+fn page(page: [u8; 32], store: &StoredPages) -> LedgerFrame {
+    LedgerFrame::Page { bytes: store.pages[&page].clone() }
 }
 
 #[test]
@@ -39,18 +39,18 @@ fn an_op_waits_for_the_pages_of_its_manifest_two_at_a_time() {
     let mut ben = ada.newcomer();
     let (manifest, op) = ada.remove(1, 3);
     let ops: Vec<_> = ada.ledger.envelopes().skip(1).cloned().collect();
-    let hashes = ada.shelf.lists[&manifest.root].clone();
+    let hashes = ada.store.lists[&manifest.root].clone();
 
     ben.push(ops).unwrap();
     assert_eq!(ben.take_sent(), [want_pages(manifest)]);
-    ben.receive(pages(manifest, &ada.shelf)).unwrap();
+    ben.receive(pages(manifest, &ada.store)).unwrap();
     assert_eq!(ben.take_sent(), [want_page(hashes[0]), want_page(hashes[1])]);
-    ben.receive(page(hashes[1], &ada.shelf)).unwrap();
+    ben.receive(page(hashes[1], &ada.store)).unwrap();
     assert_eq!(ben.take_sent(), [want_page(hashes[2])]);
-    ben.receive(page(hashes[0], &ada.shelf)).unwrap();
+    ben.receive(page(hashes[0], &ada.store)).unwrap();
     assert_eq!(ben.take_sent(), []);
     assert_eq!((ben.ledger.len(), ben.attached.len()), (2, 0));
-    ben.receive(page(hashes[2], &ada.shelf)).unwrap();
+    ben.receive(page(hashes[2], &ada.store)).unwrap();
 
     assert_eq!(ben.attached, [manifest]);
     assert!(ben.ledger.envelopes().any(|known| *known == op));
@@ -90,7 +90,7 @@ fn an_empty_manifest_is_attached_without_a_fetch() {
 
     assert_eq!((ben.take_sent(), ben.attached.clone()), (vec![], vec![manifest]));
     assert_eq!(ben.ledger.hash(), ada.ledger.hash());
-    assert_eq!(ben.shelf.lists[&manifest.root], [[0; 32]; 0]);
+    assert_eq!(ben.store.lists[&manifest.root], [[0; 32]; 0]);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_page_that_arrived_on_another_link_is_not_requested() {
     let mut ben = ada.newcomer();
     let (manifest, _) = ada.remove(1, 40);
     ben.push(ada.ledger.envelopes().cloned().collect()).unwrap();
-    ben.receive(pages(manifest, &ada.shelf)).unwrap();
+    ben.receive(pages(manifest, &ada.store)).unwrap();
     let [
         LedgerFrame::WantPages { .. },
         LedgerFrame::WantPage { page: one },
@@ -108,11 +108,11 @@ fn a_page_that_arrived_on_another_link_is_not_requested() {
     else {
         panic!()
     };
-    let theirs = ada.shelf.pages.iter().filter(|(hash, _)| ![one, two].contains(hash));
-    ben.shelf.pages.extend(theirs.map(|(hash, bytes)| (*hash, bytes.clone())));
+    let theirs = ada.store.pages.iter().filter(|(hash, _)| ![one, two].contains(hash));
+    ben.store.pages.extend(theirs.map(|(hash, bytes)| (*hash, bytes.clone())));
 
-    ben.receive(page(one, &ada.shelf)).unwrap();
-    ben.receive(page(two, &ada.shelf)).unwrap();
+    ben.receive(page(one, &ada.store)).unwrap();
+    ben.receive(page(two, &ada.store)).unwrap();
 
     assert_eq!((ben.take_sent(), ben.attached.clone()), (vec![], vec![manifest]));
     assert_eq!(ben.ledger.hash(), ada.ledger.hash());
@@ -123,16 +123,16 @@ fn stored_pages_are_read_in_portions() {
     let mut ada = Side::founded();
     let mut ben = ada.newcomer();
     ada.remove(1, 40);
-    ben.shelf = ada.shelf.clone();
+    ben.store = ada.store.clone();
     let (ops, certificates) = (ada.ledger.envelopes().cloned().collect(), Vec::new());
     let push =
         LedgerFrame::Push { ops, certificates, revocations: Vec::new(), records: Vec::new(), last: false };
 
-    let effects = ben.session.handle_frame(NOW, push, &ben.ledger, &mut ben.shelf).unwrap();
-    assert_eq!(ben.shelf.reads.get(), 0);
+    let effects = ben.session.handle_frame(NOW, push, &ben.ledger, &mut ben.store).unwrap();
+    assert_eq!(ben.store.reads.get(), 0);
     ben.perform(effects).unwrap();
 
-    assert_eq!(ben.shelf.reads.get(), 40);
+    assert_eq!(ben.store.reads.get(), 40);
     assert_eq!(ben.ledger.hash(), ada.ledger.hash());
 }
 
@@ -142,7 +142,7 @@ fn a_peer_that_lacks_a_page_does_not_block_the_documents() {
     let mut ben = ada.newcomer();
     let (manifest, op) = ada.remove(1, 2);
     let (other, _) = ada.remove(2, 1);
-    ada.shelf.pages.remove(&ada.shelf.lists[&manifest.root][1]);
+    ada.store.pages.remove(&ada.store.lists[&manifest.root][1]);
 
     ada.open();
     ben.open();
@@ -186,10 +186,10 @@ fn is_second_manifest_requested(bytes: u64) -> bool {
         }
     }
     pages.push(large(u64::MAX));
-    let manifest = ada.shelf.store(pages);
-    ada.shelf.pages.remove(ada.shelf.lists[&manifest.root].last().unwrap());
+    let manifest = ada.store.store(pages);
+    ada.store.pages.remove(ada.store.lists[&manifest.root].last().unwrap());
     let first = ada.set_role(1, Role::None, Some(manifest));
-    let manifest = elsewhere.shelf.write(2, 1);
+    let manifest = elsewhere.store.write(2, 1);
     let second = elsewhere.set_role(2, Role::None, Some(manifest));
 
     ben.push(vec![first]).unwrap();
@@ -220,9 +220,9 @@ fn a_request_for_a_missing_page_or_list_is_answered_with_lacking() {
 fn a_reply_without_a_request_is_a_fault() {
     let mut ada = Side::founded();
     let (manifest, _) = ada.remove(1, 1);
-    let hash = ada.shelf.lists[&manifest.root][0];
+    let hash = ada.store.lists[&manifest.root][0];
     let other = LedgerFrame::Pages { root: manifest.root, pages: vec![[9; 32]] };
-    let (list, page) = (pages(manifest, &ada.shelf), page(hash, &ada.shelf));
+    let (list, page) = (pages(manifest, &ada.store), page(hash, &ada.store));
     let lacking = LedgerFrame::Lacking { name: hash };
 
     let unasked = |frames: &[LedgerFrame]| {
@@ -251,11 +251,11 @@ fn a_peer_that_pushes_an_op_with_an_invalid_manifest_is_at_fault() {
     let named = |change: fn(&mut Vec<Vec<u8>>), entries: u64| {
         let mut ada = Side::founded();
         let mut ben = ada.newcomer();
-        let manifest = ada.shelf.write(1, 2);
+        let manifest = ada.store.write(1, 2);
         let mut bytes: Vec<_> =
-            ada.shelf.lists[&manifest.root].iter().map(|page| ada.shelf.pages[page].clone()).collect();
+            ada.store.lists[&manifest.root].iter().map(|page| ada.store.pages[page].clone()).collect();
         change(&mut bytes);
-        let manifest = ManifestRef { entries, ..ada.shelf.store(bytes) };
+        let manifest = ManifestRef { entries, ..ada.store.store(bytes) };
         ada.set_role(1, Role::Writer, None);
         let op = ada.set_role(1, Role::None, Some(manifest));
         ben.push(ada.ledger.envelopes().cloned().collect()).unwrap();
@@ -290,7 +290,7 @@ fn a_peer_that_owes_a_page_for_a_minute_stalls() {
 
     ben.push(ada.ledger.envelopes().cloned().collect()).unwrap();
     assert_eq!((ben.take_sent(), ben.session.wake_at()), (vec![want_pages(manifest)], Some(NOW + MINUTE)));
-    ben.receive(pages(manifest, &ada.shelf)).unwrap();
+    ben.receive(pages(manifest, &ada.store)).unwrap();
 
     assert_eq!(ben.session.handle_wake(NOW), Ok(()));
     assert_eq!(ben.session.handle_wake(NOW + MINUTE), Err(SessionFault::Stalled));
@@ -461,11 +461,12 @@ proptest! {
         let mut ada = Side::founded();
         let mut ben = ada.newcomer();
         let create = ada.ledger.heads();
-        // Whose an op is; who says it knows what it builds on.
+        // Each op with its side: 0 ada, 1 ben, 2 both. An op builds only on ops that its side has.
         let mut ops = vec![(create[0], 2_u8)];
         let floods = (0..flood).map(|number| (number, number, sides[number % sides.len()]));
         for (number, (one, other, side)) in shape.into_iter().chain(floods).enumerate() {
-            let known: Vec<_> = ops.iter().filter(|(_, whose)| *whose == 2 || *whose == side.min(2)).collect();
+            let has = |owner: u8| owner == 2 || owner == side.min(2);
+            let known: Vec<_> = ops.iter().filter(|(_, owner)| has(*owner)).collect();
             let mut parents = vec![known[one % known.len()].0, known[other % known.len()].0];
             parents.sort_unstable();
             parents.dedup();
@@ -518,12 +519,12 @@ proptest! {
             }
         }
         if both_write {
-            let manifest = ben.shelf.write(50, 3);
+            let manifest = ben.store.write(50, 3);
             ben.set_role(50, Role::Writer, None);
             ben.set_role(50, Role::None, Some(manifest));
         }
-        let here = ada.shelf.pages.iter().zip(known.iter().cycle()).filter(|(_, known)| **known);
-        ben.shelf.pages.extend(here.map(|((page, bytes), _)| (*page, bytes.clone())));
+        let here = ada.store.pages.iter().zip(known.iter().cycle()).filter(|(_, known)| **known);
+        ben.store.pages.extend(here.map(|((page, bytes), _)| (*page, bytes.clone())));
 
         for frames in losses.into_iter().chain([usize::MAX]) {
             (ada.documents_open, ben.documents_open) = (false, false);
@@ -536,7 +537,7 @@ proptest! {
 
         prop_assert!(ada.documents_open && ben.documents_open);
         prop_assert_eq!(ada.ledger.hash(), ben.ledger.hash());
-        prop_assert_eq!(&ada.shelf.pages, &ben.shelf.pages);
+        prop_assert_eq!(&ada.store.pages, &ben.store.pages);
         prop_assert_eq!((ada.session.wake_at(), ben.session.wake_at()), (None, None));
     }
 }

@@ -1,5 +1,4 @@
-//! A property that cannot fail is a defect: where every honest peer deviates from the rules in one place, the
-//! examination names the promise that this breaks.
+//! Canaries: every honest peer breaks one rule, and the examination must name the promise that this breaks.
 
 use peerbase::sim::machines::Mutant::{Document, WritesUnderOldGrants};
 use peerbase::sim::machines::{Mutant, World};
@@ -11,7 +10,7 @@ use super::malicious_history;
 const HISTORIES: u64 = 2_000;
 const STEPS: u64 = 60;
 
-/// Tells histories until the examination finds something, which must be this promise.
+/// Runs histories until an examination fails, and asserts that it names this promise.
 fn breaks(mutant: Mutant, promise: &str) {
     let found = (0..HISTORIES).find_map(|seed| {
         let world = World::with_malice(seed).with_mutants(mutant);
@@ -24,8 +23,7 @@ fn breaks(mutant: Mutant, promise: &str) {
 }
 
 #[test]
-fn d1_a_peer_that_keeps_the_branch_of_a_fork_that_arrived_first_ends_otherwise_than_one_that_has_the_branch_of_the_cut()
- {
+fn d1_a_peer_that_keeps_the_first_branch_of_a_fork_ignores_the_branch_that_the_cut_names() {
     breaks(Document(Defect::KeepsFirstBranch), "D1");
 }
 

@@ -1,4 +1,4 @@
-//! The scenarios of authority 4.2 that honest nodes play while they are partitioned.
+//! The scenarios of authority 4.2 in which partitioned honest nodes make conflicting changes.
 
 use peerbase::node::{EndedLink, LinkEnd};
 use schema::wire::link::ByeReason;
@@ -363,22 +363,22 @@ async fn reissuing_an_op_follows_the_rules_for_its_new_author() {
     let mut scenario = scenario([("ada", Admin), ("dan", Admin), ("cid", Admin)]).await;
     scenario.partition(&[]);
     let device = scenario.peers["ada"].node().device_id();
-    let said = scenario.group("cid").revoke_device(device).await.unwrap().op;
+    let revocation = scenario.group("cid").revoke_device(device).await.unwrap().op;
     scenario.set_role("fay", "cid", Writer).await;
     scenario.converge().await;
-    assert_eq!(scenario.op_status(said).await, OpStatus::Void);
+    assert_eq!(scenario.op_status(revocation).await, OpStatus::Void);
 
-    let own = scenario.group("ada").reissue(said).await;
+    let own = scenario.group("ada").reissue(revocation).await;
     assert!(matches!(own, Err(GroupError::OwnDevice)), "{own:?}");
     scenario.retire("ada").await;
-    scenario.group("dan").reissue(said).await.unwrap();
+    scenario.group("dan").reissue(revocation).await.unwrap();
     scenario.net.settle().await;
     assert_eq!(
         scenario.group("fay").voided().await.unwrap(),
         [],
         "an op whose result already holds is not listed"
     );
-    let again = scenario.group("fay").reissue(said).await;
+    let again = scenario.group("fay").reissue(revocation).await;
     assert_eq!(again.unwrap_err().kind(), ErrorKind::NotFound);
     scenario.close().await;
 }

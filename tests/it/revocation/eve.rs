@@ -12,7 +12,7 @@ use schema::wire::sync_message::SyncMessage;
 use schema::{DocumentId, GroupId, OpId, ReplicaId};
 
 use crate::support::TASKS;
-use crate::support::handmade::{HandmadeMember, HandmadePeer, Shelf, identity};
+use crate::support::handmade::{HandmadeMember, HandmadePeer, ScriptedDocuments, identity};
 use crate::support::scenario::Scenario;
 
 pub(crate) const EVE: u8 = 9;
@@ -32,13 +32,18 @@ impl Scenario {
         scenario
     }
 
-    /// Links to `name` as eve, with `shelf` as her documents, and syncs until neither side sends anything.
-    pub(crate) async fn sync_as_eve(&self, name: &str, id: GroupId, shelf: Shelf) -> HandmadeMember {
+    /// Links to `name` as eve, with these documents, and syncs until neither side sends anything.
+    pub(crate) async fn sync_as_eve(
+        &self,
+        name: &str,
+        id: GroupId,
+        documents: ScriptedDocuments,
+    ) -> HandmadeMember {
         let (network, clock) = (self.net.network(), self.net.clock());
         let stranger = HandmadePeer::dial(network, clock, identity(EVE), &format!("memory://{name}")).await;
-        let mut eve = HandmadeMember::greet(stranger, id).await;
-        eve.shelf = shelf;
-        eve.talk().await;
+        let mut eve = HandmadeMember::open(stranger, id).await;
+        eve.documents = documents;
+        eve.run().await;
         eve
     }
 
@@ -49,9 +54,9 @@ impl Scenario {
         author: Author,
         units: Vec<Unit>,
     ) -> Vec<(DocumentId, Refusal)> {
-        let mut shelf = Shelf::of(author.device, author.grant);
-        units.into_iter().for_each(|unit| shelf.offer(unit));
-        self.sync_as_eve(name, self.id, shelf).await;
+        let mut documents = ScriptedDocuments::of(author.device, author.grant);
+        units.into_iter().for_each(|unit| documents.offer(unit));
+        self.sync_as_eve(name, self.id, documents).await;
         self.group(name).status().await.unwrap().refusals
     }
 

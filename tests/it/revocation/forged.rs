@@ -21,7 +21,7 @@ use testkit::raw::{Raw, chunk};
 
 use super::eve::{EVE, changes, row_document};
 use crate::support::TASKS;
-use crate::support::handmade::{HandmadeMember, HandmadePeer, Shelf, device_of, identity};
+use crate::support::handmade::{HandmadeMember, HandmadePeer, ScriptedDocuments, device_of, identity};
 use crate::support::scenario::Scenario;
 
 #[tokio::test(start_paused = true)]
@@ -75,11 +75,11 @@ async fn scenario_16_a_flood_of_certificates_purges_nothing_the_users_device_wro
     for name in ["ada", "ben"] {
         let (network, clock) = (scenario.net.network(), scenario.net.clock());
         let stranger = HandmadePeer::dial(network, clock, identity(EVE), &format!("memory://{name}")).await;
-        let mut eve = HandmadeMember::trusting(stranger, scenario.id).await;
+        let mut eve = HandmadeMember::open_without_ledger(stranger, scenario.id).await;
         for frame in LedgerSession::push(Vec::new(), more.clone(), Vec::new(), Vec::new()) {
-            eve.say(GroupFrame::Ledger(frame)).await;
+            eve.send(GroupFrame::Ledger(frame)).await;
         }
-        eve.talk().await;
+        eve.run().await;
     }
     let expected = [("basil", "water it twice")];
     scenario.converge().await;
@@ -106,8 +106,8 @@ async fn scenario_16_a_writers_device_revocation_that_carries_a_cut_is_refused()
 
     let (network, clock) = (scenario.net.network(), scenario.net.clock());
     let stranger = HandmadePeer::dial(network, clock, identity(EVE), "memory://ada").await;
-    let mut eve = HandmadeMember::greet(stranger, scenario.id).await;
-    eve.talk().await;
+    let mut eve = HandmadeMember::open(stranger, scenario.id).await;
+    eve.run().await;
     let body = |cut| Body::RevokeDevice { user: identity(EVE).user(), device: author.device, cut };
     let bomb = Op {
         body: body(Some(ManifestRef { root: root(&[]), entries: 0 })),
@@ -122,7 +122,7 @@ async fn scenario_16_a_writers_device_revocation_that_carries_a_cut_is_refused()
     );
     let (certificates, revocations, records) = (Vec::new(), Vec::new(), Vec::new());
     let push = LedgerFrame::Push { ops: vec![bomb], certificates, revocations, records, last: false };
-    eve.say(GroupFrame::Ledger(push)).await;
+    eve.send(GroupFrame::Ledger(push)).await;
     scenario.net.sleep(Duration::from_secs(60)).await;
 
     scenario.converge().await;
@@ -166,21 +166,21 @@ async fn scenario_18_a_signature_for_one_row_is_refused_in_another_row_or_group(
     for user in [scenario.user("ben"), identity(EVE).user()] {
         club.add_member(user, Writer).await.unwrap();
     }
-    let eve = scenario.sync_as_eve("ada", scenario.id, Shelf::default()).await;
-    let [signed] = &eve.shelf.units[..] else { panic!("{:?}", eve.shelf.units) };
+    let eve = scenario.sync_as_eve("ada", scenario.id, ScriptedDocuments::default()).await;
+    let [signed] = &eve.documents.units[..] else { panic!("{:?}", eve.documents.units) };
     let ben = scenario.peers["ben"].node().device_id();
     let author = (ben, scenario.grant_of(scenario.user("ben")).await);
 
     let rope = Unit { document: scenario.document("rope"), key: "rope".into(), ..signed.clone() };
-    let mut shelf = Shelf::of(author.0, author.1);
-    shelf.offer(rope);
-    scenario.sync_as_eve("ada", scenario.id, shelf).await;
+    let mut documents = ScriptedDocuments::of(author.0, author.1);
+    documents.offer(rope);
+    scenario.sync_as_eve("ada", scenario.id, documents).await;
     let refused = scenario.group("ada").status().await.unwrap().refusals;
     let is_it = |refused: &(DocumentId, Refusal)| *refused == (scenario.document("rope"), Refusal::Unvouched);
     assert!(!refused.is_empty() && refused.iter().all(is_it), "{refused:?}");
-    let mut shelf = Shelf::of(author.0, author.1);
-    shelf.offer(Unit { document: DocumentId::of(club.id(), "tasks", "basil"), ..signed.clone() });
-    scenario.sync_as_eve("ada", club.id(), shelf).await;
+    let mut documents = ScriptedDocuments::of(author.0, author.1);
+    documents.offer(Unit { document: DocumentId::of(club.id(), "tasks", "basil"), ..signed.clone() });
+    scenario.sync_as_eve("ada", club.id(), documents).await;
     assert_eq!(club.status().await.unwrap().refusals.last().unwrap().1, Refusal::Unvouched);
 
     assert!(club.table(TASKS).list().unwrap().is_empty());
@@ -260,10 +260,11 @@ async fn scenario_20_each_malformed_change_is_refused_by_its_own_check_and_no_no
     for (number, (what, malformed, is_it)) in MALFORMED.into_iter().enumerate() {
         let key = format!("malformed {number}");
         let malformed = malformed(scenario.replica(&key, author));
-        let mut shelf = Shelf::of(author.device, author.grant);
-        // The shelf cannot parse an unreadable change, so it is offered under a mark that no change has.
-        shelf.offer_blind(scenario.unit(&key, author, malformed));
-        scenario.sync_as_eve("ada", scenario.id, shelf).await;
+        let mut documents = ScriptedDocuments::of(author.device, author.grant);
+        // An unreadable change cannot be parsed for its mark, so it is offered under a mark that no change
+        // has.
+        documents.offer_blind(scenario.unit(&key, author, malformed));
+        scenario.sync_as_eve("ada", scenario.id, documents).await;
         let refused = scenario.group("ada").status().await.unwrap().refusals;
         // Offered repeatedly, because the hash decides which change of the first offer is judged first.
         let of_this: Vec<_> = refused.iter().filter(|(id, _)| *id == scenario.document(&key)).collect();
@@ -285,24 +286,26 @@ async fn a_peer_that_keeps_sending_universally_invalid_changes_is_disconnected_f
     let mut scenario = Scenario::with_eve(120, [("ben", Writer)], Writer).await;
     let author = scenario.eve_author(scenario.grant_of(identity(EVE).user()).await);
     // Whatever roster she claims to judge by: no roster allows it.
-    let shelf = |unit| {
-        let mut shelf = Shelf::of(author.device, author.grant);
-        shelf.offer(unit);
-        shelf
+    let documents = |unit| {
+        let mut documents = ScriptedDocuments::of(author.device, author.grant);
+        documents.offer(unit);
+        documents
     };
 
     for number in 0..3 {
         let key = format!("malformed {number}");
         let malformed = Raw::puts(scenario.replica(&key, author), 1, 77, Vec::new(), 2).chunk();
-        scenario.sync_as_eve("ada", scenario.id, shelf(scenario.unit(&key, author, vec![malformed]))).await;
+        scenario
+            .sync_as_eve("ada", scenario.id, documents(scenario.unit(&key, author, vec![malformed])))
+            .await;
     }
     let row = changes(&mut row_document(scenario.replica("basil", author), "water it"));
     let good = scenario.unit("basil", author, row);
-    scenario.sync_as_eve("ada", scenario.id, shelf(good.clone())).await;
+    scenario.sync_as_eve("ada", scenario.id, documents(good.clone())).await;
     scenario.assert_rows(&["ada"], []);
 
     scenario.net.sleep(Duration::from_secs(60 * 60)).await;
-    scenario.sync_as_eve("ada", scenario.id, shelf(good)).await;
+    scenario.sync_as_eve("ada", scenario.id, documents(good)).await;
     scenario.converge().await;
     scenario.assert_rows(&["ada", "ben"], [("basil", "water it")]);
     scenario.close().await;
@@ -315,21 +318,21 @@ async fn a_change_refused_under_one_roster_is_a_fault_only_for_a_sender_with_the
         let scenario = Scenario::with_eve(121, [("ben", Writer)], Reader).await;
         scenario.write("ada", "basil", "water it").await;
         let author = scenario.eve_author(scenario.grant_of(identity(EVE).user()).await);
-        let eve = scenario.sync_as_eve("ada", scenario.id, Shelf::default()).await;
+        let eve = scenario.sync_as_eve("ada", scenario.id, ScriptedDocuments::default()).await;
         for number in 0..3 {
             let key = format!("malformed {number}");
             let row = changes(&mut row_document(scenario.replica(&key, author), "eat it"));
-            let mut shelf = Shelf::of(author.device, author.grant);
-            shelf.state = if is_same { eve.ledger.roster().state_digest() } else { [0; 32] };
-            shelf.offer(scenario.unit(&key, author, row));
-            scenario.sync_as_eve("ada", scenario.id, shelf).await;
+            let mut documents = ScriptedDocuments::of(author.device, author.grant);
+            documents.state = if is_same { eve.ledger.roster().state_digest() } else { [0; 32] };
+            documents.offer(scenario.unit(&key, author, row));
+            scenario.sync_as_eve("ada", scenario.id, documents).await;
         }
         let refused = scenario.group("ada").status().await.unwrap().refusals;
         assert!(refused.iter().all(|(_, refusal)| matches!(refusal, Refusal::NotAllowed { .. })));
         assert!(refused.len() >= 3, "{refused:?}");
 
-        let eve = scenario.sync_as_eve("ada", scenario.id, Shelf::default()).await;
-        assert_eq!(eve.shelf.units.is_empty(), is_same);
+        let eve = scenario.sync_as_eve("ada", scenario.id, ScriptedDocuments::default()).await;
+        assert_eq!(eve.documents.units.is_empty(), is_same);
         scenario.close().await;
     }
 }
@@ -339,15 +342,15 @@ async fn refusals_reported_by_peers_displace_no_local_refusals() {
     let scenario = Scenario::with_eve(122, [("ben", Writer)], Reader).await;
     let author = scenario.eve_author(scenario.grant_of(identity(EVE).user()).await);
     let row = changes(&mut row_document(scenario.replica("basil", author), "eat it"));
-    let mut shelf = Shelf::of(author.device, author.grant);
-    shelf.offer(scenario.unit("basil", author, row));
-    let mut eve = scenario.sync_as_eve("ada", scenario.id, shelf).await;
+    let mut documents = ScriptedDocuments::of(author.device, author.grant);
+    documents.offer(scenario.unit("basil", author, row));
+    let mut eve = scenario.sync_as_eve("ada", scenario.id, documents).await;
 
     let why = Refusal::Unreadable { what: "x".repeat(2_000) };
     let refused = vec![(scenario.document("rope"), why); 100];
     let bytes = codec::encode(&SessionFrame::Ack { number: 0, refused });
-    eve.say(GroupFrame::Part(Part { more: false, bytes })).await;
-    eve.talk().await;
+    eve.send(GroupFrame::Part(Part { more: false, bytes })).await;
+    eve.run().await;
 
     let status = scenario.group("ada").status().await.unwrap();
     assert!(status.refusals.iter().any(|(_, refusal)| matches!(refusal, Refusal::NotAllowed { .. })));

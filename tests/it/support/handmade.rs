@@ -45,7 +45,7 @@ pub(crate) fn user_key(user: &[u8]) -> SigningKey {
 pub(crate) struct HandmadePeer {
     pub(crate) identity: DeviceIdentity,
     pub(crate) established: Established,
-    /// How long it waits for the next frame.
+    /// The time after which [`receive`](Self::receive) gives up.
     pub(crate) patience: Duration,
     clock: Clock,
     reader: FrameReader<Box<dyn AsyncRead + Send + Unpin>>,
@@ -91,7 +91,7 @@ impl HandmadePeer {
         let _ = self.writer.flush().await;
     }
 
-    /// Returns the next frame other than a ping; none when the link has ended or its patience runs out.
+    /// Returns the next frame other than a ping; none when the link has ended or `patience` runs out.
     pub(crate) async fn receive(&mut self) -> Option<LinkFrame> {
         let (clock, patience) = (self.clock.clone(), self.patience);
         let next = async {
@@ -108,18 +108,28 @@ impl HandmadePeer {
         clock.timeout(patience, next).await.ok()?
     }
 
-    /// Announces a group, also without being a member.
+    /// Receives frames until the link ends or `patience` runs out.
+    pub(crate) async fn frames_until_silence(&mut self) -> Vec<LinkFrame> {
+        let mut frames = Vec::new();
+        while let Some(frame) = self.receive().await {
+            frames.push(frame);
+        }
+        frames
+    }
+
+    /// Announces a group; this peer need not be a member.
     pub(crate) async fn announce(&mut self, group: GroupId) {
         let token = hello::token(group, &self.established.h, LinkRole::Initiator);
         self.send(&LinkFrame::Hello(Hello { groups: vec![HelloGroup { token, hash: [0; 32] }] })).await;
     }
 }
 
-/// Units as they arrived, and units of this peer's own; no rule judges them.
+/// The documents of a handmade member: units as they arrived, and units that a test adds. No admission.
 #[derive(Default)]
-pub(crate) struct Shelf {
+pub(crate) struct ScriptedDocuments {
     digest: Digest,
     marks: BTreeMap<DocumentId, Vec<Mark>>,
+    /// Units that a test added.
     pub(crate) own: BTreeMap<DocumentId, Unit>,
     pub(crate) authors: Vec<(DeviceId, OpId)>,
     /// Units of the node, in order of arrival.
@@ -128,15 +138,15 @@ pub(crate) struct Shelf {
     pub(crate) state: [u8; 32],
 }
 
-impl Shelf {
-    /// An empty shelf whose units name one author.
+impl ScriptedDocuments {
+    /// No documents; Units frames name one author.
     pub(crate) fn of(device: DeviceId, grant: OpId) -> Self {
         Self { authors: vec![(device, grant)], ..Self::default() }
     }
 
     /// Adds a unit of this peer's own.
     pub(crate) fn offer(&mut self, unit: Unit) {
-        self.note(&unit);
+        self.set_marks(&unit);
         self.own.insert(unit.document, unit);
     }
 
@@ -149,7 +159,7 @@ impl Shelf {
         self.own.insert(document, unit);
     }
 
-    fn note(&mut self, unit: &Unit) {
+    fn set_marks(&mut self, unit: &Unit) {
         let marks = self.marks.entry(unit.document).or_default();
         for change in SyncMessage::decode(&unit.message).unwrap().changes {
             let ChangeHeader { replica, seq, hash: change, .. } = ChangeHeader::read(&change).unwrap();
@@ -161,7 +171,7 @@ impl Shelf {
     }
 }
 
-impl Documents for Shelf {
+impl Documents for ScriptedDocuments {
     type Error = Infallible;
 
     fn root(&mut self) -> Result<[u8; 32], Infallible> {
@@ -207,14 +217,14 @@ impl ManifestStore for Pages {
 
 /// A handmade peer that is a member of a group: it stores the ledger and runs both sessions.
 pub(crate) struct HandmadeMember {
-    pub(crate) stranger: HandmadePeer,
+    pub(crate) peer: HandmadePeer,
     pub(crate) ledger: Ledger,
-    pub(crate) shelf: Shelf,
+    pub(crate) documents: ScriptedDocuments,
     /// Refusals by the node.
     pub(crate) refused: Vec<(DocumentId, schema::document::Refusal)>,
-    talk: LedgerSession,
-    /// It answers each Summary with the node's own hash and ignores the ledger.
-    trusts: bool,
+    ledger_session: LedgerSession,
+    /// Answers each Summary with the node's own hash and ignores other ledger frames.
+    ignores_ledger: bool,
     session: Option<Session>,
     channel: u32,
     assembly: Assembly,
@@ -222,43 +232,43 @@ pub(crate) struct HandmadeMember {
 
 impl HandmadeMember {
     /// Opens the group with a node that knows this user as a member, and pushes this device's certificate.
-    pub(crate) async fn greet(stranger: HandmadePeer, group: GroupId) -> Self {
-        let mut member = Self::meet(stranger, group, false).await;
-        let (talk, effects) = LedgerSession::open(false, &member.ledger);
-        member.talk = talk;
-        let certificates = vec![member.stranger.identity.certificate.envelope().clone()];
-        let introduction = LedgerSession::push(Vec::new(), certificates, Vec::new(), Vec::new());
-        let introduction = introduction.into_iter().map(LedgerEffect::Send).collect();
-        member.follow([effects, introduction].concat()).await;
+    pub(crate) async fn open(peer: HandmadePeer, group: GroupId) -> Self {
+        let mut member = Self::open_channel(peer, group, false).await;
+        let (ledger_session, effects) = LedgerSession::open(false, &member.ledger);
+        member.ledger_session = ledger_session;
+        let certificates = vec![member.peer.identity.certificate.envelope().clone()];
+        let push = LedgerSession::push(Vec::new(), certificates, Vec::new(), Vec::new());
+        let push = push.into_iter().map(LedgerEffect::Send).collect();
+        member.perform_ledger([effects, push].concat()).await;
         member
     }
 
     /// Opens the group with a node that knows this user as a member, without a ledger session.
-    pub(crate) async fn trusting(stranger: HandmadePeer, group: GroupId) -> Self {
-        Self::meet(stranger, group, true).await
+    pub(crate) async fn open_without_ledger(peer: HandmadePeer, group: GroupId) -> Self {
+        Self::open_channel(peer, group, true).await
     }
 
-    async fn meet(mut stranger: HandmadePeer, group: GroupId, trusts: bool) -> Self {
-        stranger.announce(group).await;
-        let token = hello::token(group, &stranger.established.h, LinkRole::Responder);
+    async fn open_channel(mut peer: HandmadePeer, group: GroupId, ignores_ledger: bool) -> Self {
+        peer.announce(group).await;
+        let token = hello::token(group, &peer.established.h, LinkRole::Responder);
         let mut announced = Vec::new();
         let channel = loop {
             if let Some(channel) = announced.iter().position(|theirs: &HelloGroup| theirs.token == token) {
                 break u32::try_from(channel).unwrap();
             }
-            match stranger.receive().await.unwrap() {
+            match peer.receive().await.unwrap() {
                 LinkFrame::Hello(hello) => announced.extend(hello.groups),
                 LinkFrame::Present { .. } => {}
                 other => panic!("{other:?}"),
             }
         };
         Self {
-            stranger,
+            peer,
             ledger: Ledger::new(group),
-            shelf: Shelf::default(),
+            documents: ScriptedDocuments::default(),
             refused: Vec::new(),
-            talk: LedgerSession::default(),
-            trusts,
+            ledger_session: LedgerSession::default(),
+            ignores_ledger,
             session: None,
             channel,
             assembly: Assembly::default(),
@@ -266,19 +276,20 @@ impl HandmadeMember {
     }
 
     /// Receives and answers frames until the node is silent.
-    pub(crate) async fn talk(&mut self) {
-        while let Some(frame) = self.stranger.receive().await {
+    pub(crate) async fn run(&mut self) {
+        while let Some(frame) = self.peer.receive().await {
             if let LinkFrame::Group { body, .. } = frame {
                 match GroupFrame::decode(&body).unwrap() {
-                    GroupFrame::Ledger(LedgerFrame::Summary { hash }) if self.trusts => {
+                    GroupFrame::Ledger(LedgerFrame::Summary { hash }) if self.ignores_ledger => {
                         let agreed = LedgerEffect::OpenDocuments { in_sync: false };
-                        self.follow(vec![LedgerEffect::Send(LedgerFrame::Summary { hash }), agreed]).await;
+                        self.perform_ledger(vec![LedgerEffect::Send(LedgerFrame::Summary { hash }), agreed])
+                            .await;
                     }
-                    GroupFrame::Ledger(_) if self.trusts => {}
+                    GroupFrame::Ledger(_) if self.ignores_ledger => {}
                     GroupFrame::Ledger(frame) => {
-                        let (now, mut none) = (self.stranger.clock.now(), Pages);
-                        let effects = self.talk.handle_frame(now, frame, &self.ledger, &mut none);
-                        self.follow(effects.unwrap()).await;
+                        let (now, mut none) = (self.peer.clock.now(), Pages);
+                        let effects = self.ledger_session.handle_frame(now, frame, &self.ledger, &mut none);
+                        self.perform_ledger(effects.unwrap()).await;
                     }
                     GroupFrame::Part(part) => {
                         if let Some(frame) = self.assembly.push(part).unwrap() {
@@ -290,11 +301,11 @@ impl HandmadeMember {
         }
     }
 
-    async fn follow(&mut self, effects: Vec<LedgerEffect>) {
+    async fn perform_ledger(&mut self, effects: Vec<LedgerEffect>) {
         let mut effects = std::collections::VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             match effect {
-                LedgerEffect::Send(frame) => self.say(GroupFrame::Ledger(frame)).await,
+                LedgerEffect::Send(frame) => self.send(GroupFrame::Ledger(frame)).await,
                 LedgerEffect::Admit { ops, certificates, revocations, records, last } => {
                     for op in ops {
                         self.ledger.admit(op).unwrap();
@@ -308,19 +319,20 @@ impl HandmadeMember {
                     for record in records {
                         self.ledger.admit_record(record).unwrap();
                     }
-                    let (now, taken) =
-                        (self.stranger.clock.now(), AdmitOutcome { last, pending: Vec::new() });
-                    effects.extend(self.talk.handle_admitted(now, taken, &self.ledger, &mut Pages).unwrap());
+                    let (now, outcome) = (self.peer.clock.now(), AdmitOutcome { last, pending: Vec::new() });
+                    effects.extend(
+                        self.ledger_session.handle_admitted(now, outcome, &self.ledger, &mut Pages).unwrap(),
+                    );
                 }
                 other @ (LedgerEffect::StoreList { .. }
                 | LedgerEffect::StorePage { .. }
                 | LedgerEffect::Attach { .. }
                 | LedgerEffect::ScheduleResume) => panic!("{other:?}"),
                 LedgerEffect::OpenDocuments { in_sync } => {
-                    let clock = &self.stranger.clock;
+                    let clock = &self.peer.clock;
                     let side = SessionSide { initiator: true, incarnation: clock.random_u64() };
                     let (session, effects) =
-                        Session::open(clock.now(), side, in_sync, &mut self.shelf).unwrap();
+                        Session::open(clock.now(), side, in_sync, &mut self.documents).unwrap();
                     self.session = Some(session);
                     self.perform(effects).await;
                 }
@@ -331,9 +343,9 @@ impl HandmadeMember {
     async fn step(&mut self, input: Input) {
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
-            let now = self.stranger.clock.now();
+            let now = self.peer.clock.now();
             let session = self.session.as_mut().unwrap();
-            let effects = session.step(now, input, &mut self.shelf).unwrap();
+            let effects = session.step(now, input, &mut self.documents).unwrap();
             inputs.extend(Box::pin(self.perform(effects)).await);
         }
     }
@@ -343,11 +355,11 @@ impl HandmadeMember {
         let mut inputs = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Send(frame) => self.say_session(&frame).await,
+                Effect::Send(frame) => self.send_session(&frame).await,
                 Effect::Apply(Units { number, units, .. }) => {
                     for unit in units {
-                        self.shelf.note(&unit);
-                        self.shelf.units.push(unit);
+                        self.documents.set_marks(&unit);
+                        self.documents.units.push(unit);
                     }
                     inputs.push(Input::Applied { number, refused: Vec::new() });
                 }
@@ -358,13 +370,13 @@ impl HandmadeMember {
         inputs
     }
 
-    async fn say_session(&mut self, frame: &SessionFrame) {
+    async fn send_session(&mut self, frame: &SessionFrame) {
         for part in group::parts(frame) {
-            self.say(GroupFrame::Part(part)).await;
+            self.send(GroupFrame::Part(part)).await;
         }
     }
 
-    pub(crate) async fn say(&mut self, frame: GroupFrame) {
-        self.stranger.send(&LinkFrame::Group { channel: self.channel, body: frame.encode() }).await;
+    pub(crate) async fn send(&mut self, frame: GroupFrame) {
+        self.peer.send(&LinkFrame::Group { channel: self.channel, body: frame.encode() }).await;
     }
 }

@@ -293,7 +293,7 @@ enums! {
     #[serde(untagged)] Untagged
 }
 
-/// What a row type needs to be played with.
+/// The methods that the merge tests need of a row type.
 pub(crate) trait Playable: Make + Clone + Debug + PartialEq + Serialize + DeserializeOwned {}
 
 impl<T: Make + Clone + Debug + PartialEq + Serialize + DeserializeOwned> Playable for T {}

@@ -34,7 +34,7 @@ pub fn user(number: u64) -> UserId {
     UserId(key(number).public())
 }
 
-/// The pages that one side stores, and the number of reads.
+/// The manifest pages that one side stores, and the number of reads.
 #[derive(Clone, Debug, Default)]
 pub struct StoredPages {
     /// Hashes of the pages, by root.
@@ -87,8 +87,8 @@ impl StoredPages {
 pub struct Side {
     /// The ledger.
     pub ledger: Ledger,
-    /// The stored pages.
-    pub shelf: StoredPages,
+    /// The stored manifest pages.
+    pub store: StoredPages,
     /// Manifests whose pages are complete.
     pub attached: Vec<ManifestRef>,
     /// The session on the current link.
@@ -103,11 +103,11 @@ pub struct Side {
 
 impl Side {
     /// A side without a link.
-    pub fn new(ledger: Ledger, shelf: StoredPages) -> Self {
+    pub fn new(ledger: Ledger, store: StoredPages) -> Self {
         let (session, _) = LedgerSession::open(true, &ledger);
         Self {
             ledger,
-            shelf,
+            store,
             attached: Vec::new(),
             session,
             documents_open: false,
@@ -130,7 +130,7 @@ impl Side {
     }
 
     /// Signs an op of the founder and admits it.
-    pub fn say(&mut self, body: Body) -> Envelope {
+    pub fn submit(&mut self, body: Body) -> Envelope {
         let op = self.ledger.draft(user(0), By::User, body).unwrap();
         let op = Signed::<Op>::sign(op, &ada()).envelope().clone();
         self.ledger.admit(op.clone()).unwrap();
@@ -139,12 +139,12 @@ impl Side {
 
     /// Gives a user a role.
     pub fn set_role(&mut self, number: u64, role: Role, cut: Option<ManifestRef>) -> Envelope {
-        self.say(Body::SetRole { user: user(number), role, cut, via: None })
+        self.submit(Body::SetRole { user: user(number), role, cut, via: None })
     }
 
     /// Adds a member and removes it with a cut of `pages` pages.
     pub fn remove(&mut self, number: u8, pages: u8) -> (ManifestRef, Envelope) {
-        let manifest = self.shelf.write(number, pages);
+        let manifest = self.store.write(number, pages);
         self.set_role(number.into(), Role::Writer, None);
         (manifest, self.set_role(number.into(), Role::None, Some(manifest)))
     }
@@ -161,7 +161,7 @@ impl Side {
     /// # Errors
     /// The peer's fault.
     pub fn receive(&mut self, frame: LedgerFrame) -> Result<(), SessionFault> {
-        let effects = self.session.handle_frame(NOW, frame, &self.ledger, &mut self.shelf);
+        let effects = self.session.handle_frame(NOW, frame, &self.ledger, &mut self.store);
         self.perform(effects.map_err(fault)?)
     }
 
@@ -206,16 +206,16 @@ impl Side {
                     revocations.into_iter().for_each(|record| drop(self.ledger.admit_revocation(record)));
                     records.into_iter().for_each(|record| drop(self.ledger.admit_record(record)));
                     let outcome = AdmitOutcome { last, pending };
-                    let more = self.session.handle_admitted(NOW, outcome, &self.ledger, &mut self.shelf);
+                    let more = self.session.handle_admitted(NOW, outcome, &self.ledger, &mut self.store);
                     effects.extend(more.map_err(fault)?);
                 }
-                LedgerEffect::StoreList { root, pages } => drop(self.shelf.lists.insert(root, pages)),
+                LedgerEffect::StoreList { root, pages } => drop(self.store.lists.insert(root, pages)),
                 LedgerEffect::StorePage { page, bytes } => {
-                    assert!(self.shelf.pages.insert(page, bytes).is_none(), "each page comes once");
+                    assert!(self.store.pages.insert(page, bytes).is_none(), "each page arrives once");
                 }
                 LedgerEffect::Attach { manifest } => self.attached.push(manifest),
                 LedgerEffect::ScheduleResume => {
-                    let more = self.session.handle_resume(NOW, &self.ledger, &mut self.shelf);
+                    let more = self.session.handle_resume(NOW, &self.ledger, &mut self.store);
                     effects.extend(more.map_err(fault)?);
                 }
                 LedgerEffect::OpenDocuments { .. } => self.documents_open = true,
@@ -224,13 +224,13 @@ impl Side {
         Ok(())
     }
 
-    /// Takes the frames for the peer.
+    /// Removes and returns the frames for the peer.
     pub fn take_sent(&mut self) -> Vec<LedgerFrame> {
         std::mem::take(&mut self.sent)
     }
 }
 
-/// The peer's fault; the store of a [`Side`] never fails.
+/// Returns the peer's fault; the store of a [`Side`] never fails.
 pub fn fault(error: StepError<Infallible>) -> SessionFault {
     match error {
         StepError::Fault(fault) => fault,

@@ -4,7 +4,7 @@
 use schema::{ChangeHash, ReplicaId};
 use sha2::{Digest, Sha256};
 
-/// Column: is the op an insertion into a sequence (boolean runs).
+/// Column: true if the op inserts into a sequence (boolean runs).
 pub const INSERT: u32 = 0x34;
 /// Column: the kind of op (run-length, unsigned).
 pub const ACTION: u32 = 0x42;

@@ -1,4 +1,5 @@
-//! What a difference between two values becomes, and that playing it back gives the second.
+//! The difference between two values as edits, which give the second value when they are applied to the
+//! first.
 
 use super::*;
 use crate::edit::Part;

@@ -62,8 +62,8 @@ impl Spaces {
         self.own.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Revokes every handle, once the reads in progress have ended.
-    pub(super) fn revoke_all(&self) {
+    /// Invalidates every handle after the reads in progress.
+    pub(super) fn invalidate_all(&self) {
         // Out of the lock: a read that must end first may be opening another space.
         let cells = mem::take(&mut *self.cells());
         for cell in cells.into_values() {
@@ -71,11 +71,11 @@ impl Spaces {
         }
     }
 
-    /// Closes the engine, which frees its lock, and revokes what was opened since the last
-    /// [`revoke_all`](Self::revoke_all).
+    /// Closes the engine, which frees its lock, and invalidates handles opened since the last
+    /// [`invalidate_all`](Self::invalidate_all).
     pub(super) fn close(&self) {
         let engine = self.engine.write().unwrap_or_else(PoisonError::into_inner).take();
-        self.revoke_all(); // without an engine nothing more can be opened
+        self.invalidate_all(); // without an engine nothing more can be opened
         drop(engine);
     }
 

@@ -125,7 +125,7 @@ impl Writer {
     /// Flushes, revokes every handle, notes the clean close, and closes the engine.
     fn close(mut self) {
         self.flush();
-        self.shared.spaces.revoke_all();
+        self.shared.spaces.invalidate_all();
         let noted = match (&self.failed, self.shared.spaces.take_own()) {
             (Some(failed), _) => Err(failed.clone()),
             (None, None) => Err(StoreError::Closed),
