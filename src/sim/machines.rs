@@ -1,13 +1,13 @@
-//! The machine world: ledgers, sessions and admission over change headers, without a runtime, Automerge or a
+//! The machine world: gates, sessions and documents over change headers, without a runtime, Automerge or a
 //! disk.
 //!
 //! Thousands of histories a second, for property tests and fuzzing. Ledgers, rosters and manifests are real
 //! ones; a tip's signature is a keyed hash, a message is a list of headers; everything else is what the
-//! actors step. Time is a number, an event queue ordered by (time, count) decides what happens next, and one
-//! seed tells one story.
+//! actors step. Time is a number, an event queue is ordered by (time, count), and one seed always gives one
+//! history.
 //!
-//! Everybody is a member at first. Peer 0 founded the group, so nobody can remove it: what it knows in the
-//! end is what the honest members must agree on.
+//! Every user but the joiner begins as a member. Peer 0 founded the group, so nobody can remove it: the
+//! honest members must end with its ledger and its documents.
 
 mod broken;
 mod events;
@@ -25,20 +25,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use actors::clock::Random;
 use schema::change::ChangeHeader;
+use schema::gate::Channel;
 use schema::session::Session;
 use schema::time::Timestamp;
 use schema::tip::Author;
+use schema::wire::session::SessionFrame;
 use schema::{ChangeHash, DocumentId, OpId};
-
-#[doc(inline)]
-pub use schema::document::Defect;
 
 pub use self::broken::Broken;
 pub use self::mutant::Mutant;
 pub use self::say::Say;
 
 use self::events::Event;
-use self::people::{Member, PEOPLE_MAX};
+use self::people::{JOINER, Member, PEOPLE_MAX};
 use self::store::Store;
 
 /// Peers that hold documents, and links that can be cut.
@@ -50,16 +49,18 @@ pub struct World {
     events: BTreeMap<(Timestamp, u64), Event>,
     /// The arrival of the last parcel of each direction, so that parcels of one link keep their order.
     arrivals: BTreeMap<(usize, usize), Timestamp>,
-    /// Links by number, so that parcels of one that was cut arrive nowhere.
+    /// Pairs that are wired: a link between them that ends is dialled again.
+    wired: BTreeSet<(usize, usize)>,
+    /// Links by number, so that parcels of one that ended arrive nowhere.
     cables: BTreeMap<(usize, usize), u64>,
     trace: [u8; 32],
-    /// Every change that anybody made.
+    /// Every change that any peer made.
     made: BTreeMap<ChangeHash, Made>,
-    /// The time at which each op was signed.
-    said: BTreeMap<OpId, u64>,
+    /// The count at which each op was signed.
+    signed: BTreeMap<OpId, u64>,
 }
 
-/// A change as nobody in the world sees it.
+/// A change with facts that no peer can see.
 struct Made {
     at: u64,
     peer: usize,
@@ -71,11 +72,19 @@ struct Made {
 struct Peer {
     store: Store,
     member: Member,
-    sessions: BTreeMap<usize, (u64, Session)>,
-    /// The number of ops that each linked peer was sent.
-    handed: BTreeMap<usize, usize>,
-    /// It writes under the first grant that it ever had: a [`Mutant`].
+    sessions: BTreeMap<usize, Open>,
+    /// Frames that overtook the opening of their session.
+    early: BTreeMap<usize, Vec<SessionFrame>>,
+    /// The peer writes under its first grant: a [`Mutant`].
     keeps_grant: bool,
+}
+
+/// A session of the documents.
+struct Open {
+    /// Another number for each session, so that its timer wakes no other.
+    epoch: u64,
+    channel: Channel,
+    session: Session,
 }
 
 impl World {
@@ -85,7 +94,14 @@ impl World {
         Self::of(seed, (0..peers).map(|person| (person, false)))
     }
 
-    /// A world of all people; the last one is malicious and has two devices with one key, the last two peers.
+    /// A world of up to six honest members, and of one more peer whose user begins outside the group.
+    pub fn with_joiner(seed: u64, members: usize) -> Self {
+        assert!(members <= PEOPLE_MAX, "the world has {PEOPLE_MAX} members");
+        Self::of(seed, (0..members).chain([JOINER]).map(|person| (person, false)))
+    }
+
+    /// A world of all people. The last one is malicious: the last two peers are copies of one device of
+    /// theirs.
     pub fn with_malice(seed: u64) -> Self {
         let honest = (0..PEOPLE_MAX - 1).map(|person| (person, false));
         Self::of(seed, honest.chain([(PEOPLE_MAX - 1, true); 2]))
@@ -95,7 +111,8 @@ impl World {
         let peer = |(number, (person, is_malicious)): (usize, (usize, bool))| {
             let member = Member::new(person);
             let store = Store::new(number, &member, is_malicious);
-            Peer { store, member, sessions: BTreeMap::new(), handed: BTreeMap::new(), keeps_grant: false }
+            let (sessions, early) = Default::default();
+            Peer { store, member, sessions, early, keeps_grant: false }
         };
         let mut world = Self {
             random: Random::seeded(seed),
@@ -104,10 +121,11 @@ impl World {
             peers: people.enumerate().map(peer).collect(),
             events: BTreeMap::new(),
             arrivals: BTreeMap::new(),
+            wired: BTreeSet::new(),
             cables: BTreeMap::new(),
             trace: [0; 32],
             made: BTreeMap::new(),
-            said: BTreeMap::new(),
+            signed: BTreeMap::new(),
         };
         world.heal();
         world
@@ -123,17 +141,17 @@ impl World {
         self.random.within(0..=bound.saturating_sub(1))
     }
 
-    /// A place in a list of `length`.
+    /// A random index into a list of `length`.
     pub fn pick(&mut self, length: usize) -> usize {
         usize::try_from(self.below(length as u64)).expect("below a length")
     }
 
-    /// Returns true if a peer is malicious.
+    /// Returns true if a peer breaks the rules.
     pub fn is_malicious(&self, peer: usize) -> bool {
         self.peers[peer].store.is_malicious
     }
 
-    /// One peer changes one document; `false` when it may not, and honestly does not.
+    /// One peer changes one document. Returns false if it may not write and obeys.
     pub fn write(&mut self, peer: usize, key: &str) -> bool {
         let content = self.random.within(0..=u64::MAX);
         let author = if self.is_malicious(peer) {
@@ -151,21 +169,21 @@ impl World {
         true
     }
 
-    /// Under which grant an honest peer writes; `None`: it may not.
+    /// The grant under which an honest peer writes; `None` if it may not.
     fn grant(&self, peer: usize) -> Option<OpId> {
         let Peer { store, member, .. } = &self.peers[peer];
         let grant = store.grant()?;
         let is_own = |id: &OpId| store.roster.grant_by_id(*id).is_some_and(|given| given.user == store.user);
-        let first = || member.ledger.ids().find(is_own);
+        let first = || member.ledger().ids().find(is_own);
         if self.peers[peer].keeps_grant { first() } else { Some(grant) }
     }
 
-    /// Changes that a peer holds.
+    /// The number of changes that a peer holds.
     pub fn changes(&self, peer: usize) -> usize {
         self.peers[peer].store.documents.values().map(|held| held.accepted.len()).sum()
     }
 
-    /// A hash over everything that happened, in order.
+    /// A hash over all arrivals, in order.
     pub fn trace(&self) -> [u8; 32] {
         self.trace
     }
@@ -175,14 +193,14 @@ impl World {
         self.count
     }
 
-    /// Notes a change that somebody made, once.
+    /// Notes a change that a peer made, once.
     fn register(&mut self, document: DocumentId, author: Author, header: &ChangeHeader, peer: usize) {
         let at = self.tick();
         let made = || Made { at, peer, document, author, header: header.clone() };
         self.made.entry(header.hash).or_insert_with(made);
     }
 
-    /// The honest peers that are members by the founder's roster.
+    /// The honest peers that the founder admits.
     fn members(&self) -> Vec<usize> {
         let founder = &self.peers[0].member;
         let is_in =
@@ -202,12 +220,12 @@ impl World {
         self.peers[one].store.digest.root() == self.peers[other].store.digest.root()
     }
 
-    /// Returns true if every session between honest members considers both sides equal.
+    /// Returns true if every session between honest members is in sync.
     pub fn is_synced(&self) -> bool {
         let members = self.members();
         let between = members
             .iter()
             .flat_map(|peer| self.peers[*peer].sessions.iter().filter(|(other, _)| members.contains(other)));
-        between.into_iter().all(|(_, (_, session))| session.is_synced())
+        between.into_iter().all(|(_, open)| open.session.is_synced())
     }
 }

@@ -197,9 +197,9 @@ impl Links {
         }
     }
 
-    /// Closes a group on every link whose peer the ledger does not admit. A removed peer that had it open
-    /// gets a Bye without a reason (authority 3.9), or it would wait for us: other shared groups begin again
-    /// on a new link.
+    /// Closes a group on every link whose peer the ledger does not admit. Such a peer gets a Bye without a
+    /// reason (authority 3.9) if we had announced the group: it may have opened the group on our announcement,
+    /// and would wait for us. Other shared groups begin again on a new link.
     pub(super) fn close_unadmitted(&mut self, step: &mut Step, id: GroupId, group: &Group) {
         let (roster, user) = (group.ledger.roster(), step.keys.user());
         let is_ours = !group.has_removed(user);
@@ -210,9 +210,8 @@ impl Links {
             let is_removed = roster.grant(other).is_some() && !may_read;
             let may_stay = group.is_pending(user) || is_ours && may_read;
             if is_removed || !may_stay {
-                let was_open = self.links[&link].open.contains_key(&id);
-                self.close(step, link, id);
-                if is_removed && was_open {
+                let was_announced = self.close(step, link, id);
+                if was_announced && !may_read {
                     let shares_more =
                         !self.links[&link].open.is_empty() && !roster.is_revoked_by_user(other, device);
                     let reason = if shares_more { ByeReason::Renew } else { ByeReason::NotAuthorized };
@@ -223,12 +222,10 @@ impl Links {
     }
 
     /// Closes a group that the user has left. No frame says so on a link that lasts, and the peer would wait
-    /// for us to catch up: a link on which it was open ends and is dialled again.
+    /// for us to catch up: a link on which it was announced ends and is dialled again.
     pub(super) fn close_everywhere(&mut self, step: &mut Step, id: GroupId) {
         for link in self.ids() {
-            let was_open = self.links[&link].open.contains_key(&id);
-            self.close(step, link, id);
-            if was_open {
+            if self.close(step, link, id) {
                 step.outbox.push(Effect::CloseLink { link, reason: ByeReason::Renew });
             }
         }
@@ -344,11 +341,14 @@ impl Links {
         effects.into_iter().for_each(|effect| self.perform(step, link, id, effect, groups));
     }
 
-    /// Closes a group on a link: its cell, its sessions, and our announcement of it.
-    pub(super) fn close(&mut self, step: &mut Step, link: LinkId, id: GroupId) {
-        let Some(state) = self.links.get_mut(&link) else { return };
+    /// Closes a group on a link: its cell, its sessions, and our announcement of it. Returns true if it was
+    /// announced.
+    pub(super) fn close(&mut self, step: &mut Step, link: LinkId, id: GroupId) -> bool {
+        let Some(state) = self.links.get_mut(&link) else { return false };
+        let mut was_announced = false;
         for (number, announced) in state.ours.iter_mut().enumerate() {
             if announced.group.take_if(|group| *group == id).is_some() {
+                was_announced = true;
                 step.outbox.push(Effect::CloseCell { link, number: to_number(number) });
             }
         }
@@ -357,6 +357,7 @@ impl Links {
             step.outbox.push(Effect::Notify(Notice::SessionLost { group: id, device }));
         }
         step.outbox.push(Effect::CloseSession { link, group: id });
+        was_announced
     }
 
     /// Closes every cell: the gate has failed.

@@ -3,17 +3,17 @@
 use schema::document::Refusal;
 use schema::{ChangeHash, OpId};
 
-/// A broken promise, with the peer that broke it.
+/// A promise that does not hold, and the place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Broken {
-    /// Two honest members know of different ops.
+    /// Two honest members have different ledgers.
     #[error("peer {peer} and the founder have different ledgers")]
     Ledger {
         /// The peer that differs from the founder.
         peer: usize,
     },
-    /// D1: two honest members hold a document that no undecided fork touches, and hold it differently.
+    /// D1: two honest members differ in a document without an undecided fork.
     #[error("D1: peer {peer} and the founder hold document {key} differently")]
     Differ {
         /// The peer that differs from the founder.
@@ -21,7 +21,7 @@ pub enum Broken {
         /// The document.
         key: String,
     },
-    /// D1: what a peer holds is not what it accepts of it now.
+    /// D1: a peer holds other changes than it would accept now.
     #[error("D1: peer {peer} holds of document {key} what it would not accept now")]
     Stale {
         /// The peer.
@@ -29,17 +29,17 @@ pub enum Broken {
         /// The document.
         key: String,
     },
-    /// D2: a change that was made after its author's removal, or lies beyond what the removal left.
+    /// D2: a change made after its author's removal, or beyond the removal's cut.
     #[error("D2: peer {peer} holds change {change}, which op {revocation} cuts")]
     BeyondCut {
         /// The peer.
         peer: usize,
         /// The change.
         change: ChangeHash,
-        /// The op that cuts the change.
+        /// The op that cuts it.
         revocation: OpId,
     },
-    /// C8: a change by somebody who could not write.
+    /// C8: a change whose author may not write.
     #[error("C8: peer {peer} holds change {change}, whose author may not write")]
     NotAllowed {
         /// The peer.
@@ -47,7 +47,7 @@ pub enum Broken {
         /// The change.
         change: ChangeHash,
     },
-    /// D3: what an honest member wrote, upon what stands, is gone.
+    /// D3: an accepted change of an honest member on accepted changes is gone.
     #[error("D3: change {change} of honest peer {peer} is lost")]
     Lost {
         /// The author's peer.
@@ -55,15 +55,15 @@ pub enum Broken {
         /// The change.
         change: ChangeHash,
     },
-    /// D4: who may write is refused by themselves.
+    /// D4: a peer that may write refuses its own change.
     #[error("D4: peer {peer} may write, and what it writes is refused: {refusal}")]
     Silenced {
         /// The peer.
         peer: usize,
-        /// The refusal.
+        /// The reason.
         refusal: Box<Refusal>,
     },
-    /// D5: a dependency is missing, a chain has a gap or a fork, or the counters of ops have one.
+    /// D5: a dependency is missing, or a chain or its op counters have a gap or a fork.
     #[error("D5: peer {peer} holds change {change} of document {key} in no order")]
     Order {
         /// The peer.
@@ -73,7 +73,7 @@ pub enum Broken {
         /// The change.
         change: ChangeHash,
     },
-    /// D6: the end of a chain that no tip covers.
+    /// D6: no tip covers the end of a chain.
     #[error("D6: peer {peer} cannot prove the end of a chain of document {key}")]
     Unproven {
         /// The peer.
@@ -81,7 +81,7 @@ pub enum Broken {
         /// The document.
         key: String,
     },
-    /// D6: nobody made it.
+    /// D6: no peer made the change.
     #[error("D6: peer {peer} holds change {change}, which nobody made")]
     Forged {
         /// The peer.
@@ -89,7 +89,7 @@ pub enum Broken {
         /// The change.
         change: ChangeHash,
     },
-    /// D7: Automerge would let it wait.
+    /// D7: Automerge would queue the change.
     #[error("D7: peer {peer} took change {change} before what it depends on")]
     Queued {
         /// The peer.
@@ -97,7 +97,7 @@ pub enum Broken {
         /// The change.
         change: ChangeHash,
     },
-    /// D9: something is kept that was never accepted, or twice.
+    /// D9: a change is set aside that was never accepted, or that is accepted too.
     #[error("D9: peer {peer} keeps change {change}, which it never accepted or has besides")]
     Hoarded {
         /// The peer.
@@ -105,7 +105,7 @@ pub enum Broken {
         /// The change.
         change: ChangeHash,
     },
-    /// D9: more is remembered of a document than what was accepted of it needs.
+    /// D9: more is stored of a document than its accepted changes need.
     #[error("D9: peer {peer} remembers more of document {key} than there is to it")]
     Clutter {
         /// The peer.

@@ -1,27 +1,36 @@
-//! The events of the machine world: parcels arrive, sessions are stepped, and their effects are performed, in
-//! one order.
+//! The event loop of the machine world: it delivers parcels, steps gates and sessions, and performs their
+//! effects.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use schema::gate::{self, Answer, LinkId, Presented};
 use schema::id::hash;
 use schema::session::{Effect, Input, StepError, Wanted};
 use schema::time::Timestamp;
+use schema::wire::link::LinkFrame;
 use schema::wire::session::Units;
 
+use super::people::group;
 use super::store::Outcome;
 use super::wire::Parcel;
 use super::{Peer, World};
 
-/// Steps after which a world that is still busy is taken for one that never ends.
+/// Steps after which [`World::settle`] gives up.
 const STEPS_MAX: u64 = 1_000_000;
+/// The delay before a link that ended is dialled again.
+const DIAL_AFTER: Duration = Duration::from_millis(200);
+/// Frames that may wait for their session, as in a node.
+const EARLY_MAX: usize = 4;
 
 pub(super) enum Event {
     Arrive { from: usize, to: usize, cable: u64, parcel: Parcel },
     Wake { peer: usize, other: usize, epoch: u64 },
+    Dial((usize, usize)),
 }
 
 impl World {
-    /// Lets `events` events happen, or all that there are.
+    /// Handles up to `events` events.
     pub fn run(&mut self, events: u64) {
         for _ in 0..events {
             if !self.next() {
@@ -30,10 +39,10 @@ impl World {
         }
     }
 
-    /// Lets everything happen that will.
+    /// Handles events until none is left.
     ///
     /// # Panics
-    /// When it never ends.
+    /// Panics if the world is still busy after [`STEPS_MAX`] steps.
     pub fn settle(&mut self) {
         for _ in 0..STEPS_MAX {
             if !self.next() {
@@ -52,7 +61,7 @@ impl World {
                     let number = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
                     let (at, ends) = (at.as_millis().to_be_bytes(), [number(from), number(to)]);
                     self.trace = hash("trace", &[&self.trace, &at, &ends, &parcel.bytes()]);
-                    self.arrive(from, to, parcel);
+                    self.arrive(from, to, LinkId(cable), parcel);
                 }
             }
             Event::Wake { peer, other, epoch } => {
@@ -60,22 +69,43 @@ impl World {
                     self.step(peer, other, Input::Wake);
                 }
             }
+            Event::Dial(pair) => self.dial(pair),
         }
         true
     }
 
-    fn arrive(&mut self, from: usize, to: usize, parcel: Parcel) {
+    fn arrive(&mut self, from: usize, to: usize, link: LinkId, parcel: Parcel) {
         match parcel {
-            Parcel::Ops(ops) => {
-                let member = &mut self.peers[to].member;
-                let new = ops.iter().filter(|said| member.take(said)).count();
-                if new > 0 {
-                    self.membership_moved(to);
+            Parcel::Link(frame) => {
+                let input = match frame {
+                    LinkFrame::Hello(hello) => gate::Input::Hello { link, hello },
+                    LinkFrame::Present { group, ops, manifests } => {
+                        gate::Input::Present { link, group, presented: Presented { ops, manifests } }
+                    }
+                    LinkFrame::Join(join) => gate::Input::Join { link, join },
+                    LinkFrame::Declined { token, invite, reason } => {
+                        gate::Input::Declined { link, token, invite, reason }
+                    }
+                    frame => unreachable!("a gate sends no {}", frame.kind()),
+                };
+                self.step_gate(to, input);
+            }
+            Parcel::Ledger(number, frame) => {
+                if self.peers[to].member.cells.contains(&(link, number)) {
+                    self.step_gate(to, gate::Input::Ledger { link, group: group(), frame });
                 }
             }
-            Parcel::Frame(epoch, frame) => {
-                if self.epoch(to, from) == Some(epoch) {
+            Parcel::Frame(number, frame) => {
+                if !self.peers[to].member.cells.contains(&(link, number)) {
+                    return;
+                }
+                if self.epoch(to, from).is_some() {
                     self.step(to, from, Input::Frame(frame));
+                } else {
+                    let early = self.peers[to].early.entry(from).or_default();
+                    if early.len() < EARLY_MAX {
+                        early.push(frame);
+                    }
                 }
             }
             Parcel::Slipped(units) => {
@@ -87,42 +117,98 @@ impl World {
         }
     }
 
-    /// Follows a peer's grown ledger: judges documents again, opens and closes gates, and sends the ops to
-    /// every linked peer.
-    pub(super) fn membership_moved(&mut self, peer: usize) {
-        let Peer { store, member, .. } = &mut self.peers[peer];
-        let outcome = store.set_roster(member.ledger.roster().clone(), member.pages.clone());
-        for other in 0..self.peers.len() {
-            if self.is_cabled(peer, other) {
-                self.hand(peer, other);
-                self.gate(peer, other);
+    /// Steps the gate of a peer and performs its effects. Returns the answer to a request.
+    pub(super) fn step_gate(&mut self, peer: usize, input: gate::Input) -> Option<Answer> {
+        let (mut answer, mut inputs) = (None, VecDeque::from([input]));
+        while let Some(input) = inputs.pop_front() {
+            let Peer { store, member, .. } = &mut self.peers[peer];
+            let root = store.digest.root();
+            for effect in member.step(self.now, root, input) {
+                match effect {
+                    gate::Effect::Resume { link, group } => {
+                        inputs.push_back(gate::Input::Resume { link, group });
+                    }
+                    gate::Effect::Answer(to_request) => answer = Some(to_request),
+                    effect => self.perform_gate(peer, effect),
+                }
             }
         }
+        answer
+    }
+
+    fn perform_gate(&mut self, peer: usize, effect: gate::Effect) {
+        match effect {
+            gate::Effect::Send { link, frame } => {
+                if let Some(other) = self.other_end(peer, link) {
+                    self.post(peer, other, Parcel::Link(frame));
+                }
+            }
+            gate::Effect::SendLedger { channel, frame } => {
+                let is_open = self.peers[peer].member.cells.contains(&(channel.link, channel.ours));
+                if let Some(other) = self.other_end(peer, channel.link).filter(|_| is_open) {
+                    self.post(peer, other, Parcel::Ledger(channel.theirs, frame));
+                }
+            }
+            gate::Effect::CloseLink { link, .. } => {
+                if let Some(other) = self.other_end(peer, link) {
+                    let pair = (peer.min(other), peer.max(other));
+                    self.hang_up(pair);
+                    let at = self.now + DIAL_AFTER;
+                    self.schedule(at, Event::Dial(pair));
+                }
+            }
+            gate::Effect::OpenSession { channel, group: of, in_sync } if of == group() => {
+                self.open(peer, channel, in_sync);
+            }
+            gate::Effect::CloseSession { link, group: of } if of == group() => {
+                if let Some(other) = self.other_end(peer, link) {
+                    self.peers[peer].sessions.remove(&other);
+                    self.peers[peer].early.remove(&other);
+                }
+            }
+            gate::Effect::Publish(view) if view.info.id == group() => self.roster_changed(peer, view.roster),
+            _ => {}
+        }
+    }
+
+    /// Judges the documents of a peer by another roster and passes that to its sessions.
+    fn roster_changed(&mut self, peer: usize, roster: std::sync::Arc<schema::ledger::Roster>) {
+        let Peer { store, member, .. } = &mut self.peers[peer];
+        if std::sync::Arc::ptr_eq(&store.roster, &roster) {
+            return;
+        }
+        let outcome = store.set_roster(roster, member.pages.clone());
         self.moved(peer, None, &outcome.moved);
         for other in self.peers[peer].sessions.keys().copied().collect::<Vec<_>>() {
             self.step(peer, other, Input::Rejudged);
         }
     }
 
-    fn step(&mut self, peer: usize, other: usize, input: Input) {
+    pub(super) fn step(&mut self, peer: usize, other: usize, input: Input) {
         let Peer { store, sessions, .. } = &mut self.peers[peer];
-        let Some((epoch, session)) = sessions.get_mut(&other) else { return };
-        let epoch = *epoch;
-        let effects = match session.step(self.now, input, store) {
+        let Some(open) = sessions.get_mut(&other) else { return };
+        let epoch = open.epoch;
+        let effects = match open.session.step(self.now, input, store) {
             Ok(effects) => effects,
-            Err(StepError::Fault(fault)) => panic!("honest peers never fault: {fault}"),
+            Err(StepError::Fault(fault)) => panic!("peer {peer} faults peer {other}: {fault}"),
         };
-        if let Some(at) = session.wake_at() {
+        if let Some(at) = open.session.wake_at() {
             self.schedule(at.max(self.now), Event::Wake { peer, other, epoch });
         }
         self.perform(peer, other, effects);
     }
 
     pub(super) fn perform(&mut self, peer: usize, other: usize, effects: Vec<Effect>) {
-        let Some(epoch) = self.epoch(peer, other) else { return };
         for effect in effects {
             match effect {
-                Effect::Send(frame) => self.post(peer, other, Parcel::Frame(epoch, frame)),
+                Effect::Send(frame) => {
+                    let channel = self.peers[peer].sessions.get(&other).map(|open| open.channel);
+                    let cells = &self.peers[peer].member.cells;
+                    let open = channel.filter(|channel| cells.contains(&(channel.link, channel.ours)));
+                    if let Some(channel) = open {
+                        self.post(peer, other, Parcel::Frame(channel.theirs, frame));
+                    }
+                }
                 Effect::Apply(units) => self.apply(peer, other, units),
                 Effect::Synced | Effect::Refused(_) => {}
             }
@@ -145,7 +231,7 @@ impl World {
         self.step(peer, other, Input::Applied { number, refused });
     }
 
-    /// Tells every session, but that of the peer which it came from.
+    /// Passes changed documents to every session but that with their source.
     pub(super) fn moved(&mut self, peer: usize, source: Option<usize>, moved: &[Wanted]) {
         if moved.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! The examination of a machine world in which everything was sent: its promises (authority 4.1, D).
+//! The promises of the machine world (authority 4.1, D), examined once no event is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ impl World {
         let founder = &self.peers[0];
         let undecided = self.undecided();
         for &peer in &members {
-            if self.peers[peer].member.ledger.hash() != founder.member.ledger.hash() {
+            if self.peers[peer].member.ledger().hash() != founder.member.ledger().hash() {
                 return Err(Broken::Ledger { peer });
             }
             self.examine_store(peer)?;
@@ -136,7 +136,7 @@ impl World {
             return Err(Broken::NotAllowed { peer, change });
         };
         for cut in roster.cuts(user, device, grant) {
-            let said = |op: &OpId| self.said[op];
+            let said = |op: &OpId| self.signed[op];
             let last = cut.amnesties.iter().map(|(op, _)| said(op)).chain([said(&cut.revocation)]).max();
             if Some(made.at) > last {
                 return Err(Broken::BeyondCut { peer, change, revocation: cut.revocation });
@@ -152,7 +152,7 @@ impl World {
         Ok(())
     }
 
-    /// Checks that no change of an honest member, within its bounds and upon accepted changes, is lost.
+    /// Checks that every change of an honest member within its bounds, on accepted changes, is still held.
     fn examine_losses(&self, members: &[usize], undecided: &BTreeSet<DocumentId>) -> Result<(), Broken> {
         let store = &self.peers[0].store;
         let mut made: Vec<_> = self.made.iter().collect();
@@ -179,7 +179,7 @@ impl World {
 }
 
 impl Store {
-    /// The bounds of an author's changes by the sound rules, whichever rules this peer follows.
+    /// The bounds of an author's accepted changes by the sound rules, even for a peer with a defect.
     fn bounds(&self, author: &Author, document: DocumentId) -> Result<Vec<Bound>, Refusal> {
         self.judged(document, |judge| {
             judge.rules = Rules::default();

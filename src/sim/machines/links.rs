@@ -1,37 +1,57 @@
-//! The links of the machine world: cables, ops that are sent over them, sessions.
+//! Cables of the machine world: the wired pairs of peers, and the links whose two gates the world steps.
 
+use schema::gate::{Channel, Input, LinkId, Peer};
+use schema::handshake::LinkRole;
+use schema::id::hash;
 use schema::session::{Session, SessionSide};
 
-use super::people::Member;
-use super::wire::Parcel;
-use super::{Peer, World};
+use super::people::{self, group};
+use super::{Open, World};
 
 impl World {
-    /// Links two peers unless they are.
+    /// Wires two peers and links them.
     pub fn link(&mut self, one: usize, other: usize) {
-        let (low, high) = (one.min(other), one.max(other));
-        let are_one = self.peers[low].store.device == self.peers[high].store.device;
-        if are_one || self.cables.contains_key(&(low, high)) {
+        let pair = (one.min(other), one.max(other));
+        let are_one = self.peers[one].store.device == self.peers[other].store.device;
+        if !are_one && self.wired.insert(pair) {
+            self.dial(pair);
+        }
+    }
+
+    /// Brings a link up between two peers that are wired.
+    pub(super) fn dial(&mut self, pair: (usize, usize)) {
+        if !self.wired.contains(&pair) || self.cables.contains_key(&pair) {
             return;
         }
         let number = self.tick();
-        self.cables.insert((low, high), number);
-        for (peer, other) in [(low, high), (high, low)] {
-            self.peers[peer].handed.insert(other, Member::first());
-            self.hand(peer, other);
+        self.cables.insert(pair, number);
+        let h = hash("world-link", &[&number.to_be_bytes()]);
+        let (low, high) = pair;
+        for (peer, other, role) in [(low, high, LinkRole::Initiator), (high, low, LinkRole::Responder)] {
+            let person = self.peers[other].member.person;
+            let end = Peer { user: people::user(person), device: people::device(person), h, role };
+            self.step_gate(peer, Input::LinkUp { link: LinkId(number), peer: end });
         }
-        self.gate(low, high);
     }
 
-    /// Cuts the link between two peers; what is under way is lost.
+    /// Cuts the cable between two peers and loses the parcels under way.
     pub fn cut(&mut self, one: usize, other: usize) {
-        if self.cables.remove(&(one.min(other), one.max(other))).is_some() {
-            self.peers[one].sessions.remove(&other);
-            self.peers[other].sessions.remove(&one);
+        let pair = (one.min(other), one.max(other));
+        self.wired.remove(&pair);
+        self.hang_up(pair);
+    }
+
+    /// Ends the link between two peers.
+    pub(super) fn hang_up(&mut self, pair: (usize, usize)) {
+        let Some(number) = self.cables.remove(&pair) else { return };
+        for (peer, other) in [pair, (pair.1, pair.0)] {
+            self.peers[peer].sessions.remove(&other);
+            self.peers[peer].early.remove(&other);
+            self.step_gate(peer, Input::LinkDown { link: LinkId(number), reason: "cut".into() });
         }
     }
 
-    /// Links everybody with everybody.
+    /// Links every two peers.
     pub fn heal(&mut self) {
         for one in 0..self.peers.len() {
             for other in one + 1..self.peers.len() {
@@ -40,54 +60,32 @@ impl World {
         }
     }
 
-    /// One peer forgets its sessions, as a group that failed does, and opens them again on the same links;
-    /// what was under way to it still arrives.
+    /// One peer drops its sessions, as a node does whose group failed, and opens them again on the same
+    /// links. Parcels under way to it still arrive.
     pub fn restart(&mut self, peer: usize) {
-        for other in self.peers[peer].sessions.keys().copied().collect::<Vec<_>>() {
-            let Some((epoch, _)) = self.peers[peer].sessions.remove(&other) else { continue };
-            self.open(peer, other, epoch);
-        }
+        self.peers[peer].sessions.clear();
+        self.step_gate(peer, Input::GroupStarted(group()));
     }
 
-    /// Hands on the ops that the other was not handed on this link, if it is a member.
-    pub(super) fn hand(&mut self, peer: usize, other: usize) {
-        let person = self.peers[other].member.person;
-        let Peer { member, handed, .. } = &mut self.peers[peer];
-        let before = handed.get(&other).copied().unwrap_or(Member::first());
-        if before < member.ledger.len() && member.admits(person) {
-            handed.insert(other, member.ledger.len());
-            let ops = member.beyond(before);
-            self.post(peer, other, Parcel::Ops(ops));
-        }
-    }
-
-    /// Opens sessions where both admit each other, and closes the others.
-    pub(super) fn gate(&mut self, one: usize, other: usize) {
-        let admits = |peer: usize, of: usize| {
-            self.peers[peer].member.admits(self.peers[of].member.person) || self.is_malicious(peer)
-        };
-        let is_open = admits(one, other) && admits(other, one);
-        match (is_open, self.epoch(one, other)) {
-            (true, None) => {
-                let epoch = self.tick();
-                self.open(one.min(other), one.max(other), epoch);
-                self.open(one.max(other), one.min(other), epoch);
-            }
-            (false, Some(_)) => {
-                self.peers[one].sessions.remove(&other);
-                self.peers[other].sessions.remove(&one);
-            }
-            _ => {}
-        }
-    }
-
-    fn open(&mut self, peer: usize, other: usize, epoch: u64) {
-        let is_initiator = (peer < other) == epoch.is_multiple_of(2);
-        let side = SessionSide { initiator: is_initiator, incarnation: self.random.within(0..=u64::MAX) };
-        let Peer { store, sessions, .. } = &mut self.peers[peer];
-        let Ok((session, effects)) = Session::open(self.now, side, false, store);
-        sessions.insert(other, (epoch, session));
+    /// Opens a session of the documents: performs the gate's effect.
+    pub(super) fn open(&mut self, peer: usize, channel: Channel, in_sync: bool) {
+        let Some(other) = self.other_end(peer, channel.link) else { return };
+        let side = SessionSide { initiator: peer < other, incarnation: self.random.within(0..=u64::MAX) };
+        let epoch = self.tick();
+        let super::Peer { store, sessions, .. } = &mut self.peers[peer];
+        let Ok((session, effects)) = Session::open(self.now, side, in_sync, store);
+        sessions.insert(other, Open { epoch, channel, session });
         self.perform(peer, other, effects);
+        for frame in self.peers[peer].early.remove(&other).unwrap_or_default() {
+            self.step(peer, other, schema::session::Input::Frame(frame));
+        }
+    }
+
+    /// The peer at the other end of a link.
+    pub(super) fn other_end(&self, peer: usize, link: LinkId) -> Option<usize> {
+        let of_link = |(_, number): &(&(usize, usize), &u64)| LinkId(**number) == link;
+        let ((low, high), _) = self.cables.iter().find(of_link)?;
+        Some(if *low == peer { *high } else { *low })
     }
 
     pub(super) fn is_cabled(&self, one: usize, other: usize) -> bool {
@@ -95,6 +93,6 @@ impl World {
     }
 
     pub(super) fn epoch(&self, peer: usize, other: usize) -> Option<u64> {
-        self.peers[peer].sessions.get(&other).map(|(epoch, _)| *epoch)
+        self.peers[peer].sessions.get(&other).map(|open| open.epoch)
     }
 }

@@ -1,4 +1,4 @@
-//! The parcels of a malicious member: forks, backdated changes, replays, floods, forgeries.
+//! The malicious member of the machine world: sends forks, backdated changes, replays, floods and forgeries.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ const KINDS: u64 = 9;
 /// Changes of a flood.
 const FLOOD: u64 = 20;
 
-/// Changes made by hand.
+/// Changes and tips in the making.
 #[derive(Default)]
 struct Made {
     headers: Vec<ChangeHeader>,
@@ -26,7 +26,8 @@ struct Made {
 }
 
 impl World {
-    /// A malicious peer hands another changes that it made by hand; nothing where no link is, or it is shut.
+    /// A malicious peer sends another changes outside any session, unless no link is up or the other does not
+    /// admit it.
     pub fn slip(&mut self, peer: usize, to: usize) {
         let documents: Vec<DocumentId> = self.peers[peer].store.documents.keys().copied().collect();
         let person = self.peers[peer].member.person;
@@ -49,7 +50,7 @@ impl World {
             3 | 4 => self.replay(peer, from, kind == 4),
             5 | 8 => self.flood(document, author),
             6 => {
-                let grants: Vec<OpId> = self.peers[peer].member.ledger.ids().collect();
+                let grants: Vec<OpId> = self.peers[peer].member.ledger().ids().collect();
                 let grant = grants[self.pick(grants.len())];
                 self.backdate(peer, document, Author { grant, ..author })
             }
@@ -73,16 +74,18 @@ impl World {
         self.post(peer, to, Parcel::Slipped(Units { number: 0, state, authors, units: vec![unit] }));
     }
 
-    /// The malicious device, under some grant that its user ever had.
+    /// The malicious device under a random grant of its user, old or new.
     pub(super) fn malicious_author(&mut self, peer: usize) -> Author {
         let (store, member) = (&self.peers[peer].store, &self.peers[peer].member);
-        let of_user = |id: &OpId| store.roster.grant_by_id(*id).is_some_and(|grant| grant.user == store.user);
-        let grants: Vec<OpId> = member.ledger.ids().filter(of_user).collect();
+        // Not the published roster: it is empty while an honest gate counts its user as pending.
+        let roster = member.ledger().roster();
+        let of_user = |id: &OpId| roster.grant_by_id(*id).is_some_and(|grant| grant.user == store.user);
+        let grants: Vec<OpId> = member.ledger().ids().filter(of_user).collect();
         let (device, incarnation) = (people::device(member.person), store.incarnation);
         Author { device, grant: grants[self.pick(grants.len())], incarnation }
     }
 
-    /// Another history of a chain, from some place on; `whole`: with all that it stands on.
+    /// Another branch of a chain from a random change on; if `whole`, with all its dependencies.
     fn fork(&mut self, peer: usize, document: DocumentId, author: Author, whole: bool) -> Made {
         let store = &self.peers[peer].store;
         let (held, replica) = (&store.documents[&document], store.replica(document, author));
@@ -106,7 +109,7 @@ impl World {
         made
     }
 
-    /// A new chain on what was there long ago.
+    /// A new chain on old heads.
     fn backdate(&mut self, peer: usize, document: DocumentId, author: Author) -> Made {
         let author = Author { incarnation: 100 + self.below(3), ..author };
         let content = self.below(u64::MAX);
@@ -121,7 +124,7 @@ impl World {
         made
     }
 
-    /// Another author's changes as they are; if `forged`, with one more change that nobody signed.
+    /// Changes of others as they are; if `forged`, with one more change that no device signed.
     fn replay(&mut self, peer: usize, document: DocumentId, forged: bool) -> Made {
         let store = &self.peers[peer].store;
         let held = &store.documents[&document];
@@ -138,7 +141,7 @@ impl World {
         made
     }
 
-    /// Much that depends on what is not there.
+    /// Many changes with missing dependencies.
     fn flood(&mut self, document: DocumentId, author: Author) -> Made {
         let mut made = Made::default();
         for incarnation in 0..FLOOD {
@@ -152,15 +155,15 @@ impl World {
         made
     }
 
-    /// A change that breaks one of C3 to C5, and one upon it.
+    /// A change that breaks one of C3 to C5, and a change on it.
     fn crooked(&mut self, peer: usize, document: DocumentId, author: Author) -> Made {
         let author = Author { incarnation: 200 + self.below(1_000), ..author };
         let which = self.below(3);
         let replica = self.peers[peer].store.replica(document, author);
-        // It stands on nothing: so nothing else is wrong with it.
+        // It has no dependencies, so that it breaks no other rule.
         let (seq, start_op) = if which == 0 { (2, 1) } else { (1, which) };
         let first = wire::header(&(replica.0, seq, start_op, Vec::new(), 1));
-        // The previous change is not named where the first one is straight.
+        // The second change leaves out its previous change where the first is valid.
         let deps = if which == 1 { Vec::new() } else { vec![first.hash.0] };
         let second = wire::header(&(replica.0, seq + 1, first.max_op() + u64::from(which != 1), deps, 2));
         let tips = [&first, &second].map(|change| wire::sign(author, document, change.seq, change.hash));
@@ -169,7 +172,7 @@ impl World {
 }
 
 impl Made {
-    /// Signs for the last change.
+    /// Signs the last change.
     fn vouch(&mut self, document: DocumentId, author: Author) {
         if let Some(last) = self.headers.last() {
             self.tips.push(wire::sign(author, document, last.seq, last.hash));
@@ -182,7 +185,7 @@ impl Held {
         self.change_set(document).tips().iter().map(|tip| *tip.tip()).collect()
     }
 
-    /// The heads after the first so many changes, and the counter with which a change on them begins.
+    /// The heads after the first `count` changes, and the start op of a change on them.
     fn as_it_was(&self, count: usize) -> (Vec<[u8; 32]>, u64) {
         let (mut heads, mut max_op) = (BTreeSet::<ChangeHash>::new(), 0);
         for header in &self.accepted[..count] {

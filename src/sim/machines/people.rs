@@ -1,57 +1,63 @@
-//! The people of the machine world, and the ledger with which all of them begin.
+//! The people of the machine world, the ledger with which they begin, and the gate of each peer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::{Arc, LazyLock};
 
+use schema::device::DeviceIdentity;
 use schema::document::Manifests;
+use schema::gate::{
+    Effect, Gate, Input, Keys, LinkId, Lookup, Now, Peer, Presented, StoredGroup, StoredRecord,
+};
+use schema::handshake::LinkRole;
 use schema::id::hash;
-use schema::key::SigningKey;
+use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::manifest::{Entry, Page};
-use schema::ledger::{Body, By, Ledger, ManifestRef, Op, OpOutcome, Role};
-use schema::signed::Signed;
+use schema::ledger::{Body, By, Ledger, ManifestRef, Op, Role};
+use schema::signed::{Envelope, Signed};
+use schema::time::Timestamp;
 use schema::tip::Author;
-use schema::wire::device::DeviceCert;
-use schema::{DeviceId, DocumentId, OpId, UserId};
+use schema::{DeviceId, DocumentId, GroupId, OpId, UserId};
 
-use super::wire::Said;
-
-/// The first of them founded the group; each other was admitted by the one named.
-const PEOPLE: [(Role, usize); 6] = [
+/// The first of them founded the group, each other was admitted by the one named; the last is outside.
+const PEOPLE: [(Role, usize); 7] = [
     (Role::Founder, 0),
     (Role::Admin, 0),
     (Role::Admin, 1),
     (Role::Writer, 1),
     (Role::Writer, 2),
     (Role::Writer, 2),
+    (Role::None, 0),
 ];
 
-/// The largest number of people.
-pub(super) const PEOPLE_MAX: usize = PEOPLE.len();
+/// The largest number of people who begin as members.
+pub(super) const PEOPLE_MAX: usize = PEOPLE.len() - 1;
 
-static KEYS: LazyLock<Vec<SigningKey>> = LazyLock::new(|| {
-    let seed = |person: usize| hash("world-user", &[&person.to_be_bytes()]);
-    (0..PEOPLE_MAX).map(|person| SigningKey::from_seed(seed(person))).collect()
+/// The person who begins outside.
+pub(super) const JOINER: usize = PEOPLE_MAX;
+
+static IDENTITIES: LazyLock<Vec<(SigningKey, DeviceIdentity)>> = LazyLock::new(|| {
+    let seed = |kind, person: usize| hash(kind, &[&person.to_be_bytes()]);
+    let identity = |person: usize| {
+        let user = SigningKey::from_seed(seed("world-user", person));
+        let signing = SigningKey::from_seed(seed("world-device", person));
+        let device = DeviceIdentity::certify(&user, signing, AgreementKey::from_seed([7; 32]), "");
+        (user, device)
+    };
+    (0..PEOPLE.len()).map(identity).collect()
 });
 
-/// Everybody is in, and has a device that all know.
+/// The ledger of all members and their devices.
 static GROUP: LazyLock<Ledger> = LazyLock::new(|| {
     let (mut ledger, _) =
         Ledger::create([7; 32], vec![user(0)], "world", user(0), By::User, key(0)).expect("a founder may");
-    for (person, (role, by)) in PEOPLE.into_iter().enumerate() {
+    for (person, (role, by)) in PEOPLE.into_iter().enumerate().filter(|(_, (role, _))| *role > Role::None) {
         if person > 0 {
             let body = Body::SetRole { user: user(person), role, cut: None, via: None };
             let op = ledger.draft(user(by), By::User, body).expect("an Admin may");
             ledger.admit(Signed::sign(op, key(by)).envelope().clone()).expect("it was drafted");
         }
-        let record = DeviceCert {
-            version: 1,
-            user: user(person),
-            device: device(person),
-            agreement: [7; 32],
-            label: String::new(),
-        };
-        let certificate = Signed::sign(record, key(person)).envelope().clone();
+        let certificate = IDENTITIES[person].1.certificate.envelope().clone();
         ledger.admit_certificate(certificate).expect("its user is known");
     }
     ledger.roster();
@@ -59,69 +65,168 @@ static GROUP: LazyLock<Ledger> = LazyLock::new(|| {
 });
 
 pub(super) fn key(person: usize) -> &'static SigningKey {
-    &KEYS[person]
+    &IDENTITIES[person].0
 }
 
 pub(super) fn user(person: usize) -> UserId {
-    UserId(key(person).public())
+    IDENTITIES[person].1.user()
 }
 
 pub(super) fn device(person: usize) -> DeviceId {
-    DeviceId(hash("world-device", &[&person.to_be_bytes()]))
+    IDENTITIES[person].1.device()
 }
 
-/// The ledger and the manifests of one peer.
+/// The group of the world.
+pub(super) fn group() -> GroupId {
+    GROUP.group()
+}
+
+/// The link over which a peer receives ops from another device of its own user.
+const OWN: LinkId = LinkId(u64::MAX);
+
+/// One peer's gate, and what it has stored.
 pub(super) struct Member {
     pub(super) person: usize,
-    pub(super) ledger: Ledger,
+    gate: Gate,
+    /// Cells that are open.
+    pub(super) cells: BTreeSet<(LinkId, u32)>,
     pub(super) pages: Pages,
+    stored: Stored,
+}
+
+/// Manifests as they are stored, and the root of the documents.
+#[derive(Default)]
+struct Stored {
+    lists: BTreeMap<[u8; 32], Vec<[u8; 32]>>,
+    pages: BTreeMap<[u8; 32], Vec<u8>>,
+    root: [u8; 32],
+}
+
+impl Lookup for Stored {
+    fn root(&self, of: GroupId) -> [u8; 32] {
+        if of == group() { self.root } else { [0; 32] }
+    }
+
+    fn list(&self, _: GroupId, root: &[u8; 32]) -> Option<Vec<[u8; 32]>> {
+        self.lists.get(root).cloned()
+    }
+
+    fn page(&self, _: GroupId, hash: &[u8; 32]) -> Option<Vec<u8>> {
+        self.pages.get(hash).cloned()
+    }
 }
 
 impl Member {
     pub(super) fn new(person: usize) -> Self {
-        Self { person, ledger: GROUP.clone(), pages: Pages::default() }
+        let (user, device) = &IDENTITIES[person];
+        let keys = Keys { user: user.clone(), device: device.clone() };
+        let is_member = PEOPLE[person].0 > Role::None;
+        let known = is_member.then(|| StoredGroup {
+            ledger: GROUP.clone(),
+            received_at: BTreeMap::new(),
+            tickets: Default::default(),
+        });
+        let gate = Gate::new(keys, known.into_iter().collect(), BTreeSet::new());
+        let (cells, pages, stored) = (BTreeSet::new(), Pages::default(), Stored::default());
+        let mut member = Self { person, gate, cells, pages, stored };
+        let (blocked, offers, addresses) = Default::default();
+        let start = Input::Start { wanted: vec![group()], blocked, offers, addresses };
+        member.step(Timestamp::default(), [0; 32], start);
+        let peer =
+            Peer { user: device.user(), device: device.device(), h: [0; 32], role: LinkRole::Responder };
+        member.step(Timestamp::default(), [0; 32], Input::LinkUp { link: OWN, peer });
+        member
     }
 
-    /// Ops that everybody began with.
-    pub(super) fn first() -> usize {
-        GROUP.len()
+    /// The ledger of this member.
+    pub(super) fn ledger(&self) -> &Ledger {
+        self.gate.ledger(group()).expect("every member wants the group")
     }
 
-    /// Returns true if a person is a member.
+    /// Returns true if a person is admitted.
     pub(super) fn admits(&self, person: usize) -> bool {
-        self.ledger.roster().may_read(user(person), device(person))
+        self.ledger().roster().may_read(user(person), device(person))
     }
 
-    /// Takes an op in; whether it is new.
-    pub(super) fn take(&mut self, said: &Said) -> bool {
-        if let Some((manifest, pages)) = &said.pages {
-            self.pages.0.insert(manifest.root, pages.clone());
+    /// Steps the gate and stores its batches at once. `root` is the root of the documents.
+    pub(super) fn step(&mut self, now: Timestamp, root: [u8; 32], input: Input) -> Vec<Effect> {
+        self.stored.root = root;
+        let now = Now { wall: now, instant: now.since(Timestamp::default()) };
+        let mut all = Vec::new();
+        let mut effects = self.gate.step(now, input, &self.stored);
+        loop {
+            let mut stored = None;
+            for effect in effects {
+                match effect {
+                    Effect::Store { number, records, .. } => {
+                        records.into_iter().for_each(|record| self.put(record));
+                        stored = Some(number);
+                    }
+                    Effect::CloseCell { link, number } => drop(self.cells.remove(&(link, number))),
+                    Effect::OpenCell { link, number, .. } => drop(self.cells.insert((link, number))),
+                    effect => all.push(effect),
+                }
+            }
+            let Some(number) = stored else { return all };
+            effects = self.gate.step(now, Input::Stored { number, is_durable: true }, &self.stored);
         }
-        let pages = &self.pages.0;
-        let admitted =
-            self.ledger.admit_with(said.envelope.clone(), |manifest| pages.contains_key(&manifest.root));
-        matches!(admitted, Ok(OpOutcome::New(_)))
     }
 
-    /// Signs and takes in an op of this member.
-    pub(super) fn sign(&mut self, op: Op, pages: Option<(ManifestRef, Arc<Vec<Page>>)>) -> Option<OpId> {
+    /// The input by which another device of this user presents an op, with its manifest.
+    pub(super) fn presented(&self, op: Op, written: Option<&Written>) -> (OpId, Input) {
         let id = op.id();
-        let envelope = Signed::sign(op, key(self.person)).envelope().clone();
-        self.take(&Said { envelope, pages }).then_some(id)
+        let envelope: Envelope = Signed::sign(op, key(self.person)).envelope().clone();
+        let manifests = written.map(|written| written.pages.iter().map(|page| page.encode()).collect());
+        let presented = Presented { ops: vec![envelope], manifests: manifests.into_iter().collect() };
+        (id, Input::Present { link: OWN, group: group(), presented })
     }
 
-    /// The ops behind the first `handed`, with what they name.
-    pub(super) fn beyond(&self, handed: usize) -> Vec<Said> {
-        let said = |(id, envelope): (OpId, &schema::signed::Envelope)| {
-            let manifest = self.ledger.op(id).and_then(|op| op.record().manifest().copied());
-            let pages = manifest.map(|manifest| (manifest, self.pages.0[&manifest.root].clone()));
-            Said { envelope: envelope.clone(), pages }
+    /// Stores a manifest before an op names it.
+    pub(super) fn store(&mut self, written: &Written) {
+        let pages: Vec<_> = written.pages.iter().map(Page::encode).collect();
+        let list: Vec<_> = pages.iter().map(|page| schema::ledger::manifest::page_hash(page)).collect();
+        for (hash, bytes) in list.iter().zip(pages) {
+            self.put(StoredRecord::ManifestPage { hash: *hash, bytes });
+        }
+        self.put(StoredRecord::ManifestList { root: written.manifest.root, pages: list });
+    }
+
+    fn put(&mut self, record: StoredRecord) {
+        let touched = match record {
+            StoredRecord::ManifestList { root, pages } => {
+                self.stored.lists.insert(root, pages);
+                Some(root)
+            }
+            StoredRecord::ManifestPage { hash, bytes } => {
+                self.stored.pages.insert(hash, bytes);
+                let names =
+                    |(root, pages): (&[u8; 32], &Vec<[u8; 32]>)| pages.contains(&hash).then_some(*root);
+                self.stored.lists.iter().find_map(names)
+            }
+            _ => None,
         };
-        self.ledger.ids().zip(self.ledger.envelopes()).skip(handed).map(said).collect()
+        let Some(root) = touched else { return };
+        let pages = self.stored.lists[&root].iter().map(|hash| self.stored.pages.get(hash));
+        if let Some(pages) = pages.collect::<Option<Vec<_>>>() {
+            let decode = |bytes: &Vec<u8>| Page::decode(bytes).expect("the gate checked it");
+            self.pages.0.insert(root, Arc::new(pages.into_iter().map(decode).collect()));
+        }
+    }
+
+    /// The gate, for reading.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 }
 
-/// The pages of all manifests that a peer has, by root.
+/// A manifest with its pages.
+#[derive(Clone)]
+pub(super) struct Written {
+    pub(super) manifest: ManifestRef,
+    pub(super) pages: Vec<Page>,
+}
+
+/// The decoded pages of all whole manifests of a peer, by root.
 #[derive(Clone, Default)]
 pub(super) struct Pages(pub(super) BTreeMap<[u8; 32], Arc<Vec<Page>>>);
 

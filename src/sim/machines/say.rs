@@ -1,112 +1,148 @@
-//! Membership changes of the machine world: roles, removals with cuts, changes as of before, amnesties.
+//! Membership changes of the machine world: roles, removals with cuts from what a peer holds, as of before,
+//! amnesties, invitations.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
+use schema::gate::{Answer, FreshCut, Input, MembershipChange, Terms, target_digest};
 use schema::ledger::manifest::{Entry, Page, Writer};
-use schema::ledger::{Body, By, ManifestRef, Op, Role};
+use schema::ledger::{Body, By, Op, Role};
 use schema::tip::{Author, Tip, VerifiedTip};
+use schema::wire::ticket::Ticket;
 use schema::{DeviceId, DocumentId, OpId, UserId};
 
 use super::World;
-use super::people::{self, PEOPLE_MAX};
+use super::people::{self, PEOPLE_MAX, Written, group};
 use super::store::Store;
 
-/// One membership change.
+/// A membership change that a member signs.
 #[derive(Clone, Copy, Debug)]
 pub enum Say {
-    /// Somebody has this role from now on.
+    /// A person has this role from now on.
     Role(usize, Role),
-    /// The same, as of before the newest op but so many: that one and what builds on it is not taken into
-    /// account.
+    /// The same, as of before the newest op but so many: neither that op nor its descendants count.
     AsOf(usize, Role, usize),
-    /// The same on parents of long ago, the newest op but so many; a cut leaves nothing.
+    /// The same on an old parent, the newest op but so many; the manifest of a cut is empty.
     Backdated(usize, Role, usize),
-    /// Revokes the device of this person, and cuts its changes.
+    /// The device of this person is revoked, with a cut of its changes.
     Revoke(usize),
-    /// The newest cut but so many took too much.
+    /// An amnesty for the newest cut but so many.
     Amnesty(usize),
 }
 
-/// A manifest with its pages.
-type Written = (ManifestRef, Arc<Vec<Page>>);
-
 impl World {
-    /// One peer says something of others; `false` when nobody would listen.
+    /// One peer signs a membership change. Returns false if its gate refuses.
     pub fn say(&mut self, peer: usize, what: Say) -> bool {
-        let said = self.draft(peer, what);
-        let id = said.and_then(|(op, pages)| self.peers[peer].member.sign(op, pages));
-        let Some(id) = id else { return false };
-        let now = self.tick();
-        self.said.insert(id, now);
-        self.membership_moved(peer);
+        let ledger = self.peers[peer].member.ledger();
+        let ids: Vec<OpId> = ledger.ids().collect();
+        let newest_but = |count: usize| ids[ids.len() - 1 - count % ids.len()];
+        let user = |person: usize| people::user(person % PEOPLE_MAX);
+        let change = match what {
+            Say::Role(person, role) => {
+                MembershipChange::SetRole { user: user(person), role, before: BTreeSet::new() }
+            }
+            Say::AsOf(person, role, count) => {
+                let before = BTreeSet::from([newest_but(count)]);
+                MembershipChange::SetRole { user: user(person), role, before }
+            }
+            Say::Revoke(person) => MembershipChange::RevokeDevice {
+                user: user(person),
+                device: people::device(person % PEOPLE_MAX),
+            },
+            Say::Backdated(person, role, count) => {
+                let (user, parents) = (user(person), vec![newest_but(count)]);
+                return self.backdate_op(peer, user, role, parents);
+            }
+            Say::Amnesty(count) => return self.amnesty(peer, count),
+        };
+        self.submit(peer, change)
+    }
+
+    /// One peer invites the person outside the group and gives them the ticket. Returns false if its gate
+    /// refuses.
+    pub fn invite(&mut self, peer: usize) -> bool {
+        let (mut seed, number) = ([0; 16], self.below(u64::MAX));
+        seed[..8].copy_from_slice(&number.to_be_bytes());
+        let terms = Terms { role: Role::Writer, uses: 1, expires_ms: u64::MAX };
+        let answer = self.step_gate(peer, Input::Invite { group: group(), terms, seed });
+        let Some(Answer::Invited(Ok(invite))) = answer else { return false };
+        let inviter = people::device(self.peers[peer].member.person);
+        let ticket = Ticket::new(group(), invite, seed, inviter, invite, Vec::new());
+        let ticket = ticket.expect("it has no address");
+        for joiner in 0..self.peers.len() {
+            if self.peers[joiner].member.person == people::JOINER {
+                self.step_gate(joiner, Input::StoreTicket(ticket.clone()));
+            }
+        }
         true
     }
 
-    fn draft(&self, peer: usize, what: Say) -> Option<(Op, Option<Written>)> {
+    fn submit(&mut self, peer: usize, change: MembershipChange) -> bool {
         let (store, member) = (&self.peers[peer].store, &self.peers[peer].member);
-        let ledger = &member.ledger;
-        let author = people::user(member.person);
-        let ids: Vec<OpId> = ledger.ids().collect();
-        let newest_but = |count: usize| ids[ids.len() - 1 - count % ids.len()];
-        let set_role = |person: usize, role, cut: &Option<Written>| {
-            let cut = cut.as_ref().map(|(manifest, _)| *manifest);
-            Body::SetRole { user: people::user(person % PEOPLE_MAX), role, cut, via: None }
-        };
-        let written = |person: usize| {
-            let user = people::user(person % PEOPLE_MAX);
-            let is_meant = |author: &Author| store.roster.user_of(author.device, author.grant) == Some(user);
-            Some(store.manifest(is_meant, false))
-        };
-        match what {
-            Say::Role(person, role) => {
-                let first = ledger.draft(author, By::User, set_role(person, role, &None));
-                first.map(|op| (op, None)).ok().or_else(|| {
-                    let cut = written(person);
-                    Some((ledger.draft(author, By::User, set_role(person, role, &cut)).ok()?, cut))
-                })
-            }
-            Say::AsOf(person, role, count) => {
-                let rejected = BTreeSet::from([newest_but(count)]);
-                let draft = |cut: &Option<Written>| {
-                    ledger.draft_without(&rejected, author, By::User, set_role(person, role, cut))
-                };
-                draft(&None).map(|op| (op, None)).ok().or_else(|| {
-                    let cut = written(person);
-                    Some((draft(&cut).ok()?, cut))
-                })
-            }
-            Say::Backdated(person, role, count) => {
-                let cut = (role < Role::Writer).then(|| store.manifest(|_| false, false));
-                let body = set_role(person, role, &cut);
-                let parents = vec![newest_but(count)];
-                let op = Op { version: 1, group: store.group, parents, author, by: By::User, body };
-                Some((op, cut))
-            }
-            Say::Revoke(person) => {
-                let (user, device) = (people::user(person % PEOPLE_MAX), people::device(person % PEOPLE_MAX));
-                let cut = store.manifest(|author| author.device == device, false);
-                let body = Body::RevokeDevice { user, device, cut: Some(cut.0) };
-                Some((ledger.draft(author, By::User, body).ok()?, Some(cut)))
-            }
-            Say::Amnesty(count) => {
-                let of_cut = |id: &&OpId| match &ledger.op(**id)?.record().body {
-                    Body::SetRole { user, cut: Some(_), .. } => Some((**id, Whose::User(*user))),
-                    Body::RevokeDevice { device, cut: Some(_), .. } => Some((**id, Whose::Device(*device))),
-                    _ => None,
-                };
-                let cuts: Vec<_> = ids.iter().filter_map(|id| of_cut(&id)).collect();
-                let (revocation, whose) =
-                    *cuts.iter().rev().cycle().nth(count).filter(|_| !cuts.is_empty())?;
-                let written = store.manifest(|author| whose.is(store, author), true);
-                let body = Body::Amnesty { revocation, manifest: written.0 };
-                Some((ledger.draft(author, By::User, body).ok()?, Some(written)))
-            }
+        let Ok(target) = member.gate().cut_target(group(), &change) else { return false };
+        let cut = target.map(|target| {
+            let whose = target.device.map_or(Whose::User(target.user), Whose::Device);
+            let written = store.manifest(|author| whose.is(store, author), false);
+            let target_digest = target_digest(member.ledger().roster(), target);
+            (FreshCut { manifest: written.manifest, target_digest }, written)
+        });
+        if let Some((_, written)) = &cut {
+            self.peers[peer].member.store(written);
         }
+        let cut = cut.map(|(cut, _)| cut);
+        // Counted before the gate steps: peers may judge by the op at once.
+        let now = self.tick();
+        let answer = self.step_gate(peer, Input::Submit { group: group(), change, cut });
+        let Some(Answer::Submitted(Ok(op))) = answer else { return false };
+        self.signed.entry(op).or_insert(now);
+        true
+    }
+
+    /// Signs a SetRole on old parents, as a device that was offline for long may do.
+    fn backdate_op(&mut self, peer: usize, user: UserId, role: Role, parents: Vec<OpId>) -> bool {
+        let (store, member) = (&self.peers[peer].store, &self.peers[peer].member);
+        let written = (role < Role::Writer).then(|| store.manifest(|_| false, false));
+        let cut = written.as_ref().map(|written| written.manifest);
+        let body = Body::SetRole { user, role, cut, via: None };
+        let author = people::user(member.person);
+        let op = Op { version: 1, group: store.group, parents, author, by: By::User, body };
+        self.present_op(peer, op, written)
+    }
+
+    fn amnesty(&mut self, peer: usize, count: usize) -> bool {
+        let (store, member) = (&self.peers[peer].store, &self.peers[peer].member);
+        let ledger = member.ledger();
+        let of_cut = |id: OpId| match &ledger.op(id)?.record().body {
+            Body::SetRole { user, cut: Some(_), .. } => Some((id, Whose::User(*user))),
+            Body::RevokeDevice { device, cut: Some(_), .. } => Some((id, Whose::Device(*device))),
+            _ => None,
+        };
+        let cuts: Vec<_> = ledger.ids().filter_map(of_cut).collect();
+        let Some((revocation, whose)) = cuts.iter().rev().cycle().nth(count).filter(|_| !cuts.is_empty())
+        else {
+            return false;
+        };
+        let written = store.manifest(|author| whose.is(store, author), true);
+        let body = Body::Amnesty { revocation: *revocation, manifest: written.manifest };
+        let Ok(op) = ledger.draft(people::user(member.person), By::User, body) else { return false };
+        self.present_op(peer, op, Some(written))
+    }
+
+    /// Passes an op that another device of a peer's user signed to the peer's gate. Returns true if it was
+    /// new and admitted.
+    fn present_op(&mut self, peer: usize, op: Op, written: Option<Written>) -> bool {
+        let (id, input) = self.peers[peer].member.presented(op, written.as_ref());
+        let now = self.tick();
+        let is_new = !self.peers[peer].member.ledger().contains(id);
+        self.step_gate(peer, input);
+        let is_admitted = is_new && self.peers[peer].member.ledger().contains(id);
+        if is_admitted {
+            self.signed.insert(id, now);
+        }
+        is_admitted
     }
 }
 
-/// The author of the changes that a cut is about.
+/// The author of the changes that a cut covers.
 #[derive(Clone, Copy)]
 enum Whose {
     User(UserId),
@@ -147,6 +183,6 @@ impl Store {
         let (last, manifest, _) = writer.finish();
         pages.extend(last);
         let pages = pages.iter().map(|page| Page::decode(page).expect("just written")).collect();
-        (manifest, Arc::new(pages))
+        Written { manifest, pages }
     }
 }

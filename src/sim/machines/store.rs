@@ -101,14 +101,14 @@ impl Held {
 
 impl Store {
     pub(super) fn new(peer: usize, member: &Member, is_malicious: bool) -> Self {
-        let roster = member.ledger.roster().clone();
+        let roster = member.ledger().roster().clone();
         let rules = match is_malicious {
             true => Rules::with_defect(Defect::AcceptsEveryAuthor),
             false => Rules::default(),
         };
         Self {
             peer,
-            group: member.ledger.group(),
+            group: member.ledger().group(),
             user: people::user(member.person),
             device: people::device(member.person),
             incarnation: 0,

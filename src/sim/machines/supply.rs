@@ -1,4 +1,4 @@
-//! The documents that a peer of the machine world shows and sends its sessions.
+//! The documents of a peer of the machine world, as its sessions read them.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

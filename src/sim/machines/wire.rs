@@ -1,54 +1,47 @@
-//! Changes, tips and ops of the machine world as they cross a link: headers without what was written.
-
-use std::sync::Arc;
+//! Changes and tips of the machine world as they cross a link: headers without content.
 
 use schema::change::ChangeHeader;
 use schema::document::{DocumentRef, Signer};
 use schema::id::hash;
 use schema::key::Signature;
-use schema::ledger::ManifestRef;
-use schema::ledger::manifest::Page;
-use schema::signed::Envelope;
 use schema::tip::{Author, Tip, VerifiedTip};
+use schema::wire::ledger::LedgerFrame;
+use schema::wire::link::LinkFrame;
 use schema::wire::session::{SessionFrame, UnitTip, Units};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, codec};
 
 /// The table of all rows.
 pub(super) const TABLE: &str = "world";
 
-/// One thing that a peer sends another.
+/// A message from one peer to another.
 #[derive(Clone)]
 pub(super) enum Parcel {
-    /// Ops, parents before children; they go before documents.
-    Ops(Vec<Said>),
-    /// A frame of the session with this number between the two.
-    Frame(u64, SessionFrame),
-    /// Units that no session asked for or counts.
+    /// A frame of the link.
+    Link(LinkFrame),
+    /// A frame of the ledger session, under the receiver's number for the group.
+    Ledger(u32, LedgerFrame),
+    /// A frame of the documents' session, under the receiver's number for the group.
+    Frame(u32, SessionFrame),
+    /// Units outside any session.
     Slipped(Units),
 }
 
-/// An op with the pages of the manifest that it names.
-#[derive(Clone)]
-pub(super) struct Said {
-    pub(super) envelope: Envelope,
-    pub(super) pages: Option<(ManifestRef, Arc<Vec<Page>>)>,
-}
-
 impl Parcel {
-    /// Bytes that tell one parcel from another, for the trace.
+    /// The bytes of a parcel, for the trace.
     pub(super) fn bytes(&self) -> Vec<u8> {
         match self {
-            Self::Ops(ops) => ops.iter().flat_map(|said| said.envelope.payload.clone()).collect(),
+            Self::Link(frame) => frame.encode(),
+            Self::Ledger(_, frame) => codec::encode(frame),
             Self::Frame(_, frame) => codec::encode(frame),
             Self::Slipped(units) => codec::encode(units),
         }
     }
 }
 
-/// A header as it crosses the wire: seq, start op, dependencies and what was written.
+/// A header on the wire: replica, seq, start op, dependencies and content.
 pub(super) type WireChange = ([u8; 32], u64, u64, Vec<[u8; 32]>, u64);
 
-/// The header that a wire change stands for; what was written stands in its time.
+/// The header of a wire change; its time holds the content.
 pub(super) fn header(wire: &WireChange) -> ChangeHeader {
     let (replica, seq, start_op, deps, content) = wire;
     let numbers = [*seq, *start_op, *content].map(u64::to_be_bytes);
@@ -80,7 +73,7 @@ pub(super) fn read(message: &[u8]) -> Vec<ChangeHeader> {
     wires.iter().map(header).collect()
 }
 
-/// The world's signature: a hash keyed by the device, which no peer of the world makes for another.
+/// The world's signature: a hash keyed by the device. No peer of the world signs for another device.
 pub(super) fn sign(author: Author, document: DocumentId, seq: u64, change: ChangeHash) -> Tip {
     let half = hash(
         "world-sig",
@@ -98,7 +91,7 @@ pub(super) fn sign(author: Author, document: DocumentId, seq: u64, change: Chang
     Tip { author, seq, change, signature: Signature(signature) }
 }
 
-/// The key of a device.
+/// The key of a device: its holder signs for that device.
 pub(super) struct Key(pub(super) DeviceId);
 
 impl Signer for Key {
@@ -115,7 +108,7 @@ impl Signer for Key {
     }
 }
 
-/// A tip whose signature is its device's.
+/// Verifies that a tip is signed by its device.
 pub(super) fn verify(group: GroupId, document: DocumentId, tip: &Tip) -> Option<VerifiedTip> {
     if sign(tip.author, document, tip.seq, tip.change) == *tip {
         Some(tip.trust_stored(group, document))
@@ -124,7 +117,7 @@ pub(super) fn verify(group: GroupId, document: DocumentId, tip: &Tip) -> Option<
     }
 }
 
-/// A tip as a unit carries it.
+/// The form of a tip in a unit.
 pub(super) fn unit_tip(tip: &Tip, authors: &mut Vec<(DeviceId, OpId)>) -> UnitTip {
     let author = (tip.author.device, tip.author.grant);
     let place = authors.iter().position(|known| *known == author).unwrap_or_else(|| {
