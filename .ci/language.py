@@ -63,7 +63,8 @@ def main():
                 if word in OPENERS:
                     openers.append(f"{file}: {word}")
         for number, line in enumerate(text.splitlines(), 1):
-            if file.endswith(".rs") and len(line) > LINE_MAX:
+            # A literal without spaces, such as golden bytes, cannot wrap.
+            if file.endswith(".rs") and len(line) > LINE_MAX and not re.search(r"\S{70}", line):
                 long_lines.append(f"{file}:{number}")
             spoken = words(line)
             for at in range(len(spoken)):

@@ -1,4 +1,4 @@
-//! Whatever members write, say and send, malicious ones among them, the machine world keeps its promises (D1 to D9).
+//! The machine world keeps its promises (D1 to D9) for arbitrary acts of its members, also malicious ones.
 //!
 //! The world steps the same document machine, sessions and ledgers as a node.
 #![no_main]

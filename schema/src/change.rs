@@ -7,9 +7,9 @@
 //! * is one uncompressed chunk of at most `CHANGE_BYTES_MAX` with its right checksum and nothing behind it;
 //! * has 1-byte-shortest LEB128 everywhere, sorted distinct dependencies, a sorted table of distinct 32-byte
 //!   replica ids, known columns only, strictly ascending, none empty, none deflated;
-//! * claims at most `CHANGE_OPS_MAX` ops and as many predecessors in all; every column has a row for each op or
-//!   is absent where absent means null; values, keys and predecessors add up to exactly the bytes and rows that
-//!   are there; keys and mark names, repeated as often as their runs say, fill at most 64 MiB;
+//! * claims at most `CHANGE_OPS_MAX` ops and as many predecessors in all; every column has a row for each
+//!   op or is absent where absent means null; values, keys and predecessors add up to exactly the bytes and
+//!   rows that are there; keys and mark names, repeated as often as their runs say, fill at most 64 MiB;
 //! * names only replicas of its own table, each of them, and counters up to `OP_COUNTER_MAX`, those of its
 //!   own ops included;
 //! * has runs that are as long as they can be. Automerge keeps ops, not bytes, and encodes a change again on

@@ -113,7 +113,8 @@ pub struct Step {
 pub enum HandshakeError {
     /// The peer has another protocol, version or network, or a byte was changed on the way.
     #[error(
-        "message {message} of 3 does not belong to this protocol and network; do both sides run the same version?"
+        "message {message} of 3 does not belong to this protocol and network; do both sides run the \
+         same version?"
     )]
     Noise {
         /// Number of the message, from 1.

@@ -37,8 +37,8 @@ pub struct Explanation {
     pub quarantined: Option<String>,
     /// Changes of the row that were accepted once and are set aside.
     pub set_aside: Option<SetAside>,
-    /// The reasons for which changes of the row were refused here lately, oldest first; also for changes that were
-    /// accepted until their author was removed or lowered.
+    /// The reasons for which changes of the row were refused here lately, oldest first; also for changes that
+    /// were accepted until their author was removed or lowered.
     pub refusals: Vec<Refusal>,
     /// The reasons for which peers refused changes of the row lately, as they report them; oldest first.
     pub refused_by_peers: Vec<Refusal>,

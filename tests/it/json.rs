@@ -66,7 +66,8 @@ fn plant() -> Plant {
 fn plant_as_json() -> Value {
     json!({
         "name": "basil", "notes": "likes sun", "watered": 3, "photo": [0, 127, 255], "height_m": 0.25,
-        "serial": u64::MAX, "parent": null, "tags": ["herb", "kitchen"], "bed": {"row": -2, "shade": {"Percent": 40}},
+        "serial": u64::MAX, "parent": null, "tags": ["herb", "kitchen"],
+        "bed": {"row": -2, "shade": {"Percent": 40}},
     })
 }
 
@@ -88,7 +89,8 @@ async fn what_is_put_as_json_is_got_as_it_was() {
     let rows = as_json(&group);
     let row = object(json!({
         "null": null, "yes": true, "no": false, "empty": "", "text": "\u{0}a\u{10ffff}",
-        "least": i64::MIN, "most": i64::MAX, "wide": u64::MAX, "half": 0.5, "whole": 2.0, "tiny": 5e-324, "minus": -0.0,
+        "least": i64::MIN, "most": i64::MAX, "wide": u64::MAX, "half": 0.5, "whole": 2.0,
+        "tiny": 5e-324, "minus": -0.0,
         "list": [], "map": {}, "nested": {"a": [{"b": [null, [1, "two", 3.5]]}, []], "": 0},
     }));
 

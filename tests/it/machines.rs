@@ -98,7 +98,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn a_malicious_member_divides_nobody_and_writes_nothing_after_their_removal(seed: u64, steps in 20u64..100) {
+    fn a_malicious_member_divides_nobody_and_writes_nothing_after_their_removal(
+        seed: u64,
+        steps in 20u64..100,
+    ) {
         let world = malicious_history(World::with_malice(seed), steps, false);
         prop_assert_eq!(world.examine(), Ok(()), "seed {}, {} steps", seed, steps);
     }
@@ -195,7 +198,7 @@ fn a_writer_cannot_invite() {
 
 /// A removed user is not told: the invitation counts for the inviter and the joiner alone.
 #[test]
-fn writes_of_a_joiner_whom_a_removed_admin_invites_reach_no_member() {
+fn writes_of_a_joiner_invited_by_a_removed_admin_reach_no_member() {
     let mut world = World::with_joiner(7, 4);
     world.settle();
     assert!(world.say(0, Say::Role(2, Role::None)));

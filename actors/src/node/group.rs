@@ -69,8 +69,8 @@ enum Message {
     SetAside { document: DocumentId, reply: RpcReplyPort<Option<SetAside>> },
     /// Describe the group.
     Status(RpcReplyPort<GroupStatus>),
-    /// Answer once all that is here is stored: with the roster and the judgement by which it stands, or with the
-    /// progress of judging it again.
+    /// Answer once all that is here is stored: with the roster and the judgement by which it stands, or with
+    /// the progress of judging it again.
     Settled(RpcReplyPort<Result<Settled, Rejudged>>),
     /// The batch of this number is durable, or failed.
     Stored { number: u64, result: Result<(), StoreError> },

@@ -818,8 +818,8 @@ async fn errors_name_the_address_and_give_advice() {
         ),
         (
             &garbage,
-            "peer did not prove its identity: message 2 of 3 does not belong to this protocol and network; do both \
-             sides run the same version?"
+            "peer did not prove its identity: message 2 of 3 does not belong to this protocol and network; \
+             do both sides run the same version?"
                 .into(),
         ),
     ] {

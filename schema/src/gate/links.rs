@@ -2,8 +2,9 @@
 //!
 //! A group is announced to a device whose user the ledger admits; while this user is removed, only if that
 //! device announced it first. While this user is pending it is announced to every device that announced it
-//! first, but one that the ledger does not admit gets nothing of the ledger. A group is open once both sides announced it. Of each side the newest
-//! announcement counts: closing a group voids those before without a frame.
+//! first, but one that the ledger does not admit gets nothing of the ledger. A group is open once both sides
+//! announced it. Of each side the newest announcement counts: closing a group voids those before without a
+//! frame.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -198,8 +199,8 @@ impl Links {
     }
 
     /// Closes a group on every link whose peer the ledger does not admit. Such a peer gets a Bye without a
-    /// reason (authority 3.9) if we had announced the group: it may have opened the group on our announcement,
-    /// and would wait for us. Other shared groups begin again on a new link.
+    /// reason (authority 3.9) if we had announced the group: it may have opened the group on our
+    /// announcement, and would wait for us. Other shared groups begin again on a new link.
     pub(super) fn close_unadmitted(&mut self, step: &mut Step, id: GroupId, group: &Group) {
         let (roster, user) = (group.ledger.roster(), step.keys.user());
         let is_ours = !group.has_removed(user);

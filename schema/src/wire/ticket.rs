@@ -73,7 +73,8 @@ pub enum TicketError {
     Malformed(#[source] DecodeError),
     /// There are more or longer addresses than allowed.
     #[error(
-        "ticket with {count} addresses of up to {bytes} bytes, {TICKET_ADDRESSES_MAX} of {ADDRESS_BYTES_MAX} are allowed"
+        "ticket with {count} addresses of up to {bytes} bytes, {TICKET_ADDRESSES_MAX} of \
+         {ADDRESS_BYTES_MAX} are allowed"
     )]
     Addresses {
         /// Number of addresses.

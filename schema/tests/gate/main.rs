@@ -286,7 +286,7 @@ fn a_pending_user_gives_a_stranger_nothing_of_an_old_ledger() {
     assert_eq!(ben.views[&garden].info.state, GroupState::Pending);
 
     announces(&mut ben, &cid(), garden);
-    assert_eq!(ben.open_on(STRANGE), [garden], "Cid may be a member whom this ledger does not admit yet");
+    assert_eq!(ben.open_on(STRANGE), [garden], "Cid may be a member that this ledger does not admit yet");
     let mut answer = |frame| {
         let effects = ben.step(Input::Ledger { link: STRANGE, group: garden, frame });
         let sent = effects.into_iter().filter_map(|effect| match effect {

@@ -479,7 +479,7 @@ proptest! {
         let (changes, headers, mut tips) = headers_and_tips(&mut play(&edits));
         prop_assume!(!headers.is_empty());
         let mut chunks: BTreeMap<ChangeHash, Vec<u8>> =
-            changes.iter().map(|change| (from_automerge(change.hash()), change.raw_bytes().to_vec())).collect();
+            changes.iter().map(|c| (from_automerge(c.hash()), c.raw_bytes().to_vec())).collect();
         let mut batch = headers.clone();
         for harm in &harms {
             match harm {
@@ -507,7 +507,8 @@ proptest! {
             prop_assert_eq!(accepted.len() + verdict.refused.len() + verdict.duplicates, part.len());
             apply(&mut index, part, &verdict); // asserts dependencies first, chains without gaps
             for (replica, _, newest) in index.replicas() {
-                let advanced = part.iter().any(|header| header.replica == replica && accepted.contains(&header.hash));
+                let is_advanced = |h: &ChangeHeader| h.replica == replica && accepted.contains(&h.hash);
+                let advanced = part.iter().any(is_advanced);
                 prop_assert!(!advanced || tips_at.contains(&newest), "the end of each chain is vouched for");
             }
 
@@ -532,7 +533,12 @@ proptest! {
 
     /// A batch is a set.
     #[test]
-    fn order_and_repetition_change_nothing(edits in edits(1..40), seed: u64, drop_tip: bool, forgeries in 0..3_u8) {
+    fn order_and_repetition_change_nothing(
+        edits in edits(1..40),
+        seed: u64,
+        drop_tip: bool,
+        forgeries in 0..3_u8,
+    ) {
         let (_, headers, mut tips) = headers_and_tips(&mut play(&edits));
         prop_assume!(!headers.is_empty());
         if drop_tip {

@@ -1,5 +1,5 @@
-//! Where devices say that they are: whose word counts, which of several, and that everybody comes to the
-//! same.
+//! Device records: a device publishes its addresses, the newest record of a certified device counts, and all
+//! ledgers converge.
 
 use std::convert::Infallible;
 

@@ -1,8 +1,9 @@
-//! Row locks: the local writers of one row read and write it one after another, in the order in which they asked (no
-//! actor).
+//! Row locks: the local writers of one row read and write it one after another, in the order in which they
+//! asked (no actor).
 //!
-//! Without them, of two writers that read the same row and then commit one is refused, and chance decides which one is
-//! refused again and again. Changes of other devices still move a row meanwhile: that is rare, and tried again.
+//! Without them, of two writers that read the same row and then commit one is refused, and chance decides
+//! which one is refused again and again. Changes of other devices still move a row meanwhile: that is rare,
+//! and tried again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

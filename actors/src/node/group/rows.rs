@@ -231,7 +231,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_store_keeps_the_order_of_keys(one in "\\PC{0,8}\0?[a-c\0]{0,4}", other in "\\PC{0,8}\0?[a-c\0]{0,4}") {
+        fn the_store_keeps_the_order_of_keys(
+            one in "\\PC{0,8}\0?[a-c\0]{0,4}",
+            other in "\\PC{0,8}\0?[a-c\0]{0,4}",
+        ) {
             prop_assert_eq!(row_key("t", &one).cmp(&row_key("t", &other)), one.cmp(&other));
             prop_assert_eq!(decode_table(&row_key(&one, &other)), Ok(one.clone()));
             prop_assert_eq!(decode_key(&other, &row_key(&other, &one)), Ok(one));

@@ -35,8 +35,9 @@ pub enum ChangeError {
     /// Documents to which the target wrote are damaged: wait until a peer brings them back, or leave them
     /// out.
     #[error(
-        "{count} documents that user {user} wrote to are damaged here, and what they wrote to them would be lost \
-         to everybody: {}; they come back from the next peer that has them: meet one first, or do it anyway",
+        "{count} documents that user {user} wrote to are damaged here, and what they wrote to them would be \
+         lost to everybody: {}; they come back from the next peer that has them: connect to one first, or \
+         leave them out",
         listed(.documents, *.count)
     )]
     Damaged {

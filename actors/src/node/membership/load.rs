@@ -104,7 +104,7 @@ fn load_ledger(
                 tracing::error!(%error, "the founding op of the personal group is damaged; the key gives it");
             }
             Err(error) => {
-                tracing::error!(%error, "an op of the personal group is damaged; it and later ones are skipped");
+                tracing::error!(%error, "the personal group has a damaged op; it and later ones are skipped");
                 break;
             }
         }

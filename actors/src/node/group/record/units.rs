@@ -154,7 +154,9 @@ proptest! {
         let mut shelves = [Shelf::new(), Shelf::new(), Shelf::new()];
         for turn in turns {
             match turn {
-                Turn::Writes { chain, bytes } => shelves[usize::try_from(chain).unwrap() % 3].writes(chain, bytes),
+                Turn::Writes { chain, bytes } => {
+                    shelves[usize::try_from(chain).unwrap() % 3].writes(chain, bytes);
+                }
                 Turn::Tells { from, to, sparse } => {
                     let parcel = shelves[from].tells(&shelves[to], sparse);
                     shelves[to].hears(parcel);

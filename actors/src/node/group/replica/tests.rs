@@ -89,7 +89,11 @@ fn a_document_that_is_not_what_the_record_says_is_refused() {
 
 proptest! {
     #[test]
-    fn damaged_bytes_never_load_as_the_document(flip in any::<prop::sample::Index>(), bit in 0u8..8, saved: bool) {
+    fn damaged_bytes_never_load_as_the_document(
+        flip in any::<prop::sample::Index>(),
+        bit in 0u8..8,
+        saved: bool,
+    ) {
         let mut ada = Replica::new();
         commit(&mut ada, ADA, |doc| doc.put("title", "beans"));
         commit(&mut ada, ADA, |doc| doc.put("body", Value::Text("sow in may".into())));
