@@ -288,8 +288,10 @@ impl Outbox {
         let Effect::CloseCell { link, number } = effect else { return self.queue.push_back(effect) };
         // A cell that is closed before it was opened stays closed.
         let closed = (link, number);
-        let opens_it = |effect: &Effect| matches!(effect, Effect::OpenCell { link, number, .. } if (*link, *number) == closed);
-        self.queue.retain(|effect| !opens_it(effect));
+        self.queue.retain(|effect| {
+            let Effect::OpenCell { link, number, .. } = effect else { return true };
+            (*link, *number) != closed
+        });
         self.closings.push(effect);
     }
 
