@@ -455,13 +455,19 @@ async fn inviting_without_the_right_to_fails_with_not_allowed() {
 
 /// Ada's node, her group, and a hand-made peer that is linked to her.
 async fn mallory() -> (Node, Group, HandmadePeer) {
+    let (network, clock, ada, home) = listening_ada().await;
+    let mallory = HandmadePeer::dial(&network, &clock, identity(4), "memory://ada").await;
+    (ada, home, mallory)
+}
+
+/// Ada listens and has a group.
+async fn listening_ada() -> (MemoryNetwork, Clock, Node, Group) {
     let clock = Clock::simulated(1);
     let network = MemoryNetwork::seeded(clock.clone(), 1).latency_ms(1..20);
     let ada = Node::in_memory_builder().network(&network, "ada").open().await.unwrap();
     ada.listen("memory://ada").await.unwrap();
     let home = ada.create_group("home").await.unwrap();
-    let mallory = HandmadePeer::dial(&network, &clock, identity(4), "memory://ada").await;
-    (ada, home, mallory)
+    (network, clock, ada, home)
 }
 
 /// Every frame from the node until the link ends or stays silent.
@@ -505,10 +511,11 @@ async fn an_overheard_or_forged_invite_proof_gets_no_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_removed_user_who_presents_a_ticket_is_declined_as_removed() {
-    let (_ada, home, mut ben) = mallory().await;
-    let user = ben.identity.user();
+    let (network, clock, _ada, home) = listening_ada().await;
+    let user = identity(4).user();
     home.add_member(user, Role::Reader).await.unwrap();
     home.set_role(user, Role::None).await.unwrap();
+    let mut ben = HandmadePeer::dial(&network, &clock, identity(4), "memory://ada").await;
     let ticket = home.invite(Role::Reader).await.unwrap();
     let (id, h) = (home.id(), ben.established.h);
     let key = Ticket::key_of(&ticket.seed(), id);

@@ -298,11 +298,10 @@ fn of_two_cuts_that_name_two_branches_the_lower_holds_everywhere() {
         let held: Vec<usize> = (0..5).map(|peer| world.changes(peer)).collect();
         assert_eq!(held, [2; 5], "seed {seed}");
 
-        // The founder removes the second remover as of before each of the two removals, whichever is newer
-        // here.
-        for newest_but in [0, 2] {
-            assert!(world.say(0, Say::AsOf(2, Role::None, newest_but)), "seed {seed}");
-        }
+        // The founder removes the second remover as of before one of the two removals: the newer one here in
+        // half of the worlds, the older one in the others.
+        let newest_but = usize::from(seed % 4 >= 2);
+        assert!(world.say(0, Say::AsOf(2, Role::None, newest_but)), "seed {seed}");
         world.settle();
         assert_eq!(world.examine(), Ok(()), "seed {seed}");
         assert!([1, 3, 4].iter().all(|peer| world.are_equal(0, *peer)), "seed {seed}");

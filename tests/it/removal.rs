@@ -192,7 +192,7 @@ async fn a_removal_is_refused_while_the_members_documents_are_damaged() {
     let failure = execute(&ada.node(), set_role(user, Role::None, false)).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Damaged);
     let why = format!("{failure:?}");
-    for said in ["2 documents", "tasks/rope", "tasks/soap", "next peer that has them", "anyway"] {
+    for said in ["2 documents", "tasks/rope", "tasks/soap", "next peer that has them", "leave them out"] {
         assert!(why.contains(said), "{said}: {why}");
     }
     assert_eq!(here.members().len(), 3, "no op was signed");

@@ -240,7 +240,7 @@ fn members_get_roles_and_are_removed() {
 
         for (arguments, status, kind, says) in [
             (&["group", "remove", EVA][..], 1, "not_found", "is no member"),
-            (&["group", "remove", ROB, "--as-of", EVA], 1, "not_found", "can be left out"),
+            (&["group", "remove", ROB, "--as-of", EVA], 1, "not_found", "cannot be left out"),
             (&["group", "transfer", ROB], 1, "not_allowed", "no other member with a device"),
             (&["group", "confirm", ROB], 1, "not_found", "group members"),
             (&["group", "reissue", EVA], 1, "not_found", "op e0e0"),
