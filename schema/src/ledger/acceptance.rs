@@ -164,7 +164,11 @@ impl Roster {
         let by_user = self.revoked_by_user.range(of_user).filter(|(_, of)| is_target(of));
         by_user.for_each(|(_, revoked)| bytes.extend(revoked.0));
         let mut of_others = Vec::new();
-        self.members.values().for_each(|member| digest_cuts(&member.cuts, &mut of_others));
+        // A member without cuts adds nothing, so that an admission does not make the cut outdated.
+        for (other, member) in self.members.iter().filter(|(_, member)| !member.cuts.is_empty()) {
+            of_others.extend(other.0);
+            digest_cuts(&member.cuts, &mut of_others);
+        }
         self.revoked.values().for_each(|cuts| digest_cuts(cuts, &mut of_others));
         let void = self.grants.iter().filter(|(_, grant)| !grant.alive);
         void.for_each(|(op, _)| of_others.extend(op.0));

@@ -263,10 +263,17 @@ fn announces(here: &mut Device, peer: &Device, group: GroupId) -> Vec<Effect> {
 
 const STRANGE: schema::gate::LinkId = schema::gate::LinkId(70);
 
+/// An Admin removes themselves.
+fn leave(peer: &mut Device, group: GroupId) {
+    let change = set_role(peer.user, Role::None);
+    let cut = peer.cut(group, &change).unwrap();
+    peer.submit_with(group, change, cut).unwrap();
+}
+
 #[test]
 fn a_user_who_left_answers_members_and_no_stranger_who_knows_the_group() {
-    let (ada, mut ben, garden) = connected(Role::Writer);
-    ben.submit(garden, set_role(ben.user, Role::None)).unwrap();
+    let (ada, mut ben, garden) = connected(Role::Admin);
+    leave(&mut ben, garden);
 
     let effects = announces(&mut ben, &cid(), garden);
     assert!(ben.open_on(STRANGE).is_empty());
@@ -279,8 +286,8 @@ fn a_user_who_left_answers_members_and_no_stranger_who_knows_the_group() {
 
 #[test]
 fn a_pending_user_gives_a_stranger_nothing_of_an_old_ledger() {
-    let (mut ada, mut ben, garden) = connected(Role::Writer);
-    ben.submit(garden, set_role(ben.user, Role::None)).unwrap();
+    let (mut ada, mut ben, garden) = connected(Role::Admin);
+    leave(&mut ben, garden);
     let ticket = ada.ticket(garden);
     ben.step(Input::StoreTicket(ticket));
     assert_eq!(ben.views[&garden].info.state, GroupState::Pending);
