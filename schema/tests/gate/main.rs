@@ -1,5 +1,7 @@
 //! The gate: what opens on which link, what is sent, and what waits for the disk.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 // The name by which fuzz targets, which share the modules below, call this crate.
 extern crate peerbase_schema as schema;
 

@@ -171,7 +171,7 @@ impl Arbitrary {
             10 => Input::Ledger { link, group, frame: LedgerFrame::Pull(Pull::default()) },
             11 | 12 => {
                 let ops = self.ops.iter().skip(usize::from(c) % self.ops.len()).cloned().collect();
-                let (certificates, last) = (self.records.clone(), c % 2 == 0);
+                let (certificates, last) = (self.records.clone(), c.is_multiple_of(2));
                 let (revocations, records) = (Vec::new(), Vec::new());
                 let frame = LedgerFrame::Push { ops, certificates, revocations, records, last };
                 Input::Ledger { link, group, frame }
@@ -190,8 +190,8 @@ impl Arbitrary {
                 Input::Join { link, join: Join { token, invite: [c; 32], signature: Signature([c; 64]) } }
             }
             15 => Input::Declined { link, token: [a; 32], invite: [c; 32], reason: DeclineReason::Closed },
-            16 => Input::Intent { group, is_wanted: c % 3 != 0 },
-            17 => Input::Contact { user, is_blocked: a % 2 == 0 },
+            16 => Input::Intent { group, is_wanted: !c.is_multiple_of(3) },
+            17 => Input::Contact { user, is_blocked: a.is_multiple_of(2) },
             18 => {
                 let change = MembershipChange::SetRole {
                     user,

@@ -161,7 +161,7 @@ impl<'a> Batch<'a> {
             other.replica == change.replica && other.seq.checked_add(1) == Some(change.seq)
         };
         let mut inside = change.deps.iter().filter_map(|dep| self.new.get(dep).copied());
-        inside.find(|&at| before(&self.changes[at]))
+        inside.find(|&at| before(self.changes[at]))
     }
 
     /// Judges the changes in topological order, those that could be next by the least `rank`.
