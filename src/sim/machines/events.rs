@@ -42,7 +42,7 @@ impl World {
     /// Handles events until none is left.
     ///
     /// # Panics
-    /// Panics if the world is still busy after [`STEPS_MAX`] steps.
+    /// Panics if the world is still busy after `STEPS_MAX` steps.
     pub fn settle(&mut self) {
         for _ in 0..STEPS_MAX {
             if !self.next() {
