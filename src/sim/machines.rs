@@ -32,6 +32,9 @@ use schema::tip::Author;
 use schema::wire::session::SessionFrame;
 use schema::{ChangeHash, DocumentId, OpId};
 
+#[doc(inline)]
+pub use schema::document::Defect;
+
 pub use self::broken::Broken;
 pub use self::mutant::Mutant;
 pub use self::say::Say;
