@@ -35,12 +35,14 @@ def words(line):
     return re.findall(r"[a-z]+(?:'[a-z]+)?", line.replace("_", " ").lower())
 
 
-def first_words_of_doc_comments(text):
-    """The first word of each doc comment."""
+def first_words_of_comments(text):
+    """The first word of each paragraph of each comment."""
     last = None
     for line in text.splitlines():
-        comment = re.match(r"\s*(///|//!)\s?(.*)", line)
+        comment = re.match(r"\s*(///|//!|//)\s*(.*)", line)
         kind = comment and comment.group(1)
+        if kind and not comment.group(2):
+            kind = None  # an empty line ends a paragraph
         if kind and kind != last:
             word = re.match(r"[^A-Za-z]*([A-Za-z]+)", comment.group(2))
             yield word.group(1).lower() if word else ""
@@ -58,13 +60,12 @@ def main():
             continue
         text = Path(file).read_text()
         if file.endswith(".rs"):
-            for word in first_words_of_doc_comments(text):
+            for word in first_words_of_comments(text):
                 comments += 1
                 if word in OPENERS:
                     openers.append(f"{file}: {word}")
         for number, line in enumerate(text.splitlines(), 1):
-            # A literal without spaces, such as golden bytes, cannot wrap.
-            if file.endswith(".rs") and len(line) > LINE_MAX and not re.search(r"\S{70}", line):
+            if file.endswith(".rs") and len(line) > LINE_MAX:
                 long_lines.append(f"{file}:{number}")
             spoken = words(line)
             for at in range(len(spoken)):
@@ -78,7 +79,7 @@ def main():
         for found in openers[: None if verbose else 20] + uses[: None if verbose else 20] + long_lines[: None if verbose else 20]:
             print(found)
     print(
-        f"language: {comments} doc comments, {len(openers)} ({share:.1%}) begin with a relative or question word, "
+        f"language: {comments} paragraphs of comments, {len(openers)} ({share:.1%}) begin with a relative or question word, "
         f"at most {OPENERS_SHARE_MAX:.0%}; {len(uses)} uses of banned words; {len(long_lines)} lines beyond {LINE_MAX}"
     )
     sys.exit(1 if failed else 0)

@@ -4,7 +4,7 @@
 //! are the fields of the row, by their serde names. A write stores only what differs from the stored row, so
 //! that writes of several devices to one row merge.
 //!
-//! # How each type merges
+//! # Merging by type
 //!
 //! | field | two devices change it at the same time |
 //! |---|---|

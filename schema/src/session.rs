@@ -89,7 +89,7 @@ impl Session {
         in_sync: bool,
         documents: &mut D,
     ) -> Result<(Self, Vec<Effect>), D::Error> {
-        let root = documents.root()?;
+        let root = documents.digest().root();
         let mut session = Self::new(now, side, root);
         session.ready = in_sync;
         session.peer_root = in_sync.then_some(root);

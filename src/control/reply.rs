@@ -1,6 +1,6 @@
 //! The replies of a node to a request, as they cross the socket and as `--json` prints them.
 //!
-//! Where the library has a public type, that type is the reply.
+//! A reply is a public type of the library if there is one for it.
 
 use std::path::PathBuf;
 

@@ -261,7 +261,7 @@ fn the_branch_that_a_cut_names_is_fetched_whichever_side_begins() {
         assert!(!world.are_equal(0, 2), "seed {seed}: no fork");
 
         assert!(world.say(0, Say::Role(5, Role::None)));
-        // Who begins depends on how many events were before.
+        // The number of earlier events decides which peer begins.
         for _ in 0..seed {
             world.write(3, "chives");
         }

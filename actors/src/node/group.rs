@@ -179,8 +179,8 @@ impl State {
         let outcome = match self.documents.commit(writes, time_ms) {
             Ok(outcome) => outcome,
             Err(error @ CommitError::Moved { .. }) => {
-                // What moved the row may not be readable yet: answer behind it, or the caller reads the same
-                // again.
+                // The answer waits for the batch that moved the row: before it is stored, the caller would
+                // read the same row again.
                 let (store, durability) = (&self.arguments.store, self.arguments.durability);
                 store
                     .submit(self.handle.space(), Batch::default(), durability, |_| answer(reply, Err(error)));
@@ -251,7 +251,7 @@ impl State {
         units: schema::wire::session::Units,
     ) -> Result<(), ActorProcessingErr> {
         let (number, received) = (units.number, units.units.len());
-        // Who judges by the same membership had refused it too.
+        // An honest peer with the same roster would have refused these changes too.
         let same = units.state == self.documents.state() && !self.documents.is_rejudging();
         let mut outcome = self.documents.apply(units)?;
         let refused = std::mem::take(&mut outcome.refused);
@@ -417,7 +417,7 @@ impl Actor for Group {
         (handle, arguments): (GroupHandle, Arguments),
     ) -> Result<State, ActorProcessingErr> {
         let space = handle.space().clone();
-        // Whatever a predecessor submitted is now written or refused, so the store says what there is.
+        // The barrier: every batch of a predecessor is then written or refused.
         space.reset();
         arguments.store.barrier().await?;
         let incarnation = incarnation(&arguments, &space).await?;
@@ -458,7 +458,7 @@ impl Actor for Group {
     }
 
     async fn post_start(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
-        // What became durable as a predecessor failed was told to nobody.
+        // Watchers missed the batches that became durable while a predecessor failed.
         state.handle.publish_reset();
         if state.arguments.personal {
             state.arguments.owner.on_personal_started();

@@ -1,7 +1,7 @@
 //! Admission into ledgers: the one way by which an op, a certificate, a revocation or a device record enters.
 //!
-//! What is admitted is stored first; then cells of removed peers are closed already, and the roster is
-//! published, pushed to peers and acted on.
+//! Order of one admission: the cells of removed peers close, the records are stored, and once they are
+//! durable the roster is published, sent to peers and acted on.
 
 use std::collections::BTreeSet;
 

@@ -336,7 +336,7 @@ fn a_removed_feature_is_an_error() {
 #[test]
 fn a_man_in_the_middle_is_detected() {
     let mallory = Mallory::meets_ben(&device(3).agreement, 7);
-    // What ada signs is for mallory's static key and her link to him.
+    // Ada signs for mallory's static key and for her link to him.
     let binding =
         Binding { role: LinkRole::Initiator, h: [1; 32], reader_static: device(3).agreement.public() };
     let passed_on = Auth::sign(&ada(), &terms(), binding);

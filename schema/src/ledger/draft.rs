@@ -119,7 +119,7 @@ impl Ledger {
         if heads.len() > OP_PARENTS_MAX && !self.may_omit_heads(author, body) {
             return Err(Refusal::TooManyHeads { got: heads.len(), max: OP_PARENTS_MAX });
         }
-        // Where some are omitted: first the heads above the author's grant, then the strongest.
+        // The heads above the author's grant are kept first, then the strongest.
         let grant = now.winner(author).unwrap_or_default();
         let is_above_grant = |head: usize| head == grant || graph.node(head).past.contains(grant);
         heads.sort_by_cached_key(|head| (!is_above_grant(*head), graph.node(*head).facts.resolve_order()));

@@ -1,6 +1,6 @@
 //! The interface of a session: the documents it reads, its inputs and its effects.
 
-use crate::digest::{Mark, Page};
+use crate::digest::{Digest, Mark};
 use crate::document::Refusal;
 use crate::ledger::manifest::BadManifest;
 use crate::limits::ANSWER_TIMEOUT;
@@ -11,18 +11,14 @@ use crate::{DeviceId, DocumentId, OpId};
 pub trait Documents {
     /// The failure of a read.
     type Error;
-    /// Returns the hash over all leaves.
+    /// Returns the digest over the accepted changes of all documents.
+    fn digest(&mut self) -> &mut Digest;
+    /// Returns the digest of the membership state under which changes are judged.
+    fn state(&mut self) -> [u8; 32];
+    /// Returns the version vector of a document, sorted; empty when the document is not stored.
     ///
     /// # Errors
     /// When the store fails; so for all reads.
-    fn root(&mut self) -> Result<[u8; 32], Self::Error>;
-    /// Returns the digest of the membership state under which changes are judged.
-    fn state(&mut self) -> [u8; 32];
-    /// Returns up to `count` leaves behind `after`.
-    fn page(&mut self, after: Option<DocumentId>, count: usize) -> Result<Page, Self::Error>;
-    /// Returns the documents in the page's range whose leaves differ here.
-    fn differing(&mut self, page: &Page) -> Result<Vec<DocumentId>, Self::Error>;
-    /// Returns the version vector of a document, sorted; empty when the document is not stored.
     fn marks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Self::Error>;
     /// Returns the version vector as it is sent to a peer. A chain that a cut may yet decide differently,
     /// because the change that the cut names is missing, is marked as [undecided](Mark::undecided), so that

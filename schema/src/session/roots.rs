@@ -28,7 +28,7 @@ impl Session {
                     *self = Self { ready: true, ..Self::new(now, self.side, root) };
                 }
                 self.peer_incarnation = Some(incarnation);
-                let ours = documents.root()?;
+                let ours = documents.digest().root();
                 self.send_root(ours, RootReason::Answer { incarnation }, effects);
                 if !self.ready && is_new {
                     // The peer may have missed our opening: repeat it, or it is never answered.
@@ -58,7 +58,7 @@ impl Session {
             self.root_due = None;
             return Ok(());
         }
-        let root = documents.root()?;
+        let root = documents.digest().root();
         if self.peer_root == Some(root) {
             self.root_due = None;
             self.is_root_owed = false;

@@ -49,7 +49,7 @@ impl Session {
             return Ok(());
         }
         if let Some(walk) = self.walk.as_mut().filter(|walk| walk.asked.is_none()) {
-            let page = documents.page(walk.after, PAGE_LEAVES)?;
+            let page = documents.digest().page(walk.after, PAGE_LEAVES);
             walk.through = page.through;
             walk.asked = Some(now);
             effects.push(Effect::Send(SessionFrame::Leaves(page)));
@@ -125,13 +125,13 @@ impl Session {
 
 /// Builds the reply to a page: version vectors of the documents that differ, as many as one frame carries.
 fn vectors<D: Documents>(mut page: Page, documents: &mut D) -> Result<SessionFrame, D::Error> {
-    let ours = documents.page(page.after, PAGE_LEAVES)?.through;
+    let ours = documents.digest().page(page.after, PAGE_LEAVES).through;
     let mut through = ours.filter(|ours| page.through.is_none_or(|end| *ours < end));
     if let Some(through) = through {
         page.leaves.retain(|(document, _)| *document <= through);
         page.through = Some(through);
     }
-    let mut differing = documents.differing(&page)?;
+    let mut differing = documents.digest().differing(&page);
     differing.sort_unstable();
     let (mut vectors, mut sum) = (Vec::new(), 0);
     for document in differing {

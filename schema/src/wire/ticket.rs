@@ -232,9 +232,10 @@ mod tests {
 
         assert_eq!(
             text,
-            "pb1aeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaib\
-             aeaqcambqgaydambqgaydambqgaydamcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibifaucqkbifaucqkbifau\
-             cqkbifaucqkbifaucqkbifaucqkbifaekxo4z2f4xtcojsfyytmobogexdoorxgy2tjnrvveza"
+            "pb1aeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaqcaibaeaqcaibaeaqcaibaeaqcaibae\
+             aqcaibaeaqcaibaeaqcambqgaydambqgaydambqgaydamcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcai\
+             baeaqcaibifaucqkbifaucqkbifaucqkbifaucqkbifaucqkbifaucqkbifaekxo4z2f4xtcojsfyytmobogexdo\
+             orxgy2tjnrvveza"
         );
         assert_eq!(text.parse(), Ok(ticket()));
     }

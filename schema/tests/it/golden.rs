@@ -273,7 +273,10 @@ fn a_signature_and_an_id_keep_their_bytes() {
 }
 
 const SIGNED_ID: &str = "29a490413082af564bd66ca8af38659e0dda914cdd2da7a21f2031f8d8c962c5";
-const SIGNED_SIGNATURE: &str = "9540d885caa1cf3cc86fd399bbebce3ea6fc16423358eef1d5971cbd66a3f36161ad7d18134ab66b61c87971e0e847e7f86cf06d8f73ba4ec0b3ddf045c1f103";
+const SIGNED_SIGNATURE: &str = concat!(
+    "9540d885caa1cf3cc86fd399bbebce3ea6fc16423358eef1d5971cbd66a3f361",
+    "61ad7d18134ab66b61c87971e0e847e7f86cf06d8f73ba4ec0b3ddf045c1f103",
+);
 
 #[test]
 fn ops_keep_their_bytes() {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use peerbase_schema::codec;
-use peerbase_schema::digest::{Digest, Mark, Page};
+use peerbase_schema::digest::{Digest, Mark};
 use peerbase_schema::document::Refusal;
 use peerbase_schema::limits::{FRAME_DOCUMENTS, FRAME_MARKS, MARKS_MAX, PAGE_LEAVES};
 use peerbase_schema::session::{
@@ -67,20 +67,12 @@ impl Shelf {
 impl Documents for Shelf {
     type Error = Infallible;
 
-    fn root(&mut self) -> Result<[u8; 32], Infallible> {
-        Ok(self.digest.root())
+    fn digest(&mut self) -> &mut Digest {
+        &mut self.digest
     }
 
     fn state(&mut self) -> [u8; 32] {
         self.state
-    }
-
-    fn page(&mut self, after: Option<DocumentId>, count: usize) -> Result<Page, Infallible> {
-        Ok(self.digest.page(after, count))
-    }
-
-    fn differing(&mut self, page: &Page) -> Result<Vec<DocumentId>, Infallible> {
-        Ok(self.digest.differing(page))
     }
 
     fn marks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Infallible> {

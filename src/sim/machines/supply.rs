@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use schema::DocumentId;
-use schema::digest::{Mark, Page};
+use schema::digest::{Digest, Mark};
 use schema::document::UnitBuilder;
 use schema::session::{Documents, Supply, Wanted};
 use schema::tip::Tip;
@@ -19,20 +19,12 @@ const CHANGE_BYTES: usize = 100;
 impl Documents for Store {
     type Error = Infallible;
 
-    fn root(&mut self) -> Result<[u8; 32], Infallible> {
-        Ok(self.digest.root())
+    fn digest(&mut self) -> &mut Digest {
+        &mut self.digest
     }
 
     fn state(&mut self) -> [u8; 32] {
         self.state
-    }
-
-    fn page(&mut self, after: Option<DocumentId>, count: usize) -> Result<Page, Infallible> {
-        Ok(self.digest.page(after, count))
-    }
-
-    fn differing(&mut self, page: &Page) -> Result<Vec<DocumentId>, Infallible> {
-        Ok(self.digest.differing(page))
     }
 
     fn marks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Infallible> {

@@ -223,7 +223,7 @@ fn what_must_be_replaced_whole_is_noticed() {
 
     let registers: Vec<_> = draft(&row(None)).unwrap().registers.iter().map(Path::to_string).collect();
 
-    // What lies below a register does no harm: the content of the adjacent one.
+    // Paths below a register do no harm: `adjacent.c` lies below `adjacent`.
     assert_eq!(
         registers,
         ["adjacent", "adjacent.c", "fields.\"x.y\"", "internal", "list.0", "list.1", "untagged"]

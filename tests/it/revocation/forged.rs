@@ -285,7 +285,7 @@ async fn scenario_20_each_malformed_change_is_refused_by_its_own_check_and_no_no
 async fn a_peer_that_keeps_sending_universally_invalid_changes_is_disconnected_for_an_hour() {
     let mut scenario = Scenario::with_eve(120, [("ben", Writer)], Writer).await;
     let author = scenario.eve_author(scenario.grant_of(identity(EVE).user()).await);
-    // Whatever roster she claims to judge by: no roster allows it.
+    // No roster allows it, so the roster that she claims does not matter.
     let documents = |unit| {
         let mut documents = ScriptedDocuments::of(author.device, author.grant);
         documents.offer(unit);

@@ -10,7 +10,7 @@ use actors::transport::framing::{FrameReader, FrameWriter, read_message, write_m
 use actors::transport::memory::MemoryNetwork;
 use schema::change::ChangeHeader;
 use schema::device::DeviceIdentity;
-use schema::digest::{Digest, Mark, Page};
+use schema::digest::{Digest, Mark};
 use schema::handshake::{Established, Handshake, LinkRole, Records, Step, Terms};
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::Ledger;
@@ -174,20 +174,12 @@ impl ScriptedDocuments {
 impl Documents for ScriptedDocuments {
     type Error = Infallible;
 
-    fn root(&mut self) -> Result<[u8; 32], Infallible> {
-        Ok(self.digest.root())
+    fn digest(&mut self) -> &mut Digest {
+        &mut self.digest
     }
 
     fn state(&mut self) -> [u8; 32] {
         self.state
-    }
-
-    fn page(&mut self, after: Option<DocumentId>, count: usize) -> Result<Page, Infallible> {
-        Ok(self.digest.page(after, count))
-    }
-
-    fn differing(&mut self, page: &Page) -> Result<Vec<DocumentId>, Infallible> {
-        Ok(self.digest.differing(page))
     }
 
     fn marks(&mut self, document: DocumentId) -> Result<Vec<Mark>, Infallible> {

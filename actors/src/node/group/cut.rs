@@ -120,7 +120,7 @@ pub(crate) async fn write(
             let page = page(space, author, done)?;
             damaged.extend(page.damaged);
             for (incarnation, entry) in page.entries {
-                // Who refuses goes on only to see how much there is.
+                // A refused cut is not written; the pass goes on to count the damaged documents.
                 if let Some(page) = writer.push(Author { device, grant, incarnation }, entry)
                     && (anyway || damaged.is_empty())
                 {

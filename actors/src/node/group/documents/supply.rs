@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schema::change;
-use schema::digest::{Mark, Page};
+use schema::digest::{Digest, Mark};
 use schema::document::{UnitBuilder, UnitChanges};
 use schema::session::{self, Supply, Wanted};
 use schema::wire::session::{Unit, UnitTip};
@@ -80,20 +80,12 @@ impl Documents {
 impl session::Documents for Documents {
     type Error = StoreError;
 
-    fn root(&mut self) -> Result<[u8; 32], StoreError> {
-        Ok(self.digest.root())
+    fn digest(&mut self) -> &mut Digest {
+        &mut self.digest
     }
 
     fn state(&mut self) -> [u8; 32] {
         self.authority.roster.state_digest()
-    }
-
-    fn page(&mut self, after: Option<DocumentId>, count: usize) -> Result<Page, StoreError> {
-        Ok(self.digest.page(after, count))
-    }
-
-    fn differing(&mut self, page: &Page) -> Result<Vec<DocumentId>, StoreError> {
-        Ok(self.digest.differing(page))
     }
 
     fn marks(&mut self, document: DocumentId) -> Result<Vec<Mark>, StoreError> {
