@@ -62,14 +62,16 @@
 pub(crate) mod counter;
 mod edit;
 pub(crate) mod history;
+mod iter;
+mod name;
 #[doc(hidden)] // for the fuzz targets
 pub mod row;
 pub(crate) mod text;
 mod watch;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::ops::{Bound, RangeBounds};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use actors::edit::RowEdit as Edit;
@@ -80,72 +82,21 @@ use actors::node::group::documents::{CommitError, RowWrite};
 use actors::node::group::rows::{self, RowRecord};
 use actors::node::store::StoreError;
 use schema::ChangeHash;
-use schema::limits::TABLE_NAME_BYTES_MAX;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::counter::Counter;
 pub use self::edit::RowEdit;
 pub use self::history::Revision;
+pub use self::iter::{Row, Rows};
+pub use self::name::TableName;
 pub use self::text::Text;
 pub use self::watch::{RowChange, Watch};
 use crate::error::{ReadError, WriteError};
 use crate::node::Node;
 
-/// Rows of one page of an iteration, which is read under the store's lock.
-const PAGE_ROWS: usize = 256;
 /// Retries of a write whose row another device's change moved meanwhile.
 const RETRIES_MAX: usize = 64;
-
-/// The name of a table with the type of its rows, usually a constant.
-///
-/// ```
-/// # use peerbase::TableName;
-/// #[derive(serde::Serialize, serde::Deserialize)]
-/// struct Task { title: String, done: bool }
-///
-/// const TASKS: TableName<Task> = TableName::new("tasks");
-/// ```
-#[derive(Debug)]
-pub struct TableName<T> {
-    name: &'static str,
-    rows: PhantomData<fn() -> T>,
-}
-
-impl<T> TableName<T> {
-    /// Makes a name of 1 to 64 bytes of UTF-8 without NUL, not beginning with `$`.
-    ///
-    /// # Panics
-    /// For any other name; in a constant that is a compile error.
-    pub const fn new(name: &'static str) -> Self {
-        let bytes = name.as_bytes();
-        assert!(!bytes.is_empty() && bytes.len() <= TABLE_NAME_BYTES_MAX, "table names have 1 to 64 bytes");
-        assert!(bytes[0] != b'$', "table names that begin with $ are reserved");
-        let mut at = 0;
-        while at < bytes.len() {
-            assert!(bytes[at] != 0, "table names have no NUL");
-            at += 1;
-        }
-        Self { name, rows: PhantomData }
-    }
-
-    /// Returns the name as text.
-    pub const fn name(self) -> &'static str {
-        self.name
-    }
-
-    pub(crate) const fn reserved(name: &'static str) -> Self {
-        Self { name, rows: PhantomData }
-    }
-}
-
-impl<T> Clone for TableName<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for TableName<T> {}
 
 /// A named set of rows of one group, from [`Group::table`](crate::Group::table). Cheap to clone.
 ///
@@ -292,13 +243,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     /// # }
     /// ```
     pub fn iter(&self) -> Rows<T> {
-        Rows {
-            table: self.clone(),
-            from: Bound::Unbounded,
-            to: Bound::Unbounded,
-            page: VecDeque::new(),
-            done: false,
-        }
+        Rows::new(self.clone())
     }
 
     /// Reads all rows that decode, in key order, as of one moment. [`Table::unreadable`] lists the rest.
@@ -591,95 +536,3 @@ pub struct PutMany {
 
 /// Rows by key; each can be read or is an error.
 type Page<T> = Vec<(String, Result<Row<T>, ReadError>)>;
-
-/// A stored row, which [`value`](Row::value) decodes. That may fail, since other devices write rows too.
-#[derive(Clone, Debug)]
-pub struct Row<T> {
-    table: Arc<str>,
-    key: String,
-    record: RowRecord,
-    rows: PhantomData<fn() -> T>,
-}
-
-impl<T: DeserializeOwned> Row<T> {
-    pub(crate) fn new(table: Arc<str>, key: String, record: RowRecord) -> Self {
-        Self { table, key, record, rows: PhantomData }
-    }
-
-    /// Returns the row's key.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// Returns the heads of the row's document, sorted: the version that [`Table::update_if`] compares.
-    pub fn heads(&self) -> &[ChangeHash] {
-        &self.record.heads
-    }
-
-    /// Decodes the row.
-    ///
-    /// # Errors
-    /// [`ReadError::Row`] if it does not decode into the row type.
-    pub fn value(&self) -> Result<T, ReadError> {
-        row::read(&self.record.value).map_err(|cause| ReadError::Row {
-            table: self.table.as_ref().to_owned(),
-            key: self.key.clone(),
-            cause: Box::new(cause),
-        })
-    }
-
-    pub(crate) fn is_removed(&self) -> bool {
-        self.record.removed
-    }
-}
-
-/// An iterator over rows in key order, from [`Table::iter`].
-pub struct Rows<T> {
-    table: Table<T>,
-    from: Bound<String>,
-    to: Bound<String>,
-    page: VecDeque<(String, Result<Row<T>, ReadError>)>,
-    done: bool,
-}
-
-impl<T> Rows<T> {
-    /// Restricts the iterator to keys in this range, in byte order.
-    #[must_use]
-    pub fn range<'k>(mut self, keys: impl RangeBounds<&'k str>) -> Self {
-        let owned = |bound: Bound<&&'k str>| bound.map(|key| (*key).to_owned());
-        self.from = owned(keys.start_bound());
-        self.to = owned(keys.end_bound());
-        self
-    }
-}
-
-impl<T: Serialize + DeserializeOwned> Iterator for Rows<T> {
-    type Item = Result<Row<T>, ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.page.pop_front() {
-                Some((_, Ok(row))) if row.is_removed() => {}
-                Some((_, row)) => return Some(row),
-                None if self.done => return None,
-                None => {
-                    let (from, to) =
-                        (self.from.as_ref().map(String::as_str), self.to.as_ref().map(String::as_str));
-                    match self.table.page(from, to, PAGE_ROWS) {
-                        Ok(page) => {
-                            self.done = page.len() < PAGE_ROWS;
-                            if let Some((last, _)) = page.last() {
-                                self.from = Bound::Excluded(last.clone());
-                            }
-                            self.page = page.into();
-                        }
-                        Err(error) => {
-                            self.done = true;
-                            return Some(Err(error));
-                        }
-                    }
-                }
-            }
-        }
-    }
-}

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use peerbase_schema::codec;
-use peerbase_schema::digest::{Digest, Mark};
+use peerbase_schema::digest::{Digest, Mark, Page};
 use peerbase_schema::document::Refusal;
 use peerbase_schema::limits::{FRAME_DOCUMENTS, FRAME_MARKS, MARKS_MAX, PAGE_LEAVES};
 use peerbase_schema::session::{
