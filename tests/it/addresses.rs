@@ -6,10 +6,7 @@ use peerbase::group::MemberDevice;
 use peerbase::sim::{Net, Peer};
 use peerbase::{Group, GroupId, InviteOptions, Node, Role};
 
-use crate::support::{group, task, tasks, titles, until};
-
-/// Bounds each step over real sockets, in real time.
-const DEADLINE: Duration = Duration::from_secs(30);
+use crate::support::{group, soon, task, tasks, titles, until};
 
 /// Ada's group, which ben and cid join by ticket; ben and cid cannot reach each other. All know all
 /// addresses.
@@ -141,16 +138,6 @@ async fn open(folder: &tempfile::TempDir, name: &str) -> Node {
     Node::builder(folder.path().join(name)).name(name).open().await.unwrap()
 }
 
-/// Waits in real time until `condition` holds.
-async fn soon(what: &str, condition: impl Fn() -> bool) {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(tokio::time::timeout(DEADLINE, waiting).await.is_ok(), "not in time: {what}");
-}
-
 /// Cid does not listen, so a link between the two can only come from cid dialling the address that ben
 /// published.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -163,14 +150,14 @@ async fn the_address_a_reader_publishes_is_dialled_by_other_members() {
     let home = ada.create_group("home").await.unwrap();
     ben.join(&home.invite(Role::Reader).await.unwrap()).await.unwrap();
     let of_cid = cid.join(&home.invite(Role::Writer).await.unwrap()).await.unwrap();
-    soon("ben's address is known", || addresses_of(&of_cid, &ben) == [at_ben.clone()]).await;
+    soon("ben's address is known", async || addresses_of(&of_cid, &ben) == [at_ben.clone()]).await;
     assert_eq!(addresses_of(&of_cid, &cid), [""; 0], "a device that does not listen publishes nothing");
 
     ada.close().await;
     of_cid.table(crate::support::TASKS).put("a", &task("basil")).await.unwrap();
 
     let of_ben = ben.group(home.id()).unwrap().table(crate::support::TASKS);
-    soon("ben receives the row", || titles(&of_ben) == ["basil"]).await;
+    soon("ben receives the row", async || titles(&of_ben) == ["basil"]).await;
     let links = cid.status().await.unwrap().links;
     assert_eq!(links.iter().map(|link| link.address.clone()).collect::<Vec<_>>(), [Some(at_ben)]);
     ben.close().await;
@@ -191,7 +178,7 @@ async fn a_moved_device_publishes_its_new_address_and_an_unadvertised_one_publis
     for node in [&ben, &cid] {
         node.join(&ticket).await.unwrap();
     }
-    soon("ada knows ben's address", || addresses_of(&home, &ben) == [first.clone()]).await;
+    soon("ada knows ben's address", async || addresses_of(&home, &ben) == [first.clone()]).await;
 
     let (user, device) = (ben.user_id(), ben.device_id());
     ben.close().await;
@@ -200,7 +187,8 @@ async fn a_moved_device_publishes_its_new_address_and_an_unadvertised_one_publis
 
     let expected = ["ws://127.0.0.1:1".to_owned(), second];
     let of_ben = || home.devices().into_iter().find(|known| (known.user, known.device) == (user, device));
-    soon("ada receives the new record", || of_ben().is_some_and(|known| known.addresses == expected)).await;
+    soon("ada receives the new record", async || of_ben().is_some_and(|known| known.addresses == expected))
+        .await;
     assert_eq!(addresses_of(&home, &cid), [""; 0]);
     ada.close().await;
     moved.close().await;
@@ -221,7 +209,7 @@ async fn an_address_at_which_another_device_answers_is_not_dialled_again() {
     let ticket = home.invite_with(InviteOptions::new(Role::Writer).uses(2)).await.unwrap();
     ben.join(&ticket).await.unwrap();
     let of_dan = dan.join(&ticket).await.unwrap();
-    soon("dan has ben's record", || addresses_of(&of_dan, &ben).len() == 2).await;
+    soon("dan has ben's record", async || addresses_of(&of_dan, &ben).len() == 2).await;
 
     // From here on dan dials ben at both addresses.
     ben.close().await;
@@ -229,12 +217,7 @@ async fn an_address_at_which_another_device_answers_is_not_dialled_again() {
         let ended = dan.status().await.unwrap().ended;
         ended.iter().filter(|end| end.address == address && end.device.is_none()).count()
     };
-    let dialling = async {
-        while ends(&right).await < 3 || ends(&wrong).await < 1 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(tokio::time::timeout(DEADLINE, dialling).await.is_ok(), "dan dials both addresses");
+    soon("dan dials both addresses", async || ends(&right).await >= 3 && ends(&wrong).await >= 1).await;
 
     assert_eq!(ends(&wrong).await, 1);
     for node in [ada, cid, dan] {

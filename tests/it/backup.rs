@@ -4,17 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use actors::node::store::{SledOptions, StoreHandle};
 use peerbase::sim::Net;
 use peerbase::{BackupError, Counter, DocumentId, ErrorKind, GroupId, GroupState, Node, Role, TableName};
 use serde::{Deserialize, Serialize};
 
-use crate::support::{TASKS, group, home, task, tasks, titles};
-
-/// No step takes longer, in real time.
-const DEADLINE: Duration = Duration::from_secs(30);
+use crate::support::{DEADLINE, TASKS, group, home, soon, task, tasks, titles};
 
 async fn open(folder: &Path) -> Node {
     Node::builder(folder).name("ada").open().await.unwrap()
@@ -112,7 +108,7 @@ async fn a_backup_shows_each_group_as_of_one_moment_while_others_write() {
 
     let mut seen = vec![0];
     for number in 0..5 {
-        until(|| tallies.get("0").unwrap().unwrap().count > seen[number]).await;
+        soon("the writer goes on", async || tallies.get("0").unwrap().unwrap().count > seen[number]).await;
         ada.backup(folder.path().join(format!("copy {number}"))).await.unwrap();
         seen.push(tallies.get("0").unwrap().unwrap().count);
     }
@@ -131,15 +127,6 @@ async fn a_backup_shows_each_group_as_of_one_moment_while_others_write() {
     }
 }
 
-async fn until(mut is_so: impl FnMut() -> bool) {
-    let waiting = async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, waiting).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_copy_writes_under_a_new_incarnation_and_agrees_with_the_peers_of_the_original() {
     const SEEDS: TableName<(String, Counter)> = TableName::new("seeds");
@@ -155,13 +142,13 @@ async fn a_restored_copy_writes_under_a_new_incarnation_and_agrees_with_the_peer
     let (of_ada, seeds) = (home.table(TASKS), of_ben.table(TASKS));
     of_ada.put("a", &task("basil")).await.unwrap();
     home.table(SEEDS).put("peas", &("peas".into(), 1.into())).await.unwrap();
-    until(|| seeds.get("a").unwrap().is_some()).await;
+    soon("the copy receives a row of a peer", async || seeds.get("a").unwrap().is_some()).await;
 
     // After the backup the original writes once more, under the numbers that the copy would use next.
     ada.backup(&copy).await.unwrap();
     of_ada.update("a", |task| task.title = "thyme".into()).await.unwrap();
     of_ada.put("b", &task("rope")).await.unwrap();
-    until(|| titles(&seeds) == ["thyme", "rope"]).await;
+    soon("the copy receives both rows", async || titles(&seeds) == ["thyme", "rope"]).await;
     ada.close().await;
     let ada = open(&copy).await;
     let home = ada.group(home.id()).unwrap();
@@ -171,7 +158,10 @@ async fn a_restored_copy_writes_under_a_new_incarnation_and_agrees_with_the_peer
     home.table(TASKS).put("c", &task("tea")).await.unwrap();
     ada.connect(&address).await.unwrap();
 
-    until(|| titles(&seeds).len() == 3 && titles(&seeds) == titles(&home.table(TASKS))).await;
+    soon("both have all three rows", async || {
+        titles(&seeds).len() == 3 && titles(&seeds) == titles(&home.table(TASKS))
+    })
+    .await;
     home.synced(DEADLINE).await.unwrap();
     assert_eq!(
         seeds.get("a").unwrap(),

@@ -399,12 +399,18 @@ async fn a_member_unaware_of_their_removal_learns_it_by_presenting_a_ticket() {
     net.close().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn leaving_the_group_ends_a_pending_join() {
-    let mut net = Net::seeded(14).latency_ms(5..40);
+/// Ben has a ticket of ada, whose node is off.
+async fn inviter_offline(seed: u64) -> (Net, Peer, Ticket) {
+    let mut net = Net::seeded(seed).latency_ms(5..40);
     let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
     let ticket = create_home(&ada).await.invite(Role::Writer).await.unwrap();
     net.crash(&ada).await;
+    (net, ben, ticket)
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_the_group_ends_a_pending_join() {
+    let (net, ben, ticket) = inviter_offline(14).await;
     let node = ben.node();
 
     let (joined, ()) = tokio::join!(node.join_within(&ticket, A_WHILE), async {
@@ -419,10 +425,7 @@ async fn leaving_the_group_ends_a_pending_join() {
 
 #[tokio::test(start_paused = true)]
 async fn closing_the_node_ends_a_pending_join() {
-    let mut net = Net::seeded(9).latency_ms(5..40);
-    let [ada, ben] = net.nodes_apart(["ada", "ben"]).await;
-    let ticket = create_home(&ada).await.invite(Role::Writer).await.unwrap();
-    net.crash(&ada).await;
+    let (net, ben, ticket) = inviter_offline(9).await;
     let node = ben.node();
 
     let (joined, ()) = tokio::join!(node.join_within(&ticket, A_WHILE), async {

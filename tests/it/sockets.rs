@@ -1,24 +1,15 @@
 //! Real nodes over real sockets: what one writes the other reads, also after one was away.
 
-use std::time::Duration;
-
 use peerbase::{GroupId, Node, Role, TableName};
 
+use crate::support::{DEADLINE, soon};
+
 const TASKS: TableName<String> = TableName::new("tasks");
-/// No step takes longer, in real time.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Waits until `node` reads `title` at `key`.
 async fn until_read(node: &Node, group: GroupId, key: &str, title: &str) {
     let tasks = node.group(group).unwrap().table(TASKS);
-    let waiting = async {
-        while tasks.get(key).unwrap().as_deref() != Some(title) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    if tokio::time::timeout(DEADLINE, waiting).await.is_err() {
-        panic!("{key} is {:?}, not {title:?}", tasks.get(key));
-    }
+    soon(&format!("{key} is {title:?}"), async || tasks.get(key).unwrap().as_deref() == Some(title)).await;
 }
 
 async fn put(node: &Node, group: GroupId, key: &str, title: &str) {

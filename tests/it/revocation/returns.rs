@@ -16,18 +16,7 @@ const A_WHILE: Duration = Duration::from_secs(180);
 
 #[tokio::test(start_paused = true)]
 async fn p7_changes_deleted_after_thirty_days_return_from_their_authors_device_when_the_removal_is_void() {
-    let mut scenario = Scenario::new(71, [("ben", Admin), ("cid", Writer), ("mia", Writer)]).await;
-    scenario.write("mia", "basil", "water it").await;
-    scenario.converge().await;
-    scenario.partition(&[&["cid", "mia"]]);
-    scenario.write("mia", "basil", "water it twice").await;
-    scenario.write("mia", "rope", "buy it").await;
-    scenario.settle().await;
-    scenario.crash("mia").await;
-    scenario.partition(&[&["ben", "cid"]]);
-    scenario.remove("ben", "mia").await;
-    scenario.settle().await;
-    assert_eq!(scenario.set_aside("cid").await, 2);
+    let mut scenario = super::with_changes_set_aside(71).await;
 
     for name in ["ada", "ben", "cid"] {
         scenario.crash(name).await;

@@ -1,5 +1,5 @@
 //! The test kit: a row type, shorthands for groups and tables, a [`scenario`], and a peer made by hand
-//! ([`stranger`]).
+//! ([`handmade`]).
 
 pub(crate) mod handmade;
 pub(crate) mod merging;
@@ -53,4 +53,18 @@ pub(crate) async fn until(net: &Net, what: &str, mut condition: impl FnMut() -> 
         net.sleep(Duration::from_millis(100)).await;
     }
     panic!("not within two minutes: {what}");
+}
+
+/// The longest that a step of nodes on real sockets or disks may take.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits in real time until `condition` holds, for [`DEADLINE`] at most: real sockets and disks keep no
+/// virtual time.
+pub(crate) async fn soon(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, waiting).await.is_ok(), "not in time: {what}");
 }
