@@ -2,9 +2,4 @@
 
 #![no_main]
 
-#[path = "../../schema/tests/gate/kit.rs"]
-mod kit;
-#[path = "../../schema/tests/gate/steps.rs"]
-mod steps;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| steps::run(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| testkit::gate_steps::run(bytes));

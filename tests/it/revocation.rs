@@ -113,8 +113,8 @@ async fn p6_the_lower_of_two_concurrent_cuts_holds() {
     scenario.close().await;
 }
 
-/// A group from which ben removed mia without two of her changes, which cid has set aside. Mia's device is off,
-/// ada has not received the removal.
+/// A group from which ben removed mia without two of her changes, which cid has set aside. Mia's device is
+/// off, ada has not received the removal.
 pub(super) async fn with_changes_set_aside(seed: u64) -> Scenario {
     let mut scenario = Scenario::new(seed, [("ben", Admin), ("cid", Writer), ("mia", Writer)]).await;
     scenario.write("mia", "basil", "water it").await;

@@ -4,6 +4,7 @@
 mod admission;
 mod automerge_without_checks;
 mod change;
+mod gate;
 mod golden;
 mod ledger;
 mod ledger_properties;

@@ -2,6 +2,8 @@
 //! change chunks assembled byte by byte.
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be built fails the test")]
 
+pub mod gate;
+pub mod gate_steps;
 pub mod golden;
 pub mod ledger_side;
 pub mod raw;

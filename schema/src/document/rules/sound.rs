@@ -7,7 +7,7 @@ use crate::id::ChangeHash;
 
 /// The rules that a document follows: there is one set of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rules;
+pub struct Rules(());
 
 impl Rules {
     /// Returns the judgement under which an author's documents are stored.

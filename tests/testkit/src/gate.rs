@@ -40,27 +40,33 @@ impl Lookup for Pages {
 }
 
 /// One device: a gate, and what its effects did.
-pub(crate) struct Device {
-    pub(crate) user: UserId,
-    pub(crate) device: DeviceId,
-    pub(crate) gate: Gate,
+pub struct Device {
+    /// The user.
+    pub user: UserId,
+    /// The device.
+    pub device: DeviceId,
+    /// Its gate.
+    pub gate: Gate,
     pages: Pages,
-    pub(crate) now: Now,
+    /// The time of its next step.
+    pub now: Now,
     /// The group of each open cell.
-    pub(crate) cells: BTreeMap<(LinkId, u32), GroupId>,
-    pub(crate) views: BTreeMap<GroupId, GroupView>,
-    pub(crate) tickets: BTreeMap<GroupId, Tickets>,
+    pub cells: BTreeMap<(LinkId, u32), GroupId>,
+    /// The published groups.
+    pub views: BTreeMap<GroupId, GroupView>,
+    /// The stored tickets, by group.
+    pub tickets: BTreeMap<GroupId, Tickets>,
     /// Links that the gate ended.
-    pub(crate) ended: BTreeMap<LinkId, ByeReason>,
+    pub ended: BTreeMap<LinkId, ByeReason>,
     /// Groups whose document sessions are open, by link.
-    pub(crate) sessions: BTreeSet<(LinkId, GroupId)>,
+    pub sessions: BTreeSet<(LinkId, GroupId)>,
     /// Every effect, in order.
-    pub(crate) log: Vec<Effect>,
+    pub log: Vec<Effect>,
 }
 
 impl Device {
     /// A started device: `user` and `device` are seeds of its keys.
-    pub(crate) fn new(user: u8, device: u8) -> Self {
+    pub fn new(user: u8, device: u8) -> Self {
         let key = SigningKey::from_seed([user; 32]);
         let [signing, agreement] = [device, device ^ 0x80].map(|seed| [seed; 32]);
         let (signing, agreement) = (SigningKey::from_seed(signing), AgreementKey::from_seed(agreement));
@@ -87,12 +93,12 @@ impl Device {
     }
 
     /// One step of the gate, whose batches are not durable yet.
-    pub(crate) fn decide(&mut self, input: Input) -> Vec<Effect> {
+    pub fn decide(&mut self, input: Input) -> Vec<Effect> {
         self.gate.step(self.now, input, &self.pages)
     }
 
     /// Steps the gate; every batch becomes durable. All effects, in order.
-    pub(crate) fn step(&mut self, input: Input) -> Vec<Effect> {
+    pub fn step(&mut self, input: Input) -> Vec<Effect> {
         let mut all = Vec::new();
         let mut effects = self.decide(input);
         while !effects.is_empty() {
@@ -111,7 +117,7 @@ impl Device {
     }
 
     /// Steps the gate with a request; its answer.
-    pub(crate) fn ask(&mut self, input: Input) -> Answer {
+    pub fn ask(&mut self, input: Input) -> Answer {
         let answer = self.step(input).into_iter().find_map(|effect| match effect {
             Effect::Answer(answer) => Some(answer),
             _ => None,
@@ -119,7 +125,8 @@ impl Device {
         answer.expect("a request is answered")
     }
 
-    pub(crate) fn perform(&mut self, effect: &Effect) {
+    /// Performs an effect: notes what it did, and stores its pages.
+    pub fn perform(&mut self, effect: &Effect) {
         match effect {
             Effect::CloseCell { link, number } => drop(self.cells.remove(&(*link, *number))),
             Effect::OpenCell { link, number, group } => drop(self.cells.insert((*link, *number), *group)),
@@ -149,7 +156,7 @@ impl Device {
     }
 
     /// Creates a group and takes part in it.
-    pub(crate) fn create(&mut self, name: &str) -> GroupId {
+    pub fn create(&mut self, name: &str) -> GroupId {
         let nonce = hash("nonce", &[name.as_bytes()]);
         match self.ask(Input::CreateGroup { nonce, name: name.into(), recovery: None }) {
             Answer::Created(Ok(group)) => {
@@ -161,17 +168,21 @@ impl Device {
     }
 
     /// The user takes part in a group.
-    pub(crate) fn want(&mut self, group: GroupId) -> Vec<Effect> {
+    pub fn want(&mut self, group: GroupId) -> Vec<Effect> {
         self.step(Input::Intent { group, is_wanted: true })
     }
 
     /// Submits a change with a cut of nothing where it needs one.
-    pub(crate) fn submit(&mut self, group: GroupId, change: MembershipChange) -> Result<OpId, ChangeRefusal> {
+    pub fn submit(&mut self, group: GroupId, change: MembershipChange) -> Result<OpId, ChangeRefusal> {
         let cut = self.cut(group, &change)?;
         self.submit_with(group, change, cut)
     }
 
-    pub(crate) fn submit_with(
+    /// Submits a membership change with a cut.
+    ///
+    /// # Errors
+    /// The refusal of the gate.
+    pub fn submit_with(
         &mut self,
         group: GroupId,
         change: MembershipChange,
@@ -184,7 +195,7 @@ impl Device {
     }
 
     /// The cut of nothing that a change needs, if any.
-    pub(crate) fn cut(
+    pub fn cut(
         &mut self,
         group: GroupId,
         change: &MembershipChange,
@@ -198,7 +209,7 @@ impl Device {
     }
 
     /// Deletes every stored manifest, as a node does that has too many of them which no op names.
-    pub(crate) fn delete_manifests(&mut self) {
+    pub fn delete_manifests(&mut self) {
         self.pages = Pages::default();
     }
 
@@ -209,13 +220,13 @@ impl Device {
     }
 
     /// Gives a user a role.
-    pub(crate) fn set_role(&mut self, group: GroupId, user: UserId, role: Role) -> OpId {
+    pub fn set_role(&mut self, group: GroupId, user: UserId, role: Role) -> OpId {
         let change = MembershipChange::SetRole { user, role, before: BTreeSet::new() };
         self.submit(group, change).unwrap()
     }
 
     /// A ticket for one Writer.
-    pub(crate) fn ticket(&mut self, group: GroupId) -> Ticket {
+    pub fn ticket(&mut self, group: GroupId) -> Ticket {
         let terms = Terms { role: Role::Writer, uses: 1, expires_ms: u64::MAX };
         match self.ask(Input::Invite { group, terms, seed: [5; 16] }) {
             Answer::Invited(Ok(invite)) => {
@@ -225,17 +236,19 @@ impl Device {
         }
     }
 
-    pub(crate) fn role(&self, group: GroupId, user: UserId) -> Role {
+    /// Returns the role of a user in the ledger of a group.
+    pub fn role(&self, group: GroupId, user: UserId) -> Role {
         self.gate.ledger(group).map_or(Role::None, |ledger| ledger.roster().role(user))
     }
 
     /// The groups whose cells are open on a link.
-    pub(crate) fn open_on(&self, link: LinkId) -> Vec<GroupId> {
+    pub fn open_on(&self, link: LinkId) -> Vec<GroupId> {
         let of_link = self.cells.range((link, 0)..=(link, u32::MAX));
         of_link.map(|(_, group)| *group).collect()
     }
 
-    pub(crate) fn pass(&mut self, seconds: u64) {
+    /// Lets seconds pass on both clocks.
+    pub fn pass(&mut self, seconds: u64) {
         let span = Duration::from_secs(seconds);
         self.now = Now { wall: self.now.wall + span, instant: self.now.instant + span };
     }
@@ -263,7 +276,7 @@ fn delivered(effect: Effect, cells: &BTreeMap<(LinkId, u32), GroupId>) -> Option
 }
 
 /// Links two devices, and carries frames until nothing is under way.
-pub(crate) fn connect(one: &mut Device, other: &mut Device, number: u64) -> LinkId {
+pub fn connect(one: &mut Device, other: &mut Device, number: u64) -> LinkId {
     let link = LinkId(number);
     let h = hash("h", &[&number.to_be_bytes()]);
     let up =
@@ -274,7 +287,7 @@ pub(crate) fn connect(one: &mut Device, other: &mut Device, number: u64) -> Link
 }
 
 /// Steps one device, and carries frames between both until nothing is under way.
-pub(crate) fn exchange(one: &mut Device, other: &mut Device, input: Input) {
+pub fn exchange(one: &mut Device, other: &mut Device, input: Input) {
     run(one, other, [(true, input)]);
 }
 

@@ -14,7 +14,7 @@ use schema::wire::link::{DeclineReason, Join, LinkFrame};
 use schema::wire::ticket::Ticket;
 use schema::{DeviceId, GroupId, UserId};
 
-use crate::kit::Device;
+use crate::gate::Device;
 
 const LINKS: u8 = 4;
 const ROLES: [Role; 4] = [Role::None, Role::Reader, Role::Writer, Role::Admin];
@@ -23,7 +23,7 @@ const ROLES: [Role; 4] = [Role::None, Role::Reader, Role::Writer, Role::Admin];
 ///
 /// # Panics
 /// When a step breaks a rule.
-pub(crate) fn run(bytes: &[u8]) {
+pub fn run(bytes: &[u8]) {
     let mut world = Arbitrary::new();
     for step in bytes.as_chunks::<4>().0.iter().take(400) {
         world.step(*step);
@@ -58,7 +58,7 @@ impl Arbitrary {
         ben.want(garden);
         let mut durable = BTreeSet::new();
         note(&ada.log, &mut durable);
-        crate::kit::connect(&mut ada, ben, 1_000);
+        crate::gate::connect(&mut ada, ben, 1_000);
         for role in ROLES.into_iter().chain([Role::Reader, Role::None]) {
             let change = MembershipChange::SetRole { user: peers[1].0, role, before: BTreeSet::new() };
             let _ = ben.submit(garden, change);

@@ -1,28 +1,21 @@
 //! The gate: what opens on which link, what is sent, and what waits for the disk.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-// The name by which fuzz targets, which share the modules below, call this crate.
-extern crate peerbase_schema as schema;
-
-mod kit;
-mod steps;
-
 use std::collections::BTreeSet;
 
-use kit::{Device, connect, exchange};
-use proptest::collection::vec;
-use proptest::prelude::*;
-use schema::gate::{
+use peerbase_schema::gate::{
     Answer, ChangeRefusal, Effect, GroupState, Input, MembershipChange, Notice, Peer, Silent, StoredRecord,
 };
-use schema::handshake::LinkRole;
-use schema::ledger::Role;
-use schema::ledger::manifest::Writer as ManifestWriter;
-use schema::wire::hello::{self, Hello, HelloGroup};
-use schema::wire::ledger::{LedgerFrame, Pull};
-use schema::wire::link::{ByeReason, DeclineReason};
-use schema::{GroupId, UserId};
+use peerbase_schema::handshake::LinkRole;
+use peerbase_schema::ledger::Role;
+use peerbase_schema::ledger::manifest::Writer as ManifestWriter;
+use peerbase_schema::wire::hello::{self, Hello, HelloGroup};
+use peerbase_schema::wire::ledger::{LedgerFrame, Pull};
+use peerbase_schema::wire::link::{ByeReason, DeclineReason};
+use peerbase_schema::{GroupId, UserId};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use testkit::gate::{Device, connect, exchange};
+use testkit::gate_steps;
 
 fn ada() -> Device {
     Device::new(1, 11)
@@ -50,7 +43,7 @@ fn connected(role: Role) -> (Device, Device, GroupId) {
     (ada, ben, garden)
 }
 
-const LINK: schema::gate::LinkId = schema::gate::LinkId(1);
+const LINK: peerbase_schema::gate::LinkId = peerbase_schema::gate::LinkId(1);
 
 fn position(effects: &[Effect], of: impl Fn(&Effect) -> bool) -> Option<usize> {
     effects.iter().position(of)
@@ -168,7 +161,7 @@ fn a_removed_member_gets_a_bye_without_a_reason_and_another_link_where_more_is_s
     ben.want(orchard);
     connect(&mut ada, &mut ben, 2);
     ada.set_role(garden, ben.user, Role::None);
-    assert_eq!(ada.ended.get(&schema::gate::LinkId(2)), Some(&ByeReason::Renew));
+    assert_eq!(ada.ended.get(&peerbase_schema::gate::LinkId(2)), Some(&ByeReason::Renew));
 }
 
 #[test]
@@ -263,7 +256,7 @@ fn announces(here: &mut Device, peer: &Device, group: GroupId) -> Vec<Effect> {
     here.step(Input::Hello { link: STRANGE, hello: Hello { groups } })
 }
 
-const STRANGE: schema::gate::LinkId = schema::gate::LinkId(70);
+const STRANGE: peerbase_schema::gate::LinkId = peerbase_schema::gate::LinkId(70);
 
 /// An Admin removes themselves.
 fn leave(peer: &mut Device, group: GroupId) {
@@ -356,10 +349,10 @@ fn a_peer_that_shows_too_many_tickets_is_ignored() {
     let ticket = ada.ticket(garden);
     ben.want(garden);
     connect(&mut ada, &mut ben, 1);
-    let join = schema::wire::link::Join {
+    let join = peerbase_schema::wire::link::Join {
         token: [7; 32],
         invite: [7; 32],
-        signature: schema::key::Signature([0; 64]),
+        signature: peerbase_schema::key::Signature([0; 64]),
     };
     for _ in 0..64 {
         assert!(ada.step(Input::Join { link: LINK, join }).is_empty());
@@ -388,7 +381,7 @@ fn a_member_unknown_to_a_peer_presents_its_grant() {
     connect(&mut ada, &mut cid, 3);
 
     assert_eq!(ada.role(garden, cid.user), Role::Writer);
-    assert!(ada.sessions.contains(&(schema::gate::LinkId(3), garden)));
+    assert!(ada.sessions.contains(&(peerbase_schema::gate::LinkId(3), garden)));
 }
 
 #[test]
@@ -490,6 +483,6 @@ proptest! {
 
     #[test]
     fn arbitrary_inputs_keep_the_rules(bytes in vec(any::<u8>(), 0..1_600)) {
-        steps::run(&bytes);
+        gate_steps::run(&bytes);
     }
 }
