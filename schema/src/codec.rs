@@ -28,7 +28,7 @@ pub enum DecodeError {
     /// Bytes follow the record.
     #[error("{extra} bytes after the end of the record")]
     TrailingBytes {
-        /// Their number.
+        /// The number of bytes beyond the record.
         extra: usize,
     },
     /// The bytes end early, name an unknown variant, or claim more memory than allowed.

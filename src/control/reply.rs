@@ -48,7 +48,7 @@ pub enum Reply {
     MemberOp(MemberOp),
     /// A new ticket.
     Ticket {
-        /// Its text.
+        /// The ticket's text.
         ticket: Secret,
         /// The group that it is for.
         group: GroupId,
@@ -74,7 +74,7 @@ pub enum Reply {
     Fields(Fields),
     /// A table.
     Table {
-        /// Its name.
+        /// The table's name.
         table: String,
         /// The number of its rows.
         rows: usize,
@@ -131,21 +131,21 @@ pub struct Row {
 pub enum Change {
     /// A row is new or has changed.
     Put {
-        /// Its key.
+        /// The row's key.
         key: String,
-        /// Its fields.
+        /// The row's fields.
         row: Fields,
     },
     /// A row has changed and cannot be read.
     Unreadable {
-        /// Its key.
+        /// The row's key.
         key: String,
         /// The reason.
         error: Failure,
     },
     /// A row was removed.
     Removed {
-        /// Its key.
+        /// The row's key.
         key: String,
     },
     /// The reader missed changes: all rows follow as `put`, and replace what was read before.
@@ -270,7 +270,7 @@ pub enum Progress {
     },
     /// The node watches a table.
     Watching {
-        /// Its name.
+        /// The table's name.
         table: String,
     },
     /// The node copies the database.

@@ -80,7 +80,7 @@ pub enum Request {
         /// The row as a JSON object, or - to read it from standard input.
         #[arg(value_name = "JSON", allow_hyphen_values = true)]
         row: String,
-        /// The group.
+        /// The `--group` option.
         #[command(flatten)]
         group: InGroup,
     },
@@ -92,7 +92,7 @@ pub enum Request {
     List {
         /// The table.
         table: Option<String>,
-        /// The group.
+        /// The `--group` option.
         #[command(flatten)]
         group: InGroup,
     },
@@ -100,7 +100,7 @@ pub enum Request {
     Watch {
         /// The table.
         table: String,
-        /// The group.
+        /// The `--group` option.
         #[command(flatten)]
         group: InGroup,
     },
@@ -143,7 +143,7 @@ pub enum Request {
 pub enum GroupRequest {
     /// Founds a group.
     Create {
-        /// Its name.
+        /// The group's name.
         name: String,
     },
     /// Lists the groups, pending and offered ones included: id, state, role, name.
@@ -186,7 +186,7 @@ pub enum GroupRequest {
         /// reader, writer, admin or owner.
         #[arg(value_parser = role)]
         role: Role,
-        /// The group.
+        /// The `--group` option.
         #[command(flatten)]
         group: InGroup,
         /// Options.
@@ -197,7 +197,7 @@ pub enum GroupRequest {
     Remove {
         /// The user's id, its first digits, or the label of a device of theirs.
         user: String,
-        /// The group.
+        /// The `--group` option.
         #[command(flatten)]
         group: InGroup,
         /// Options.
@@ -208,7 +208,7 @@ pub enum GroupRequest {
     Transfer {
         /// The user's id, its first digits, or the label of a device of theirs.
         user: String,
-        /// The group.
+        /// The `--group` option.
         #[command(flatten)]
         group: InGroup,
     },
@@ -217,7 +217,7 @@ pub enum GroupRequest {
         /// The op, or the user whose role it lowers.
         #[arg(value_name = "USER|OP")]
         what: String,
-        /// The group.
+        /// The `--group` option.
         #[command(flatten)]
         group: InGroup,
     },
@@ -235,7 +235,7 @@ pub enum GroupRequest {
     Reissue {
         /// The op.
         op: OpId,
-        /// The group.
+        /// The `--group` option.
         #[command(flatten)]
         group: InGroup,
     },
@@ -248,7 +248,7 @@ pub enum GroupRequest {
     Close {
         /// The invitation's id.
         invite: OpId,
-        /// The group.
+        /// The `--group` option.
         #[command(flatten)]
         group: InGroup,
     },

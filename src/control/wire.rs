@@ -48,7 +48,7 @@ pub enum ControlError {
     Version {
         /// Its control version.
         found: u32,
-        /// Its release.
+        /// The program's release.
         program: String,
     },
     /// No node serves in the folder.
@@ -63,7 +63,7 @@ pub enum ControlError {
     PathTooLong {
         /// The name.
         path: std::path::PathBuf,
-        /// Its bytes.
+        /// The path's length, bytes.
         got: usize,
         /// The limit.
         max: usize,

@@ -77,7 +77,7 @@ pub(crate) struct IncomingPart {
     pub(crate) _permit: Permit,
 }
 
-/// The cells of every link, by our numbers for the groups. Cheap to clone.
+/// The gate cells of every link, by our numbers for the groups. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct GateCells {
     links: Arc<Mutex<BTreeMap<LinkId, LinkCells>>>,
@@ -101,14 +101,14 @@ impl GateCells {
         cells.map(|(group, cell)| (cell.close(), group).1).collect()
     }
 
-    /// Opens a cell: frames under our `number` belong to `group` from now on.
+    /// Opens a gate cell: frames under our `number` belong to `group` from now on.
     pub(crate) fn open(&self, link: LinkId, number: u32, group: GroupId) {
         if let Some(link) = self.lock().get_mut(&link) {
             link.cells.insert(number, (group, GateCell::opened()));
         }
     }
 
-    /// Closes a cell, for good.
+    /// Closes a gate cell for good: frames of its group no longer pass on that link.
     pub(crate) fn close(&self, link: LinkId, number: u32) {
         if let Some((_, cell)) = self.lock().get(&link).and_then(|link| link.cells.get(&number)) {
             cell.close();

@@ -16,11 +16,11 @@ use crate::limits::{EXPANDED_TEXT_BYTES_MAX, INFLATED_BYTES_MAX, OP_COUNTER_MAX}
 pub struct DocumentHeader {
     /// The heads that loading it must give, ascending.
     pub heads: Vec<ChangeHash>,
-    /// Replicas that wrote in it.
+    /// The number of replicas with changes in the document.
     pub replicas: u64,
-    /// Changes that it holds.
+    /// The number of changes in the document.
     pub changes: u64,
-    /// Ops that it holds, deletions apart.
+    /// The number of ops in the document, without deletions.
     pub ops: u64,
     /// Successors of ops (deletions among them) and dependencies of changes: loading expands these too.
     pub links: u64,

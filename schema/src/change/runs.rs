@@ -6,7 +6,7 @@ use super::bytes::Bytes;
 /// The encoding of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Runs of unsigned numbers below the bound.
+    /// Run-length encoded integers from `min` to `max`.
     Unsigned {
         /// Smallest number.
         min: u64,

@@ -18,7 +18,7 @@ use crate::tip::{Author, Tip, VerifiedTip};
 pub struct Admitted<C> {
     /// The change.
     pub change: C,
-    /// Its author.
+    /// The author of the change.
     pub author: Author,
     /// The tip over the change itself, where there is one.
     pub tip: Option<Tip>,
@@ -94,7 +94,7 @@ impl<C: Change> Attempt<C> {
         self.verdict.accepted[..count].iter().map(|at| &self.changes.changes()[*at])
     }
 
-    /// Takes down that the changes were applied; returns false if this was a try of the search.
+    /// Notes that the changes were applied. Returns false if the search only tried them.
     pub(super) fn on_applied(&mut self) -> bool {
         match &mut self.halving {
             Some(halving) => {
@@ -105,7 +105,7 @@ impl<C: Change> Attempt<C> {
         }
     }
 
-    /// Takes down that the changes cannot be applied.
+    /// Notes that the document cannot hold the changes, which begins or narrows the search.
     pub(super) fn on_inapplicable(&mut self, what: String) {
         match &mut self.halving {
             Some(halving) => halving.bad = halving.middle(),

@@ -67,7 +67,7 @@ pub enum Refusal {
     /// C7: it has more dependencies than allowed.
     #[error("{got} dependencies where at most {max} are allowed")]
     Dependencies {
-        /// Its dependencies.
+        /// The number of dependencies that the change names.
         got: u64,
         /// The most that are allowed.
         max: u64,
@@ -75,19 +75,19 @@ pub enum Refusal {
     /// C8: its author may not write.
     #[error("device {} may not write this under grant {}", .author.device, .author.grant)]
     NotAllowed {
-        /// Its author.
+        /// The author of the change.
         author: Author,
     },
     /// C8: the grant, or the certificate of the device, is not known here yet.
     #[error("device {} under grant {} is not known", .author.device, .author.grant)]
     UnknownAuthor {
-        /// Its author.
+        /// The author of the change.
         author: Author,
     },
     /// C8: a removal or a revocation cuts this replica before the change.
     #[error("device {} may write no further than change {seq} here since op {revocation}", .author.device)]
     BeyondCut {
-        /// Its author.
+        /// The author of the change.
         author: Author,
         /// The op that cuts.
         revocation: OpId,
@@ -96,8 +96,8 @@ pub enum Refusal {
         /// The sequence number of the change; one no later than `seq` belongs to another branch of a fork.
         got: u64,
     },
-    /// C1: one unit brought so many bytes of changes that nobody could send them on with their tips. Send
-    /// them in parts.
+    /// C1: the unit has more bytes of changes than one unit may have, so no device could forward them with
+    /// the tips that vouch for them. The sender splits the unit.
     #[error("{got} bytes of changes at once where at most {max} are allowed")]
     TooMuch {
         /// The sum of their charges.

@@ -78,7 +78,7 @@ pub enum ChangeRefusal {
     NotAbove {
         /// The user.
         user: UserId,
-        /// Their role.
+        /// The user's role.
         role: Role,
     },
     /// Leave out fewer ops, or none.
@@ -129,7 +129,7 @@ pub enum ChangeRefusal {
     TooWeakToConfirm {
         /// The lowering.
         op: OpId,
-        /// Its author.
+        /// The author of the contested op.
         author: UserId,
     },
     /// The op has an effect, or what it says holds anyway, or it is not here.

@@ -64,7 +64,7 @@ pub enum Effect {
     SetShared {
         /// The link.
         link: LinkId,
-        /// True if a group is open, or may soon be.
+        /// True if both ends share a group: one is open on the link, or may soon be.
         is_shared: bool,
     },
     /// Open the session of a group's documents: the ledgers agree.

@@ -21,7 +21,7 @@ pub struct LinkId(pub u64);
 /// The device at the other end of a link, proven by the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its user.
+    /// The user whose device it is.
     pub user: UserId,
     /// The device.
     pub device: DeviceId,
@@ -75,7 +75,7 @@ pub enum Input {
     Invite {
         /// The group.
         group: GroupId,
-        /// Its terms.
+        /// The invitation's role, uses and end.
         terms: Terms,
         /// 16 random bytes, from which the key of its tickets is made.
         seed: [u8; 16],

@@ -11,12 +11,12 @@ use crate::{GroupId, OpId, Timestamp, UserId};
 pub struct MemberOp {
     /// The op.
     pub op: OpId,
-    /// Its author.
+    /// The user who signed the op.
     pub author: UserId,
     /// The change that it asks for.
     #[cfg_attr(feature = "control", serde(flatten))]
     pub act: OpAction,
-    /// Its effect.
+    /// The effect of the op: it counts, or the reason why it does not.
     pub standing: OpStatus,
 }
 
@@ -26,7 +26,7 @@ pub struct MemberOp {
 pub struct Invitation {
     /// The op that opened it.
     pub id: OpId,
-    /// Its author.
+    /// The user who signed the invitation.
     pub author: UserId,
     /// The role that it gives.
     pub role: Role,
@@ -38,7 +38,7 @@ pub struct Invitation {
     /// The time from which Admins' devices decline it, each by its own clock.
     #[cfg_attr(feature = "control", serde(rename = "expires_ms"))]
     pub expires: Timestamp,
-    /// Its state.
+    /// The state of the invitation: open, or how it ended.
     #[cfg_attr(feature = "control", serde(flatten))]
     pub standing: InviteStatus,
 }

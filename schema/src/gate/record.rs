@@ -45,7 +45,7 @@ pub enum StoredRecord {
     },
     /// Put a page of a manifest.
     ManifestPage {
-        /// Its hash.
+        /// The hash of the page.
         hash: [u8; 32],
         /// The page.
         bytes: Vec<u8>,
@@ -62,6 +62,6 @@ pub struct StoredGroup {
     pub ledger: Ledger,
     /// The times at which its ops were admitted.
     pub received_at: ReceivedAt,
-    /// Its tickets.
+    /// The group's tickets.
     pub tickets: Tickets,
 }

@@ -163,7 +163,8 @@ impl Links {
         }
     }
 
-    /// Sends a frame of a session; opens the documents' session once both ledgers agree.
+    /// Turns an effect of a ledger session into effects of the gate: a frame to send, or the document session
+    /// to open because both ledgers agree.
     pub(super) fn perform(
         &self,
         step: &mut Step,

@@ -37,7 +37,7 @@ pub enum GroupState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub struct GroupInfo {
-    /// Its id.
+    /// The id of the group.
     pub id: GroupId,
     /// Its name; empty while no ledger is here.
     pub name: String,
@@ -55,7 +55,7 @@ pub struct GroupInfo {
 pub struct MemberDevice {
     /// The member who certified it.
     pub user: UserId,
-    /// Its id.
+    /// The id of the device.
     pub device: DeviceId,
     /// Its label; of several certificates the first in order that is not empty.
     pub label: String,

@@ -14,7 +14,7 @@ use crate::ledger::state::Ledger;
 pub struct Contestable {
     /// The SetRole.
     pub op: OpId,
-    /// Its author.
+    /// The user who signed the op.
     pub author: UserId,
     /// The lowered user.
     pub user: UserId,

@@ -47,7 +47,8 @@ pub enum Broken {
         /// The change.
         change: ChangeHash,
     },
-    /// D3: an accepted change of an honest member on accepted changes is gone.
+    /// D3: a change of an honest member is missing, although its author may write and all its dependencies
+    /// are accepted.
     #[error("D3: change {change} of honest peer {peer} is lost")]
     Lost {
         /// The author's peer.

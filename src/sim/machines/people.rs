@@ -88,7 +88,7 @@ const OWN: LinkId = LinkId(u64::MAX);
 pub(super) struct Member {
     pub(super) person: usize,
     gate: Gate,
-    /// Cells that are open.
+    /// Open gate cells, by link and our number for the group.
     pub(super) cells: BTreeSet<(LinkId, u32)>,
     pub(super) pages: Pages,
     stored: Stored,

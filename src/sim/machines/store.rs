@@ -86,7 +86,7 @@ impl Held {
         set
     }
 
-    /// Adds accepted changes, which the document could hold.
+    /// Appends accepted changes and keeps their tips; `rules` decide which tips are kept.
     fn append(&mut self, admitted: Vec<Admitted<ChangeHeader>>, rules: Rules) {
         for Admitted { change, author, tip } in admitted {
             self.index.accept(&change);

@@ -33,7 +33,8 @@ pub enum Target {
     Device(DeviceId),
 }
 
-/// The roster by which everything that is stored was judged.
+/// A moment at which every stored document was judged under one roster, and nothing waited to be judged or
+/// stored.
 #[derive(Clone, Debug)]
 pub(crate) struct Settled {
     /// The roster.
@@ -101,8 +102,9 @@ pub(crate) enum CutError {
 /// Documents that an error names.
 const NAMED: usize = 16;
 
-/// Writes down what of `target` is accepted here; durable, pages and all, when it returns, with the number of
-/// damaged documents that it leaves out, `anyway`. `progress` hears how many documents are done.
+/// Writes the manifest of a cut: the last accepted change of each replica of `target`. Every page is durable
+/// when this returns. Returns the manifest and the number of damaged documents that it leaves out, which is 0
+/// unless `anyway` allows that. Calls `progress` with the number of documents read so far.
 ///
 /// # Errors
 /// [`CutError`]

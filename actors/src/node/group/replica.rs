@@ -43,7 +43,7 @@ pub enum LoadError {
     /// A change is missing that another one builds on.
     #[error("change {missing} is missing")]
     Missing {
-        /// Its hash.
+        /// The hash of the dependency.
         missing: ChangeHash,
     },
     /// Whole, but another state than the record's.
@@ -72,7 +72,7 @@ pub enum ApplyError {
     /// A change is missing that another one builds on. The replica is as it was.
     #[error("change {missing} is missing")]
     Missing {
-        /// Its hash.
+        /// The hash of the dependency.
         missing: ChangeHash,
     },
     /// Automerge refused or panicked: drop the replica and load it again.
@@ -112,7 +112,7 @@ pub struct Row {
 pub struct Revision {
     /// The change; `row_at(&[hash])` is the row as its author saw it.
     pub hash: ChangeHash,
-    /// Its author.
+    /// The author of the change.
     pub author: ReplicaId,
     /// Its place in the author's chain, from 1.
     pub seq: u64,

@@ -22,7 +22,7 @@ pub enum NameError {
     /// Table names have 1 to 64 bytes of UTF-8.
     #[error("table name of {bytes} bytes, 1 to {TABLE_NAME_BYTES_MAX} are allowed")]
     Table {
-        /// Its bytes.
+        /// The name's length, bytes.
         bytes: usize,
     },
     /// Table names have no NUL.
@@ -34,7 +34,7 @@ pub enum NameError {
     /// Row keys have 1 to 512 bytes of UTF-8.
     #[error("row key of {bytes} bytes, 1 to {ROW_KEY_BYTES_MAX} are allowed")]
     Key {
-        /// Its bytes.
+        /// The key's length, bytes.
         bytes: usize,
     },
 }

@@ -110,7 +110,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Resolves the lowest bound of each author.
+    /// Notes for each author the last change that the lowest of their cuts leaves, or the reason why nothing
+    /// of theirs is accepted.
     fn limit(&mut self, mut bounds: impl FnMut(&Author) -> Result<Vec<Bound>, Refusal>) {
         let of_tip = |tip: &VerifiedTip| (tip.replica(), tip.tip().author);
         let of_own = |change: &&ChangeHeader| Some((change.replica, *self.case.own.get(&change.hash)?));

@@ -78,7 +78,7 @@ pub struct SetAsideTotal {
     pub documents: usize,
     /// The number of changes.
     pub changes: u64,
-    /// Their bytes.
+    /// The bytes of the changes.
     pub bytes: u64,
     /// The time at which the oldest were set aside; `None`: nothing is set aside.
     #[cfg_attr(feature = "control", serde(rename = "since_ms"))]

@@ -21,7 +21,7 @@ pub(crate) enum ProcessError {
     /// It was not started.
     #[error("`{command}` did not start")]
     Start {
-        /// Its arguments.
+        /// The command's arguments.
         command: String,
         /// The system's error.
         #[source]
@@ -30,7 +30,7 @@ pub(crate) enum ProcessError {
     /// It could not be waited for, or its output not read.
     #[error("`{command}` was lost")]
     Lost {
-        /// Its arguments.
+        /// The command's arguments.
         command: String,
         /// The system's error.
         #[source]
@@ -39,13 +39,13 @@ pub(crate) enum ProcessError {
     /// It took too long.
     #[error("`{command}` did not answer within {COMMAND_MAX:?}")]
     Late {
-        /// Its arguments.
+        /// The command's arguments.
         command: String,
     },
     /// It failed or ended too early.
     #[error("`{command}` ended with {status}: {errors}")]
     Ended {
-        /// Its arguments.
+        /// The command's arguments.
         command: String,
         /// The exit status.
         status: ExitStatus,
@@ -55,7 +55,7 @@ pub(crate) enum ProcessError {
     /// It printed an unexpected line.
     #[error("`{command}` printed {line:?}")]
     Unexpected {
-        /// Its arguments.
+        /// The command's arguments.
         command: String,
         /// The line.
         line: String,
