@@ -5,6 +5,7 @@ mod admission;
 mod automerge_without_checks;
 mod change;
 mod gate;
+mod gate_access;
 mod golden;
 mod ledger;
 mod ledger_properties;
