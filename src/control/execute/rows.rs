@@ -6,6 +6,9 @@ use super::Replies;
 use crate::table::{PutMany, Row};
 use crate::{Group, Node, ReadError, RowChange};
 
+/// Rows that are read before their replies are sent.
+const PAGE_ROWS: usize = 256;
+
 /// Reads a row that a person wrote.
 pub(super) fn parse(row: &str) -> Result<Fields, Failure> {
     serde_json::from_str(row).map_err(|error| {
@@ -60,16 +63,30 @@ pub(super) async fn rows(
         None => counts(node, group).await?.into_iter().map(|(table, _)| table).collect(),
     };
     for table in tables {
-        let rows = group.table_named::<Fields>(&table)?;
-        let replies = replies.clone();
-        let reading = node.clock().offload(move || {
-            rows.iter().try_for_each(|row| {
+        let mut rows = group.table_named::<Fields>(&table)?.iter();
+        loop {
+            let of_table = table.clone();
+            let read = move |row: Result<Row<Fields>, ReadError>| {
                 let row = row?;
-                let (table, key, row) = (table.clone(), row.key().to_owned(), row.value()?);
-                replies.send_blocking(Reply::Row(reply::Row { table, key, row }))
-            })
-        });
-        reading.await?;
+                let (table, key, row) = (of_table.clone(), row.key().to_owned(), row.value()?);
+                Ok::<_, ReadError>(Reply::Row(reply::Row { table, key, row }))
+            };
+            // Replies are sent here, not there: a simulated clock's only thread must not block on a reader.
+            let page: Vec<_>;
+            (rows, page) = node
+                .clock()
+                .offload(move || {
+                    let page = rows.by_ref().take(PAGE_ROWS).map(read).collect();
+                    (rows, page)
+                })
+                .await;
+            if page.is_empty() {
+                break;
+            }
+            for row in page {
+                replies.send(row?).await?;
+            }
+        }
     }
     Ok(())
 }
