@@ -11,7 +11,7 @@
 //! * [`SetAside`], [`Awaited`] — changes that are no longer accepted, and what could bring them back.
 //! * [`ChainTips`], [`SharedCheckpoint`] — the tips that are kept of each chain.
 //! * [`UnitBuilder`] — the changes of one unit for a peer.
-//! * [`Rules`] — the rules themselves, one of which tests can break.
+//! * [`Rules`] — the rules themselves, with a [`Defect`] where a test sets one.
 //!
 //! [`Merge`] and [`Rebuild`] are stepped with an [`Input`] and return an [`Effect`]. Applying changes to
 //! Automerge is an effect, because a change can pass every check and still not be applicable: its outcome
@@ -37,9 +37,7 @@ pub use self::judge::{DocumentRef, Judge, Manifests, Signer};
 pub use self::merge::{Merge, Merged, Standing};
 pub use self::rebuild::{Everything, Rebuild, Rebuilt, Replacement};
 pub use self::refusal::Refusal;
-#[cfg(feature = "canary")]
-pub use self::rules::Defect;
-pub use self::rules::Rules;
+pub use self::rules::{Defect, Rules};
 pub use self::set_aside::{Awaited, SetAside};
 pub use self::standing::ChainEnd;
 pub use self::supply::{Span, UnitBuilder, UnitChanges};

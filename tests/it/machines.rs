@@ -1,6 +1,6 @@
 //! The machine world: whatever is cut and healed, everybody ends equal; one seed tells one story.
 
-mod canaries;
+mod defects;
 
 use peerbase::sim::machines::{Say, World};
 use proptest::prelude::*;
@@ -93,7 +93,7 @@ fn malicious_history(mut world: World, steps: u64, is_star: bool) -> World {
     world
 }
 
-// `examine` asks for D1 to D7 and D9 of authority 4.1, and each of them can break: see the canaries.
+// `examine` asks for D1 to D7 and D9 of authority 4.1, and each of them can break: see `defects`.
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 

@@ -20,7 +20,7 @@ use schema::tip::{Author, VerifiedTip};
 use schema::wire::session::{Unit, Units};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};
 
-use super::broken::Broken;
+use super::broken_promise::BrokenPromise;
 use super::people::{self, Member, Pages};
 use super::wire::{self, Key, TABLE};
 
@@ -47,7 +47,7 @@ pub(super) struct Store {
     /// Every change that was ever accepted here: nothing else may be set aside.
     pub(super) ever: BTreeSet<ChangeHash>,
     /// The first promise that was seen to break on the way.
-    pub(super) broken: Option<Broken>,
+    pub(super) broken: Option<BrokenPromise>,
 }
 
 /// One document.
@@ -183,7 +183,7 @@ impl Store {
         written.add_tip(tip.trust_stored(self.group, document));
         let mut outcome = Outcome::default();
         if let Err(refusal) = self.merge(document, key, written, &mut outcome) {
-            let silenced = Broken::Silenced { peer: self.peer, refusal: Box::new(refusal) };
+            let silenced = BrokenPromise::Silenced { peer: self.peer, refusal: Box::new(refusal) };
             self.broken.get_or_insert(silenced);
             return None;
         }
@@ -332,7 +332,7 @@ impl Store {
     /// D7.
     fn apply_to_document(&mut self, orphan: Option<ChangeHash>) -> Input {
         if let Some(change) = orphan {
-            self.broken.get_or_insert(Broken::Queued { peer: self.peer, change });
+            self.broken.get_or_insert(BrokenPromise::Queued { peer: self.peer, change });
         }
         Input::Applied
     }

@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use super::process::{Process, ProcessError};
 use super::{Cast, Measure};
-use crate::command::demo::{ActError, Broken};
+use crate::command::demo::{ActError, Defect};
 
 /// Three devices.
 pub(crate) struct Devices {
@@ -31,7 +31,7 @@ impl Cast for Devices {
         (name, bytes): File,
         _: &Clock,
         folder: &Path,
-        _: Option<Broken>,
+        _: Option<Defect>,
     ) -> Result<Self, ActError> {
         let program = std::env::current_exe()?;
         // Commands have another working directory.
