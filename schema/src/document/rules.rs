@@ -37,6 +37,10 @@ pub enum Defect {
     IgnoresCuts,
     /// Judges no document again when the roster changes.
     NeverRejudges,
+    /// Ends the pass over an author's documents after its first page.
+    RejudgesOnePage,
+    /// Judges no document again of which changes are only set aside.
+    SkipsSetAside,
     /// Keeps the branch of a fork that arrived first, also where a cut names the other.
     KeepsFirstBranch,
     /// Deletes what is no longer accepted instead of setting it aside.
@@ -122,6 +126,14 @@ impl Rules {
 
     pub(super) fn rebuilds_for_cuts(self) -> bool {
         !self.has(Defect::KeepsFirstBranch)
+    }
+
+    pub(super) fn rejudges_one_page(self) -> bool {
+        self.has(Defect::RejudgesOnePage)
+    }
+
+    pub(super) fn rejudges_set_aside(self) -> bool {
+        !self.has(Defect::SkipsSetAside)
     }
 
     pub(super) fn sets_aside(

@@ -39,6 +39,16 @@ fn d2_a_peer_that_never_rejudges_keeps_what_a_removal_cuts() {
 }
 
 #[test]
+fn d2_a_peer_that_ends_a_pass_after_one_page_keeps_what_a_removal_cuts() {
+    breaks(Document(Defect::RejudgesOnePage), "D2");
+}
+
+#[test]
+fn d3_a_peer_that_skips_what_is_set_aside_loses_it_when_the_removal_is_void() {
+    breaks(Document(Defect::SkipsSetAside), "D3");
+}
+
+#[test]
 fn d3_a_peer_that_deletes_what_a_removal_took_loses_it_when_the_removal_is_void() {
     breaks(Document(Defect::DropsSetAside), "D3");
 }
