@@ -139,7 +139,7 @@ impl Step<'_> {
 impl Gate {
     /// A gate over stored groups. `damaged` are those whose ledger cannot be read.
     pub fn new(keys: Keys, groups: Vec<StoredGroup>, damaged: BTreeSet<GroupId>) -> Self {
-        let personal = Ledger::personal(&keys.user).0.group();
+        let personal = Ledger::personal_id(keys.user());
         let groups = groups.into_iter().map(|stored| (stored.ledger.group(), Group::new(stored))).collect();
         Self {
             keys: Arc::new(keys),
