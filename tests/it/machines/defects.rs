@@ -1,4 +1,4 @@
-//! A property that cannot fail is a defect: where every honest peer deviates from the rules in one place, the
+//! A property that cannot fail proves nothing: where every honest peer deviates from the rules in one place, the
 //! examination names the promise that this breaks.
 
 use peerbase::sim::machines::WorldDefect::{Document, WritesUnderOldGrants};
