@@ -134,7 +134,7 @@ fn a_roster_during_a_pass_restarts_only_the_authors_that_it_judges_differently()
         vec![(Start, list(ADA, None, 1)), (Listed(vec![key(1)]), Judge(document(1))), (Judged, Pause)],
     );
 
-    // What is stored is still the old judgement of both.
+    // The stored judgement of both is still the old one.
     passes.on_roster(
         [author(ADA, OLD, NEW), author(BEN, OLD, NEWER)],
         |stale| {

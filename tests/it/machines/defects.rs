@@ -1,5 +1,5 @@
-//! A property that cannot fail proves nothing: where every honest peer deviates from the rules in one place, the
-//! examination names the promise that this breaks.
+//! A property that cannot fail proves nothing: where every honest peer deviates from the rules in one place,
+//! the examination names the promise that this breaks.
 
 use peerbase::sim::machines::WorldDefect::{Document, WritesUnderOldGrants};
 use peerbase::sim::machines::{World, WorldDefect};
