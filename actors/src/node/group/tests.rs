@@ -8,7 +8,9 @@ use schema::{DeviceId, GroupId};
 use super::documents::Setup;
 use super::*;
 use crate::edit::RowEdit;
-use crate::node::store::{Faults, FaultyEngine, MemoryDisk, Mode};
+use crate::node::store::Mode;
+use crate::node::store::faulty::{Faults, FaultyEngine};
+use crate::node::store::memory::MemoryDisk;
 
 /// Knows one roster and forgets every piece of news.
 struct Owner(Arc<Roster>);
