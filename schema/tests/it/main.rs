@@ -13,7 +13,6 @@ mod ledger_records;
 mod ledger_session;
 mod ledger_vectors;
 mod ledger_view;
-mod rejudge;
 mod session;
 mod support;
 mod sync_message;

@@ -1,9 +1,9 @@
 //! The passes after a change of the roster, step by step: authors are numbers, and the index is a list.
 
-use schema::DocumentId;
-use schema::document::RejudgeEffect::{self, Judge, List, Pause, Store};
-use schema::document::RejudgeInput::{self, Judged, Listed, Start, Stored};
-use schema::document::{JudgedAuthor, Rejudging, Rules, Slice, WrittenKey};
+use peerbase_schema::DocumentId;
+use peerbase_schema::document::RejudgeEffect::{self, Judge, List, Pause, Store};
+use peerbase_schema::document::RejudgeInput::{self, Judged, Listed, Start, Stored};
+use peerbase_schema::document::{JudgedAuthor, Rejudging, Rules, Slice, WrittenKey};
 
 const OLD: [u8; 32] = [1; 32];
 const NEW: [u8; 32] = [2; 32];
