@@ -171,9 +171,7 @@ impl<A: Copy + Ord> Rejudging<A> {
         if self.passes.is_empty() {
             self.progress = Rejudged::default();
         }
-        if self.rules.rejudges_set_aside() {
-            self.first.extend(set_aside(&stale.keys().copied().collect()));
-        }
+        self.first.extend(set_aside(&stale.keys().copied().collect()));
         self.first.extend(unstored);
         self.passes.extend(stale);
         self.page = None;

@@ -39,8 +39,6 @@ pub enum Defect {
     NeverRejudges,
     /// Ends the pass over an author's documents after its first page.
     RejudgesOnePage,
-    /// Judges no document again of which changes are only set aside.
-    SkipsSetAside,
     /// Keeps the branch of a fork that arrived first, also where a cut names the other.
     KeepsFirstBranch,
     /// Deletes what is no longer accepted instead of setting it aside.
@@ -130,10 +128,6 @@ impl Rules {
 
     pub(super) fn rejudges_one_page(self) -> bool {
         self.has(Defect::RejudgesOnePage)
-    }
-
-    pub(super) fn rejudges_set_aside(self) -> bool {
-        !self.has(Defect::SkipsSetAside)
     }
 
     pub(super) fn sets_aside(

@@ -44,11 +44,6 @@ fn d2_a_peer_that_ends_a_pass_after_one_page_keeps_what_a_removal_cuts() {
 }
 
 #[test]
-fn d3_a_peer_that_skips_what_is_set_aside_loses_it_when_the_removal_is_void() {
-    breaks(Document(Defect::SkipsSetAside), "D3");
-}
-
-#[test]
 fn d3_a_peer_that_deletes_what_a_removal_took_loses_it_when_the_removal_is_void() {
     breaks(Document(Defect::DropsSetAside), "D3");
 }
