@@ -236,7 +236,7 @@ impl OutsiderWorld {
             }
             for entry in group.log().await.unwrap() {
                 secrets.extend([entry.op.0, entry.author.0]);
-                secrets.extend(entry.act.target().map(|user| user.0));
+                secrets.extend(entry.action.target().map(|user| user.0));
             }
             secrets.extend(group.invites().await.unwrap().iter().map(|invite| invite.id.0));
         }

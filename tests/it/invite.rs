@@ -243,9 +243,9 @@ async fn a_closed_ticket_admits_nobody_on_devices_that_know_it_is_closed() {
     for peer in [&ada, &ben, &dan] {
         let invites = group(peer, home.id()).invites().await.unwrap();
         let [used_up, closed] = invites[..] else { panic!("{invites:?}") };
-        assert_eq!((used_up.standing, used_up.used), (InviteStatus::UsedUp, 1));
+        assert_eq!((used_up.status, used_up.used), (InviteStatus::UsedUp, 1));
         assert_eq!((closed.id, closed.author), (ticket.invite(), ada.node().user_id()));
-        assert_eq!((closed.standing, closed.used, closed.uses), (InviteStatus::Closed, 1, 1));
+        assert_eq!((closed.status, closed.used, closed.uses), (InviteStatus::Closed, 1, 1));
         assert_eq!(closed.role, Role::Writer);
     }
     let unknown = home.close_invite(schema::OpId([7; 32])).await.unwrap_err();
@@ -273,7 +273,7 @@ async fn partitioned_admins_can_each_admit_with_one_single_use_ticket_and_all_se
         assert_eq!(home.members().len(), 4, "as {} sees it", peer.name());
         let invites = home.invites().await.unwrap();
         let twice = invites.iter().find(|invite| invite.id == ticket.invite()).unwrap();
-        assert_eq!((twice.standing, twice.used, twice.uses), (InviteStatus::UsedUp, 2, 1));
+        assert_eq!((twice.status, twice.used, twice.uses), (InviteStatus::UsedUp, 2, 1));
     }
     tasks(&dan, home.id()).put("d", &task("rope")).await.unwrap();
     tasks(&cid, home.id()).put("c", &task("hose")).await.unwrap();

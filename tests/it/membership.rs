@@ -53,7 +53,7 @@ impl Scenario {
     /// The status of an op in the ledger of the founder.
     async fn op_status(&self, op: OpId) -> OpStatus {
         let log = self.group("fay").log().await.unwrap();
-        log.iter().find(|entry| entry.op == op).unwrap().standing
+        log.iter().find(|entry| entry.op == op).unwrap().status
     }
 }
 
@@ -291,9 +291,9 @@ async fn w10_a_voided_removal_is_listed_and_can_be_reissued() {
     assert_eq!(scenario.roles("zoe", ["ada", "zoe"]), [Writer, Reader], "zoe is still a member");
     let fay = scenario.group("fay");
     let voided = fay.voided().await.unwrap();
-    let act = OpAction::SetRole { user: scenario.user("zoe"), role: Out };
+    let action = OpAction::SetRole { user: scenario.user("zoe"), role: Out };
     let author = scenario.user("ada");
-    assert_eq!(voided, [MemberOp { op: removal, author, act, standing: OpStatus::Void }]);
+    assert_eq!(voided, [MemberOp { op: removal, author, action, status: OpStatus::Void }]);
     assert_eq!(scenario.group("ada").reissue(removal).await.unwrap_err().kind(), ErrorKind::NotAllowed);
 
     scenario.retire("zoe").await;
@@ -358,7 +358,7 @@ async fn a_writer_can_be_lowered_and_removed_and_their_rows_stay() {
 
     // As of before ben could write is refused: it would purge everything that he wrote.
     let log = fay.log().await.unwrap();
-    let granted = log.iter().find(|op| op.act.target() == Some(scenario.user("ben"))).unwrap();
+    let granted = log.iter().find(|op| op.action.target() == Some(scenario.user("ben"))).unwrap();
     let as_of = fay.remove_member(scenario.user("ben")).as_of(&[granted.op]).await.unwrap_err();
     assert_eq!(as_of.kind(), ErrorKind::NotAllowed);
     assert_eq!(fay.remove_member(PIA).await.unwrap_err().kind(), ErrorKind::NotFound);

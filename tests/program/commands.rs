@@ -269,7 +269,7 @@ fn invitations_are_listed_and_closed() {
     let ticket = ada.run(&["group", "invite", "--role", "reader", "--uses", "2"]).ok();
     let invite = ada.run(&["--json", "group", "invites"]).json();
     assert_eq!(
-        (&invite["standing"], &invite["role"], &invite["uses"], &invite["used"]),
+        (&invite["status"], &invite["role"], &invite["uses"], &invite["used"]),
         (&json!("open"), &json!("reader"), &json!(2), &json!(0))
     );
 

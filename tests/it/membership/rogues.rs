@@ -142,7 +142,7 @@ async fn scenario_3_a_lowered_admin_floods_the_past_with_a_thousand_ops() {
     let log = fixture.home.log().await.unwrap();
     let by_mia = log.iter().filter(|entry| entry.author == mia.user() || entry.author == puppet.user());
     assert_eq!(by_mia.clone().count(), 1_000);
-    assert!(by_mia.clone().all(|entry| entry.standing == OpStatus::Void));
+    assert!(by_mia.clone().all(|entry| entry.status == OpStatus::Void));
     // Fay can still change roles.
     fixture.home.set_role(rob.user(), Writer).await.unwrap();
     fixture.clock.sleep(A_WHILE).await;
@@ -195,7 +195,7 @@ async fn scenario_5_a_removal_dated_before_a_promotion_is_superseded() {
 
     assert_eq!(fixture.role(zoe.user()), Owner);
     let last = *fixture.home.log().await.unwrap().last().unwrap();
-    assert_eq!((last.author, last.standing), (mia.user(), OpStatus::Superseded));
+    assert_eq!((last.author, last.status), (mia.user(), OpStatus::Superseded));
     fixture.close().await;
 }
 

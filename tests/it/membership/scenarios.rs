@@ -265,7 +265,7 @@ async fn scenario_24_a_closed_ticket_admits_only_where_the_closing_is_unknown_an
 
     assert_eq!(scenario.roles("fay", ["cid", "dan"]), [Out, Reader]);
     let invites = scenario.group("fay").invites().await.unwrap();
-    assert_eq!((invites[0].standing, invites[0].used), (InviteStatus::Closed, 1));
+    assert_eq!((invites[0].status, invites[0].used), (InviteStatus::Closed, 1));
     scenario.net.close().await;
 }
 
