@@ -12,13 +12,13 @@ use std::time::Duration;
 use peerbase::error::Waiting;
 use peerbase::group::{DeclineReason, InviteStatus, MemberDevice, MemberOp, OpAction, OpStatus};
 use peerbase::sim::Peer;
-use peerbase::{ErrorKind, Event, Group, GroupError, InviteOptions, JoinError, OpId, Role, UserId};
+use peerbase::{ErrorKind, Event, Group, GroupError, InviteOptions, JoinError, Node, OpId, Role, UserId};
 use tokio::sync::broadcast::Receiver;
 
 use Role::{Admin, Founder, None as Out, Owner, Reader, Writer};
 
 use crate::support::scenario::Scenario;
-use crate::support::{task, tasks, titles, until};
+use crate::support::{home, task, tasks, titles, until};
 
 /// Longer than every retry of a dial.
 const A_WHILE: Duration = Duration::from_secs(120);
@@ -40,7 +40,7 @@ impl Scenario {
     }
 
     async fn refused_role(&self, author: &str, target: &str, role: Role) -> GroupError {
-        self.group(author).set_role(self.user(target), role).await.unwrap_err()
+        self.try_set_role(author, target, role).await.unwrap_err()
     }
 
     /// The roles of `names` in the roster of `viewer`.
@@ -59,6 +59,20 @@ impl Scenario {
 
 fn received(events: &mut Receiver<Event>) -> Vec<Event> {
     std::iter::from_fn(|| events.try_recv().ok()).collect()
+}
+
+/// The rule stood in the program alone, so the library admitted a user whose role was set.
+#[tokio::test]
+async fn setting_the_role_of_a_user_who_is_no_member_admits_nobody() {
+    let (_node, home) = home().await;
+    let ben = Node::in_memory().await.unwrap().user_id();
+
+    let refused = home.set_role(ben, Writer).await.unwrap_err();
+
+    assert!(matches!(refused, GroupError::NotMember { user, group } if (user, group) == (ben, home.id())));
+    assert_eq!((refused.kind(), home.members().len()), (ErrorKind::NotFound, 1));
+    home.add_member(ben, Reader).await.unwrap();
+    home.set_role(ben, Writer).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

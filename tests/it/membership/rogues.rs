@@ -37,7 +37,7 @@ async fn fixture() -> Fixture {
     let oda = Node::in_memory_builder().network(&network, "oda").open().await.unwrap();
     let home = fay.create_group("home").await.unwrap();
     home.table(TASKS).put("a", &task("basil")).await.unwrap();
-    home.set_role(oda.user_id(), Owner).await.unwrap();
+    home.add_member(oda.user_id(), Owner).await.unwrap();
     oda.request_group(home.id()).await.unwrap();
     oda.connect("memory://fay").await.unwrap();
     clock.sleep(A_WHILE).await;
@@ -54,7 +54,7 @@ impl Fixture {
 
     /// Admits a user, links a handmade member and syncs it with fay.
     async fn admit(&self, identity: &DeviceIdentity, role: Role) -> HandmadeMember {
-        self.home.set_role(identity.user(), role).await.unwrap();
+        self.home.add_member(identity.user(), role).await.unwrap();
         let mut member = HandmadeMember::open(self.dial(identity).await, self.home.id()).await;
         member.run().await;
         member
@@ -110,7 +110,7 @@ fn pushed(ops: Vec<Envelope>) -> GroupFrame {
 async fn scenario_3_a_lowered_admin_floods_the_past_with_a_thousand_ops() {
     let fixture = fixture().await;
     let (mia, puppet, rob) = (identity(1), identity(2), identity(3));
-    fixture.home.set_role(rob.user(), Reader).await.unwrap();
+    fixture.home.add_member(rob.user(), Reader).await.unwrap();
     let mut link = fixture.admit(&mia, Admin).await;
     fixture.home.set_role(mia.user(), Writer).await.unwrap();
     fixture.clock.sleep(A_WHILE).await;
@@ -169,7 +169,7 @@ async fn a_reader_who_floods_the_ledger_with_heads_is_removed_by_the_ordinary_ca
     link.run().await;
 
     fixture.home.remove_member(mia.user()).await.unwrap();
-    fixture.home.set_role(rob.user(), Writer).await.unwrap();
+    fixture.home.add_member(rob.user(), Writer).await.unwrap();
     fixture.clock.sleep(A_WHILE).await;
 
     assert_eq!((fixture.role(mia.user()), fixture.role(rob.user())), (Out, Writer));
@@ -180,7 +180,7 @@ async fn a_reader_who_floods_the_ledger_with_heads_is_removed_by_the_ordinary_ca
 async fn scenario_5_a_removal_dated_before_a_promotion_is_superseded() {
     let fixture = fixture().await;
     let (mia, zoe) = (identity(1), identity(2));
-    fixture.home.set_role(zoe.user(), Reader).await.unwrap();
+    fixture.home.add_member(zoe.user(), Reader).await.unwrap();
     let mut link = fixture.admit(&mia, Admin).await;
     let mut past = link.ledger.clone();
 
@@ -203,7 +203,7 @@ async fn scenario_5_a_removal_dated_before_a_promotion_is_superseded() {
 async fn scenario_10_lowering_a_stolen_founder_key_voids_the_ops_of_the_thief() {
     let fixture = fixture().await;
     let (thief, ada, pia) = (identity(1), identity(2), identity(3));
-    fixture.home.set_role(ada.user(), Admin).await.unwrap();
+    fixture.home.add_member(ada.user(), Admin).await.unwrap();
     let link = fixture.admit(&thief, Founder).await;
     let mut past = link.ledger.clone();
     fixture.home.set_role(thief.user(), Writer).await.unwrap();

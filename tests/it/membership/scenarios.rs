@@ -136,7 +136,7 @@ async fn erased(people: [(&'static str, Role); 3]) -> (Scenario, OpId) {
     let mut scenario = scenario(people).await;
     scenario.partition(&[&["fay", "oda", "ada"]]);
     for number in 0..20 {
-        scenario.group("ada").set_role(person(number), Reader).await.unwrap();
+        scenario.group("ada").add_member(person(number), Reader).await.unwrap();
     }
     scenario.net.settle().await;
     scenario.group("oda").set_role(person(0), Reader).await.unwrap();
