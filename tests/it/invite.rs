@@ -502,7 +502,7 @@ async fn an_overheard_or_forged_invite_proof_gets_no_answer() {
         (good, id, schema::OpId([7; 32])),
         (good, GroupId([7; 32]), invite),
     ] {
-        let h = mallory.established.h;
+        let h = mallory.link.established.h;
         let token = hello::token(group, &h, LinkRole::Initiator);
         let invite = hello::invite_token(named, &h);
         mallory.send(&LinkFrame::Join(Join { token, invite, signature: proof.signature })).await;
@@ -520,7 +520,7 @@ async fn a_removed_user_who_presents_a_ticket_is_declined_as_removed() {
     home.set_role(user, Role::None).await.unwrap();
     let mut ben = HandmadePeer::dial(&network, &clock, identity(4), "memory://ada").await;
     let ticket = home.invite(Role::Reader).await.unwrap();
-    let (id, h) = (home.id(), ben.established.h);
+    let (id, h) = (home.id(), ben.link.established.h);
     let key = Ticket::key_of(&ticket.seed(), id);
     let proof = InviteProof::sign(&key, id, ticket.invite(), user, ben.identity.device());
 
@@ -542,9 +542,9 @@ async fn two_hundred_copies_of_one_join_admit_its_sender_once() {
     let own = mallory.identity.clone();
     let key = Ticket::key_of(&ticket.seed(), home.id());
     let proof = InviteProof::sign(&key, home.id(), ticket.invite(), own.user(), own.device());
-    let token = hello::token(home.id(), &mallory.established.h, LinkRole::Initiator);
+    let token = hello::token(home.id(), &mallory.link.established.h, LinkRole::Initiator);
 
-    let invite = hello::invite_token(ticket.invite(), &mallory.established.h);
+    let invite = hello::invite_token(ticket.invite(), &mallory.link.established.h);
     for _ in 0..200 {
         mallory.send(&LinkFrame::Join(Join { token, invite, signature: proof.signature })).await;
     }

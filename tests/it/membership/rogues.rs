@@ -1,21 +1,19 @@
 //! The scenarios of authority 4.2 with a modified program, which sends frames that no honest node sends.
 
 use actors::clock::Clock;
-use actors::transport::Transport;
-use actors::transport::framing::{read_message, write_messages};
 use actors::transport::memory::MemoryNetwork;
 use peerbase::Node;
 use schema::device::DeviceIdentity;
-use schema::handshake::{Handshake, LinkRole, Terms};
+use schema::handshake::{LinkRole, Terms};
 use schema::id::hash;
 use schema::ledger::{Body, By, Invalid, InviteProof, Ledger, ManifestRef, Op, Refusal};
-use schema::limits::HANDSHAKE_BYTES_MAX;
 use schema::signed::{Envelope, Signed};
 use schema::wire::group::GroupFrame;
 use schema::wire::hello;
 use schema::wire::ledger::LedgerFrame;
 use schema::wire::link::{ByeReason, Join, LinkFrame};
 use schema::wire::ticket::Ticket;
+use testkit::link::HandmadeStream;
 
 use super::*;
 use crate::support::TASKS;
@@ -292,25 +290,12 @@ async fn impostor(
     fixture: &Fixture,
     identity: DeviceIdentity,
     terms: Terms,
-    mut tamper: impl FnMut(&mut Vec<u8>),
+    tamper: impl FnMut(&mut Vec<u8>),
 ) -> bool {
-    let mut stream = fixture.network.host("mallory").dial("memory://fay").await.unwrap();
-    let (mut machine, first) = Handshake::initiator(identity, terms, fixture.clock.random_bytes(), None);
-    let mut send = vec![first];
-    let talk = async {
-        loop {
-            send.iter_mut().for_each(&mut tamper);
-            write_messages(&mut stream.writer, &send).await.ok()?;
-            let message = read_message(&mut stream.reader, HANDSHAKE_BYTES_MAX).await.ok()?;
-            let step = machine.step(&message).ok()?;
-            // Fay sends her Auth only after she has verified the one of the dialer.
-            if step.established.is_some() {
-                return Some(());
-            }
-            send = step.send;
-        }
-    };
-    fixture.clock.timeout(A_WHILE, talk).await.ok().flatten().is_some()
+    let stream = HandmadeStream::dial(&fixture.network.host("mallory"), "memory://fay").await;
+    let random = fixture.clock.random_bytes();
+    let link = stream.try_complete(identity, terms, random, tamper);
+    fixture.clock.timeout(A_WHILE, link).await.ok().flatten().is_some()
 }
 
 /// An Auth of another link and removed features need access to encrypted messages:
@@ -353,7 +338,7 @@ async fn scenario_24_a_captured_invite_proof_admits_no_other_user() {
 
     let mut link = fixture.dial(&thief).await;
     link.patience = A_WHILE;
-    let h = link.established.h;
+    let h = link.link.established.h;
     let (token, invite) = (hello::token(id, &h, LinkRole::Initiator), hello::invite_token(invite, &h));
     link.send(&LinkFrame::Join(Join { token, invite, signature: captured.signature })).await;
     let received = link.frames_until_silence().await;
