@@ -5,7 +5,7 @@ use peerbase::sim::machines::Mutant::{Document, WritesUnderOldGrants};
 use peerbase::sim::machines::{Mutant, World};
 use schema::document::Defect;
 
-use super::malicious_history;
+use super::histories::malicious_history;
 
 /// Histories within which a broken promise must show.
 const HISTORIES: u64 = 2_000;
