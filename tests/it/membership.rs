@@ -494,7 +494,7 @@ async fn add_member_never_lowers_or_removes_a_member() {
 async fn a_refused_membership_change_explains_what_is_needed() {
     let scenario = scenario([("oda", Owner), ("ada", Admin), ("ben", Writer)]).await;
     let refusals = [
-        ("ben", "pia", Reader, "that takes Admin: ask a member who is"),
+        ("ben", "ada", Reader, "that takes Admin: ask a member who is"),
         ("ada", "oda", Writer, "the role is Owner: ask a member who is no less"),
         ("ada", "ada", Owner, "nobody raises themselves"),
         ("fay", "ben", Writer, "the role is Writer already"),
