@@ -1,5 +1,6 @@
 //! Commands about tables and rows.
 
+use super::super::advice::Advice;
 use super::super::reply::{self, Change, Progress, Reply};
 use super::super::{Failure, FailureKind, Fields};
 use super::Replies;
@@ -13,7 +14,7 @@ const PAGE_ROWS: usize = 256;
 pub(super) fn parse(row: &str) -> Result<Fields, Failure> {
     serde_json::from_str(row).map_err(|error| {
         let causes = vec![error.to_string()];
-        Failure { kind: FailureKind::Invalid, message: "the row is no JSON object".to_owned(), causes }
+        Failure { causes, ..Failure::new(FailureKind::Invalid, "the row is no JSON object") }
     })
 }
 
@@ -131,13 +132,13 @@ pub(super) async fn history(group: &Group, table: &str, key: &str, replies: &Rep
     if !revisions.is_empty() {
         return replies.send_all(revisions.into_iter().map(Reply::Revision)).await;
     }
-    let message = if group.explain(table, key).await?.set_aside.is_some() {
-        format!(
-            "row {key:?} of {table:?} is set aside, since its author was removed; `peerbase explain` shows \
-            the reason"
-        )
-    } else {
-        format!("no row {key:?} in {table:?}, now or before")
-    };
-    Err(Failure::new(FailureKind::NotFound, message))
+    if group.explain(table, key).await?.set_aside.is_none() {
+        return Err(Failure::new(
+            FailureKind::NotFound,
+            format!("no row {key:?} in {table:?}, now or before"),
+        ));
+    }
+    let message = format!("row {key:?} of {table:?} is set aside, since its author was removed");
+    let advice = Advice::Explain { table: table.to_owned(), key: key.to_owned() };
+    Err(Failure::new(FailureKind::NotFound, message).advise(advice))
 }

@@ -5,6 +5,7 @@
 //! be killed.
 
 mod cable;
+mod checks;
 pub(crate) mod device;
 pub(crate) mod folder;
 pub(crate) mod nodes;
@@ -22,13 +23,15 @@ use std::time::Duration;
 use actors::clock::Clock;
 
 use self::promises::{Promises, chain};
-pub(crate) use self::screen::{Screen, count, millis};
+pub(crate) use self::screen::{Screen, count, millis, rate, sha256};
 use super::{ActError, CLOSE_MAX, Defect};
 
 /// The databases that a story is about: how they are opened, measured and closed.
 pub(crate) trait Cast: Sized + 'static {
     /// The part of the cast that each story defines.
     type Setup;
+    /// A paragraph below the title that explains the signs on the screen, if there are any.
+    const LEGEND: Option<&str>;
 
     /// Opens the databases in a folder, with a rule broken on purpose or none.
     async fn open(
@@ -139,7 +142,7 @@ pub(crate) async fn tell<C: Cast>(story: Story<C>, folder: &Path, defect: Option
     let start = clock.instant();
     let Story { title, says, setup, max, acts, .. } = story;
     let mut screen = Screen::stdout();
-    screen.title(title, says);
+    screen.title(title, says.iter().copied().chain(C::LEGEND));
     if defect == Some(Defect::Admission) {
         screen.warning("Admission is broken: every node accepts every well-formed change, from any author.");
     }

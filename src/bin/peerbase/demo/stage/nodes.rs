@@ -8,7 +8,7 @@ use peerbase::{Group, GroupId, Node, NodeBuilder, OpenError, ReadError, Table, T
 
 use super::cable::Cable;
 use super::screen::{GridRow, Links};
-use super::{Cast, Measure, Stage};
+use super::{Cast, Measure};
 use crate::command::demo::{ActError, Defect};
 
 /// One of the three nodes.
@@ -60,6 +60,10 @@ pub(crate) struct Nodes {
 
 impl Cast for Nodes {
     type Setup = Column;
+    const LEGEND: Option<&str> = Some(
+        "In the columns ≠ marks a row that differs, = one that has changed and is the same on all three; \
+         – is no row.",
+    );
 
     /// Opens three nodes in new folders and links them.
     async fn open(
@@ -215,7 +219,7 @@ impl Nodes {
         export
     }
 
-    fn links(&self) -> Links {
+    pub(super) fn links(&self) -> Links {
         Links {
             open: self.nodes.each_ref().map(Option::is_some),
             ada_ben: self.is_plugged_in(Ada, Ben),
@@ -224,7 +228,7 @@ impl Nodes {
         }
     }
 
-    fn grid(&self) -> Result<Vec<GridRow>, ActError> {
+    pub(super) fn grid(&self) -> Result<Vec<GridRow>, ActError> {
         let mut grid: Vec<GridRow> = Vec::new();
         for (column, group) in self.groups()?.iter().enumerate() {
             for Cell { table, key, text } in (self.column)(group)? {
@@ -236,46 +240,6 @@ impl Nodes {
             }
         }
         Ok(grid)
-    }
-}
-
-impl Stage<Nodes> {
-    /// Shows the cables between the nodes.
-    pub(crate) fn show_cables(&mut self) {
-        self.screen.links(&self.cast.links());
-    }
-
-    /// Shows the cables, and the rows of each node.
-    pub(crate) fn show(&mut self) -> Result<(), ActError> {
-        self.show_cables();
-        self.screen.grid(self.cast.grid()?);
-        Ok(())
-    }
-
-    /// Checks one row at all three nodes; the detail shows it once, or of each node where they differ.
-    pub(crate) fn promise_row<T>(
-        &mut self,
-        promise: &str,
-        (table, key): (TableName<T>, &str),
-        is_kept: impl Fn(Option<&T>) -> bool,
-    ) -> Result<(), ActError>
-    where
-        T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Display,
-    {
-        let mut rows = Vec::new();
-        for table in self.cast.tables(table)? {
-            rows.push(table.get(key)?);
-        }
-        let text = |row: &Option<T>| row.as_ref().map_or_else(|| "gone".to_owned(), T::to_string);
-        let detail = if rows.iter().all(|row| *row == rows[0]) {
-            text(&rows[0])
-        } else {
-            let each =
-                Who::ALL.iter().zip(&rows).map(|(who, row)| format!("{} has {}", who.name(), text(row)));
-            each.collect::<Vec<_>>().join(", ")
-        };
-        self.promise(promise, rows.iter().all(|row| is_kept(row.as_ref())), format!("{key}: {detail}"));
-        Ok(())
     }
 }
 
