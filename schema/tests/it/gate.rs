@@ -411,6 +411,23 @@ fn a_member_unknown_to_a_peer_presents_its_grant() {
 }
 
 #[test]
+fn a_step_that_publishes_a_new_role_tells_it_once_and_a_first_view_tells_the_joining_alone() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let joined = Notice::Joined { group: garden, role: Role::Writer };
+    assert_eq!(ben.views[&garden].notices_since(None, ben.user), [joined]);
+
+    for role in [Role::Admin, Role::Writer] {
+        let before = ada.views[&garden].clone();
+        ada.set_role(garden, ben.user, role);
+        let after = &ada.views[&garden];
+
+        let changed = Notice::RoleChanged { group: garden, user: ben.user, role };
+        assert_eq!(after.notices_since(Some(&before), ada.user), [changed]);
+        assert_eq!(after.notices_since(Some(after), ada.user), []);
+    }
+}
+
+#[test]
 fn an_unasked_admission_is_offered_and_nothing_of_it_is_stored() {
     let (mut ada, mut ben) = (ada(), ben());
     let garden = ada.create("garden");
