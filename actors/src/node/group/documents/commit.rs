@@ -67,7 +67,7 @@ pub enum CommitError {
         key: String,
         /// The check.
         #[source]
-        cause: Refusal,
+        cause: Box<Refusal>,
     },
     /// The row cannot be read after the edit.
     #[error("row {key:?} of {table:?} cannot be read after the edit")]
@@ -201,7 +201,7 @@ impl Documents {
             self.forget(id);
             return Err(match cause {
                 Refusal::NotNow => CommitError::Moved { table, key },
-                cause => CommitError::Refused { table, key, cause },
+                cause => CommitError::Refused { table, key, cause: Box::new(cause) },
             });
         }
         let index = self.cache.get(&id).map(|document| &document.index);

@@ -398,7 +398,8 @@ async fn a_write_that_every_peer_would_refuse_is_refused_and_leaves_no_trace() {
     let mut outcome = Outcome::default();
     let refused = ben.documents.commit_row(&write, without_grant, 0, &mut outcome);
 
-    assert!(matches!(refused, Err(CommitError::Refused { cause: Refusal::UnknownAuthor { .. }, .. })));
+    let Err(CommitError::Refused { cause, .. }) = refused else { panic!("{refused:?}") };
+    assert!(matches!(*cause, Refusal::UnknownAuthor { .. }));
     assert!(outcome.batch.is_empty() && outcome.moved.is_empty());
     ben.writes("a", "under the present grant").await;
     let revisions = ben.documents.history("tasks", "a").unwrap();
