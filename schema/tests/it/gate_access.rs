@@ -41,19 +41,19 @@ fn opens_session(effect: &Effect) -> bool {
 }
 
 fn forgotten(effects: &[Effect]) -> Vec<&str> {
-    let address = |effect| match effect {
-        &Effect::Forget { ref address, .. } => Some(address.as_str()),
+    let addresses = effects.iter().filter_map(|effect| match effect {
+        Effect::Forget { address, .. } => Some(address.as_str()),
         _ => None,
-    };
-    effects.iter().filter_map(address).collect()
+    });
+    addresses.collect()
 }
 
 fn remembered(effects: &[Effect]) -> Vec<&str> {
-    let address = |effect| match effect {
-        &Effect::Remember { ref address, .. } => Some(address.as_str()),
+    let addresses = effects.iter().filter_map(|effect| match effect {
+        Effect::Remember { address, .. } => Some(address.as_str()),
         _ => None,
-    };
-    effects.iter().filter_map(address).collect()
+    });
+    addresses.collect()
 }
 
 /// A ticket of an invitation that no ledger here has.
