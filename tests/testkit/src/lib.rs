@@ -1,7 +1,8 @@
 //! Fixtures shared by the tests of every crate and by the fuzz targets: three devices that write one row, and
-//! change chunks assembled byte by byte.
+//! change chunks assembled byte by byte, and dear ones op by op.
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be built fails the test")]
 
+pub mod dear;
 pub mod gate;
 pub mod gate_steps;
 pub mod golden;

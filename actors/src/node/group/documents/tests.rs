@@ -1,6 +1,6 @@
 //! Documents without an actor: the store gets their batches when a test says so, and peers are a call away.
 
-mod cost;
+mod hostile;
 mod supply;
 
 use schema::document::ChangeSet;

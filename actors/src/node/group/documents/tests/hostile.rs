@@ -1,5 +1,7 @@
 //! Changes that cost more than their bytes: they are refused, or they hold nobody up.
 
+mod dear;
+
 use schema::change::ChangeHeader;
 use schema::limits::CHANGE_DEPS_MAX;
 
