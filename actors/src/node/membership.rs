@@ -17,6 +17,8 @@ mod orphans;
 mod perform;
 mod persist;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
