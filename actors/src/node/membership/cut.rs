@@ -1,6 +1,7 @@
 //! Membership changes with their cuts: the cut is made first, from the stored documents, while membership
 //! goes on.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use schema::gate::{ChangeRefusal, CutTarget, FreshCut, Input, MembershipChange, target_digest};
@@ -84,7 +85,7 @@ impl MembershipHandle {
         };
         let (user, mut first) = (self.user, None);
         for group in uncut? {
-            let change = MembershipChange::RevokeDevice { user, device };
+            let change = MembershipChange::RevokeDevice { user, device, before: BTreeSet::new() };
             match self.submit(group, change, SubmitOptions::default(), |_| {}).await {
                 // The rows of this group are unavailable: the device is revoked all the same.
                 Ok(_) | Err(ChangeError::NeedsCut { .. }) => {}
