@@ -53,8 +53,40 @@ fn database(request: &Request) -> Database {
     match request {
         Request::Join { .. } => Database::AnyLinked,
         Request::Group(GroupRequest::Create { .. } | GroupRequest::Request { .. }) => Database::Any,
+        Request::Group(
+            GroupRequest::List
+            | GroupRequest::Members { .. }
+            | GroupRequest::Invite { .. }
+            | GroupRequest::Add { .. }
+            | GroupRequest::Role { .. }
+            | GroupRequest::Remove { .. }
+            | GroupRequest::Transfer { .. }
+            | GroupRequest::Confirm { .. }
+            | GroupRequest::Log { .. }
+            | GroupRequest::Voided { .. }
+            | GroupRequest::Reissue { .. }
+            | GroupRequest::Invites { .. }
+            | GroupRequest::Close { .. }
+            | GroupRequest::Leave { .. },
+        ) => Database::Existing,
         Request::Sync { .. } | Request::Watch { .. } => Database::Linked,
-        _ => Database::Existing,
+        Request::Whoami
+        | Request::Devices
+        | Request::Device(_)
+        | Request::Recovery(_)
+        | Request::Block { .. }
+        | Request::Unblock { .. }
+        | Request::Connect { .. }
+        | Request::Put { .. }
+        | Request::Remove(_)
+        | Request::Get(_)
+        | Request::List { .. }
+        | Request::History(_)
+        | Request::Explain(_)
+        | Request::Backup { .. }
+        | Request::Status
+        | Request::PutMany { .. }
+        | Request::Rows { .. } => Database::Existing,
     }
 }
 
