@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use actors::node::group::GroupHandle;
 #[doc(inline)]
-pub use actors::node::group::cut::DamagedDocument;
+pub use actors::node::group::cut::{DamagedDocument, DamagedRow};
 #[doc(inline)]
 pub use actors::node::group::documents::{Rejudged, SetAside, SetAsideTotal};
 use actors::node::group::rows::{self, RowRecord};

@@ -60,7 +60,7 @@ use self::effect::Outbox;
 use self::group::{Group, Groups};
 use self::links::Links;
 use self::offers::Offers;
-use self::tickets::Inviters;
+use self::tickets::{DeclinedTicket, Inviters};
 use crate::device::DeviceIdentity;
 use crate::key::SigningKey;
 use crate::ledger::Ledger;
@@ -238,7 +238,7 @@ impl Gate {
             Input::Present { link, group, presented } => self.on_present(step, link, group, presented),
             Input::Join { link, join } => self.on_join(step, link, join),
             Input::Declined { link, token, invite, reason } => {
-                self.on_declined(step, link, (token, invite), reason);
+                self.on_declined(step, link, DeclinedTicket { token, invite, reason });
             }
             Input::PeerFault(device) => self.links.on_peer_fault(step, device),
             Input::Ledger { link, group, frame } => self.on_ledger(step, link, group, frame),

@@ -40,7 +40,7 @@ pub use schema::ledger::InviteStatus;
 pub use self::cut::{Receipt, SubmitOptions};
 pub use self::error::ChangeError;
 pub use self::handle::{MembershipHandle, Opened};
-use self::perform::Reads;
+use self::perform::{Reads, StoredBatch};
 pub(crate) use self::supervisor::GroupSupervisor;
 use crate::call::answer;
 use crate::clock::Clock;
@@ -118,9 +118,9 @@ impl State {
         let (mut effects, mut answer) = (self.decide(input)?, None);
         loop {
             let stored = self.perform_all(effects, &mut answer).await?;
-            let Some((number, stored)) = stored else { break };
-            effects = self.decide(Input::Stored { number, is_durable: stored.is_ok() })?;
-            if let Err(error) = stored {
+            let Some(StoredBatch { number, result }) = stored else { break };
+            effects = self.decide(Input::Stored { number, is_durable: result.is_ok() })?;
+            if let Err(error) = result {
                 self.perform_all(effects, &mut answer).await?;
                 return Err(error);
             }

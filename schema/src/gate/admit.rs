@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::change::{ChangeRefusal, check_room};
 use super::cut::{Draft, FreshCut, draft, set_cut};
 use super::delta::LedgerDelta;
-use super::devices::Revocations;
+use super::devices::UserRevocation;
 use super::effect::{Effect, Warning};
 use super::group::Group;
 use super::record::StoredRecord;
@@ -49,7 +49,7 @@ impl Outcome {
 /// Records that this user or device adds to a ledger beside what arrived.
 pub(super) struct OwnRecords<'o> {
     /// The devices that any ledger here knows to be revoked by their users.
-    pub(super) revocations: &'o Revocations,
+    pub(super) revocations: &'o [UserRevocation],
     /// The addresses of this device.
     pub(super) addresses: &'o [String],
     /// Every revoked device of this user gets an op, as after an admission.
@@ -72,15 +72,16 @@ impl Gate {
         cut: Option<FreshCut>,
     ) -> Result<OpId, ChangeRefusal> {
         let author = step.keys.user();
-        let (by, key) = step.keys.signer(&body);
+        let signer = step.keys.signer(&body);
         let group = self.wanted(id)?;
         check_room(group.ledger.roster(), &body, MEMBERS_MAX)?;
         let admits_somebody = matches!(
             body, Body::SetRole { user, role, .. }
                 if role > Role::None && group.ledger.roster().role(user) == Role::None
         );
-        let (merges, drafted) = group
-            .draft_merging(before, author, (&by, &key), |ledger| draft(ledger, before, author, &by, &body))?;
+        let (merges, drafted) = group.draft_merging(before, author, &signer, |ledger| {
+            draft(ledger, before, author, &signer.by, &body)
+        })?;
         let manifest = match &drafted {
             Draft::Op(_) => None,
             Draft::NeedsCut(target) => Some(group.check_cut(step, *target, cut)?),
@@ -97,10 +98,10 @@ impl Gate {
                     group.attach(manifest);
                     set_cut(&mut body, manifest);
                 });
-                group.ledger.draft_without(before, author, by, body)?
+                group.ledger.draft_without(before, author, signer.by, body)?
             }
         };
-        let op = Signed::sign(op, &key);
+        let op = Signed::sign(op, &signer.key);
         let outcome = self.admit(step, id, LedgerDelta::of_ops(vec![op.envelope().clone()]), None);
         match outcome.refusal {
             Some(refusal) => Err(refusal.into()),
@@ -273,14 +274,31 @@ pub(super) fn device_record(envelope: &Envelope) -> StoredRecord {
     StoredRecord::DeviceRecord { device, envelope: envelope.clone() }
 }
 
+/// The key by which an op is signed, and the form in which the op names it.
+pub(super) struct OpSigner {
+    pub(super) by: By,
+    pub(super) key: SigningKey,
+}
+
 impl super::Keys {
     /// The key by which an op of this user is signed. A revocation of their own device takes the user key: a
     /// stolen device must not revoke the others.
-    pub(super) fn signer(&self, body: &Body) -> (By, SigningKey) {
+    pub(super) fn signer(&self, body: &Body) -> OpSigner {
         let author: UserId = self.user();
         match body {
-            Body::RevokeDevice { user, .. } if *user == author => (By::User, self.user.clone()),
-            _ => (By::Device(self.device.certificate.envelope().clone()), self.device.signing.clone()),
+            Body::RevokeDevice { user, .. } if *user == author => {
+                OpSigner { by: By::User, key: self.user.clone() }
+            }
+            Body::Create { .. }
+            | Body::SetRole { .. }
+            | Body::RevokeDevice { .. }
+            | Body::Amnesty { .. }
+            | Body::OpenInvite { .. }
+            | Body::CloseInvite { .. }
+            | Body::SetMeta { .. } => OpSigner {
+                by: By::Device(self.device.certificate.envelope().clone()),
+                key: self.device.signing.clone(),
+            },
         }
     }
 }

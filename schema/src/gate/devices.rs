@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::admit::OpSigner;
 use super::delta::LedgerDelta;
 use super::effect::{Answer, Effect};
 use super::group::Group;
@@ -32,8 +33,12 @@ pub struct Device {
     pub is_this: bool,
 }
 
-/// Revocations by users, by user and device.
-pub(super) type Revocations = Vec<(UserId, DeviceId, Envelope)>;
+/// A revocation of a device by its user.
+pub(super) struct UserRevocation {
+    user: UserId,
+    device: DeviceId,
+    envelope: Envelope,
+}
 
 impl Gate {
     /// This user's devices, by id.
@@ -81,17 +86,17 @@ impl Gate {
         Ok(uncut.map(|(id, _)| *id).collect())
     }
 
-    /// The revocations by users that ledgers here hold: seldom more than a few.
-    pub(super) fn revocations(&self) -> Revocations {
+    /// The revocations by users that ledgers here hold, by user and device: seldom more than a few.
+    pub(super) fn revocations(&self) -> Vec<UserRevocation> {
         let known = self.groups.values().flat_map(|group| group.ledger.signed_revocations());
-        let mut known: Revocations = known
+        let mut known: Vec<UserRevocation> = known
             .map(|signed| {
                 let UserDeviceRevocation { user, device, .. } = *signed.record();
-                (user, device, signed.envelope().clone())
+                UserRevocation { user, device, envelope: signed.envelope().clone() }
             })
             .collect();
-        known.sort_unstable_by_key(|(user, device, _)| (*user, *device));
-        known.dedup_by_key(|(user, device, _)| (*user, *device));
+        known.sort_unstable_by_key(|known| (known.user, known.device));
+        known.dedup_by_key(|known| (known.user, known.device));
         known
     }
 
@@ -107,11 +112,11 @@ impl Group {
     /// Admits revocations that other ledgers hold; those that are new here.
     pub(super) fn add_revocations(
         &mut self,
-        revocations: &Revocations,
+        revocations: &[UserRevocation],
         records: &mut Vec<StoredRecord>,
     ) -> Vec<Envelope> {
         let mut added = Vec::new();
-        for (user, device, envelope) in revocations {
+        for UserRevocation { user, device, envelope } in revocations {
             let roster = self.ledger.roster();
             let is_news = roster.grant(*user).is_some() && !roster.is_revoked_by_user(*user, *device);
             if is_news && matches!(self.ledger.admit_revocation(envelope.clone()), Ok(true)) {
@@ -136,9 +141,12 @@ impl Group {
             // Without a cut: what the device wrote stays until an Admin, perhaps this user, cuts it
             // (authority 3.5).
             let body = Body::RevokeDevice { user, device, cut: None };
-            let drafted = self.draft_merging(&BTreeSet::new(), user, (&By::User, &keys.user), |ledger| {
-                Ok(ledger.draft(user, By::User, body.clone())?)
-            });
+            let drafted = self.draft_merging(
+                &BTreeSet::new(),
+                user,
+                &OpSigner { by: By::User, key: keys.user.clone() },
+                |ledger| Ok(ledger.draft(user, By::User, body.clone())?),
+            );
             // A user who is no member now signs it once they are admitted again.
             let Ok((merges, op)) = drafted else { continue };
             for merge in &merges {

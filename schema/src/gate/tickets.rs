@@ -293,15 +293,10 @@ impl Gate {
 
     /// Deletes a ticket that its inviter declines. Another peer may have an old ledger or a wrong clock, and
     /// others may still redeem it, so that their answers change nothing.
-    pub(super) fn on_declined(
-        &mut self,
-        step: &mut Step,
-        link: LinkId,
-        (token, invite): ([u8; 32], [u8; 32]),
-        reason: DeclineReason,
-    ) {
-        let Some((id, invite, device)) = self.links.decliner(link, &token, &invite) else { return };
+    pub(super) fn on_declined(&mut self, step: &mut Step, link: LinkId, declined: DeclinedTicket) {
+        let Some((id, invite, device)) = self.links.decliner(link, &declined) else { return };
         let Some(group) = self.groups.get_mut(&id) else { return };
+        let reason = declined.reason;
         let was_pending = group.is_pending(step.keys.user());
         let is_it = |ticket: &StoredTicket| {
             ticket.invite == invite && ticket.inviter == device && ticket.seed.is_some()
@@ -315,6 +310,15 @@ impl Gate {
         self.publish(step, id);
         step.outbox.push(Effect::Notify(Notice::JoinDeclined { group: id, invite, reason }));
     }
+}
+
+/// A peer's answer to a ticket that admits nobody.
+pub(super) struct DeclinedTicket {
+    /// The token of the group.
+    pub(super) token: [u8; 32],
+    /// The token of the invitation.
+    pub(super) invite: [u8; 32],
+    pub(super) reason: DeclineReason,
 }
 
 /// The peer that shows a ticket, and the group that it is for.
@@ -385,16 +389,12 @@ impl Links {
     }
 
     /// The group and invitation that a peer declines, with its device, if it was shown such a ticket.
-    fn decliner(
-        &self,
-        link: LinkId,
-        token: &[u8; 32],
-        invite: &[u8; 32],
-    ) -> Option<(GroupId, OpId, DeviceId)> {
+    fn decliner(&self, link: LinkId, declined: &DeclinedTicket) -> Option<(GroupId, OpId, DeviceId)> {
         let state = self.links.get(&link)?;
         let (h, role) = (&state.peer.h, state.peer.role.peer());
         let is_it = |(group, shown): &&(GroupId, OpId)| {
-            hello::token(*group, h, role) == *token && hello::invite_token(*shown, h) == *invite
+            hello::token(*group, h, role) == declined.token
+                && hello::invite_token(*shown, h) == declined.invite
         };
         let (group, invite) = *state.shown.iter().find(is_it)?;
         Some((group, invite, state.peer.device))

@@ -155,9 +155,9 @@ impl Documents {
             alarm: false,
         };
         for (key, value) in keys::entries(&space, keys::AUTHOR)? {
-            let (device, grant, judged): AuthorRecord =
+            let AuthorRecord { device, grant, judged } =
                 codec::decode_stored(&value).map_err(|_| keys::damaged(&space, &key))?;
-            documents.authors.push((DeviceId(device), OpId(grant)), judged);
+            documents.authors.push((device, grant), judged);
         }
         let ids = keys::names(&space, keys::DOCUMENT)?;
         for key in ids {

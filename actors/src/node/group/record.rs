@@ -271,7 +271,7 @@ mod tests {
             | 01 | 01 | 02 | fb 2c01 | 03*32 | 01 | 05 | 02 fb 0001 ab*64 01 fb 2c01 ab*64 00 \
             | 01 00 01 00 fb 2b01 | 02 0102 | 01 00 fb 2c01 | 06";
         testkit::golden::check(vec![("document record", record, golden)]);
-        let author: AuthorRecord = ([1; 32], [2; 32], [3; 32]);
+        let author = AuthorRecord { device: DeviceId([1; 32]), grant: OpId([2; 32]), judged: [3; 32] };
         testkit::golden::check(vec![("author record", author, "01*32 | 02*32 | 03*32")]);
     }
 

@@ -10,7 +10,7 @@ use schema::{DeviceId, GroupId, OpId};
 use super::{Answer, ChangeError, MembershipHandle};
 use crate::call::CallError;
 use crate::node::group::GroupHandle;
-use crate::node::group::cut::{self, CutError, Settled, Target};
+use crate::node::group::cut::{self, CutError, CutRequest, Settled, Target};
 
 /// The pause between two questions to a group about its re-judging.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -118,8 +118,12 @@ impl MembershipHandle {
         let unavailable = || ChangeError::NeedsCut { user, device };
         let handle = self.groups.get(group).ok_or_else(unavailable)?;
         let settled = self.settled(&handle, &progress).await?.ok_or_else(unavailable)?;
-        let of = (&*settled.roster, device.map_or(Target::User(user), Target::Device));
-        let written = cut::write(&self.store, handle.space(), of, options.without_damaged, &progress).await;
+        let request = CutRequest {
+            roster: &settled.roster,
+            target: device.map_or(Target::User(user), Target::Device),
+            without_damaged: options.without_damaged,
+        };
+        let written = cut::write(&self.store, handle.space(), request, &progress).await;
         let (manifest, left_out) = written.map_err(|error| match error {
             CutError::Damaged { documents, count } => ChangeError::Damaged { user, documents, count },
             CutError::Store(error) => error.into(),

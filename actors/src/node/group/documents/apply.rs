@@ -52,7 +52,7 @@ impl Documents {
         let empty = Index::new();
         let index = self.cache.get(&id).map_or(&empty, |document| &document.index);
         let judge = self.authority.judge(id);
-        let intake = match Intake::new(received, (unit, authors), index, self.incarnation, &judge) {
+        let intake = match Intake::new(received, unit, authors, index, self.incarnation, &judge) {
             Ok(intake) => intake,
             Err(refusal) => {
                 self.drop_if_empty(id);

@@ -16,7 +16,7 @@ use testkit::raw;
 
 use super::*;
 use crate::edit::RowEdit;
-use crate::node::group::cut::{self, Target};
+use crate::node::group::cut::{self, CutRequest, Target};
 use crate::node::store::StoreHandle;
 
 /// Ada founded the group; ben, cid and mia write in it.
@@ -65,9 +65,9 @@ impl Home {
 
     /// Ada removes somebody: what she has of theirs stays.
     async fn removes(&mut self, person: u8, ada: &Desk) {
-        let (roster, target) = (self.ledger.roster().clone(), Target::User(user(person)));
-        let of_person = (&*roster, target);
-        let (cut, _) = cut::write(&ada.store, &ada.space, of_person, false, |_| ()).await.unwrap();
+        let (roster, target) = (self.ledger.roster(), Target::User(user(person)));
+        let request = CutRequest { roster, target, without_damaged: false };
+        let (cut, _) = cut::write(&ada.store, &ada.space, request, |_| ()).await.unwrap();
         self.says(person, Role::None, Some(cut));
     }
 
