@@ -1,8 +1,9 @@
 //! Effects of the gate: what its shell performs, in order.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use super::LinkId;
+use super::input::{Input, LinkId};
 use super::record::StoredRecord;
 use super::view::{GroupInfo, GroupView};
 use crate::ledger::{Refusal, Role, SideRefusal};
@@ -120,6 +121,9 @@ pub enum Effect {
         /// The group.
         group: GroupId,
     },
+    /// Step this input once more, after [`Input::Stored`](super::Input::Stored): as many inputs as may wait
+    /// for the batch wait already.
+    StepLater(DeferredInput),
     /// Step [`Input::ShowTickets`](super::Input::ShowTickets) after about
     /// [`SHOW_TICKETS_EVERY`](super::SHOW_TICKETS_EVERY).
     ArmTickets,
@@ -146,6 +150,16 @@ impl Effect {
                 | Self::Notify(_)
                 | Self::Answer(_)
         )
+    }
+}
+
+/// An input for which the gate had no room. It may carry a secret, and so does not print.
+#[derive(Clone)]
+pub struct DeferredInput(pub Box<Input>);
+
+impl fmt::Debug for DeferredInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeferredInput")
     }
 }
 

@@ -12,7 +12,7 @@ use peerbase_schema::id::hash;
 use peerbase_schema::key::{AgreementKey, SigningKey};
 use peerbase_schema::ledger::manifest::Writer as ManifestWriter;
 use peerbase_schema::ledger::{Body, By, Op, OpAction, Role};
-use peerbase_schema::limits::{DEVICE_REVOCATIONS_MAX, DEVICES_MAX};
+use peerbase_schema::limits::{DEVICE_REVOCATIONS_MAX, DEVICES_MAX, WAITING_INPUTS_MAX};
 use peerbase_schema::signed::{Envelope, Signed};
 use peerbase_schema::wire::device::UserDeviceRevocation;
 use peerbase_schema::wire::hello::{self, Hello, HelloGroup};
@@ -90,6 +90,31 @@ fn inputs_wait_while_a_batch_is_stored() {
     let left = position(&rest, |effect| matches!(effect, Effect::Unpublish(_)));
     assert!(answer < left && answer.is_some(), "{rest:?}");
     ben.pass(1);
+}
+
+#[test]
+fn an_input_that_finds_no_room_to_wait_is_handed_back_and_can_be_stepped_later() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let first =
+        ada.decide(Input::Submit { group: garden, change: set_role(ben.user, Role::Admin), cut: None });
+    let Some(Effect::Store { number, .. }) = first.last() else { panic!("{first:?}") };
+    let unknown = |number: usize| Input::Intent {
+        group: GroupId([u8::try_from(number).unwrap(); 32]),
+        is_wanted: false,
+    };
+    for number in 0..WAITING_INPUTS_MAX {
+        assert!(ada.decide(unknown(number)).is_empty(), "input {number} waits");
+    }
+
+    let mut effects = ada.decide(unknown(WAITING_INPUTS_MAX));
+
+    let Some(Effect::StepLater(deferred)) = effects.pop() else { panic!("{effects:?}") };
+    assert!(effects.is_empty() && ada.gate.is_storing());
+    let rest = ada.decide(Input::Stored { number: *number, is_durable: true });
+    let left =
+        |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::Unpublish(_))).count();
+    assert_eq!(left(&rest), WAITING_INPUTS_MAX, "each input that waited is handled once");
+    assert_eq!(left(&ada.decide(*deferred.0)), 1);
 }
 
 #[test]

@@ -4,11 +4,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use schema::gate::{self, Answer, LinkId, Presented};
+use schema::gate::{self, Answer, LinkId};
 use schema::id::hash;
 use schema::session::{Effect, Input, StepError, Wanted};
 use schema::time::Timestamp;
-use schema::wire::link::LinkFrame;
 use schema::wire::session::Units;
 
 use super::people::group;
@@ -77,17 +76,8 @@ impl World {
     fn arrive(&mut self, from: usize, to: usize, link: LinkId, parcel: Parcel) {
         match parcel {
             Parcel::Link(frame) => {
-                let input = match frame {
-                    LinkFrame::Hello(hello) => gate::Input::Hello { link, hello },
-                    LinkFrame::Present { group, ops, manifests } => {
-                        gate::Input::Present { link, group, presented: Presented { ops, manifests } }
-                    }
-                    LinkFrame::Join(join) => gate::Input::Join { link, join },
-                    LinkFrame::Declined { token, invite, reason } => {
-                        gate::Input::Declined { link, token, invite, reason }
-                    }
-                    frame => unreachable!("a gate sends no {}", frame.kind()),
-                };
+                let input = gate::Input::of_frame(link, frame);
+                let input = input.unwrap_or_else(|frame| unreachable!("a gate sends no {}", frame.kind()));
                 self.step_gate(to, input);
             }
             Parcel::Ledger(number, frame) => {

@@ -6,7 +6,8 @@ use peerbase::sim::machines::{Broken, Mutant, World};
 use schema::document::Defect;
 use schema::limits::DEVICE_REVOCATIONS_MAX;
 
-use super::{flooded, malicious_history};
+use super::flooded;
+use super::histories::malicious_history;
 
 /// Histories within which a broken promise must show.
 const HISTORIES: u64 = 2_000;

@@ -81,6 +81,8 @@ impl State {
             Effect::Resume { link, group } => {
                 self.handle.tell(Message::Step(Box::new(Input::Resume { link, group }), None));
             }
+            // No input waits in the gate: a step ends only once its batches are durable.
+            Effect::StepLater(_) => unreachable!("membership steps the end of a batch before the next input"),
             Effect::ArmTickets => self.arm_tickets(),
             Effect::Warn(warning) => {
                 if let Warning::OpRefused { .. } = warning {
