@@ -26,6 +26,7 @@ mod input;
 mod intents;
 mod links;
 mod log;
+mod notices;
 mod offers;
 mod present;
 mod rate;

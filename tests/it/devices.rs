@@ -445,7 +445,7 @@ async fn crash_while_revoking(flushes: u64) -> (bool, bool) {
         let is_known = members.iter().any(|member| member.devices.iter().any(|known| known.device == device));
         assert_eq!(is_known, !is_revoked, "after {flushes} flushes");
         let is_it =
-            |op: &MemberOp| matches!(op.act, OpAction::RevokeDevice { device: it, .. } if it == device);
+            |op: &MemberOp| matches!(op.action, OpAction::RevokeDevice { device: it, .. } if it == device);
         let has_op = group.log().await.unwrap().iter().any(is_it);
         // In the club Ada is a Writer, who signs no ops.
         assert_eq!(has_op, is_revoked && group.info().role >= Role::Admin, "after {flushes} flushes");

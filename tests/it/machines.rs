@@ -1,6 +1,6 @@
 //! The machine world: whatever is cut and healed, everybody ends equal; one seed tells one story.
 
-mod canaries;
+mod defects;
 mod histories;
 
 use peerbase::sim::machines::{Say, World};
@@ -30,7 +30,7 @@ fn a_readers_flood_of_device_revocations_ends_alike_everywhere_and_within_its_bo
     assert_eq!(flooded(World::with_malice(1)).examine(), Ok(()));
 }
 
-// `examine` asks for D1 to D7 and D9 of authority 4.1, and each of them can break: see the canaries.
+// `examine` asks for D1 to D7 and D9 of authority 4.1, and each of them can break: see `defects`.
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 

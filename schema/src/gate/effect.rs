@@ -6,7 +6,7 @@ use std::fmt;
 use super::input::{Input, LinkId};
 use super::record::StoredRecord;
 use super::view::{GroupInfo, GroupView};
-use crate::ledger::{Refusal, Role, SideRefusal};
+use crate::ledger::{Contestable, Refusal, Role, SideRefusal};
 use crate::wire::ledger::LedgerFrame;
 use crate::wire::link::{ByeReason, DeclineReason, LinkFrame};
 use crate::{DeviceId, GroupId, OpId, UserId};
@@ -177,6 +177,36 @@ pub struct Channel {
 /// News for applications.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
+    /// This user became a member.
+    Joined {
+        /// The group.
+        group: GroupId,
+        /// This user's role.
+        role: Role,
+    },
+    /// The role of a user changed.
+    RoleChanged {
+        /// The group.
+        group: GroupId,
+        /// The user, who may be this one.
+        user: UserId,
+        /// The new role; none after a removal.
+        role: Role,
+    },
+    /// An op that lowers a role may be contested.
+    Contestable {
+        /// The group.
+        group: GroupId,
+        /// The op, its author and its target.
+        lowering: Contestable,
+    },
+    /// An op of this user was voided.
+    Voided {
+        /// The group.
+        group: GroupId,
+        /// The op.
+        op: OpId,
+    },
     /// A link to a device is up.
     PeerUp {
         /// The user.

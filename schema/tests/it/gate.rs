@@ -353,7 +353,7 @@ fn an_op_that_a_revoked_device_signs_under_its_users_next_role_is_void_although_
     ada.step(down(1));
     phone.step(down(3));
     laptop.step(Input::RevokeDevice(phone.device));
-    assert!(laptop.gate.log(garden).iter().all(|op| !matches!(op.act, OpAction::RevokeDevice { .. })));
+    assert!(laptop.gate.log(garden).iter().all(|op| !matches!(op.action, OpAction::RevokeDevice { .. })));
 
     // Nobody but the laptop knows of the revocation while Ada promotes the user and the thief uses that.
     let (mal, promotion) = (UserId([9; 32]), set_role(laptop.user, Role::Admin));
@@ -568,6 +568,23 @@ fn a_member_unknown_to_a_peer_presents_its_grant() {
 
     assert_eq!(ada.role(garden, cid.user), Role::Writer);
     assert!(ada.sessions.contains(&(peerbase_schema::gate::LinkId(3), garden)));
+}
+
+#[test]
+fn a_step_that_publishes_a_new_role_tells_it_once_and_a_first_view_tells_the_joining_alone() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let joined = Notice::Joined { group: garden, role: Role::Writer };
+    assert_eq!(ben.views[&garden].notices_since(None, ben.user), [joined]);
+
+    for role in [Role::Admin, Role::Writer] {
+        let before = ada.views[&garden].clone();
+        ada.set_role(garden, ben.user, role);
+        let after = &ada.views[&garden];
+
+        let changed = Notice::RoleChanged { group: garden, user: ben.user, role };
+        assert_eq!(after.notices_since(Some(&before), ada.user), [changed]);
+        assert_eq!(after.notices_since(Some(after), ada.user), []);
+    }
 }
 
 #[test]

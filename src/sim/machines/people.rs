@@ -110,7 +110,7 @@ pub(super) struct Member {
     pub(super) cells: BTreeSet<(LinkId, u32)>,
     pub(super) pages: Pages,
     stored: Stored,
-    /// Evicted device revocations stay stored: a [`Mutant`](super::Mutant).
+    /// Evicted device revocations stay stored: a [`WorldDefect`](super::WorldDefect).
     pub(super) keeps_evicted: bool,
 }
 

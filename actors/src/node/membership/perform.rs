@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use schema::gate::{
     Answer, Effect, GroupView, Input, KnownAddresses, LinkId, Lookup, Notice, SHOW_TICKETS_EVERY, Warning,
 };
+use schema::ledger::Contestable;
 use schema::{DeviceId, GroupId, codec};
 
-use super::events::roster_events;
 use super::{Message, State};
 use crate::node::connection_manager::{Link, RecordedAddresses};
 use crate::node::event::Event;
@@ -116,9 +116,8 @@ impl State {
             let before = self.handle.publish().insert(id, view.clone());
             self.handle.roster_changed(id);
             let user = self.arguments.device.user();
-            roster_events(before.as_deref(), &view, user)
-                .into_iter()
-                .for_each(|event| self.send_event(event));
+            let notices = view.notices_since(before.as_deref(), user);
+            notices.into_iter().for_each(|notice| self.send_event(event(notice)));
         }
         if let Some(handle) = self.arguments.groups.get(id) {
             handle.set_roster(roster);
@@ -140,6 +139,12 @@ fn recorded(addresses: &KnownAddresses) -> BTreeMap<DeviceId, RecordedAddresses>
 
 fn event(notice: Notice) -> Event {
     match notice {
+        Notice::Joined { group, role } => Event::Joined { group, role },
+        Notice::RoleChanged { group, user, role } => Event::RoleChanged { group, user, role },
+        Notice::Contestable { group, lowering: Contestable { op, author, user, role } } => {
+            Event::Contestable { group, op, author, user, role }
+        }
+        Notice::Voided { group, op } => Event::Voided { group, op },
         Notice::PeerUp { user, device } => Event::PeerUp { user, device },
         Notice::PeerDown { device, reason } => Event::PeerDown { device, reason },
         Notice::SessionLost { group, device } => Event::SessionLost { group, device },

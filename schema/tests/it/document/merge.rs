@@ -16,6 +16,31 @@ fn a_vouched_chain_is_applied_and_admitted_in_order() {
 }
 
 #[test]
+fn an_accepted_change_of_this_device_leaves_nothing_to_apply() {
+    let mut row = Row::new();
+    let [a1, a2] = row.chain(["a1", "a2"], &[]);
+    let (have, author) = (index(&[&a1]), row.author("a2"));
+    let mut merge = row.with_judge(|judge| Merge::own(a2, author, judge));
+
+    let standing = Standing { index: &have, awaited: None };
+    let merged = row.step_merge(&mut merge, standing, &[(Start, "grown by a2")]);
+
+    let Some(Merged::Grown { admitted, .. }) = merged else { panic!("it is accepted") };
+    assert!(admitted[0].author == author && admitted[0].tip.is_some(), "signed as peers will ask for it");
+}
+
+#[test]
+fn a_change_of_this_device_that_peers_would_refuse_is_refused() {
+    let mut row = Row::new().judged_by_ben();
+    let ([b1], author) = (row.chain(["b1"], &[]), row.author("b1"));
+    row.remove("removal", "ben", None);
+    let mut merge = row.with_judge(|judge| Merge::own(b1, author, judge));
+
+    let standing = Standing { index: &Index::new(), awaited: None };
+    row.step_merge(&mut merge, standing, &[(Start, "unchanged, refused by BeyondCut")]);
+}
+
+#[test]
 fn a_unit_that_is_known_already_changes_nothing() {
     let mut row = Row::new();
     let [a1, a2] = row.chain(["a1", "a2"], &[]);
