@@ -15,7 +15,7 @@ use super::record::StoredRecord;
 use super::view::prefer_label;
 use super::{ChangeRefusal, Gate, Step};
 use crate::codec;
-use crate::ledger::{Body, By, OpSet, Refusal, RevocationOutcome, Role};
+use crate::ledger::{Body, By, OpSet, RevocationOutcome, Role};
 use crate::signed::{Envelope, Record, Signed};
 use crate::wire::device::{DeviceCert, UserDeviceRevocation};
 use crate::{DeviceId, GroupId, OpId, UserId};
@@ -189,15 +189,14 @@ impl Group {
         // Without a cut: what the device wrote stays until an Admin, perhaps this user, cuts it (authority
         // 3.5).
         let body = Body::RevokeDevice { user, device, cut: None };
-        let mut drafted = self.ledger.draft_without(rejected, user, By::User, body.clone());
-        if let Err(Refusal::TooManyHeads { .. }) = drafted {
-            let merges = self.ledger.merges(rejected, user, &By::User, key);
-            for merge in merges.into_iter().flatten() {
-                self.add_op(step, merge.envelope(), records, ops);
-            }
-            drafted = self.ledger.draft_without(rejected, user, By::User, body);
+        let drafted = self.draft_merging(rejected, user, (&By::User, key), |ledger| {
+            Ok(ledger.draft_without(rejected, user, By::User, body.clone())?)
+        });
+        let Ok((merges, op)) = drafted else { return false };
+        for merge in &merges {
+            self.add_op(step, merge, records, ops);
         }
-        drafted.is_ok_and(|op| self.add_op(step, Signed::sign(op, key).envelope(), records, ops))
+        self.add_op(step, Signed::sign(op, key).envelope(), records, ops)
     }
 
     fn add_op(
