@@ -52,7 +52,7 @@ pub use self::input::{Input, LinkId, Peer, Presented};
 pub use self::log::{Invitation, MemberOp};
 pub use self::record::{ReceivedAt, StoredGroup, StoredRecord};
 pub use self::silence::Silent;
-pub use self::tickets::{Declined, SHOW_TICKETS_EVERY, Terms, Tickets};
+pub use self::tickets::{Declined, REDEEM_TICKETS_EVERY, Terms, Tickets};
 pub use self::view::{GroupInfo, GroupState, GroupView, MemberDetails, MemberDevice};
 
 use self::access::Access;
@@ -243,7 +243,7 @@ impl Gate {
             Input::PeerFault(device) => self.links.on_peer_fault(step, device),
             Input::Ledger { link, group, frame } => self.on_ledger(step, link, group, frame),
             Input::Resume { link, group } => self.on_resume(step, link, group),
-            Input::ShowTickets(group) => self.on_show_tickets(step, group),
+            Input::RedeemTickets(group) => self.on_redeem_tickets(step, group),
             Input::Wake => self.links.on_wake(step),
         }
     }

@@ -39,7 +39,7 @@ pub use schema::ledger::InviteStatus;
 
 pub use self::cut::{Receipt, SubmitOptions};
 pub use self::error::ChangeError;
-pub use self::handle::{MembershipHandle, Opened};
+pub use self::handle::{MembershipHandle, NewInvitation};
 use self::perform::{Reads, StoredBatch};
 pub(crate) use self::supervisor::GroupSupervisor;
 use crate::call::answer;
@@ -221,7 +221,7 @@ impl Actor for Membership {
             }
             Message::TicketsDue => {
                 state.tickets = JoinSet::new();
-                state.step(Input::ShowTickets(None)).await?;
+                state.step(Input::RedeemTickets(None)).await?;
             }
             Message::SessionsDue => {
                 state.sessions = JoinSet::new();

@@ -16,8 +16,8 @@ pub struct Intake<C> {
 }
 
 impl<C: Change> Intake<C> {
-    /// Verifies the tips of a unit over its changes. `authors` are those of its frame, `index` has the accepted changes of the document,
-    /// `incarnation` is that under which this device writes.
+    /// Verifies the tips of a unit over its changes. `authors` are those of its frame, `index` has the
+    /// accepted changes of the document, `incarnation` is that under which this device writes.
     ///
     /// # Errors
     /// Those of [`ChangeSet::add_unit_tips`].

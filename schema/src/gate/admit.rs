@@ -26,7 +26,7 @@ use crate::{DeviceId, GroupId, OpId, UserId};
 
 /// The outcome of a delta.
 #[derive(Default)]
-pub(super) struct Outcome {
+pub(super) struct AdmitOutcome {
     /// Ops that wait for others or for a manifest.
     pub(super) pending: Vec<PendingOp>,
     refusal: Option<Refusal>,
@@ -38,7 +38,7 @@ pub(super) struct Outcome {
     has_surplus: bool,
 }
 
-impl Outcome {
+impl AdmitOutcome {
     /// Notes a refused record. One that is not wrongly signed may have come too early, and is no fault.
     fn refuse(&mut self, step: &mut Step, refusal: SideRefusal) {
         if let SideRefusal::Envelope(_) = refusal {
@@ -123,7 +123,7 @@ impl Gate {
         id: GroupId,
         delta: LedgerDelta,
         source: Option<LinkId>,
-    ) -> Outcome {
+    ) -> AdmitOutcome {
         // Only an op names a user whose revocations this ledger may lack.
         let known = if delta.has_side_records_alone() { Vec::new() } else { self.revocations() };
         let outcome = self.admit_into(step, id, delta, source, &known, false);
@@ -144,9 +144,9 @@ impl Gate {
         source: Option<LinkId>,
         revocations: &[UserRevocation],
         reissues: bool,
-    ) -> Outcome {
+    ) -> AdmitOutcome {
         let user = step.keys.user();
-        let Some(group) = self.groups.get_mut(&id) else { return Outcome::default() };
+        let Some(group) = self.groups.get_mut(&id) else { return AdmitOutcome::default() };
         let mut records = Vec::new();
         let (grant, living) = (group.ledger.roster().grant(user), group.ledger.living().clone());
         let (mut gained, outcome) = group.admit(step, delta, &mut records);
@@ -189,8 +189,8 @@ impl Group {
         step: &mut Step,
         delta: LedgerDelta,
         records: &mut Vec<StoredRecord>,
-    ) -> (LedgerDelta, Outcome) {
-        let (mut gained, mut outcome) = (LedgerDelta::default(), Outcome::default());
+    ) -> (LedgerDelta, AdmitOutcome) {
+        let (mut gained, mut outcome) = (LedgerDelta::default(), AdmitOutcome::default());
         for envelope in delta.ops {
             match self.admit_op(step, &envelope, records) {
                 Ok(OpOutcome::New(_)) => gained.ops.push(envelope),

@@ -104,8 +104,7 @@ impl Gate {
 
     /// Admits device revocations that are new in `source` into the other groups that lack one of them.
     pub(super) fn spread_revocations(&mut self, step: &mut Step, source: GroupId, news: &[UserRevocation]) {
-        let lacks =
-            |group: &Group| news.iter().any(|new| group.lacks_revocation(new.user, new.device));
+        let lacks = |group: &Group| news.iter().any(|new| group.lacks_revocation(new.user, new.device));
         let others = self.groups.iter().filter(|(id, group)| **id != source && lacks(group));
         for id in others.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.admit_into(step, id, LedgerDelta::default(), None, news, false);

@@ -3,6 +3,7 @@
 use peerbase::Ticket;
 use peerbase::control::Request;
 use peerbase::control::request::GroupRequest;
+use peerbase::control::wire::ROW_BYTES_MAX;
 
 use super::connection::{self, Database};
 use super::data::Data;
@@ -12,8 +13,6 @@ use super::stdin;
 
 /// The longest ticket on standard input, bytes; a real one is far shorter.
 const TICKET_BYTES_MAX: u64 = 64 << 10;
-/// The largest row on standard input, bytes: a larger one does not fit a message of the control socket.
-const ROW_BYTES_MAX: u64 = 8 << 20;
 
 /// An argument that stands for standard input.
 const STDIN: &str = "-";
@@ -41,7 +40,7 @@ fn complete(data: &Data, request: &mut Request) -> Result<(), CommandError> {
             // Parsed here, so that a misspelt ticket makes no database.
             ticket.text().parse::<Ticket>().map_err(|error| CommandError::of(&error))?;
         }
-        Request::Put { row, .. } if row == STDIN => *row = stdin::read(ROW_BYTES_MAX)?,
+        Request::Put { row, .. } if row == STDIN => *row = stdin::read(ROW_BYTES_MAX as u64)?,
         Request::Connect { address, known } => *known = data.config()?.connect.contains(address),
         _ => {}
     }

@@ -37,14 +37,14 @@ pub enum Target {
 /// A moment at which every stored document was judged under one roster, and nothing waited to be judged or
 /// stored.
 #[derive(Clone, Debug)]
-pub(crate) struct Settled {
+pub(crate) struct JudgedMoment {
     /// The roster.
     pub(crate) roster: Arc<Roster>,
     /// Replaced whenever a re-judging ends.
     judged: Arc<()>,
 }
 
-impl Settled {
+impl JudgedMoment {
     /// Returns true if nothing was re-judged in between.
     pub(crate) fn is_still(&self, later: &Self) -> bool {
         Arc::ptr_eq(&self.judged, &later.judged)
@@ -53,9 +53,10 @@ impl Settled {
 
 impl State {
     /// Answers behind everything that waits to be stored.
-    pub(super) fn settled(&self, reply: RpcReplyPort<Result<Settled, Rejudged>>) {
+    pub(super) fn settled(&self, reply: RpcReplyPort<Result<JudgedMoment, Rejudged>>) {
         let is_settled = self.rejudging.is_none() && !self.documents.is_rejudging();
-        let settled = || Settled { roster: self.documents.roster().clone(), judged: self.judged.clone() };
+        let settled =
+            || JudgedMoment { roster: self.documents.roster().clone(), judged: self.judged.clone() };
         let settled = is_settled.then(settled).ok_or_else(|| self.documents.rejudged());
         let (store, durability) = (&self.arguments.store, self.arguments.durability);
         // A batch that fails fails the group too: nobody goes on by this answer then.
@@ -123,9 +124,9 @@ pub(crate) struct CutRequest<'r> {
     pub(crate) without_damaged: bool,
 }
 
-/// Writes the manifest of a cut: the last accepted change of each replica of its target. Every page is durable
-/// when this returns. Returns the manifest and the number of damaged documents that it leaves out, which is 0
-/// unless the request allows that. Calls `progress` with the number of documents read so far.
+/// Writes the manifest of a cut: the last accepted change of each replica of its target. Every page is
+/// durable when this returns. Returns the manifest and the number of damaged documents that it leaves out,
+/// which is 0 unless the request allows that. Calls `progress` with the number of documents read so far.
 ///
 /// # Errors
 /// [`CutError`]

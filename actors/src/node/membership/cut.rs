@@ -10,7 +10,7 @@ use schema::{DeviceId, GroupId, OpId};
 use super::{Answer, ChangeError, MembershipHandle};
 use crate::call::CallError;
 use crate::node::group::GroupHandle;
-use crate::node::group::cut::{self, CutError, CutRequest, Settled, Target};
+use crate::node::group::cut::{self, CutError, CutRequest, JudgedMoment, Target};
 
 /// The pause between two questions to a group about its re-judging.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -140,7 +140,7 @@ impl MembershipHandle {
         &self,
         handle: &GroupHandle,
         progress: impl Fn(u64),
-    ) -> Result<Option<Settled>, ChangeError> {
+    ) -> Result<Option<JudgedMoment>, ChangeError> {
         let (mut last, mut since) = (None, self.clock.instant());
         loop {
             let rejudged = match handle.settled().await {

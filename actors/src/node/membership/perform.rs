@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use schema::gate::{
-    Answer, Effect, GroupView, Input, KnownAddresses, LinkId, Lookup, Notice, SHOW_TICKETS_EVERY, Warning,
+    Answer, Effect, GroupView, Input, KnownAddresses, LinkId, Lookup, Notice, REDEEM_TICKETS_EVERY, Warning,
 };
 use schema::ledger::Contestable;
 use schema::{DeviceId, GroupId, codec};
@@ -105,7 +105,7 @@ impl State {
     fn arm_tickets(&mut self) {
         let (clock, handle) = (self.arguments.clock.clone(), self.handle.clone());
         self.arguments.clock.spawn_in(&mut self.tickets, async move {
-            clock.sleep(clock.jitter(SHOW_TICKETS_EVERY)).await;
+            clock.sleep(clock.jitter(REDEEM_TICKETS_EVERY)).await;
             handle.tell(Message::TicketsDue);
         });
     }
