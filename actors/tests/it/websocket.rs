@@ -103,8 +103,8 @@ async fn a_listener_knows_its_port_and_the_peer_of_a_stream_has_none() {
     let (ada, ben, listener) = joined().await;
     assert!(listener.address().starts_with("ws://127.0.0.1:"));
     assert!(!listener.address().ends_with(":0"));
-    assert_eq!(ada.peer, listener.address());
-    assert_eq!(ben.peer, "ws://127.0.0.1");
+    assert_eq!(ada.source.address, listener.address());
+    assert_eq!(ben.source.address, "ws://127.0.0.1");
 }
 
 #[tokio::test]

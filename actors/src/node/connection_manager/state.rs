@@ -208,7 +208,7 @@ impl State {
         half_open: Permit,
     ) -> Result<(), ActorProcessingErr> {
         let half_open_now = self.connections.values().filter(|c| c.dialled.is_none() && c.opened.is_none());
-        let peer = stream.peer.clone();
+        let peer = stream.source.address.clone();
         if half_open_now.filter(|c| c.peer == peer).count() >= HALF_OPEN_PER_PEER_MAX {
             tracing::debug!(%peer, "refused a stream: too many half-open handshakes with this peer");
             return Ok(());
