@@ -66,6 +66,7 @@ impl State {
             Effect::Publish(view) => self.publish(*view),
             Effect::Unpublish(group) => {
                 self.handle.publish().remove(&group);
+                arguments.connections.standings_changed();
                 arguments.connections.set_recorded(group, BTreeMap::new());
                 self.handle.roster_changed(group);
             }
@@ -118,6 +119,10 @@ impl State {
                 .into_iter()
                 .for_each(|event| self.send_event(event));
         }
+        if id == self.arguments.personal {
+            self.handle.set_own(roster.clone());
+        }
+        self.arguments.connections.standings_changed();
         if let Some(handle) = self.arguments.groups.get(id) {
             handle.set_roster(roster);
         }
