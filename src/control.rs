@@ -9,6 +9,7 @@
 //! A message is four bytes of length, big-endian, then JSON ([`wire`]). A client that hangs up stops its
 //! request.
 
+pub mod advice;
 pub mod arguments;
 pub mod client;
 pub mod execute;
@@ -33,7 +34,7 @@ compile_error!(
 );
 
 /// The version of requests, replies and framing; a server accepts only clients of its own version.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The socket's name in the data folder.
 pub const SOCKET: &str = "control.sock";
 

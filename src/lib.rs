@@ -68,8 +68,9 @@
 //! | feature | gives | on by default |
 //! |---|---|---|
 //! | `cli` | the `peerbase` program; libraries that embed Peerbase set `default-features = false` | yes |
-//! | `sim` | the `sim` module: many real nodes on one virtual network with one seed | with `cli` |
 //! | `control` | the socket between the program and a running node, outside semver | with `cli` |
+//! | `sim` | the `sim` module: many real nodes on one virtual network with one seed | no |
+//! | `defects` | rules that can be broken on purpose, for demo and simulator; never for data | with `sim` |
 //!
 //! The minimum supported Rust version is 1.90. This crate follows semver; `peerbase-schema` and
 //! `peerbase-actors`, which it is built of, do not: depend on this crate alone.

@@ -14,12 +14,18 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use peerbase_actors::node::store::SledOptions;
-use peerbase_actors::node::store::{Batch, Durability, SpaceHandle, StoreHandle};
+use peerbase_actors::node::store::{Batch, Durability, OpenEngine, SledOptions, SpaceHandle, StoreHandle};
 use rand::rngs::{ChaCha8Rng, SysRng};
 use rand::{RngExt, SeedableRng, TryRng};
 
+/// An engine's name, and its options.
+type NamedEngine = (&'static str, &'static dyn OpenEngine);
+
+/// The engines that promise to be durable.
+const ENGINES: &[NamedEngine] = &[("sled", &SledOptions { cache_bytes: 8 << 20 })];
+
 const FOLDER: &str = "PEERBASE_STORE_CRASH_FOLDER";
+const ENGINE: &str = "PEERBASE_STORE_CRASH_ENGINE";
 const KILLS: usize = 30;
 const CUTS: usize = 20;
 /// Batches in flight at once, so that several share a barrier.
@@ -31,8 +37,8 @@ const MARKS: u64 = 20;
 const SPACES: [&str; 2] = ["garden", "house"];
 const SOON: Duration = Duration::from_secs(30);
 
-fn open(folder: &Path) -> StoreHandle {
-    StoreHandle::open(folder, &SledOptions { cache_bytes: 8 << 20 }).unwrap()
+fn open(folder: &Path, engine: NamedEngine) -> StoreHandle {
+    StoreHandle::open(folder, engine.1).unwrap()
 }
 
 fn number(space: &SpaceHandle, key: &str) -> u64 {
@@ -81,7 +87,9 @@ fn verify(space: &SpaceHandle) -> u64 {
 #[test]
 fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let store = open(Path::new(&folder));
+    let name = std::env::var(ENGINE).unwrap();
+    let engine = ENGINES.iter().find(|engine| engine.0 == name).unwrap();
+    let store = open(Path::new(&folder), *engine);
     let spaces = SPACES.map(|name| store.space(name.as_bytes()).unwrap());
     let mut numbers = [0, 1].map(|at: usize| verify(&spaces[at]));
     println!("\nopen");
@@ -110,10 +118,11 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(folder: &Path) -> Self {
+    fn start(folder: &Path, engine: NamedEngine) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child", "--nocapture"])
             .env(FOLDER, folder)
+            .env(ENGINE, engine.0)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -162,8 +171,14 @@ impl Drop for Writer {
 
 /// Opens the store after a crash and checks it against the acknowledged batches. `wrote` is true if a batch
 /// was acknowledged since the last close.
-fn verify_store(folder: &Path, acknowledged: &BTreeMap<String, u64>, wrote: bool, moment: &str) {
-    let store = open(folder);
+fn verify_store(
+    folder: &Path,
+    engine: NamedEngine,
+    acknowledged: &BTreeMap<String, u64>,
+    wrote: bool,
+    moment: &str,
+) {
+    let store = open(folder, engine);
     assert!(!wrote || !store.opened_cleanly(), "{moment}: a crash counted as a clean close");
     for name in SPACES {
         let kept = verify(&store.space(name.as_bytes()).unwrap());
@@ -185,11 +200,15 @@ fn seeded(test: &str) -> ChaCha8Rng {
 
 #[test]
 fn a_killed_process_loses_no_acknowledged_batch_and_leaves_none_in_part() {
-    let mut random = seeded("kill -9");
+    ENGINES.iter().for_each(|engine| kill_often(*engine));
+}
+
+fn kill_often(engine: NamedEngine) {
+    let mut random = seeded(&format!("kill -9, {}", engine.0));
     let folder = tempfile::tempdir().unwrap();
     let (mut acknowledged, mut wrote) = (BTreeMap::new(), false);
     for kill in 0..KILLS {
-        let mut writer = Writer::start(folder.path());
+        let mut writer = Writer::start(folder.path(), engine);
         if kill % 5 == 4 {
             // During the start or the open.
             let _ = writer.read_line(Duration::from_micros(random.random_range(1..20_000)));
@@ -201,7 +220,7 @@ fn a_killed_process_loses_no_acknowledged_batch_and_leaves_none_in_part() {
         wrote |= !writer.acknowledged.is_empty();
         acknowledged.append(&mut writer.acknowledged);
         if kill % 3 > 0 {
-            verify_store(folder.path(), &acknowledged, wrote, &format!("kill {kill}"));
+            verify_store(folder.path(), engine, &acknowledged, wrote, &format!("kill {kill}"));
             wrote = false;
         } // else the next child opens it after the crash
     }
@@ -242,11 +261,15 @@ fn image(at: &Path, bytes: u64) -> Result<(), String> {
     run("mkfs.ext4", &[&"-q", &at])
 }
 
+#[test]
+fn a_power_cut_loses_no_acknowledged_batch_and_leaves_none_in_part() {
+    ENGINES.iter().for_each(|engine| cut_often(*engine));
+}
+
 /// The child's file system is an image on an outer file system. Freezing the outer one stops all writes to
 /// the image at any moment, also during an `fdatasync` of the child, so that a copy equals a disk after a
 /// power cut.
-#[test]
-fn a_power_cut_loses_no_acknowledged_batch_and_leaves_none_in_part() {
+fn cut_often(engine: NamedEngine) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let mounted = image(&path("outer.img"), 2 << 30)
@@ -267,14 +290,14 @@ fn a_power_cut_loses_no_acknowledged_batch_and_leaves_none_in_part() {
             );
         }
     };
-    let mut random = seeded("power cut");
+    let mut random = seeded(&format!("power cut, {}", engine.0));
 
-    let mut writer = Writer::start(&disk.at.join("db"));
+    let mut writer = Writer::start(&disk.at.join("db"), engine);
     for cut in 0..CUTS {
         if cut % 7 == 6 {
             writer.kill(); // so that later cuts also hit a database that was opened more than once
             let acknowledged = std::mem::take(&mut writer.acknowledged);
-            writer = Writer::start(&disk.at.join("db"));
+            writer = Writer::start(&disk.at.join("db"), engine);
             writer.acknowledged = acknowledged;
         }
         writer.read_lines(random.random_range(2..300));
@@ -287,7 +310,7 @@ fn a_power_cut_loses_no_acknowledged_batch_and_leaves_none_in_part() {
         copied.unwrap();
 
         let copy = Mount::new(&path("copy.img"), path("copy")).unwrap(); // replays the journal
-        verify_store(&copy.at.join("db"), &acknowledged, true, &format!("cut {cut}"));
+        verify_store(&copy.at.join("db"), engine, &acknowledged, true, &format!("cut {cut}"));
     }
     assert!(writer.acknowledged.values().sum::<u64>() > 100, "{:?}", writer.acknowledged);
     drop(writer); // before its disk

@@ -49,7 +49,7 @@ pub(crate) const CHANGE: u8 = 1;
 /// Chunk type of a deflated change.
 pub(crate) const COMPRESSED: u8 = 2;
 
-/// The defect of a field or a column.
+/// The fault of a field or a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
@@ -168,7 +168,7 @@ pub enum ChangeError {
     Column {
         /// Number of the column, `id << 4 | type`.
         column: u32,
-        /// The defect.
+        /// The fault.
         fault: Fault,
     },
 }

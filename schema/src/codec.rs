@@ -34,7 +34,7 @@ pub enum DecodeError {
     /// The bytes end early, name an unknown variant, or claim more memory than allowed.
     #[error("malformed record: {what}")]
     Malformed {
-        /// The defect, as bincode describes it.
+        /// The fault, as bincode describes it.
         what: String,
     },
 }

@@ -7,8 +7,9 @@
 //!
 //! - Cells close first: [`Effect::CloseCell`] precedes everything else, and waits for no disk.
 //! - Nothing of a ledger leaves before it is durable: the effects behind an [`Effect::Store`] are withheld
-//!   until [`Input::Stored`]. Inputs that are stepped meanwhile wait too, without a bound: the shell steps
-//!   [`Input::Stored`] first, and so bounds its own queue alone.
+//!   until [`Input::Stored`]. Inputs that are stepped meanwhile wait too, up to
+//!   [`WAITING_INPUTS_MAX`](crate::limits::WAITING_INPUTS_MAX); more are handed back by
+//!   [`Effect::StepLater`]. A shell that steps [`Input::Stored`] first lets none wait.
 //!
 //! Time, random bytes and keys are arguments. A failed store is an input, after which the gate does nothing
 //! any more: its shell makes a new one from what is stored.
@@ -25,6 +26,7 @@ mod input;
 mod intents;
 mod links;
 mod log;
+mod notices;
 mod offers;
 mod present;
 mod rate;
@@ -42,7 +44,9 @@ pub use self::change::{ChangeRefusal, MembershipChange, is_needed_in_charge};
 pub use self::cut::{CutTarget, FreshCut, target_digest};
 pub use self::delta::LedgerDelta;
 pub use self::devices::Device;
-pub use self::effect::{Answer, Channel, Effect, KnownAddress, KnownAddresses, Notice, Warning};
+pub use self::effect::{
+    Answer, Channel, DeferredInput, Effect, KnownAddress, KnownAddresses, Notice, Warning,
+};
 pub use self::input::{Input, LinkId, Peer, Presented};
 pub use self::log::{Invitation, MemberOp};
 pub use self::rate::FaultScores;
@@ -58,6 +62,7 @@ use self::offers::Offers;
 use crate::device::DeviceIdentity;
 use crate::key::SigningKey;
 use crate::ledger::Ledger;
+use crate::limits::WAITING_INPUTS_MAX;
 use crate::wire::hello;
 use crate::{GroupId, Timestamp, UserId};
 
@@ -115,7 +120,8 @@ pub struct Gate {
     addresses: Vec<String>,
     are_tickets_armed: bool,
     outbox: Outbox,
-    /// Inputs that wait for a batch to be durable.
+    /// Inputs that wait for a batch to be durable: at most `WAITING_INPUTS_MAX`, and none while there is no
+    /// batch.
     waiting: VecDeque<Input>,
     has_failed: bool,
 }
@@ -139,7 +145,7 @@ impl Step<'_> {
 impl Gate {
     /// A gate over stored groups. `damaged` are those whose ledger cannot be read.
     pub fn new(keys: Keys, groups: Vec<StoredGroup>, damaged: BTreeSet<GroupId>) -> Self {
-        let personal = Ledger::personal(&keys.user).0.group();
+        let personal = Ledger::personal_id(keys.user());
         let groups = groups.into_iter().map(|stored| (stored.ledger.group(), Group::new(stored))).collect();
         Self {
             keys: Arc::new(keys),
@@ -158,8 +164,9 @@ impl Gate {
     }
 
     /// Decides about one input; the effects, in the order in which they are to be performed. While a batch is
-    /// not durable other inputs wait, and their effects follow those of the input before: a shell that bounds
-    /// its inputs, or matches answers with requests, steps [`Input::Stored`] before the next.
+    /// not durable other inputs wait, and their effects follow those of the input before: a shell that
+    /// matches answers with requests steps [`Input::Stored`] before the next. An input for which there is no
+    /// room is handed back, and nothing of it has happened.
     pub fn step(&mut self, now: Now, input: Input, lookup: &dyn Lookup) -> Vec<Effect> {
         let outbox = std::mem::take(&mut self.outbox);
         let mut step = Step { now, keys: self.keys.clone(), lookup, outbox };
@@ -170,6 +177,10 @@ impl Gate {
                 }
             }
             _ if self.has_failed => {}
+            input if self.waiting.len() == WAITING_INPUTS_MAX => {
+                self.outbox = step.outbox;
+                return vec![Effect::StepLater(DeferredInput(Box::new(input)))];
+            }
             input => self.waiting.push_back(input),
         }
         let mut effects = step.outbox.release();

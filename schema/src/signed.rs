@@ -42,7 +42,7 @@ pub enum SignedError {
     Payload {
         /// The expected kind.
         kind: &'static str,
-        /// The defect of the payload.
+        /// The fault of the payload.
         #[source]
         cause: DecodeError,
     },

@@ -14,7 +14,6 @@ use super::{Failure, Request};
 use crate::Node;
 
 /// The sender of replies. Sending waits while the receiver is slow.
-#[derive(Clone)]
 struct Replies(mpsc::Sender<Reply>);
 
 impl Replies {
@@ -27,11 +26,6 @@ impl Replies {
             self.send(reply).await?;
         }
         Ok(())
-    }
-
-    /// Sends from a thread that reads rows.
-    fn send_blocking(&self, reply: Reply) -> Result<(), Failure> {
-        self.0.blocking_send(reply).map_err(|_| Failure::hung_up())
     }
 
     async fn progress(&self, progress: Progress) -> Result<(), Failure> {

@@ -1,9 +1,10 @@
-//! The failure of a request, as it crosses the socket: kind, message, causes.
+//! The failure of a request, as it crosses the socket: kind, message, causes, advice.
 
 use std::error::Error;
 
 use serde::{Deserialize, Serialize};
 
+use super::advice::Advice;
 use crate::error::{
     BackupError, ConnectError, ErrorKind, GroupError, JoinError, OpenError, ReadError, SyncError, WriteError,
 };
@@ -13,10 +14,13 @@ use crate::error::{
 pub struct Failure {
     /// The kind, for programs.
     pub kind: FailureKind,
-    /// The error and the advice, for people.
+    /// The error, for people.
     pub message: String,
     /// The causes, nearest first.
     pub causes: Vec<String>,
+    /// A way out of it, if the command knows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<Advice>,
 }
 
 /// The kind of a [`Failure`].
@@ -58,7 +62,7 @@ impl From<ErrorKind> for FailureKind {
 impl Failure {
     /// A failure without a cause.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), causes: Vec::new() }
+        Self { kind, message: message.into(), causes: Vec::new(), advice: None }
     }
 
     /// A failure from an error and its causes.
@@ -69,13 +73,13 @@ impl Failure {
             causes.push(cause.to_string());
             next = cause.source();
         }
-        Self { kind, message: error.to_string(), causes }
+        Self { kind, message: error.to_string(), causes, advice: None }
     }
 
-    /// Adds advice to the message.
+    /// Adds advice.
     #[must_use]
-    pub fn advise(mut self, advice: &str) -> Self {
-        self.message = format!("{}; {advice}", self.message);
+    pub fn advise(mut self, advice: Advice) -> Self {
+        self.advice = Some(advice);
         self
     }
 

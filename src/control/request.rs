@@ -221,7 +221,7 @@ pub enum GroupRequest {
         #[command(flatten)]
         group: InGroup,
     },
-    /// Lists all ops about members: op, standing, author, user, role.
+    /// Lists all ops about members: op, status, author, user, role.
     Log {
         /// The group; not needed when there is only one.
         group: Option<String>,

@@ -38,6 +38,14 @@ pub enum GroupError {
     /// [`Node::devices`](crate::Node::devices) those of this user.
     #[error("device {0} is not known as one of this user")]
     UnknownDevice(DeviceId),
+    /// The user is no member: [`Group::add_member`](crate::Group::add_member) admits them.
+    #[error("user {} is no member of group {}", .user.short(), .group.short())]
+    NotMember {
+        /// The user.
+        user: UserId,
+        /// The group.
+        group: GroupId,
+    },
     /// Several users certify the device: name the one meant with
     /// [`DeviceRevocation::of`](crate::group::DeviceRevocation::of).
     #[error("device {device} is certified by {} users; name the one whose device is revoked", .users.len())]
@@ -92,7 +100,7 @@ impl GroupError {
     /// Returns the sort of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown(_) | Self::UnknownDevice(_) => ErrorKind::NotFound,
+            Self::Unknown(_) | Self::UnknownDevice(_) | Self::NotMember { .. } => ErrorKind::NotFound,
             Self::Name { .. }
             | Self::Full { .. }
             | Self::Invitation

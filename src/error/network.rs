@@ -15,7 +15,7 @@ pub enum SyncError {
     #[error("nobody is connected")]
     NobodyConnected,
     /// Devices of members are linked, and none announces the group: they left it, or removed this user. In
-    /// the second case an Admin's [`set_role`](crate::Group::set_role) admits this user again.
+    /// the second case an Admin's [`add_member`](crate::Group::add_member) admits this user again.
     #[error(
         "{} devices of members are linked and do not announce this group: they left it, or you were removed",
         with.len()

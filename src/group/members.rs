@@ -79,7 +79,7 @@ impl Group {
         known.map(|(_, people)| people.contestable.clone()).unwrap_or_default()
     }
 
-    /// Lists every op about a member with its standing, parents before children.
+    /// Lists every op about a member with its status, parents before children.
     ///
     /// # Errors
     /// [`GroupError::Call`] if the node does not answer.

@@ -93,8 +93,14 @@ impl<'a> IntoFuture for RoleChange<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         let Self { group, user, role, before, without_damaged, progress } = self;
-        let change = MembershipChange::SetRole { user, role, before };
-        Box::pin(group.submit(change, without_damaged, progress))
+        Box::pin(async move {
+            // As of before some ops the user may have been a member.
+            if role > Role::None && before.is_empty() && group.role_of(user) == Some(Role::None) {
+                return Err(GroupError::NotMember { user, group: group.id() });
+            }
+            let change = MembershipChange::SetRole { user, role, before };
+            group.submit(change, without_damaged, progress).await
+        })
     }
 }
 
@@ -190,7 +196,7 @@ impl Group {
         self.submit_now(MembershipChange::Admit { user, role }).await
     }
 
-    /// Gives a user a role, higher or lower; await the result.
+    /// Gives a member a role, higher or lower; await the result.
     ///
     /// An Admin gives roles up to Admin, an Owner up to Owner, to users whose role is not above their own.
     /// Admins and above may lower themselves; Readers and Writers [leave](Self::leave). If the user may not
@@ -198,7 +204,8 @@ impl Group {
     /// purged on every device.
     ///
     /// # Errors
-    /// Awaiting it: [`GroupError::Change`] names the rule that forbids it.
+    /// Awaiting it: [`GroupError::NotMember`] unless the role is `None` or [`RoleChange::as_of`] names ops;
+    /// [`GroupError::Change`] names the rule that forbids it.
     pub fn set_role(&self, user: UserId, role: Role) -> RoleChange<'_> {
         let progress = no_progress();
         RoleChange { group: self, user, role, before: BTreeSet::new(), without_damaged: false, progress }
@@ -264,6 +271,11 @@ impl Group {
     pub async fn close_invite(&self, invite: OpId) -> Result<(), GroupError> {
         self.submit_now(MembershipChange::CloseInvite { invite }).await?;
         Ok(())
+    }
+
+    /// Returns the role of a user; none while the roster is unknown.
+    pub(crate) fn role_of(&self, user: UserId) -> Option<Role> {
+        Some(self.node.handle().membership().roster(self.id())?.role(user))
     }
 
     async fn submit_now(&self, change: MembershipChange) -> Result<OpId, GroupError> {

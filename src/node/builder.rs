@@ -11,7 +11,7 @@ use actors::transport::memory::MemoryNetwork;
 use actors::transport::websocket::WebSockets;
 use actors::transport::{Transport, Transports};
 use schema::device::DeviceIdentity;
-#[cfg(feature = "broken-admission")]
+#[cfg(feature = "defects")]
 use schema::document::Defect;
 use schema::document::Rules;
 use schema::key::SigningKey;
@@ -108,7 +108,7 @@ impl NodeBuilder {
 
     /// Disables admission: every well-formed change is accepted, by any author. The demo and the tests show
     /// with it that they would notice.
-    #[cfg(feature = "broken-admission")]
+    #[cfg(feature = "defects")]
     #[doc(hidden)]
     pub fn break_admission(mut self) -> Self {
         self.rules = Rules::with_defect(Defect::AcceptsEveryAuthor);

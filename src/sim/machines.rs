@@ -9,17 +9,17 @@
 //! Every user but the joiner begins as a member. Peer 0 founded the group, so nobody can remove it: the
 //! honest members must end with its ledger and its documents.
 
-mod broken;
+mod broken_promise;
 mod events;
 mod examine;
 mod links;
 mod malice;
-mod mutant;
 mod people;
 mod say;
 mod store;
 mod supply;
 mod wire;
+mod world_defect;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,9 +35,9 @@ use schema::{ChangeHash, DocumentId, OpId};
 #[doc(inline)]
 pub use schema::document::Defect;
 
-pub use self::broken::Broken;
-pub use self::mutant::Mutant;
+pub use self::broken_promise::BrokenPromise;
 pub use self::say::Say;
+pub use self::world_defect::WorldDefect;
 
 use self::events::Event;
 use self::people::{JOINER, Member, PEOPLE_MAX};
@@ -78,7 +78,7 @@ struct Peer {
     sessions: BTreeMap<usize, Open>,
     /// Frames that overtook the opening of their session.
     early: BTreeMap<usize, Vec<SessionFrame>>,
-    /// The peer writes under its first grant: a [`Mutant`].
+    /// The peer writes under its first grant: a [`WorldDefect`].
     keeps_grant: bool,
 }
 

@@ -236,7 +236,7 @@ impl OutsiderWorld {
             }
             for entry in group.log().await.unwrap() {
                 secrets.extend([entry.op.0, entry.author.0]);
-                secrets.extend(entry.act.target().map(|user| user.0));
+                secrets.extend(entry.action.target().map(|user| user.0));
             }
             secrets.extend(group.invites().await.unwrap().iter().map(|invite| invite.id.0));
         }
@@ -266,7 +266,7 @@ impl OutsiderWorld {
 
     /// A well-formed frame.
     fn random_frame(&mut self, outsider: &HandmadePeer, known: GroupId) -> LinkFrame {
-        let (h, nonce) = (outsider.established.h, u64::from_be_bytes(self.world.bytes()));
+        let (h, nonce) = (outsider.link.established.h, u64::from_be_bytes(self.world.bytes()));
         let group = if self.world.random.chance(0.7) { known } else { GroupId(self.world.bytes()) };
         let token = |world: &mut World| match world.pick(3) {
             0 => world.bytes(),
@@ -326,7 +326,7 @@ impl OutsiderWorld {
     }
 
     fn join_frame(&mut self, outsider: &HandmadePeer, group: GroupId) -> LinkFrame {
-        let (h, identity) = (outsider.established.h, &outsider.identity);
+        let (h, identity) = (outsider.link.established.h, &outsider.identity);
         let invites = self.tickets.iter().filter(|ticket| ticket.group() == group);
         let invites: Vec<OpId> = invites.map(Ticket::invite).collect();
         let random = OpId(self.world.bytes());

@@ -442,7 +442,7 @@ async fn crash_while_revoking(flushes: u64) -> (bool, bool) {
     for id in groups {
         let log = group(&ada, id).log().await.unwrap();
         let is_it =
-            |op: &MemberOp| matches!(op.act, OpAction::RevokeDevice { device: it, .. } if it == device);
+            |op: &MemberOp| matches!(op.action, OpAction::RevokeDevice { device: it, .. } if it == device);
         assert_eq!(log.iter().any(is_it), is_revoked, "after {flushes} flushes");
     }
     net.close().await;

@@ -243,9 +243,9 @@ async fn a_closed_ticket_admits_nobody_on_devices_that_know_it_is_closed() {
     for peer in [&ada, &ben, &dan] {
         let invites = group(peer, home.id()).invites().await.unwrap();
         let [used_up, closed] = invites[..] else { panic!("{invites:?}") };
-        assert_eq!((used_up.standing, used_up.used), (InviteStatus::UsedUp, 1));
+        assert_eq!((used_up.status, used_up.used), (InviteStatus::UsedUp, 1));
         assert_eq!((closed.id, closed.author), (ticket.invite(), ada.node().user_id()));
-        assert_eq!((closed.standing, closed.used, closed.uses), (InviteStatus::Closed, 1, 1));
+        assert_eq!((closed.status, closed.used, closed.uses), (InviteStatus::Closed, 1, 1));
         assert_eq!(closed.role, Role::Writer);
     }
     let unknown = home.close_invite(schema::OpId([7; 32])).await.unwrap_err();
@@ -273,7 +273,7 @@ async fn partitioned_admins_can_each_admit_with_one_single_use_ticket_and_all_se
         assert_eq!(home.members().len(), 4, "as {} sees it", peer.name());
         let invites = home.invites().await.unwrap();
         let twice = invites.iter().find(|invite| invite.id == ticket.invite()).unwrap();
-        assert_eq!((twice.standing, twice.used, twice.uses), (InviteStatus::UsedUp, 2, 1));
+        assert_eq!((twice.status, twice.used, twice.uses), (InviteStatus::UsedUp, 2, 1));
     }
     tasks(&dan, home.id()).put("d", &task("rope")).await.unwrap();
     tasks(&cid, home.id()).put("c", &task("hose")).await.unwrap();
@@ -502,7 +502,7 @@ async fn an_overheard_or_forged_invite_proof_gets_no_answer() {
         (good, id, schema::OpId([7; 32])),
         (good, GroupId([7; 32]), invite),
     ] {
-        let h = mallory.established.h;
+        let h = mallory.link.established.h;
         let token = hello::token(group, &h, LinkRole::Initiator);
         let invite = hello::invite_token(named, &h);
         mallory.send(&LinkFrame::Join(Join { token, invite, signature: proof.signature })).await;
@@ -520,7 +520,7 @@ async fn a_removed_user_who_presents_a_ticket_is_declined_as_removed() {
     home.set_role(user, Role::None).await.unwrap();
     let mut ben = HandmadePeer::dial(&network, &clock, identity(4), "memory://ada").await;
     let ticket = home.invite(Role::Reader).await.unwrap();
-    let (id, h) = (home.id(), ben.established.h);
+    let (id, h) = (home.id(), ben.link.established.h);
     let key = Ticket::key_of(&ticket.seed(), id);
     let proof = InviteProof::sign(&key, id, ticket.invite(), user, ben.identity.device());
 
@@ -542,9 +542,9 @@ async fn two_hundred_copies_of_one_join_admit_its_sender_once() {
     let own = mallory.identity.clone();
     let key = Ticket::key_of(&ticket.seed(), home.id());
     let proof = InviteProof::sign(&key, home.id(), ticket.invite(), own.user(), own.device());
-    let token = hello::token(home.id(), &mallory.established.h, LinkRole::Initiator);
+    let token = hello::token(home.id(), &mallory.link.established.h, LinkRole::Initiator);
 
-    let invite = hello::invite_token(ticket.invite(), &mallory.established.h);
+    let invite = hello::invite_token(ticket.invite(), &mallory.link.established.h);
     for _ in 0..200 {
         mallory.send(&LinkFrame::Join(Join { token, invite, signature: proof.signature })).await;
     }

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use peerbase::control::{self, Reply, Request};
+use peerbase::sim::Net;
 use peerbase::{Counter, Group, Table, TableName, Text};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
-use crate::support::home;
+use crate::support::{home, task, tasks};
 
 type Json = BTreeMap<String, Value>;
 
@@ -148,4 +151,29 @@ async fn json_that_changes_one_field_of_a_typed_row_leaves_the_others_as_they_ar
     typed(&group).edit("a", edit).await.unwrap();
     let edited = typed(&group).get("a").unwrap().unwrap();
     assert_eq!((edited.notes.as_ref(), edited.watered), ("always likes sun", 4.into()));
+}
+
+/// A simulated clock has one thread: a read that blocked it until the reader takes a reply would never end.
+#[tokio::test(start_paused = true)]
+async fn a_long_list_of_rows_reaches_a_slow_reader_on_a_simulated_node() {
+    let mut net = Net::seeded(1);
+    let [ada] = net.nodes(["ada"]).await;
+    let home = net.group("home", &[&ada]).await;
+    let rows: Vec<_> = (0..600).map(|number| task(&format!("task {number}"))).collect();
+    tasks(&ada, home).insert_many(&rows).await.unwrap();
+    let (sender, mut replies) = mpsc::channel(1);
+    let request = Request::Rows { group: None, table: Some("tasks".into()) };
+
+    let reading = async {
+        let mut read = 0;
+        while let Some(Reply::Row(_)) = replies.recv().await {
+            read += 1;
+        }
+        read
+    };
+    let node = ada.node();
+    let (sent, read) = tokio::join!(control::execute(&node, request, sender), reading);
+
+    sent.unwrap();
+    assert_eq!(read, rows.len());
 }

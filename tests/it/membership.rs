@@ -12,13 +12,13 @@ use std::time::Duration;
 use peerbase::error::Waiting;
 use peerbase::group::{DeclineReason, InviteStatus, MemberDevice, MemberOp, OpAction, OpStatus};
 use peerbase::sim::Peer;
-use peerbase::{ErrorKind, Event, Group, GroupError, InviteOptions, JoinError, OpId, Role, UserId};
+use peerbase::{ErrorKind, Event, Group, GroupError, InviteOptions, JoinError, Node, OpId, Role, UserId};
 use tokio::sync::broadcast::Receiver;
 
 use Role::{Admin, Founder, None as Out, Owner, Reader, Writer};
 
 use crate::support::scenario::Scenario;
-use crate::support::{task, tasks, titles, until};
+use crate::support::{home, task, tasks, titles, until};
 
 /// Longer than every retry of a dial.
 const A_WHILE: Duration = Duration::from_secs(120);
@@ -40,7 +40,7 @@ impl Scenario {
     }
 
     async fn refused_role(&self, author: &str, target: &str, role: Role) -> GroupError {
-        self.group(author).set_role(self.user(target), role).await.unwrap_err()
+        self.try_set_role(author, target, role).await.unwrap_err()
     }
 
     /// The roles of `names` in the roster of `viewer`.
@@ -53,12 +53,26 @@ impl Scenario {
     /// The status of an op in the ledger of the founder.
     async fn op_status(&self, op: OpId) -> OpStatus {
         let log = self.group("fay").log().await.unwrap();
-        log.iter().find(|entry| entry.op == op).unwrap().standing
+        log.iter().find(|entry| entry.op == op).unwrap().status
     }
 }
 
 fn received(events: &mut Receiver<Event>) -> Vec<Event> {
     std::iter::from_fn(|| events.try_recv().ok()).collect()
+}
+
+/// The rule stood in the program alone, so the library admitted a user whose role was set.
+#[tokio::test]
+async fn setting_the_role_of_a_user_who_is_no_member_admits_nobody() {
+    let (_node, home) = home().await;
+    let ben = Node::in_memory().await.unwrap().user_id();
+
+    let refused = home.set_role(ben, Writer).await.unwrap_err();
+
+    assert!(matches!(refused, GroupError::NotMember { user, group } if (user, group) == (ben, home.id())));
+    assert_eq!((refused.kind(), home.members().len()), (ErrorKind::NotFound, 1));
+    home.add_member(ben, Reader).await.unwrap();
+    home.set_role(ben, Writer).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -291,9 +305,9 @@ async fn w10_a_voided_removal_is_listed_and_can_be_reissued() {
     assert_eq!(scenario.roles("zoe", ["ada", "zoe"]), [Writer, Reader], "zoe is still a member");
     let fay = scenario.group("fay");
     let voided = fay.voided().await.unwrap();
-    let act = OpAction::SetRole { user: scenario.user("zoe"), role: Out };
+    let action = OpAction::SetRole { user: scenario.user("zoe"), role: Out };
     let author = scenario.user("ada");
-    assert_eq!(voided, [MemberOp { op: removal, author, act, standing: OpStatus::Void }]);
+    assert_eq!(voided, [MemberOp { op: removal, author, action, status: OpStatus::Void }]);
     assert_eq!(scenario.group("ada").reissue(removal).await.unwrap_err().kind(), ErrorKind::NotAllowed);
 
     scenario.retire("zoe").await;
@@ -358,7 +372,7 @@ async fn a_writer_can_be_lowered_and_removed_and_their_rows_stay() {
 
     // As of before ben could write is refused: it would purge everything that he wrote.
     let log = fay.log().await.unwrap();
-    let granted = log.iter().find(|op| op.act.target() == Some(scenario.user("ben"))).unwrap();
+    let granted = log.iter().find(|op| op.action.target() == Some(scenario.user("ben"))).unwrap();
     let as_of = fay.remove_member(scenario.user("ben")).as_of(&[granted.op]).await.unwrap_err();
     assert_eq!(as_of.kind(), ErrorKind::NotAllowed);
     assert_eq!(fay.remove_member(PIA).await.unwrap_err().kind(), ErrorKind::NotFound);
@@ -480,7 +494,7 @@ async fn add_member_never_lowers_or_removes_a_member() {
 async fn a_refused_membership_change_explains_what_is_needed() {
     let scenario = scenario([("oda", Owner), ("ada", Admin), ("ben", Writer)]).await;
     let refusals = [
-        ("ben", "pia", Reader, "that takes Admin: ask a member who is"),
+        ("ben", "ada", Reader, "that takes Admin: ask a member who is"),
         ("ada", "oda", Writer, "the role is Owner: ask a member who is no less"),
         ("ada", "ada", Owner, "nobody raises themselves"),
         ("fay", "ben", Writer, "the role is Writer already"),

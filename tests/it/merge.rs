@@ -24,3 +24,13 @@ proptest! {
         merging::round_trip(&bytes);
     }
 }
+
+/// proptest once found 98 and zeros to fail: one device puts a row again and again, and no other has it.
+#[test]
+fn a_row_that_one_device_alone_puts_again_decodes_whatever_its_type() {
+    for first in (0..16).chain([98]) {
+        let mut bytes = [0; 64];
+        bytes[0] = first;
+        merging::play(&bytes);
+    }
+}

@@ -22,8 +22,12 @@ fn user(peer: &Peer) -> UserId {
     peer.node().user_id()
 }
 
+/// Gives a member a role, or admits the user with it.
 async fn set_role(peer: &Peer, id: GroupId, user: UserId, role: Role) -> Result<(), GroupError> {
-    group(peer, id).set_role(user, role).await.map(drop)
+    match group(peer, id).set_role(user, role).await {
+        Err(GroupError::NotMember { .. }) => group(peer, id).add_member(user, role).await.map(drop),
+        changed => changed.map(drop),
+    }
 }
 
 /// The rule that refuses.

@@ -1,5 +1,6 @@
 //! Events of a node: changes of members, links that open and end, branches that fail.
 
+pub use schema::document::Rejudged;
 use schema::ledger::Role;
 use schema::wire::link::DeclineReason;
 use schema::{DeviceId, GroupId, OpId, UserId};
@@ -100,14 +101,4 @@ pub enum Event {
         /// The last failure in words.
         reason: String,
     },
-}
-
-/// The progress or the outcome of re-judging a group's documents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
-pub struct Rejudged {
-    /// Documents that were re-judged.
-    pub documents: u64,
-    /// Documents among them that changed.
-    pub changed: u64,
 }

@@ -17,6 +17,8 @@ pub mod replica;
 mod row_locks;
 pub mod rows;
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -148,6 +150,8 @@ enum Rejudge {
 
 /// News to publish once a batch is durable.
 struct Unstored {
+    /// Hash over all documents as they are with the batch, and without any later one.
+    root: [u8; 32],
     rows: Vec<RowEvent>,
     moved: Vec<Wanted>,
     source: Option<Source>,
@@ -280,7 +284,8 @@ impl State {
         self.next_batch += 1;
         let number = self.next_batch;
         self.documents.pin(&outcome.moved, number);
-        self.unstored.insert(number, Unstored { rows: outcome.rows, moved: outcome.moved, source });
+        let (root, rows, moved) = (self.documents.root(), outcome.rows, outcome.moved);
+        self.unstored.insert(number, Unstored { root, rows, moved, source });
         let (myself, arguments) = (myself.clone(), &self.arguments);
         arguments.store.submit(self.handle.space(), outcome.batch, arguments.durability, move |result| {
             answer(result.clone());
@@ -301,7 +306,7 @@ impl State {
         self.documents.unpin(&unstored.moved, number);
         self.tell_authors();
         self.expire();
-        self.publish_root();
+        self.handle.publish_root(unstored.root);
         if !unstored.rows.is_empty() {
             if self.arguments.personal {
                 self.tell_intents(&unstored.rows);
@@ -391,8 +396,13 @@ impl State {
         }
     }
 
+    /// Publishes the root: now, or with the newest batch that waits for the store.
     fn publish_root(&mut self) {
-        self.handle.publish_root(self.documents.root());
+        let root = self.documents.root();
+        match self.unstored.last_entry() {
+            Some(mut newest) => newest.get_mut().root = root,
+            None => self.handle.publish_root(root),
+        }
     }
 }
 

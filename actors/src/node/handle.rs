@@ -128,7 +128,7 @@ impl NodeHandle {
             groups: groups.clone(),
             meters: Meters::of_node(arguments.store.meters()),
             events: broadcast::Sender::new(EVENTS_MAX),
-            personal: Ledger::personal(&arguments.user).0.group(),
+            personal: Ledger::personal_id(user),
             user,
         };
         let (actor, _) =

@@ -10,13 +10,13 @@
 mod advice;
 mod cut;
 mod error;
-mod events;
 mod handle;
 mod intents;
 mod load;
 mod orphans;
 mod perform;
 mod persist;
+mod supervisor;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,9 +37,9 @@ pub use schema::ledger::InviteStatus;
 
 pub use self::cut::{Receipt, SubmitOptions};
 pub use self::error::ChangeError;
-pub(crate) use self::events::GroupSupervisor;
 pub use self::handle::{MembershipHandle, Opened};
 use self::perform::Reads;
+pub(crate) use self::supervisor::GroupSupervisor;
 use crate::call::answer;
 use crate::clock::Clock;
 use crate::meter::Meters;

@@ -1,6 +1,6 @@
 //! Routes the frames of every link: to membership, or through an open gate cell to a group's documents.
 
-use schema::gate::{Input, Presented};
+use schema::gate::Input;
 use schema::handshake::PeerIdentity;
 use schema::wire::group::GroupFrame;
 use schema::wire::link::{ByeReason, LinkFrame};
@@ -52,25 +52,12 @@ impl LinkOwner for Router {
     }
 
     fn on_frame(&self, link: &Link, frame: LinkFrame, permit: Permit) {
-        let id = link.id();
-        let input = match frame {
-            LinkFrame::Hello(hello) => Input::Hello { link: id, hello },
-            LinkFrame::Present { group, ops, manifests } => {
-                Input::Present { link: id, group, presented: Presented { ops, manifests } }
-            }
-            LinkFrame::Join(join) => Input::Join { link: id, join },
-            LinkFrame::Declined { token, invite, reason } => {
-                Input::Declined { link: id, token, invite, reason }
-            }
-            LinkFrame::Group { channel, body } => {
-                return self.group_frame(link, channel, &body, permit);
-            }
-            // The connection handles these itself.
-            LinkFrame::Auth(_) | LinkFrame::Ping { .. } | LinkFrame::Pong { .. } | LinkFrame::Bye { .. } => {
-                return link.close(ByeReason::Protocol);
-            }
-        };
-        self.membership.step(input, Some(permit));
+        match Input::of_frame(link.id(), frame) {
+            Ok(input) => self.membership.step(input, Some(permit)),
+            Err(LinkFrame::Group { channel, body }) => self.group_frame(link, channel, &body, permit),
+            // The connection handles the others itself.
+            Err(_) => link.close(ByeReason::Protocol),
+        }
     }
 
     fn on_down(&self, link: LinkId, reason: &LinkEnd) {

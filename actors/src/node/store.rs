@@ -14,6 +14,7 @@ pub mod sled;
 
 mod copy;
 mod error;
+mod folder;
 mod own_space;
 mod queue;
 mod request;

@@ -14,10 +14,11 @@ use peerbase_actors as actors;
 use schema::device::DeviceIdentity;
 use schema::key::{AgreementKey, SigningKey};
 use schema::limits::{HALF_OPEN_MAX, LINKS_MAX, STRANGER_LINKS_MAX, USER_LINKS_MAX};
+use testkit::link::HandmadeLink;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::support::{Authenticated, Mallory, Peer, identity};
+use crate::support::{Peer, identity};
 
 /// Time in which an honest dial must succeed.
 const DIAL_WITHIN: Duration = Duration::from_secs(5);
@@ -178,11 +179,11 @@ fn device(user: u8, number: u8) -> DeviceIdentity {
 }
 
 /// Opens links to `ada` with these identities, one after the other.
-async fn crowd(ada: &Peer, identities: impl Iterator<Item = DeviceIdentity>) -> Vec<Authenticated> {
+async fn crowd(ada: &Peer, identities: impl Iterator<Item = DeviceIdentity>) -> Vec<HandmadeLink> {
     let over = WebSockets::new(ada.clock.clone());
     let mut crowd = Vec::new();
     for identity in identities {
-        crowd.push(Mallory::meet(&over, ada.address(), identity).await);
+        crowd.push(HandmadeLink::dial(&over, ada.address(), identity).await);
     }
     crowd
 }

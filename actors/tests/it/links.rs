@@ -19,9 +19,10 @@ use schema::limits::{
 use schema::wire::auth::Auth;
 use schema::wire::hello::{Hello, HelloGroup};
 use schema::wire::link::{ByeReason, LinkFrame};
+use testkit::link::{HandmadeLink, HandmadeStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Authenticated, Call, DEADLINE, Mallory, PANIC_CHANNEL, Peer, identity};
+use crate::support::{Call, DEADLINE, PANIC_CHANNEL, Peer, identity};
 
 fn net(seed: u64) -> (MemoryNetwork, Clock) {
     let clock = Clock::simulated(seed);
@@ -165,7 +166,7 @@ async fn ends_with(ada: &Peer, end: LinkEnd) {
 async fn a_peer_that_stalls_in_the_handshake_is_disconnected() {
     with_honest_link(async |network, ada| {
         let began = ada.clock.instant();
-        let _mallory = Mallory::dial(&network.host("mallory"), "memory://ada").await;
+        let _mallory = HandmadeStream::dial(&network.host("mallory"), "memory://ada").await;
         ends_with(ada, LinkEnd::HandshakeTimeout).await;
         assert!(ada.clock.instant() - began < HANDSHAKE_TIMEOUT + Duration::from_secs(1));
     })
@@ -177,23 +178,23 @@ async fn a_peer_that_sends_garbage_is_disconnected() {
     with_honest_link(async |network, ada| {
         let host = network.host("mallory");
         // "GE" read as a length is 18 245 bytes.
-        let mut mallory = Mallory::dial(&host, "memory://ada").await;
+        let mut mallory = HandmadeStream::dial(&host, "memory://ada").await;
         mallory.stream.writer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         let too_long = StreamError::TooLong { got: 18_245, max: HANDSHAKE_BYTES_MAX };
         ends_with(ada, LinkEnd::Stream(too_long)).await;
 
-        let mut mallory = Mallory::dial(&host, "memory://ada").await;
+        let mut mallory = HandmadeStream::dial(&host, "memory://ada").await;
         mallory.send(b"hello").await;
         ends_with(ada, LinkEnd::Handshake(HandshakeError::Noise { message: 1 })).await;
         assert_eq!(mallory.receive().await, None);
 
-        let mut mallory = Mallory::dial(&host, "memory://ada").await;
+        let mut mallory = HandmadeStream::dial(&host, "memory://ada").await;
         mallory.send(&[9; 32]).await;
         assert_eq!(mallory.receive().await.unwrap().len(), 96);
         mallory.send(&[9; 64]).await;
         ends_with(ada, LinkEnd::Handshake(HandshakeError::Noise { message: 3 })).await;
 
-        let mut mallory = Mallory::meet(&host, "memory://ada", identity(9)).await;
+        let mut mallory = HandmadeLink::dial(&host, "memory://ada", identity(9)).await;
         mallory.send(&[0xff; 100]).await;
         ada.until_ended(|ended| matches!(ended.end, LinkEnd::Frame(_))).await;
         let bye = LinkFrame::Bye { reason: ByeReason::Protocol }.encode();
@@ -205,7 +206,7 @@ async fn a_peer_that_sends_garbage_is_disconnected() {
 #[tokio::test(start_paused = true)]
 async fn a_frame_of_a_gibibyte_is_refused_when_it_is_announced() {
     with_honest_link(async |network, ada| {
-        let mut mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
+        let mut mallory = HandmadeLink::dial(&network.host("mallory"), "memory://ada", identity(9)).await;
         mallory.send_record(&(1_u32 << 30).to_be_bytes()).await;
         let too_long = StreamError::TooLong { got: 1 << 30, max: FRAME_BYTES_MAX };
         ends_with(ada, LinkEnd::Stream(too_long)).await;
@@ -217,12 +218,12 @@ async fn a_frame_of_a_gibibyte_is_refused_when_it_is_announced() {
 async fn a_stream_that_ends_within_a_frame_is_distinguished_from_one_that_ends_between_frames() {
     with_honest_link(async |network, ada| {
         let host = network.host("mallory");
-        let mut mallory = Mallory::meet(&host, "memory://ada", identity(9)).await;
+        let mut mallory = HandmadeLink::dial(&host, "memory://ada", identity(9)).await;
         mallory.send_record(b"\x00\x00\x00\x09half").await;
         drop(mallory);
         ends_with(ada, LinkEnd::Stream(StreamError::CutShort)).await;
 
-        drop(Mallory::meet(&host, "memory://ada", identity(9)).await);
+        drop(HandmadeLink::dial(&host, "memory://ada", identity(9)).await);
         ends_with(ada, LinkEnd::Stream(StreamError::Ended)).await;
     })
     .await;
@@ -235,7 +236,7 @@ async fn a_changed_skipped_or_unencrypted_record_ends_the_link() {
         let host = network.host("mallory");
         let ping = [&2_u32.to_be_bytes()[..], &LinkFrame::Ping { nonce: 1 }.encode()].concat();
         let length = |record: &[u8]| u16::try_from(record.len()).unwrap().to_be_bytes();
-        let ends = async |wire: &[u8], mut mallory: Authenticated| {
+        let ends = async |wire: &[u8], mut mallory: HandmadeLink| {
             let before = ada.manager.ends().await.unwrap().len();
             mallory.send_raw(wire).await;
             ada.until(|| async { ada.manager.ends().await.unwrap().len() > before }).await;
@@ -244,17 +245,17 @@ async fn a_changed_skipped_or_unencrypted_record_ends_the_link() {
         };
         let tampered = LinkEnd::Stream(StreamError::Record(RecordError::Tampered));
 
-        let mut mallory = Mallory::meet(&host, "memory://ada", identity(9)).await;
+        let mut mallory = HandmadeLink::dial(&host, "memory://ada", identity(9)).await;
         let mut changed = mallory.seal(&ping);
         changed[3] ^= 1;
         assert_eq!(ends(&[&length(&changed)[..], &changed].concat(), mallory).await, tampered);
 
-        let mut mallory = Mallory::meet(&host, "memory://ada", identity(9)).await;
+        let mut mallory = HandmadeLink::dial(&host, "memory://ada", identity(9)).await;
         let _left_out = mallory.seal(&ping);
         let next = mallory.seal(&ping);
         assert_eq!(ends(&[&length(&next)[..], &next].concat(), mallory).await, tampered);
 
-        let mallory = Mallory::meet(&host, "memory://ada", identity(9)).await;
+        let mallory = HandmadeLink::dial(&host, "memory://ada", identity(9)).await;
         let plain = LinkFrame::Ping { nonce: 1 }.encode();
         let short = LinkEnd::Stream(StreamError::Record(RecordError::Length { got: plain.len() }));
         assert_eq!(ends(&[&length(&plain)[..], &plain].concat(), mallory).await, short);
@@ -267,7 +268,7 @@ async fn a_changed_skipped_or_unencrypted_record_ends_the_link() {
 #[tokio::test(start_paused = true)]
 async fn no_frame_is_sent_or_read_before_auth() {
     with_honest_link(async |network, ada| {
-        let mut mallory = Mallory::dial(&network.host("mallory"), "memory://ada").await;
+        let mut mallory = HandmadeStream::dial(&network.host("mallory"), "memory://ada").await;
         let (mut machine, first) =
             Handshake::initiator(identity(9), Terms { features: 1, ..Terms::default() }, [7; 32], None);
         mallory.send(&first).await;
@@ -344,7 +345,7 @@ async fn after_a_day_a_link_is_opened_again_with_fresh_keys() {
 #[tokio::test(start_paused = true)]
 async fn an_auth_after_the_handshake_ends_the_link() {
     with_honest_link(async |network, ada| {
-        let mut mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
+        let mut mallory = HandmadeLink::dial(&network.host("mallory"), "memory://ada", identity(9)).await;
         let signature = schema::key::Signature([0; 64]);
         let certificate = schema::signed::Envelope { payload: vec![], signature };
         let auth = Auth { certificate, revocations: [0; 32], features: 0, signature };
@@ -358,7 +359,7 @@ async fn an_auth_after_the_handshake_ends_the_link() {
 async fn a_silent_peer_is_disconnected_after_three_pings() {
     with_honest_link(async |network, ada| {
         let began = ada.clock.instant();
-        let _mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
+        let _mallory = HandmadeLink::dial(&network.host("mallory"), "memory://ada", identity(9)).await;
         ends_with(ada, LinkEnd::Silent).await;
         let lasted = (ada.clock.instant() - began).as_secs();
         assert!((45..=76).contains(&lasted), "{lasted} s");
@@ -448,7 +449,7 @@ async fn bulk_of_one_group_delays_neither_another_group_nor_a_ping() {
 #[tokio::test(start_paused = true)]
 async fn pings_are_jittered_around_their_interval() {
     let (network, ada, _ben) = two(7).await;
-    let mut mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
+    let mut mallory = HandmadeLink::dial(&network.host("mallory"), "memory://ada", identity(9)).await;
     let mut gaps = Vec::new();
     let mut before = ada.clock.instant();
     while gaps.len() < 20 {
@@ -473,10 +474,10 @@ async fn however_many_handshakes_are_half_open_the_next_dialler_is_accepted_at_o
     let mut stalled = Vec::new();
     for number in 0..3 * HALF_OPEN_MAX {
         let host = network.host(&format!("host {}", number % 60));
-        stalled.push(Mallory::dial(&host, "memory://ada").await);
+        stalled.push(HandmadeStream::dial(&host, "memory://ada").await);
         let began = clock.instant();
         if number % 32 == 31 {
-            let cid = Mallory::meet(&network.host("cid"), "memory://ada", identity(9)).await;
+            let cid = HandmadeLink::dial(&network.host("cid"), "memory://ada", identity(9)).await;
             let waited = clock.instant() - began;
             assert!(waited < Duration::from_secs(1), "{waited:?} beside {number} others");
             drop(cid);
@@ -494,7 +495,7 @@ async fn however_many_handshakes_are_half_open_the_next_dialler_is_accepted_at_o
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_does_not_read_is_disconnected_when_its_queue_is_full() {
     with_honest_link(async |network, ada| {
-        let mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
+        let mallory = HandmadeLink::dial(&network.host("mallory"), "memory://ada", identity(9)).await;
         ada.until(|| async { ada.linked().await.len() == 2 }).await;
         let links = ada.manager.links().await.unwrap();
         let link = links.iter().find(|link| link.peer().device == identity(9).device()).unwrap();
@@ -513,7 +514,7 @@ async fn a_peer_that_does_not_read_is_disconnected_when_its_queue_is_full() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_floods_pings_and_reads_no_answer_is_disconnected() {
     with_honest_link(async |network, ada| {
-        let mut mallory = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
+        let mut mallory = HandmadeLink::dial(&network.host("mallory"), "memory://ada", identity(9)).await;
         let ping = LinkFrame::Ping { nonce: 7 }.encode();
         let ping = [&u32::try_from(ping.len()).unwrap().to_be_bytes()[..], &ping].concat();
         // Enough to fill the pipe and the queue behind it with answers.
@@ -534,16 +535,16 @@ async fn half_open_handshakes_from_one_network_displace_each_other_only() {
     // Without latency, so that no handshake times out meanwhile.
     let clock = Clock::simulated(7);
     let network = MemoryNetwork::seeded(clock.clone(), 7);
-    let ada = Peer::start(&network, &clock, "ada", 1).await;
-    let elsewhere = Mallory::dial(&network.host("cid"), "memory://ada").await;
+    let _ada = Peer::start(&network, &clock, "ada", 1).await;
+    let elsewhere = HandmadeStream::dial(&network.host("cid"), "memory://ada").await;
     let mut stalled = Vec::new();
     for _ in 0..HALF_OPEN_MAX {
-        stalled.push(Mallory::dial(&network.host("mallory"), "memory://ada").await);
+        stalled.push(HandmadeStream::dial(&network.host("mallory"), "memory://ada").await);
     }
     let began = clock.instant();
     assert_eq!(stalled.remove(0).receive().await, None);
     assert!(clock.instant() - began < Duration::from_secs(1), "at once, not at the timeout");
-    let met = Mallory::finish(elsewhere, identity(8)).await;
+    let met = elsewhere.complete(identity(8), [7; 32]).await;
     drop(met);
 }
 
@@ -554,11 +555,11 @@ async fn a_full_node_refuses_new_links_and_keeps_its_own() {
     let mut crowd = Vec::new();
     for seed in 0..LINKS_MAX {
         let identity = identity(100 + u8::try_from(seed).unwrap());
-        crowd.push(Mallory::meet(&network.host("crowd"), "memory://ada", identity).await);
+        crowd.push(HandmadeLink::dial(&network.host("crowd"), "memory://ada", identity).await);
     }
     ada.until(|| async { ada.linked().await.len() == LINKS_MAX }).await;
 
-    let mut one_more = Mallory::meet(&network.host("cid"), "memory://ada", identity(3)).await;
+    let mut one_more = HandmadeLink::dial(&network.host("cid"), "memory://ada", identity(3)).await;
 
     assert_eq!(one_more.receive().await, Some(LinkFrame::Bye { reason: ByeReason::Full }.encode()));
     assert_eq!(ada.linked().await.len(), LINKS_MAX);
@@ -572,7 +573,7 @@ async fn a_full_node_still_dials_and_the_displaced_peer_is_told() {
     let mut crowd = Vec::new();
     for seed in 0..LINKS_MAX {
         let identity = identity(100 + u8::try_from(seed).unwrap());
-        crowd.push(Mallory::meet(&network.host("crowd"), "memory://ada", identity).await);
+        crowd.push(HandmadeLink::dial(&network.host("crowd"), "memory://ada", identity).await);
     }
     ada.until(|| async { ada.linked().await.len() == LINKS_MAX }).await;
 
@@ -591,7 +592,7 @@ async fn sixty_strangers_leave_room_and_one_who_is_admitted_counts_as_a_member()
     (100..160).for_each(|seed| ada.board.estrange(identity(seed).user()));
     let mut strangers = Vec::new();
     for seed in 100..160 {
-        strangers.push(Mallory::meet(&network.host("crowd"), "memory://ada", identity(seed)).await);
+        strangers.push(HandmadeLink::dial(&network.host("crowd"), "memory://ada", identity(seed)).await);
     }
     clock.sleep(Duration::from_secs(1)).await;
     assert_eq!(ada.linked().await.len(), STRANGER_LINKS_MAX);
@@ -599,10 +600,10 @@ async fn sixty_strangers_leave_room_and_one_who_is_admitted_counts_as_a_member()
     assert_eq!(refused, Some(LinkFrame::Bye { reason: ByeReason::Displaced }.encode()));
     let mut members = Vec::new();
     for seed in 10..10 + (LINKS_MAX - STRANGER_LINKS_MAX) as u8 {
-        members.push(Mallory::meet(&network.host("crowd"), "memory://ada", identity(seed)).await);
+        members.push(HandmadeLink::dial(&network.host("crowd"), "memory://ada", identity(seed)).await);
     }
     ada.until(|| async { ada.linked().await.len() == LINKS_MAX }).await;
-    members.push(Mallory::meet(&network.host("crowd"), "memory://ada", identity(90)).await);
+    members.push(HandmadeLink::dial(&network.host("crowd"), "memory://ada", identity(90)).await);
     ada.until(|| async { ada.linked().await.contains(&identity(90).device()) }).await;
     assert_eq!(ada.linked().await.len(), LINKS_MAX, "a stranger gave way");
 }
@@ -674,11 +675,11 @@ async fn crossing_dials_leave_one_link() {
 async fn a_device_that_dials_again_replaces_its_dead_link() {
     let (network, clock) = net(7);
     let ada = Peer::start(&network, &clock, "ada", 1).await;
-    let silent = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
+    let silent = HandmadeLink::dial(&network.host("mallory"), "memory://ada", identity(9)).await;
     ada.until(|| async { ada.linked().await.len() == 1 }).await;
     let first = ada.manager.links().await.unwrap().remove(0);
 
-    let _again = Mallory::meet(&network.host("mallory"), "memory://ada", identity(9)).await;
+    let _again = HandmadeLink::dial(&network.host("mallory"), "memory://ada", identity(9)).await;
 
     ada.until(|| async { ada.manager.links().await.unwrap().iter().any(|link| link.id() != first.id()) })
         .await;
@@ -766,7 +767,7 @@ async fn no_task_or_stream_is_left_after_a_stop() {
     let (network, ada, ben) = two(7).await;
     ada.manager.connect("memory://ben").await.unwrap();
     ada.manager.connect("memory://nobody").await.unwrap_err();
-    let stalled = Mallory::dial(&network.host("mallory"), "memory://ada").await;
+    let stalled = HandmadeStream::dial(&network.host("mallory"), "memory://ada").await;
     exchange(&ada, &ben, b"hello").await;
     let began = ada.clock.instant();
 

@@ -19,10 +19,11 @@ use schema::limits::{
     DIAL_TIMEOUT, FRAME_BYTES_MAX, HALF_OPEN_MAX, HANDSHAKE_TIMEOUT, PING_EVERY, WEBSOCKET_MESSAGE_BYTES_MAX,
 };
 use schema::wire::link::{ByeReason, LinkFrame};
+use testkit::link::{HandmadeLink, HandmadeStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::support::{Mallory, Peer, identity};
+use crate::support::{Peer, identity};
 
 const ANY_PORT: &str = "127.0.0.1:0";
 /// Extra time for a busy machine.
@@ -307,7 +308,7 @@ async fn websocket_pings_are_answered_beside_the_stream() {
 async fn a_protocol_error_after_the_handshake_ends_only_that_link() {
     with_honest_link(async |ada| {
         let over = sockets();
-        let meet = || Mallory::meet(&over, ada.address(), identity(9));
+        let meet = || HandmadeLink::dial(&over, ada.address(), identity(9));
 
         let mut mallory = meet().await;
         mallory.send_record(&(1_u32 << 30).to_be_bytes()).await;
@@ -385,13 +386,13 @@ async fn server_sending(words: impl Into<Vec<u8>>) -> String {
 
 /// A WebSocket server that runs `answer` on each stream.
 async fn websocket_server<F: Future<Output = ()> + Send + 'static>(
-    answer: impl Fn(Mallory) -> F + Send + 'static,
+    answer: impl Fn(HandmadeStream) -> F + Send + 'static,
 ) -> String {
     let mut listener = sockets().listen(ANY_PORT).await.unwrap();
     let address = listener.address().to_owned();
     Clock::real().spawn(async move {
         while let Ok(stream) = listener.accept().await {
-            Clock::real().spawn(answer(Mallory { stream }));
+            Clock::real().spawn(answer(HandmadeStream { stream }));
         }
     });
     address
@@ -498,20 +499,20 @@ async fn an_unknown_host_and_the_own_address_are_reported() {
 #[tokio::test]
 async fn a_malformed_answer_in_the_handshake_is_reported() {
     with_honest_link(async |ada| {
-        let ended = websocket_server(async |mut mallory: Mallory| drop(mallory.receive().await)).await;
-        let cut_short = websocket_server(async |mut mallory: Mallory| {
+        let ended = websocket_server(async |mut mallory: HandmadeStream| drop(mallory.receive().await)).await;
+        let cut_short = websocket_server(async |mut mallory: HandmadeStream| {
             mallory.receive().await;
             mallory.stream.writer.write_all(&[0, 96, 1, 2, 3]).await.unwrap();
             mallory.stream.writer.flush().await.unwrap();
         })
         .await;
-        let second = websocket_server(async |mut mallory: Mallory| {
+        let second = websocket_server(async |mut mallory: HandmadeStream| {
             mallory.receive().await;
             mallory.send(&[9; 96]).await;
             mallory.receive().await;
         })
         .await;
-        let auth = websocket_server(async |mut mallory: Mallory| {
+        let auth = websocket_server(async |mut mallory: HandmadeStream| {
             let (mut machine, first) = responder(&mut mallory).await;
             mallory.send(&machine.step(&first).unwrap().send[0]).await;
             mallory.send(&[9; 300]).await;
@@ -530,14 +531,14 @@ async fn a_malformed_answer_in_the_handshake_is_reported() {
 
         // The same from a dialler: the third message, then Auth.
         let before = ada.manager.ends().await.unwrap().len();
-        let mut mallory = Mallory::dial(&sockets(), ada.address()).await;
+        let mut mallory = HandmadeStream::dial(&sockets(), ada.address()).await;
         let (_, first) = Handshake::initiator(identity(9), Terms::default(), [7; 32], None);
         mallory.send(&first).await;
         mallory.receive().await.unwrap();
         mallory.send(&[9; 64]).await;
         assert_eq!(next_end(ada, before).await, LinkEnd::Handshake(HandshakeError::Noise { message: 3 }));
 
-        let mut mallory = Mallory::dial(&sockets(), ada.address()).await;
+        let mut mallory = HandmadeStream::dial(&sockets(), ada.address()).await;
         let (mut machine, first) = Handshake::initiator(identity(9), Terms::default(), [7; 32], None);
         mallory.send(&first).await;
         let step = machine.step(&mallory.receive().await.unwrap()).unwrap();
@@ -550,7 +551,7 @@ async fn a_malformed_answer_in_the_handshake_is_reported() {
 }
 
 /// Mallory's side of a handshake that the peer began, and the first message.
-async fn responder(mallory: &mut Mallory) -> (Handshake, Vec<u8>) {
+async fn responder(mallory: &mut HandmadeStream) -> (Handshake, Vec<u8>) {
     let first = mallory.receive().await.unwrap();
     (Handshake::responder(identity(9), Terms::default(), [7; 32]), first)
 }
@@ -641,12 +642,12 @@ async fn a_stalling_peer_is_given_up_in_time() {
         }
         let upgrade = server_sending("").await;
         let drips = server(send_header_slowly).await;
-        let second = websocket_server(async |mut mallory: Mallory| {
+        let second = websocket_server(async |mut mallory: HandmadeStream| {
             mallory.receive().await;
             mallory.receive().await;
         })
         .await;
-        let auth = websocket_server(async |mut mallory: Mallory| {
+        let auth = websocket_server(async |mut mallory: HandmadeStream| {
             let (mut machine, first) = responder(&mut mallory).await;
             mallory.send(&machine.step(&first).unwrap().send[0]).await;
             while mallory.receive().await.is_some() {}
@@ -655,11 +656,11 @@ async fn a_stalling_peer_is_given_up_in_time() {
         let empty = server(send_empty_messages).await;
         // Two diallers.
         let began = ada.clock.instant();
-        let mut third = Mallory::dial(&sockets(), ada.address()).await;
+        let mut third = HandmadeStream::dial(&sockets(), ada.address()).await;
         let (_, first) = Handshake::initiator(identity(9), Terms::default(), [7; 32], None);
         third.send(&first).await;
         third.receive().await.unwrap();
-        let mut fourth = Mallory::dial(&sockets(), ada.address()).await;
+        let mut fourth = HandmadeStream::dial(&sockets(), ada.address()).await;
         let (mut machine, first) = Handshake::initiator(identity(9), Terms::default(), [7; 32], None);
         fourth.send(&first).await;
         let step = machine.step(&fourth.receive().await.unwrap()).unwrap();
@@ -700,7 +701,7 @@ async fn a_stalling_peer_is_given_up_in_time() {
 #[tokio::test]
 async fn a_peer_that_is_silent_after_the_handshake_is_disconnected_after_three_pings() {
     with_honest_link(async |ada| {
-        let _mallory = Mallory::meet(&sockets(), ada.address(), identity(9)).await;
+        let _mallory = HandmadeLink::dial(&sockets(), ada.address(), identity(9)).await;
         ada.until(|| async { ada.linked().await.len() == 2 }).await;
 
         tokio::time::pause();
@@ -730,7 +731,7 @@ async fn an_endless_stream_of_tiny_frames_blocks_no_other_link() {
     let (ada, ben) = (start("ada", 1).await, start("ben", 2).await);
     ben.manager.connect(ada.address()).await.unwrap();
     let link = ada.link_to(&ben).await;
-    let mut mallory = Mallory::meet(&sockets(), ada.address(), identity(9)).await;
+    let mut mallory = HandmadeLink::dial(&sockets(), ada.address(), identity(9)).await;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
     // An unknown channel and an empty body: the smallest frame.
@@ -773,7 +774,7 @@ async fn errors_name_the_address_and_give_advice() {
     let hangs_up = server(async |socket: TcpStream| drop(socket)).await;
     let unknown = format!("ws://{}.invalid:80", "a".repeat(64));
     let own = ada.address();
-    let garbage = websocket_server(async |mut mallory: Mallory| {
+    let garbage = websocket_server(async |mut mallory: HandmadeStream| {
         mallory.receive().await;
         mallory.send(&[9; 96]).await;
     })

@@ -98,6 +98,15 @@ impl<C: Change> ChangeSet<C> {
         set
     }
 
+    /// A change that this device made, signed as `author`.
+    pub(super) fn own<M: Manifests, S: Signer>(change: C, author: Author, judge: &Judge<'_, M, S>) -> Self {
+        let header = change.header();
+        let tip = judge.sign(author, header.seq, header.hash);
+        let mut set = Self::of([change]);
+        set.add_tip(tip);
+        set
+    }
+
     /// The changes, in the order in which they were added.
     pub fn changes(&self) -> &[C] {
         &self.changes

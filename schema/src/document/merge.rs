@@ -1,9 +1,10 @@
-//! A unit of changes that a peer sent, judged on top of what is accepted already.
+//! Changes judged on top of what is accepted already: a unit that a peer sent, or a change of this device.
 //!
 //! ```text
 //! Judge ──accepted──▶ Apply ──Applied──▶ Done(Grown)
 //!   │ ▲                 │ Inapplicable
 //!   │ └──author left out── Try … Try
+//!   ├──accepted, and own─────────────▶ Done(Grown)
 //!   ├──nothing accepted──────────────▶ Done(Unchanged)
 //!   └──set aside or a cut concerned──▶ Done(Rebuild)
 //! ```
@@ -16,9 +17,11 @@ use super::set_aside::Awaited;
 use super::{Change, ChangeSet, Effect, Index, Input, Refusal, admission};
 use crate::tip::Author;
 
-/// One unit on its way into a document.
+/// One unit, or one change of this device, on its way into a document.
 pub struct Merge<C> {
     attempt: Attempt<C>,
+    /// The document has the changes already, because this device made them there.
+    is_own: bool,
     answer: Result<(), Refusal>,
 }
 
@@ -53,7 +56,13 @@ pub enum Merged<C> {
 impl<C: Change> Merge<C> {
     /// Begins with the changes of a unit and their tips.
     pub fn new(received: ChangeSet<C>) -> Self {
-        Self { attempt: Attempt::new(received), answer: Ok(()) }
+        Self { attempt: Attempt::new(received), is_own: false, answer: Ok(()) }
+    }
+
+    /// Begins with a change that this device made in the document, as `author`. It is judged as peers will
+    /// judge it; once accepted, nothing is left to apply.
+    pub fn own<M: Manifests, S: Signer>(change: C, author: Author, judge: &Judge<'_, M, S>) -> Self {
+        Self { attempt: Attempt::new(ChangeSet::own(change, author, judge)), is_own: true, answer: Ok(()) }
     }
 
     /// The changes to apply for the last effect, dependencies first.
@@ -75,9 +84,7 @@ impl<C: Change> Merge<C> {
             Input::Start => return self.judge(standing, judge),
             Input::Applied => {
                 if self.attempt.on_applied() {
-                    let admitted = self.attempt.take_judged().admitted;
-                    let answer = std::mem::replace(&mut self.answer, Ok(()));
-                    return Ok(Effect::Done(Merged::Grown { admitted, answer }));
+                    return Ok(Effect::Done(self.finish()));
                 }
             }
             Input::Inapplicable { what } => self.attempt.on_inapplicable(what),
@@ -112,7 +119,12 @@ impl<C: Change> Merge<C> {
         }
         // Tips that are kept are sent to others in our name: each of them is verified first.
         changes.verify_older_tips(judge);
-        Ok(Effect::Apply)
+        Ok(if self.is_own { Effect::Done(self.finish()) } else { Effect::Apply })
+    }
+
+    fn finish(&mut self) -> Merged<C> {
+        let admitted = self.attempt.take_judged().admitted;
+        Merged::Grown { admitted, answer: std::mem::replace(&mut self.answer, Ok(())) }
     }
 
     fn vet<M: Manifests, S: Signer>(

@@ -131,7 +131,8 @@ impl<C: Change + Clone> Rebuild<C> {
             let verdict = &mut self.attempt.verdict;
             (verdict.accepted, verdict.tips, verdict.open) = Default::default();
         }
-        // A damaged document is replaced even if nothing is accepted of it, unless no peer offered anything.
+        // A damaged document is replaced even if nothing is accepted of it; but not for a peer's unit of
+        // which nothing is accepted, since another peer may have it whole.
         if self.accepted() == self.had && (!self.is_damaged || !self.received.is_empty()) {
             return Ok(Effect::Done(Rebuilt::Unchanged { answer: self.answer() }));
         }

@@ -127,7 +127,7 @@ pub enum Refusal {
     /// The bytes are not a well-formed change.
     #[error("not readable: {what}")]
     Unreadable {
-        /// The defect.
+        /// The fault.
         what: String,
     },
 }

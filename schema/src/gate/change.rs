@@ -318,8 +318,8 @@ impl Group {
     /// The change that a voided op asks for. Its cut is made from what is known now, and an invitation is not
     /// used twice.
     fn reissue(&self, op: OpId) -> Result<MembershipChange, ChangeRefusal> {
-        let act = self.reissuable().into_iter().find(|voided| voided.op == op).map(|voided| voided.act);
-        match act {
+        let voided = self.reissuable().into_iter().find(|voided| voided.op == op);
+        match voided.map(|voided| voided.action) {
             Some(OpAction::SetRole { user, role }) => {
                 Ok(MembershipChange::SetRole { user, role, before: BTreeSet::new() })
             }

@@ -1,11 +1,12 @@
 //! Effects of the gate: what its shell performs, in order.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use super::LinkId;
+use super::input::{Input, LinkId};
 use super::record::StoredRecord;
 use super::view::{GroupInfo, GroupView};
-use crate::ledger::{Refusal, Role, SideRefusal};
+use crate::ledger::{Contestable, Refusal, Role, SideRefusal};
 use crate::wire::ledger::LedgerFrame;
 use crate::wire::link::{ByeReason, DeclineReason, LinkFrame};
 use crate::{DeviceId, GroupId, OpId, UserId};
@@ -120,6 +121,9 @@ pub enum Effect {
         /// The group.
         group: GroupId,
     },
+    /// Step this input once more, after [`Input::Stored`](super::Input::Stored): as many inputs as may wait
+    /// for the batch wait already.
+    StepLater(DeferredInput),
     /// Step [`Input::ShowTickets`](super::Input::ShowTickets) after about
     /// [`SHOW_TICKETS_EVERY`](super::SHOW_TICKETS_EVERY).
     ArmTickets,
@@ -149,6 +153,16 @@ impl Effect {
     }
 }
 
+/// An input for which the gate had no room. It may carry a secret, and so does not print.
+#[derive(Clone)]
+pub struct DeferredInput(pub Box<Input>);
+
+impl fmt::Debug for DeferredInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeferredInput")
+    }
+}
+
 /// One group on one link: both sides' numbers for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Channel {
@@ -163,6 +177,36 @@ pub struct Channel {
 /// News for applications.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
+    /// This user became a member.
+    Joined {
+        /// The group.
+        group: GroupId,
+        /// This user's role.
+        role: Role,
+    },
+    /// The role of a user changed.
+    RoleChanged {
+        /// The group.
+        group: GroupId,
+        /// The user, who may be this one.
+        user: UserId,
+        /// The new role; none after a removal.
+        role: Role,
+    },
+    /// An op that lowers a role may be contested.
+    Contestable {
+        /// The group.
+        group: GroupId,
+        /// The op, its author and its target.
+        lowering: Contestable,
+    },
+    /// An op of this user was voided.
+    Voided {
+        /// The group.
+        group: GroupId,
+        /// The op.
+        op: OpId,
+    },
     /// A link to a device is up.
     PeerUp {
         /// The user.

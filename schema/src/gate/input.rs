@@ -10,7 +10,7 @@ use crate::handshake::LinkRole;
 use crate::signed::Envelope;
 use crate::wire::hello::Hello;
 use crate::wire::ledger::LedgerFrame;
-use crate::wire::link::{DeclineReason, Join};
+use crate::wire::link::{DeclineReason, Join, LinkFrame};
 use crate::wire::ticket::Ticket;
 use crate::{DeviceId, GroupId, UserId};
 
@@ -177,6 +177,30 @@ pub enum Input {
     ShowTickets(Option<GroupId>),
     /// The time of [`Gate::wake_at`](super::Gate::wake_at) has come.
     Wake,
+}
+
+impl Input {
+    /// The input for a frame that arrived on a link; gives back a frame that is not the gate's: the link
+    /// handles it, or it belongs to a group.
+    ///
+    /// # Errors
+    /// The frame.
+    #[expect(clippy::result_large_err, reason = "the caller gets back the frame that it passed")]
+    pub fn of_frame(link: LinkId, frame: LinkFrame) -> Result<Self, LinkFrame> {
+        Ok(match frame {
+            LinkFrame::Hello(hello) => Self::Hello { link, hello },
+            LinkFrame::Present { group, ops, manifests } => {
+                Self::Present { link, group, presented: Presented { ops, manifests } }
+            }
+            LinkFrame::Join(join) => Self::Join { link, join },
+            LinkFrame::Declined { token, invite, reason } => Self::Declined { link, token, invite, reason },
+            LinkFrame::Auth(_)
+            | LinkFrame::Group { .. }
+            | LinkFrame::Ping { .. }
+            | LinkFrame::Pong { .. }
+            | LinkFrame::Bye { .. } => return Err(frame),
+        })
+    }
 }
 
 /// The ops that a peer presents.

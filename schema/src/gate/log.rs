@@ -15,9 +15,9 @@ pub struct MemberOp {
     pub author: UserId,
     /// The change that it asks for.
     #[cfg_attr(feature = "control", serde(flatten))]
-    pub act: OpAction,
+    pub action: OpAction,
     /// The effect of the op: it counts, or the reason why it does not.
-    pub standing: OpStatus,
+    pub status: OpStatus,
 }
 
 /// An invitation, as its group knows it.
@@ -40,7 +40,7 @@ pub struct Invitation {
     pub expires: Timestamp,
     /// The state of the invitation: open, or how it ended.
     #[cfg_attr(feature = "control", serde(flatten))]
-    pub standing: InviteStatus,
+    pub status: InviteStatus,
 }
 
 impl Gate {
@@ -64,7 +64,7 @@ impl Gate {
             uses: invite.uses,
             used: invite.used,
             expires: Timestamp(invite.hint_expiry),
-            standing: invite.status,
+            status: invite.status,
         });
         invites.collect()
     }
@@ -74,21 +74,21 @@ impl Group {
     fn log(&self) -> Vec<MemberOp> {
         let about_members = self.ledger.facts().filter(|facts| facts.action.target().is_some());
         let log = about_members.filter_map(|facts| {
-            let standing = self.ledger.status(facts.id)?;
-            Some(MemberOp { op: facts.id, author: facts.author, act: facts.action, standing })
+            let status = self.ledger.status(facts.id)?;
+            Some(MemberOp { op: facts.id, author: facts.author, action: facts.action, status })
         });
         log.collect()
     }
 
     pub(super) fn reissuable(&self) -> Vec<MemberOp> {
         let roster = self.ledger.roster();
-        let holds = |act: &OpAction| match *act {
+        let holds = |action: &OpAction| match *action {
             OpAction::SetRole { user, role } => roster.role(user) == role,
             OpAction::RevokeDevice { user, device } => roster.is_device_revoked(user, device),
             OpAction::Other => true,
         };
         let mut log = self.log();
-        log.retain(|op| op.standing != OpStatus::Counts && !holds(&op.act));
+        log.retain(|op| op.status != OpStatus::Counts && !holds(&op.action));
         log
     }
 }

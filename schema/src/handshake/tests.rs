@@ -204,7 +204,8 @@ fn another_device_than_the_dialled_one_is_refused() {
     assert_eq!(run(Some(cid), |_, _| {}).initiator.err(), Some(refused));
 }
 
-/// A peer that speaks Noise by hand, and says what it likes in the place of Auth.
+/// A peer that speaks Noise by hand and sends what it likes in the place of Auth. The handmade peer of the
+/// test kit cannot do it: outside this module the handshake machine alone steps Noise.
 struct Mallory {
     split: Split,
     ben: Handshake,

@@ -47,6 +47,13 @@ impl Ledger {
         Self::create([0; 32], vec![id], "", id, By::User, user).expect("one founder and an empty name fit")
     }
 
+    /// The id of a user's personal group.
+    pub fn personal_id(user: UserId) -> GroupId {
+        let body = Body::Create { nonce: [0; 32], founders: vec![user], name: String::new() };
+        let (group, parents) = (GroupId([0; 32]), Vec::new());
+        GroupId(Op { version: 1, group, parents, author: user, by: By::User, body }.id().0)
+    }
+
     /// The op that `author` would sign now: it builds on the newest living ops.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ pub struct Proposal {
 #[cfg_attr(
     feature = "control",
     derive(serde::Serialize, serde::Deserialize),
-    serde(tag = "act", rename_all = "snake_case")
+    serde(tag = "action", rename_all = "snake_case")
 )]
 pub enum OpAction {
     /// Gives `user` a role.

@@ -29,7 +29,7 @@ pub struct Invite {
 #[cfg_attr(
     feature = "control",
     derive(serde::Serialize, serde::Deserialize),
-    serde(tag = "standing", rename_all = "snake_case")
+    serde(tag = "status", rename_all = "snake_case")
 )]
 pub enum InviteStatus {
     /// It admits users.

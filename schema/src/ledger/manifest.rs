@@ -7,6 +7,7 @@
 
 mod fetch;
 mod look_up;
+mod named;
 mod write;
 
 use bincode::{Decode, Encode};
@@ -19,6 +20,7 @@ use crate::tip::{Author, Tip};
 
 pub use fetch::{BadManifest, Fetch};
 pub use look_up::Manifest;
+pub use named::NamedPages;
 pub use write::Writer;
 
 /// Names a manifest inside an op.

@@ -195,4 +195,10 @@ impl Roster {
     pub fn may_write(&self, user: UserId, device: DeviceId) -> bool {
         self.role(user) >= Role::Writer && !self.is_device_revoked(user, device)
     }
+
+    /// The grant under which that device of that user writes now; `None`: what it writes is refused.
+    pub fn grant_to_write(&self, user: UserId, device: DeviceId) -> Option<OpId> {
+        let grant = self.grant(user).filter(|_| self.may_write(user, device))?;
+        self.accepts(device, grant).ok().map(|_| grant)
+    }
 }

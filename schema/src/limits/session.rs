@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::document::UNIT_BYTES_MAX;
+use super::document::{ROW_KEY_BYTES_MAX, TABLE_NAME_BYTES_MAX, UNIT_BYTES_MAX};
 use super::link::FRAME_BYTES_MAX;
 
 /// One Automerge sync message, bytes.
@@ -13,7 +13,8 @@ pub const SESSION_FRAME_BYTES_MAX: usize = SYNC_MESSAGE_BYTES_MAX + (2 << 20);
 /// Bytes of a session frame that one link frame carries.
 pub const SESSION_PART_BYTES_MAX: usize = FRAME_BYTES_MAX - 256;
 const _: () = assert!(SESSION_PART_BYTES_MAX < FRAME_BYTES_MAX, "a part fits a link frame with its header");
-/// Memory that decoding one record from the wire may claim, bytes: a full frame of the densest entries.
+/// Memory that decoding one record from the wire may claim, bytes: a full frame of the densest entries. It
+/// bounds session frames too: of [`SESSION_FRAME_BYTES_MAX`] no more than this decodes.
 pub const WIRE_CLAIM_BYTES_MAX: usize = 16 << 20;
 /// Data that a session sends before it waits for an acknowledgement, bytes.
 pub const WINDOW_BYTES: usize = 4 << 20;
@@ -37,10 +38,16 @@ pub const MARKS_STORED_MAX: usize = 4 * MARKS_MAX;
 const _: () = assert!(MARKS_STORED_MAX >= MARKS_MAX + FRAME_MARKS, "one frame is stored whole");
 /// Documents of one Units frame, and refusals of one Ack.
 pub const FRAME_DOCUMENTS: usize = 2_048;
-/// The largest charge of one Units frame, bytes: one of the largest units beside others, with its tips and
-/// heads.
-pub const UNITS_BYTES_MAX: usize = 2 * UNIT_BYTES_MAX + (1 << 20);
+/// The largest charge of one Units frame, bytes: the largest unit, whose charge covers its tips; 2 MiB of
+/// heads; and other units of 512 KiB, with 256 bytes beside each.
+pub const UNITS_BYTES_MAX: usize = UNIT_BYTES_MAX + (4 << 20);
 const _: () = assert!(UNITS_BYTES_MAX <= SESSION_FRAME_BYTES_MAX, "a Units frame fits a session frame");
+/// Bytes beside the charge of a unit that decoding claims: its document, table and row key.
+const UNIT_NAME_BYTES: usize = 128 + TABLE_NAME_BYTES_MAX + ROW_KEY_BYTES_MAX;
+const _: () = assert!(
+    UNITS_BYTES_MAX + FRAME_DOCUMENTS * UNIT_NAME_BYTES <= WIRE_CLAIM_BYTES_MAX,
+    "every Units frame within its charge decodes"
+);
 /// Parts of frames that wait for a session that is not open yet: a peer sends its root before ours arrives.
 pub const EARLY_PARTS_MAX: usize = 4;
 /// Bytes of such parts: a root with its header.

@@ -101,7 +101,7 @@ pub enum SessionFault {
     BadManifest {
         /// The op.
         op: OpId,
-        /// The defect of the manifest.
+        /// The fault of the manifest.
         #[source]
         cause: BadManifest,
     },

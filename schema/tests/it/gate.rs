@@ -8,6 +8,7 @@ use peerbase_schema::gate::{
 use peerbase_schema::handshake::LinkRole;
 use peerbase_schema::ledger::Role;
 use peerbase_schema::ledger::manifest::Writer as ManifestWriter;
+use peerbase_schema::limits::WAITING_INPUTS_MAX;
 use peerbase_schema::wire::hello::{self, Hello, HelloGroup};
 use peerbase_schema::wire::ledger::{LedgerFrame, Pull};
 use peerbase_schema::wire::link::{ByeReason, DeclineReason};
@@ -83,6 +84,31 @@ fn inputs_wait_while_a_batch_is_stored() {
     let left = position(&rest, |effect| matches!(effect, Effect::Unpublish(_)));
     assert!(answer < left && answer.is_some(), "{rest:?}");
     ben.pass(1);
+}
+
+#[test]
+fn an_input_that_finds_no_room_to_wait_is_handed_back_and_can_be_stepped_later() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let first =
+        ada.decide(Input::Submit { group: garden, change: set_role(ben.user, Role::Admin), cut: None });
+    let Some(Effect::Store { number, .. }) = first.last() else { panic!("{first:?}") };
+    let unknown = |number: usize| Input::Intent {
+        group: GroupId([u8::try_from(number).unwrap(); 32]),
+        is_wanted: false,
+    };
+    for number in 0..WAITING_INPUTS_MAX {
+        assert!(ada.decide(unknown(number)).is_empty(), "input {number} waits");
+    }
+
+    let mut effects = ada.decide(unknown(WAITING_INPUTS_MAX));
+
+    let Some(Effect::StepLater(deferred)) = effects.pop() else { panic!("{effects:?}") };
+    assert!(effects.is_empty() && ada.gate.is_storing());
+    let rest = ada.decide(Input::Stored { number: *number, is_durable: true });
+    let left =
+        |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::Unpublish(_))).count();
+    assert_eq!(left(&rest), WAITING_INPUTS_MAX, "each input that waited is handled once");
+    assert_eq!(left(&ada.decide(*deferred.0)), 1);
 }
 
 #[test]
@@ -382,6 +408,23 @@ fn a_member_unknown_to_a_peer_presents_its_grant() {
 
     assert_eq!(ada.role(garden, cid.user), Role::Writer);
     assert!(ada.sessions.contains(&(peerbase_schema::gate::LinkId(3), garden)));
+}
+
+#[test]
+fn a_step_that_publishes_a_new_role_tells_it_once_and_a_first_view_tells_the_joining_alone() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let joined = Notice::Joined { group: garden, role: Role::Writer };
+    assert_eq!(ben.views[&garden].notices_since(None, ben.user), [joined]);
+
+    for role in [Role::Admin, Role::Writer] {
+        let before = ada.views[&garden].clone();
+        ada.set_role(garden, ben.user, role);
+        let after = &ada.views[&garden];
+
+        let changed = Notice::RoleChanged { group: garden, user: ben.user, role };
+        assert_eq!(after.notices_since(Some(&before), ada.user), [changed]);
+        assert_eq!(after.notices_since(Some(after), ada.user), []);
+    }
 }
 
 #[test]

@@ -64,6 +64,7 @@ fn a_personal_group_follows_from_the_user_key() {
     let (phone, _) = Ledger::personal(&key("ada"));
     let (other, _) = Ledger::personal(&key("ben"));
 
+    assert_eq!(laptop.group(), Ledger::personal_id(user("ada")));
     assert_eq!(laptop.group(), phone.group());
     assert_eq!(laptop.hash(), phone.hash());
     assert_ne!(laptop.group(), other.group());

@@ -265,7 +265,7 @@ fn a_peer_that_pushes_an_op_with_an_invalid_manifest_is_at_fault() {
                 ada.receive(want).unwrap();
             }
             let answers = ada.take_sent();
-            assert!(!answers.is_empty(), "no defect was found");
+            assert!(!answers.is_empty(), "no fault was found");
             for answer in answers {
                 if let Err(fault) = ben.receive(answer) {
                     let SessionFault::BadManifest { op, cause } = fault else { panic!("{fault}") };

@@ -4,6 +4,7 @@
 mod admission;
 mod automerge_without_checks;
 mod change;
+mod document;
 mod gate;
 mod golden;
 mod ledger;

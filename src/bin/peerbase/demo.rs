@@ -32,14 +32,14 @@ pub(crate) struct Options {
     /// Makes the databases in DIR/ada, DIR/ben and DIR/cid and keeps them; DIR is absent or empty
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// Breaks a rule on purpose, to show that the promises resting on it fail
+    /// Breaks a rule on purpose, to show that the promises resting on it fail; needs the feature `defects`
     #[arg(long = "break", value_enum, value_name = "RULE")]
-    broken: Option<Broken>,
+    defect: Option<Defect>,
 }
 
 /// A rule that can be broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Broken {
+enum Defect {
     /// Every well-formed change is accepted, from any author
     Admission,
 }
@@ -55,8 +55,14 @@ enum Show {
 
 /// Runs a story; the exit status is 0 when every promise was kept, 1 otherwise.
 pub(crate) fn main(options: &Options) -> ExitCode {
-    if options.broken.is_some() && matches!(options.show, Show::Scale) {
+    if options.defect.is_some() && matches!(options.show, Show::Scale) {
         eprintln!("error: `--break` works with the story only; leave out `scale`");
+        return ExitCode::from(2);
+    }
+    if options.defect.is_some() && !cfg!(feature = "defects") {
+        eprintln!(
+            "error: no rule can be broken in this build; `--break` needs one with `--features defects`"
+        );
         return ExitCode::from(2);
     }
     match options.show {
@@ -76,7 +82,7 @@ fn run<C: Cast>(story: Story<C>, options: &Options) -> ExitCode {
     };
     let path: &Path = folder.path();
     let commands = story.commands;
-    let all_kept = runtime.block_on(Box::pin(stage::tell(story, path, options.broken)));
+    let all_kept = runtime.block_on(Box::pin(stage::tell(story, path, options.defect)));
     // A thread that hangs is not waited for.
     runtime.shutdown_timeout(CLOSE_MAX);
     Screen::stdout().commands(&folder.commands(&commands));

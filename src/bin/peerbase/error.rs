@@ -8,6 +8,7 @@ use peerbase::control::wire::ControlError;
 use peerbase::control::{Failure, FailureKind};
 
 use super::config::ConfigError;
+use super::text::advice;
 
 /// The exit status of a usage error; clap uses the same.
 pub(crate) const USAGE: u8 = 2;
@@ -32,7 +33,7 @@ impl CommandError {
     /// An error of the system.
     pub(crate) fn io(what: impl Into<String>, cause: &io::Error) -> Self {
         let causes = vec![cause.to_string()];
-        Self::Failed(Failure { kind: FailureKind::Failed, message: what.into(), causes })
+        Self::Failed(Failure { causes, ..Failure::new(FailureKind::Failed, what) })
     }
 
     /// Invalid input.
@@ -57,7 +58,9 @@ impl CommandError {
         } else {
             let causes =
                 failure.causes.iter().map(|cause| format!("\n  because {}", super::text::safe(cause)));
-            format!("error: {}{}", super::text::safe(&failure.message), causes.collect::<String>())
+            let advice = failure.advice.as_ref().map(|advice| format!("; {}", advice::of(advice)));
+            let message = failure.message.clone() + &advice.unwrap_or_default();
+            format!("error: {}{}", super::text::safe(&message), causes.collect::<String>())
         };
         // Standard error may be closed too.
         let _ = writeln!(io::stderr(), "{text}");

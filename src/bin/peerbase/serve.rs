@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use peerbase::control::advice::Advice;
 use peerbase::control::client::Client;
 use peerbase::control::request::GroupRequest;
 use peerbase::control::server::Server;
@@ -139,10 +140,7 @@ async fn serve(
     let mut events = node.events();
     for listen in &config.listen {
         let address = node.listen(listen).await.map_err(|error| {
-            Failure::from(error).advise(&format!(
-                "{listen} may be in use by another program, or be no address of this machine; set another \
-                 with `--listen HOST:PORT` or in config.toml"
-            ))
+            Failure::from(error).advise(Advice::ListenElsewhere { address: listen.clone() })
         })?;
         tracing::info!(address, "listening");
         if output.is_json() {

@@ -1,5 +1,6 @@
 //! Replies as text for people.
 
+pub(crate) mod advice;
 mod members;
 mod status;
 

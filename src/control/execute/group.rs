@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use super::super::advice::Advice;
 use super::super::reply::{Done, Progress, Reply};
 use super::super::request::{GroupRequest, RoleOptions};
 use super::super::{Failure, FailureKind};
 use super::Replies;
 use super::lookup::{find_group, find_user};
 use crate::group::Receipt;
-use crate::{ErrorKind, Group, InviteOptions, Member, Node, Role};
+use crate::{ErrorKind, Group, GroupError, InviteOptions, Member, Node, Role};
 
 pub(super) async fn execute(node: &Node, request: GroupRequest, replies: &Replies) -> Result<(), Failure> {
     let find = |group: Option<String>| find_group(node, group.as_deref());
@@ -98,23 +99,18 @@ async fn set_role(
     replies: &Replies,
 ) -> Result<(), Failure> {
     let user = find_user(std::slice::from_ref(group), user)?;
-    let role_of =
-        |group: &Group| group.members().iter().find(|member| member.user == user).map(|member| member.role);
-    if role > Role::None && role_of(group).is_none() && as_of.is_empty() {
-        let what = format!("{user} is no member of {}; `peerbase group add` admits them", group.info().name);
-        return Err(Failure::new(FailureKind::NotFound, what));
-    }
     let progress = |read| replies.try_progress(Progress::Documents { read });
     let mut change = group.set_role(user, role).as_of(&as_of).on_progress(progress);
     if without_damaged {
         change = change.without_damaged();
     }
-    let changed = change.await.map_err(|error| match error.kind() {
-        ErrorKind::Damaged => Failure::from(error).advise("`--without-damaged` leaves them out"),
+    let changed = change.await.map_err(|error| match error {
+        GroupError::NotMember { user, .. } => Failure::from(error).advise(Advice::AddMember { user }),
+        _ if error.kind() == ErrorKind::Damaged => Failure::from(error).advise(Advice::LeaveOutDamaged),
         _ => error.into(),
     })?;
     // With `as_of` the user may have another role than the op gives.
-    let role = role_of(group).unwrap_or(Role::None);
+    let role = group.role_of(user).unwrap_or(Role::None);
     let (id, name) = (group.id(), group.info().name);
     let Receipt { op, damaged_left_out, .. } = changed;
     replies.done(Done::RoleSet { group: id, name, user, role, op, damaged_left_out }).await
@@ -129,11 +125,9 @@ async fn confirm(group: &Group, what: &str, replies: &Replies) -> Result<(), Fai
         .iter()
         .find(|lowering| is_named(lowering.op.to_string()) || is_named(lowering.user.to_string()))
         .ok_or_else(|| {
-            let message = format!(
-                "{what:?} is neither an op that may be contested nor a user whose role one lowers; `peerbase \
-                 group members` shows those ops"
-            );
-            Failure::new(FailureKind::NotFound, message)
+            let message =
+                format!("{what:?} is neither an op that may be contested nor a user whose role one lowers");
+            Failure::new(FailureKind::NotFound, message).advise(Advice::ListContestable)
         })?;
     group.confirm(lowering.op).await?;
     replies.done(Done::Confirmed { op: lowering.op, user: lowering.user, role: lowering.role }).await

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::advice::Advice;
 use super::super::reply::{Progress, Reply};
 use super::super::{Failure, FailureKind};
 use super::Replies;
@@ -21,8 +22,7 @@ pub(super) async fn join(
     let group = match node.join_within(&ticket, timeout).await {
         Ok(group) => group,
         Err(error @ JoinError::Pending { .. }) => {
-            let advice = "the ticket is stored, and presented again while `peerbase serve` runs";
-            return Err(Failure::of(FailureKind::Pending, &error).advise(advice));
+            return Err(Failure::of(FailureKind::Pending, &error).advise(Advice::Serve));
         }
         Err(error) => return Err(error.into()),
     };
@@ -42,18 +42,11 @@ pub(super) async fn sync(group: &Group, timeout: Duration, replies: &Replies) ->
 async fn synced(group: &Group, timeout: Duration) -> Result<Synced, Failure> {
     group.synced(timeout).await.map_err(|error| {
         let advice = match &error {
-            SyncError::NobodyConnected => {
-                "`peerbase connect ADDRESS` dials a device, `peerbase status` shows failed links".to_owned()
-            }
-            SyncError::Silent { .. } => {
-                "an admin of the group can admit you again with `peerbase group add USER`".to_owned()
-            }
-            SyncError::Behind { with, .. } => {
-                let devices: Vec<String> = with.iter().map(ToString::to_string).collect();
-                format!("not yet equal: {}", devices.join(", "))
-            }
+            SyncError::NobodyConnected => Advice::Connect,
+            SyncError::Silent { .. } => Advice::AskToBeAdmitted,
+            SyncError::Behind { with, .. } => Advice::AwaitDevices { devices: with.clone() },
         };
-        Failure::from(error).advise(&advice)
+        Failure::from(error).advise(advice)
     })
 }
 
@@ -72,10 +65,10 @@ pub(super) async fn connect(
         Err(error) => {
             let failure = Failure::from(error);
             if known {
-                return Err(failure.advise(&format!("{address} is dialled again while a node serves")));
+                return Err(failure.advise(Advice::IsDialledAgain { address }));
             }
             node.disconnect(&address).await?;
-            Err(failure.advise(&format!("{address} is not remembered")))
+            Err(failure.advise(Advice::IsNotRemembered { address }))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::advice::Advice;
 use super::super::request::InGroup;
 use super::super::{Failure, FailureKind};
 use crate::group::MemberDevice;
@@ -28,20 +29,19 @@ pub(super) fn find_group(node: &Node, name: Option<&str>) -> Result<Group, Failu
         groups.iter().filter(|group| group.name == name || has_prefix(&group.id, name)).collect();
     found.sort_by_key(|group| group.id);
     match found[..] {
-        [GroupInfo { id, state: GroupState::Offered, .. }] => Err(Failure::new(
-            FailureKind::NotFound,
-            format!("group {name:?} is offered to you; `peerbase group request {id}` accepts it"),
-        )),
+        [GroupInfo { id, state: GroupState::Offered, .. }] => {
+            Err(Failure::new(FailureKind::NotFound, format!("group {name:?} is offered to you"))
+                .advise(Advice::AcceptOffer { group: *id }))
+        }
         [only] => Ok(node.group(only.id)?),
-        [] => Err(Failure::new(
-            FailureKind::NotFound,
-            format!("no group {name:?} here; `peerbase group list` lists the groups"),
-        )),
+        [] => {
+            let failure = Failure::new(FailureKind::NotFound, format!("no group {name:?} here"));
+            Err(failure.advise(Advice::ListGroups))
+        }
         _ => {
-            let ids: Vec<String> = found.iter().map(|group| group.id.to_string()).collect();
-            let message =
-                format!("{name:?} stands for several groups; use one of the ids {}", ids.join(", "));
-            Err(Failure::new(FailureKind::Invalid, message))
+            let groups = found.iter().map(|group| group.id).collect();
+            let failure = Failure::new(FailureKind::Invalid, format!("{name:?} stands for several groups"));
+            Err(failure.advise(Advice::NameGroup { groups }))
         }
     }
 }
@@ -52,21 +52,16 @@ fn only_group(node: &Node) -> Result<Group, Failure> {
         groups.iter().filter(|group| !matches!(group.state, GroupState::Removed | GroupState::Offered));
     match (open.next(), open.next()) {
         (Some(only), None) => Ok(node.group(only.id)?),
-        (Some(_), Some(_)) => Err(Failure::new(
-            FailureKind::Invalid,
-            "there are several groups: say which one, by its name or the first digits of its id; `peerbase \
-             group list` lists them",
-        )),
+        (Some(_), Some(_)) => {
+            let failure = Failure::new(FailureKind::Invalid, "there are several groups");
+            Err(failure.advise(Advice::NameGroup { groups: Vec::new() }))
+        }
         (None, _) => Err(match groups.iter().find(|group| group.state == GroupState::Removed) {
             Some(GroupInfo { id, name, .. }) => {
-                let message =
-                    format!("you were removed from {name}; `--group {}` still reads its rows", id.short());
-                Failure::new(FailureKind::NotFound, message)
+                let failure = Failure::new(FailureKind::NotFound, format!("you were removed from {name}"));
+                failure.advise(Advice::ReadRemoved { group: *id })
             }
-            None => Failure::new(
-                FailureKind::NotFound,
-                "no group here; `peerbase group create NAME` makes one, `peerbase join TICKET` joins one",
-            ),
+            None => Failure::new(FailureKind::NotFound, "no group here").advise(Advice::CreateOrJoin),
         }),
     }
 }
@@ -77,8 +72,8 @@ pub(super) fn find_user(groups: &[Group], name: &str) -> Result<UserId, Failure>
     let members: Vec<_> = groups.iter().flat_map(Group::members).collect();
     let devices = || members.iter().flat_map(|m| m.devices.iter().map(|device| (m.user, device)));
     let is_of_device = |device: DeviceId, user: UserId| {
-        let message = format!("{} is a device of user {user}; use the user's id", device.short());
-        Err(Failure::new(FailureKind::Invalid, message))
+        let message = format!("{} is a device of a user", device.short());
+        Err(Failure::new(FailureKind::Invalid, message).advise(Advice::NameUser { users: vec![user] }))
     };
     if let Ok(id) = name.parse::<UserId>() {
         let is_device = |(_, device): &(UserId, &MemberDevice)| device.device.0 == id.0;
@@ -95,15 +90,14 @@ pub(super) fn find_user(groups: &[Group], name: &str) -> Result<UserId, Failure>
         (Some(only), 1) => Ok(*only),
         (None, _) => match devices().find(|(_, device)| has_prefix(&device.device, name)) {
             Some((user, device)) => is_of_device(device.device, user),
-            None => Err(Failure::new(
-                FailureKind::NotFound,
-                format!("no member {name:?}; `peerbase group members` lists ids and the labels of devices"),
-            )),
+            None => {
+                let failure = Failure::new(FailureKind::NotFound, format!("no member {name:?}"));
+                Err(failure.advise(Advice::ListMembers))
+            }
         },
         _ => {
-            let ids = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            let message = format!("{name:?} stands for several users; use one of the ids {ids}");
-            Err(Failure::new(FailureKind::Invalid, message))
+            let failure = Failure::new(FailureKind::Invalid, format!("{name:?} stands for several users"));
+            Err(failure.advise(Advice::NameUser { users: found.into_iter().collect() }))
         }
     }
 }

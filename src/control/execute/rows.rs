@@ -1,16 +1,20 @@
 //! Commands about tables and rows.
 
+use super::super::advice::Advice;
 use super::super::reply::{self, Change, Progress, Reply};
 use super::super::{Failure, FailureKind, Fields};
 use super::Replies;
 use crate::table::{PutMany, Row};
 use crate::{Group, Node, ReadError, RowChange};
 
+/// Rows that are read before their replies are sent.
+const PAGE_ROWS: usize = 256;
+
 /// Reads a row that a person wrote.
 pub(super) fn parse(row: &str) -> Result<Fields, Failure> {
     serde_json::from_str(row).map_err(|error| {
         let causes = vec![error.to_string()];
-        Failure { kind: FailureKind::Invalid, message: "the row is no JSON object".to_owned(), causes }
+        Failure { causes, ..Failure::new(FailureKind::Invalid, "the row is no JSON object") }
     })
 }
 
@@ -60,16 +64,30 @@ pub(super) async fn rows(
         None => counts(node, group).await?.into_iter().map(|(table, _)| table).collect(),
     };
     for table in tables {
-        let rows = group.table_named::<Fields>(&table)?;
-        let replies = replies.clone();
-        let reading = node.clock().offload(move || {
-            rows.iter().try_for_each(|row| {
+        let mut rows = group.table_named::<Fields>(&table)?.iter();
+        loop {
+            let of_table = table.clone();
+            let read = move |row: Result<Row<Fields>, ReadError>| {
                 let row = row?;
-                let (table, key, row) = (table.clone(), row.key().to_owned(), row.value()?);
-                replies.send_blocking(Reply::Row(reply::Row { table, key, row }))
-            })
-        });
-        reading.await?;
+                let (table, key, row) = (of_table.clone(), row.key().to_owned(), row.value()?);
+                Ok::<_, ReadError>(Reply::Row(reply::Row { table, key, row }))
+            };
+            // Replies are sent here, not there: a simulated clock's only thread must not block on a reader.
+            let page: Vec<_>;
+            (rows, page) = node
+                .clock()
+                .offload(move || {
+                    let page = rows.by_ref().take(PAGE_ROWS).map(read).collect();
+                    (rows, page)
+                })
+                .await;
+            if page.is_empty() {
+                break;
+            }
+            for row in page {
+                replies.send(row?).await?;
+            }
+        }
     }
     Ok(())
 }
@@ -114,13 +132,13 @@ pub(super) async fn history(group: &Group, table: &str, key: &str, replies: &Rep
     if !revisions.is_empty() {
         return replies.send_all(revisions.into_iter().map(Reply::Revision)).await;
     }
-    let message = if group.explain(table, key).await?.set_aside.is_some() {
-        format!(
-            "row {key:?} of {table:?} is set aside, since its author was removed; `peerbase explain` shows \
-            the reason"
-        )
-    } else {
-        format!("no row {key:?} in {table:?}, now or before")
-    };
-    Err(Failure::new(FailureKind::NotFound, message))
+    if group.explain(table, key).await?.set_aside.is_none() {
+        return Err(Failure::new(
+            FailureKind::NotFound,
+            format!("no row {key:?} in {table:?}, now or before"),
+        ));
+    }
+    let message = format!("row {key:?} of {table:?} is set aside, since its author was removed");
+    let advice = Advice::Explain { table: table.to_owned(), key: key.to_owned() };
+    Err(Failure::new(FailureKind::NotFound, message).advise(advice))
 }

@@ -4,11 +4,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use schema::gate::{self, Answer, LinkId, Presented};
+use schema::gate::{self, Answer, LinkId};
 use schema::id::hash;
 use schema::session::{Effect, Input, StepError, Wanted};
 use schema::time::Timestamp;
-use schema::wire::link::LinkFrame;
 use schema::wire::session::Units;
 
 use super::people::group;
@@ -77,17 +76,8 @@ impl World {
     fn arrive(&mut self, from: usize, to: usize, link: LinkId, parcel: Parcel) {
         match parcel {
             Parcel::Link(frame) => {
-                let input = match frame {
-                    LinkFrame::Hello(hello) => gate::Input::Hello { link, hello },
-                    LinkFrame::Present { group, ops, manifests } => {
-                        gate::Input::Present { link, group, presented: Presented { ops, manifests } }
-                    }
-                    LinkFrame::Join(join) => gate::Input::Join { link, join },
-                    LinkFrame::Declined { token, invite, reason } => {
-                        gate::Input::Declined { link, token, invite, reason }
-                    }
-                    frame => unreachable!("a gate sends no {}", frame.kind()),
-                };
+                let input = gate::Input::of_frame(link, frame);
+                let input = input.unwrap_or_else(|frame| unreachable!("a gate sends no {}", frame.kind()));
                 self.step_gate(to, input);
             }
             Parcel::Ledger(number, frame) => {
@@ -128,6 +118,8 @@ impl World {
                     gate::Effect::Resume { link, group } => {
                         inputs.push_back(gate::Input::Resume { link, group });
                     }
+                    // Every batch is stored by now.
+                    gate::Effect::StepLater(deferred) => inputs.push_back(*deferred.0),
                     gate::Effect::Answer(to_request) => answer = Some(to_request),
                     effect => self.perform_gate(peer, effect),
                 }
@@ -157,17 +149,41 @@ impl World {
                     self.schedule(at, Event::Dial(pair));
                 }
             }
-            gate::Effect::OpenSession { channel, group: of, in_sync } if of == group() => {
-                self.open(peer, channel, in_sync);
+            gate::Effect::OpenSession { channel, group: of, in_sync } => {
+                if of == group() {
+                    self.open(peer, channel, in_sync);
+                }
             }
-            gate::Effect::CloseSession { link, group: of } if of == group() => {
-                if let Some(other) = self.other_end(peer, link) {
+            gate::Effect::CloseSession { link, group: of } => {
+                if let Some(other) = self.other_end(peer, link).filter(|_| of == group()) {
                     self.peers[peer].sessions.remove(&other);
                     self.peers[peer].early.remove(&other);
                 }
             }
-            gate::Effect::Publish(view) if view.info.id == group() => self.roster_changed(peer, view.roster),
-            _ => {}
+            gate::Effect::Publish(view) => {
+                if view.info.id == group() {
+                    self.roster_changed(peer, view.roster);
+                }
+            }
+            gate::Effect::CloseCell { .. } | gate::Effect::Store { .. } | gate::Effect::OpenCell { .. } => {
+                unreachable!("`Member::step` performs it");
+            }
+            gate::Effect::Resume { .. } | gate::Effect::StepLater(_) | gate::Effect::Answer(_) => {
+                unreachable!("`step_gate` performs it");
+            }
+            // A world has one group, no application and no address book.
+            gate::Effect::SetShared { .. }
+            | gate::Effect::Unpublish(_)
+            | gate::Effect::StartGroup(_)
+            | gate::Effect::StopGroup(_)
+            | gate::Effect::ListOffer(_)
+            | gate::Effect::UnlistOffer(_)
+            | gate::Effect::Remember { .. }
+            | gate::Effect::Forget { .. }
+            | gate::Effect::RedialKnown
+            | gate::Effect::Notify(_)
+            | gate::Effect::ArmTickets
+            | gate::Effect::Warn(_) => {}
         }
     }
 

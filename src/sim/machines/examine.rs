@@ -10,7 +10,7 @@ use schema::tip::{Author, Tip};
 use schema::{ChangeHash, DocumentId, OpId, ReplicaId};
 
 use super::World;
-use super::broken::Broken;
+use super::broken_promise::BrokenPromise;
 use super::store::{Held, Store, TIPS};
 use super::wire;
 
@@ -19,7 +19,7 @@ impl World {
     ///
     /// # Errors
     /// The first one.
-    pub fn examine(&self) -> Result<(), Broken> {
+    pub fn examine(&self) -> Result<(), BrokenPromise> {
         if let Some(broken) = self.peers.iter().find_map(|peer| peer.store.broken.clone()) {
             return Err(broken);
         }
@@ -28,7 +28,7 @@ impl World {
         let undecided = self.undecided();
         for &peer in &members {
             if self.peers[peer].member.ledger().hash() != founder.member.ledger().hash() {
-                return Err(Broken::Ledger { peer });
+                return Err(BrokenPromise::Ledger { peer });
             }
             self.examine_store(peer)?;
         }
@@ -37,7 +37,7 @@ impl World {
             for (document, held) in ours.iter().chain(theirs) {
                 let marks = |store: &Store| store.marks_of(*document);
                 if !undecided.contains(document) && marks(&founder.store) != marks(&self.peers[peer].store) {
-                    return Err(Broken::Differ { peer, key: held.key.clone() });
+                    return Err(BrokenPromise::Differ { peer, key: held.key.clone() });
                 }
             }
         }
@@ -70,7 +70,7 @@ impl World {
         self.made.values().filter(is_undecided).map(|made| made.document).collect()
     }
 
-    fn examine_store(&self, peer: usize) -> Result<(), Broken> {
+    fn examine_store(&self, peer: usize) -> Result<(), BrokenPromise> {
         let store = &self.peers[peer].store;
         for (document, held) in &store.documents {
             let key = || held.key.clone();
@@ -79,7 +79,7 @@ impl World {
                 .values()
                 .any(|made| made.document == *document && store.ever.contains(&made.header.hash))
             {
-                return Err(Broken::Clutter { peer, key: key() });
+                return Err(BrokenPromise::Clutter { peer, key: key() });
             }
             let mut index = Index::new();
             for header in &held.accepted {
@@ -89,7 +89,7 @@ impl World {
                     && index.newest(&header.replica).is_none_or(|newest| header.deps.contains(&newest))
                     && max_ops.is_some_and(|max| header.start_op == 1 + max.into_iter().max().unwrap_or(0));
                 if !follows {
-                    return Err(Broken::Order { peer, key: key(), change });
+                    return Err(BrokenPromise::Order { peer, key: key(), change });
                 }
                 index.accept(header);
                 self.examine_change(peer, change)?;
@@ -103,57 +103,61 @@ impl World {
                         && wire::verify(store.group, *document, &tip).is_some()
                 };
                 if !tips.newest().is_some_and(is_proof) {
-                    return Err(Broken::Unproven { peer, key: key() });
+                    return Err(BrokenPromise::Unproven { peer, key: key() });
                 }
             }
             if !store.accepts_all(*document, held) {
-                return Err(Broken::Stale { peer, key: key() });
+                return Err(BrokenPromise::Stale { peer, key: key() });
             }
             let is_hoarded = |header: &&ChangeHeader| {
                 !store.ever.contains(&header.hash) || held.index.contains(&header.hash)
             };
             let mut aside = held.set_aside.iter().flat_map(|set_aside| &set_aside.changes);
             if let Some(change) = aside.find(is_hoarded) {
-                return Err(Broken::Hoarded { peer, change: change.hash });
+                return Err(BrokenPromise::Hoarded { peer, change: change.hash });
             }
             let most = |replica: &ReplicaId| index.length(replica) / TIPS.checkpoint_seq + 1;
             let is_clutter = |(replica, (_, tips)): (&ReplicaId, &(Author, ChainTips))| {
                 tips.iter().count() as u64 > most(replica)
             };
             if held.chains.iter().any(is_clutter) {
-                return Err(Broken::Clutter { peer, key: key() });
+                return Err(BrokenPromise::Clutter { peer, key: key() });
             }
         }
         Ok(())
     }
 
     /// C8 and D2 of one change, from what the world knows of it and no peer does.
-    fn examine_change(&self, peer: usize, change: ChangeHash) -> Result<(), Broken> {
+    fn examine_change(&self, peer: usize, change: ChangeHash) -> Result<(), BrokenPromise> {
         let roster = &self.peers[peer].store.roster;
-        let Some(made) = self.made.get(&change) else { return Err(Broken::Forged { peer, change }) };
+        let Some(made) = self.made.get(&change) else { return Err(BrokenPromise::Forged { peer, change }) };
         let (device, grant) = (made.author.device, made.author.grant);
         let Ok(user) = roster.accepts(device, grant) else {
-            return Err(Broken::NotAllowed { peer, change });
+            return Err(BrokenPromise::NotAllowed { peer, change });
         };
         for cut in roster.cuts(user, device, grant) {
             let said = |op: &OpId| self.signed[op];
             let last = cut.amnesties.iter().map(|(op, _)| said(op)).chain([said(&cut.revocation)]).max();
             if Some(made.at) > last {
-                return Err(Broken::BeyondCut { peer, change, revocation: cut.revocation });
+                return Err(BrokenPromise::BeyondCut { peer, change, revocation: cut.revocation });
             }
         }
         let Ok(bounds) = self.peers[peer].store.bounds(&made.author, made.document) else {
-            return Err(Broken::NotAllowed { peer, change });
+            return Err(BrokenPromise::NotAllowed { peer, change });
         };
         let is_beyond = |bound: &&Bound| bound.end.is_none_or(|(seq, _)| made.header.seq > seq);
         if let Some(Bound { revocation, .. }) = bounds.iter().find(is_beyond) {
-            return Err(Broken::BeyondCut { peer, change, revocation: *revocation });
+            return Err(BrokenPromise::BeyondCut { peer, change, revocation: *revocation });
         }
         Ok(())
     }
 
     /// Checks that every change of an honest member within its bounds, on accepted changes, is still held.
-    fn examine_losses(&self, members: &[usize], undecided: &BTreeSet<DocumentId>) -> Result<(), Broken> {
+    fn examine_losses(
+        &self,
+        members: &[usize],
+        undecided: &BTreeSet<DocumentId>,
+    ) -> Result<(), BrokenPromise> {
         let store = &self.peers[0].store;
         let mut made: Vec<_> = self.made.iter().collect();
         made.sort_by_key(|(_, made)| made.at);
@@ -171,7 +175,7 @@ impl World {
                 && bounds.is_empty()
                 && made.header.deps.iter().all(|dep| due.contains(dep))
             {
-                return Err(Broken::Lost { peer: made.peer, change: *change });
+                return Err(BrokenPromise::Lost { peer: made.peer, change: *change });
             }
         }
         Ok(())

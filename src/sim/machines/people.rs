@@ -64,6 +64,17 @@ static GROUP: LazyLock<Ledger> = LazyLock::new(|| {
     ledger
 });
 
+/// The personal group of each person, founded before.
+static PERSONAL: LazyLock<Vec<Ledger>> = LazyLock::new(|| {
+    let personal = |(user, device): &(SigningKey, DeviceIdentity)| {
+        let (mut ledger, _) = Ledger::personal(user);
+        ledger.admit_certificate(device.certificate.envelope().clone()).expect("it is the founder's");
+        ledger.roster();
+        ledger
+    };
+    IDENTITIES.iter().map(personal).collect()
+});
+
 pub(super) fn key(person: usize) -> &'static SigningKey {
     &IDENTITIES[person].0
 }
@@ -121,12 +132,10 @@ impl Member {
         let (user, device) = &IDENTITIES[person];
         let keys = Keys { user: user.clone(), device: device.clone() };
         let is_member = PEOPLE[person].0 > Role::None;
-        let known = is_member.then(|| StoredGroup {
-            ledger: GROUP.clone(),
-            received_at: BTreeMap::new(),
-            tickets: Default::default(),
-        });
-        let gate = Gate::new(keys, known.into_iter().collect(), BTreeSet::new());
+        let known = is_member.then(|| GROUP.clone()).into_iter().chain([PERSONAL[person].clone()]);
+        let stored =
+            |ledger| StoredGroup { ledger, received_at: BTreeMap::new(), tickets: Default::default() };
+        let gate = Gate::new(keys, known.map(stored).collect(), BTreeSet::new());
         let (cells, pages, stored) = (BTreeSet::new(), Pages::default(), Stored::default());
         let mut member = Self { person, gate, cells, pages, stored };
         let (blocked, offers, addresses) = Default::default();

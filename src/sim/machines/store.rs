@@ -11,21 +11,25 @@ use std::sync::Arc;
 use schema::change::ChangeHeader;
 use schema::digest::{Digest, Mark};
 use schema::document::{
-    Admitted, ChainEnd, ChainTips, ChangeSet, Defect, DocumentRef, Effect, Everything, Index, Input, Judge,
-    Merge, Merged, Rebuild, Rebuilt, Refusal, Rules, SetAside, Standing, TipPolicy,
+    Admitted, ChainEnd, ChainTips, ChangeSet, Defect, DocumentRef, Effect, Everything, Examined, Index,
+    Input, Intake, Judge, JudgedAuthor, Merge, Merged, Rebuild, Rebuilt, Refusal, RejudgeEffect,
+    RejudgeInput, Rejudging, Rules, SetAside, Slice, Standing, TipPolicy, WrittenKey,
 };
 use schema::ledger::Roster;
 use schema::session::Wanted;
-use schema::tip::{Author, VerifiedTip};
+use schema::tip::Author;
 use schema::wire::session::{Unit, Units};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};
 
-use super::broken::Broken;
+use super::broken_promise::BrokenPromise;
 use super::people::{self, Member, Pages};
 use super::wire::{self, Key, TABLE};
 
 /// Checkpoints four apart, so that chains of the world have some; a node's are 256 apart.
 pub(super) const TIPS: TipPolicy = TipPolicy { checkpoint_seq: 4, checkpoint_bytes: u64::MAX, recent: 0 };
+
+/// Slices of two, so that passes of the world have some; a node's have 128 documents.
+const SLICE: Slice = Slice { examined: 2, changed: 1 };
 
 /// The documents of one peer, and everything by which it judges them.
 pub(super) struct Store {
@@ -47,7 +51,7 @@ pub(super) struct Store {
     /// Every change that was ever accepted here: nothing else may be set aside.
     pub(super) ever: BTreeSet<ChangeHash>,
     /// The first promise that was seen to break on the way.
-    pub(super) broken: Option<Broken>,
+    pub(super) broken: Option<BrokenPromise>,
 }
 
 /// One document.
@@ -155,8 +159,7 @@ impl Store {
 
     /// The grant under which this device writes; `None`: it may not.
     pub(super) fn grant(&self) -> Option<OpId> {
-        let grant = self.roster.grant(self.user).filter(|_| self.roster.may_write(self.user, self.device));
-        grant.filter(|grant| self.roster.accepts(self.device, *grant).is_ok())
+        self.roster.grant_to_write(self.user, self.device)
     }
 
     /// Changes a document in the name of `author`. A change that this peer itself refuses is no write (D4).
@@ -178,12 +181,10 @@ impl Store {
             let (seq, start_op) = (index.length(&replica) + 1, index.next_start_op());
             wire::header(&(replica.0, seq, start_op, deps.into_iter().collect(), content))
         };
-        let mut written = ChangeSet::of([header.clone()]);
-        let tip = wire::sign(author, document, header.seq, header.hash);
-        written.add_tip(tip.trust_stored(self.group, document));
+        let merge = self.judged(document, |judge| Ok(Merge::own(header.clone(), author, judge)));
         let mut outcome = Outcome::default();
-        if let Err(refusal) = self.merge(document, key, written, &mut outcome) {
-            let silenced = Broken::Silenced { peer: self.peer, refusal: Box::new(refusal) };
+        if let Err(refusal) = self.merge(document, key, merge, &mut outcome) {
+            let silenced = BrokenPromise::Silenced { peer: self.peer, refusal: Box::new(refusal) };
             self.broken.get_or_insert(silenced);
             return None;
         }
@@ -209,28 +210,27 @@ impl Store {
         outcome: &mut Outcome,
     ) -> Result<(), Refusal> {
         let document = unit.document;
-        if document != DocumentId::of(self.group, &unit.table, &unit.key) {
-            return Err(Refusal::Misplaced);
-        }
-        let mut received = ChangeSet::of(wire::read(&unit.message));
+        unit.check_place(self.group)?;
+        let received = ChangeSet::of(wire::read(&unit.message));
         let empty = Index::new();
         let index = self.documents.get(&document).map_or(&empty, |held| &held.index);
-        self.judged(document, |judge| Ok(received.add_unit_tips(&unit.tips, authors, index, judge)))?;
-        if received.has_tip_of(self.device, self.incarnation) {
+        let intake = self.judged(document, |judge| {
+            Ok(Intake::new(received, (unit, authors), index, self.incarnation, judge))
+        })?;
+        if intake.needs_incarnation {
             self.renew_incarnation();
         }
-        self.merge(document, &unit.key, received, outcome)
+        self.merge(document, &unit.key, Merge::new(intake.received), outcome)
     }
 
     fn merge(
         &mut self,
         document: DocumentId,
         key: &str,
-        received: ChangeSet<ChangeHeader>,
+        mut merge: Merge<ChangeHeader>,
         outcome: &mut Outcome,
     ) -> Result<(), Refusal> {
-        let before = self.marks_of(document);
-        let (mut merge, mut input) = (Merge::new(received), Input::Start);
+        let (before, mut input) = (self.marks_of(document), Input::Start);
         loop {
             let empty = Index::new();
             let held = self.documents.get(&document);
@@ -299,29 +299,68 @@ impl Store {
     pub(super) fn set_roster(&mut self, roster: Arc<Roster>, pages: Pages) -> Outcome {
         self.state = roster.state_digest();
         (self.roster, self.pages) = (roster, pages);
-        let mut outcome = Outcome::default();
-        let authors = self.authors.iter().filter(|(author, judged)| self.judgement(**author) != **judged);
-        let stale: BTreeSet<(DeviceId, OpId)> = authors.map(|(author, _)| *author).collect();
-        let is_stale = |author: &Author| stale.contains(&(author.device, author.grant));
+        let mut rejudging = Rejudging::new(SLICE, self.rules);
+        let judged = self.authors.iter().map(|(author, judged)| JudgedAuthor {
+            author: *author,
+            judged: *judged,
+            judgement: self.judgement(*author),
+        });
+        rejudging.on_roster(judged, |stale| self.set_aside_by(stale), []);
+        let (mut outcome, mut input) = (Outcome::default(), RejudgeInput::Start);
+        loop {
+            input = match rejudging.step(input) {
+                RejudgeEffect::Judge(document) => {
+                    let examined = self.examined(document);
+                    if !self.judged(document, |judge| rejudging.stands(examined, judge)) {
+                        let moved = outcome.moved.len();
+                        let _ = self.rebuild(document, ChangeSet::default(), &mut outcome);
+                        (moved..outcome.moved.len()).for_each(|_| rejudging.count_changed());
+                    }
+                    RejudgeInput::Judged
+                }
+                RejudgeEffect::List { author, after, count } => {
+                    RejudgeInput::Listed(self.written_by(author, after, count))
+                }
+                RejudgeEffect::Store { author, judgement } => {
+                    self.authors.insert(author, judgement);
+                    RejudgeInput::Stored
+                }
+                RejudgeEffect::Pause if rejudging.is_under_way() => RejudgeInput::Start,
+                RejudgeEffect::Pause => return outcome,
+            };
+        }
+    }
+
+    /// The documents of which something by one of these authors is set aside.
+    fn set_aside_by(&self, authors: &BTreeSet<(DeviceId, OpId)>) -> Vec<DocumentId> {
         let concerns = |held: &Held| {
-            let mut aside = held.set_aside.iter().flat_map(|set_aside| &set_aside.tips);
-            held.chains.values().any(|(author, _)| is_stale(author))
-                || aside.any(|tip: &VerifiedTip| is_stale(&tip.tip().author))
+            let mut tips = held.set_aside.iter().flat_map(|set_aside| &set_aside.tips);
+            tips.any(|tip| authors.contains(&(tip.tip().author.device, tip.tip().author.grant)))
         };
         let concerned = self.documents.iter().filter(|(_, held)| concerns(held));
-        let concerned: Vec<DocumentId> = concerned.map(|(document, _)| *document).collect();
-        for document in concerned {
-            let held = &self.documents[&document];
-            let ends: Vec<_> = held.ends().filter(|end| is_stale(&end.author)).collect();
-            let may_stand = held.set_aside.is_none();
-            if !may_stand || !self.judged(document, |judge| judge.are_within_bounds(ends)) {
-                let _ = self.rebuild(document, ChangeSet::default(), &mut outcome);
-            }
-        }
-        for author in stale {
-            self.authors.insert(author, self.judgement(author));
-        }
-        outcome
+        concerned.map(|(document, _)| *document).collect()
+    }
+
+    /// Some documents that an author wrote, behind `after`.
+    fn written_by(
+        &self,
+        (device, grant): (DeviceId, OpId),
+        after: Option<WrittenKey>,
+        count: usize,
+    ) -> Vec<WrittenKey> {
+        let keys = self.documents.iter().flat_map(|(document, held)| {
+            let authors = held.chains.values().map(|(author, _)| author);
+            let of_author = authors.filter(|author| (author.device, author.grant) == (device, grant));
+            of_author.map(|author| (author.incarnation, *document))
+        });
+        let keys: BTreeSet<WrittenKey> = keys.filter(|key| Some(*key) > after).collect();
+        keys.into_iter().take(count).collect()
+    }
+
+    fn examined(&self, document: DocumentId) -> Examined<(DeviceId, OpId)> {
+        let held = &self.documents[&document];
+        let ends = held.ends().map(|end| ((end.author.device, end.author.grant), end));
+        Examined { is_set_aside: held.set_aside.is_some(), ends: Some(ends.collect()) }
     }
 
     fn judgement(&self, (device, grant): (DeviceId, OpId)) -> [u8; 32] {
@@ -332,7 +371,7 @@ impl Store {
     /// D7.
     fn apply_to_document(&mut self, orphan: Option<ChangeHash>) -> Input {
         if let Some(change) = orphan {
-            self.broken.get_or_insert(Broken::Queued { peer: self.peer, change });
+            self.broken.get_or_insert(BrokenPromise::Queued { peer: self.peer, change });
         }
         Input::Applied
     }

@@ -1,21 +1,19 @@
 //! The scenarios of authority 4.2 with a modified program, which sends frames that no honest node sends.
 
 use actors::clock::Clock;
-use actors::transport::Transport;
-use actors::transport::framing::{read_message, write_messages};
 use actors::transport::memory::MemoryNetwork;
 use peerbase::Node;
 use schema::device::DeviceIdentity;
-use schema::handshake::{Handshake, LinkRole, Terms};
+use schema::handshake::{LinkRole, Terms};
 use schema::id::hash;
 use schema::ledger::{Body, By, Invalid, InviteProof, Ledger, ManifestRef, Op, Refusal};
-use schema::limits::HANDSHAKE_BYTES_MAX;
 use schema::signed::{Envelope, Signed};
 use schema::wire::group::GroupFrame;
 use schema::wire::hello;
 use schema::wire::ledger::LedgerFrame;
 use schema::wire::link::{ByeReason, Join, LinkFrame};
 use schema::wire::ticket::Ticket;
+use testkit::link::HandmadeStream;
 
 use super::*;
 use crate::support::TASKS;
@@ -37,7 +35,7 @@ async fn fixture() -> Fixture {
     let oda = Node::in_memory_builder().network(&network, "oda").open().await.unwrap();
     let home = fay.create_group("home").await.unwrap();
     home.table(TASKS).put("a", &task("basil")).await.unwrap();
-    home.set_role(oda.user_id(), Owner).await.unwrap();
+    home.add_member(oda.user_id(), Owner).await.unwrap();
     oda.request_group(home.id()).await.unwrap();
     oda.connect("memory://fay").await.unwrap();
     clock.sleep(A_WHILE).await;
@@ -54,7 +52,7 @@ impl Fixture {
 
     /// Admits a user, links a handmade member and syncs it with fay.
     async fn admit(&self, identity: &DeviceIdentity, role: Role) -> HandmadeMember {
-        self.home.set_role(identity.user(), role).await.unwrap();
+        self.home.add_member(identity.user(), role).await.unwrap();
         let mut member = HandmadeMember::open(self.dial(identity).await, self.home.id()).await;
         member.run().await;
         member
@@ -110,7 +108,7 @@ fn pushed(ops: Vec<Envelope>) -> GroupFrame {
 async fn scenario_3_a_lowered_admin_floods_the_past_with_a_thousand_ops() {
     let fixture = fixture().await;
     let (mia, puppet, rob) = (identity(1), identity(2), identity(3));
-    fixture.home.set_role(rob.user(), Reader).await.unwrap();
+    fixture.home.add_member(rob.user(), Reader).await.unwrap();
     let mut link = fixture.admit(&mia, Admin).await;
     fixture.home.set_role(mia.user(), Writer).await.unwrap();
     fixture.clock.sleep(A_WHILE).await;
@@ -142,7 +140,7 @@ async fn scenario_3_a_lowered_admin_floods_the_past_with_a_thousand_ops() {
     let log = fixture.home.log().await.unwrap();
     let by_mia = log.iter().filter(|entry| entry.author == mia.user() || entry.author == puppet.user());
     assert_eq!(by_mia.clone().count(), 1_000);
-    assert!(by_mia.clone().all(|entry| entry.standing == OpStatus::Void));
+    assert!(by_mia.clone().all(|entry| entry.status == OpStatus::Void));
     // Fay can still change roles.
     fixture.home.set_role(rob.user(), Writer).await.unwrap();
     fixture.clock.sleep(A_WHILE).await;
@@ -169,7 +167,7 @@ async fn a_reader_who_floods_the_ledger_with_heads_is_removed_by_the_ordinary_ca
     link.run().await;
 
     fixture.home.remove_member(mia.user()).await.unwrap();
-    fixture.home.set_role(rob.user(), Writer).await.unwrap();
+    fixture.home.add_member(rob.user(), Writer).await.unwrap();
     fixture.clock.sleep(A_WHILE).await;
 
     assert_eq!((fixture.role(mia.user()), fixture.role(rob.user())), (Out, Writer));
@@ -180,7 +178,7 @@ async fn a_reader_who_floods_the_ledger_with_heads_is_removed_by_the_ordinary_ca
 async fn scenario_5_a_removal_dated_before_a_promotion_is_superseded() {
     let fixture = fixture().await;
     let (mia, zoe) = (identity(1), identity(2));
-    fixture.home.set_role(zoe.user(), Reader).await.unwrap();
+    fixture.home.add_member(zoe.user(), Reader).await.unwrap();
     let mut link = fixture.admit(&mia, Admin).await;
     let mut past = link.ledger.clone();
 
@@ -195,7 +193,7 @@ async fn scenario_5_a_removal_dated_before_a_promotion_is_superseded() {
 
     assert_eq!(fixture.role(zoe.user()), Owner);
     let last = *fixture.home.log().await.unwrap().last().unwrap();
-    assert_eq!((last.author, last.standing), (mia.user(), OpStatus::Superseded));
+    assert_eq!((last.author, last.status), (mia.user(), OpStatus::Superseded));
     fixture.close().await;
 }
 
@@ -203,7 +201,7 @@ async fn scenario_5_a_removal_dated_before_a_promotion_is_superseded() {
 async fn scenario_10_lowering_a_stolen_founder_key_voids_the_ops_of_the_thief() {
     let fixture = fixture().await;
     let (thief, ada, pia) = (identity(1), identity(2), identity(3));
-    fixture.home.set_role(ada.user(), Admin).await.unwrap();
+    fixture.home.add_member(ada.user(), Admin).await.unwrap();
     let link = fixture.admit(&thief, Founder).await;
     let mut past = link.ledger.clone();
     fixture.home.set_role(thief.user(), Writer).await.unwrap();
@@ -292,25 +290,12 @@ async fn impostor(
     fixture: &Fixture,
     identity: DeviceIdentity,
     terms: Terms,
-    mut tamper: impl FnMut(&mut Vec<u8>),
+    tamper: impl FnMut(&mut Vec<u8>),
 ) -> bool {
-    let mut stream = fixture.network.host("mallory").dial("memory://fay").await.unwrap();
-    let (mut machine, first) = Handshake::initiator(identity, terms, fixture.clock.random_bytes(), None);
-    let mut send = vec![first];
-    let talk = async {
-        loop {
-            send.iter_mut().for_each(&mut tamper);
-            write_messages(&mut stream.writer, &send).await.ok()?;
-            let message = read_message(&mut stream.reader, HANDSHAKE_BYTES_MAX).await.ok()?;
-            let step = machine.step(&message).ok()?;
-            // Fay sends her Auth only after she has verified the one of the dialer.
-            if step.established.is_some() {
-                return Some(());
-            }
-            send = step.send;
-        }
-    };
-    fixture.clock.timeout(A_WHILE, talk).await.ok().flatten().is_some()
+    let stream = HandmadeStream::dial(&fixture.network.host("mallory"), "memory://fay").await;
+    let random = fixture.clock.random_bytes();
+    let link = stream.try_complete(identity, terms, random, tamper);
+    fixture.clock.timeout(A_WHILE, link).await.ok().flatten().is_some()
 }
 
 /// An Auth of another link and removed features need access to encrypted messages:
@@ -353,7 +338,7 @@ async fn scenario_24_a_captured_invite_proof_admits_no_other_user() {
 
     let mut link = fixture.dial(&thief).await;
     link.patience = A_WHILE;
-    let h = link.established.h;
+    let h = link.link.established.h;
     let (token, invite) = (hello::token(id, &h, LinkRole::Initiator), hello::invite_token(invite, &h));
     link.send(&LinkFrame::Join(Join { token, invite, signature: captured.signature })).await;
     let received = link.frames_until_silence().await;

@@ -136,7 +136,7 @@ async fn erased(people: [(&'static str, Role); 3]) -> (Scenario, OpId) {
     let mut scenario = scenario(people).await;
     scenario.partition(&[&["fay", "oda", "ada"]]);
     for number in 0..20 {
-        scenario.group("ada").set_role(person(number), Reader).await.unwrap();
+        scenario.group("ada").add_member(person(number), Reader).await.unwrap();
     }
     scenario.net.settle().await;
     scenario.group("oda").set_role(person(0), Reader).await.unwrap();
@@ -265,7 +265,7 @@ async fn scenario_24_a_closed_ticket_admits_only_where_the_closing_is_unknown_an
 
     assert_eq!(scenario.roles("fay", ["cid", "dan"]), [Out, Reader]);
     let invites = scenario.group("fay").invites().await.unwrap();
-    assert_eq!((invites[0].standing, invites[0].used), (InviteStatus::Closed, 1));
+    assert_eq!((invites[0].status, invites[0].used), (InviteStatus::Closed, 1));
     scenario.net.close().await;
 }
 

@@ -67,8 +67,8 @@ impl Scenario {
 
     pub(crate) async fn grant_of(&self, user: peerbase::UserId) -> OpId {
         let log = self.group("ada").log().await.unwrap();
-        let is_it = |act: &OpAction| matches!(act, OpAction::SetRole { user: of, .. } if *of == user);
-        log.iter().rev().find(|entry| is_it(&entry.act)).unwrap().op
+        let is_it = |action: &OpAction| matches!(action, OpAction::SetRole { user: of, .. } if *of == user);
+        log.iter().rev().find(|entry| is_it(&entry.action)).unwrap().op
     }
 
     pub(crate) fn replica(&self, key: &str, author: Author) -> ReplicaId {

@@ -38,7 +38,7 @@ async fn play_history(seed: u64) {
                 let target = chance.of(&PEOPLE[1..]);
                 let role: Role = chance.of(&[Out, Reader, Writer, Writer, Admin]);
                 // Most of these are refused; that is expected.
-                let _ = scenario.group(name).set_role(scenario.user(target), role).await;
+                let _ = scenario.try_set_role(name, target, role).await;
             }
             7 => {
                 let side: Vec<&str> = PEOPLE.into_iter().filter(|_| chance.below(2) == 0).collect();

@@ -1,20 +1,18 @@
-//! A peer made by hand from `schema` alone: no actors, no store, and it sends any frame that a test wants.
+//! A peer made by hand above a [link](testkit::link): no actors, no store, and it sends any frame that a test
+//! wants.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use actors::clock::Clock;
-use actors::transport::Transport;
-use actors::transport::framing::{FrameReader, FrameWriter, read_message, write_messages};
 use actors::transport::memory::MemoryNetwork;
 use schema::change::ChangeHeader;
 use schema::device::DeviceIdentity;
 use schema::digest::{Digest, Mark};
-use schema::handshake::{Established, Handshake, LinkRole, Records, Step, Terms};
+use schema::handshake::LinkRole;
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::Ledger;
-use schema::limits::{FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX};
 use schema::session::ledger::{AdmitOutcome, LedgerEffect, LedgerSession, ManifestStore};
 use schema::session::{Documents, Effect, Input, Session, SessionSide, Supply, Wanted};
 use schema::wire::group::{self, Assembly, GroupFrame};
@@ -24,7 +22,7 @@ use schema::wire::link::LinkFrame;
 use schema::wire::session::{SessionFrame, Unit, Units};
 use schema::wire::sync_message::SyncMessage;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId};
-use tokio::io::{AsyncRead, AsyncWrite};
+use testkit::link::{HandmadeLink, HandmadeStream};
 
 pub(crate) fn identity(seed: u8) -> DeviceIdentity {
     device_of(&[seed], &[seed])
@@ -44,12 +42,10 @@ pub(crate) fn user_key(user: &[u8]) -> SigningKey {
 /// A link with a node, past the handshake.
 pub(crate) struct HandmadePeer {
     pub(crate) identity: DeviceIdentity,
-    pub(crate) established: Established,
     /// The time after which [`receive`](Self::receive) gives up.
     pub(crate) patience: Duration,
     clock: Clock,
-    reader: FrameReader<Box<dyn AsyncRead + Send + Unpin>>,
-    writer: FrameWriter<Box<dyn AsyncWrite + Send + Unpin>>,
+    pub(crate) link: HandmadeLink,
 }
 
 impl HandmadePeer {
@@ -59,36 +55,14 @@ impl HandmadePeer {
         identity: DeviceIdentity,
         to: &str,
     ) -> Self {
-        let mut stream = network.host("stranger").dial(to).await.unwrap();
-        let (mut machine, first) =
-            Handshake::initiator(identity.clone(), Terms::default(), clock.random_bytes(), None);
-        let mut step = Step { send: vec![first], established: None };
-        let (established, Records { send, receive }) = loop {
-            if !step.send.is_empty() {
-                write_messages(&mut stream.writer, &step.send).await.unwrap();
-            }
-            if let Some(established) = step.established {
-                break established;
-            }
-            let message = read_message(&mut stream.reader, HANDSHAKE_BYTES_MAX).await.unwrap();
-            step = machine.step(&message).unwrap();
-        };
-        let (reader, writer) =
-            (FrameReader::new(stream.reader, receive), FrameWriter::new(stream.writer, send));
-        Self {
-            identity,
-            established,
-            patience: Duration::from_secs(60),
-            clock: clock.clone(),
-            reader,
-            writer,
-        }
+        let stream = HandmadeStream::dial(&network.host("stranger"), to).await;
+        let link = stream.complete(identity.clone(), clock.random_bytes()).await;
+        Self { identity, patience: Duration::from_secs(60), clock: clock.clone(), link }
     }
 
     pub(crate) async fn send(&mut self, frame: &LinkFrame) {
         // The node may have ended the link: then `receive` returns none.
-        let _ = self.writer.write(&frame.encode()).await;
-        let _ = self.writer.flush().await;
+        let _ = self.link.try_send(&frame.encode()).await;
     }
 
     /// Returns the next frame other than a ping; none when the link has ended or `patience` runs out.
@@ -96,9 +70,7 @@ impl HandmadePeer {
         let (clock, patience) = (self.clock.clone(), self.patience);
         let next = async {
             loop {
-                let length = self.reader.read_length(FRAME_BYTES_MAX).await.ok()?;
-                let bytes = self.reader.read_body(length, || ()).await.ok()?;
-                match LinkFrame::decode(&bytes).unwrap() {
+                match LinkFrame::decode(&self.link.receive().await?).unwrap() {
                     LinkFrame::Ping { nonce } => self.send(&LinkFrame::Pong { nonce }).await,
                     frame => return Some(frame),
                 }
@@ -119,7 +91,7 @@ impl HandmadePeer {
 
     /// Announces a group; this peer need not be a member.
     pub(crate) async fn announce(&mut self, group: GroupId) {
-        let token = hello::token(group, &self.established.h, LinkRole::Initiator);
+        let token = hello::token(group, &self.link.established.h, LinkRole::Initiator);
         self.send(&LinkFrame::Hello(Hello { groups: vec![HelloGroup { token, hash: [0; 32] }] })).await;
     }
 }
@@ -242,7 +214,7 @@ impl HandmadeMember {
 
     async fn open_channel(mut peer: HandmadePeer, group: GroupId, ignores_ledger: bool) -> Self {
         peer.announce(group).await;
-        let token = hello::token(group, &peer.established.h, LinkRole::Responder);
+        let token = hello::token(group, &peer.link.established.h, LinkRole::Responder);
         let mut announced = Vec::new();
         let channel = loop {
             if let Some(channel) = announced.iter().position(|theirs: &HelloGroup| theirs.token == token) {

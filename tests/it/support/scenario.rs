@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use peerbase::sim::{Net, Peer};
-use peerbase::{Group, GroupId, OpId, Role, UserId, WriteError};
+use peerbase::{Group, GroupError, GroupId, OpId, Role, UserId, WriteError};
 
 use super::{group, task, tasks, until};
 
@@ -84,8 +84,23 @@ impl Scenario {
         self.users[name]
     }
 
+    /// Gives a member a role, or admits the user with it.
     pub(crate) async fn set_role(&self, author: &str, target: &str, role: Role) -> OpId {
-        self.group(author).set_role(self.user(target), role).await.unwrap().op
+        self.try_set_role(author, target, role).await.unwrap()
+    }
+
+    /// Gives a member a role, or admits the user with it.
+    pub(crate) async fn try_set_role(
+        &self,
+        author: &str,
+        target: &str,
+        role: Role,
+    ) -> Result<OpId, GroupError> {
+        let (group, user) = (self.group(author), self.user(target));
+        match group.set_role(user, role).await {
+            Err(GroupError::NotMember { .. }) => group.add_member(user, role).await,
+            changed => Ok(changed?.op),
+        }
     }
 
     pub(crate) async fn remove(&self, author: &str, target: &str) -> OpId {

@@ -7,14 +7,14 @@ use std::time::Duration;
 use schema::device::DeviceIdentity;
 use schema::gate::{
     Answer, ChangeRefusal, Effect, FreshCut, Gate, GroupView, Input, Keys, LinkId, Lookup, MembershipChange,
-    Now, Peer, Presented, StoredRecord, Terms, Tickets, target_digest,
+    Now, Peer, StoredRecord, Terms, Tickets, target_digest,
 };
 use schema::handshake::LinkRole;
 use schema::id::hash;
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::manifest::Writer;
 use schema::ledger::{ManifestRef, Role};
-use schema::wire::link::{ByeReason, LinkFrame};
+use schema::wire::link::ByeReason;
 use schema::wire::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
@@ -257,15 +257,9 @@ impl Device {
 /// The effects that send frames, as inputs of the device at the other end, whose cells are `cells`.
 fn delivered(effect: Effect, cells: &BTreeMap<(LinkId, u32), GroupId>) -> Option<Input> {
     Some(match effect {
-        Effect::Send { link, frame } => match frame {
-            LinkFrame::Hello(hello) => Input::Hello { link, hello },
-            LinkFrame::Present { group, ops, manifests } => {
-                Input::Present { link, group, presented: Presented { ops, manifests } }
-            }
-            LinkFrame::Join(join) => Input::Join { link, join },
-            LinkFrame::Declined { token, invite, reason } => Input::Declined { link, token, invite, reason },
-            frame => panic!("a gate sends no {}", frame.kind()),
-        },
+        Effect::Send { link, frame } => {
+            Input::of_frame(link, frame).unwrap_or_else(|frame| panic!("a gate sends no {}", frame.kind()))
+        }
         Effect::SendLedger { channel, frame } => {
             let group = *cells.get(&(channel.link, channel.theirs))?;
             Input::Ledger { link: channel.link, group, frame }

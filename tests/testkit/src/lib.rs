@@ -6,6 +6,8 @@ pub mod gate;
 pub mod gate_steps;
 pub mod golden;
 pub mod ledger_side;
+#[cfg(feature = "link")]
+pub mod link;
 pub mod raw;
 
 use schema::key::{Signature, SigningKey};

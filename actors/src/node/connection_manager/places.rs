@@ -167,10 +167,8 @@ impl Places {
             };
         }
         if !new.standing.is_own && self.links_of(new.user) >= USER_LINKS_MAX {
-            let theirs = self.kept.iter().filter(|(_, kept)| kept.user == new.user);
-            let weakest = theirs.map(|(link, kept)| (self.is_only(*link), Reverse(kept.since), *link)).min();
-            return match weakest {
-                Some((false, _, displaced)) if self.leads_to_more(new) => Room::InPlaceOf(displaced),
+            return match self.weakest_of(new.user) {
+                Some((false, displaced)) if self.leads_to_more(new) => Room::InPlaceOf(displaced),
                 _ => Room::None,
             };
         }
@@ -218,28 +216,30 @@ impl Places {
         })
     }
 
-    /// Follows a change of a kept link's standing: its peer may be a stranger now, or one link too many of a
-    /// user.
+    /// Follows a change of a kept link's standing: there may be one stranger too many, or one link too many of
+    /// its user.
     fn on_standing(&mut self, link: LinkId, standing: Standing) -> Vec<Effect> {
         let Some(kept) = self.kept.get_mut(&link) else { return Vec::new() };
         kept.standing = standing;
-        let (user, is_own, is_stranger) = (kept.user, kept.standing.is_own, kept.is_stranger());
-        let displaced = if is_stranger && self.count(Kept::is_stranger) > STRANGER_LINKS_MAX {
-            self.stranger_of_fullest_prefix().map(|(displaced, _)| displaced)
-        } else if !is_own && self.links_of(user) > USER_LINKS_MAX {
-            let theirs = self.kept.iter().filter(|(_, kept)| kept.user == user && !kept.standing.is_own);
-            theirs
-                .map(|(link, kept)| (self.is_only(*link), Reverse(kept.since), *link))
-                .min()
-                .map(|found| found.2)
-        } else {
-            None
-        };
-        displaced
-            .into_iter()
-            .inspect(|displaced| drop(self.kept.remove(displaced)))
-            .map(Effect::Displace)
-            .collect()
+        let (user, is_own) = (kept.user, kept.standing.is_own);
+        let mut displaced = Vec::new();
+        if self.count(Kept::is_stranger) > STRANGER_LINKS_MAX {
+            displaced.extend(self.stranger_of_fullest_prefix().map(|(stranger, _)| stranger));
+        }
+        displaced.iter().for_each(|stranger| drop(self.kept.remove(stranger)));
+        if !is_own && self.links_of(user) > USER_LINKS_MAX {
+            let weakest = self.weakest_of(user);
+            displaced.extend(weakest.map(|(_, weakest)| weakest));
+            weakest.into_iter().for_each(|(_, weakest)| drop(self.kept.remove(&weakest)));
+        }
+        displaced.into_iter().map(Effect::Displace).collect()
+    }
+
+    /// The link of a user that gives way first, none of an own device; true if some group has no other link.
+    fn weakest_of(&self, user: UserId) -> Option<(bool, LinkId)> {
+        let theirs = self.kept.iter().filter(|(_, kept)| kept.user == user && !kept.standing.is_own);
+        let weakest = theirs.map(|(link, kept)| (self.is_only(*link), Reverse(kept.since), *link)).min();
+        weakest.map(|(is_only, _, link)| (is_only, link))
     }
 
     /// The oldest stranger of the network with the most strangers, and their number.

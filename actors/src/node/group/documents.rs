@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use schema::digest::{Digest, Mark};
-use schema::document::{Index, Refusal, Rules};
+use schema::document::{Index, Refusal, Rejudging, Rules, Slice};
 use schema::key::SigningKey;
 use schema::ledger::Roster;
 use schema::session::Wanted;
@@ -29,7 +29,6 @@ use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, UserId, codec};
 
 use self::authority::Authority;
 pub use self::commit::{CommitError, RowWrite};
-use self::rejudge::Rejudging;
 use self::set_aside::SetAsides;
 pub use self::set_aside::{SetAside, SetAsideTotal};
 use super::cache::{Cache, CacheBudget};
@@ -121,7 +120,8 @@ pub(crate) struct Documents {
     space: SpaceHandle,
     digest: Digest,
     authors: Authors,
-    rejudging: Rejudging,
+    /// Authors by number.
+    rejudging: Rejudging<u32>,
     set_aside: SetAsides,
     cache: Cache<Document>,
     /// Documents whose newest batch is not durable yet, with its number.
@@ -146,7 +146,7 @@ impl Documents {
             space: space.clone(),
             digest: Digest::default(),
             authors: Authors::default(),
-            rejudging: Rejudging::default(),
+            rejudging: Rejudging::new(Slice::NODE, rules),
             set_aside: SetAsides::read(&space)?,
             cache: Cache::new(budget),
             unstored: BTreeMap::new(),
@@ -242,7 +242,7 @@ impl Documents {
         row: Row,
         spilled: Vec<Spilled>,
         outcome: &mut Outcome,
-    ) -> Result<Arc<RowRecord>, StoreError> {
+    ) -> Result<(), StoreError> {
         let document = self.cache.get(&id).expect("the document is loaded");
         let heads: Vec<_> = document.index.heads().iter().copied().collect();
         document.record.set_heads(|change| heads.binary_search(change).is_ok());
@@ -253,17 +253,13 @@ impl Documents {
         }
         outcome.batch.put(keys::document(id), codec::encode(record));
         outcome.batch.put(rows::row_key(&record.table, &record.key), row.encode());
-        outcome.rows.push(RowEvent {
-            table: record.table.clone(),
-            key: record.key.clone(),
-            row: row.clone(),
-        });
+        outcome.rows.push(RowEvent { table: record.table.clone(), key: record.key.clone(), row });
         let bytes = document.replica.approximate_bytes();
         self.cache.resize(&id, bytes);
         let marks = self.marks_of(id)?;
         self.digest.set(id, &marks);
         outcome.push_moved(Wanted { document: id, have: before });
-        Ok(row)
+        Ok(())
     }
 
     /// The revisions of a row, oldest first.

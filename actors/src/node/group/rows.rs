@@ -6,7 +6,7 @@
 use std::ops::Bound;
 
 use bincode::{Decode, Encode};
-use schema::limits::{ROW_KEY_BYTES_MAX, TABLE_NAME_BYTES_MAX};
+pub use schema::document::{NameError, check_place, check_table};
 use schema::value::Value;
 use schema::{ChangeHash, codec};
 
@@ -15,35 +15,11 @@ use super::replica::Row;
 /// The first byte of a row's key in the store.
 pub(crate) const TAG: u8 = b'r';
 
-/// A table name or row key that cannot be one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NameError {
-    /// Table names have 1 to 64 bytes of UTF-8.
-    #[error("table name of {bytes} bytes, 1 to {TABLE_NAME_BYTES_MAX} are allowed")]
-    Table {
-        /// The name's length, bytes.
-        bytes: usize,
-    },
-    /// Table names have no NUL.
-    #[error("table name with a NUL")]
-    TableNul,
-    /// Names that begin with `$` are the database's own.
-    #[error("table names that begin with $ are reserved")]
-    Reserved,
-    /// Row keys have 1 to 512 bytes of UTF-8.
-    #[error("row key of {bytes} bytes, 1 to {ROW_KEY_BYTES_MAX} are allowed")]
-    Key {
-        /// The key's length, bytes.
-        bytes: usize,
-    },
-}
-
 /// A stored row that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("row record is damaged: {what}")]
 pub struct RowRecordError {
-    /// The defect.
+    /// The fault.
     pub what: String,
 }
 
@@ -76,30 +52,6 @@ impl RowRecord {
     /// [`RowRecordError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, RowRecordError> {
         codec::decode_stored(bytes).map_err(|error| RowRecordError { what: error.to_string() })
-    }
-}
-
-/// Checks that a table and a key can be ones.
-///
-/// # Errors
-/// [`NameError`].
-pub fn check_place(table: &str, key: &str) -> Result<(), NameError> {
-    check_table(table)?;
-    match key.len() {
-        1..=ROW_KEY_BYTES_MAX => Ok(()),
-        bytes => Err(NameError::Key { bytes }),
-    }
-}
-
-/// Checks that a table can be one.
-///
-/// # Errors
-/// [`NameError`].
-pub fn check_table(table: &str) -> Result<(), NameError> {
-    match table.len() {
-        1..=TABLE_NAME_BYTES_MAX if table.contains('\0') => Err(NameError::TableNul),
-        1..=TABLE_NAME_BYTES_MAX => Ok(()),
-        bytes => Err(NameError::Table { bytes }),
     }
 }
 

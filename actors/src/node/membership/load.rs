@@ -125,7 +125,7 @@ fn load_ledger(
 }
 
 /// Returns true if the disk lost an op, or one that this op builds on; an op that was stored wrongly is a
-/// defect.
+/// bug.
 fn is_damage(error: &ActorProcessingErr) -> bool {
     matches!(error.downcast_ref(), Some(StoreError::Damaged { .. }))
         || matches!(error.downcast_ref(), Some(Refusal::MissingParents { .. }))

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use schema::ledger::Ledger;
+use schema::ledger::manifest::NamedPages;
 use schema::limits::ORPHAN_PAGES_BYTES_MAX;
 use schema::{GroupId, codec};
 
@@ -60,16 +61,8 @@ async fn delete_orphans(
 
 /// The keys of orphans, and their bytes.
 fn orphans(space: &SpaceHandle, ledger: &Ledger) -> Result<(Vec<Vec<u8>>, u64), StoreError> {
-    let mut named = BTreeSet::new();
-    for op in ledger.ids().filter_map(|id| ledger.op(id)) {
-        let Some(manifest) = op.record().manifest() else { continue };
-        let Some(pages) = list(space, &manifest.root)? else {
-            // A damaged list: its pages are not known.
-            return Ok((Vec::new(), 0));
-        };
-        named.insert(keys::manifest(&manifest.root));
-        named.extend(pages.iter().map(keys::page));
-    }
+    let Some(named) = NamedPages::of(ledger, |root| list(space, root))? else { return Ok((Vec::new(), 0)) };
+    let named: BTreeSet<_> = named.lists().map(keys::manifest).chain(named.pages().map(keys::page)).collect();
     let (mut orphans, mut bytes) = (Vec::new(), 0);
     space.read(|view| {
         for tag in [keys::MANIFEST, keys::PAGE] {

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use schema::gate::{
     Answer, Effect, GroupView, Input, KnownAddresses, LinkId, Lookup, Notice, SHOW_TICKETS_EVERY, Warning,
 };
+use schema::ledger::Contestable;
 use schema::{DeviceId, GroupId, codec};
 
-use super::events::roster_events;
 use super::{Message, State};
 use crate::node::connection_manager::{Link, RecordedAddresses};
 use crate::node::event::Event;
@@ -82,6 +82,8 @@ impl State {
             Effect::Resume { link, group } => {
                 self.handle.tell(Message::Step(Box::new(Input::Resume { link, group }), None));
             }
+            // No input waits in the gate: a step ends only once its batches are durable.
+            Effect::StepLater(_) => unreachable!("membership steps the end of a batch before the next input"),
             Effect::ArmTickets => self.arm_tickets(),
             Effect::Warn(warning) => {
                 if let Warning::OpRefused { .. } = warning {
@@ -115,9 +117,8 @@ impl State {
             let before = self.handle.publish().insert(id, view.clone());
             self.handle.roster_changed(id);
             let user = self.arguments.device.user();
-            roster_events(before.as_deref(), &view, user)
-                .into_iter()
-                .for_each(|event| self.send_event(event));
+            let notices = view.notices_since(before.as_deref(), user);
+            notices.into_iter().for_each(|notice| self.send_event(event(notice)));
         }
         if id == self.arguments.personal {
             self.handle.set_own(roster.clone());
@@ -143,6 +144,12 @@ fn recorded(addresses: &KnownAddresses) -> BTreeMap<DeviceId, RecordedAddresses>
 
 fn event(notice: Notice) -> Event {
     match notice {
+        Notice::Joined { group, role } => Event::Joined { group, role },
+        Notice::RoleChanged { group, user, role } => Event::RoleChanged { group, user, role },
+        Notice::Contestable { group, lowering: Contestable { op, author, user, role } } => {
+            Event::Contestable { group, op, author, user, role }
+        }
+        Notice::Voided { group, op } => Event::Voided { group, op },
         Notice::PeerUp { user, device } => Event::PeerUp { user, device },
         Notice::PeerDown { device, reason } => Event::PeerDown { device, reason },
         Notice::SessionLost { group, device } => Event::SessionLost { group, device },

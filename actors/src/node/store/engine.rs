@@ -23,8 +23,8 @@ pub type Scan<'a> = Box<dyn DoubleEndedIterator<Item = Result<Entry, StoreError>
 
 /// An engine with its options: opens the database in a folder.
 pub trait OpenEngine: Send + Sync + 'static {
-    /// Opens the database in `folder`, which is created if absent, and locks it until the engine is dropped.
-    /// Blocks.
+    /// Opens the database in `folder`, which is created if absent, readable by its owner alone, and locks it
+    /// until the engine is dropped. Blocks.
     ///
     /// # Errors
     /// [`OpenError::Locked`] while it is open elsewhere, [`OpenError::Format`] or [`OpenError::Damaged`] if

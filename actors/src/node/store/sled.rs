@@ -23,6 +23,7 @@ use self::files::SpillWatch;
 use self::space::SledSpace;
 use super::engine::{Engine, OpenEngine, Space};
 use super::error::{OpenError, StoreError, panic_message};
+use super::folder;
 
 /// Size of a segment of sled's log, bytes; the second largest that sled allows. Page images up to a quarter
 /// of it stay in the log, and 17 values of 64 KiB fit into that.
@@ -76,7 +77,7 @@ impl SledEngine {
     /// [`OpenError::Locked`] while it is open elsewhere, [`OpenError::Format`] if another version wrote it,
     /// [`OpenError::Damaged`] if its files were changed.
     pub fn open(path: &Path, options: &SledOptions) -> Result<Self, OpenError> {
-        let lock = files::lock(path)?;
+        let lock = folder::lock(path)?;
         let known = files::has_format(path)?;
         let config = sled::Config::new()
             .path(path)

@@ -1,4 +1,4 @@
-//! Nodes that have links and nothing else, and a peer that sends arbitrary bytes.
+//! Nodes that have links and nothing else.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -13,17 +13,14 @@ use actors::node::connection_manager::{
     Arguments, ConnectionManagerHandle, EndedLink, Link, LinkEnd, LinkId, LinkOwner, Standing,
 };
 use actors::permits::Permit;
-use actors::transport::framing::{FrameReader, read_message, write_messages};
+use actors::transport::Transport;
 use actors::transport::memory::MemoryNetwork;
-use actors::transport::{Stream, Transport};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use schema::device::DeviceIdentity;
-use schema::handshake::{Handshake, PeerIdentity, RecordCipher, Records, Terms};
+use schema::handshake::PeerIdentity;
 use schema::key::{AgreementKey, SigningKey};
-use schema::limits::{FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX};
 use schema::wire::link::LinkFrame;
 use schema::{DeviceId, GroupId, UserId};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 /// Bounds every wait, in virtual time.
@@ -273,98 +270,5 @@ impl Peer {
     pub(crate) async fn stop(&self) {
         self.manager.stop().await;
         self.root.stop_and_wait(None, Some(DEADLINE)).await.unwrap();
-    }
-}
-
-/// A peer that sends what no node would send.
-pub(crate) struct Mallory {
-    pub(crate) stream: Stream,
-}
-
-impl Mallory {
-    /// Opens a stream, without a handshake.
-    pub(crate) async fn dial(transport: &impl Transport, address: &str) -> Self {
-        Self { stream: transport.dial(address).await.unwrap() }
-    }
-
-    /// Opens a stream and completes the handshake.
-    pub(crate) async fn meet(
-        transport: &impl Transport,
-        address: &str,
-        identity: DeviceIdentity,
-    ) -> Authenticated {
-        Self::finish(Self::dial(transport, address).await, identity).await
-    }
-
-    /// Completes the handshake on an open stream.
-    pub(crate) async fn finish(mut mallory: Self, identity: DeviceIdentity) -> Authenticated {
-        let (mut machine, first) = Handshake::initiator(identity, Terms::default(), [7; 32], None);
-        mallory.send(&first).await;
-        loop {
-            let message = mallory.receive().await.unwrap();
-            let step = machine.step(&message).unwrap();
-            for sent in &step.send {
-                mallory.send(sent).await;
-            }
-            if let Some((_, records)) = step.established {
-                let Records { send, receive } = records;
-                return Authenticated {
-                    reader: FrameReader::new(mallory.stream.reader, receive),
-                    writer: mallory.stream.writer,
-                    cipher: send,
-                };
-            }
-        }
-    }
-
-    /// Sends one message, as handshakes frame them.
-    pub(crate) async fn send(&mut self, message: &[u8]) {
-        write_messages(&mut self.stream.writer, &[message.to_vec()]).await.unwrap();
-    }
-
-    /// Receives the next message; `None` once the stream has ended.
-    pub(crate) async fn receive(&mut self) -> Option<Vec<u8>> {
-        read_message(&mut self.stream.reader, HANDSHAKE_BYTES_MAX).await.ok()
-    }
-}
-
-/// An authenticated device that sends arbitrary frames and records.
-pub(crate) struct Authenticated {
-    reader: FrameReader<Box<dyn AsyncRead + Send + Unpin>>,
-    writer: Box<dyn AsyncWrite + Send + Unpin>,
-    cipher: RecordCipher,
-}
-
-impl Authenticated {
-    /// Sends a frame.
-    pub(crate) async fn send(&mut self, frame: &[u8]) {
-        let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
-        self.send_record(&[&length, frame].concat()).await;
-    }
-
-    /// Sends a record with arbitrary content.
-    pub(crate) async fn send_record(&mut self, content: &[u8]) {
-        let record = self.seal(content);
-        write_messages(&mut self.writer, &[record]).await.unwrap();
-    }
-
-    /// Seals the next record without sending it.
-    pub(crate) fn seal(&mut self, content: &[u8]) -> Vec<u8> {
-        let mut record = content.to_vec();
-        let tag = self.cipher.seal(&mut record).unwrap();
-        record.extend(tag);
-        record
-    }
-
-    /// Sends bytes without sealing them.
-    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
-        self.writer.write_all(bytes).await.unwrap();
-        self.writer.flush().await.unwrap();
-    }
-
-    /// Receives the next frame; `None` once the stream has ended.
-    pub(crate) async fn receive(&mut self) -> Option<Vec<u8>> {
-        let length = self.reader.read_length(FRAME_BYTES_MAX).await.ok()?;
-        self.reader.read_body(length, || ()).await.ok()
     }
 }

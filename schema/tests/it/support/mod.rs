@@ -2,6 +2,7 @@
 
 pub(crate) mod history;
 pub(crate) mod log;
+pub(crate) mod row;
 pub(crate) mod vectors;
 pub(crate) mod world;
 

@@ -5,6 +5,7 @@
 //! be killed.
 
 mod cable;
+mod checks;
 pub(crate) mod device;
 pub(crate) mod folder;
 pub(crate) mod nodes;
@@ -22,20 +23,22 @@ use std::time::Duration;
 use actors::clock::Clock;
 
 use self::promises::{Promises, chain};
-pub(crate) use self::screen::{Screen, count, millis};
-use super::{ActError, Broken, CLOSE_MAX};
+pub(crate) use self::screen::{Screen, count, millis, rate, sha256};
+use super::{ActError, CLOSE_MAX, Defect};
 
 /// The databases that a story is about: how they are opened, measured and closed.
 pub(crate) trait Cast: Sized + 'static {
     /// The part of the cast that each story defines.
     type Setup;
+    /// A paragraph below the title that explains the signs on the screen, if there are any.
+    const LEGEND: Option<&str>;
 
     /// Opens the databases in a folder, with a rule broken on purpose or none.
     async fn open(
         setup: Self::Setup,
         clock: &Clock,
         folder: &Path,
-        broken: Option<Broken>,
+        defect: Option<Defect>,
     ) -> Result<Self, ActError>;
     /// Closes the databases and ends every process.
     async fn close(&mut self);
@@ -134,17 +137,17 @@ impl<C: Cast> Stage<C> {
 }
 
 /// Tells a story in a folder. Returns true if every promise was kept.
-pub(crate) async fn tell<C: Cast>(story: Story<C>, folder: &Path, broken: Option<Broken>) -> bool {
+pub(crate) async fn tell<C: Cast>(story: Story<C>, folder: &Path, defect: Option<Defect>) -> bool {
     let clock = Clock::real();
     let start = clock.instant();
     let Story { title, says, setup, max, acts, .. } = story;
     let mut screen = Screen::stdout();
-    screen.title(title, says);
-    if broken == Some(Broken::Admission) {
+    screen.title(title, says.iter().copied().chain(C::LEGEND));
+    if defect == Some(Defect::Admission) {
         screen.warning("Admission is broken: every node accepts every well-formed change, from any author.");
     }
     let mut promises = Promises::default();
-    let opened = within(&clock, max, Box::pin(C::open(setup, &clock, folder, broken))).await;
+    let opened = within(&clock, max, Box::pin(C::open(setup, &clock, folder, defect))).await;
     let cast = match opened.unwrap_or_else(|early| Err(early.into())) {
         Ok(cast) => cast,
         Err(error) => {

@@ -35,24 +35,24 @@ pub(super) fn of_device(device: &Device) -> String {
 }
 
 pub(super) fn of_op(op: &MemberOp) -> String {
-    let act = match op.act {
+    let action = match op.action {
         OpAction::SetRole { user, role } => format!("sets {} to {}", user.short(), of_role(role)),
         OpAction::RevokeDevice { user, device } => {
             format!("revokes device {} of {}", device.short(), user.short())
         }
         OpAction::Other => "neither sets a role nor revokes a device".to_owned(),
     };
-    let standing = match op.standing {
+    let status = match op.status {
         OpStatus::Counts => "counts",
         OpStatus::Superseded => "superseded",
         OpStatus::Void => "void",
     };
-    format!("{}\t{standing}\tby {}\t{act}", op.op, op.author.short())
+    format!("{}\t{status}\tby {}\t{action}", op.op, op.author.short())
 }
 
 pub(super) fn of_invitation(invitation: &Invitation) -> String {
-    let Invitation { id, author, role, uses, used, expires, standing } = invitation;
-    let standing = match standing {
+    let Invitation { id, author, role, uses, used, expires, status } = invitation;
+    let status = match status {
         InviteStatus::Open { .. } if Clock::real().now() > *expires => "expired",
         InviteStatus::Open { .. } => "open",
         InviteStatus::Closed => "closed",
@@ -60,5 +60,5 @@ pub(super) fn of_invitation(invitation: &Invitation) -> String {
     };
     let more = if *used > usize::from(*uses) { ", more often than allowed" } else { "" };
     let (role, expires, author) = (of_role(*role), date_of(*expires), author.short());
-    format!("{id}\t{standing}\t{role}\tused {used} of {uses}{more}\tuntil {expires}\tby {author}")
+    format!("{id}\t{status}\t{role}\tused {used} of {uses}{more}\tuntil {expires}\tby {author}")
 }

@@ -82,7 +82,7 @@ pub enum LinkEnd {
         /// Bytes in the queue.
         queued: usize,
     },
-    /// This node tried to send a frame above `FRAME_BYTES_MAX`; a defect.
+    /// This node tried to send a frame above `FRAME_BYTES_MAX`; a bug.
     #[error("outbound frame of {got} bytes where at most {max} are allowed")]
     Oversized {
         /// Length of the frame, bytes.
@@ -105,7 +105,7 @@ pub enum LinkEnd {
         /// The reason that the peer sent.
         reason: ByeReason,
     },
-    /// A task or a callback of this link panicked; a defect, shown in the log.
+    /// A task or a callback of this link panicked; a bug, shown in the log.
     #[error("connection crashed; the log says where")]
     Crashed,
 }

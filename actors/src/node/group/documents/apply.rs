@@ -1,7 +1,8 @@
-//! Units that peers send: judged by [`Merge`], applied to Automerge, left in a batch for the store.
+//! Units that peers send, and changes of this device: judged by [`Merge`], applied to Automerge, left in a
+//! batch for the store.
 
 use schema::document::{
-    Admitted, ChangeSet, Effect, EncodedChange, Index, Input, Merge, Merged, Refusal, Standing,
+    Admitted, ChangeSet, Effect, EncodedChange, Index, Input, Intake, Merge, Merged, Refusal, Standing,
 };
 use schema::wire::session::{Unit, Units};
 use schema::{DeviceId, DocumentId, OpId};
@@ -11,7 +12,6 @@ use super::set_aside::SetAside;
 use super::{Document, Documents, Outcome, RowName, put_author};
 use crate::node::group::record::{Appended, Authors, Spilled};
 use crate::node::group::replica::{Replica, Row};
-use crate::node::group::rows;
 use crate::node::keys;
 use crate::node::store::StoreError;
 
@@ -36,12 +36,10 @@ impl Documents {
     ) -> Result<Result<(), Refusal>, StoreError> {
         let id = unit.document;
         let row = RowName { table: unit.table.clone(), key: unit.key.clone() };
-        if id != DocumentId::of(self.authority.group, &row.table, &row.key)
-            || rows::check_place(&row.table, &row.key).is_err()
-        {
-            return Ok(Err(Refusal::Misplaced));
+        if let Err(refusal) = unit.check_place(self.authority.group) {
+            return Ok(Err(refusal));
         }
-        let mut received = match ChangeSet::read(&unit.message) {
+        let received = match ChangeSet::read(&unit.message) {
             Ok(received) => received,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -53,34 +51,38 @@ impl Documents {
         let is_damaged = !self.load_or_create(id, &row)?;
         let empty = Index::new();
         let index = self.cache.get(&id).map_or(&empty, |document| &document.index);
-        let added = received.add_unit_tips(&unit.tips, authors, index, &self.authority.judge(id));
-        if let Err(refusal) = added {
-            self.drop_if_empty(id);
-            return Ok(Err(refusal));
-        }
-        // A peer has changes of ours that are not here, accepted or not: no sequence number may be used
-        // twice.
-        if received.has_tip_of(self.authority.device(), self.incarnation) {
+        let judge = self.authority.judge(id);
+        let intake = match Intake::new(received, (unit, authors), index, self.incarnation, &judge) {
+            Ok(intake) => intake,
+            Err(refusal) => {
+                self.drop_if_empty(id);
+                return Ok(Err(refusal));
+            }
+        };
+        if intake.needs_incarnation {
             self.renew_incarnation(outcome);
         }
         if is_damaged {
-            return self.rebuild(id, Some(row), received, outcome);
+            return self.rebuild(id, Some(row), intake.received, outcome);
         }
-        let answer = self.merge(id, &row, received, outcome)?;
+        let answer = self.merge(id, &row, Merge::new(intake.received), None, outcome)?;
         self.drop_if_empty(id);
         Ok(answer)
     }
 
-    /// Steps a [`Merge`] over a loaded document.
-    fn merge(
+    /// Steps a [`Merge`] over a loaded document. `written` is the row after a change of this device, which
+    /// Automerge has already.
+    pub(super) fn merge(
         &mut self,
         id: DocumentId,
         name: &RowName,
-        received: ChangeSet<EncodedChange>,
+        mut merge: Merge<EncodedChange>,
+        written: Option<Row>,
         outcome: &mut Outcome,
     ) -> Result<Result<(), Refusal>, StoreError> {
         let before = self.marks_of(id)?;
-        let (mut merge, mut input, mut row) = (Merge::new(received), Input::Start, None);
+        let is_own = written.is_some();
+        let (mut input, mut row) = (Input::Start, written);
         loop {
             let document = self.cache.get(&id).expect("it was loaded or created");
             let awaited = self.set_aside.get(&id).map(SetAside::awaited);
@@ -103,7 +105,13 @@ impl Documents {
                 },
                 Effect::Try => outcome_of(apply(&mut document.replica.clone(), merge.to_apply())),
                 Effect::Done(Merged::Unchanged { answer }) => return Ok(answer),
-                Effect::Done(Merged::Rebuild(received)) => return self.rebuild(id, None, received, outcome),
+                Effect::Done(Merged::Rebuild(received)) => {
+                    if is_own {
+                        // Automerge has the change; the store does not, and is read again.
+                        self.forget(id);
+                    }
+                    return self.rebuild(id, None, received, outcome);
+                }
                 Effect::Done(Merged::Grown { admitted, answer }) => {
                     let spilled = document.append(id, &admitted, &mut self.authors, &self.authority, outcome);
                     let row = row.expect("changes were applied");

@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
-use schema::change::ChangeHeader;
 use schema::document::{DocumentRef, Judge, Rules};
 use schema::key::SigningKey;
 use schema::ledger::Roster;
-use schema::tip::{Author, Tip};
+use schema::tip::Author;
 use schema::{DeviceId, DocumentId, GroupId, OpId, UserId};
 
 use crate::node::group::manifests::Manifests;
@@ -49,16 +48,10 @@ impl Authority {
         self.rules.judgement(self.roster.judgement(device, grant))
     }
 
-    /// Signs a change of this device.
-    pub(super) fn sign(&self, document: DocumentId, author: Author, header: &ChangeHeader) -> Tip {
-        Tip::sign(self.group, document, author, header.seq, header.hash, &self.device)
-    }
-
     /// The author as which this device may write under an incarnation; `None`: it may not write.
     pub(super) fn author(&self, incarnation: u64) -> Option<Author> {
         let device = self.device();
-        let grant = self.roster.grant(self.user).filter(|_| self.roster.may_write(self.user, device))?;
-        self.roster.accepts(device, grant).ok()?;
+        let grant = self.roster.grant_to_write(self.user, device)?;
         Some(Author { device, grant, incarnation })
     }
 }

@@ -1,14 +1,13 @@
 //! Writing rows as this device: all of a commit or none of it.
 
 use schema::change::{ChangeError, ChangeHeader};
+use schema::document::{EncodedChange, Merge, Refusal};
 use schema::tip::Author;
 use schema::{ChangeHash, DocumentId};
 
-use super::{Document, Documents, Outcome, RowName, put_author};
+use super::{Document, Documents, Outcome, RowName};
 use crate::edit::{EditError, RowEdit};
-use crate::node::group::record::Appended;
 use crate::node::group::replica::ReadError;
-use crate::node::keys;
 use crate::node::store::StoreError;
 
 /// One row to write.
@@ -55,9 +54,20 @@ pub enum CommitError {
         table: String,
         /// The row's key.
         key: String,
-        /// The defect.
+        /// The fault.
         #[source]
         cause: ChangeError,
+    },
+    /// The change passes no check of admission, so that every peer would refuse it.
+    #[error("change to row {key:?} of {table:?} is not accepted")]
+    Refused {
+        /// The row's table.
+        table: String,
+        /// The row's key.
+        key: String,
+        /// The check.
+        #[source]
+        cause: Box<Refusal>,
     },
     /// The row cannot be read after the edit.
     #[error("row {key:?} of {table:?} cannot be read after the edit")]
@@ -147,61 +157,55 @@ impl Documents {
         }
     }
 
-    fn commit_row(
+    pub(super) fn commit_row(
         &mut self,
         write: &RowWrite,
         author: Author,
         time_ms: i64,
         outcome: &mut Outcome,
     ) -> Result<(), CommitError> {
-        let (table, key) = (&write.table, &write.key);
-        let id = DocumentId::of(self.authority.group, table, key);
+        let name = RowName { table: write.table.clone(), key: write.key.clone() };
+        let id = DocumentId::of(self.authority.group, &name.table, &name.key);
         let replica = self.authority.document(id).replica(&author);
         if self.load(id)?.is_none() {
-            let name = RowName { table: table.clone(), key: key.clone() };
             self.cache.put(id, Document::new(&name), 0);
         }
-        let before = self.marks_of(id)?;
         let document = self.cache.get(&id).expect("just loaded");
-        let change = document
-            .replica
-            .commit(replica, time_ms, &write.edit)
-            .map_err(|cause| CommitError::Edit { table: table.clone(), key: key.clone(), cause })?;
+        let change = match document.replica.commit(replica, time_ms, &write.edit) {
+            Ok(change) => change,
+            Err(cause) => return Err(CommitError::Edit { table: name.table, key: name.key, cause }),
+        };
         let Some(change) = change else {
             outcome.heads.push(document.index.heads().iter().copied().collect());
             return Ok(());
         };
-        // Our own reader has the last word on what peers will take.
+        let RowName { table, key } = name.clone();
+        // Our own reader and the document machine have the last word on what peers will accept.
         let header = match ChangeHeader::read(&change.bytes) {
             Ok(header) => header,
             Err(cause) => {
                 self.forget(id);
-                return Err(CommitError::Change { table: table.clone(), key: key.clone(), cause });
+                return Err(CommitError::Change { table, key, cause });
             }
         };
-        let tip = self.authority.sign(id, author, &header);
-        let number = put_author(&mut self.authors, &self.authority, author, &mut outcome.batch);
-        if header.seq == 1 {
-            outcome.batch.put(keys::written(number, author.incarnation, id), []);
-        }
-        document.index.accept(&header);
-        let spilled = document.record.extend(&[Appended {
-            author: number,
-            incarnation: author.incarnation,
-            seq: header.seq,
-            change: header.hash,
-            bytes: &change.bytes,
-            tip: Some((&tip).into()),
-        }]);
         let row = match document.replica.row() {
             Ok(row) => row,
             Err(cause) => {
                 self.forget(id);
-                return Err(CommitError::Unreadable { table: table.clone(), key: key.clone(), cause });
+                return Err(CommitError::Unreadable { table, key, cause });
             }
         };
-        let row = self.finish(id, before, row, spilled, outcome)?;
-        outcome.heads.push(row.heads.clone());
+        let change = EncodedChange { header, bytes: change.bytes };
+        let merge = Merge::own(change, author, &self.authority.judge(id));
+        if let Err(cause) = self.merge(id, &name, merge, Some(row), outcome)? {
+            self.forget(id);
+            return Err(match cause {
+                Refusal::NotNow => CommitError::Moved { table, key },
+                cause => CommitError::Refused { table, key, cause: Box::new(cause) },
+            });
+        }
+        let index = self.cache.get(&id).map(|document| &document.index);
+        outcome.heads.push(index.map_or_else(Vec::new, |index| index.heads().iter().copied().collect()));
         Ok(())
     }
 }

@@ -87,7 +87,7 @@ impl Documents {
     ) -> Result<Result<(), Refusal>, StoreError> {
         let RebuiltDocument { id, name, before, old, mut document, row } = rebuilt;
         let Replacement { admitted, set_aside, is_loss, cause, needs_incarnation, answer } = replacement;
-        self.rejudging.progress.changed += 1;
+        self.rejudging.count_changed();
         let spilled = document.append(id, &admitted, &mut self.authors, &self.authority, outcome);
         outcome.lost.extend(cause.clone().map(|refusal| (id, refusal)));
         let loss = is_loss.then(|| Loss { at: self.clock.now(), cause });

@@ -1,16 +1,13 @@
-//! Judges documents again after the roster changed: only those of authors that it judges differently
-//! (authority 3.7.2).
-//!
-//! Each author is stored with the judgement under which its documents were last judged. If the roster has
-//! another one, a pass goes through the author's documents by the index, in slices, and stores the new
-//! judgement after the last of them, so that a node that ends in between judges them all again. A roster that
-//! arrives during a pass restarts the passes of those authors that it judges differently once more.
+//! Judges documents again after the roster changed: steps [`Rejudging`](schema::document::Rejudging) over the
+//! index of authors.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use schema::digest::Mark;
-use schema::document::{ChainEnd, ChangeSet};
+use schema::document::{
+    ChainEnd, ChangeSet, Examined, JudgedAuthor, RejudgeEffect, RejudgeInput, WrittenKey,
+};
 use schema::{DocumentId, codec};
 
 use super::set_aside::{SetAside, SetAsideTotal};
@@ -20,150 +17,93 @@ use crate::node::group::record::ReplicaRecord;
 use crate::node::keys;
 use crate::node::store::StoreError;
 
-/// Documents that are examined in one slice: it takes some milliseconds, in which no message is handled.
-pub(super) const LOOKED_AT: usize = 128;
-/// Documents that are rebuilt for one batch.
-const REBUILT: usize = 32;
-
-/// The authors whose documents are to be judged again, and the progress.
-#[derive(Debug, Default)]
-pub(super) struct Rejudging {
-    /// Authors by number.
-    passes: BTreeMap<u32, AuthorPass>,
-    /// Documents that the index does not list: changes of them are set aside that may be accepted now, or the
-    /// store does not have their newest batch yet.
-    first: BTreeSet<DocumentId>,
-    pub(super) progress: Rejudged,
-}
-
-/// One author's documents, which are being judged under another judgement.
-#[derive(Clone, Copy, Debug)]
-struct AuthorPass {
-    judgement: [u8; 32],
-    /// The last document that is done.
-    done: Option<IndexKey>,
-}
-
-/// A key of the index of one author: incarnation and document.
-type IndexKey = (u64, DocumentId);
-
 impl Documents {
-    /// Finds the authors that the roster judges differently than when their documents were last judged.
+    /// Begins to judge again what the roster judges differently than when it was last judged.
     pub(super) fn find_stale_authors(&mut self) {
-        let mut stale = BTreeMap::new();
-        for (number, (device, grant), judged) in self.authors.iter() {
-            // Under way to another judgement, some documents are already judged by that.
-            let judged = self.rejudging.passes.get(&number).map_or(judged, |pass| pass.judgement);
-            let judgement = self.authority.judgement(device, grant);
-            if judgement != judged {
-                stale.insert(number, AuthorPass { judgement, done: None });
-            }
-        }
-        if stale.is_empty() {
-            return;
-        }
-        if self.rejudging.passes.is_empty() {
-            self.rejudging.progress = Rejudged::default();
-        }
-        self.rejudging.first.extend(self.set_aside.by(|author| stale.contains_key(&author)));
-        self.rejudging.first.extend(self.unstored.keys());
-        self.rejudging.passes.extend(stale);
+        let Self { authority, authors, rejudging, set_aside, unstored, .. } = self;
+        let authors = authors.iter().map(|(author, (device, grant), judged)| JudgedAuthor {
+            author,
+            judged,
+            judgement: authority.judgement(device, grant),
+        });
+        let set_aside_by = |stale: &BTreeSet<u32>| -> Vec<DocumentId> {
+            set_aside.by(|author| stale.contains(&author)).collect()
+        };
+        rejudging.on_roster(authors, set_aside_by, unstored.keys().copied());
     }
 
     /// Returns true if documents wait to be judged again.
     pub(crate) fn is_rejudging(&self) -> bool {
-        !self.rejudging.passes.is_empty()
+        self.rejudging.is_under_way()
     }
 
     /// The progress of judging again, or that of the last time.
     pub(crate) fn rejudged(&self) -> Rejudged {
-        self.rejudging.progress
+        self.rejudging.progress()
     }
 
     /// Judges some documents again.
     pub(crate) fn rejudge_some(&mut self, outcome: &mut Outcome) -> Result<(), StoreError> {
-        let before = self.rejudging.progress;
-        let goes_on = |now: Rejudged| {
-            now.documents - before.documents < LOOKED_AT as u64
-                && now.changed - before.changed < REBUILT as u64
-        };
-        while let Some(document) = self.rejudging.first.first().copied() {
-            if !goes_on(self.rejudging.progress) || self.spoiled.contains(&document) {
-                return Ok(());
-            }
-            self.rejudging.first.remove(&document);
-            self.look_at(document, outcome)?;
-        }
-        while let Some((&author, &pass)) = self.rejudging.passes.first_key_value() {
-            let page = self.written_by(author, pass.done)?;
-            let is_last = page.len() < LOOKED_AT;
-            for place in page {
-                if !goes_on(self.rejudging.progress) || self.spoiled.contains(&place.1) {
-                    return Ok(());
+        let mut input = RejudgeInput::Start;
+        loop {
+            input = match self.rejudging.step(input) {
+                // The next slice begins with it, once the store has its newest batch.
+                RejudgeEffect::Judge(document) if self.spoiled.contains(&document) => return Ok(()),
+                RejudgeEffect::Judge(document) => {
+                    self.judge_again(document, outcome)?;
+                    RejudgeInput::Judged
                 }
-                self.look_at(place.1, outcome)?;
-                self.rejudging.passes.insert(author, AuthorPass { done: Some(place), ..pass });
-            }
-            if is_last {
-                self.arrive(author, pass.judgement, outcome);
-            }
-        }
-        Ok(())
-    }
-
-    /// All documents of an author are judged by this.
-    fn arrive(&mut self, number: u32, judgement: [u8; 32], outcome: &mut Outcome) {
-        self.rejudging.passes.remove(&number);
-        self.authors.set_judged(number, judgement);
-        if let Some(author) = self.authors.record(number) {
-            outcome.batch.put(keys::author(number), codec::encode(&author));
+                RejudgeEffect::List { author, after, count } => {
+                    RejudgeInput::Listed(self.written_by(author, after, count)?)
+                }
+                RejudgeEffect::Store { author, judgement } => {
+                    self.authors.set_judged(author, judgement);
+                    if let Some(record) = self.authors.record(author) {
+                        outcome.batch.put(keys::author(author), codec::encode(&record));
+                    }
+                    RejudgeInput::Stored
+                }
+                RejudgeEffect::Pause => return Ok(()),
+            };
         }
     }
 
     /// Before a document is read or written by the present rules, it is judged by them.
     pub(crate) fn settle(&mut self, id: DocumentId, outcome: &mut Outcome) -> Result<(), StoreError> {
         if !self.spoiled.contains(&id) && self.is_to_be_rejudged(id)? {
-            self.rejudging.first.remove(&id);
-            self.look_at(id, outcome)?;
+            self.judge_again(id, outcome)?;
+            self.rejudging.on_settled(id);
         }
         Ok(())
     }
 
     /// Returns true if a document was last judged under another roster.
     pub(crate) fn is_to_be_rejudged(&mut self, id: DocumentId) -> Result<bool, StoreError> {
-        if self.rejudging.passes.is_empty() {
+        if !self.rejudging.is_under_way() {
             return Ok(false);
         }
-        if self.rejudging.first.contains(&id) {
-            return Ok(true);
-        }
-        let Some(record) = self.record(id)? else { return Ok(false) };
-        let waits = record.replicas.iter().any(|replica| {
-            let pass = self.rejudging.passes.get(&replica.author);
-            pass.is_some_and(|pass| pass.done < Some((replica.incarnation, id)))
-        });
-        Ok(waits)
+        let replicas = self.record(id)?.map(|record| record.replicas).unwrap_or_default();
+        let chains = replicas.iter().map(|replica| (replica.author, replica.incarnation));
+        Ok(self.rejudging.concerns(id, chains))
     }
 
-    fn look_at(&mut self, id: DocumentId, outcome: &mut Outcome) -> Result<(), StoreError> {
-        self.rejudging.progress.documents += 1;
-        if !self.stands(id)? {
+    fn judge_again(&mut self, id: DocumentId, outcome: &mut Outcome) -> Result<(), StoreError> {
+        let examined =
+            Examined { is_set_aside: self.set_aside.get(&id).is_some(), ends: self.chain_ends(id)? };
+        if !self.rejudging.stands(examined, &mut self.authority.judge(id))? {
             let _ = self.rebuild(id, None, ChangeSet::default(), outcome)?;
         }
         Ok(())
     }
 
-    /// Returns true if a document stays as it is, because all its chains end within their authors' bounds.
-    fn stands(&mut self, id: DocumentId) -> Result<bool, StoreError> {
-        // A damaged document has no known ends.
-        if self.set_aside.get(&id).is_some() || self.quarantined.contains_key(&id) {
-            return Ok(false);
+    /// The ends of a document's chains with the numbers of their authors; `None`: it is damaged.
+    fn chain_ends(&mut self, id: DocumentId) -> Result<Option<Vec<(u32, ChainEnd)>>, StoreError> {
+        let record = self.record(id)?;
+        if self.quarantined.contains_key(&id) {
+            return Ok(None);
         }
-        let Some(record) = self.record(id)? else { return Ok(true) };
-        let stale = |replica: &&ReplicaRecord| self.rejudging.passes.contains_key(&replica.author);
-        let ends = record.replicas.iter().filter(stale).map(|replica| self.chain_end(id, replica));
-        let Some(ends) = ends.collect::<Option<Vec<_>>>() else { return Ok(false) };
-        self.authority.judge(id).are_within_bounds(ends)
+        let replicas = record.iter().flat_map(|record| &record.replicas);
+        Ok(replicas.map(|replica| Some((replica.author, self.chain_end(id, replica)?))).collect())
     }
 
     /// The end of a stored chain; `None`: its author is not known, so the record is damaged.
@@ -173,10 +113,15 @@ impl Documents {
         Some(ChainEnd { author, mark: Mark { replica: of, seq: replica.seq, change: replica.change } })
     }
 
-    /// Some documents that an author wrote, behind `done`.
-    fn written_by(&self, author: u32, done: Option<IndexKey>) -> Result<Vec<IndexKey>, StoreError> {
+    /// Some documents that an author wrote, behind `after`, at most `count`.
+    fn written_by(
+        &self,
+        author: u32,
+        after: Option<WrittenKey>,
+        count: usize,
+    ) -> Result<Vec<WrittenKey>, StoreError> {
         let prefix = keys::written_by(author);
-        let from = match done {
+        let from = match after {
             Some((incarnation, document)) => Excluded(keys::written(author, incarnation, document)),
             None => Included(prefix.clone()),
         };
@@ -187,18 +132,17 @@ impl Documents {
             });
             let ours = ours.take_while(|key| key.as_ref().map_or(true, |key| key.starts_with(&prefix)));
             let read = |key: Result<Vec<u8>, StoreError>| key.map(|key| keys::read_written(&key)).transpose();
-            ours.take(LOOKED_AT).filter_map(read).collect()
+            ours.take(count).filter_map(read).collect()
         })?
     }
 
     /// The version vector as it is shown to peers: see
     /// [`Judge::shown_mark`](schema::document::Judge::shown_mark).
     pub(super) fn shown_marks(&mut self, id: DocumentId) -> Result<Vec<Mark>, StoreError> {
-        let Some(record) = self.record(id)? else { return Ok(Vec::new()) };
-        let ends = record.replicas.iter().map(|replica| self.chain_end(id, replica));
-        let Some(ends) = ends.collect::<Option<Vec<_>>>() else { return Ok(Vec::new()) };
+        let Some(ends) = self.chain_ends(id)? else { return Ok(Vec::new()) };
         let mut judge = self.authority.judge(id);
-        let mut marks = ends.into_iter().map(|end| judge.shown_mark(end)).collect::<Result<Vec<_>, _>>()?;
+        let marks = ends.into_iter().map(|(_, end)| judge.shown_mark(end));
+        let mut marks = marks.collect::<Result<Vec<_>, _>>()?;
         marks.sort_unstable();
         Ok(marks)
     }

@@ -5,6 +5,7 @@ mod supply;
 use schema::document::ChangeSet;
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::{Body, By, Ledger, ManifestRef, Role};
+use schema::limits::REJUDGED_EXAMINED_MAX;
 use schema::session::{Documents as _, Wanted};
 use schema::signed::Signed;
 use schema::tip::{Author, Tip};
@@ -13,7 +14,6 @@ use schema::wire::sync_message::SyncMessage;
 use schema::{ChangeHash, ReplicaId};
 use testkit::raw;
 
-use super::rejudge::LOOKED_AT;
 use super::*;
 use crate::edit::RowEdit;
 use crate::node::group::cut::{self, Target};
@@ -267,17 +267,19 @@ async fn a_roster_that_arrives_meanwhile_restarts_only_the_authors_that_it_judge
     let mut home = Home::new();
     let [ada, mut ben, mut cid, mut mia] = [ADA, BEN, CID, MIA].map(|person| home.desk(person));
     for (desk, name) in [(&mut mia, "mia"), (&mut cid, "cid")] {
-        for number in 0..2 * LOOKED_AT {
+        for number in 0..2 * REJUDGED_EXAMINED_MAX {
             desk.writes(&format!("{name} {number}"), "water it").await;
         }
     }
-    let all = |name: &str| (0..2 * LOOKED_AT).map(|number| format!("{name} {number}")).collect::<Vec<_>>();
+    let all = |name: &str| {
+        (0..2 * REJUDGED_EXAMINED_MAX).map(|number| format!("{name} {number}")).collect::<Vec<_>>()
+    };
     for (desk, keys) in [(&mut mia, all("mia")), (&mut cid, all("cid"))] {
         let units = desk.tells(&keys.iter().map(String::as_str).collect::<Vec<_>>());
         let heard = ben.hears(units);
         ben.stores(heard).await;
     }
-    assert_eq!(ben.documents.len(), 4 * LOOKED_AT);
+    assert_eq!(ben.documents.len(), 4 * REJUDGED_EXAMINED_MAX);
     home.removes(MIA, &ada).await;
     ben.fetches(&ada).await;
     ben.documents.set_roster(home.ledger.roster().clone());
@@ -291,7 +293,7 @@ async fn a_roster_that_arrives_meanwhile_restarts_only_the_authors_that_it_judge
     ben.fetches(&ada).await;
     ben.rejudges(&home).await;
 
-    assert_eq!(ben.documents.rejudged().documents, 4 * LOOKED_AT as u64, "each of them once");
+    assert_eq!(ben.documents.rejudged().documents, 4 * REJUDGED_EXAMINED_MAX as u64, "each of them once");
     assert_eq!(ben.documents.len(), 0);
 }
 
@@ -385,6 +387,25 @@ async fn a_change_of_ours_that_only_a_peer_has_is_answered_by_a_new_incarnation(
 }
 
 /// Healing once began from nothing, and what was whole and ours alone was gone.
+#[tokio::test]
+async fn a_write_that_every_peer_would_refuse_is_refused_and_leaves_no_trace() {
+    let mut ben = Home::new().desk(BEN);
+    let without_grant = Author { grant: OpId([9; 32]), ..ben.author() };
+    let mut edit = RowEdit::default();
+    edit.put("title", "under a grant that nobody gave");
+    let write = RowWrite { table: "tasks".into(), key: "a".into(), edit, expect: None };
+
+    let mut outcome = Outcome::default();
+    let refused = ben.documents.commit_row(&write, without_grant, 0, &mut outcome);
+
+    let Err(CommitError::Refused { cause, .. }) = refused else { panic!("{refused:?}") };
+    assert!(matches!(*cause, Refusal::UnknownAuthor { .. }));
+    assert!(outcome.batch.is_empty() && outcome.moved.is_empty());
+    ben.writes("a", "under the present grant").await;
+    let revisions = ben.documents.history("tasks", "a").unwrap();
+    assert_eq!(revisions.len(), 1, "the refused change is gone");
+}
+
 #[tokio::test]
 async fn of_a_damaged_document_what_is_whole_is_not_lost_when_a_peer_heals_it() {
     let home = Home::new();

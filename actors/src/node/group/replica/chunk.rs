@@ -17,7 +17,7 @@ const CHANGE: u8 = 1;
 pub struct ChunkError {
     /// The offset of the chunk.
     pub at: usize,
-    /// The defect.
+    /// The fault.
     pub what: String,
 }
 

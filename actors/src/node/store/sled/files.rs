@@ -1,4 +1,4 @@
-//! The files around sled's own: lock, format record, and the files that sled leaves unsynced.
+//! The files around sled's own: the format record, and the files that sled leaves unsynced.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use super::super::error::OpenError;
+use super::super::folder::{io_error, sync_folder};
 use super::damaged;
 
 /// Version of everything in the folder: sled's files, the names of trees, the records in them.
@@ -17,29 +18,6 @@ const FORMAT_HEAD: &str = "peerbase store format ";
 
 /// Attempts, 1 ms apart, to find sled's file unlocked after sled was closed.
 const FREE_TRIES: u32 = 5_000;
-
-/// Locks the folder, which is created if absent, for this engine.
-pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
-    make_folder(path).map_err(|cause| io_error(path, cause))?;
-    let file = path.join("lock");
-    let options = OpenOptions::new().create(true).truncate(false).write(true).open(&file);
-    let lock = options.map_err(|cause| io_error(&file, cause))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(cause)) => Err(io_error(&file, cause)),
-    }
-}
-
-/// Creates the folder, accessible by its owner alone: rows are stored in plain text, and sled creates its
-/// files with the system's default mode.
-fn make_folder(path: &Path) -> std::io::Result<()> {
-    let mut folder = fs::DirBuilder::new();
-    folder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
-    folder.create(path)
-}
 
 /// Returns true if the folder has a format record of this version.
 pub(super) fn has_format(path: &Path) -> Result<bool, OpenError> {
@@ -88,11 +66,6 @@ pub(super) fn sync_new_files(path: &Path) -> Result<File, OpenError> {
     Ok(log)
 }
 
-/// Makes the names in a folder durable. Only Unix can; elsewhere the file system's journal is trusted.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
-}
-
 /// Waits until sled's own lock is free; returns false if it is still held after 5 s.
 pub(super) fn wait_until_free(path: &Path) -> bool {
     let file = path.join("db");
@@ -103,10 +76,6 @@ pub(super) fn wait_until_free(path: &Path) -> bool {
         }
         Ok(Ok(()) | Err(TryLockError::Error(_))) | Err(_) => true,
     })
-}
-
-fn io_error(path: &Path, cause: io::Error) -> OpenError {
-    OpenError::Io { path: path.to_owned(), cause }
 }
 
 /// Watches the folder into which sled writes page images that are too big for its log, and which it never

@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use super::process::{Process, ProcessError};
 use super::{Cast, Measure};
-use crate::command::demo::{ActError, Broken};
+use crate::command::demo::{ActError, Defect};
 
 /// Three devices.
 pub(crate) struct Devices {
@@ -26,12 +26,13 @@ pub(crate) type File = (&'static str, &'static [u8]);
 
 impl Cast for Devices {
     type Setup = File;
+    const LEGEND: Option<&str> = None;
 
     async fn open(
         (name, bytes): File,
         _: &Clock,
         folder: &Path,
-        _: Option<Broken>,
+        _: Option<Defect>,
     ) -> Result<Self, ActError> {
         let program = std::env::current_exe()?;
         // Commands have another working directory.
@@ -44,13 +45,33 @@ impl Cast for Devices {
     }
 
     async fn close(&mut self) {
-        for device in [&mut self.ada, &mut self.ben, &mut self.cid] {
+        for device in self.all_mut() {
             let _ = device.kill().await;
         }
     }
 
     fn measure(&self) -> Option<Measure> {
         None
+    }
+}
+
+impl Devices {
+    pub(crate) fn all(&self) -> [&Device; 3] {
+        [&self.ada, &self.ben, &self.cid]
+    }
+
+    fn all_mut(&mut self) -> [&mut Device; 3] {
+        [&mut self.ada, &mut self.ben, &mut self.cid]
+    }
+
+    /// Stops each server with SIGTERM and returns their exit statuses as text.
+    pub(crate) async fn stop(&mut self) -> Result<Vec<String>, ProcessError> {
+        let mut ends = Vec::new();
+        for device in self.all_mut() {
+            let code = device.stop().await?.and_then(|status| status.code());
+            ends.push(code.map_or_else(|| "a signal".to_owned(), |code| code.to_string()));
+        }
+        Ok(ends)
     }
 }
 
@@ -98,12 +119,31 @@ impl Device {
 
     /// Runs a command and returns its lines as JSON.
     pub(crate) async fn run_json(&self, arguments: &[&str]) -> Result<Vec<Value>, ProcessError> {
-        let unexpected = |line: &String| ProcessError::Unexpected {
+        let lines = self.run(arguments).await?;
+        lines.iter().map(|line| self.parse(arguments, line)).collect()
+    }
+
+    fn parse(&self, arguments: &[&str], line: &str) -> Result<Value, ProcessError> {
+        serde_json::from_str(line).map_err(|_| ProcessError::Unexpected {
             command: format!("{} {}", self.name, abridged(arguments)),
             line: line.chars().take(100).collect(),
-        };
-        let lines = self.run(arguments).await?;
-        lines.iter().map(|line| serde_json::from_str(line).map_err(|_| unexpected(line))).collect()
+        })
+    }
+
+    /// Returns the fields of a row.
+    pub(crate) async fn row(&self, table: &str, key: &str) -> Result<Value, ProcessError> {
+        let arguments = ["get", table, key];
+        self.parse(&arguments, &self.run(&arguments).await?.concat())
+    }
+
+    /// Writes a row.
+    pub(crate) async fn put(&self, table: &str, key: &str, row: &Value) -> Result<(), ProcessError> {
+        self.run(&["put", table, key, &row.to_string()]).await.map(drop)
+    }
+
+    /// Returns every row of a table as JSON lines.
+    pub(crate) async fn export(&self, table: &str) -> Result<String, ProcessError> {
+        Ok(self.run(&["export", table]).await?.join("\n") + "\n")
     }
 
     /// Returns the keys of all rows of a table.
@@ -133,7 +173,7 @@ impl Device {
     }
 
     /// Stops the server with SIGTERM and returns its exit status.
-    pub(crate) async fn stop(&mut self) -> Result<Option<ExitStatus>, ProcessError> {
+    async fn stop(&mut self) -> Result<Option<ExitStatus>, ProcessError> {
         match &mut self.server.take() {
             Some(server) => server.terminate().await.map(Some),
             None => Ok(None),

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use actors::clock::Clock;
 use peerbase::control::{Fields, reply};
-use peerbase::{Group, GroupId, Node, OpenError, ReadError, Table, TableName};
+use peerbase::{Group, GroupId, Node, NodeBuilder, OpenError, ReadError, Table, TableName};
 
 use super::cable::Cable;
 use super::screen::{GridRow, Links};
-use super::{Cast, Measure, Stage};
-use crate::command::demo::{ActError, Broken};
+use super::{Cast, Measure};
+use crate::command::demo::{ActError, Defect};
 
 /// One of the three nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,22 +55,26 @@ pub(crate) struct Nodes {
     group: Option<GroupId>,
     /// The node whose user was removed: waits leave it out.
     removed: Option<Who>,
-    broken: Option<Broken>,
+    defect: Option<Defect>,
 }
 
 impl Cast for Nodes {
     type Setup = Column;
+    const LEGEND: Option<&str> = Some(
+        "In the columns ≠ marks a row that differs, = one that has changed and is the same on all three; \
+         – is no row.",
+    );
 
     /// Opens three nodes in new folders and links them.
     async fn open(
         column: Column,
         clock: &Clock,
         folder: &Path,
-        broken: Option<Broken>,
+        defect: Option<Defect>,
     ) -> Result<Self, ActError> {
-        let (ada, ada_address) = open(folder, Ada, broken).await?;
-        let (ben, ben_address) = open(folder, Ben, broken).await?;
-        let (cid, _) = open(folder, Cid, broken).await?;
+        let (ada, ada_address) = open(folder, Ada, defect).await?;
+        let (ben, ben_address) = open(folder, Ben, defect).await?;
+        let (cid, _) = open(folder, Cid, defect).await?;
         let cables = [
             Cable::lay(clock, &ada_address).await?,
             Cable::lay(clock, &ada_address).await?,
@@ -78,7 +82,7 @@ impl Cast for Nodes {
         ];
         let (clock, folder) = (clock.clone(), folder.to_owned());
         let nodes = [Some(ada), Some(ben), Some(cid)];
-        let nodes = Self { clock, folder, column, nodes, cables, group: None, removed: None, broken };
+        let nodes = Self { clock, folder, column, nodes, cables, group: None, removed: None, defect };
         for who in Who::ALL {
             nodes.dial(who).await?;
         }
@@ -132,7 +136,7 @@ impl Nodes {
 
     /// Opens a node from its folder; it dials no other node yet.
     pub(crate) async fn open_node(&mut self, who: Who) -> Result<(), ActError> {
-        let (node, _) = open(&self.folder, who, self.broken).await?;
+        let (node, _) = open(&self.folder, who, self.defect).await?;
         self.nodes[who as usize] = Some(node);
         Ok(())
     }
@@ -215,7 +219,7 @@ impl Nodes {
         export
     }
 
-    fn links(&self) -> Links {
+    pub(super) fn links(&self) -> Links {
         Links {
             open: self.nodes.each_ref().map(Option::is_some),
             ada_ben: self.is_plugged_in(Ada, Ben),
@@ -224,7 +228,7 @@ impl Nodes {
         }
     }
 
-    fn grid(&self) -> Result<Vec<GridRow>, ActError> {
+    pub(super) fn grid(&self) -> Result<Vec<GridRow>, ActError> {
         let mut grid: Vec<GridRow> = Vec::new();
         for (column, group) in self.groups()?.iter().enumerate() {
             for Cell { table, key, text } in (self.column)(group)? {
@@ -236,46 +240,6 @@ impl Nodes {
             }
         }
         Ok(grid)
-    }
-}
-
-impl Stage<Nodes> {
-    /// Shows the cables between the nodes.
-    pub(crate) fn show_cables(&mut self) {
-        self.screen.links(&self.cast.links());
-    }
-
-    /// Shows the cables, and the rows of each node.
-    pub(crate) fn show(&mut self) -> Result<(), ActError> {
-        self.show_cables();
-        self.screen.grid(self.cast.grid()?);
-        Ok(())
-    }
-
-    /// Checks one row at all three nodes; the detail shows it once, or of each node where they differ.
-    pub(crate) fn promise_row<T>(
-        &mut self,
-        promise: &str,
-        (table, key): (TableName<T>, &str),
-        is_kept: impl Fn(Option<&T>) -> bool,
-    ) -> Result<(), ActError>
-    where
-        T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Display,
-    {
-        let mut rows = Vec::new();
-        for table in self.cast.tables(table)? {
-            rows.push(table.get(key)?);
-        }
-        let text = |row: &Option<T>| row.as_ref().map_or_else(|| "gone".to_owned(), T::to_string);
-        let detail = if rows.iter().all(|row| *row == rows[0]) {
-            text(&rows[0])
-        } else {
-            let each =
-                Who::ALL.iter().zip(&rows).map(|(who, row)| format!("{} has {}", who.name(), text(row)));
-            each.collect::<Vec<_>>().join(", ")
-        };
-        self.promise(promise, rows.iter().all(|row| is_kept(row.as_ref())), format!("{key}: {detail}"));
-        Ok(())
     }
 }
 
@@ -306,15 +270,26 @@ pub(crate) fn export(group: &Group) -> Result<String, ActError> {
 }
 
 /// Opens a node that listens; returns its address too.
-async fn open(folder: &Path, who: Who, broken: Option<Broken>) -> Result<(Node, String), ActError> {
+async fn open(folder: &Path, who: Who, defect: Option<Defect>) -> Result<(Node, String), ActError> {
     // Unlisted, so that a node cannot be dialled past a pulled cable.
-    let mut builder = Node::builder(folder.join(who.name())).name(who.name()).unlisted();
-    if broken == Some(Broken::Admission) {
-        builder = builder.break_admission();
-    }
-    let node = builder.open().await?;
+    let builder = Node::builder(folder.join(who.name())).name(who.name()).unlisted();
+    let node = with_defect(builder, defect).open().await?;
     let address = node.listen("127.0.0.1:0").await?;
     Ok((node, address))
+}
+
+#[cfg(feature = "defects")]
+fn with_defect(builder: NodeBuilder, defect: Option<Defect>) -> NodeBuilder {
+    match defect {
+        Some(Defect::Admission) => builder.break_admission(),
+        None => builder,
+    }
+}
+
+/// In this build no rule can be broken, and the demo refused `--break`.
+#[cfg(not(feature = "defects"))]
+fn with_defect(builder: NodeBuilder, _: Option<Defect>) -> NodeBuilder {
+    builder
 }
 
 fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {

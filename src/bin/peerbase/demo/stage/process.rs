@@ -99,6 +99,17 @@ impl Process {
         }
     }
 
+    /// Reads to the end of the output and returns the last line as JSON. A kill may cut a line short: such a
+    /// line and what follows it do not count.
+    pub(crate) async fn last_document(&mut self) -> Result<Option<Value>, ProcessError> {
+        let mut last = None;
+        while let Some(line) = self.line().await? {
+            let Ok(document) = serde_json::from_str(&line) else { break };
+            last = Some(document);
+        }
+        Ok(last)
+    }
+
     /// Waits until it has ended.
     pub(crate) async fn end(&mut self) -> Result<ExitStatus, ProcessError> {
         let status = self.clock.timeout(COMMAND_MAX, self.child.wait()).await;

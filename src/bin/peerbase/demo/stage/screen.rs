@@ -12,7 +12,7 @@ use clap::builder::styling::{AnsiColor, Style};
 
 pub(crate) use self::grid::GridRow;
 pub(crate) use self::links::Links;
-pub(crate) use self::text::{count, millis};
+pub(crate) use self::text::{count, millis, rate, sha256};
 use self::text::{cut, paint, size, wrapped};
 use super::promises::{Promise, Promises};
 
@@ -42,7 +42,7 @@ impl Screen {
         Self { out: anstream::stdout(), shown: Vec::new() }
     }
 
-    pub(crate) fn title(&mut self, title: &str, paragraphs: &[&str]) {
+    pub(crate) fn title<'a>(&mut self, title: &str, paragraphs: impl IntoIterator<Item = &'a str>) {
         self.line("");
         self.line(&format!("  {}", paint(BOLD, title)));
         for paragraph in paragraphs {

@@ -24,6 +24,22 @@ pub(crate) struct Journey {
 }
 
 impl Nodes {
+    /// Pulls both cables of a node, and waits until the others know it.
+    pub(crate) async fn cut_off(&self, who: Who) -> Result<(), ActError> {
+        for other in Who::ALL.into_iter().filter(|other| *other != who) {
+            self.pull(who, other);
+        }
+        self.settle().await
+    }
+
+    /// Plugs every cable in and waits until all members have the same rows; returns the time that they took.
+    pub(crate) async fn heal(&self) -> Result<Duration, ActError> {
+        let start = self.clock.instant();
+        self.plug_in().await;
+        self.agree().await?;
+        Ok(self.clock.instant() - start)
+    }
+
     /// Waits until members with a cable between them are linked and in sync, and no others are linked.
     pub(crate) async fn settle(&self) -> Result<(), ActError> {
         let deadline = self.clock.instant() + WAIT_MAX;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::builder::styling::Style;
+use sha2::{Digest, Sha256};
 
 pub(crate) fn paint(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
@@ -36,6 +37,18 @@ pub(crate) fn count(number: usize) -> String {
         count.push(digit);
     }
     count
+}
+
+/// `844 rows acknowledged: 420 ms, 2 010 rows/s`
+pub(crate) fn rate(what: &str, rows: usize, time: Duration) -> String {
+    let per_second = u128::try_from(rows).unwrap_or_default() * 1_000 / time.as_millis().max(1);
+    let per_second = count(usize::try_from(per_second).unwrap_or(usize::MAX));
+    format!("{} rows {what}: {}, {per_second} rows/s", count(rows), millis(time))
+}
+
+/// Returns the hash of a text, in hex.
+pub(crate) fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Cuts a text to `width` columns; `…` stands for the rest.
@@ -79,5 +92,11 @@ mod tests {
         assert_eq!(times, ["8.3 ms", "83 ms", "1.24 s"]);
         assert_eq!([844, 3_376, 12_345_678].map(count), ["844", "3 376", "12 345 678"]);
         assert_eq!([size(830), size(8_370)], ["830 bytes", "8.3 kB"]);
+    }
+
+    #[test]
+    fn a_rate_is_shown_with_rows_and_time() {
+        assert_eq!(rate("read", 844, Duration::from_millis(420)), "844 rows read: 420 ms, 2 009 rows/s");
+        assert_eq!(rate("read", 3_376, Duration::ZERO), "3 376 rows read: 0.0 ms, 3 376 000 rows/s");
     }
 }

@@ -1,25 +1,25 @@
-//! A property that cannot fail is a defect: where every honest peer deviates from the rules in one place, the
-//! examination names the promise that this breaks.
+//! A property that cannot fail proves nothing: where every honest peer deviates from the rules in one place,
+//! the examination names the promise that this breaks.
 
-use peerbase::sim::machines::Mutant::{Document, WritesUnderOldGrants};
-use peerbase::sim::machines::{Mutant, World};
+use peerbase::sim::machines::WorldDefect::{Document, WritesUnderOldGrants};
+use peerbase::sim::machines::{World, WorldDefect};
 use schema::document::Defect;
 
-use super::malicious_history;
+use super::histories::malicious_history;
 
 /// Histories within which a broken promise must show.
 const HISTORIES: u64 = 2_000;
 const STEPS: u64 = 60;
 
 /// Tells histories until the examination finds something, which must be this promise.
-fn breaks(mutant: Mutant, promise: &str) {
+fn breaks(defect: WorldDefect, promise: &str) {
     let found = (0..HISTORIES).find_map(|seed| {
-        let world = World::with_malice(seed).with_mutants(mutant);
+        let world = World::with_malice(seed).with_defect(defect);
         let broken = malicious_history(world, STEPS, seed % 2 == 0).examine().err()?;
         Some((seed, broken.to_string()))
     });
-    let Some((seed, broken)) = found else { panic!("{mutant:?} breaks nothing in {HISTORIES} histories") };
-    println!("seed {seed}: {mutant:?} breaks {broken}");
+    let Some((seed, broken)) = found else { panic!("{defect:?} breaks nothing in {HISTORIES} histories") };
+    println!("seed {seed}: {defect:?} breaks {broken}");
     assert!(broken.starts_with(&format!("{promise}: ")), "seed {seed}: {broken}");
 }
 
@@ -36,6 +36,11 @@ fn d2_a_peer_that_ignores_cuts_holds_what_they_cut() {
 #[test]
 fn d2_a_peer_that_never_rejudges_keeps_what_a_removal_cuts() {
     breaks(Document(Defect::NeverRejudges), "D2");
+}
+
+#[test]
+fn d2_a_peer_that_ends_a_pass_after_one_page_keeps_what_a_removal_cuts() {
+    breaks(Document(Defect::RejudgesOnePage), "D2");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use schema::{ChangeHash, OpId};
 /// A promise that does not hold, and the place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Broken {
+pub enum BrokenPromise {
     /// Two honest members have different ledgers.
     #[error("peer {peer} and the founder have different ledgers")]
     Ledger {

@@ -1,4 +1,4 @@
-//! Worlds whose honest peers break one rule: the canaries, each of which the examination must find.
+//! Worlds whose honest peers break one rule, each of which the examination must find.
 
 use schema::document::{Defect, Rules};
 
@@ -6,7 +6,7 @@ use super::World;
 
 /// The rule that every honest peer of a world breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutant {
+pub enum WorldDefect {
     /// A rule of documents.
     Document(Defect),
     /// Peers go on writing under the first grant that they ever had.
@@ -15,11 +15,11 @@ pub enum Mutant {
 
 impl World {
     /// The same world, in which every honest peer breaks this rule.
-    pub fn with_mutants(mut self, mutant: Mutant) -> Self {
+    pub fn with_defect(mut self, defect: WorldDefect) -> Self {
         for peer in self.peers.iter_mut().filter(|peer| !peer.store.is_malicious) {
-            match mutant {
-                Mutant::Document(defect) => peer.store.rules = Rules::with_defect(defect),
-                Mutant::WritesUnderOldGrants => peer.keeps_grant = true,
+            match defect {
+                WorldDefect::Document(defect) => peer.store.rules = Rules::with_defect(defect),
+                WorldDefect::WritesUnderOldGrants => peer.keeps_grant = true,
             }
         }
         self

@@ -1,0 +1,47 @@
+//! A unit of a peer before it is judged: the row that it names, its tips, and this device's own changes.
+
+use super::judge::{Judge, Manifests, Signer};
+use super::{Change, ChangeSet, Index, Refusal, name};
+use crate::id::{DeviceId, DocumentId, GroupId, OpId};
+use crate::wire::session::Unit;
+
+/// The changes of a unit with their tips, to be [merged](super::Merge).
+#[derive(Debug)]
+pub struct Intake<C> {
+    /// The changes, with the tips that vouch for them.
+    pub received: ChangeSet<C>,
+    /// A peer has changes of this device that are not here, accepted or not: this device has to write under
+    /// a new incarnation, so that no sequence number is used twice.
+    pub needs_incarnation: bool,
+}
+
+impl<C: Change> Intake<C> {
+    /// Verifies the tips of a unit over its changes. `index` has the accepted changes of the document,
+    /// `incarnation` is that under which this device writes.
+    ///
+    /// # Errors
+    /// Those of [`ChangeSet::add_unit_tips`].
+    pub fn new<M: Manifests, S: Signer>(
+        mut received: ChangeSet<C>,
+        (unit, authors): (&Unit, &[(DeviceId, OpId)]),
+        index: &Index,
+        incarnation: u64,
+        judge: &Judge<'_, M, S>,
+    ) -> Result<Self, Refusal> {
+        received.add_unit_tips(&unit.tips, authors, index, judge)?;
+        let needs_incarnation = received.has_tip_of(judge.signer.device(), incarnation);
+        Ok(Self { received, needs_incarnation })
+    }
+}
+
+impl Unit {
+    /// Checks that the document is that of the row which the unit names.
+    ///
+    /// # Errors
+    /// [`Refusal::Misplaced`].
+    pub fn check_place(&self, group: GroupId) -> Result<(), Refusal> {
+        let is_here = self.document == DocumentId::of(group, &self.table, &self.key);
+        let is_row = name::check_place(&self.table, &self.key).is_ok();
+        if is_here && is_row { Ok(()) } else { Err(Refusal::Misplaced) }
+    }
+}
