@@ -216,8 +216,8 @@ impl Places {
         })
     }
 
-    /// Follows a change of a kept link's standing: there may be one stranger too many, or one link too many of
-    /// its user.
+    /// Follows a change of a kept link's standing: there may be one stranger too many, or one link too many
+    /// of its user.
     fn on_standing(&mut self, link: LinkId, standing: Standing) -> Vec<Effect> {
         let Some(kept) = self.kept.get_mut(&link) else { return Vec::new() };
         kept.standing = standing;
