@@ -598,7 +598,7 @@ async fn sixty_strangers_leave_room_and_one_who_is_admitted_counts_as_a_member()
     let refused = strangers[0].receive().await;
     assert_eq!(refused, Some(LinkFrame::Bye { reason: ByeReason::Displaced }.encode()));
     let mut members = Vec::new();
-    for seed in 10..10 + (LINKS_MAX - STRANGER_LINKS_MAX) as u8 {
+    for seed in 10..10 + u8::try_from(LINKS_MAX - STRANGER_LINKS_MAX).unwrap() {
         members.push(HandmadeLink::dial(&network.host("crowd"), "memory://ada", identity(seed)).await);
     }
     ada.until(|| async { ada.linked().await.len() == LINKS_MAX }).await;
