@@ -14,6 +14,7 @@
 //! Time, random bytes and keys are arguments. A failed store is an input, after which the gate does nothing
 //! any more: its shell makes a new one from what is stored.
 
+mod access;
 mod addresses;
 mod admit;
 mod change;
@@ -49,16 +50,17 @@ pub use self::effect::{
 };
 pub use self::input::{Input, LinkId, Peer, Presented};
 pub use self::log::{Invitation, MemberOp};
-pub use self::rate::FaultScores;
 pub use self::record::{ReceivedAt, StoredGroup, StoredRecord};
 pub use self::silence::Silent;
 pub use self::tickets::{Declined, SHOW_TICKETS_EVERY, Terms, Tickets};
 pub use self::view::{GroupInfo, GroupState, GroupView, MemberDetails, MemberDevice};
 
+use self::access::Access;
 use self::effect::Outbox;
 use self::group::{Group, Groups};
 use self::links::Links;
 use self::offers::Offers;
+use self::tickets::Inviters;
 use crate::device::DeviceIdentity;
 use crate::key::SigningKey;
 use crate::ledger::Ledger;
@@ -117,6 +119,8 @@ pub struct Gate {
     links: Links,
     blocked: BTreeSet<UserId>,
     offers: Offers,
+    /// The inviters that are dialled.
+    inviters: Inviters,
     addresses: Vec<String>,
     are_tickets_armed: bool,
     outbox: Outbox,
@@ -136,8 +140,12 @@ struct Step<'s> {
 
 impl Step<'_> {
     /// The state of a group as a Hello tells it: equal on both sides if ledgers and documents are.
-    fn summary(&self, id: GroupId, group: &Group, h: &[u8; 32]) -> [u8; 32] {
-        let (ledger, root) = (&group.ledger, self.lookup.root(id));
+    fn summary(&self, group: &Group, access: Access, h: &[u8; 32]) -> [u8; 32] {
+        let ledger = group.visible_ledger(access);
+        let root = match access {
+            Access::Documents => self.lookup.root(ledger.group()),
+            _ => [0; 32],
+        };
         hello::summary(&ledger.hash(), &ledger.roster().state_digest(), &root, h)
     }
 }
@@ -155,6 +163,7 @@ impl Gate {
             links: Links::default(),
             blocked: BTreeSet::new(),
             offers: Offers::default(),
+            inviters: Inviters::new(),
             addresses: Vec::new(),
             are_tickets_armed: false,
             outbox: Outbox::default(),
@@ -206,8 +215,11 @@ impl Gate {
 
     fn handle(&mut self, step: &mut Step, input: Input) {
         match input {
-            Input::Start { wanted, blocked, offers, addresses } => {
-                self.on_start(step, wanted, blocked, offers, addresses);
+            Input::Start { wanted, blocked, published, offers, addresses } => {
+                self.blocked = blocked;
+                self.offers.restore(offers);
+                self.addresses = addresses;
+                self.on_start(step, &wanted, &published);
             }
             Input::Stored { .. } => {} // never waits
             Input::CreateGroup { nonce, name, recovery } => self.on_create(step, nonce, &name, recovery),
@@ -228,6 +240,7 @@ impl Gate {
             Input::Declined { link, token, invite, reason } => {
                 self.on_declined(step, link, (token, invite), reason);
             }
+            Input::PeerFault(device) => self.links.on_peer_fault(step, device),
             Input::Ledger { link, group, frame } => self.on_ledger(step, link, group, frame),
             Input::Resume { link, group } => self.on_resume(step, link, group),
             Input::ShowTickets(group) => self.on_show_tickets(step, group),
@@ -235,19 +248,9 @@ impl Gate {
         }
     }
 
-    fn on_start(
-        &mut self,
-        step: &mut Step,
-        wanted: Vec<GroupId>,
-        blocked: BTreeSet<UserId>,
-        offers: Vec<GroupInfo>,
-        addresses: Vec<String>,
-    ) {
-        self.blocked = blocked;
-        self.offers.restore(offers);
-        self.addresses = addresses;
+    fn on_start(&mut self, step: &mut Step, wanted: &[GroupId], published: &BTreeSet<GroupId>) {
         self.found_personal(step);
-        for id in wanted.into_iter().chain([self.personal]) {
+        for id in wanted.iter().copied().chain([self.personal]) {
             match self.damaged.contains(&id) {
                 true => self.publish_damaged(step, id, true),
                 false => self.groups.entry(id).or_insert_with(|| Group::unknown(id)).is_wanted = true,
@@ -259,10 +262,23 @@ impl Gate {
         for id in self.groups.keys().copied().collect::<Vec<_>>() {
             self.publish(step, id);
             if self.groups[&id].is_wanted {
-                self.remember_inviters(step, id);
                 self.add_addresses(step, id);
             }
         }
+        // Starts and stops are idempotent: the gate before this one may have missed an intent.
+        let running = self.wanted_groups().filter(|id| *id != self.personal).collect::<BTreeSet<_>>();
+        running.iter().for_each(|id| step.outbox.push(Effect::StartGroup(*id)));
+        let personal = self.personal;
+        for id in published.iter().filter(|id| **id != personal && !running.contains(id)) {
+            if !wanted.contains(id) {
+                step.outbox.push(Effect::Unpublish(*id));
+                let left = self.groups.get(id).into_iter().flat_map(|group| group.tickets.inviters());
+                self.inviters.extend(left);
+                self.drop_tickets(step, *id);
+            }
+            step.outbox.push(Effect::StopGroup(*id));
+        }
+        self.update_inviters(step);
         self.arm_tickets(step);
     }
 

@@ -509,6 +509,28 @@ async fn membership_that_fails_is_started_again_and_links_come_back() {
     net.close().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_requested_while_membership_is_down_opens_once_it_runs_again() {
+    let mut net = Net::seeded(9).latency_ms(5..20);
+    let [ada, ben] = net.nodes(["ada", "ben"]).await;
+    let home = net.group("home", &[&ada]).await;
+    group(&ada, home).add_member(ben.node().user_id(), Role::Writer).await.unwrap();
+    // The restart after the second failure waits for 100 ms.
+    for _ in 0..2 {
+        faults::fail_membership(&ben.node());
+        net.sleep(Duration::from_millis(10)).await;
+    }
+
+    let asked = ben.node().request_group(home).await;
+    assert!(asked.is_err(), "the intent is stored, and nobody takes note of it");
+    net.sleep(A_WHILE).await;
+
+    tasks(&ada, home).put("a", &task("basil")).await.unwrap();
+    net.settle().await;
+    assert_eq!(titles(&tasks(&ben, home)), ["basil"]);
+    net.close().await;
+}
+
 #[tokio::test]
 async fn membership_that_keeps_failing_stops_the_node_and_the_folder_opens_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -25,7 +25,6 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::document::{Refusal, Rules};
-use schema::gate::FaultScores;
 use schema::key::SigningKey;
 use schema::ledger::{Ledger, Roster};
 use schema::session::{Documents as _, Input, Session, Wanted};
@@ -128,7 +127,6 @@ struct State {
     refusals: Vec<(DocumentId, Refusal)>,
     /// By themselves: what they say must not take the place of our own reasons.
     refused_by_peers: Vec<(DocumentId, Refusal)>,
-    scores: FaultScores,
     wake: Option<(Timestamp, JoinHandle<()>)>,
 }
 
@@ -458,7 +456,6 @@ impl Actor for Group {
             judged: Arc::default(),
             refusals: Vec::new(),
             refused_by_peers: Vec::new(),
-            scores: FaultScores::default(),
             wake: None,
         };
         state.rejudge_all().await?;

@@ -73,27 +73,30 @@ impl Gate {
     ) -> Result<OpId, ChangeRefusal> {
         let author = step.keys.user();
         let (by, key) = step.keys.signer(&body);
-        let group = self.groups.get(&id).filter(|group| group.is_wanted);
-        let group = group.ok_or(ChangeRefusal::UnknownGroup(id))?;
+        let group = self.wanted(id)?;
         check_room(group.ledger.roster(), &body, MEMBERS_MAX)?;
-        let mut drafted = draft(&group.ledger, before, author, &by, &body);
-        if let Err(ChangeRefusal::Refused(Refusal::TooManyHeads { .. })) = drafted {
-            // A refused change signs nothing, no merges either.
-            if let Some(target) = group.cut_target(&step.keys, before, &body)? {
-                group.check_cut(step, target, cut)?;
-            }
-            let merges = group.ledger.merges(before, author, &by, &key)?;
-            let ops = merges.iter().map(|merge| merge.envelope().clone()).collect();
-            self.admit(step, id, LedgerDelta::of_ops(ops), None);
-            drafted = draft(&self.groups[&id].ledger, before, author, &by, &body);
+        let admits_somebody = matches!(
+            body, Body::SetRole { user, role, .. }
+                if role > Role::None && group.ledger.roster().role(user) == Role::None
+        );
+        let (merges, drafted) = group
+            .draft_merging(before, author, (&by, &key), |ledger| draft(ledger, before, author, &by, &body))?;
+        let manifest = match &drafted {
+            Draft::Op(_) => None,
+            Draft::NeedsCut(target) => Some(group.check_cut(step, *target, cut)?),
+        };
+        // From here on nothing is refused: a refused change signs nothing, no merges either.
+        if !merges.is_empty() {
+            self.admit(step, id, LedgerDelta::of_ops(merges), None);
         }
-        let op = match drafted? {
-            Draft::Op(op) => *op,
-            Draft::NeedsCut(target) => {
-                let group = self.groups.get_mut(&id).expect("it was here");
-                let manifest = group.check_cut(step, target, cut)?;
-                group.attach(manifest);
-                set_cut(&mut body, manifest);
+        let group = self.groups.get_mut(&id).expect("it was here");
+        let op = match (drafted, manifest) {
+            (Draft::Op(op), _) => *op,
+            (Draft::NeedsCut(_), manifest) => {
+                manifest.into_iter().for_each(|manifest| {
+                    group.attach(manifest);
+                    set_cut(&mut body, manifest);
+                });
                 group.ledger.draft_without(before, author, by, body)?
             }
         };
@@ -102,7 +105,9 @@ impl Gate {
         match outcome.refusal {
             Some(refusal) => Err(refusal.into()),
             None => {
-                step.outbox.push(Effect::RedialKnown);
+                if admits_somebody {
+                    step.outbox.push(Effect::RedialKnown);
+                }
                 Ok(OpId(op.id()))
             }
         }
@@ -134,7 +139,6 @@ impl Gate {
     ) -> Outcome {
         let (user, revocations) = (step.keys.user(), self.revocations());
         let Some(group) = self.groups.get_mut(&id) else { return Outcome::default() };
-        let was_pending = group.is_pending(user);
         let mut records = Vec::new();
         let grant = group.ledger.roster().grant(user);
         let (mut gained, mut outcome) = group.admit(step, delta, &mut records);
@@ -147,21 +151,16 @@ impl Gate {
             // In one frame, so that a peer admits a revocation together with the op for it.
             gained.append(std::mem::take(&mut added));
         }
-        let has_admitted_us = was_pending && !group.is_pending(user);
-        if gained.is_empty() && added.is_empty() && !outcome.has_surplus {
+        // Records without a gain are tickets that were spent, and device records that were dropped.
+        if gained.is_empty() && added.is_empty() && records.is_empty() && !outcome.has_surplus {
             return outcome;
         }
         step.outbox.store(id, records);
         self.links.close_unadmitted(step, id, &self.groups[&id]);
         self.publish(step, id);
-        self.links.push(step, id, &gained, source);
-        self.links.push(step, id, &added, None);
-        // A user who has just left announces the group again to its members, and so learns from them how far
-        // what was written is accepted.
-        self.links.announce_and_open(step, id, &self.groups);
-        if has_admitted_us {
-            self.links.reopen_sessions(step, id, &self.groups);
-        }
+        self.links.push(step, &self.groups[&id], &gained, source);
+        self.links.push(step, &self.groups[&id], &added, None);
+        self.links.update(step, id, &self.groups);
         outcome
     }
 
@@ -171,7 +170,7 @@ impl Gate {
         let kept = devices.into_iter().flat_map(|device| group.ledger.pin_certificates(device));
         let gained = LedgerDelta { certificates: kept.collect(), ..LedgerDelta::default() };
         step.outbox.store(id, gained.certificates.iter().cloned().map(StoredRecord::Certificate).collect());
-        self.links.push(step, id, &gained, None);
+        self.links.push(step, &self.groups[&id], &gained, None);
     }
 }
 

@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 use super::change::{ChangeRefusal, MembershipChange, Plan};
 use super::group::Group;
 use super::{Gate, Keys, Step};
+use crate::key::SigningKey;
 use crate::ledger::{Body, By, Invalid, Ledger, ManifestRef, Op, Refusal, Role, Roster};
+use crate::signed::Envelope;
 use crate::{DeviceId, GroupId, OpId, UserId};
 
 /// The author whose changes a cut bounds.
@@ -116,18 +118,33 @@ impl Group {
         body: &Body,
     ) -> Result<Option<CutTarget>, ChangeRefusal> {
         let (author, (by, key)) = (keys.user(), keys.signer(body));
-        let mut drafted = draft(&self.ledger, before, author, &by, body);
-        if let Err(ChangeRefusal::Refused(Refusal::TooManyHeads { .. })) = drafted {
-            let mut ledger = self.ledger.clone();
-            for merge in self.ledger.merges(before, author, &by, &key)? {
-                ledger.admit(merge.envelope().clone()).map_err(ChangeRefusal::from)?;
-            }
-            drafted = draft(&ledger, before, author, &by, body);
-        }
-        match drafted? {
+        let drafted = self
+            .draft_merging(before, author, (&by, &key), |ledger| draft(ledger, before, author, &by, body));
+        match drafted?.1 {
             Draft::Op(_) => Ok(None),
             Draft::NeedsCut(target) => Ok(Some(target)),
         }
+    }
+
+    /// Drafts an op as of before `before`, where the ledger has too many heads on a copy with merges of them:
+    /// these merges, signed and not admitted yet, and the draft.
+    pub(super) fn draft_merging<T>(
+        &self,
+        before: &BTreeSet<OpId>,
+        author: UserId,
+        (by, key): (&By, &SigningKey),
+        draft: impl Fn(&Ledger) -> Result<T, ChangeRefusal>,
+    ) -> Result<(Vec<Envelope>, T), ChangeRefusal> {
+        match draft(&self.ledger) {
+            Err(ChangeRefusal::Refused(Refusal::TooManyHeads { .. })) => {}
+            drafted => return Ok((Vec::new(), drafted?)),
+        }
+        let (mut ledger, mut merges) = (self.ledger.clone(), Vec::new());
+        for merge in self.ledger.merges(before, author, by, key)? {
+            ledger.admit(merge.envelope().clone())?;
+            merges.push(merge.envelope().clone());
+        }
+        Ok((merges, draft(&ledger)?))
     }
 
     /// Returns the manifest of the cut for a target, unless it is missing, outdated or deleted.

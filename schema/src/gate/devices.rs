@@ -13,7 +13,7 @@ use super::group::Group;
 use super::record::StoredRecord;
 use super::view::prefer_label;
 use super::{ChangeRefusal, Gate, Step};
-use crate::ledger::{Body, By, Refusal, Role};
+use crate::ledger::{Body, By, Role};
 use crate::signed::{Envelope, Signed};
 use crate::wire::device::{DeviceCert, UserDeviceRevocation};
 use crate::{DeviceId, GroupId, UserId};
@@ -136,16 +136,14 @@ impl Group {
             // Without a cut: what the device wrote stays until an Admin, perhaps this user, cuts it
             // (authority 3.5).
             let body = Body::RevokeDevice { user, device, cut: None };
-            let mut drafted = self.ledger.draft(user, By::User, body.clone());
-            if let Err(Refusal::TooManyHeads { .. }) = drafted {
-                let merges = self.ledger.merges(&BTreeSet::new(), user, &By::User, &keys.user);
-                for merge in merges.into_iter().flatten() {
-                    self.add_op(step, merge.envelope(), records, &mut ops);
-                }
-                drafted = self.ledger.draft(user, By::User, body);
-            }
+            let drafted = self.draft_merging(&BTreeSet::new(), user, (&By::User, &keys.user), |ledger| {
+                Ok(ledger.draft(user, By::User, body.clone())?)
+            });
             // A user who is no member now signs it once they are admitted again.
-            let Ok(op) = drafted else { continue };
+            let Ok((merges, op)) = drafted else { continue };
+            for merge in &merges {
+                self.add_op(step, merge, records, &mut ops);
+            }
             self.add_op(step, Signed::sign(op, &keys.user).envelope(), records, &mut ops);
         }
         ops

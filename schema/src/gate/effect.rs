@@ -262,8 +262,8 @@ pub enum Warning {
     /// A certificate, revocation or device record was refused.
     #[error("certificate, revocation or record refused: {0}")]
     RecordRefused(SideRefusal),
-    /// A device sent too many invalid ops.
-    #[error("device {} sent invalid ops and is barred", .device.short())]
+    /// A device sent too many invalid ops or changes.
+    #[error("device {} sent invalid ops or changes and is barred", .device.short())]
     FaultyDevice {
         /// The device.
         device: DeviceId,

@@ -44,12 +44,6 @@ impl Group {
         self.is_wanted && (!is_granted || self.tickets.are_ahead_of(&self.ledger))
     }
 
-    /// Returns true if a ledger that counts removed the user. Such a group is announced only to a peer that
-    /// announced it first: that peer has not seen the removal, or has admitted the user again.
-    pub(super) fn has_removed(&self, user: UserId) -> bool {
-        !self.is_pending(user) && self.ledger.roster().role(user) == Role::None
-    }
-
     /// Returns true if a ledger with this op admits the user.
     pub(super) fn has_admitted(&self, user: UserId, log_head: OpId) -> bool {
         let is_member = self.ledger.roster().role(user) != Role::None;

@@ -34,12 +34,14 @@ pub struct Peer {
 /// One event that the gate decides about. It may carry a secret, and so has no `Debug`.
 #[derive(Clone)]
 pub enum Input {
-    /// The first input: the node opens.
+    /// The first input: the node opens, or its gate failed and this one takes its place.
     Start {
         /// The groups that the user's intents name.
         wanted: Vec<GroupId>,
         /// The users that this user blocked.
         blocked: BTreeSet<UserId>,
+        /// Groups that a gate before this one published: a group that the user left meanwhile stops.
+        published: BTreeSet<GroupId>,
         /// Offers that a gate before this one listed.
         offers: Vec<GroupInfo>,
         /// The addresses of this device; none while it does not listen.
@@ -109,6 +111,8 @@ pub enum Input {
         /// The authors.
         devices: Vec<DeviceId>,
     },
+    /// A group's documents refused what no honest device sends.
+    PeerFault(DeviceId),
     /// A link passed its handshake.
     LinkUp {
         /// The link.

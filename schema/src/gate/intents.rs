@@ -36,6 +36,7 @@ impl Gate {
             step.outbox.push(Effect::StartGroup(id));
             step.outbox.push(Effect::RedialKnown);
             self.links.announce_and_open(step, id, &self.groups);
+            self.update_inviters(step);
             self.arm_tickets(step);
         } else {
             self.links.close_everywhere(step, id);

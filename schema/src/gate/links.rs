@@ -1,13 +1,12 @@
 //! Links, as far as groups are concerned: which groups are announced, open and closed on each.
 //!
-//! A group is announced to a device whose user the ledger admits; while this user is removed, only if that
-//! device announced it first. While this user is pending it is announced to every device that announced it
-//! first, but one that the ledger does not admit gets nothing of the ledger. A group is open once both sides
-//! announced it. Of each side the newest announcement counts: closing a group voids those before without a
-//! frame.
+//! [`Access`] decides how much of a group a peer gets, and so whether it is announced. A group is open once
+//! both sides announced it. Of each side the newest announcement counts: closing a group voids those before
+//! without a frame.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::access::Access;
 use super::delta::LedgerDelta;
 use super::effect::{Channel, Effect, Notice, Warning};
 use super::group::{Group, Groups};
@@ -20,7 +19,7 @@ use crate::limits::ANNOUNCED_MAX;
 use crate::session::ledger::LedgerSession;
 use crate::wire::hello::{self, Hello, HelloGroup};
 use crate::wire::link::{ByeReason, LinkFrame};
-use crate::{GroupId, OpId, UserId};
+use crate::{DeviceId, GroupId, OpId, UserId};
 
 /// The links of the node.
 #[derive(Default)]
@@ -61,6 +60,8 @@ pub(super) struct Announced {
     /// `None` once it is closed: the number stays taken.
     pub(super) group: Option<GroupId>,
     hash: [u8; 32],
+    /// The peer's access when the group was announced, or at the last [`Links::update`] since.
+    access: Access,
     pub(super) is_presented: bool,
 }
 
@@ -92,6 +93,11 @@ impl LinkState {
         let token = hello::token(group, &self.peer.h, self.peer.role.peer());
         self.theirs.iter().any(|theirs| theirs.token == token)
     }
+
+    /// The peer's access to a group now.
+    pub(super) fn access(&self, step: &Step, id: GroupId, group: &Group) -> Access {
+        group.access(step.keys.user(), &self.peer, || self.has_announced(id))
+    }
 }
 
 impl Links {
@@ -102,7 +108,7 @@ impl Links {
     pub(super) fn on_up(&mut self, step: &mut Step, link: LinkId, peer: Peer, groups: &Groups) {
         if self.faults.is_barred(peer.device, step.now.instant) {
             step.outbox.push(Effect::CloseLink { link, reason: ByeReason::Protocol });
-            return;
+            return; // it shares nothing
         }
         let Peer { user, device, .. } = peer;
         step.outbox.push(Effect::Notify(Notice::PeerUp { user, device }));
@@ -129,13 +135,21 @@ impl Links {
         step.outbox.push(Effect::Notify(Notice::PeerDown { device, reason }));
     }
 
+    /// Ends a link. Its cells close at once, and nothing more is handled of it, though frames of it may wait.
+    pub(super) fn end(&mut self, step: &mut Step, link: LinkId, reason: ByeReason, why: &str) {
+        if self.links.contains_key(&link) {
+            self.on_down(step, link, why);
+            step.outbox.push(Effect::CloseLink { link, reason });
+        }
+    }
+
     pub(super) fn on_hello(&mut self, step: &mut Step, link: LinkId, hello: Hello, groups: &Groups) {
         self.forget_reopened(step, link, &hello);
         let Some(state) = self.links.get_mut(&link) else { return };
-        if state.theirs.len() + hello.groups.len() > ANNOUNCED_MAX || state.ours.len() > ANNOUNCED_MAX {
+        if state.theirs.len() + hello.groups.len() > ANNOUNCED_MAX {
             let announced = state.theirs.len();
             step.outbox.push(Effect::Warn(Warning::TooManyAnnouncements { announced }));
-            step.outbox.push(Effect::CloseLink { link, reason: ByeReason::Protocol });
+            self.end(step, link, ByeReason::Protocol, "the peer announced too many groups");
             return;
         }
         state.theirs.extend(hello.groups);
@@ -152,9 +166,7 @@ impl Links {
     /// Notes the silence of a member's device whose Hello leaves out a group of ours.
     fn note_silence(&mut self, step: &Step, link: LinkId, id: GroupId, groups: &Groups) {
         let (Some(state), Some(group)) = (self.links.get(&link), groups.get(&id)) else { return };
-        let is_pending = group.is_pending(step.keys.user());
-        let may_read = group.ledger.roster().may_read(state.peer.user, state.peer.device);
-        if group.is_wanted && !is_pending && may_read && !state.open.contains_key(&id) {
+        if state.access(step, id, group) == Access::Documents && !state.open.contains_key(&id) {
             self.silence.begin(id, state.peer.device, step.now.wall);
         }
     }
@@ -185,39 +197,66 @@ impl Links {
         }
     }
 
-    /// Opens the document sessions of a group again, whose documents lost them.
-    pub(super) fn reopen_sessions(&mut self, step: &mut Step, id: GroupId, groups: &Groups) {
+    /// Announces and opens a group where its peer has access to it now, and sends to peers whose access has
+    /// risen what was withheld from them.
+    pub(super) fn update(&mut self, step: &mut Step, id: GroupId, groups: &Groups) {
         self.announce_and_open(step, id, groups);
         let Some(group) = groups.get(&id) else { return };
-        let may_read = |peer: &Peer| group.ledger.roster().may_read(peer.user, peer.device);
-        let readers = self.links.values().filter(|state| may_read(&state.peer));
-        let open = readers.filter_map(|state| state.open.get(&id));
-        for open in open.filter(|open| open.session.are_documents_open()) {
+        for state in self.links.values_mut() {
+            let access = state.access(step, id, group);
+            let announced = state.ours.iter_mut().find(|announced| announced.group == Some(id));
+            let Some(announced) = announced else { continue };
+            let before = std::mem::replace(&mut announced.access, access);
+            let Some(open) = state.open.get(&id) else { continue };
             let channel = open.channel;
-            step.outbox.push(Effect::OpenSession { channel, group: id, in_sync: false });
+            if before < Access::Ledger && access >= Access::Ledger {
+                for frame in LedgerSession::opening(&group.ledger) {
+                    step.outbox.push(Effect::SendLedger { channel, frame });
+                }
+            }
+            let has_risen = before < Access::Documents && access == Access::Documents;
+            if has_risen && open.session.are_documents_open() {
+                step.outbox.push(Effect::OpenSession { channel, group: id, in_sync: false });
+            }
         }
     }
 
-    /// Closes a group on every link whose peer the ledger does not admit. Such a peer gets a Bye without a
-    /// reason (authority 3.9) if we had announced the group: it may have opened the group on our
-    /// announcement, and would wait for us. Other shared groups begin again on a new link.
+    /// Opens the document sessions of a group again, whose documents lost them.
+    pub(super) fn reopen_sessions(&mut self, step: &mut Step, id: GroupId, groups: &Groups) {
+        let Some(group) = groups.get(&id) else { return };
+        let lost = self.links.values().filter(|state| state.access(step, id, group) == Access::Documents);
+        let lost = lost.filter_map(|state| state.open.get(&id));
+        let lost = lost.filter(|open| open.session.are_documents_open());
+        let lost: Vec<Channel> = lost.map(|open| open.channel).collect();
+        for channel in lost {
+            step.outbox.push(Effect::OpenSession { channel, group: id, in_sync: false });
+        }
+        self.update(step, id, groups);
+    }
+
+    /// Closes a group on every link whose peer lost its access. Such a peer gets a Bye without a reason
+    /// (authority 3.9) if we had announced the group: it may have opened the group on our announcement, and
+    /// would wait for us. Other shared groups begin again on a new link.
     pub(super) fn close_unadmitted(&mut self, step: &mut Step, id: GroupId, group: &Group) {
-        let (roster, user) = (group.ledger.roster(), step.keys.user());
-        let is_ours = !group.has_removed(user);
+        let roster = group.ledger.roster();
         for link in self.ids() {
-            let Peer { user: other, device, .. } = self.links[&link].peer;
-            let may_read = roster.may_read(other, device);
-            // A ledger too old to admit anybody still removes.
-            let is_removed = roster.grant(other).is_some() && !may_read;
-            let may_stay = group.is_pending(user) || is_ours && may_read;
-            if is_removed || !may_stay {
-                let was_announced = self.close(step, link, id);
-                if was_announced && !may_read {
-                    let shares_more =
-                        !self.links[&link].open.is_empty() && !roster.is_revoked_by_user(other, device);
-                    let reason = if shares_more { ByeReason::Renew } else { ByeReason::NotAuthorized };
-                    step.outbox.push(Effect::CloseLink { link, reason });
-                }
+            let state = &self.links[&link];
+            let Peer { user, device, .. } = state.peer;
+            let Some(announced) = state.ours.iter().find(|announced| announced.group == Some(id)) else {
+                continue;
+            };
+            let access = state.access(step, id, group);
+            // A ledger too old to admit this user still removes others.
+            let is_removed = access < Access::Ledger && access < announced.access;
+            if access > Access::None && !is_removed {
+                continue;
+            }
+            self.close(step, link, id);
+            if !roster.may_read(user, device) {
+                let shares_more =
+                    !self.links[&link].open.is_empty() && !roster.is_revoked_by_user(user, device);
+                let reason = if shares_more { ByeReason::Renew } else { ByeReason::NotAuthorized };
+                self.end(step, link, reason, "the peer is no member of a group any more");
             }
         }
     }
@@ -227,7 +266,7 @@ impl Links {
     pub(super) fn close_everywhere(&mut self, step: &mut Step, id: GroupId) {
         for link in self.ids() {
             if self.close(step, link, id) {
-                step.outbox.push(Effect::CloseLink { link, reason: ByeReason::Renew });
+                self.end(step, link, ByeReason::Renew, "this user left a group");
             }
         }
     }
@@ -236,34 +275,42 @@ impl Links {
     pub(super) fn disconnect(&mut self, step: &mut Step, user: UserId) {
         let theirs = self.links.iter().filter(|(_, state)| state.peer.user == user);
         for link in theirs.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.on_down(step, link, "the user was blocked");
-            step.outbox.push(Effect::CloseLink { link, reason: ByeReason::NotAuthorized });
+            self.end(step, link, ByeReason::NotAuthorized, "the user was blocked");
         }
     }
 
-    /// Sends what a ledger gained to every peer but its source.
-    pub(super) fn push(&self, step: &mut Step, id: GroupId, delta: &LedgerDelta, source: Option<LinkId>) {
+    /// Sends what a ledger gained to every peer that has access to it, but not to its source.
+    pub(super) fn push(&self, step: &mut Step, group: &Group, delta: &LedgerDelta, source: Option<LinkId>) {
         if delta.is_empty() {
             return;
         }
-        let others = self.links.iter().filter(|(link, _)| Some(**link) != source);
-        for open in others.filter_map(|(_, state)| state.open.get(&id)) {
+        let id = group.ledger.group();
+        for (link, state) in &self.links {
+            let Some(open) = state.open.get(&id).filter(|_| Some(*link) != source) else { continue };
+            if state.access(step, id, group) < Access::Ledger {
+                continue;
+            }
             for frame in delta.frames() {
                 step.outbox.push(Effect::SendLedger { channel: open.channel, frame });
             }
         }
     }
 
-    /// Scores a peer for ops that no honest device passes on; closes the link of one that sent too many.
+    /// Scores a peer for ops that no honest device passes on.
     pub(super) fn score(&mut self, step: &mut Step, link: LinkId, faults: usize) {
-        let Some(state) = self.links.get(&link) else { return };
-        let device = state.peer.device;
-        for _ in 0..faults {
-            if self.faults.add(device, step.now.instant) {
-                step.outbox.push(Effect::Warn(Warning::FaultyDevice { device }));
-                step.outbox.push(Effect::CloseLink { link, reason: ByeReason::Protocol });
-                return;
-            }
+        let Some(device) = self.links.get(&link).map(|state| state.peer.device) else { return };
+        (0..faults).for_each(|_| self.on_peer_fault(step, device));
+    }
+
+    /// Scores a device for one fault; ends the links with one that commits too many.
+    pub(super) fn on_peer_fault(&mut self, step: &mut Step, device: DeviceId) {
+        if self.faults.is_barred(device, step.now.instant) || !self.faults.add(device, step.now.instant) {
+            return;
+        }
+        step.outbox.push(Effect::Warn(Warning::FaultyDevice { device }));
+        let theirs = self.links.iter().filter(|(_, state)| state.peer.device == device);
+        for link in theirs.map(|(link, _)| *link).collect::<Vec<_>>() {
+            self.end(step, link, ByeReason::Protocol, "the device is barred");
         }
     }
 
@@ -291,28 +338,28 @@ impl Links {
     /// Announces those of some groups that may be announced and are not yet; the first Hello is sent even
     /// when empty.
     fn announce(&mut self, step: &mut Step, link: LinkId, ids: &[GroupId], groups: &Groups, is_first: bool) {
-        let user = step.keys.user();
         let Some(state) = self.links.get_mut(&link) else { return };
         let (peer, mut hello) = (state.peer, Hello::default());
         for id in ids {
-            let Some(group) = groups.get(id).filter(|group| group.is_wanted) else { continue };
-            if state.ours.iter().any(|announced| announced.group == Some(*id)) {
+            let Some(group) = groups.get(id) else { continue };
+            let access = state.access(step, *id, group);
+            let is_announced = || state.ours.iter().any(|announced| announced.group == Some(*id));
+            if access == Access::None || is_announced() {
                 continue;
             }
-            let may_read = group.ledger.roster().may_read(peer.user, peer.device);
-            let may_announce = match group.has_removed(user) {
-                true => may_read && state.has_announced(*id),
-                false => may_read || group.is_pending(user) && state.has_announced(*id),
-            };
-            if !may_announce {
-                continue;
+            if state.ours.len() == ANNOUNCED_MAX {
+                // Numbers of closed groups are free again on a new link.
+                if state.ours.iter().any(|announced| announced.group.is_none()) {
+                    return self.end(step, link, ByeReason::Renew, "the numbers of groups are used up");
+                }
+                break;
             }
-            let hash = step.summary(*id, group, &peer.h);
+            let hash = step.summary(group, access, &peer.h);
             hello.groups.push(HelloGroup { token: hello::token(*id, &peer.h, peer.role), hash });
             // A peer may send as soon as it has the announcement: the cell is open before.
             let number = to_number(state.ours.len());
             step.outbox.push(Effect::OpenCell { link, number, group: *id });
-            state.ours.push(Announced { group: Some(*id), hash, is_presented: false });
+            state.ours.push(Announced { group: Some(*id), hash, access, is_presented: false });
         }
         if is_first || !hello.groups.is_empty() {
             step.outbox.send(link, LinkFrame::Hello(hello));
@@ -331,12 +378,14 @@ impl Links {
         let token = hello::token(id, &h, role.peer());
         let Some(theirs) = state.theirs.iter().rposition(|theirs| theirs.token == token) else { return };
 
-        let summary = step.summary(id, group, &h);
+        let access = state.access(step, id, group);
+        let summary = step.summary(group, access, &h);
         let are_equal = state.theirs[theirs].hash == summary
             && state.ours[ours].hash == summary
-            && !group.is_pending(step.keys.user());
+            && access == Access::Documents;
+        state.ours[ours].access = access;
         let channel = Channel { link, ours: to_number(ours), theirs: to_number(theirs) };
-        let (session, effects) = LedgerSession::open(are_equal, &group.ledger);
+        let (session, effects) = LedgerSession::open(are_equal, &group.visible_ledger(access));
         self.silence.end(id, device);
         state.open.insert(id, Open { channel, session });
         effects.into_iter().for_each(|effect| self.perform(step, link, id, effect, groups));

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::access::Access;
 use super::delta::LedgerDelta;
 use super::group::{Group, Groups, op_id};
 use super::input::Presented;
@@ -43,6 +44,9 @@ enum Verdict {
 
 impl Gate {
     pub(super) fn on_present(&mut self, step: &mut Step, link: LinkId, id: GroupId, presented: Presented) {
+        if self.damaged.contains(&id) {
+            return; // its ledger is damaged; it is no offer
+        }
         let Presented { ops, manifests } = presented;
         let is_known = |group: &&Group| group.is_wanted || !group.ledger.is_empty();
         let Some(group) = self.groups.get(&id).filter(is_known) else {
@@ -105,16 +109,16 @@ impl Links {
 
     /// Presents our ops to a peer that does not announce a group which admits both sides.
     pub(super) fn present(&mut self, step: &mut Step, link: LinkId, id: GroupId, groups: &Groups) {
-        let user = step.keys.user();
         let Some(state) = self.links.get_mut(&link).filter(|state| state.has_greeted) else { return };
         if state.open.contains_key(&id) {
             return;
         }
         let Some(group) = groups.get(&id) else { return };
+        let access = state.access(step, id, group);
         let Some(announced) = state.ours.iter_mut().find(|announced| announced.group == Some(id)) else {
             return;
         };
-        if group.is_pending(user) || group.has_removed(user) || announced.is_presented {
+        if access < Access::Documents || announced.is_presented {
             return;
         }
         announced.is_presented = true;

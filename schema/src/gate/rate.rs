@@ -66,7 +66,7 @@ impl Contests {
 /// The validity of an op depends on its past alone, and an honest device refuses what we refuse under the
 /// same roster. Scores are local, are shared with nobody, and end with the process.
 #[derive(Debug, Default)]
-pub struct FaultScores {
+pub(super) struct FaultScores {
     devices: BTreeMap<DeviceId, Score>,
 }
 
@@ -85,7 +85,7 @@ impl Score {
 
 impl FaultScores {
     /// Adds a fault; true if the device is barred from now on.
-    pub fn add(&mut self, device: DeviceId, now: Duration) -> bool {
+    pub(super) fn add(&mut self, device: DeviceId, now: Duration) -> bool {
         if self.devices.len() == SCORED_DEVICES_MAX && !self.devices.contains_key(&device) {
             let oldest = self.devices.iter().min_by_key(|(_, score)| score.last());
             let oldest = oldest.map(|(device, _)| *device);
@@ -103,7 +103,7 @@ impl FaultScores {
     }
 
     /// Returns true if links with a device are refused.
-    pub fn is_barred(&self, device: DeviceId, now: Duration) -> bool {
+    pub(super) fn is_barred(&self, device: DeviceId, now: Duration) -> bool {
         self.devices.get(&device).is_some_and(|score| now < score.barred_until)
     }
 }

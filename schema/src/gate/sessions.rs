@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error;
 
+use super::access::Access;
 use super::delta::LedgerDelta;
 use super::effect::{Effect, Outbox, Warning};
 use super::group::{Group, Groups};
-use super::input::Peer;
-use super::links::{LinkState, Links, Open};
+use super::links::{Links, Open};
 use super::record::StoredRecord;
 use super::{Gate, LinkId, Lookup, Step};
 use crate::ledger::{Ledger, ManifestRef};
@@ -30,17 +30,12 @@ type Stepped = Result<Vec<LedgerEffect>, StepError<Infallible>>;
 
 impl Gate {
     pub(super) fn on_ledger(&mut self, step: &mut Step, link: LinkId, group: GroupId, frame: LedgerFrame) {
-        // A pending user has the group open with devices that its ledger, perhaps an old one, does not admit.
-        // Such a device gets the answers of a device without a ledger, until the ledger admits it.
-        let is_reader = self.is_reader(link, group);
+        let state = self.links.links.get(&link).zip(self.groups.get(&group));
+        let access = state.map_or(Access::None, |(state, of)| state.access(step, group, of));
         match frame {
-            LedgerFrame::Pull(_) if !is_reader => {
-                let nothing = Ledger::new(group);
-                self.step_session(step, link, group, |session, reading| {
-                    session.handle_frame(reading.now, frame, &nothing, &mut reading.pages)
-                });
-            }
-            LedgerFrame::WantPages { root: name } | LedgerFrame::WantPage { page: name } if !is_reader => {
+            LedgerFrame::WantPages { root: name } | LedgerFrame::WantPage { page: name }
+                if access < Access::Ledger =>
+            {
                 let lacking = LedgerEffect::Send(LedgerFrame::Lacking { name });
                 self.links.perform(step, link, group, lacking, &self.groups);
             }
@@ -48,15 +43,6 @@ impl Gate {
                 session.handle_frame(reading.now, frame, reading.ledger, &mut reading.pages)
             }),
         }
-    }
-
-    /// Returns true if the ledger of a group admits the peer of a link.
-    fn is_reader(&self, link: LinkId, group: GroupId) -> bool {
-        let (state, group) = (self.links.links.get(&link), self.groups.get(&group));
-        let may_read = |(state, group): (&LinkState, &Group)| {
-            group.ledger.roster().may_read(state.peer.user, state.peer.device)
-        };
-        state.zip(group).is_some_and(may_read)
     }
 
     pub(super) fn on_resume(&mut self, step: &mut Step, link: LinkId, group: GroupId) {
@@ -119,7 +105,7 @@ impl Gate {
 }
 
 impl Links {
-    /// Steps a ledger session; closes the link of a peer at fault.
+    /// Steps a ledger session with the ledger that the peer sees; ends the link of a peer at fault.
     fn step(
         &mut self,
         step: &mut Step,
@@ -128,10 +114,13 @@ impl Links {
         groups: &Groups,
         act: impl FnOnce(&mut LedgerSession, &mut Reading<'_>) -> Stepped,
     ) -> Vec<LedgerEffect> {
-        let open = self.links.get_mut(&link).and_then(|state| state.open.get_mut(&id));
-        let (Some(open), Some(group)) = (open, groups.get(&id)) else { return Vec::new() };
+        let (Some(state), Some(group)) = (self.links.get_mut(&link), groups.get(&id)) else {
+            return Vec::new();
+        };
+        let ledger = group.visible_ledger(state.access(step, id, group));
+        let Some(open) = state.open.get_mut(&id) else { return Vec::new() };
         let pages = Pages { group: id, outbox: &step.outbox, lookup: step.lookup };
-        match act(&mut open.session, &mut Reading { now: step.now.moment(), ledger: &group.ledger, pages }) {
+        match act(&mut open.session, &mut Reading { now: step.now.moment(), ledger: &ledger, pages }) {
             Ok(effects) => effects,
             Err(StepError::Fault(fault)) => {
                 self.on_fault(step, link, id, fault);
@@ -158,8 +147,7 @@ impl Links {
             let cause = fault.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             let warning = Warning::LedgerSession { group: id, fault: format!("{fault}{cause}") };
             step.outbox.push(Effect::Warn(warning));
-            step.outbox.push(Effect::CloseLink { link, reason: ByeReason::Protocol });
-            self.close(step, link, id);
+            self.end(step, link, ByeReason::Protocol, "a ledger session failed");
         }
     }
 
@@ -174,16 +162,13 @@ impl Links {
         groups: &Groups,
     ) {
         let Some(state) = self.links.get(&link) else { return };
-        let (Peer { user, device, .. }, Some(open)) = (state.peer, state.open.get(&id)) else { return };
-        let channel = open.channel;
+        let Some(channel) = state.open.get(&id).map(|open| open.channel) else { return };
         match effect {
             LedgerEffect::Send(frame) => step.outbox.push(Effect::SendLedger { channel, frame }),
             LedgerEffect::OpenDocuments { in_sync } => {
-                // Rows wait for a ledger that counts; a group that admits this user opens its sessions again.
-                let is_open = |group: &Group| {
-                    !group.is_pending(step.keys.user()) && group.ledger.roster().may_read(user, device)
-                };
-                if groups.get(&id).is_some_and(is_open) {
+                // A group that gives the peer access later opens its sessions then.
+                let has_access = |group: &Group| state.access(step, id, group) == Access::Documents;
+                if groups.get(&id).is_some_and(has_access) {
                     step.outbox.push(Effect::OpenSession { channel, group: id, in_sync });
                 }
             }

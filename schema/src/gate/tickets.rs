@@ -6,6 +6,7 @@
 //! joiner is a member like any other. Until a ledger holds the op that a ticket pins, none counts as the
 //! group's.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -40,6 +41,9 @@ struct StoredTicket {
     /// The user was no member when the ticket was stored: no older ledger admits them.
     is_pinned: bool,
 }
+
+/// Inviters, each with one of its addresses.
+pub(super) type Inviters = BTreeSet<(String, DeviceId)>;
 
 /// The inviter's answer to a ticket that admitted nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -120,7 +124,7 @@ impl Tickets {
     }
 
     /// The inviters, each with one of its addresses.
-    fn inviters(&self) -> impl Iterator<Item = (String, DeviceId)> {
+    pub(super) fn inviters(&self) -> impl Iterator<Item = (String, DeviceId)> {
         self.stored.iter().flat_map(StoredTicket::inviters)
     }
 }
@@ -182,7 +186,11 @@ impl Gate {
         group.tickets.add(ticket, was_pending || group.ledger.roster().role(user) == Role::None);
         group.store_tickets(&mut step.outbox);
         self.on_tickets_changed(step, id, was_pending);
-        self.remember_inviters(step, id);
+        // Dialled now, also if another ticket names them.
+        for address in ticket.addresses() {
+            self.inviters.remove(&(address.clone(), ticket.inviter()));
+        }
+        self.update_inviters(step);
         self.links.show_tickets_again(step, id, &self.groups);
         self.arm_tickets(step);
         Ok(false)
@@ -191,27 +199,33 @@ impl Gate {
     /// Deletes the tickets of a group that the user wants no longer.
     pub(super) fn drop_tickets(&mut self, step: &mut Step, id: GroupId) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        let tickets = std::mem::take(&mut group.tickets);
-        for (address, device) in tickets.inviters() {
-            step.outbox.push(Effect::Forget { address, device });
-        }
+        group.tickets = Tickets::default();
         group.store_tickets(&mut step.outbox);
+        self.update_inviters(step);
     }
 
     /// Publishes a group whose state a ticket changed, and announces it where that is new.
     fn on_tickets_changed(&mut self, step: &mut Step, id: GroupId, was_pending: bool) {
         if self.groups[&id].is_pending(step.keys.user()) != was_pending {
+            self.links.close_unadmitted(step, id, &self.groups[&id]);
             self.publish(step, id);
-            self.links.announce_and_open(step, id, &self.groups);
-            if was_pending {
-                self.links.reopen_sessions(step, id, &self.groups);
-            }
+            self.links.update(step, id, &self.groups);
         }
     }
 
-    /// Dials the inviters of a group, now and after every start.
-    pub(super) fn remember_inviters(&self, step: &mut Step, id: GroupId) {
-        for (address, device) in self.groups.get(&id).iter().flat_map(|group| group.tickets.inviters()) {
+    /// Dials the inviters of all tickets of wanted groups, and no others any longer.
+    pub(super) fn update_inviters(&mut self, step: &mut Step) {
+        let wanted = self.groups.values().filter(|group| group.is_wanted);
+        let now: Inviters = wanted.flat_map(|group| group.tickets.inviters()).collect();
+        let before = std::mem::replace(&mut self.inviters, now);
+        let mut free = BTreeSet::new();
+        for (address, device) in before.difference(&self.inviters).cloned() {
+            free.insert(address.clone());
+            step.outbox.push(Effect::Forget { address, device });
+        }
+        // One device is dialled at an address: once that is forgotten, another device may be.
+        let is_new = |inviter: &&(String, DeviceId)| !before.contains(inviter) || free.contains(&inviter.0);
+        for (address, device) in self.inviters.iter().filter(is_new).cloned() {
             step.outbox.push(Effect::Remember { address, device });
         }
     }
@@ -293,12 +307,10 @@ impl Gate {
             ticket.invite == invite && ticket.inviter == device && ticket.seed.is_some()
         };
         let Some(at) = group.tickets.stored.iter().position(is_it) else { return };
-        let ticket = group.tickets.stored.remove(at);
+        group.tickets.stored.remove(at);
         group.tickets.declined = Some(Declined { at: step.now.wall, reason });
-        for (address, device) in ticket.inviters() {
-            step.outbox.push(Effect::Forget { address, device });
-        }
         group.store_tickets(&mut step.outbox);
+        self.update_inviters(step);
         self.on_tickets_changed(step, id, was_pending);
         self.publish(step, id);
         step.outbox.push(Effect::Notify(Notice::JoinDeclined { group: id, invite, reason }));

@@ -121,11 +121,16 @@ impl LedgerSession {
         if in_sync {
             return (session, vec![LedgerEffect::OpenDocuments { in_sync }]);
         }
+        (session, Self::opening(ledger).into_iter().map(LedgerEffect::Send).collect())
+    }
+
+    /// Returns the frames that describe a ledger at the opening of a session, and again where the peer was
+    /// shown an empty one before: a peer whose ledger differs pulls.
+    pub fn opening(ledger: &Ledger) -> Vec<LedgerFrame> {
         // The ledger's hash does not cover these certificates.
         let kept = ledger.pinned_certificates().cloned().collect();
-        let kept = pushes(Vec::new(), kept, Vec::new(), Vec::new());
         let summary = LedgerFrame::Summary { hash: ledger.hash() };
-        (session, [summary].into_iter().chain(kept).map(LedgerEffect::Send).collect())
+        [summary].into_iter().chain(pushes(Vec::new(), kept, Vec::new(), Vec::new())).collect()
     }
 
     /// Handles a frame of the peer.

@@ -18,24 +18,24 @@ use proptest::prelude::*;
 use testkit::gate::{Device, connect, exchange};
 use testkit::gate_steps;
 
-fn ada() -> Device {
+pub(crate) fn ada() -> Device {
     Device::new(1, 11)
 }
 
-fn ben() -> Device {
+pub(crate) fn ben() -> Device {
     Device::new(2, 12)
 }
 
-fn cid() -> Device {
+pub(crate) fn cid() -> Device {
     Device::new(3, 13)
 }
 
-fn set_role(user: UserId, role: Role) -> MembershipChange {
+pub(crate) fn set_role(user: UserId, role: Role) -> MembershipChange {
     MembershipChange::SetRole { user, role, before: BTreeSet::new() }
 }
 
 /// Ada and Ben, connected in Ada's group, to which she admitted him.
-fn connected(role: Role) -> (Device, Device, GroupId) {
+pub(crate) fn connected(role: Role) -> (Device, Device, GroupId) {
     let (mut ada, mut ben) = (ada(), ben());
     let garden = ada.create("garden");
     ada.set_role(garden, ben.user, role);
@@ -44,9 +44,9 @@ fn connected(role: Role) -> (Device, Device, GroupId) {
     (ada, ben, garden)
 }
 
-const LINK: peerbase_schema::gate::LinkId = peerbase_schema::gate::LinkId(1);
+pub(crate) const LINK: peerbase_schema::gate::LinkId = peerbase_schema::gate::LinkId(1);
 
-fn position(effects: &[Effect], of: impl Fn(&Effect) -> bool) -> Option<usize> {
+pub(crate) fn position(effects: &[Effect], of: impl Fn(&Effect) -> bool) -> Option<usize> {
     effects.iter().position(of)
 }
 
@@ -285,7 +285,7 @@ fn announces(here: &mut Device, peer: &Device, group: GroupId) -> Vec<Effect> {
 const STRANGE: peerbase_schema::gate::LinkId = peerbase_schema::gate::LinkId(70);
 
 /// An Admin removes themselves.
-fn leave(peer: &mut Device, group: GroupId) {
+pub(crate) fn leave(peer: &mut Device, group: GroupId) {
     let change = set_role(peer.user, Role::None);
     let cut = peer.cut(group, &change).unwrap();
     peer.submit_with(group, change, cut).unwrap();

@@ -6,6 +6,7 @@ mod automerge_without_checks;
 mod change;
 mod document;
 mod gate;
+mod gate_access;
 mod golden;
 mod ledger;
 mod ledger_properties;

@@ -138,8 +138,8 @@ impl Member {
         let gate = Gate::new(keys, known.map(stored).collect(), BTreeSet::new());
         let (cells, pages, stored) = (BTreeSet::new(), Pages::default(), Stored::default());
         let mut member = Self { person, gate, cells, pages, stored };
-        let (blocked, offers, addresses) = Default::default();
-        let start = Input::Start { wanted: vec![group()], blocked, offers, addresses };
+        let (blocked, published, offers, addresses) = Default::default();
+        let start = Input::Start { wanted: vec![group()], blocked, published, offers, addresses };
         member.step(Timestamp::default(), [0; 32], start);
         let peer =
             Peer { user: device.user(), device: device.device(), h: [0; 32], role: LinkRole::Responder };

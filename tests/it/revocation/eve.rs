@@ -7,6 +7,7 @@ use peerbase::group::Refusal;
 use schema::change::ChangeHeader;
 use schema::ledger::OpAction;
 use schema::tip::{Author, Tip};
+use schema::wire::link::{ByeReason, LinkFrame};
 use schema::wire::session::{Unit, UnitTip};
 use schema::wire::sync_message::SyncMessage;
 use schema::{DocumentId, GroupId, OpId, ReplicaId};
@@ -45,6 +46,14 @@ impl Scenario {
         eve.documents = documents;
         eve.run().await;
         eve
+    }
+
+    /// Returns true if `name` ends a link with eve before it announces anything.
+    pub(crate) async fn is_eve_barred_by(&self, name: &str) -> bool {
+        let (network, clock) = (self.net.network(), self.net.clock());
+        let mut eve = HandmadePeer::dial(network, clock, identity(EVE), &format!("memory://{name}")).await;
+        eve.announce(self.id).await;
+        matches!(eve.receive().await, Some(LinkFrame::Bye { reason: ByeReason::Protocol }))
     }
 
     /// Sends `units` to `name` as eve; returns all refusals that `name` lists afterwards.

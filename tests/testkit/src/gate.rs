@@ -7,7 +7,7 @@ use std::time::Duration;
 use schema::device::DeviceIdentity;
 use schema::gate::{
     Answer, ChangeRefusal, Effect, FreshCut, Gate, GroupView, Input, Keys, LinkId, Lookup, MembershipChange,
-    Now, Peer, StoredRecord, Terms, Tickets, target_digest,
+    Now, Peer, StoredGroup, StoredRecord, Terms, Tickets, target_digest,
 };
 use schema::handshake::LinkRole;
 use schema::id::hash;
@@ -47,6 +47,8 @@ pub struct Device {
     pub device: DeviceId,
     /// Its gate.
     pub gate: Gate,
+    /// The seeds of its keys.
+    seeds: (u8, u8),
     pages: Pages,
     /// The time of its next step.
     pub now: Now,
@@ -67,17 +69,15 @@ pub struct Device {
 impl Device {
     /// A started device: `user` and `device` are seeds of its keys.
     pub fn new(user: u8, device: u8) -> Self {
-        let key = SigningKey::from_seed([user; 32]);
-        let [signing, agreement] = [device, device ^ 0x80].map(|seed| [seed; 32]);
-        let (signing, agreement) = (SigningKey::from_seed(signing), AgreementKey::from_seed(agreement));
-        let identity = DeviceIdentity::certify(&key, signing, agreement, "phone");
-        let (user, id) = (identity.user(), identity.device());
-        let gate = Gate::new(Keys { user: key, device: identity }, Vec::new(), BTreeSet::new());
+        let (keys, seeds) = (keys(user, device), (user, device));
+        let (user, id) = (keys.device.user(), keys.device.device());
+        let gate = Gate::new(keys, Vec::new(), BTreeSet::new());
         let now = Now { wall: Timestamp(1_000_000), instant: Duration::from_secs(100) };
         let mut device = Self {
             user,
             device: id,
             gate,
+            seeds,
             pages: Pages::default(),
             now,
             cells: BTreeMap::new(),
@@ -87,9 +87,29 @@ impl Device {
             sessions: BTreeSet::new(),
             log: Vec::new(),
         };
-        let (wanted, blocked, offers, addresses) = Default::default();
-        device.step(Input::Start { wanted, blocked, offers, addresses });
+        let (wanted, blocked, published, offers, addresses) = Default::default();
+        device.step(Input::Start { wanted, blocked, published, offers, addresses });
         device
+    }
+
+    /// Replaces the gate by one that starts with the same groups, as after a failure, while the ledgers of
+    /// some are damaged. Intents name those that are wanted. Returns the effects of the start.
+    pub fn restart(&mut self, wanted: Vec<GroupId>, damaged: BTreeSet<GroupId>) -> Vec<Effect> {
+        let known = self.log.iter().filter_map(|effect| match effect {
+            Effect::Store { group, .. } if !damaged.contains(group) => Some(*group),
+            _ => None,
+        });
+        let known: BTreeSet<GroupId> = known.collect();
+        let stored = known.into_iter().filter_map(|group| {
+            let (ledger, received_at) = (self.gate.ledger(group)?.clone(), BTreeMap::new());
+            let tickets = self.tickets.get(&group).cloned().unwrap_or_default();
+            Some(StoredGroup { ledger, received_at, tickets })
+        });
+        self.gate = Gate::new(keys(self.seeds.0, self.seeds.1), stored.collect(), damaged);
+        (self.cells, self.sessions) = Default::default();
+        let published = self.views.keys().copied().collect();
+        let (blocked, offers, addresses) = Default::default();
+        self.step(Input::Start { wanted, blocked, published, offers, addresses })
     }
 
     /// One step of the gate, whose batches are not durable yet.
@@ -149,7 +169,9 @@ impl Device {
             Effect::CloseLink { link, reason } => drop(self.ended.insert(*link, *reason)),
             Effect::OpenSession { channel, group, .. } => drop(self.sessions.insert((channel.link, *group))),
             Effect::CloseSession { link, group } => drop(self.sessions.remove(&(*link, *group))),
-            Effect::Publish(view) => drop(self.views.insert(view.info.id, (**view).clone())),
+            Effect::Publish(view) if view.is_wanted => {
+                drop(self.views.insert(view.info.id, (**view).clone()))
+            }
             Effect::Unpublish(group) => drop(self.views.remove(group)),
             _ => {}
         }
@@ -225,12 +247,17 @@ impl Device {
         self.submit(group, change).unwrap()
     }
 
-    /// A ticket for one Writer.
+    /// A ticket for one Writer, without addresses.
     pub fn ticket(&mut self, group: GroupId) -> Ticket {
+        self.ticket_at(group, Vec::new())
+    }
+
+    /// A ticket for one Writer that names addresses of this device.
+    pub fn ticket_at(&mut self, group: GroupId, addresses: Vec<String>) -> Ticket {
         let terms = Terms { role: Role::Writer, uses: 1, expires_ms: u64::MAX };
         match self.ask(Input::Invite { group, terms, seed: [5; 16] }) {
             Answer::Invited(Ok(invite)) => {
-                Ticket::new(group, invite, [5; 16], self.device, invite, Vec::new()).unwrap()
+                Ticket::new(group, invite, [5; 16], self.device, invite, addresses).unwrap()
             }
             answer => panic!("{answer:?}"),
         }
@@ -252,6 +279,14 @@ impl Device {
         let span = Duration::from_secs(seconds);
         self.now = Now { wall: self.now.wall + span, instant: self.now.instant + span };
     }
+}
+
+fn keys(user: u8, device: u8) -> Keys {
+    let user = SigningKey::from_seed([user; 32]);
+    let [signing, agreement] = [device, device ^ 0x80].map(|seed| [seed; 32]);
+    let (signing, agreement) = (SigningKey::from_seed(signing), AgreementKey::from_seed(agreement));
+    let device = DeviceIdentity::certify(&user, signing, agreement, "phone");
+    Keys { user, device }
 }
 
 /// The effects that send frames, as inputs of the device at the other end, whose cells are `cells`.

@@ -1,18 +1,20 @@
 //! Arbitrary inputs step one gate, and every step is held to the rules. The fuzz target `gate_steps` runs it
 //! too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use schema::gate::{Effect, Input, LinkId, MembershipChange, Peer, Presented, StoredRecord, Terms};
+use schema::gate::{
+    Answer, Effect, GroupState, Input, LinkId, MembershipChange, Peer, Presented, StoredRecord, Terms,
+};
 use schema::handshake::LinkRole;
 use schema::key::Signature;
-use schema::ledger::Role;
-use schema::signed::Envelope;
+use schema::ledger::{Ledger, Role};
+use schema::signed::{Envelope, Signed};
 use schema::wire::hello::{self, Hello, HelloGroup};
 use schema::wire::ledger::{LedgerFrame, Pull};
 use schema::wire::link::{DeclineReason, Join, LinkFrame};
 use schema::wire::ticket::Ticket;
-use schema::{DeviceId, GroupId, UserId};
+use schema::{DeviceId, GroupId, OpId, UserId};
 
 use crate::gate::Device;
 
@@ -38,12 +40,17 @@ struct Arbitrary {
     /// Ops that the peers may push, and records beside them.
     ops: Vec<Envelope>,
     records: Vec<Envelope>,
-    /// Batches that are not durable, and what they hold.
-    storing: Option<(u64, Vec<Envelope>)>,
-    durable: BTreeSet<Vec<u8>>,
+    /// The batch that is not durable yet.
+    storing: Option<Batch>,
+    /// The groups as a node would load them.
+    durable: BTreeMap<GroupId, Ledger>,
     opened: BTreeSet<(LinkId, u32)>,
     closed: BTreeSet<(LinkId, u32)>,
     links: u64,
+    /// The peer of each link.
+    linked: BTreeMap<LinkId, (UserId, DeviceId)>,
+    /// The device of the last request to revoke one.
+    revoked: Option<DeviceId>,
     has_failed: bool,
 }
 
@@ -56,8 +63,6 @@ impl Arbitrary {
         ada.set_role(garden, peers[0].0, Role::Admin);
         let [ben, ..] = &mut others;
         ben.want(garden);
-        let mut durable = BTreeSet::new();
-        note(&ada.log, &mut durable);
         crate::gate::connect(&mut ada, ben, 1_000);
         for role in ROLES.into_iter().chain([Role::Reader, Role::None]) {
             let change = MembershipChange::SetRole { user: peers[1].0, role, before: BTreeSet::new() };
@@ -76,76 +81,130 @@ impl Arbitrary {
                 }
             }
         }
-        note(&ada.log, &mut durable);
         ada.step(Input::LinkDown { link: LinkId(1_000), reason: String::new() });
+        let mut durable = BTreeMap::new();
+        for effect in &ada.log {
+            if let Effect::Store { number, group, records } = effect {
+                (Batch { number: *number, group: *group, records: records.clone() }).store(&mut durable);
+            }
+        }
         let groups = [garden, orchard, GroupId([9; 32])];
         let (opened, closed) = (BTreeSet::new(), BTreeSet::new());
+        let (linked, revoked) = Default::default();
         let (storing, links, has_failed) = (None, 0, false);
-        Self { ada, groups, peers, ops, records, storing, durable, opened, closed, links, has_failed }
+        Self {
+            ada,
+            groups,
+            peers,
+            ops,
+            records,
+            storing,
+            durable,
+            opened,
+            closed,
+            links,
+            linked,
+            revoked,
+            has_failed,
+        }
     }
 
+    /// Steps one input at a time, as the shell does: inputs wait in the gate only while a batch is stored.
     fn step(&mut self, [kind, a, b, c]: [u8; 4]) {
-        if let Some((number, envelopes)) = self.storing.take_if(|_| kind % 3 != 0) {
-            let is_durable = (kind, a, b) != (1, 1, 1);
-            if is_durable {
-                self.durable.extend(envelopes.into_iter().map(|envelope| envelope.payload));
+        if let Some(batch) = self.storing.take() {
+            let (number, is_durable) = (batch.number, (kind, a) != (1, 1));
+            match is_durable {
+                true => batch.store(&mut self.durable),
+                false => self.has_failed = true,
             }
             self.decide(Input::Stored { number, is_durable }, !is_durable);
-            self.has_failed |= !is_durable;
             return;
         }
         let input = self.input(kind, a, b, c);
-        self.decide(input, false);
+        self.decide(input, self.has_failed);
     }
 
     fn decide(&mut self, input: Input, is_failure: bool) {
-        let was_storing = self.storing.is_some();
+        let is_stored = matches!(input, Input::Stored { .. });
         let effects = self.ada.decide(input);
-        let is_handed_back = matches!(effects[..], [Effect::StepLater(_)]);
-        assert!(
-            !was_storing || effects.is_empty() || is_handed_back,
-            "effects before the batch is durable: {effects:?}"
-        );
-        assert!(!self.has_failed || effects.is_empty(), "effects after a failure: {effects:?}");
-        let mut is_closing = true;
+        let closings = effects.iter().take_while(|effect| matches!(effect, Effect::CloseCell { .. })).count();
+        assert!(!is_failure || effects.len() == closings, "effects after a failure: {effects:?}");
+        assert!(!is_stored || is_failure || closings == 0, "a closing waited for the store: {effects:?}");
         for (at, effect) in effects.iter().enumerate() {
             match effect {
                 Effect::CloseCell { link, number } => {
-                    assert!(
-                        is_closing || self.storing.is_none(),
-                        "a closing after other effects: {effects:?}"
-                    );
+                    assert!(at < closings, "a closing after other effects: {effects:?}");
                     self.closed.insert((*link, *number));
-                    continue;
                 }
                 Effect::OpenCell { link, number, .. } => {
                     assert!(self.opened.insert((*link, *number)), "a number is used twice");
                     assert!(!self.closed.contains(&(*link, *number)), "a closed cell opens again");
                 }
-                Effect::Store { number, records, .. } => {
+                Effect::Store { number, group, records } => {
                     assert_eq!(at + 1, effects.len(), "effects behind a batch: {effects:?}");
-                    self.storing = Some((*number, records.iter().filter_map(envelope).cloned().collect()));
+                    let (number, group, records) = (*number, *group, records.clone());
+                    self.storing = Some(Batch { number, group, records });
                 }
-                Effect::Send { frame: LinkFrame::Present { ops, .. }, .. } => self.is_durable(ops),
-                Effect::SendLedger {
-                    frame: LedgerFrame::Push { ops, certificates, revocations, records, .. },
-                    ..
-                } => {
-                    [ops, certificates, revocations, records]
-                        .into_iter()
-                        .for_each(|sent| self.is_durable(sent));
-                }
-                _ => {}
+                effect => assert!(self.is_durable(effect), "it discloses what is not durable: {effect:?}"),
             }
-            is_closing = false;
-            assert!(!is_failure, "{effects:?}");
+            self.ada.perform(effect);
         }
-        effects.iter().for_each(|effect| self.ada.perform(effect));
     }
 
-    fn is_durable(&self, sent: &[Envelope]) {
-        let is_stored = |envelope: &Envelope| self.durable.contains(&envelope.payload);
-        assert!(sent.iter().all(is_stored), "a frame carries what is not durable");
+    /// Returns true if everything of a ledger that an effect discloses is durable.
+    fn is_durable(&self, effect: &Effect) -> bool {
+        let stored = |id: &GroupId| self.durable.get(id);
+        let has_op = |op: &OpId| self.durable.values().any(|ledger| ledger.contains(*op));
+        match effect {
+            Effect::Publish(view) => match view.info.state {
+                GroupState::Active | GroupState::Removed => stored(&view.info.id).is_some_and(|ledger| {
+                    let (roster, published) = (ledger.roster(), &view.roster);
+                    let devices = view.details.devices.iter();
+                    let mut devices =
+                        devices.flat_map(|(user, all)| all.iter().map(move |one| (*user, one.device)));
+                    roster.state_digest() == published.state_digest()
+                        && devices.all(|(user, device)| roster.is_certified(user, device))
+                        && view.addresses.iter().all(|(device, known)| {
+                            ledger.record(*device).is_some_and(|record| record.counter >= known.counter)
+                        })
+                }),
+                _ => view.roster.members().next().is_none(),
+            },
+            Effect::Send { frame: LinkFrame::Present { group, ops, .. }, .. } => {
+                stored(group).is_some_and(|ledger| ops.iter().all(|op| is_in(op, ledger.envelopes())))
+            }
+            Effect::SendLedger { channel, frame } => {
+                let Some(id) = self.ada.cells.get(&(channel.link, channel.ours)) else { return true };
+                let unknown = Ledger::new(*id);
+                let ledger = stored(id).unwrap_or(&unknown);
+                match frame {
+                    LedgerFrame::Summary { hash } => *hash == ledger.hash() || *hash == unknown.hash(),
+                    LedgerFrame::Pull(pull) => pull.have.iter().all(|op| ledger.contains(*op)),
+                    LedgerFrame::Push { ops, certificates, revocations, records, .. } => {
+                        let signed = ledger.signed_revocations().map(Signed::envelope);
+                        let revoked: Vec<_> = signed.collect();
+                        ops.iter().all(|op| is_in(op, ledger.envelopes()))
+                            && certificates.iter().all(|one| {
+                                is_in(one, ledger.certificates().chain(ledger.pinned_certificates()))
+                            })
+                            && revocations.iter().all(|one| is_in(one, revoked.iter().copied()))
+                            && records.iter().all(|one| is_in(one, ledger.records().map(Signed::envelope)))
+                    }
+                    _ => true,
+                }
+            }
+            Effect::OpenSession { channel, group, .. } => {
+                let peer = self.linked.get(&channel.link);
+                let roster = stored(group).map(Ledger::roster);
+                peer.zip(roster).is_some_and(|(peer, roster)| roster.may_read(peer.0, peer.1))
+            }
+            Effect::Answer(Answer::Created(Ok(group))) => stored(group).is_some(),
+            Effect::Answer(Answer::Submitted(Ok(op)) | Answer::Invited(Ok(op))) => has_op(op),
+            Effect::Answer(Answer::Revoked(Ok(_))) => self.revoked.is_some_and(|device| {
+                self.durable.values().any(|of| of.roster().is_revoked_by_user(self.ada.user, device))
+            }),
+            _ => true,
+        }
     }
 
     fn input(&mut self, kind: u8, a: u8, b: u8, c: u8) -> Input {
@@ -157,6 +216,7 @@ impl Arbitrary {
             0 | 1 => {
                 self.links += 1;
                 let (link, role) = (LinkId(self.links), LinkRole::Initiator);
+                self.linked.insert(link, (user, device));
                 Input::LinkUp { link, peer: Peer { user, device, h: h(link), role } }
             }
             2 => Input::LinkDown { link, reason: String::new() },
@@ -202,20 +262,24 @@ impl Arbitrary {
                 let cut = self.ada.cut(group, &change).ok().flatten();
                 Input::Submit { group, change, cut }
             }
-            19 => Input::RevokeDevice(device),
+            19 => {
+                self.revoked = Some(device);
+                Input::RevokeDevice(device)
+            }
             20 => {
                 let terms = Terms { role: ROLES[usize::from(b) % 4], uses: 1, expires_ms: u64::MAX };
                 Input::Invite { group, terms, seed: [c; 16] }
             }
             21 => {
-                let invite = schema::OpId([b; 32]);
+                let invite = OpId([b; 32]);
                 let ticket = Ticket::new(group, invite, [c; 16], device, invite, vec![format!("ws://{c}")]);
                 Input::StoreTicket(ticket.expect("one short address fits"))
             }
             22 => Input::Addresses(vec![format!("ws://{c}"); usize::from(b % 3)]),
             _ => {
                 self.ada.pass(u64::from(a) * u64::from(b));
-                match c % 5 {
+                match c % 6 {
+                    5 => Input::PeerFault(device),
                     0 => Input::Wake,
                     1 => Input::ShowTickets(None),
                     2 => Input::GroupStarted(group),
@@ -227,21 +291,31 @@ impl Arbitrary {
     }
 }
 
-/// Notes the records of durable batches.
-fn note(log: &[Effect], durable: &mut BTreeSet<Vec<u8>>) {
-    for effect in log {
-        if let Effect::Store { records, .. } = effect {
-            durable.extend(records.iter().filter_map(envelope).map(|envelope| envelope.payload.clone()));
+/// A batch of records.
+struct Batch {
+    number: u64,
+    group: GroupId,
+    records: Vec<StoredRecord>,
+}
+
+impl Batch {
+    /// Stores the batch: the ledger has its records from now on.
+    fn store(self, durable: &mut BTreeMap<GroupId, Ledger>) {
+        let ledger = durable.entry(self.group).or_insert_with(|| Ledger::new(self.group));
+        for record in self.records {
+            match record {
+                StoredRecord::Op { envelope, .. } => {
+                    ledger.admit_with(envelope, |_| true).expect("parents are stored before children");
+                }
+                StoredRecord::Certificate(envelope) => drop(ledger.admit_certificate(envelope)),
+                StoredRecord::Revocation(envelope) => drop(ledger.admit_revocation(envelope)),
+                StoredRecord::DeviceRecord { envelope, .. } => drop(ledger.admit_record(envelope)),
+                _ => {}
+            }
         }
     }
 }
 
-fn envelope(record: &StoredRecord) -> Option<&Envelope> {
-    match record {
-        StoredRecord::Op { envelope, .. }
-        | StoredRecord::Certificate(envelope)
-        | StoredRecord::Revocation(envelope)
-        | StoredRecord::DeviceRecord { envelope, .. } => Some(envelope),
-        _ => None,
-    }
+fn is_in<'e>(envelope: &Envelope, mut stored: impl Iterator<Item = &'e Envelope>) -> bool {
+    stored.any(|one| one.payload == envelope.payload)
 }

@@ -13,6 +13,8 @@ pub(crate) trait GroupOwner: Send + Sync + 'static {
     fn on_started(&self, group: GroupId);
     /// Changes of these devices were accepted.
     fn on_accepted(&self, group: GroupId, devices: Vec<DeviceId>);
+    /// A device sent what no honest device sends: it may be barred.
+    fn on_peer_fault(&self, device: DeviceId);
     /// The personal group was started: news of its rows may have been lost.
     fn on_personal_started(&self);
     /// The row of an intent became durable.

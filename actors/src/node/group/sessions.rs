@@ -25,10 +25,6 @@ impl State {
     ) -> Result<(), ActorProcessingErr> {
         let now = self.arguments.clock.now();
         let link = channel.link.id();
-        if self.scores.is_barred(channel.link.peer().device, self.arguments.clock.instant()) {
-            channel.link.close(ByeReason::Protocol);
-            return Ok(());
-        }
         let side = SessionSide {
             initiator: channel.link.role() == LinkRole::Initiator,
             incarnation: self.arguments.clock.random_u64(),
@@ -191,14 +187,10 @@ impl State {
         Ok(())
     }
 
-    /// Counts a fault of a peer; closes the link of one that commits faults again and again.
-    pub(super) fn fault(&mut self, link: LinkId) {
+    /// Reports a fault of a peer. The owner scores it, and ends the links of a device with too many.
+    pub(super) fn fault(&self, link: LinkId) {
         let Some(peer) = self.sessions.get(&link) else { return };
-        let device = peer.channel.link.peer().device;
-        if self.scores.add(device, self.arguments.clock.instant()) {
-            tracing::warn!(device = %device.short(), "peer keeps sending what it must refuse itself");
-            peer.channel.link.close(ByeReason::Protocol);
-        }
+        self.arguments.owner.on_peer_fault(peer.channel.link.peer().device);
     }
 
     pub(super) fn close(&mut self, link: LinkId) {

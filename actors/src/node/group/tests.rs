@@ -21,6 +21,7 @@ impl GroupOwner for Owner {
     }
     fn on_started(&self, _: GroupId) {}
     fn on_accepted(&self, _: GroupId, _: Vec<DeviceId>) {}
+    fn on_peer_fault(&self, _: DeviceId) {}
     fn on_personal_started(&self) {}
     fn on_intent(&self, _: GroupId) {}
     fn on_contact(&self, _: UserId) {}

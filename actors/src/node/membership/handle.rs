@@ -76,7 +76,11 @@ impl MembershipHandle {
     /// Starts the actor under `parent` and points every clone of this handle at it.
     pub(crate) async fn start(&self, arguments: Arguments, parent: ActorCell) -> Result<ActorId, SpawnErr> {
         let (actor, _) = Actor::spawn_linked(None, Membership, (self.clone(), arguments), parent).await?;
-        Ok(self.slot.put(actor))
+        let id = self.slot.put(actor);
+        // While there was no actor nobody heard these, also after it had read its store.
+        self.tell(Message::ReloadIntents);
+        self.tell(Message::AddressesChanged);
+        Ok(id)
     }
 
     /// Founds a group with this user as its founder, under a recovery user if there is one; the ledger is
@@ -297,7 +301,8 @@ impl MembershipHandle {
         self.tell(Message::Step(Box::new(input), permit));
     }
 
-    /// Membership that is being restarted closes all links, so nothing that it missed matters.
+    /// Membership that is being restarted misses this. It closes all links, and reads intents, contacts and
+    /// addresses again once it can be told of them.
     pub(super) fn tell(&self, message: Message) {
         let _ = self.slot.tell(message);
     }
@@ -359,6 +364,10 @@ impl GroupOwner for MembershipHandle {
 
     fn on_accepted(&self, group: GroupId, devices: Vec<DeviceId>) {
         self.step(Input::Accepted { group, devices }, None);
+    }
+
+    fn on_peer_fault(&self, device: DeviceId) {
+        self.step(Input::PeerFault(device), None);
     }
 
     fn on_personal_started(&self) {

@@ -50,6 +50,7 @@ impl State {
         let start = Input::Start {
             wanted: intents::wanted(&spaces[&personal])?,
             blocked: intents::blocked(&spaces[&personal])?,
+            published: handle.groups().into_iter().map(|info| info.id).collect(),
             offers: handle.offers().values().cloned().collect(),
             addresses: arguments.connections.published(),
         };
