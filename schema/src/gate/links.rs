@@ -209,6 +209,10 @@ impl Links {
             let before = std::mem::replace(&mut announced.access, access);
             let Some(open) = state.open.get(&id) else { continue };
             let channel = open.channel;
+            let is_lower = before == Access::Documents && access < Access::Documents;
+            if is_lower && open.session.are_documents_open() {
+                step.outbox.push(Effect::CloseSession { link: channel.link, group: id });
+            }
             if before < Access::Ledger && access >= Access::Ledger {
                 for frame in LedgerSession::opening(&group.ledger) {
                     step.outbox.push(Effect::SendLedger { channel, frame });
