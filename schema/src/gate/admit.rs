@@ -8,14 +8,16 @@ use std::collections::BTreeSet;
 use super::change::{ChangeRefusal, check_room};
 use super::cut::{Draft, FreshCut, draft, set_cut};
 use super::delta::LedgerDelta;
-use super::devices::Revocations;
+use super::devices::{UserRevocation, revocation};
 use super::effect::{Effect, Warning};
 use super::group::Group;
 use super::record::StoredRecord;
 use super::{Gate, LinkId, Step};
 use crate::codec;
 use crate::key::SigningKey;
-use crate::ledger::{Body, By, CertificateOutcome, OpOutcome, Refusal, Role, SideRefusal};
+use crate::ledger::{
+    Body, By, CertificateOutcome, OpOutcome, OpSet, Refusal, RevocationOutcome, Role, SideRefusal,
+};
 use crate::limits::MEMBERS_MAX;
 use crate::session::ledger::PendingOp;
 use crate::signed::{Envelope, Record, Signed};
@@ -24,19 +26,19 @@ use crate::{DeviceId, GroupId, OpId, UserId};
 
 /// The outcome of a delta.
 #[derive(Default)]
-pub(super) struct Outcome {
+pub(super) struct AdmitOutcome {
     /// Ops that wait for others or for a manifest.
     pub(super) pending: Vec<PendingOp>,
     refusal: Option<Refusal>,
     /// Invalid ops, and records with a wrong signature: no honest device passes them on.
     pub(super) faults: usize,
-    /// A revocation of a device was new.
-    is_revoking: bool,
+    /// The device revocations that were new.
+    revocations: Vec<UserRevocation>,
     /// A certificate was noted that no ledger keeps.
     has_surplus: bool,
 }
 
-impl Outcome {
+impl AdmitOutcome {
     /// Notes a refused record. One that is not wrongly signed may have come too early, and is no fault.
     fn refuse(&mut self, step: &mut Step, refusal: SideRefusal) {
         if let SideRefusal::Envelope(_) = refusal {
@@ -48,12 +50,12 @@ impl Outcome {
 
 /// Records that this user or device adds to a ledger beside what arrived.
 pub(super) struct OwnRecords<'o> {
-    /// The devices that any ledger here knows to be revoked by their users.
-    pub(super) revocations: &'o Revocations,
+    /// Device revocations by users that ledgers here hold.
+    pub(super) revocations: &'o [UserRevocation],
     /// The addresses of this device.
     pub(super) addresses: &'o [String],
-    /// Every revoked device of this user gets an op, as after an admission.
-    pub(super) reissues: bool,
+    /// This user signs an op for every revoked device of theirs: as of before what came alive since.
+    pub(super) reissues: Option<OpSet>,
 }
 
 impl Gate {
@@ -72,15 +74,16 @@ impl Gate {
         cut: Option<FreshCut>,
     ) -> Result<OpId, ChangeRefusal> {
         let author = step.keys.user();
-        let (by, key) = step.keys.signer(&body);
+        let signer = step.keys.signer(&body);
         let group = self.wanted(id)?;
         check_room(group.ledger.roster(), &body, MEMBERS_MAX)?;
         let admits_somebody = matches!(
             body, Body::SetRole { user, role, .. }
                 if role > Role::None && group.ledger.roster().role(user) == Role::None
         );
-        let (merges, drafted) = group
-            .draft_merging(before, author, (&by, &key), |ledger| draft(ledger, before, author, &by, &body))?;
+        let (merges, drafted) = group.draft_merging(before, author, &signer, |ledger| {
+            draft(ledger, before, author, &signer.by, &body)
+        })?;
         let manifest = match &drafted {
             Draft::Op(_) => None,
             Draft::NeedsCut(target) => Some(group.check_cut(step, *target, cut)?),
@@ -97,10 +100,10 @@ impl Gate {
                     group.attach(manifest);
                     set_cut(&mut body, manifest);
                 });
-                group.ledger.draft_without(before, author, by, body)?
+                group.ledger.draft_without(before, author, signer.by, body)?
             }
         };
-        let op = Signed::sign(op, &key);
+        let op = Signed::sign(op, &signer.key);
         let outcome = self.admit(step, id, LedgerDelta::of_ops(vec![op.envelope().clone()]), None);
         match outcome.refusal {
             Some(refusal) => Err(refusal.into()),
@@ -120,33 +123,38 @@ impl Gate {
         id: GroupId,
         delta: LedgerDelta,
         source: Option<LinkId>,
-    ) -> Outcome {
-        let outcome = self.admit_into(step, id, delta, source, false);
-        if outcome.is_revoking {
-            self.spread_revocations(step, id, false);
+    ) -> AdmitOutcome {
+        // Only an op names a user whose revocations this ledger may lack.
+        let known = if delta.has_side_records_alone() { Vec::new() } else { self.revocations() };
+        let outcome = self.admit_into(step, id, delta, source, &known, false);
+        if !outcome.revocations.is_empty() {
+            self.spread_revocations(step, id, &outcome.revocations);
         }
         outcome
     }
 
-    /// Admits a delta into one group alone, with what this user adds to it; `reissues` as in [`OwnRecords`].
+    /// Admits a delta into one group alone, with what this user adds to it: those of `revocations` that the
+    /// ledger lacks, and an op for every revoked device of this user if `reissues`, or if the user's grant
+    /// changes.
     pub(super) fn admit_into(
         &mut self,
         step: &mut Step,
         id: GroupId,
         delta: LedgerDelta,
         source: Option<LinkId>,
+        revocations: &[UserRevocation],
         reissues: bool,
-    ) -> Outcome {
-        let (user, revocations) = (step.keys.user(), self.revocations());
-        let Some(group) = self.groups.get_mut(&id) else { return Outcome::default() };
+    ) -> AdmitOutcome {
+        let user = step.keys.user();
+        let Some(group) = self.groups.get_mut(&id) else { return AdmitOutcome::default() };
         let mut records = Vec::new();
-        let grant = group.ledger.roster().grant(user);
-        let (mut gained, mut outcome) = group.admit(step, delta, &mut records);
+        let (grant, living) = (group.ledger.roster().grant(user), group.ledger.living().clone());
+        let (mut gained, outcome) = group.admit(step, delta, &mut records);
         let reissues = reissues || grant != group.ledger.roster().grant(user);
-        let own = OwnRecords { revocations: &revocations, addresses: &self.addresses, reissues };
+        let reissues = reissues.then_some(living);
+        let own = OwnRecords { revocations, addresses: &self.addresses, reissues };
         let mut added = group.add_own(step, own, &mut records);
         group.spend_tickets(user, &mut records);
-        outcome.is_revoking = !gained.revocations.is_empty();
         if source.is_none() {
             // In one frame, so that a peer admits a revocation together with the op for it.
             gained.append(std::mem::take(&mut added));
@@ -181,8 +189,8 @@ impl Group {
         step: &mut Step,
         delta: LedgerDelta,
         records: &mut Vec<StoredRecord>,
-    ) -> (LedgerDelta, Outcome) {
-        let (mut gained, mut outcome) = (LedgerDelta::default(), Outcome::default());
+    ) -> (LedgerDelta, AdmitOutcome) {
+        let (mut gained, mut outcome) = (LedgerDelta::default(), AdmitOutcome::default());
         for envelope in delta.ops {
             match self.admit_op(step, &envelope, records) {
                 Ok(OpOutcome::New(_)) => gained.ops.push(envelope),
@@ -205,8 +213,9 @@ impl Group {
         // no fault.
         for envelope in delta.certificates {
             match self.ledger.admit_certificate(envelope.clone()) {
-                Ok(CertificateOutcome::New) => {
+                Ok(CertificateOutcome::New { evicted }) => {
                     records.push(StoredRecord::Certificate(envelope.clone()));
+                    records.extend(evicted.map(StoredRecord::NoCertificate));
                     gained.certificates.push(envelope);
                 }
                 Ok(vouched) => outcome.has_surplus |= vouched == CertificateOutcome::Surplus,
@@ -215,11 +224,13 @@ impl Group {
         }
         for envelope in delta.revocations {
             match self.ledger.admit_revocation(envelope.clone()) {
-                Ok(true) => {
+                Ok(RevocationOutcome::New { evicted }) => {
                     records.push(StoredRecord::Revocation(envelope.clone()));
+                    records.extend(evicted.map(StoredRecord::NoRevocation));
+                    outcome.revocations.push(revocation(&envelope));
                     gained.revocations.push(envelope);
                 }
-                Ok(false) => {}
+                Ok(RevocationOutcome::Known) => {}
                 Err(refusal) => outcome.refuse(step, refusal),
             }
         }
@@ -251,14 +262,16 @@ impl Group {
         // A peer that judges our changes needs the certificate of this device.
         if roster.role(device.user()) != Role::None && !roster.is_certified(device.user(), device.device()) {
             let certificate = device.certificate.envelope();
-            if matches!(self.ledger.admit_certificate(certificate.clone()), Ok(CertificateOutcome::New)) {
+            let admitted = self.ledger.admit_certificate(certificate.clone());
+            if let Ok(CertificateOutcome::New { evicted }) = admitted {
                 records.push(StoredRecord::Certificate(certificate.clone()));
+                records.extend(evicted.map(StoredRecord::NoCertificate));
                 added.certificates.push(certificate.clone());
             }
         }
         added.revocations = self.add_revocations(own.revocations, records);
-        if own.reissues {
-            added.ops = self.revoke_own_devices(step, records);
+        if let Some(before) = own.reissues {
+            added.ops = self.revoke_own_devices(step, &before, records);
         }
         added.records.extend(self.add_addresses(device, own.addresses, step.now.wall, records));
         records.extend(self.ledger.drop_records().into_iter().map(StoredRecord::NoDeviceRecord));
@@ -273,14 +286,31 @@ pub(super) fn device_record(envelope: &Envelope) -> StoredRecord {
     StoredRecord::DeviceRecord { device, envelope: envelope.clone() }
 }
 
+/// The key by which an op is signed, and the form in which the op names it.
+pub(super) struct OpSigner {
+    pub(super) by: By,
+    pub(super) key: SigningKey,
+}
+
 impl super::Keys {
     /// The key by which an op of this user is signed. A revocation of their own device takes the user key: a
     /// stolen device must not revoke the others.
-    pub(super) fn signer(&self, body: &Body) -> (By, SigningKey) {
+    pub(super) fn signer(&self, body: &Body) -> OpSigner {
         let author: UserId = self.user();
         match body {
-            Body::RevokeDevice { user, .. } if *user == author => (By::User, self.user.clone()),
-            _ => (By::Device(self.device.certificate.envelope().clone()), self.device.signing.clone()),
+            Body::RevokeDevice { user, .. } if *user == author => {
+                OpSigner { by: By::User, key: self.user.clone() }
+            }
+            Body::Create { .. }
+            | Body::SetRole { .. }
+            | Body::RevokeDevice { .. }
+            | Body::Amnesty { .. }
+            | Body::OpenInvite { .. }
+            | Body::CloseInvite { .. }
+            | Body::SetMeta { .. } => OpSigner {
+                by: By::Device(self.device.certificate.envelope().clone()),
+                key: self.device.signing.clone(),
+            },
         }
     }
 }

@@ -183,7 +183,7 @@ fn another_version_or_network_fails_the_handshake() {
         assert_eq!(run.initiator.err(), Some(HandshakeError::Noise { message: 2 }));
         assert_eq!(run.messages.len(), 2, "nothing was said to it");
     }
-    let old = Noise::new(LinkRole::Responder, &ben().agreement, [9; 32].into(), b"peerbase/0garden");
+    let old = Noise::new(LinkRole::Responder, &ben().agreement, [9; 32].into(), b"peerbase/1garden");
     let mut responder = listen(ben());
     responder.state = State::AwaitFirst(old);
     let run = between(dial(ada()), responder, |_, _| {});

@@ -19,6 +19,7 @@ pub struct Roster {
     pub(super) members: BTreeMap<UserId, Member>,
     /// All SetRoles, void ones too.
     pub(super) grants: BTreeMap<OpId, Grant>,
+    /// The devices that certificates name, each with the user who signed its certificate.
     pub(super) certified: BTreeSet<(DeviceId, UserId)>,
     /// The devices that are certified only by surplus certificates, which not every device holds: no digest
     /// covers these.
@@ -179,11 +180,10 @@ impl Roster {
         self.revoked_by_user.contains(&(user, device))
     }
 
-    /// The devices that `user` revoked in all groups and that no counting op of this ledger revokes.
-    pub fn revoked_outside_ledger(&self, user: UserId) -> impl Iterator<Item = DeviceId> {
+    /// The devices that `user` revoked in all groups.
+    pub fn revoked_by_user(&self, user: UserId) -> impl Iterator<Item = DeviceId> {
         let of_user = (user, DeviceId([0; 32]))..=(user, DeviceId([0xff; 32]));
-        let revoked = self.revoked_by_user.range(of_user);
-        revoked.filter(|pair| !self.revoked.contains_key(pair)).map(|(_, device)| *device)
+        self.revoked_by_user.range(of_user).map(|(_, device)| *device)
     }
 
     /// Returns true if that device of that user, proven by its certificate, may read the group.

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::gate::{
-    Answer, Device, Gate, GroupInfo, GroupView, Input, Invitation, MemberDetails, MemberOp, MembershipChange,
-    Peer, Silent, Terms, is_needed_in_charge,
+    Answer, Device, Gate, GroupInfo, GroupState, GroupView, Input, Invitation, MemberDetails, MemberOp,
+    MembershipChange, Peer, Silent, Terms, is_needed_in_charge,
 };
 use schema::ledger::{Role, Roster};
 use schema::wire::ticket::Ticket;
@@ -16,7 +16,7 @@ use tokio::sync::{OwnedRwLockReadGuard, broadcast};
 use super::{Arguments, ChangeError, Membership, Message, SubmitOptions};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
-use crate::node::connection_manager::{Link, LinkId};
+use crate::node::connection_manager::{Link, LinkId, Standing};
 use crate::node::group::{GroupOwner, Groups};
 use crate::node::store::StoreHandle;
 use crate::permits::Permit;
@@ -35,6 +35,8 @@ pub struct MembershipHandle {
     /// Held for reading while a cut is made, until an op names it.
     pub(super) cutting: Arc<tokio::sync::RwLock<()>>,
     published: Arc<RwLock<Published>>,
+    /// The roster of the personal group, which knows the revoked devices of this user.
+    own: Arc<RwLock<Option<Arc<Roster>>>>,
     /// Sends the id of each group whose roster was replaced; `None` once the node has ended.
     changed: Arc<RwLock<Option<broadcast::Sender<GroupId>>>>,
     offers: Arc<Mutex<BTreeMap<GroupId, GroupInfo>>>,
@@ -45,7 +47,7 @@ type Published = BTreeMap<GroupId, Arc<GroupView>>;
 
 /// An invitation as its author gets it; it does not print its secret.
 #[derive(Clone, Copy)]
-pub struct Opened {
+pub struct NewInvitation {
     /// The OpenInvite.
     pub invite: OpId,
     /// The seed of the ticket's key.
@@ -56,8 +58,19 @@ impl MembershipHandle {
     /// A handle of `user`'s membership, which is not started yet.
     pub(crate) fn new(user: UserId, clock: Clock, store: StoreHandle, groups: Groups) -> Self {
         let changed = Arc::new(RwLock::new(Some(broadcast::Sender::new(CHANGED_MAX))));
-        let (cutting, published, offers) = (Arc::default(), Arc::default(), Arc::default());
-        Self { slot: Slot::restarting(), user, clock, store, groups, cutting, published, changed, offers }
+        let (cutting, published, own, offers) = Default::default();
+        Self {
+            slot: Slot::restarting(),
+            user,
+            clock,
+            store,
+            groups,
+            cutting,
+            published,
+            own,
+            changed,
+            offers,
+        }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.
@@ -97,17 +110,17 @@ impl MembershipHandle {
     ///
     /// # Errors
     /// [`ChangeError::Refused`] names the rule that forbids it.
-    pub async fn invite(&self, group: GroupId, terms: Terms) -> Result<Opened, ChangeError> {
+    pub async fn invite(&self, group: GroupId, terms: Terms) -> Result<NewInvitation, ChangeError> {
         let mut seed = [0; 16];
         self.clock.fill(&mut seed);
         match self.ask(Input::Invite { group, terms, seed }).await? {
-            Answer::Invited(invite) => Ok(Opened { invite: invite?, seed }),
+            Answer::Invited(invite) => Ok(NewInvitation { invite: invite?, seed }),
             _ => unreachable!("each request has its answer"),
         }
     }
 
-    /// Stores a ticket and shows it on every link until the group admits this user; `true` if it has already,
-    /// and nothing is stored.
+    /// Stores a ticket and redeems it on every link until the group admits this user; `true` if it has
+    /// already, and nothing is stored.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -192,12 +205,12 @@ impl MembershipHandle {
         self.read_gate(Gate::devices).await
     }
 
-    /// Shows the stored tickets of a group again, also to peers that have seen them.
+    /// Redeems the stored tickets of a group again, also at peers where they were redeemed before.
     ///
     /// # Errors
     /// [`CallError`] when the node is closed, or membership is just started again.
-    pub fn show_tickets(&self, group: GroupId) -> Result<(), CallError> {
-        self.slot.tell(Message::Step(Box::new(Input::ShowTickets(Some(group))), None))
+    pub fn redeem_tickets(&self, group: GroupId) -> Result<(), CallError> {
+        self.slot.tell(Message::Step(Box::new(Input::RedeemTickets(Some(group))), None))
     }
 
     /// The members of a group as this device knows them.
@@ -220,7 +233,7 @@ impl MembershipHandle {
         self.read().get(&group).map(|view| view.info.clone())
     }
 
-    /// Every group that this user takes part in or wants to, by id; the personal group is not among them.
+    /// Every group that this user takes part in or wants to, the personal group included, by id.
     pub fn groups(&self) -> Vec<GroupInfo> {
         self.read().values().map(|view| view.info.clone()).collect()
     }
@@ -230,6 +243,24 @@ impl MembershipHandle {
         // An intent that was written while membership was down ends its offer later.
         let known = self.read();
         self.offers().values().filter(|info| !known.contains_key(&info.id)).cloned().collect()
+    }
+
+    /// The relation of a device to this one, by the rosters that are published.
+    pub(crate) fn standing(&self, user: UserId, device: DeviceId) -> Standing {
+        let own = self.own.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_revoked = own.is_some_and(|own| own.is_revoked_by_user(user, device));
+        let published = self.read();
+        let active = published.iter().filter(|(_, view)| view.info.state == GroupState::Active);
+        let shared = active.filter(|(_, view)| view.roster.may_read(user, device));
+        Standing {
+            is_own: user == self.user && !is_revoked,
+            groups: shared.map(|(group, _)| *group).collect(),
+        }
+    }
+
+    /// Replaces the roster of the personal group.
+    pub(super) fn set_own(&self, roster: Arc<Roster>) {
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) = Some(roster);
     }
 
     /// Follows the rosters: the id of each group whose roster is replaced. It ends with the node.

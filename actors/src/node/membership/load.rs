@@ -7,9 +7,9 @@ use ractor::ActorProcessingErr;
 use schema::gate::{Gate, Input, Keys, ReceivedAt, StoredGroup, Tickets};
 use schema::id::hash;
 use schema::key::SigningKey;
-use schema::ledger::{CertificateOutcome, Ledger, Op, Refusal, SideRefusal};
+use schema::ledger::{Ledger, Op, Refusal, SideRefusal};
 use schema::signed::{Envelope, Record};
-use schema::{DeviceId, GroupId, OpId, Timestamp, codec};
+use schema::{GroupId, OpId, Timestamp, codec};
 use tokio::task::JoinSet;
 
 use super::{Arguments, MembershipHandle, State, intents};
@@ -112,16 +112,14 @@ fn load_ledger(
     }
     for (_, author) in keys::readable(space, keys::AUTHOR)? {
         // The group reports a damaged one.
-        if let Ok((device, ..)) = codec::decode_stored::<AuthorRecord>(&author) {
-            ledger.pin_certificates(DeviceId(device));
+        if let Ok(author) = codec::decode_stored::<AuthorRecord>(&author) {
+            ledger.pin_certificates(author.device);
         }
     }
     // Behind the ops: only users that one of them names have certificates here.
-    load_side(space, keys::CERTIFICATE, |envelope| {
-        ledger.admit_certificate(envelope).map(|vouched| vouched == CertificateOutcome::New)
-    })?;
-    load_side(space, keys::REVOCATION, |envelope| ledger.admit_revocation(envelope))?;
-    load_side(space, keys::RECORD, |envelope| ledger.admit_record(envelope))?;
+    load_side(space, keys::CERTIFICATE, |envelope| ledger.admit_certificate(envelope).map(drop))?;
+    load_side(space, keys::REVOCATION, |envelope| ledger.admit_revocation(envelope).map(drop))?;
+    load_side(space, keys::RECORD, |envelope| ledger.admit_record(envelope).map(drop))?;
     Ok((ledger, received_at))
 }
 
@@ -148,7 +146,7 @@ fn load_op(
 fn load_side(
     space: &SpaceHandle,
     tag: u8,
-    mut admit: impl FnMut(Envelope) -> Result<bool, SideRefusal>,
+    mut admit: impl FnMut(Envelope) -> Result<(), SideRefusal>,
 ) -> Result<(), StoreError> {
     for (_, record) in keys::readable(space, tag)? {
         match codec::decode_stored(&record) {
