@@ -103,9 +103,9 @@ pub const SHAPES: &[Shape] = &[
     Shape::Changes("chains of one put", |crafter, size| {
         one_put_each(crafter, size);
     }),
-    Shape::Changes("chains of one put, 4 096 of them merged", |crafter, size| {
+    Shape::Changes("chains of one put, at most 4 096 of them merged", |crafter, size| {
         let mut heads = one_put_each(crafter, size);
-        heads.truncate(4_096.min(heads.len() - 1));
+        heads.truncate(4_095.min(heads.len() - 1)); // and the last change of its own chain
         crafter.write(heads.len(), &heads, &[]);
     }),
     Shape::Changes("chains of one put, merged at a multiple of 16", |crafter, size| {
