@@ -1,8 +1,7 @@
 //! Groups, their members and invitations.
 //!
 //! A [`Group`] is a database with members. Its *ledger* is a log of signed ops; from it every device derives
-//! the same
-//! *roster*: the members and their roles. [`Role`] lists what each role may do.
+//! the same *roster*: the members and their roles. [`Role`] lists what each role may do.
 //!
 //! | to | call |
 //! |---|---|
@@ -24,7 +23,7 @@ use std::time::Duration;
 
 use actors::node::group::GroupHandle;
 #[doc(inline)]
-pub use actors::node::group::cut::DamagedDocument;
+pub use actors::node::group::cut::{DamagedDocument, DamagedRow};
 #[doc(inline)]
 pub use actors::node::group::documents::{Rejudged, SetAside, SetAsideTotal};
 use actors::node::group::rows::{self, RowRecord};
@@ -57,10 +56,7 @@ pub use self::membership::{DeviceRevocation, Receipt, RoleChange};
 use crate::error::{GroupError, ReadError, SyncError};
 pub use crate::invite::InviteOptions;
 use crate::node::Node;
-use crate::table::{Table, TableName};
-
-/// Rows that a page of a count reads under the store's lock.
-const PAGE_ROWS: usize = 256;
+use crate::table::{PAGE_ROWS, Table, TableName};
 
 /// A database with members. Cheap to clone.
 ///

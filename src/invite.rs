@@ -19,8 +19,6 @@ use crate::node::Node;
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// The interval at which linked devices are asked again: the invitation may have reached them meanwhile.
 const ASK_EVERY: Duration = Duration::from_secs(5);
-/// The default validity of a ticket.
-const VALID_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The terms of an invitation: role, number of uses, validity.
 ///
@@ -45,9 +43,12 @@ pub struct InviteOptions {
 }
 
 impl InviteOptions {
+    /// The validity of a ticket unless [`valid_for`](Self::valid_for) sets another: seven days.
+    pub const VALID_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
     /// Returns terms that admit one user with a role, at most [`Role::Writer`], within seven days.
     pub fn new(role: Role) -> Self {
-        Self { role, uses: 1, valid_for: VALID_FOR }
+        Self { role, uses: 1, valid_for: Self::VALID_FOR }
     }
 
     /// Sets the number of users that it admits.
@@ -107,7 +108,7 @@ impl Node {
     /// Joins a group with a ticket: dials the inviter and waits at most 30 s for admission.
     ///
     /// The intent and the ticket are stored: while the group is [pending](GroupState::Pending), the ticket is
-    /// presented to every linked device of an Admin, also after the next open. Rows arrive after this
+    /// redeemed at every linked device of an Admin, also after the next open. Rows arrive after this
     /// returns; [`Group::synced`] waits for them. A ticket that is declined leaves nothing behind.
     ///
     /// # Errors
@@ -174,7 +175,7 @@ impl Node {
                 Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
                 Ok(Err(RecvError::Closed)) => return Err(JoinError::Closed),
                 // The loop sees the result.
-                Err(_) => drop(membership.show_tickets(id)),
+                Err(_) => drop(membership.redeem_tickets(id)),
             }
         }
     }

@@ -88,6 +88,7 @@ use serde::de::DeserializeOwned;
 pub use self::counter::Counter;
 pub use self::edit::RowEdit;
 pub use self::history::Revision;
+pub(crate) use self::iter::PAGE_ROWS;
 pub use self::iter::{Row, Rows};
 pub use self::name::TableName;
 pub use self::text::Text;

@@ -52,7 +52,7 @@ pub use self::input::{Input, LinkId, Peer, Presented};
 pub use self::log::{Invitation, MemberOp};
 pub use self::record::{ReceivedAt, StoredGroup, StoredRecord};
 pub use self::silence::Silent;
-pub use self::tickets::{Declined, SHOW_TICKETS_EVERY, Terms, Tickets};
+pub use self::tickets::{Declined, REDEEM_TICKETS_EVERY, Terms, Tickets};
 pub use self::view::{GroupInfo, GroupState, GroupView, MemberDetails, MemberDevice};
 
 use self::access::Access;
@@ -60,7 +60,7 @@ use self::effect::Outbox;
 use self::group::{Group, Groups};
 use self::links::Links;
 use self::offers::Offers;
-use self::tickets::Inviters;
+use self::tickets::{DeclinedTicket, Inviters};
 use crate::device::DeviceIdentity;
 use crate::key::SigningKey;
 use crate::ledger::Ledger;
@@ -238,12 +238,12 @@ impl Gate {
             Input::Present { link, group, presented } => self.on_present(step, link, group, presented),
             Input::Join { link, join } => self.on_join(step, link, join),
             Input::Declined { link, token, invite, reason } => {
-                self.on_declined(step, link, (token, invite), reason);
+                self.on_declined(step, link, DeclinedTicket { token, invite, reason });
             }
             Input::PeerFault(device) => self.links.on_peer_fault(step, device),
             Input::Ledger { link, group, frame } => self.on_ledger(step, link, group, frame),
             Input::Resume { link, group } => self.on_resume(step, link, group),
-            Input::ShowTickets(group) => self.on_show_tickets(step, group),
+            Input::RedeemTickets(group) => self.on_redeem_tickets(step, group),
             Input::Wake => self.links.on_wake(step),
         }
     }

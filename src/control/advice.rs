@@ -50,7 +50,7 @@ pub enum Advice {
         /// The row's key.
         key: String,
     },
-    /// Serve: the ticket is stored, and presented again while a node serves.
+    /// Serve: the ticket is stored, and redeemed again while a node serves.
     Serve,
     /// Dial a device, or look at the links that failed.
     Connect,

@@ -50,7 +50,7 @@ pub enum Request {
         /// Also waits until all rows are here.
         #[arg(long)]
         wait: bool,
-        /// The time to try now; the ticket is stored and presented later in any case.
+        /// The time to try now; the ticket is stored and redeemed later in any case.
         #[arg(long, value_name = "TIME", value_parser = span, default_value = "30s")]
         timeout: Duration,
     },

@@ -14,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::wire::{self, ControlError};
+use super::wire::{self, ControlError, REPLIES_MAX};
 use super::{Answer, Failure, FailureKind, Greeting, Reply, Request, SOCKET, execute};
 use crate::Node;
 
@@ -28,8 +28,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// The longest wait for running requests when the node closes.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// Replies that are queued for a slow client.
-const REPLIES_MAX: usize = 64;
 /// The longest name that the system gives a socket: `sun_path` without its NUL.
 const PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 

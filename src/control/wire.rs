@@ -8,6 +8,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The largest message, bytes of JSON. An import sends batches of about 1 MiB, a row has a few MiB at most.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// The largest row that a person or a file gives, bytes of JSON: its request fits a message with its names.
+pub const ROW_BYTES_MAX: usize = 8 << 20;
+const _: () = assert!(ROW_BYTES_MAX <= MESSAGE_BYTES_MAX / 2);
+/// Replies of one request that are queued for a slow reader.
+pub const REPLIES_MAX: usize = 64;
 /// Bytes before the JSON.
 const LENGTH_BYTES: usize = 4;
 
@@ -18,13 +23,13 @@ pub enum ControlError {
     /// Split it: import fewer rows at once, or stop the server and let the command open the database itself.
     #[error("message of {got} bytes where at most {MESSAGE_BYTES_MAX} are allowed")]
     TooLong {
-        /// Its bytes, as they are or as announced.
+        /// The length of the message, bytes: of one to be sent as encoded, of one received as announced.
         got: usize,
     },
     /// Fewer bytes than the length says, or more.
     #[error("message of {got} bytes that announces {announced}")]
     Length {
-        /// Bytes behind the length.
+        /// The bytes of JSON that follow the length.
         got: usize,
         /// The announced length.
         announced: usize,

@@ -1,5 +1,7 @@
 //! Errors of reading and writing rows.
 
+use schema::document::Refusal;
+
 use super::{
     CallError, CommitError, ErrorKind, NameError, RowError, RowRecordError, StoreError, call_kind, store_kind,
 };
@@ -98,6 +100,12 @@ impl WriteError {
             Self::Value { .. } => ErrorKind::Invalid,
             Self::Read(error) => error.kind(),
             Self::Commit(CommitError::NotAllowed) => ErrorKind::NotAllowed,
+            Self::Commit(CommitError::Refused { cause, .. }) => match **cause {
+                Refusal::NotAllowed { .. } | Refusal::UnknownAuthor { .. } | Refusal::BeyondCut { .. } => {
+                    ErrorKind::NotAllowed
+                }
+                _ => ErrorKind::Failed,
+            },
             Self::Commit(CommitError::Store(error)) => store_kind(error),
             Self::Commit(_) => ErrorKind::Invalid,
             Self::Call(error) => call_kind(error),

@@ -118,6 +118,7 @@ pub struct DeviceRevocation<'a> {
     group: &'a Group,
     device: DeviceId,
     user: Option<UserId>,
+    before: BTreeSet<OpId>,
     without_damaged: bool,
     progress: Progress<'a>,
 }
@@ -126,6 +127,14 @@ impl<'a> DeviceRevocation<'a> {
     /// Names the user whose device it is; needed only where several users certify one device.
     pub fn of(mut self, user: UserId) -> Self {
         self.user = Some(user);
+        self
+    }
+
+    /// Revokes the device as of before these ops, as [`RoleChange::as_of`] does: of them and all that was
+    /// built on them, the ops that the device signed become void, and the ops that these had voided count
+    /// again.
+    pub fn as_of(mut self, rejected: &[OpId]) -> Self {
+        self.before = rejected.iter().copied().collect();
         self
     }
 
@@ -165,8 +174,9 @@ impl<'a> IntoFuture for DeviceRevocation<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let user = self.owner()?;
-            let Self { group, device, without_damaged, progress, .. } = self;
-            group.submit(MembershipChange::RevokeDevice { user, device }, without_damaged, progress).await
+            let Self { group, device, before, without_damaged, progress, .. } = self;
+            let change = MembershipChange::RevokeDevice { user, device, before };
+            group.submit(change, without_damaged, progress).await
         })
     }
 }
@@ -232,7 +242,9 @@ impl Group {
     /// Awaiting it: [`GroupError::UnknownDevice`], [`GroupError::SharedDevice`], [`GroupError::OwnDevice`];
     /// [`GroupError::Change`] names the rule that forbids it.
     pub fn revoke_device(&self, device: DeviceId) -> DeviceRevocation<'_> {
-        DeviceRevocation { group: self, device, user: None, without_damaged: false, progress: no_progress() }
+        let progress = no_progress();
+        let before = BTreeSet::new();
+        DeviceRevocation { group: self, device, user: None, before, without_damaged: false, progress }
     }
 
     /// Hands the group over: `to` gets this user's role, Owner or Founder, and this user becomes an Admin.

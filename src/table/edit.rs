@@ -130,13 +130,13 @@ mod tests {
     #[test]
     fn values_of_any_serde_type_are_recorded() {
         #[derive(Serialize)]
-        struct Place {
+        struct Visit {
             city: &'static str,
             visits: Counter,
         }
         let mut recorded = RowEdit::default();
         recorded.put("body", Text::from("hi"));
-        recorded.put("place", Place { city: "Oslo", visits: 1.into() });
+        recorded.put("place", Visit { city: "Oslo", visits: 1.into() });
         recorded.insert("tags", 0, Some(3u8));
 
         let place = [("city".to_owned(), "Oslo".into()), ("visits".to_owned(), Value::Counter(1))];

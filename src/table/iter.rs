@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use super::{Table, row};
 use crate::error::ReadError;
 
-/// Rows of one page of an iteration, which is read under the store's lock.
-const PAGE_ROWS: usize = 256;
+/// Rows of one page of an iteration, which is read under one hold of the store's lock.
+pub(crate) const PAGE_ROWS: usize = 256;
 
 /// A stored row, which [`value`](Row::value) decodes. That may fail, since other devices write rows too.
 #[derive(Clone, Debug)]

@@ -118,6 +118,8 @@ fn for_each_seed(count: u64, case: impl AsyncFn(u64) + Sync) {
 struct OutsiderWorld {
     world: World,
     groups: Vec<Group>,
+    /// Groups that removed Ada, who wants them still.
+    lost: Vec<GroupId>,
     /// Readers that a test may remove.
     readers: Vec<(GroupId, DeviceIdentity)>,
     /// Removed Readers.
@@ -134,10 +136,13 @@ struct OutsiderWorld {
 impl OutsiderWorld {
     async fn seeded(seed: u64) -> Self {
         let world = World::seeded(seed).await;
-        let (groups, tickets, earlier_frames) = (Vec::new(), Vec::new(), Vec::new());
+        let (groups, lost, tickets, earlier_frames) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (readers, removed, revoked, leaked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut outsiders =
-            Self { world, groups, readers, removed, revoked, tickets, leaked, earlier_frames };
+            Self { world, groups, lost, readers, removed, revoked, tickets, leaked, earlier_frames };
+        outsiders.create_group().await;
+        outsiders.add_members(0).await;
+        outsiders.lose_group(0).await;
         outsiders.create_group().await;
         outsiders.add_members(0).await;
         outsiders.remove_reader().await;
@@ -201,10 +206,27 @@ impl OutsiderWorld {
         group.leave().await.unwrap();
     }
 
+    /// Ada is removed from a group; a Founder with a device stays.
+    async fn lose_group(&mut self, at: usize) {
+        let (group, founder) = (self.groups.swap_remove(at), self.world.new_user());
+        let (id, ada) = (group.id(), self.world.ada.user_id());
+        group.add_member(founder.user(), Role::Founder).await.unwrap();
+        group.set_role(ada, Role::Admin).await.unwrap();
+        let mut link = self.world.dial(&founder).await;
+        link.patience = SHORT_PATIENCE;
+        let mut member = HandmadeMember::open(link, id).await;
+        member.run().await;
+        self.leaked.push((id, member.ledger.envelopes().cloned().collect()));
+        group.remove_member(ada).await.unwrap();
+        self.readers.retain(|(of, _)| *of != id);
+        self.tickets.retain(|ticket| ticket.group() != id);
+        self.lost.push(id);
+    }
+
     /// Changes a group in a way that does not concern the outsider.
     async fn make_random_change(&mut self) {
         let at = self.world.pick(self.groups.len());
-        match self.world.pick(9) {
+        match self.world.pick(10) {
             0 if self.groups.len() < 6 => self.create_group().await,
             0..=2 => self.add_members(at).await,
             3 => self.remove_reader().await,
@@ -221,6 +243,7 @@ impl OutsiderWorld {
                 }
             }
             6 if self.groups.len() > 1 => self.leave_group(at).await,
+            7 if self.groups.len() > 1 && self.lost.len() < 3 => self.lose_group(at).await,
             _ => self.groups[at].table(TASKS).put(SECRET, &task(SECRET)).await.unwrap(),
         }
     }
@@ -253,10 +276,14 @@ impl OutsiderWorld {
             let (id, identity) = &all[world.pick(all.len())];
             (identity.clone(), *id)
         };
-        match self.world.pick(4) {
+        match self.world.pick(5) {
             0 => of(&mut self.world, &self.removed),
             1 => of(&mut self.world, &self.revoked),
             2 => (self.world.new_user(), GroupId(self.world.bytes())),
+            3 => {
+                let at = self.world.pick(self.lost.len());
+                (self.world.new_user(), self.lost[at])
+            }
             _ => {
                 let at = self.world.pick(self.groups.len());
                 (self.world.new_user(), self.groups[at].id())
@@ -752,6 +779,26 @@ async fn a_removed_member_cannot_extend_the_ledger_through_a_new_key() {
     assert!(has(grant).await && has(deeper).await);
     assert!(home.members().iter().any(|member| member.user == dan.user()));
     world.ada.close().await;
+}
+
+/// A former member knows the id too; so a removed node keeps its old ledger and rows from everybody else.
+#[tokio::test(start_paused = true)]
+async fn a_removed_node_opens_its_group_to_no_stranger_who_knows_its_id() {
+    let mut world = OutsiderWorld::seeded(5).await;
+    let (stranger, id) = (world.world.new_user(), world.lost[0]);
+    let mut stranger = world.world.dial(&stranger).await;
+
+    stranger.announce(id).await;
+    for channel in 0..3 {
+        for frame in [LedgerFrame::Pull(Default::default()), LedgerFrame::Summary { hash: [0; 32] }] {
+            let body = GroupFrame::Ledger(frame).encode();
+            stranger.send(&LinkFrame::Group { channel, body }).await;
+        }
+    }
+
+    let received = stranger.frames_until_silence().await;
+    assert_eq!(received, [LinkFrame::Hello(Hello::default()), BYE_NOT_AUTHORIZED]);
+    world.world.ada.close().await;
 }
 
 /// After her own removal ada announces the group to nobody, until a member brings the op that readmits her.

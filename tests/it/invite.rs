@@ -1,4 +1,4 @@
-//! Tickets: who is admitted by one, who is declined and why, and how little a stranger who presents one
+//! Tickets: who is admitted by one, who is declined and why, and how little a stranger who redeems one
 //! learns.
 
 use std::time::Duration;

@@ -12,7 +12,9 @@ use std::time::Duration;
 use peerbase::error::Waiting;
 use peerbase::group::{DeclineReason, InviteStatus, MemberDevice, MemberOp, OpAction, OpStatus};
 use peerbase::sim::Peer;
-use peerbase::{ErrorKind, Event, Group, GroupError, InviteOptions, JoinError, Node, OpId, Role, UserId};
+use peerbase::{
+    ErrorKind, Event, Group, GroupError, InviteOptions, JoinError, Member, Node, OpId, Role, UserId,
+};
 use tokio::sync::broadcast::Receiver;
 
 use Role::{Admin, Founder, None as Out, Owner, Reader, Writer};
@@ -361,6 +363,31 @@ async fn w11b_a_lowering_as_of_before_the_vandalism_undoes_it_on_every_device() 
     assert_eq!(scenario.op_status(vandalism).await, OpStatus::Void);
     scenario.set_role("ada", "pia", Writer).await;
     scenario.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_of_a_device_as_of_before_its_vandalism_undoes_it_on_every_device() {
+    for is_as_of in [false, true] {
+        let (mut scenario, vandalism) = vandalised().await;
+        let (oda, device) = (scenario.group("oda"), scenario.peers["mia"].node().device_id());
+        let unknown = oda.revoke_device(device).as_of(&[OpId([7; 32])]).await.unwrap_err();
+        assert_eq!(unknown.kind(), ErrorKind::NotFound);
+
+        let rejected = if is_as_of { &[vandalism][..] } else { &[] };
+        oda.revoke_device(device).as_of(rejected).await.unwrap();
+        scenario.retire("mia").await;
+        scenario.converge().await;
+
+        let (role, pia, status) = match is_as_of {
+            true => (Admin, Reader, OpStatus::Void),
+            false => (Writer, Out, OpStatus::Counts),
+        };
+        assert_eq!(scenario.roles("ada", ["mia", "ada", "pia"]), [Admin, role, pia], "as of: {is_as_of}");
+        assert_eq!(scenario.op_status(vandalism).await, status, "as of: {is_as_of}");
+        let is_revoked = |member: Member| member.devices.iter().all(|it| it.device != device);
+        assert!(scenario.group("ada").members().into_iter().all(is_revoked), "as of: {is_as_of}");
+        scenario.close().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

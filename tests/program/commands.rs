@@ -362,7 +362,7 @@ fn a_ticket_admits_another_user_who_receives_the_rows() {
 }
 
 #[test]
-fn a_ticket_whose_inviter_is_away_is_presented_later() {
+fn a_ticket_whose_inviter_is_away_is_redeemed_later() {
     let (ada, ben) = (garden(), Home::empty());
     let place = free_place();
     let node = serve_at(&ada, &place);

@@ -36,7 +36,7 @@ use tokio::task::JoinHandle;
 
 use self::assembly::{AssemblyBudget, AssemblyShare};
 use self::cache::CacheBudget;
-use self::cut::Settled;
+use self::cut::JudgedMoment;
 use self::documents::{
     CommitError, Documents, Outcome, Rejudged, Revision, RowEvent, RowWrite, SetAside, Setup,
 };
@@ -73,8 +73,8 @@ enum Message {
     /// Describe the group.
     Status(RpcReplyPort<GroupStatus>),
     /// Answer once all that is here is stored: with the roster and the judgement by which it stands, or with
-    /// the progress of judging it again.
-    Settled(RpcReplyPort<Result<Settled, Rejudged>>),
+    /// the progress of re-judging it.
+    JudgedMoment(RpcReplyPort<Result<JudgedMoment, Rejudged>>),
     /// The batch of this number is durable, or failed.
     Stored { number: u64, result: Result<(), StoreError> },
     /// The membership changed.
@@ -121,15 +121,16 @@ struct State {
     /// Frames that overtook the `Open` of their session.
     early: BTreeMap<LinkId, Vec<IncomingPart>>,
     next_batch: u64,
-    unstored: BTreeMap<u64, Unstored>,
+    unstored: BTreeMap<u64, BatchNews>,
     /// The number of authors that the owner was told of.
     told: usize,
-    /// Documents are being judged again.
+    /// Documents are being re-judged.
     rejudging: Option<Rejudge>,
     /// Replaced whenever a re-judging ends.
     judged: Arc<()>,
     refusals: Vec<(DocumentId, Refusal)>,
-    /// By themselves: what they say must not take the place of our own reasons.
+    /// What peers refused of this device. Kept apart, so that a peer cannot displace the refusals of this
+    /// device.
     refused_by_peers: Vec<(DocumentId, Refusal)>,
     wake: Option<(Timestamp, JoinHandle<()>)>,
 }
@@ -142,7 +143,7 @@ struct Peer {
     _open: OpenSession,
 }
 
-/// The moment at which the next documents are judged again.
+/// The moment at which the next documents are re-judged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rejudge {
     /// In a turn of its own, behind the messages that wait.
@@ -152,7 +153,7 @@ enum Rejudge {
 }
 
 /// News to publish once a batch is durable.
-struct Unstored {
+struct BatchNews {
     /// Hash over all documents as they are with the batch, and without any later one.
     root: [u8; 32],
     rows: Vec<RowEvent>,
@@ -206,7 +207,8 @@ impl State {
         Ok(())
     }
 
-    /// Nobody writes upon what is to be taken away.
+    /// Re-judges the documents of these writes first, if that is still to be done: a write on top of changes
+    /// that are about to be purged would be purged with them.
     fn settle(&mut self, myself: &ActorRef<Message>, writes: &[RowWrite]) -> Result<(), ActorProcessingErr> {
         if !self.documents.is_rejudging() {
             return Ok(());
@@ -222,7 +224,7 @@ impl State {
         Ok(())
     }
 
-    /// Judges the next documents again; after the last of them, every session compares again.
+    /// Re-judges the next documents; after the last of them, every session compares again.
     fn rejudge_some(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         self.rejudging = None;
         if self.documents.is_rejudging() {
@@ -288,7 +290,7 @@ impl State {
         let number = self.next_batch;
         self.documents.pin(&outcome.moved, number);
         let (root, rows, moved) = (self.documents.root(), outcome.rows, outcome.moved);
-        self.unstored.insert(number, Unstored { root, rows, moved, source });
+        self.unstored.insert(number, BatchNews { root, rows, moved, source });
         let (myself, arguments) = (myself.clone(), &self.arguments);
         arguments.store.submit(self.handle.space(), outcome.batch, arguments.durability, move |result| {
             answer(result.clone());
@@ -343,7 +345,7 @@ impl State {
         }
     }
 
-    /// Judges again, before anybody reads them, the documents that were last judged under another roster when
+    /// Re-judges, before anybody reads them, the documents that were last judged under another roster when
     /// the node ended.
     async fn rejudge_all(&mut self) -> Result<(), ActorProcessingErr> {
         if !self.documents.is_rejudging() {
@@ -493,7 +495,7 @@ impl Actor for Group {
                 answer(reply, state.documents.set_aside_of(&document).cloned());
             }
             Message::Status(reply) => answer(reply, state.status()),
-            Message::Settled(reply) => state.settled(reply),
+            Message::JudgedMoment(reply) => state.settled(reply),
             Message::Stored { number, result } => state.stored(&myself, number, result)?,
             Message::Roster(roster) => state.rejudge(&myself, roster)?,
             Message::Open { channel, in_sync } => state.open(&myself, channel, in_sync)?,

@@ -34,7 +34,8 @@ pub(crate) const RECORD: u8 = b'w';
 /// Single facts have keys under `m`. The incarnation under which this device writes: the crashes of the store
 /// when it was drawn, then itself; 8 bytes big-endian each.
 pub(crate) const INCARNATION: &[u8] = b"mincarnation";
-/// The ticket with which this device joined, or asks to join.
+/// The tickets that this user redeems until the group admits them, at most `TICKETS_MAX`; and the last answer
+/// to a ticket that admitted nobody.
 pub(crate) const TICKET: &[u8] = b"mticket";
 
 /// The name of a group's space. Ids may begin with NUL, names of spaces may not.

@@ -17,6 +17,8 @@ mod orphans;
 mod perform;
 mod persist;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,8 +39,8 @@ pub use schema::ledger::InviteStatus;
 
 pub use self::cut::{Receipt, SubmitOptions};
 pub use self::error::ChangeError;
-pub use self::handle::{MembershipHandle, Opened};
-use self::perform::Reads;
+pub use self::handle::{MembershipHandle, NewInvitation};
+use self::perform::{Reads, StoredBatch};
 pub(crate) use self::supervisor::GroupSupervisor;
 use crate::call::answer;
 use crate::clock::Clock;
@@ -116,9 +118,9 @@ impl State {
         let (mut effects, mut answer) = (self.decide(input)?, None);
         loop {
             let stored = self.perform_all(effects, &mut answer).await?;
-            let Some((number, stored)) = stored else { break };
-            effects = self.decide(Input::Stored { number, is_durable: stored.is_ok() })?;
-            if let Err(error) = stored {
+            let Some(StoredBatch { number, result }) = stored else { break };
+            effects = self.decide(Input::Stored { number, is_durable: result.is_ok() })?;
+            if let Err(error) = result {
                 self.perform_all(effects, &mut answer).await?;
                 return Err(error);
             }
@@ -219,7 +221,7 @@ impl Actor for Membership {
             }
             Message::TicketsDue => {
                 state.tickets = JoinSet::new();
-                state.step(Input::ShowTickets(None)).await?;
+                state.step(Input::RedeemTickets(None)).await?;
             }
             Message::SessionsDue => {
                 state.sessions = JoinSet::new();

@@ -39,9 +39,9 @@ pub(super) struct Attempt<C> {
 struct Halving {
     /// The reason that the document gave for all of them together.
     what: String,
-    /// So many of the accepted changes can be applied.
+    /// A number of leading accepted changes that can be applied.
     good: usize,
-    /// So many cannot.
+    /// A number of them that cannot.
     bad: usize,
 }
 

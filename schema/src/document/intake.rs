@@ -16,14 +16,15 @@ pub struct Intake<C> {
 }
 
 impl<C: Change> Intake<C> {
-    /// Verifies the tips of a unit over its changes. `index` has the accepted changes of the document,
-    /// `incarnation` is that under which this device writes.
+    /// Verifies the tips of a unit over its changes. `authors` are those of its frame, `index` has the
+    /// accepted changes of the document, `incarnation` is that under which this device writes.
     ///
     /// # Errors
     /// Those of [`ChangeSet::add_unit_tips`].
     pub fn new<M: Manifests, S: Signer>(
         mut received: ChangeSet<C>,
-        (unit, authors): (&Unit, &[(DeviceId, OpId)]),
+        unit: &Unit,
+        authors: &[(DeviceId, OpId)],
         index: &Index,
         incarnation: u64,
         judge: &Judge<'_, M, S>,

@@ -3,7 +3,7 @@
 //!
 //! Each author is stored with the judgement under which its documents were last judged. If the roster has
 //! another one, a pass goes through the author's documents by an index, in slices, and stores the new
-//! judgement after the last of them, so that a node that ends in between judges them all again. A roster that
+//! judgement after the last of them, so that a node that ends in between re-judges them all. A roster that
 //! arrives during a pass restarts the passes of those authors that it judges differently once more.
 //!
 //! ```text
@@ -56,7 +56,7 @@ pub struct JudgedAuthor<A> {
     pub judgement: [u8; 32],
 }
 
-/// A document that is to be judged again, as far as it tells whether it stands.
+/// A document that is to be re-judged, as far as it tells whether it stands.
 #[derive(Clone, Debug)]
 pub struct Examined<A> {
     /// Changes of it are set aside.
@@ -82,7 +82,7 @@ pub enum RejudgeInput {
 /// The next act of the shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RejudgeEffect<A> {
-    /// Judge a document again unless it [stands](Rejudging::stands), then step [`RejudgeInput::Judged`].
+    /// Re-judge a document unless it [stands](Rejudging::stands), then step [`RejudgeInput::Judged`].
     Judge(DocumentId),
     /// List an author's next documents, then step [`RejudgeInput::Listed`].
     List {
@@ -105,7 +105,7 @@ pub enum RejudgeEffect<A> {
     Pause,
 }
 
-/// The authors whose documents are to be judged again, and the progress.
+/// The authors whose documents are to be re-judged, and the progress.
 #[derive(Debug)]
 pub struct Rejudging<A> {
     slice: Slice,
@@ -177,12 +177,12 @@ impl<A: Copy + Ord> Rejudging<A> {
         self.page = None;
     }
 
-    /// Returns true if documents wait to be judged again.
+    /// Returns true if documents wait to be re-judged.
     pub fn is_under_way(&self) -> bool {
         !self.passes.is_empty()
     }
 
-    /// The progress of judging again, or that of the last time.
+    /// The progress of re-judging, or that of the last time.
     pub fn progress(&self) -> Rejudged {
         self.progress
     }
@@ -244,7 +244,7 @@ impl<A: Copy + Ord> Rejudging<A> {
         documents >= self.slice.examined as u64 || changed >= self.slice.changed as u64
     }
 
-    /// A document was judged again out of its turn, before it is read or written.
+    /// A document was re-judged out of its turn, before it is read or written.
     pub fn on_settled(&mut self, document: DocumentId) {
         self.first.remove(&document);
         self.progress.documents += 1;
@@ -259,7 +259,7 @@ impl<A: Copy + Ord> Rejudging<A> {
     }
 
     /// Returns true if a document stays as it is: nothing of it is set aside that may be accepted now, and
-    /// the chains of the authors that are judged again end within their bounds.
+    /// the chains of the authors that are re-judged end within their bounds.
     ///
     /// # Errors
     /// Those of the manifests.

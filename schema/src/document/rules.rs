@@ -35,7 +35,7 @@ pub enum Defect {
     AcceptsNonWriters,
     /// Ignores the bounds that cuts set.
     IgnoresCuts,
-    /// Judges no document again when the roster changes.
+    /// Re-judges no document when the roster changes.
     NeverRejudges,
     /// Ends the pass over an author's documents after its first page.
     RejudgesOnePage,
@@ -85,7 +85,7 @@ impl Rules {
     }
 
     /// Returns the judgement under which an author's documents are stored. A constant one never changes, so
-    /// that nothing is judged again, and differs from every true one, so that a node with sound rules judges
+    /// that nothing is re-judged, and differs from every true one, so that a node with sound rules judges
     /// all of them.
     pub fn judgement(self, of_roster: [u8; 32]) -> [u8; 32] {
         match self.defect() {

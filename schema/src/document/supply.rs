@@ -19,7 +19,7 @@ pub struct UnitBuilder<C> {
     charged: u64,
     /// Chains that do not end in a kept tip here.
     open: BTreeSet<ReplicaId>,
-    /// So many of the changes can be sent: behind them no chain is open.
+    /// The number of leading changes that can be sent: after the last of them every chain ends in a kept tip.
     vouched: usize,
     is_full: bool,
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::change::{ChangeRefusal, check_room};
 use super::cut::{Draft, FreshCut, draft, set_cut};
 use super::delta::LedgerDelta;
-use super::devices::{Revocations, revocation};
+use super::devices::{UserRevocation, revocation};
 use super::effect::{Effect, Warning};
 use super::group::Group;
 use super::record::StoredRecord;
@@ -26,19 +26,19 @@ use crate::{DeviceId, GroupId, OpId, UserId};
 
 /// The outcome of a delta.
 #[derive(Default)]
-pub(super) struct Outcome {
+pub(super) struct AdmitOutcome {
     /// Ops that wait for others or for a manifest.
     pub(super) pending: Vec<PendingOp>,
     refusal: Option<Refusal>,
     /// Invalid ops, and records with a wrong signature: no honest device passes them on.
     pub(super) faults: usize,
     /// The device revocations that were new.
-    revocations: Revocations,
+    revocations: Vec<UserRevocation>,
     /// A certificate was noted that no ledger keeps.
     has_surplus: bool,
 }
 
-impl Outcome {
+impl AdmitOutcome {
     /// Notes a refused record. One that is not wrongly signed may have come too early, and is no fault.
     fn refuse(&mut self, step: &mut Step, refusal: SideRefusal) {
         if let SideRefusal::Envelope(_) = refusal {
@@ -51,7 +51,7 @@ impl Outcome {
 /// Records that this user or device adds to a ledger beside what arrived.
 pub(super) struct OwnRecords<'o> {
     /// Device revocations by users that ledgers here hold.
-    pub(super) revocations: &'o Revocations,
+    pub(super) revocations: &'o [UserRevocation],
     /// The addresses of this device.
     pub(super) addresses: &'o [String],
     /// This user signs an op for every revoked device of theirs: as of before what came alive since.
@@ -74,15 +74,16 @@ impl Gate {
         cut: Option<FreshCut>,
     ) -> Result<OpId, ChangeRefusal> {
         let author = step.keys.user();
-        let (by, key) = step.keys.signer(&body);
+        let signer = step.keys.signer(&body);
         let group = self.wanted(id)?;
         check_room(group.ledger.roster(), &body, MEMBERS_MAX)?;
         let admits_somebody = matches!(
             body, Body::SetRole { user, role, .. }
                 if role > Role::None && group.ledger.roster().role(user) == Role::None
         );
-        let (merges, drafted) = group
-            .draft_merging(before, author, (&by, &key), |ledger| draft(ledger, before, author, &by, &body))?;
+        let (merges, drafted) = group.draft_merging(before, author, &signer, |ledger| {
+            draft(ledger, before, author, &signer.by, &body)
+        })?;
         let manifest = match &drafted {
             Draft::Op(_) => None,
             Draft::NeedsCut(target) => Some(group.check_cut(step, *target, cut)?),
@@ -99,10 +100,10 @@ impl Gate {
                     group.attach(manifest);
                     set_cut(&mut body, manifest);
                 });
-                group.ledger.draft_without(before, author, by, body)?
+                group.ledger.draft_without(before, author, signer.by, body)?
             }
         };
-        let op = Signed::sign(op, &key);
+        let op = Signed::sign(op, &signer.key);
         let outcome = self.admit(step, id, LedgerDelta::of_ops(vec![op.envelope().clone()]), None);
         match outcome.refusal {
             Some(refusal) => Err(refusal.into()),
@@ -122,9 +123,9 @@ impl Gate {
         id: GroupId,
         delta: LedgerDelta,
         source: Option<LinkId>,
-    ) -> Outcome {
+    ) -> AdmitOutcome {
         // Only an op names a user whose revocations this ledger may lack.
-        let known = if delta.has_side_records_alone() { Revocations::new() } else { self.revocations() };
+        let known = if delta.has_side_records_alone() { Vec::new() } else { self.revocations() };
         let outcome = self.admit_into(step, id, delta, source, &known, false);
         if !outcome.revocations.is_empty() {
             self.spread_revocations(step, id, &outcome.revocations);
@@ -141,11 +142,11 @@ impl Gate {
         id: GroupId,
         delta: LedgerDelta,
         source: Option<LinkId>,
-        revocations: &Revocations,
+        revocations: &[UserRevocation],
         reissues: bool,
-    ) -> Outcome {
+    ) -> AdmitOutcome {
         let user = step.keys.user();
-        let Some(group) = self.groups.get_mut(&id) else { return Outcome::default() };
+        let Some(group) = self.groups.get_mut(&id) else { return AdmitOutcome::default() };
         let mut records = Vec::new();
         let (grant, living) = (group.ledger.roster().grant(user), group.ledger.living().clone());
         let (mut gained, outcome) = group.admit(step, delta, &mut records);
@@ -188,8 +189,8 @@ impl Group {
         step: &mut Step,
         delta: LedgerDelta,
         records: &mut Vec<StoredRecord>,
-    ) -> (LedgerDelta, Outcome) {
-        let (mut gained, mut outcome) = (LedgerDelta::default(), Outcome::default());
+    ) -> (LedgerDelta, AdmitOutcome) {
+        let (mut gained, mut outcome) = (LedgerDelta::default(), AdmitOutcome::default());
         for envelope in delta.ops {
             match self.admit_op(step, &envelope, records) {
                 Ok(OpOutcome::New(_)) => gained.ops.push(envelope),
@@ -285,14 +286,31 @@ pub(super) fn device_record(envelope: &Envelope) -> StoredRecord {
     StoredRecord::DeviceRecord { device, envelope: envelope.clone() }
 }
 
+/// The key by which an op is signed, and the form in which the op names it.
+pub(super) struct OpSigner {
+    pub(super) by: By,
+    pub(super) key: SigningKey,
+}
+
 impl super::Keys {
     /// The key by which an op of this user is signed. A revocation of their own device takes the user key: a
     /// stolen device must not revoke the others.
-    pub(super) fn signer(&self, body: &Body) -> (By, SigningKey) {
+    pub(super) fn signer(&self, body: &Body) -> OpSigner {
         let author: UserId = self.user();
         match body {
-            Body::RevokeDevice { user, .. } if *user == author => (By::User, self.user.clone()),
-            _ => (By::Device(self.device.certificate.envelope().clone()), self.device.signing.clone()),
+            Body::RevokeDevice { user, .. } if *user == author => {
+                OpSigner { by: By::User, key: self.user.clone() }
+            }
+            Body::Create { .. }
+            | Body::SetRole { .. }
+            | Body::RevokeDevice { .. }
+            | Body::Amnesty { .. }
+            | Body::OpenInvite { .. }
+            | Body::CloseInvite { .. }
+            | Body::SetMeta { .. } => OpSigner {
+                by: By::Device(self.device.certificate.envelope().clone()),
+                key: self.device.signing.clone(),
+            },
         }
     }
 }

@@ -34,6 +34,9 @@ pub enum MembershipChange {
         user: UserId,
         /// The device.
         device: DeviceId,
+        /// Signs the op as of before these ops, so that those that the device signed become void; empty: as
+        /// of now.
+        before: BTreeSet<OpId>,
     },
     /// Gives this user's role to another member and makes this user an Admin: two ops.
     Transfer {
@@ -216,7 +219,7 @@ impl MembershipChange {
                 group.check_before(before)?;
                 Ok(Plan::Sign { bodies: vec![set_role(user, role)], before: before.clone() })
             }
-            Self::RevokeDevice { user, device } => {
+            Self::RevokeDevice { user, device, ref before } => {
                 if !group.ledger.roster().is_certified(user, device) {
                     return Err(ChangeRefusal::UnknownDevice(device));
                 }
@@ -227,7 +230,9 @@ impl MembershipChange {
                 if user == me && role < Role::Admin {
                     return Err(ChangeRefusal::RevokesInAllGroups { role });
                 }
-                Ok(Plan::sign(Body::RevokeDevice { user, device, cut: None }))
+                group.check_before(before)?;
+                let body = Body::RevokeDevice { user, device, cut: None };
+                Ok(Plan::Sign { bodies: vec![body], before: before.clone() })
             }
             Self::Transfer { to } => {
                 let role = group.check_transfer(me, to)?;
@@ -334,7 +339,7 @@ impl Group {
                 Ok(MembershipChange::SetRole { user, role, before: BTreeSet::new() })
             }
             Some(OpAction::RevokeDevice { user, device }) => {
-                Ok(MembershipChange::RevokeDevice { user, device })
+                Ok(MembershipChange::RevokeDevice { user, device, before: BTreeSet::new() })
             }
             _ => Err(ChangeRefusal::NotVoided(op)),
         }

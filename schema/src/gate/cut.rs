@@ -7,10 +7,10 @@
 
 use std::collections::BTreeSet;
 
+use super::admit::OpSigner;
 use super::change::{ChangeRefusal, MembershipChange, Plan};
 use super::group::Group;
 use super::{Gate, Keys, Step};
-use crate::key::SigningKey;
 use crate::ledger::{Body, By, Invalid, Ledger, ManifestRef, Op, Refusal, Role, Roster};
 use crate::signed::Envelope;
 use crate::{DeviceId, GroupId, OpId, UserId};
@@ -59,7 +59,11 @@ pub(super) fn draft(
     let (user, device) = match *body {
         Body::SetRole { user, .. } => (user, None),
         Body::RevokeDevice { user, device, .. } => (user, Some(device)),
-        _ => return Ok(Draft::Op(Box::new(drafted?))),
+        Body::Create { .. }
+        | Body::Amnesty { .. }
+        | Body::OpenInvite { .. }
+        | Body::CloseInvite { .. }
+        | Body::SetMeta { .. } => return Ok(Draft::Op(Box::new(drafted?))),
     };
     let role = |user| ledger.roster().role(user);
     let needs_cut = match &drafted {
@@ -117,9 +121,9 @@ impl Group {
         before: &BTreeSet<OpId>,
         body: &Body,
     ) -> Result<Option<CutTarget>, ChangeRefusal> {
-        let (author, (by, key)) = (keys.user(), keys.signer(body));
+        let (author, signer) = (keys.user(), keys.signer(body));
         let drafted = self
-            .draft_merging(before, author, (&by, &key), |ledger| draft(ledger, before, author, &by, body));
+            .draft_merging(before, author, &signer, |ledger| draft(ledger, before, author, &signer.by, body));
         match drafted?.1 {
             Draft::Op(_) => Ok(None),
             Draft::NeedsCut(target) => Ok(Some(target)),
@@ -132,7 +136,7 @@ impl Group {
         &self,
         before: &BTreeSet<OpId>,
         author: UserId,
-        (by, key): (&By, &SigningKey),
+        signer: &OpSigner,
         draft: impl Fn(&Ledger) -> Result<T, ChangeRefusal>,
     ) -> Result<(Vec<Envelope>, T), ChangeRefusal> {
         match draft(&self.ledger) {
@@ -140,7 +144,7 @@ impl Group {
             drafted => return Ok((Vec::new(), drafted?)),
         }
         let (mut ledger, mut merges) = (self.ledger.clone(), Vec::new());
-        for merge in self.ledger.merges(before, author, by, key)? {
+        for merge in self.ledger.merges(before, author, &signer.by, &signer.key)? {
             ledger.admit(merge.envelope().clone())?;
             merges.push(merge.envelope().clone());
         }

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::admit::OpSigner;
 use super::delta::LedgerDelta;
 use super::effect::{Answer, Effect};
 use super::group::Group;
@@ -34,8 +35,12 @@ pub struct Device {
     pub is_this: bool,
 }
 
-/// Revocations by users, by user and device.
-pub(super) type Revocations = Vec<(UserId, DeviceId, Envelope)>;
+/// A revocation of a device by its user.
+pub(super) struct UserRevocation {
+    user: UserId,
+    device: DeviceId,
+    envelope: Envelope,
+}
 
 impl Gate {
     /// This user's devices, by id.
@@ -72,7 +77,7 @@ impl Gate {
         let revocation = UserDeviceRevocation { version: 1, user, device };
         let revocation = Signed::sign(revocation, &step.keys.user).envelope().clone();
         let delta = LedgerDelta { revocations: vec![revocation], ..LedgerDelta::default() };
-        self.admit_into(step, self.personal, delta, None, &Revocations::new(), true);
+        self.admit_into(step, self.personal, delta, None, &[], true);
         self.revoke_everywhere(step);
         let is_uncut = |group: &Group| {
             let roster = group.ledger.roster();
@@ -83,24 +88,23 @@ impl Gate {
         Ok(uncut.map(|(id, _)| *id).collect())
     }
 
-    /// The revocations by users that ledgers here hold: seldom more than a few.
-    pub(super) fn revocations(&self) -> Revocations {
+    /// The revocations by users that ledgers here hold, by user and device: seldom more than a few.
+    pub(super) fn revocations(&self) -> Vec<UserRevocation> {
         let known = self.groups.values().flat_map(|group| group.ledger.signed_revocations());
-        let mut known: Revocations = known
+        let mut known: Vec<UserRevocation> = known
             .map(|signed| {
                 let UserDeviceRevocation { user, device, .. } = *signed.record();
-                (user, device, signed.envelope().clone())
+                UserRevocation { user, device, envelope: signed.envelope().clone() }
             })
             .collect();
-        known.sort_unstable_by_key(|(user, device, _)| (*user, *device));
-        known.dedup_by_key(|(user, device, _)| (*user, *device));
+        known.sort_unstable_by_key(|known| (known.user, known.device));
+        known.dedup_by_key(|known| (known.user, known.device));
         known
     }
 
     /// Admits device revocations that are new in `source` into the other groups that lack one of them.
-    pub(super) fn spread_revocations(&mut self, step: &mut Step, source: GroupId, news: &Revocations) {
-        let lacks =
-            |group: &Group| news.iter().any(|(user, device, _)| group.lacks_revocation(*user, *device));
+    pub(super) fn spread_revocations(&mut self, step: &mut Step, source: GroupId, news: &[UserRevocation]) {
+        let lacks = |group: &Group| news.iter().any(|new| group.lacks_revocation(new.user, new.device));
         let others = self.groups.iter().filter(|(id, group)| **id != source && lacks(group));
         for id in others.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.admit_into(step, id, LedgerDelta::default(), None, news, false);
@@ -121,11 +125,11 @@ impl Group {
     /// Admits revocations that other ledgers hold; those that are new here.
     pub(super) fn add_revocations(
         &mut self,
-        revocations: &Revocations,
+        revocations: &[UserRevocation],
         records: &mut Vec<StoredRecord>,
     ) -> Vec<Envelope> {
         let mut added = Vec::new();
-        for (user, device, envelope) in revocations {
+        for UserRevocation { user, device, envelope } in revocations {
             if !self.lacks_revocation(*user, *device) {
                 continue;
             }
@@ -189,7 +193,8 @@ impl Group {
         // Without a cut: what the device wrote stays until an Admin, perhaps this user, cuts it (authority
         // 3.5).
         let body = Body::RevokeDevice { user, device, cut: None };
-        let drafted = self.draft_merging(rejected, user, (&By::User, key), |ledger| {
+        let signer = OpSigner { by: By::User, key: key.clone() };
+        let drafted = self.draft_merging(rejected, user, &signer, |ledger| {
             Ok(ledger.draft_without(rejected, user, By::User, body.clone())?)
         });
         let Ok((merges, op)) = drafted else { return false };
@@ -215,8 +220,8 @@ impl Group {
 }
 
 /// A device revocation that a ledger admitted.
-pub(super) fn revocation(envelope: &Envelope) -> (UserId, DeviceId, Envelope) {
+pub(super) fn revocation(envelope: &Envelope) -> UserRevocation {
     let decoded = codec::decode::<UserDeviceRevocation>(&envelope.payload, UserDeviceRevocation::BYTES_MAX);
     let UserDeviceRevocation { user, device, .. } = decoded.expect("it was admitted");
-    (user, device, envelope.clone())
+    UserRevocation { user, device, envelope: envelope.clone() }
 }

@@ -124,8 +124,8 @@ pub enum Effect {
     /// Step this input once more, after [`Input::Stored`](super::Input::Stored): as many inputs as may wait
     /// for the batch wait already.
     StepLater(DeferredInput),
-    /// Step [`Input::ShowTickets`](super::Input::ShowTickets) after about
-    /// [`SHOW_TICKETS_EVERY`](super::SHOW_TICKETS_EVERY).
+    /// Step [`Input::RedeemTickets`](super::Input::RedeemTickets) after about
+    /// [`REDEEM_TICKETS_EVERY`](super::REDEEM_TICKETS_EVERY).
     ArmTickets,
     /// Log a warning.
     Warn(Warning),
@@ -282,8 +282,8 @@ pub enum Warning {
         /// The fault and its cause.
         fault: String,
     },
-    /// A peer showed a ticket that was not made for it.
-    #[error("user {} showed a ticket of group {} with a wrong proof", .user.short(), .group.short())]
+    /// A peer redeemed a ticket with a proof that does not hold.
+    #[error("user {} redeemed a ticket of group {} with a wrong proof", .user.short(), .group.short())]
     WrongProof {
         /// The group.
         group: GroupId,

@@ -82,7 +82,7 @@ pub enum Input {
         /// 16 random bytes, from which the key of its tickets is made.
         seed: [u8; 16],
     },
-    /// Request: store a ticket and show it to every peer until the group admits this user. Answered.
+    /// Request: store a ticket and redeem it at every peer until the group admits this user. Answered.
     StoreTicket(Ticket),
     /// Request: revoke a device of this user in every group. Answered.
     RevokeDevice(DeviceId),
@@ -177,8 +177,8 @@ pub enum Input {
         /// The group.
         group: GroupId,
     },
-    /// Show the tickets of one group, or of all, to every peer once more.
-    ShowTickets(Option<GroupId>),
+    /// Redeem the tickets of one group, or of all, at every peer once more.
+    RedeemTickets(Option<GroupId>),
     /// The time of [`Gate::wake_at`](super::Gate::wake_at) has come.
     Wake,
 }

@@ -46,10 +46,10 @@ pub(super) struct LinkState {
     pub(super) idle_presents: usize,
     /// The number of its offers.
     pub(super) offers: usize,
-    /// The tickets that it showed lately.
+    /// The tickets that it redeemed lately.
     pub(super) joins: Counter,
-    /// The tickets of ours that it was shown: groups and invitations.
-    pub(super) shown: BTreeSet<(GroupId, OpId)>,
+    /// The tickets of ours that were redeemed at it: groups and invitations.
+    pub(super) redeemed: BTreeSet<(GroupId, OpId)>,
     pub(super) open: BTreeMap<GroupId, Open>,
     /// The last [`Effect::SetShared`].
     is_shared: Option<bool>,
@@ -82,7 +82,7 @@ impl LinkState {
             idle_presents: 0,
             offers: 0,
             joins: Counter::default(),
-            shown: BTreeSet::new(),
+            redeemed: BTreeSet::new(),
             open: BTreeMap::new(),
             is_shared: None,
         }
@@ -116,7 +116,7 @@ impl Links {
         let ids: Vec<_> = groups.keys().copied().collect();
         self.announce(step, link, &ids, groups, true);
         for id in ids {
-            self.show_tickets(step, link, id, groups);
+            self.redeem_tickets(step, link, id, groups);
         }
     }
 
@@ -187,13 +187,13 @@ impl Links {
         }
     }
 
-    /// Announces, opens, presents and shows tickets of a group wherever that was not possible before.
+    /// Announces, opens and presents a group and redeems its tickets wherever that was not possible before.
     pub(super) fn announce_and_open(&mut self, step: &mut Step, id: GroupId, groups: &Groups) {
         for link in self.ids() {
             self.announce(step, link, &[id], groups, false);
             self.open(step, link, id, groups);
             self.present(step, link, id, groups);
-            self.show_tickets(step, link, id, groups);
+            self.redeem_tickets(step, link, id, groups);
         }
     }
 
@@ -209,6 +209,10 @@ impl Links {
             let before = std::mem::replace(&mut announced.access, access);
             let Some(open) = state.open.get(&id) else { continue };
             let channel = open.channel;
+            let is_lower = before == Access::Documents && access < Access::Documents;
+            if is_lower && open.session.are_documents_open() {
+                step.outbox.push(Effect::CloseSession { link: channel.link, group: id });
+            }
             if before < Access::Ledger && access >= Access::Ledger {
                 for frame in LedgerSession::opening(&group.ledger) {
                     step.outbox.push(Effect::SendLedger { channel, frame });

@@ -1,6 +1,5 @@
 //! Offers: groups that admitted this user unasked, listed until accepted or declined, or until the node ends
-//! (authority
-//! 3.9).
+//! (authority 3.9).
 //!
 //! A member who admitted this user presents the ops for it. Those of a group that is not known here are
 //! judged as any and dropped again: nothing is stored, and a line for people is all that stays.

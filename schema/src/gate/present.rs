@@ -30,6 +30,13 @@ use crate::signed::{Envelope, Record, Signed};
 use crate::wire::link::LinkFrame;
 use crate::{DeviceId, GroupId, OpId, UserId};
 
+/// The user and device that present ops.
+#[derive(Clone, Copy)]
+struct Presenter {
+    user: UserId,
+    device: DeviceId,
+}
+
 /// The judgement of presented ops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -53,9 +60,9 @@ impl Gate {
             return self.on_offer(step, link, id, ops);
         };
         let presenter = self.links.presenter(step, link, id, group);
-        let Some((user, device)) = presenter.filter(|_| group.is_wanted) else { return };
+        let Some(presenter) = presenter.filter(|_| group.is_wanted) else { return };
         let manifests = named_manifests(&ops, manifests);
-        match group.judge(step, (user, device), &ops, &manifests) {
+        match group.judge(step, presenter, &ops, &manifests) {
             Verdict::Member => {
                 self.store_manifests(step, id, manifests);
                 let outcome = self.admit(step, id, LedgerDelta::of_ops(ops), Some(link));
@@ -86,13 +93,7 @@ impl Gate {
 impl Links {
     /// The user and device that present ops, if these are examined: within the bounds of a link, seldom for a
     /// removed user, and never for a revoked device.
-    fn presenter(
-        &mut self,
-        step: &Step,
-        link: LinkId,
-        id: GroupId,
-        group: &Group,
-    ) -> Option<(UserId, DeviceId)> {
+    fn presenter(&mut self, step: &Step, link: LinkId, id: GroupId, group: &Group) -> Option<Presenter> {
         let state = self.links.get_mut(&link)?;
         state.presents += 1;
         let roster = group.ledger.roster();
@@ -104,7 +105,7 @@ impl Links {
         {
             return None;
         }
-        Some((user, device))
+        Some(Presenter { user, device })
     }
 
     /// Presents our ops to a peer that does not announce a group which admits both sides.
@@ -182,14 +183,9 @@ impl Group {
         manifests
     }
 
-    /// Judges whether `user`, with `device`, is a member, if need be by these ops.
-    fn judge(
-        &self,
-        step: &Step,
-        (user, device): (UserId, DeviceId),
-        ops: &[Envelope],
-        manifests: &Manifests,
-    ) -> Verdict {
+    /// Judges whether the presenter is a member, if need be by these ops.
+    fn judge(&self, step: &Step, presenter: Presenter, ops: &[Envelope], manifests: &Manifests) -> Verdict {
+        let Presenter { user, device } = presenter;
         if self.ledger.roster().may_read(user, device) {
             return Verdict::Member;
         }
@@ -285,7 +281,13 @@ fn is_admitted(ledger: &Ledger, user: UserId, ops: &[Envelope]) -> Result<bool, 
                     in_charge.insert(target);
                 }
             }
-            _ => {}
+            Body::Create { .. }
+            | Body::SetRole { .. }
+            | Body::RevokeDevice { .. }
+            | Body::Amnesty { .. }
+            | Body::OpenInvite { .. }
+            | Body::CloseInvite { .. }
+            | Body::SetMeta { .. } => {}
         }
     }
     Ok(is_admitted)

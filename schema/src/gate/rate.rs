@@ -1,4 +1,5 @@
-//! Rate limits and scores of the gate: strangers, tickets shown, contests, faulty devices. Time is monotonic.
+//! Rate limits and scores of the gate: strangers, redeemed tickets, contests, faulty devices. Time is
+//! monotonic.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -60,8 +61,7 @@ impl Contests {
 }
 
 /// The faults of each device: ops or changes that no honest device sends. After a few it is barred for a
-/// while (authority
-/// 3.8).
+/// while (authority 3.8).
 ///
 /// The validity of an op depends on its past alone, and an honest device refuses what we refuse under the
 /// same roster. Scores are local, are shared with nobody, and end with the process.

@@ -1,10 +1,10 @@
 //! Tickets: invitations opened and redeemed, and tickets stored until their group admits this user (authority
 //! 3.11).
 //!
-//! The joiner shows its proof to every peer, under tokens for group and invitation that only peers compute
-//! which know those. An Admin's device that can signs the grant and announces the group; from there on the
-//! joiner is a member like any other. Until a ledger holds the op that a ticket pins, none counts as the
-//! group's.
+//! The joiner redeems the ticket at every peer: it sends its proof, under tokens for group and invitation
+//! that only peers compute which know those. An Admin's device that can signs the grant and announces the
+//! group; from there on the joiner is a member like any other. Until a ledger holds the op that a ticket
+//! pins, none counts as the group's.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,8 +24,8 @@ use crate::wire::link::{DeclineReason, Join, LinkFrame};
 use crate::wire::ticket::Ticket;
 use crate::{DeviceId, GroupId, OpId, Timestamp, UserId};
 
-/// The pause after which tickets are shown to the same peers again: they may know the invitation by now.
-pub const SHOW_TICKETS_EVERY: Duration = Duration::from_secs(60);
+/// The pause after which tickets are redeemed at the same peers again: they may know the invitation by now.
+pub const REDEEM_TICKETS_EVERY: Duration = Duration::from_secs(60);
 
 /// One stored ticket, without the group that it is for.
 #[derive(Clone, Encode, Decode)]
@@ -172,7 +172,8 @@ impl Gate {
         step.outbox.push(Effect::Answer(Answer::TicketStored(stored)));
     }
 
-    /// Stores a ticket and shows it; true if the group admitted the user already, and nothing is stored.
+    /// Stores a ticket and redeems it at every peer; true if the group admitted the user already, and nothing
+    /// is stored.
     fn store_ticket(&mut self, step: &mut Step, ticket: &Ticket) -> Result<bool, ChangeRefusal> {
         let (id, user) = (ticket.group(), step.keys.user());
         if self.damaged.contains(&id) {
@@ -191,7 +192,7 @@ impl Gate {
             self.inviters.remove(&(address.clone(), ticket.inviter()));
         }
         self.update_inviters(step);
-        self.links.show_tickets_again(step, id, &self.groups);
+        self.links.redeem_tickets_again(step, id, &self.groups);
         self.arm_tickets(step);
         Ok(false)
     }
@@ -230,7 +231,7 @@ impl Gate {
         }
     }
 
-    /// Sets the timer by which tickets are shown again, unless it is set or there is none to show.
+    /// Sets the timer by which tickets are redeemed again, unless it is set or there is no ticket.
     pub(super) fn arm_tickets(&mut self, step: &mut Step) {
         let user = step.keys.user();
         let is_waiting = |group: &Group| group.is_wanted && group.useful_tickets(user).next().is_some();
@@ -240,18 +241,19 @@ impl Gate {
         }
     }
 
-    pub(super) fn on_show_tickets(&mut self, step: &mut Step, group: Option<GroupId>) {
+    pub(super) fn on_redeem_tickets(&mut self, step: &mut Step, group: Option<GroupId>) {
         if let Some(group) = group {
-            return self.links.show_tickets_again(step, group, &self.groups);
+            return self.links.redeem_tickets_again(step, group, &self.groups);
         }
         self.are_tickets_armed = false;
         for group in self.groups.keys() {
-            self.links.show_tickets_again(step, *group, &self.groups);
+            self.links.redeem_tickets_again(step, *group, &self.groups);
         }
         self.arm_tickets(step);
     }
 
-    /// Redeems a ticket. A peer whose proof does not hold gets no answer, so that it cannot probe for groups.
+    /// Admits a user who redeems a ticket. A peer whose proof does not hold gets no answer, so that it cannot
+    /// probe for groups.
     pub(super) fn on_join(&mut self, step: &mut Step, link: LinkId, join: Join) {
         let Some(Joiner { group: id, user, device, h }) =
             self.links.joiner(step, link, &join.token, &self.groups)
@@ -293,15 +295,10 @@ impl Gate {
 
     /// Deletes a ticket that its inviter declines. Another peer may have an old ledger or a wrong clock, and
     /// others may still redeem it, so that their answers change nothing.
-    pub(super) fn on_declined(
-        &mut self,
-        step: &mut Step,
-        link: LinkId,
-        (token, invite): ([u8; 32], [u8; 32]),
-        reason: DeclineReason,
-    ) {
-        let Some((id, invite, device)) = self.links.decliner(link, &token, &invite) else { return };
+    pub(super) fn on_declined(&mut self, step: &mut Step, link: LinkId, declined: DeclinedTicket) {
+        let Some((id, invite, device)) = self.links.decliner(link, &declined) else { return };
         let Some(group) = self.groups.get_mut(&id) else { return };
+        let reason = declined.reason;
         let was_pending = group.is_pending(step.keys.user());
         let is_it = |ticket: &StoredTicket| {
             ticket.invite == invite && ticket.inviter == device && ticket.seed.is_some()
@@ -317,7 +314,16 @@ impl Gate {
     }
 }
 
-/// The peer that shows a ticket, and the group that it is for.
+/// A peer's answer to a ticket that admits nobody.
+pub(super) struct DeclinedTicket {
+    /// The token of the group.
+    pub(super) token: [u8; 32],
+    /// The token of the invitation.
+    pub(super) invite: [u8; 32],
+    pub(super) reason: DeclineReason,
+}
+
+/// The peer that redeems a ticket, and the group that it is for.
 struct Joiner {
     group: GroupId,
     user: UserId,
@@ -326,14 +332,14 @@ struct Joiner {
 }
 
 impl Links {
-    /// Shows the tickets of a group to a peer, each once a link.
-    pub(super) fn show_tickets(&mut self, step: &mut Step, link: LinkId, id: GroupId, groups: &Groups) {
+    /// Redeems the tickets of a group at a peer, each once a link.
+    pub(super) fn redeem_tickets(&mut self, step: &mut Step, link: LinkId, id: GroupId, groups: &Groups) {
         let user = step.keys.user();
         let Some(group) = groups.get(&id).filter(|group| group.is_wanted) else { return };
         let Some(state) = self.links.get_mut(&link) else { return };
         let (h, role) = (state.peer.h, state.peer.role);
         for (ticket, seed) in group.useful_tickets(user) {
-            if !state.shown.insert((id, ticket.invite)) {
+            if !state.redeemed.insert((id, ticket.invite)) {
                 continue;
             }
             let key = Ticket::key_of(&seed, id);
@@ -343,19 +349,19 @@ impl Links {
         }
     }
 
-    /// Shows the tickets of a group to every peer, also to those who have seen them: they may know more by
-    /// now.
-    pub(super) fn show_tickets_again(&mut self, step: &mut Step, id: GroupId, groups: &Groups) {
+    /// Redeems the tickets of a group at every peer, also at those where they were redeemed before: these may
+    /// know more by now.
+    pub(super) fn redeem_tickets_again(&mut self, step: &mut Step, id: GroupId, groups: &Groups) {
         for link in self.ids() {
             if let Some(state) = self.links.get_mut(&link) {
-                state.shown.retain(|(group, _)| *group != id);
+                state.redeemed.retain(|(group, _)| *group != id);
             }
-            self.show_tickets(step, link, id, groups);
+            self.redeem_tickets(step, link, id, groups);
         }
     }
 
-    /// The peer that shows a ticket, within the bound of [`REDEEMED_MAX`]; `None` too for a device that is
-    /// revoked.
+    /// The user and device that redeem a ticket on a link, and the group of its token. `None`: no group here
+    /// has the token, the link exceeds [`REDEEMED_MAX`], or the device is revoked.
     fn joiner(&mut self, step: &Step, link: LinkId, token: &[u8; 32], groups: &Groups) -> Option<Joiner> {
         let state = self.links.get_mut(&link)?;
         if !state.joins.try_count(step.now.instant, REDEEMED_MAX, REDEEMED_IN) {
@@ -384,19 +390,15 @@ impl Links {
         step.outbox.send(link, LinkFrame::Declined { token, invite, reason });
     }
 
-    /// The group and invitation that a peer declines, with its device, if it was shown such a ticket.
-    fn decliner(
-        &self,
-        link: LinkId,
-        token: &[u8; 32],
-        invite: &[u8; 32],
-    ) -> Option<(GroupId, OpId, DeviceId)> {
+    /// The group and invitation that a peer declines, with its device, if such a ticket was redeemed at it.
+    fn decliner(&self, link: LinkId, declined: &DeclinedTicket) -> Option<(GroupId, OpId, DeviceId)> {
         let state = self.links.get(&link)?;
         let (h, role) = (&state.peer.h, state.peer.role.peer());
-        let is_it = |(group, shown): &&(GroupId, OpId)| {
-            hello::token(*group, h, role) == *token && hello::invite_token(*shown, h) == *invite
+        let is_it = |(group, redeemed): &&(GroupId, OpId)| {
+            hello::token(*group, h, role) == declined.token
+                && hello::invite_token(*redeemed, h) == declined.invite
         };
-        let (group, invite) = *state.shown.iter().find(is_it)?;
+        let (group, invite) = *state.redeemed.iter().find(is_it)?;
         Some((group, invite, state.peer.device))
     }
 }

@@ -118,7 +118,9 @@ pub(super) fn proposal(op: &Op) -> Proposal {
     let action = match op.body {
         SetRole { user, role, .. } => OpAction::SetRole { user, role },
         RevokeDevice { user, device, .. } => OpAction::RevokeDevice { user, device },
-        _ => OpAction::Other,
+        Create { .. } | Amnesty { .. } | OpenInvite { .. } | CloseInvite { .. } | SetMeta { .. } => {
+            OpAction::Other
+        }
     };
     Proposal { parents: op.parents.clone(), author: op.author, device, action }
 }

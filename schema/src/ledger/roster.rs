@@ -19,6 +19,7 @@ pub struct Roster {
     pub(super) members: BTreeMap<UserId, Member>,
     /// All SetRoles, void ones too.
     pub(super) grants: BTreeMap<OpId, Grant>,
+    /// The devices that certificates name, each with the user who signed its certificate.
     pub(super) certified: BTreeSet<(DeviceId, UserId)>,
     /// The devices that are certified only by surplus certificates, which not every device holds: no digest
     /// covers these.

@@ -247,7 +247,7 @@ fn c6_of_two_signed_histories_in_one_batch_one_is_kept() {
     assert_eq!(straight.tips, crooked.tips);
 }
 
-/// Changes were once judged again in the order of their hashes, so that a Writer could displace the first
+/// Changes were once re-judged in the order of their hashes, so that a Writer could displace the first
 /// branch by a fork.
 #[test]
 fn c6_a_rebuild_keeps_the_branch_that_was_seen_first() {

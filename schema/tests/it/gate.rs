@@ -384,7 +384,8 @@ fn a_user_below_admin_revokes_a_device_in_all_groups_and_not_in_one() {
     connect(&mut laptop, &mut phone, 2);
     let ops = laptop.gate.ledger(garden).unwrap().len();
 
-    let change = MembershipChange::RevokeDevice { user: laptop.user, device: phone.device };
+    let change =
+        MembershipChange::RevokeDevice { user: laptop.user, device: phone.device, before: BTreeSet::new() };
     let refusal = laptop.submit_with(garden, change, None).unwrap_err();
     exchange(&mut laptop, &mut ada, Input::RevokeDevice(phone.device));
 
@@ -548,7 +549,7 @@ fn a_peer_that_shows_too_many_tickets_is_ignored() {
     assert_eq!(ada.role(garden, ben.user), Role::None);
 
     ada.pass(60);
-    exchange(&mut ben, &mut ada, Input::ShowTickets(None));
+    exchange(&mut ben, &mut ada, Input::RedeemTickets(None));
     assert_eq!(ada.role(garden, ben.user), Role::Writer, "a minute later");
 }
 

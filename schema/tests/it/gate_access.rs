@@ -141,6 +141,24 @@ fn documents_that_start_again_get_no_session_while_this_user_is_pending() {
 }
 
 #[test]
+fn documents_close_once_this_user_awaits_another_invitation() {
+    let link = LinkId(70);
+    let (mut ada, mut ben, garden) = connected(Role::Admin);
+    let ticket = ada.ticket(garden);
+    leave(&mut ben, garden);
+    let mut effects = announces(&mut ben, &ada, garden, link);
+    let frame = LedgerFrame::Summary { hash: ben.gate.ledger(garden).unwrap().hash() };
+    effects.extend(ben.step(Input::Ledger { link, group: garden, frame }));
+    assert!(effects.iter().any(opens_session), "Ada has not seen that Ben left: {effects:?}");
+
+    let effects = ben.step(Input::StoreTicket(ticket));
+
+    assert_eq!(ben.views[&garden].info.state, GroupState::Pending);
+    let closes = |effect: &Effect| matches!(effect, Effect::CloseSession { link: on, .. } if *on == link);
+    assert!(effects.iter().any(closes), "rows wait for a ledger that counts: {effects:?}");
+}
+
+#[test]
 fn documents_that_start_again_get_one_session_on_each_link() {
     let (mut ada, _, garden) = connected(Role::Writer);
 

@@ -5,16 +5,13 @@ use std::pin::pin;
 
 use peerbase::Node;
 use peerbase::control::client::{Client, Next};
-use peerbase::control::wire::ControlError;
+use peerbase::control::wire::{ControlError, REPLIES_MAX};
 use peerbase::control::{self, FailureKind, Reply, Request};
 use tokio::sync::mpsc;
 
 use super::data::{Data, Retry, dial};
 use super::error::CommandError;
 use super::output::Output;
-
-/// Replies that are queued for a slow terminal.
-const REPLIES_MAX: usize = 64;
 
 /// The database that a request needs when no node serves and the command opens it.
 #[derive(Clone, Copy, PartialEq, Eq)]

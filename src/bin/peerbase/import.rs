@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use peerbase::control::request::InGroup;
+use peerbase::control::wire::ROW_BYTES_MAX;
 use peerbase::control::{Fields, Reply, Request};
 use peerbase::table::PutMany;
 use schema::limits::ROW_KEY_BYTES_MAX;
@@ -25,8 +26,6 @@ use super::output::Output;
 const BATCH_ROWS: usize = 256;
 /// Bytes of a batch, approximately; far below the limit of a message.
 const BATCH_BYTES: usize = 1 << 20;
-/// The longest line or record, bytes; a longer row would not fit a message of the control socket.
-const ROW_BYTES_MAX: usize = 8 << 20;
 /// The pause between two drawings of the bar.
 const TICK: Duration = Duration::from_millis(200);
 

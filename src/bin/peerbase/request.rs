@@ -3,6 +3,7 @@
 use peerbase::Ticket;
 use peerbase::control::Request;
 use peerbase::control::request::GroupRequest;
+use peerbase::control::wire::ROW_BYTES_MAX;
 
 use super::connection::{self, Database};
 use super::data::Data;
@@ -12,8 +13,6 @@ use super::stdin;
 
 /// The longest ticket on standard input, bytes; a real one is far shorter.
 const TICKET_BYTES_MAX: u64 = 64 << 10;
-/// The largest row on standard input, bytes: a larger one does not fit a message of the control socket.
-const ROW_BYTES_MAX: u64 = 8 << 20;
 
 /// An argument that stands for standard input.
 const STDIN: &str = "-";
@@ -41,7 +40,7 @@ fn complete(data: &Data, request: &mut Request) -> Result<(), CommandError> {
             // Parsed here, so that a misspelt ticket makes no database.
             ticket.text().parse::<Ticket>().map_err(|error| CommandError::of(&error))?;
         }
-        Request::Put { row, .. } if row == STDIN => *row = stdin::read(ROW_BYTES_MAX)?,
+        Request::Put { row, .. } if row == STDIN => *row = stdin::read(ROW_BYTES_MAX as u64)?,
         Request::Connect { address, known } => *known = data.config()?.connect.contains(address),
         _ => {}
     }
@@ -53,8 +52,40 @@ fn database(request: &Request) -> Database {
     match request {
         Request::Join { .. } => Database::AnyLinked,
         Request::Group(GroupRequest::Create { .. } | GroupRequest::Request { .. }) => Database::Any,
+        Request::Group(
+            GroupRequest::List
+            | GroupRequest::Members { .. }
+            | GroupRequest::Invite { .. }
+            | GroupRequest::Add { .. }
+            | GroupRequest::Role { .. }
+            | GroupRequest::Remove { .. }
+            | GroupRequest::Transfer { .. }
+            | GroupRequest::Confirm { .. }
+            | GroupRequest::Log { .. }
+            | GroupRequest::Voided { .. }
+            | GroupRequest::Reissue { .. }
+            | GroupRequest::Invites { .. }
+            | GroupRequest::Close { .. }
+            | GroupRequest::Leave { .. },
+        ) => Database::Existing,
         Request::Sync { .. } | Request::Watch { .. } => Database::Linked,
-        _ => Database::Existing,
+        Request::Whoami
+        | Request::Devices
+        | Request::Device(_)
+        | Request::Recovery(_)
+        | Request::Block { .. }
+        | Request::Unblock { .. }
+        | Request::Connect { .. }
+        | Request::Put { .. }
+        | Request::Remove(_)
+        | Request::Get(_)
+        | Request::List { .. }
+        | Request::History(_)
+        | Request::Explain(_)
+        | Request::Backup { .. }
+        | Request::Status
+        | Request::PutMany { .. }
+        | Request::Rows { .. } => Database::Existing,
     }
 }
 

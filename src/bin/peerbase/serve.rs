@@ -1,14 +1,13 @@
 //! `serve`: keeps the database connected and serves other commands until a signal stops it.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use peerbase::control::advice::Advice;
 use peerbase::control::client::Client;
 use peerbase::control::request::GroupRequest;
 use peerbase::control::server::Server;
 use peerbase::control::{self, Failure, FailureKind, Request};
-use peerbase::{Event, Node, Role};
+use peerbase::{Event, InviteOptions, Node, Role};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -25,8 +24,6 @@ use super::output::Output;
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7654);
 /// The exit status of an interrupted program, by convention of shells.
 const INTERRUPTED: i32 = 130;
-/// The validity of a ticket of `--invite`.
-const VALID_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -152,8 +149,12 @@ async fn serve(
     dial(node, &config.connect);
     if let Some(group) = invite {
         let (sender, mut replies) = mpsc::channel(1);
-        let invite =
-            GroupRequest::Invite { group: Some(group), role: Role::Writer, uses: 1, expires: VALID_FOR };
+        let invite = GroupRequest::Invite {
+            group: Some(group),
+            role: Role::Writer,
+            uses: 1,
+            expires: InviteOptions::VALID_FOR,
+        };
         let executing = control::execute(node, Request::Group(invite), sender);
         let (executed, reply) = tokio::join!(executing, replies.recv());
         executed?;

@@ -4,11 +4,8 @@ use super::super::advice::Advice;
 use super::super::reply::{self, Change, Progress, Reply};
 use super::super::{Failure, FailureKind, Fields};
 use super::Replies;
-use crate::table::{PutMany, Row};
+use crate::table::{PAGE_ROWS, PutMany, Row};
 use crate::{Group, Node, ReadError, RowChange};
-
-/// Rows that are read before their replies are sent.
-const PAGE_ROWS: usize = 256;
 
 /// Reads a row that a person wrote.
 pub(super) fn parse(row: &str) -> Result<Fields, Failure> {

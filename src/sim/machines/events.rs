@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use schema::gate::{self, Answer, LinkId};
 use schema::id::hash;
+use schema::limits::EARLY_PARTS_MAX;
 use schema::session::{Effect, Input, StepError, Wanted};
 use schema::time::Timestamp;
 use schema::wire::session::Units;
@@ -19,8 +20,6 @@ use super::{Peer, World};
 const STEPS_MAX: u64 = 1_000_000;
 /// The delay before a link that ended is dialled again.
 const DIAL_AFTER: Duration = Duration::from_millis(200);
-/// Frames that may wait for their session, as in a node.
-const EARLY_MAX: usize = 4;
 
 pub(super) enum Event {
     Arrive { from: usize, to: usize, cable: u64, parcel: Parcel },
@@ -93,7 +92,7 @@ impl World {
                     self.step(to, from, Input::Frame(frame));
                 } else {
                     let early = self.peers[to].early.entry(from).or_default();
-                    if early.len() < EARLY_MAX {
+                    if early.len() < EARLY_PARTS_MAX {
                         early.push(frame);
                     }
                 }

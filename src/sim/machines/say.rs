@@ -47,6 +47,7 @@ impl World {
             Say::Revoke(person) => MembershipChange::RevokeDevice {
                 user: user(person),
                 device: people::device(person % PEOPLE_MAX),
+                before: BTreeSet::new(),
             },
             Say::Backdated(person, role, count) => {
                 let (user, parents) = (user(person), vec![newest_but(count)]);

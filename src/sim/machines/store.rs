@@ -215,7 +215,7 @@ impl Store {
         let empty = Index::new();
         let index = self.documents.get(&document).map_or(&empty, |held| &held.index);
         let intake = self.judged(document, |judge| {
-            Ok(Intake::new(received, (unit, authors), index, self.incarnation, judge))
+            Ok(Intake::new(received, unit, authors, index, self.incarnation, judge))
         })?;
         if intake.needs_incarnation {
             self.renew_incarnation();
@@ -303,7 +303,7 @@ impl Store {
         let judged = self.authors.iter().map(|(author, judged)| JudgedAuthor {
             author: *author,
             judged: *judged,
-            judgement: self.judgement(*author),
+            judgement: self.judgement(author.0, author.1),
         });
         rejudging.on_roster(judged, |stale| self.set_aside_by(stale), []);
         let (mut outcome, mut input) = (Outcome::default(), RejudgeInput::Start);
@@ -344,13 +344,13 @@ impl Store {
     /// Some documents that an author wrote, behind `after`.
     fn written_by(
         &self,
-        (device, grant): (DeviceId, OpId),
+        author: (DeviceId, OpId),
         after: Option<WrittenKey>,
         count: usize,
     ) -> Vec<WrittenKey> {
         let keys = self.documents.iter().flat_map(|(document, held)| {
             let authors = held.chains.values().map(|(author, _)| author);
-            let of_author = authors.filter(|author| (author.device, author.grant) == (device, grant));
+            let of_author = authors.filter(|of| (of.device, of.grant) == author);
             of_author.map(|author| (author.incarnation, *document))
         });
         let keys: BTreeSet<WrittenKey> = keys.filter(|key| Some(*key) > after).collect();
@@ -363,7 +363,7 @@ impl Store {
         Examined { is_set_aside: held.set_aside.is_some(), ends: Some(ends.collect()) }
     }
 
-    fn judgement(&self, (device, grant): (DeviceId, OpId)) -> [u8; 32] {
+    fn judgement(&self, device: DeviceId, grant: OpId) -> [u8; 32] {
         self.rules.judgement(self.roster.judgement(device, grant))
     }
 
@@ -381,7 +381,7 @@ impl Store {
         for Admitted { change, author, .. } in &admitted {
             let author = (author.device, author.grant);
             if !self.authors.contains_key(&author) {
-                self.authors.insert(author, self.judgement(author));
+                self.authors.insert(author, self.judgement(author.0, author.1));
             }
             self.ever.insert(change.hash);
         }

@@ -281,7 +281,7 @@ impl Arbitrary {
                 match c % 6 {
                     5 => Input::PeerFault(device),
                     0 => Input::Wake,
-                    1 => Input::ShowTickets(None),
+                    1 => Input::RedeemTickets(None),
                     2 => Input::GroupStarted(group),
                     3 => Input::Accepted { group, devices: vec![device] },
                     _ => Input::Resume { link, group },

@@ -9,6 +9,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 use ractor::RpcReplyPort;
+use schema::document::WrittenKey;
 use schema::ledger::manifest::{Entry, Writer, page_hash};
 use schema::ledger::{ManifestRef, Roster};
 use schema::tip::Author;
@@ -36,14 +37,14 @@ pub enum Target {
 /// A moment at which every stored document was judged under one roster, and nothing waited to be judged or
 /// stored.
 #[derive(Clone, Debug)]
-pub(crate) struct Settled {
+pub(crate) struct JudgedMoment {
     /// The roster.
     pub(crate) roster: Arc<Roster>,
     /// Replaced whenever a re-judging ends.
     judged: Arc<()>,
 }
 
-impl Settled {
+impl JudgedMoment {
     /// Returns true if nothing was re-judged in between.
     pub(crate) fn is_still(&self, later: &Self) -> bool {
         Arc::ptr_eq(&self.judged, &later.judged)
@@ -52,9 +53,10 @@ impl Settled {
 
 impl State {
     /// Answers behind everything that waits to be stored.
-    pub(super) fn settled(&self, reply: RpcReplyPort<Result<Settled, Rejudged>>) {
+    pub(super) fn settled(&self, reply: RpcReplyPort<Result<JudgedMoment, Rejudged>>) {
         let is_settled = self.rejudging.is_none() && !self.documents.is_rejudging();
-        let settled = || Settled { roster: self.documents.roster().clone(), judged: self.judged.clone() };
+        let settled =
+            || JudgedMoment { roster: self.documents.roster().clone(), judged: self.judged.clone() };
         let settled = is_settled.then(settled).ok_or_else(|| self.documents.rejudged());
         let (store, durability) = (&self.arguments.store, self.arguments.durability);
         // A batch that fails fails the group too: nobody goes on by this answer then.
@@ -70,14 +72,23 @@ impl State {
 pub struct DamagedDocument {
     /// The document.
     pub document: DocumentId,
-    /// The table and key of its row, where a row is there.
-    pub place: Option<(String, String)>,
+    /// Its row, where one is there.
+    pub row: Option<DamagedRow>,
+}
+
+/// The row of a damaged document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedRow {
+    /// Its table.
+    pub table: String,
+    /// Its key.
+    pub key: String,
 }
 
 impl fmt::Display for DamagedDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some((table, key)) => write!(f, "{table}/{key}"),
+        match &self.row {
+            Some(DamagedRow { table, key }) => write!(f, "{table}/{key}"),
             None => write!(f, "{}", self.document.short()),
         }
     }
@@ -102,29 +113,40 @@ pub(crate) enum CutError {
 /// Documents that an error names.
 const NAMED: usize = 16;
 
-/// Writes the manifest of a cut: the last accepted change of each replica of `target`. Every page is durable
-/// when this returns. Returns the manifest and the number of damaged documents that it leaves out, which is 0
-/// unless `anyway` allows that. Calls `progress` with the number of documents read so far.
+/// A cut to be written.
+#[derive(Clone, Copy)]
+pub(crate) struct CutRequest<'r> {
+    /// The roster under which every document is judged.
+    pub(crate) roster: &'r Roster,
+    /// The author of the changes to cut.
+    pub(crate) target: Target,
+    /// Writes the cut although documents are damaged, and leaves these out.
+    pub(crate) without_damaged: bool,
+}
+
+/// Writes the manifest of a cut: the last accepted change of each replica of its target. Every page is
+/// durable when this returns. Returns the manifest and the number of damaged documents that it leaves out,
+/// which is 0 unless the request allows that. Calls `progress` with the number of documents read so far.
 ///
 /// # Errors
 /// [`CutError`]
 pub(crate) async fn write(
     store: &StoreHandle,
     space: &SpaceHandle,
-    (roster, target): (&Roster, Target),
-    anyway: bool,
+    cut: CutRequest<'_>,
     progress: impl Fn(u64),
 ) -> Result<(ManifestRef, u64), CutError> {
     let (mut writer, mut damaged) = (Writer::default(), BTreeSet::new());
-    for author @ (device, grant, _) in authors(space, roster, target)? {
+    let CutRequest { roster, target, without_damaged } = cut;
+    for NumberedAuthor { device, grant, number } in authors(space, roster, target)? {
         let mut done = None;
         loop {
-            let page = page(space, author, done)?;
+            let page = page(space, number, done)?;
             damaged.extend(page.damaged);
             for (incarnation, entry) in page.entries {
                 // A refused cut is not written; the pass goes on to count the damaged documents.
                 if let Some(page) = writer.push(Author { device, grant, incarnation }, entry)
-                    && (anyway || damaged.is_empty())
+                    && (without_damaged || damaged.is_empty())
                 {
                     put_page(store, space, page).await?;
                 }
@@ -138,7 +160,7 @@ pub(crate) async fn write(
         }
     }
     let count = damaged.len() as u64;
-    if count > 0 && !anyway {
+    if count > 0 && !without_damaged {
         return Err(CutError::Damaged { documents: named(space, roster.group(), &damaged)?, count });
     }
     let (page, manifest, pages) = writer.finish();
@@ -151,13 +173,13 @@ pub(crate) async fn write(
     Ok((manifest, count))
 }
 
-/// Some of these documents, with their rows: a row has its document's place in its key.
+/// Some of these documents, with their rows: the key of a row gives its document.
 fn named(
     space: &SpaceHandle,
     group: GroupId,
     damaged: &BTreeSet<DocumentId>,
 ) -> Result<Vec<DamagedDocument>, StoreError> {
-    let mut places: BTreeMap<DocumentId, _> =
+    let mut found: BTreeMap<DocumentId, _> =
         damaged.iter().take(NAMED).map(|document| (*document, None)).collect();
     space.read(|view| {
         for entry in view.prefix(&[rows::TAG]) {
@@ -166,43 +188,48 @@ fn named(
                 Err(error) => return Err(error),
             };
             let table = rows::decode_table(&key);
-            let Ok(place) = table.and_then(|table| Ok((rows::decode_key(&table, &key)?, table))) else {
-                continue;
-            };
-            let (key, table) = place;
-            if let Some(known) = places.get_mut(&DocumentId::of(group, &table, &key)) {
-                *known = Some((table, key));
+            let row = table.and_then(|table| Ok(DamagedRow { key: rows::decode_key(&table, &key)?, table }));
+            let Ok(row) = row else { continue };
+            if let Some(known) = found.get_mut(&DocumentId::of(group, &row.table, &row.key)) {
+                *known = Some(row);
             }
         }
         Ok(())
     })??;
-    Ok(places.into_iter().map(|(document, place)| DamagedDocument { document, place }).collect())
+    Ok(found.into_iter().map(|(document, row)| DamagedDocument { document, row }).collect())
 }
 
-/// An author and their number.
-type Numbered = (DeviceId, OpId, u32);
+/// An author, with the number by which records name it; in the order of a manifest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct NumberedAuthor {
+    device: DeviceId,
+    grant: OpId,
+    number: u32,
+}
 
-/// The authors whose writes are meant, in the order of a manifest.
-fn authors(space: &SpaceHandle, roster: &Roster, target: Target) -> Result<BTreeSet<Numbered>, StoreError> {
+/// The authors whose changes are cut.
+fn authors(
+    space: &SpaceHandle,
+    roster: &Roster,
+    target: Target,
+) -> Result<BTreeSet<NumberedAuthor>, StoreError> {
     let mut authors = BTreeSet::new();
     for (key, value) in keys::entries(space, keys::AUTHOR)? {
         let damaged = || keys::damaged(space, &key);
-        let (device, grant, _): AuthorRecord = codec::decode_stored(&value).map_err(|_| damaged())?;
+        let author: AuthorRecord = codec::decode_stored(&value).map_err(|_| damaged())?;
         let number = key[1..].try_into().map(u32::from_be_bytes).map_err(|_| damaged())?;
-        let (device, grant) = (DeviceId(device), OpId(grant));
+        let AuthorRecord { device, grant, .. } = author;
         let is_meant = match target {
             Target::User(user) => roster.user_of(device, grant) == Some(user),
             Target::Device(meant) => device == meant,
         };
         if is_meant {
-            authors.insert((device, grant, number));
+            authors.insert(NumberedAuthor { device, grant, number });
         }
     }
     Ok(authors)
 }
 
-/// The position after which an author's documents continue.
-type Place = (u64, DocumentId);
 /// One page of an author's documents.
 #[derive(Default)]
 struct Page {
@@ -210,12 +237,12 @@ struct Page {
     entries: Vec<(u64, Entry)>,
     /// Damaged documents.
     damaged: Vec<DocumentId>,
-    /// The last place that was looked at; `None`: there are no more.
-    last: Option<Place>,
+    /// The last position that was read; `None`: there are no more.
+    last: Option<WrittenKey>,
 }
 
 /// The next documents of an author behind `done`.
-fn page(space: &SpaceHandle, (.., author): Numbered, done: Option<Place>) -> Result<Page, StoreError> {
+fn page(space: &SpaceHandle, author: u32, done: Option<WrittenKey>) -> Result<Page, StoreError> {
     let prefix = keys::written_by(author);
     let from = match done {
         Some((incarnation, document)) => Excluded(keys::written(author, incarnation, document)),

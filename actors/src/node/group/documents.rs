@@ -33,7 +33,7 @@ use self::set_aside::SetAsides;
 pub use self::set_aside::{SetAside, SetAsideTotal};
 use super::cache::{Cache, CacheBudget};
 use super::manifests::Manifests;
-use super::record::{AuthorRecord, Authors, DocumentRecord, Spilled};
+use super::record::{AuthorRecord, Authors, DocumentRecord, NewChunk};
 use super::replica::{Replica, Row};
 use super::rows::{self, RowRecord};
 use crate::clock::Clock;
@@ -109,7 +109,7 @@ struct Document {
     index: Index,
 }
 
-/// See the file's head.
+/// The documents of one group, with everything by which they are judged and stored.
 pub(crate) struct Documents {
     authority: Authority,
     clock: Clock,
@@ -155,9 +155,9 @@ impl Documents {
             alarm: false,
         };
         for (key, value) in keys::entries(&space, keys::AUTHOR)? {
-            let (device, grant, judged): AuthorRecord =
+            let AuthorRecord { device, grant, judged } =
                 codec::decode_stored(&value).map_err(|_| keys::damaged(&space, &key))?;
-            documents.authors.push((DeviceId(device), OpId(grant)), judged);
+            documents.authors.push((device, grant), judged);
         }
         let ids = keys::names(&space, keys::DOCUMENT)?;
         for key in ids {
@@ -176,14 +176,14 @@ impl Documents {
         Ok(documents)
     }
 
-    /// Judges by another roster from now on; [`rejudge_some`](Self::rejudge_some) judges again what was
+    /// Judges by another roster from now on; [`rejudge_some`](Self::rejudge_some) re-judges what was
     /// judged before.
     pub(crate) fn set_roster(&mut self, roster: Arc<Roster>) {
         self.authority.roster = roster;
         self.find_stale_authors();
     }
 
-    /// The roster by which documents are judged, except those that are still to be judged again.
+    /// The roster by which documents are judged, except those that are still to be re-judged.
     pub(crate) fn roster(&self) -> &Arc<Roster> {
         &self.authority.roster
     }
@@ -240,7 +240,7 @@ impl Documents {
         id: DocumentId,
         before: Vec<Mark>,
         row: Row,
-        spilled: Vec<Spilled>,
+        spilled: Vec<NewChunk>,
         outcome: &mut Outcome,
     ) -> Result<(), StoreError> {
         let document = self.cache.get(&id).expect("the document is loaded");

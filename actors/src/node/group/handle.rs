@@ -9,7 +9,7 @@ use schema::ledger::Roster;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
 use tokio::sync::{broadcast, watch};
 
-use super::cut::Settled;
+use super::cut::JudgedMoment;
 use super::documents::{CommitError, Rejudged, Revision, RowEvent, RowWrite, SetAside, SetAsideTotal};
 use super::row_locks::{RowLock, RowLocks};
 use super::{Arguments, Group, Message};
@@ -185,9 +185,9 @@ impl GroupHandle {
         self.slot.ask(Message::Status).await
     }
 
-    /// Returns the roster by which everything here is judged and stored, or the progress of judging it again.
-    pub(crate) async fn settled(&self) -> Result<Result<Settled, Rejudged>, CallError> {
-        self.slot.ask(Message::Settled).await
+    /// Returns the roster by which everything here is judged and stored, or the progress of re-judging it.
+    pub(crate) async fn settled(&self) -> Result<Result<JudgedMoment, Rejudged>, CallError> {
+        self.slot.ask(Message::JudgedMoment).await
     }
 
     /// Waits until no other writer of this device has the row lock, and takes it.

@@ -62,7 +62,7 @@ pub(crate) struct ChunkRecord {
 type Top = (u32, u64);
 
 /// A change that was just accepted, and what vouches for it itself.
-pub(crate) struct Appended<'a> {
+pub(crate) struct NewChange<'a> {
     pub(crate) author: u32,
     pub(crate) incarnation: u64,
     pub(crate) seq: u64,
@@ -73,7 +73,7 @@ pub(crate) struct Appended<'a> {
 }
 
 /// A chunk to be written beside the record.
-pub(crate) struct Spilled {
+pub(crate) struct NewChunk {
     pub(crate) number: u32,
     pub(crate) bytes: Vec<u8>,
 }
@@ -93,7 +93,7 @@ impl DocumentRecord {
 
     /// Adds changes that were accepted together, in their order; runs that grew too long for the record are
     /// returned.
-    pub(crate) fn extend(&mut self, changes: &[Appended<'_>]) -> Vec<Spilled> {
+    pub(crate) fn extend(&mut self, changes: &[NewChange<'_>]) -> Vec<NewChunk> {
         let (mut spilled, mut open, mut begin) = (Vec::new(), BTreeSet::new(), 0);
         for (at, change) in changes.iter().enumerate() {
             let chain = (change.author, change.incarnation);
@@ -107,7 +107,7 @@ impl DocumentRecord {
     }
 
     /// Adds changes behind which every chain ends in a tip, as before them.
-    fn step(&mut self, changes: &[Appended<'_>], spilled: &mut Vec<Spilled>) {
+    fn step(&mut self, changes: &[NewChange<'_>], spilled: &mut Vec<NewChunk>) {
         let charge = changes.iter().map(|change| change.charge).sum();
         let chains = self.replicas.iter_mut().map(|replica| &mut replica.tips);
         self.checkpoint.before_step(charge, chains, TipPolicy::NODE);
@@ -117,7 +117,7 @@ impl DocumentRecord {
     }
 
     /// Adds an accepted change; a run that grew too long for the record is returned.
-    fn append(&mut self, change: &Appended<'_>) -> Option<Spilled> {
+    fn append(&mut self, change: &NewChange<'_>) -> Option<NewChunk> {
         let position = self.position(change.author, change.incarnation).unwrap_or_else(|| {
             self.replicas.push(ReplicaRecord {
                 author: change.author,
@@ -152,10 +152,10 @@ impl DocumentRecord {
         spilled
     }
 
-    fn spill(&mut self) -> Spilled {
+    fn spill(&mut self) -> NewChunk {
         let number = self.chunks.last().map_or(0, |chunk| chunk.number + 1);
         self.chunks.push(ChunkRecord { number, tops: std::mem::take(&mut self.inline_tops) });
-        Spilled { number, bytes: std::mem::take(&mut self.inline) }
+        NewChunk { number, bytes: std::mem::take(&mut self.inline) }
     }
 
     /// The newest change of a chain, and its tip.
@@ -226,11 +226,11 @@ mod tests {
 
     use super::*;
 
-    fn append(record: &mut DocumentRecord, incarnation: u64, seq: u64, bytes: usize) -> Vec<Spilled> {
+    fn append(record: &mut DocumentRecord, incarnation: u64, seq: u64, bytes: usize) -> Vec<NewChunk> {
         let change = ChangeHash([u8::try_from(seq % 251).unwrap(); 32]);
         let author = Author { device: DeviceId([1; 32]), grant: OpId([2; 32]), incarnation };
         let tip = KeptTip::from(&Tip { author, seq, change, signature: Signature([0; 64]) });
-        record.extend(&[Appended {
+        record.extend(&[NewChange {
             author: 0,
             incarnation,
             seq,
@@ -273,7 +273,7 @@ mod tests {
             | 01 | 01 | 02 | fb 2c01 | 03*32 | 01 | 05 | 02 fb 0001 ab*64 01 fb 2c01 ab*64 00 \
             | 01 00 01 00 fb 2b01 | 02 0102 | 01 00 fb 2c01 | 06";
         testkit::golden::check(vec![("document record", record, golden)]);
-        let author: AuthorRecord = ([1; 32], [2; 32], [3; 32]);
+        let author = AuthorRecord { device: DeviceId([1; 32]), grant: OpId([2; 32]), judged: [3; 32] };
         testkit::golden::check(vec![("author record", author, "01*32 | 02*32 | 03*32")]);
     }
 

@@ -171,7 +171,11 @@ impl Replica {
         if write::bytes(edit) + 32 * self.doc.get_heads().len() < CHANGE_BYTES_MAX / 4 {
             match self.guard(|doc| commit(doc, author, time_ms, edit, UNTRIED_OPS_MAX))? {
                 Committed::Change(change) => {
-                    self.bytes += change.as_ref().map_or(0, |change| change.bytes.len());
+                    if let Some(LocalChange { bytes, .. }) = &change {
+                        // Few ops over many conflicting values: the document is read again from the store.
+                        check_size(bytes).inspect_err(|_| self.broken = true)?;
+                        self.bytes += bytes.len();
+                    }
                     return Ok(change);
                 }
                 Committed::TooManyOps(_) => {}
@@ -186,17 +190,8 @@ impl Replica {
             }
         };
         if let Some(LocalChange { bytes, .. }) = &change {
-            match ChangeHeader::read(bytes) {
-                Err(ChangeError::TooCostly { got, max }) => {
-                    let (got, max) = (small(got), small(max));
-                    return Err(EditError::TooLarge { got, max, unit: "bytes, as its operations count" });
-                }
-                Err(ChangeError::TooLong { got, max }) => {
-                    return Err(EditError::TooLarge { got: small(got), max: small(max), unit: "bytes" });
-                }
-                // Another fault is found where the change is admitted.
-                Ok(_) | Err(_) => trial.bytes += bytes.len(),
-            }
+            check_size(bytes)?;
+            trial.bytes += bytes.len();
         }
         *self = trial;
         Ok(change)
@@ -308,6 +303,21 @@ impl Replica {
 const DOCUMENT_BYTES: usize = 17 << 10;
 const OP_BYTES: u64 = 16;
 const CHANGE_BYTES: u64 = 150;
+
+/// Refuses a change of this device that is too large for peers. Another fault is found where it is admitted.
+fn check_size(change: &[u8]) -> Result<(), EditError> {
+    match ChangeHeader::read(change) {
+        Err(ChangeError::TooCostly { got, max }) => Err(EditError::TooLarge {
+            got: small(got),
+            max: small(max),
+            unit: "bytes, as its operations count",
+        }),
+        Err(ChangeError::TooLong { got, max }) => {
+            Err(EditError::TooLarge { got: small(got), max: small(max), unit: "bytes" })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
 
 /// Ops of an edit that is committed without a trial: their charge is far below the largest.
 const UNTRIED_OPS_MAX: u64 = CHANGE_CHARGE_MAX / CHARGE_OF_OP / 5;

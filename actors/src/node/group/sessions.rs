@@ -170,7 +170,7 @@ impl State {
         Ok(())
     }
 
-    /// Judges documents again under a new roster; then every session compares again.
+    /// Re-judges documents under a new roster; then every session compares again.
     pub(super) fn rejudge(
         &mut self,
         myself: &ActorRef<Message>,

@@ -1,6 +1,7 @@
 //! Membership changes with their cuts: the cut is made first, from the stored documents, while membership
 //! goes on.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use schema::gate::{ChangeRefusal, CutTarget, FreshCut, Input, MembershipChange, target_digest};
@@ -9,7 +10,7 @@ use schema::{DeviceId, GroupId, OpId};
 use super::{Answer, ChangeError, MembershipHandle};
 use crate::call::CallError;
 use crate::node::group::GroupHandle;
-use crate::node::group::cut::{self, CutError, Settled, Target};
+use crate::node::group::cut::{self, CutError, CutRequest, JudgedMoment, Target};
 
 /// The pause between two questions to a group about its re-judging.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -84,7 +85,7 @@ impl MembershipHandle {
         };
         let (user, mut first) = (self.user, None);
         for group in uncut? {
-            let change = MembershipChange::RevokeDevice { user, device };
+            let change = MembershipChange::RevokeDevice { user, device, before: BTreeSet::new() };
             match self.submit(group, change, SubmitOptions::default(), |_| {}).await {
                 // The rows of this group are unavailable: the device is revoked all the same.
                 Ok(_) | Err(ChangeError::NeedsCut { .. }) => {}
@@ -117,8 +118,12 @@ impl MembershipHandle {
         let unavailable = || ChangeError::NeedsCut { user, device };
         let handle = self.groups.get(group).ok_or_else(unavailable)?;
         let settled = self.settled(&handle, &progress).await?.ok_or_else(unavailable)?;
-        let of = (&*settled.roster, device.map_or(Target::User(user), Target::Device));
-        let written = cut::write(&self.store, handle.space(), of, options.without_damaged, &progress).await;
+        let request = CutRequest {
+            roster: &settled.roster,
+            target: device.map_or(Target::User(user), Target::Device),
+            without_damaged: options.without_damaged,
+        };
+        let written = cut::write(&self.store, handle.space(), request, &progress).await;
         let (manifest, left_out) = written.map_err(|error| match error {
             CutError::Damaged { documents, count } => ChangeError::Damaged { user, documents, count },
             CutError::Store(error) => error.into(),
@@ -135,7 +140,7 @@ impl MembershipHandle {
         &self,
         handle: &GroupHandle,
         progress: impl Fn(u64),
-    ) -> Result<Option<Settled>, ChangeError> {
+    ) -> Result<Option<JudgedMoment>, ChangeError> {
         let (mut last, mut since) = (None, self.clock.instant());
         loop {
             let rejudged = match handle.settled().await {

@@ -47,7 +47,7 @@ type Published = BTreeMap<GroupId, Arc<GroupView>>;
 
 /// An invitation as its author gets it; it does not print its secret.
 #[derive(Clone, Copy)]
-pub struct Opened {
+pub struct NewInvitation {
     /// The OpenInvite.
     pub invite: OpId,
     /// The seed of the ticket's key.
@@ -110,17 +110,17 @@ impl MembershipHandle {
     ///
     /// # Errors
     /// [`ChangeError::Refused`] names the rule that forbids it.
-    pub async fn invite(&self, group: GroupId, terms: Terms) -> Result<Opened, ChangeError> {
+    pub async fn invite(&self, group: GroupId, terms: Terms) -> Result<NewInvitation, ChangeError> {
         let mut seed = [0; 16];
         self.clock.fill(&mut seed);
         match self.ask(Input::Invite { group, terms, seed }).await? {
-            Answer::Invited(invite) => Ok(Opened { invite: invite?, seed }),
+            Answer::Invited(invite) => Ok(NewInvitation { invite: invite?, seed }),
             _ => unreachable!("each request has its answer"),
         }
     }
 
-    /// Stores a ticket and shows it on every link until the group admits this user; `true` if it has already,
-    /// and nothing is stored.
+    /// Stores a ticket and redeems it on every link until the group admits this user; `true` if it has
+    /// already, and nothing is stored.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -205,12 +205,12 @@ impl MembershipHandle {
         self.read_gate(Gate::devices).await
     }
 
-    /// Shows the stored tickets of a group again, also to peers that have seen them.
+    /// Redeems the stored tickets of a group again, also at peers where they were redeemed before.
     ///
     /// # Errors
     /// [`CallError`] when the node is closed, or membership is just started again.
-    pub fn show_tickets(&self, group: GroupId) -> Result<(), CallError> {
-        self.slot.tell(Message::Step(Box::new(Input::ShowTickets(Some(group))), None))
+    pub fn redeem_tickets(&self, group: GroupId) -> Result<(), CallError> {
+        self.slot.tell(Message::Step(Box::new(Input::RedeemTickets(Some(group))), None))
     }
 
     /// The members of a group as this device knows them.
@@ -233,7 +233,7 @@ impl MembershipHandle {
         self.read().get(&group).map(|view| view.info.clone())
     }
 
-    /// Every group that this user takes part in or wants to, by id; the personal group is not among them.
+    /// Every group that this user takes part in or wants to, the personal group included, by id.
     pub fn groups(&self) -> Vec<GroupInfo> {
         self.read().values().map(|view| view.info.clone()).collect()
     }

@@ -9,7 +9,7 @@ use schema::id::hash;
 use schema::key::SigningKey;
 use schema::ledger::{Ledger, Op, Refusal, SideRefusal};
 use schema::signed::{Envelope, Record};
-use schema::{DeviceId, GroupId, OpId, Timestamp, codec};
+use schema::{GroupId, OpId, Timestamp, codec};
 use tokio::task::JoinSet;
 
 use super::{Arguments, MembershipHandle, State, intents};
@@ -112,8 +112,8 @@ fn load_ledger(
     }
     for (_, author) in keys::readable(space, keys::AUTHOR)? {
         // The group reports a damaged one.
-        if let Ok((device, ..)) = codec::decode_stored::<AuthorRecord>(&author) {
-            ledger.pin_certificates(DeviceId(device));
+        if let Ok(author) = codec::decode_stored::<AuthorRecord>(&author) {
+            ledger.pin_certificates(author.device);
         }
     }
     // Behind the ops: only users that one of them names have certificates here.

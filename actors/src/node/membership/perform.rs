@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use schema::gate::{
-    Answer, Effect, GroupView, Input, KnownAddresses, LinkId, Lookup, Notice, SHOW_TICKETS_EVERY, Warning,
+    Answer, Effect, GroupView, Input, KnownAddresses, LinkId, Lookup, Notice, REDEEM_TICKETS_EVERY, Warning,
 };
 use schema::ledger::Contestable;
 use schema::{DeviceId, GroupId, codec};
@@ -16,18 +16,26 @@ use crate::node::group::Groups;
 use crate::node::keys;
 use crate::node::store::{SpaceHandle, StoreError};
 
+/// The batch that ended a step's effects.
+pub(super) struct StoredBatch {
+    pub(super) number: u64,
+    /// An error: it is not durable.
+    pub(super) result: Result<(), StoreError>,
+}
+
 impl State {
-    /// Performs effects in order, up to the batch that ends them: its number, and whether it is durable.
+    /// Performs effects in order, up to the batch that ends them.
     pub(super) async fn perform_all(
         &mut self,
         effects: Vec<Effect>,
         answer: &mut Option<Answer>,
-    ) -> Result<Option<(u64, Result<(), StoreError>)>, StoreError> {
+    ) -> Result<Option<StoredBatch>, StoreError> {
         let mut stored = None;
         for effect in effects {
             match effect {
                 Effect::Store { number, group, records } => {
-                    stored = Some((number, self.persist(group, records).await));
+                    let result = self.persist(group, records).await;
+                    stored = Some(StoredBatch { number, result });
                 }
                 Effect::Answer(to_request) => *answer = Some(to_request),
                 effect => self.perform(effect),
@@ -98,7 +106,7 @@ impl State {
     fn arm_tickets(&mut self) {
         let (clock, handle) = (self.arguments.clock.clone(), self.handle.clone());
         self.arguments.clock.spawn_in(&mut self.tickets, async move {
-            clock.sleep(clock.jitter(SHOW_TICKETS_EVERY)).await;
+            clock.sleep(clock.jitter(REDEEM_TICKETS_EVERY)).await;
             handle.tell(Message::TicketsDue);
         });
     }

@@ -1,6 +1,6 @@
-//! An engine for tests that wraps another and injects faults into the n-th write or flush.
+//! An engine for tests that wraps another and injects faults into the n-th read, write or flush.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::engine::{Batch, Engine, Scan, Space};
 use super::error::StoreError;
 
-/// A script of faults. Writes and flushes are counted from the call that adds a fault: 1 is the next. Clones
-/// share the script.
+/// A script of faults. Reads of one key, writes and flushes are counted from the call that adds a fault: 1 is
+/// the next. Clones share the script.
 #[derive(Clone, Default)]
 pub struct Faults {
     script: Arc<Mutex<Script>>,
@@ -17,8 +17,10 @@ pub struct Faults {
 
 #[derive(Default)]
 struct Script {
+    reads: u64,
     writes: u64,
     flushes: u64,
+    failing_reads: BTreeSet<u64>,
     write_faults: BTreeMap<u64, WriteFault>,
     flush_faults: BTreeMap<u64, FlushFault>,
 }
@@ -37,6 +39,13 @@ enum FlushFault {
 }
 
 impl Faults {
+    /// The n-th read of a key from now fails.
+    pub fn fail_read(&self, n: u64) {
+        let mut script = self.script();
+        let at = script.reads + n;
+        script.failing_reads.insert(at);
+    }
+
     /// The n-th write from now fails and changes nothing.
     pub fn fail_write(&self, n: u64) {
         self.write_fault(n, WriteFault::Fail);
@@ -70,6 +79,13 @@ impl Faults {
         let mut script = self.script();
         let at = script.writes + n;
         script.write_faults.insert(at, fault);
+    }
+
+    fn fails_next_read(&self) -> bool {
+        let mut script = self.script();
+        script.reads += 1;
+        let at = script.reads;
+        script.failing_reads.remove(&at)
     }
 
     fn next_write(&self) -> Option<WriteFault> {
@@ -134,7 +150,7 @@ struct FaultySpace {
 
 impl Space for FaultySpace {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.space.get(key)
+        if self.faults.fails_next_read() { Err(injected("read")) } else { self.space.get(key) }
     }
 
     fn scan<'a>(&'a self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Scan<'a> {

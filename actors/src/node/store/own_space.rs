@@ -18,7 +18,7 @@ const STATE_OPEN: &[u8] = b"open";
 const STATE_CLOSED: &[u8] = b"closed";
 
 /// The state that an open found.
-pub(super) struct Opened {
+pub(super) struct OpenState {
     pub(super) space: Arc<dyn Space>,
     /// The last close was clean, or there was none.
     pub(super) cleanly: bool,
@@ -27,7 +27,7 @@ pub(super) struct Opened {
 }
 
 /// Reads how the last close went and notes durably that the database is open, before any other write.
-pub(super) fn note_open(engine: &dyn Engine) -> Result<Opened, StoreError> {
+pub(super) fn note_open(engine: &dyn Engine) -> Result<OpenState, StoreError> {
     let space = engine.open_space(OWN_SPACE)?;
     // Without a record nothing was ever written. A damaged record leaves unknown what else was lost.
     let cleanly = match read(&*space, STATE_KEY)? {
@@ -56,7 +56,7 @@ pub(super) fn note_open(engine: &dyn Engine) -> Result<Opened, StoreError> {
     batch.put(CRASHES_KEY, crashes.to_be_bytes());
     space.apply(&batch)?;
     engine.flush()?;
-    Ok(Opened { space, cleanly, crashes })
+    Ok(OpenState { space, cleanly, crashes })
 }
 
 /// Notes that the close was clean; durable after the next flush.

@@ -8,8 +8,10 @@ use peerbase::Role;
 
 use self::rows::{DIARY, SEEDS, TASKS, Task, column, task, what, write_first_rows};
 use super::ActError;
+use super::stage::checks::RowAt;
 use super::stage::nodes::Who::{self, Ada, Ben, Cid};
 use super::stage::nodes::{Column, Nodes, export};
+use super::stage::waits::Route;
 use super::stage::{Stage, Story, millis};
 
 pub(crate) fn story() -> Story<Nodes> {
@@ -75,8 +77,8 @@ async fn founding(stage: &mut Stage<Nodes>) -> Result<(), ActError> {
 }
 
 async fn travelling(stage: &mut Stage<Nodes>) -> Result<(), ActError> {
-    let row = (TASKS, "gate", task("oil the gate", Some("cid")));
-    stage.promise_journey("a row arrives while it is news", (Ada, Cid), row).await
+    let (at, row) = (RowAt { table: TASKS, key: "gate" }, task("oil the gate", Some("cid")));
+    stage.promise_journey("a row arrives while it is news", Route { from: Ada, to: Cid }, at, &row).await
 }
 
 async fn parting(stage: &mut Stage<Nodes>) -> Result<(), ActError> {
@@ -115,15 +117,19 @@ async fn merging(stage: &mut Stage<Nodes>) -> Result<(), ActError> {
     stage.settle_and_show().await?;
 
     let basil = Task { done: true, ..task("water all herbs", Some("ada")) };
-    stage.promise_row("fields edited apart merge", (TASKS, "basil"), |task| task == Some(&basil))?;
-    stage.promise_row("both edits of the text are in it", (DIARY, "monday"), |page| {
+    stage.promise_row("fields edited apart merge", RowAt { table: TASKS, key: "basil" }, |task| {
+        task == Some(&basil)
+    })?;
+    stage.promise_row("both edits of the text are in it", RowAt { table: DIARY, key: "monday" }, |page| {
         page.is_some_and(|page| page.body == "sow peas, row 2 – water!")
     })?;
-    stage.promise_row("counters add up: 12 + 5 - 3", (SEEDS, "tomato"), |seed| {
+    stage.promise_row("counters add up: 12 + 5 - 3", RowAt { table: SEEDS, key: "tomato" }, |seed| {
         seed.is_some_and(|seed| seed.packets.value() == 14)
     })?;
-    stage.promise_row("a removed row stays removed", (TASKS, "shed"), |task| task.is_none())?;
-    stage.promise_row("one field, two writers: one winner", (TASKS, "rope"), |task| {
+    stage.promise_row("a removed row stays removed", RowAt { table: TASKS, key: "shed" }, |task| {
+        task.is_none()
+    })?;
+    stage.promise_row("one field, two writers: one winner", RowAt { table: TASKS, key: "rope" }, |task| {
         matches!(task.and_then(|task| task.who.as_deref()), Some("ada" | "ben"))
     })?;
     let (tea, cake) = (stage.cast.holders(TASKS, "tea")?, stage.cast.holders(TASKS, "cake")?);
@@ -137,8 +143,8 @@ async fn merging(stage: &mut Stage<Nodes>) -> Result<(), ActError> {
 async fn relaying(stage: &mut Stage<Nodes>) -> Result<(), ActError> {
     stage.cast.pull(Ada, Cid);
     stage.cast.settle().await?;
-    let row = (TASKS, "compost", task("turn the compost", None));
-    stage.promise_journey("ben passes on what ada wrote", (Ada, Cid), row).await?;
+    let (at, row) = (RowAt { table: TASKS, key: "compost" }, task("turn the compost", None));
+    stage.promise_journey("ben passes on what ada wrote", Route { from: Ada, to: Cid }, at, &row).await?;
     stage.promise_only_peer("ada and cid have no link", [Ada, Cid], Ben).await
 }
 
@@ -158,7 +164,7 @@ async fn reopening(stage: &mut Stage<Nodes>) -> Result<(), ActError> {
 
     stage.promise("every row is there again", after == before, format!("{rows} rows, {opened} to open"));
     stage.promise_locked("an open folder does not open twice", Cid).await;
-    stage.promise_row("missed rows are received", (TASKS, "hose"), |task| task.is_some())
+    stage.promise_row("missed rows are received", RowAt { table: TASKS, key: "hose" }, |task| task.is_some())
 }
 
 async fn exporting(stage: &mut Stage<Nodes>) -> Result<(), ActError> {
@@ -190,7 +196,7 @@ async fn removing(stage: &mut Stage<Nodes>) -> Result<(), ActError> {
     let is_kept = stage.cast.is_equal()? && hose == "mend the hose" && party == "gone";
     let detail = format!("ada and ben: {hose}, party: {party}; {healed}");
     stage.promise("what cid wrote after is gone", is_kept, detail);
-    stage.promise_cut("ben can say why", Ben, (TASKS, "party")).await?;
+    stage.promise_cut("ben can say why", Ben, RowAt { table: TASKS, key: "party" }).await?;
     stage.promise_same_documents("ada and ben have the same documents", Ben).await?;
     let (is_kept, detail) =
         (key == [Ada, Ben], "ada and ben have hidden the key; cid keeps the rows that cid had");

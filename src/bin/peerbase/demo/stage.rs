@@ -5,14 +5,14 @@
 //! be killed.
 
 mod cable;
-mod checks;
+pub(crate) mod checks;
 pub(crate) mod device;
 pub(crate) mod folder;
 pub(crate) mod nodes;
 mod process;
 pub(crate) mod promises;
 mod screen;
-mod waits;
+pub(crate) mod waits;
 
 use std::error::Error;
 use std::fmt;

@@ -22,7 +22,7 @@ pub(crate) fn of(advice: &Advice) -> String {
         Advice::AddMember { user } => format!("`peerbase group add {user}` admits them"),
         Advice::LeaveOutDamaged => "`--without-damaged` leaves them out".to_owned(),
         Advice::Explain { table, key } => format!("`peerbase explain {table} {key}` shows the reason"),
-        Advice::Serve => "the ticket is stored, and presented again while `peerbase serve` runs".to_owned(),
+        Advice::Serve => "the ticket is stored, and redeemed again while `peerbase serve` runs".to_owned(),
         Advice::Connect => {
             "`peerbase connect ADDRESS` dials a device, `peerbase status` shows failed links".to_owned()
         }

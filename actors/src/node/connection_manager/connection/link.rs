@@ -245,6 +245,12 @@ impl Link {
         (Self { inner: Arc::new(inner) }, queue)
     }
 
+    /// A link without a connection: its frames stay in its queue.
+    #[cfg(test)]
+    pub(crate) fn unconnected(id: LinkId, established: Established) -> Self {
+        Self::new(id, established, EndReason::default(), || ()).0
+    }
+
     /// The number of the link.
     pub fn id(&self) -> LinkId {
         self.inner.id

@@ -10,7 +10,7 @@ use schema::{DeviceId, DocumentId, OpId};
 use super::authority::Authority;
 use super::set_aside::SetAside;
 use super::{Document, Documents, Outcome, RowName, put_author};
-use crate::node::group::record::{Appended, Authors, Spilled};
+use crate::node::group::record::{Authors, NewChange, NewChunk};
 use crate::node::group::replica::{Replica, Row};
 use crate::node::keys;
 use crate::node::store::StoreError;
@@ -52,7 +52,7 @@ impl Documents {
         let empty = Index::new();
         let index = self.cache.get(&id).map_or(&empty, |document| &document.index);
         let judge = self.authority.judge(id);
-        let intake = match Intake::new(received, (unit, authors), index, self.incarnation, &judge) {
+        let intake = match Intake::new(received, unit, authors, index, self.incarnation, &judge) {
             Ok(intake) => intake,
             Err(refusal) => {
                 self.drop_if_empty(id);
@@ -171,7 +171,7 @@ impl Document {
         authors: &mut Authors,
         authority: &Authority,
         outcome: &mut Outcome,
-    ) -> Vec<Spilled> {
+    ) -> Vec<NewChunk> {
         let mut appended = Vec::with_capacity(admitted.len());
         for Admitted { change: EncodedChange { header, bytes }, author, tip } in admitted {
             let number = put_author(authors, authority, *author, &mut outcome.batch);
@@ -179,7 +179,7 @@ impl Document {
                 outcome.batch.put(keys::written(number, author.incarnation, id), []);
             }
             self.index.accept(header);
-            appended.push(Appended {
+            appended.push(NewChange {
                 author: number,
                 incarnation: author.incarnation,
                 seq: header.seq,

@@ -13,7 +13,7 @@ use schema::{DeviceId, DocumentId, GroupId, OpId, UserId};
 
 use crate::node::group::manifests::Manifests;
 
-/// See the file's head.
+/// Everything by which the changes of a group are judged.
 pub(super) struct Authority {
     pub(super) group: GroupId,
     pub(super) user: UserId,

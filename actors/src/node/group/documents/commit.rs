@@ -28,8 +28,8 @@ pub struct RowWrite {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// The row moved since it was read; read it again.
-    #[error("row {key:?} of {table:?} moved meanwhile")]
+    /// The row has other heads than expected, or its newest batch is not stored yet: read it again.
+    #[error("row {key:?} of {table:?} changed since it was read")]
     Moved {
         /// The row's table.
         table: String,

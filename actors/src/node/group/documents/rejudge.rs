@@ -1,4 +1,4 @@
-//! Judges documents again after the roster changed: steps [`Rejudging`](schema::document::Rejudging) over the
+//! Re-judges documents after the roster changed: steps [`Rejudging`](schema::document::Rejudging) over the
 //! index of authors.
 
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ use crate::node::keys;
 use crate::node::store::StoreError;
 
 impl Documents {
-    /// Begins to judge again what the roster judges differently than when it was last judged.
+    /// Begins to re-judge what the roster judges differently than when it was last judged.
     pub(super) fn find_stale_authors(&mut self) {
         let Self { authority, authors, rejudging, set_aside, unstored, .. } = self;
         let authors = authors.iter().map(|(author, (device, grant), judged)| JudgedAuthor {
@@ -32,17 +32,17 @@ impl Documents {
         rejudging.on_roster(authors, set_aside_by, unstored.keys().copied());
     }
 
-    /// Returns true if documents wait to be judged again.
+    /// Returns true if documents wait to be re-judged.
     pub(crate) fn is_rejudging(&self) -> bool {
         self.rejudging.is_under_way()
     }
 
-    /// The progress of judging again, or that of the last time.
+    /// The progress of re-judging, or that of the last time.
     pub(crate) fn rejudged(&self) -> Rejudged {
         self.rejudging.progress()
     }
 
-    /// Judges some documents again.
+    /// Re-judges some documents.
     pub(crate) fn rejudge_some(&mut self, outcome: &mut Outcome) -> Result<(), StoreError> {
         let mut input = RejudgeInput::Start;
         loop {

@@ -17,7 +17,7 @@ use testkit::raw;
 
 use super::*;
 use crate::edit::RowEdit;
-use crate::node::group::cut::{self, Target};
+use crate::node::group::cut::{self, CutRequest, Target};
 use crate::node::store::StoreHandle;
 
 /// Ada founded the group; ben, cid and mia write in it.
@@ -66,9 +66,9 @@ impl Home {
 
     /// Ada removes somebody: what she has of theirs stays.
     async fn removes(&mut self, person: u8, ada: &Desk) {
-        let (roster, target) = (self.ledger.roster().clone(), Target::User(user(person)));
-        let of_person = (&*roster, target);
-        let (cut, _) = cut::write(&ada.store, &ada.space, of_person, false, |_| ()).await.unwrap();
+        let (roster, target) = (self.ledger.roster(), Target::User(user(person)));
+        let request = CutRequest { roster, target, without_damaged: false };
+        let (cut, _) = cut::write(&ada.store, &ada.space, request, |_| ()).await.unwrap();
         self.says(person, Role::None, Some(cut));
     }
 
@@ -188,7 +188,7 @@ impl Desk {
 /// The index author → documents is in the store; what had just come was once not found there, and stayed for
 /// ever.
 #[tokio::test]
-async fn a_change_that_is_not_stored_yet_when_its_author_is_removed_is_judged_again_too() {
+async fn a_change_that_is_not_stored_yet_when_its_author_is_removed_is_rejudged_too() {
     let mut home = Home::new();
     let [ada, mut ben, mut mia] = [ADA, BEN, MIA].map(|person| home.desk(person));
     mia.writes("rope", "buy it").await;
@@ -236,10 +236,10 @@ async fn what_vanished_is_not_built_upon_before_the_store_knows_that_it_did() {
     assert_eq!(ben.documents.root(), cid.documents.root());
 }
 
-/// A change that arrived while its document waited to be judged again once found it in the store after it was
+/// A change that arrived while its document waited to be re-judged once found it in the store after it was
 /// removed.
 #[tokio::test]
-async fn a_document_that_a_change_has_judged_again_first_does_not_return_with_it() {
+async fn a_document_that_a_change_has_rejudged_first_does_not_return_with_it() {
     let mut home = Home::new();
     let [ada, mut ben, mut cid, mut mia] = [ADA, BEN, CID, MIA].map(|person| home.desk(person));
     mia.writes("rope", "buy it").await;

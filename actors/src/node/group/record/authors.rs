@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bincode::{Decode, Encode};
 use schema::tip::Author;
 use schema::{DeviceId, OpId};
 
@@ -19,7 +20,8 @@ impl Authors {
     /// Author and judgement, as they are stored.
     pub(crate) fn record(&self, number: u32) -> Option<AuthorRecord> {
         let (device, grant) = self.get(number)?;
-        Some((device.0, grant.0, *self.judged.get(usize::try_from(number).ok()?)?))
+        let judged = *self.judged.get(usize::try_from(number).ok()?)?;
+        Some(AuthorRecord { device, grant, judged })
     }
 
     pub(crate) fn get(&self, number: u32) -> Option<(DeviceId, OpId)> {
@@ -71,4 +73,10 @@ impl Authors {
 }
 
 /// A stored author.
-pub(crate) type AuthorRecord = ([u8; 32], [u8; 32], [u8; 32]);
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct AuthorRecord {
+    pub(crate) device: DeviceId,
+    pub(crate) grant: OpId,
+    /// The judgement under which what the author wrote was last judged.
+    pub(crate) judged: [u8; 32],
+}

@@ -11,7 +11,7 @@ use schema::limits::{CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, UNIT_CHARGE_MAX};
 use schema::tip::{Author, Tip, VerifiedTip};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId};
 
-use super::{Appended, Authors, DocumentRecord};
+use super::{Authors, DocumentRecord, NewChange};
 
 const GROUP: GroupId = GroupId([1; 32]);
 const DOCUMENT: DocumentId = DocumentId([2; 32]);
@@ -49,7 +49,7 @@ impl Shelf {
         let tips: BTreeMap<_, _> = tips.iter().map(|tip| (tip.tip().change, tip.tip())).collect();
         let appended: Vec<_> = changes
             .iter()
-            .map(|(header, chain)| Appended {
+            .map(|(header, chain)| NewChange {
                 author: 0,
                 incarnation: *chain,
                 seq: header.seq,
@@ -130,7 +130,8 @@ impl Shelf {
     }
 }
 
-/// Chains of several devices that take turns have no tips in common but where all are kept at one time.
+/// One step of a random history. Chains of several devices that take turns rarely end in kept tips at the
+/// same time, which is where a unit may end.
 #[derive(Clone, Debug)]
 enum Turn {
     Writes { chain: u64, charge: u64 },

@@ -6,22 +6,33 @@ use crate::command::demo::ActError;
 use crate::command::demo::stage::device::{Device, Devices, File};
 
 /// The file that is imported; `airports.md` names the source of its rows.
-pub(crate) const FILE: File = ("airports.csv", include_bytes!("../airports.csv"));
+pub(crate) const FILE: File = File { name: "airports.csv", bytes: include_bytes!("../airports.csv") };
 /// The number of rows.
 pub(crate) const ROWS: usize = 3_376;
 pub(crate) const TABLE: &str = "airports";
 /// The command that imports, where the file is.
 pub(crate) const IMPORT: [&str; 9] =
-    ["import", TABLE, FILE.0, "--key", "iata", "--number", "latitude", "--number", "longitude"];
+    ["import", TABLE, FILE.name, "--key", "iata", "--number", "latitude", "--number", "longitude"];
 /// The number of edits at all devices together: three visits and a new airstrip at each.
 pub(crate) const EDITS: usize = 12;
-/// For each device: the airports it visits, and the airstrip it adds.
-const VISITS: [([&str; 3], &str); 3] =
-    [(["SEA", "ANC", "JFK"], "X-ADA"), (["SFO", "ORD", "BOS"], "X-BEN"), (["LAX", "DEN", "MIA"], "X-CID")];
+/// The edits of each device.
+const VISITS: [Edits; 3] = [
+    Edits { visits: ["SEA", "ANC", "JFK"], airstrip: "X-ADA" },
+    Edits { visits: ["SFO", "ORD", "BOS"], airstrip: "X-BEN" },
+    Edits { visits: ["LAX", "DEN", "MIA"], airstrip: "X-CID" },
+];
+
+/// The edits of one device.
+struct Edits {
+    /// The airports that it visits.
+    visits: [&'static str; 3],
+    /// The airstrip that it adds.
+    airstrip: &'static str,
+}
 
 /// Returns the keys of the file's rows, in its order.
 pub(crate) fn airports() -> impl Iterator<Item = &'static str> {
-    let text = std::str::from_utf8(FILE.1).expect("the file is text");
+    let text = std::str::from_utf8(FILE.bytes).expect("the file is text");
     text.lines().skip(1).filter_map(|line| line.split(',').next())
 }
 
@@ -34,15 +45,15 @@ pub(crate) async fn edit(devices: &Devices) -> Result<(), ActError> {
 }
 
 /// Edits three rows at a device and adds one, one after another.
-async fn edit_at(device: &Device, (visits, new): ([&str; 3], &str)) -> Result<(), ActError> {
-    for key in visits {
+async fn edit_at(device: &Device, edits: Edits) -> Result<(), ActError> {
+    for key in edits.visits {
         let mut row = device.row(TABLE, key).await?;
         row["visited_by"] = device.name.into();
         device.put(TABLE, key, &row).await?;
     }
     let name = format!("{}'s airstrip", device.name);
     let row = serde_json::json!({ "name": name, "visited_by": device.name });
-    Ok(device.put(TABLE, new, &row).await?)
+    Ok(device.put(TABLE, edits.airstrip, &row).await?)
 }
 
 /// Counts the edits that devices lack.
@@ -75,8 +86,8 @@ mod tests {
     fn the_file_has_as_many_airports_as_the_demo_shows_each_once() {
         let keys: BTreeSet<&str> = airports().collect();
         assert_eq!((airports().count(), keys.len()), (ROWS, ROWS));
-        for (visits, new) in VISITS {
-            assert!(visits.iter().all(|key| keys.contains(key)) && !keys.contains(new));
+        for Edits { visits, airstrip } in VISITS {
+            assert!(visits.iter().all(|key| keys.contains(key)) && !keys.contains(airstrip));
         }
     }
 }

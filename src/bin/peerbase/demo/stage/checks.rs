@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::nodes::{Nodes, Who, export};
+use super::waits::Route;
 use super::{Stage, millis, sha256};
 use crate::command::demo::ActError;
 
@@ -38,6 +39,12 @@ impl Nodes {
     }
 }
 
+/// The table and key of a row.
+pub(crate) struct RowAt<T> {
+    pub(crate) table: TableName<T>,
+    pub(crate) key: &'static str,
+}
+
 impl Stage<Nodes> {
     /// Waits until the nodes are in sync, then shows the cables.
     pub(crate) async fn settle_and_show_cables(&mut self) -> Result<(), ActError> {
@@ -58,12 +65,13 @@ impl Stage<Nodes> {
     pub(crate) fn promise_row<T>(
         &mut self,
         promise: &str,
-        (table, key): (TableName<T>, &str),
+        row: RowAt<T>,
         is_expected: impl Fn(Option<&T>) -> bool,
     ) -> Result<(), ActError>
     where
         T: Serialize + DeserializeOwned + PartialEq + std::fmt::Display,
     {
+        let RowAt { table, key } = row;
         let mut rows = Vec::new();
         for table in self.cast.tables(table)? {
             rows.push(table.get(key)?);
@@ -85,14 +93,16 @@ impl Stage<Nodes> {
     pub(crate) async fn promise_journey<T>(
         &mut self,
         promise: &str,
-        (from, to): (Who, Who),
-        (table, key, row): (TableName<T>, &str, T),
+        route: Route,
+        at: RowAt<T>,
+        row: &T,
     ) -> Result<(), ActError>
     where
         T: Serialize + DeserializeOwned + PartialEq,
     {
-        let journey = self.cast.send((from, to), table, key, &row).await?;
+        let journey = self.cast.send(route, at.table, at.key, row).await?;
         self.settle_and_show().await?;
+        let Route { from, to } = route;
         let (written, arrived) = (millis(journey.written), millis(journey.arrived));
         let detail = format!("durable at {} after {written}, at {} after {arrived}", from.name(), to.name());
         self.promise(promise, journey.arrived < LIVE_MAX, detail);
@@ -180,9 +190,9 @@ impl Stage<Nodes> {
         &mut self,
         promise: &str,
         who: Who,
-        (table, key): (TableName<T>, &str),
+        row: RowAt<T>,
     ) -> Result<(), ActError> {
-        let refusals = self.cast.group(who)?.explain(table.name(), key).await?.refusals;
+        let refusals = self.cast.group(who)?.explain(row.table.name(), row.key).await?.refusals;
         let cut = refusals.iter().find_map(|refusal| match refusal {
             Refusal::BeyondCut { author, revocation, seq, got } => {
                 let (device, op) = (author.device.short(), revocation.short());

@@ -21,24 +21,22 @@ pub(crate) struct Devices {
     _scratch: TempDir,
 }
 
-/// A file in the working directory of commands: its name and its bytes.
-pub(crate) type File = (&'static str, &'static [u8]);
+/// A file in the working directory of commands.
+pub(crate) struct File {
+    pub(crate) name: &'static str,
+    pub(crate) bytes: &'static [u8],
+}
 
 impl Cast for Devices {
     type Setup = File;
     const LEGEND: Option<&str> = None;
 
-    async fn open(
-        (name, bytes): File,
-        _: &Clock,
-        folder: &Path,
-        _: Option<Defect>,
-    ) -> Result<Self, ActError> {
+    async fn open(file: File, _: &Clock, folder: &Path, _: Option<Defect>) -> Result<Self, ActError> {
         let program = std::env::current_exe()?;
         // Commands have another working directory.
         let folder = std::path::absolute(folder)?;
         let scratch = tempfile::Builder::new().prefix("peerbase-demo-scratch-").tempdir()?;
-        std::fs::write(scratch.path().join(name), bytes)?;
+        std::fs::write(scratch.path().join(file.name), file.bytes)?;
         let [ada, ben, cid] =
             ["ada", "ben", "cid"].map(|name| Device::new(&program, name, &folder, scratch.path()));
         Ok(Self { ada, ben, cid, _scratch: scratch })

@@ -15,6 +15,15 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// The pause between two looks at a condition that has no stream of its own.
 const TICK: Duration = Duration::from_millis(1);
 
+/// The way of a row.
+#[derive(Clone, Copy)]
+pub(crate) struct Route {
+    /// The node that writes it.
+    pub(crate) from: Who,
+    /// The node that is to receive it.
+    pub(crate) to: Who,
+}
+
 /// The times that a row took, from its writer's call on.
 pub(crate) struct Journey {
     /// Until it was durable where it was written.
@@ -91,7 +100,7 @@ impl Nodes {
     /// Writes a row at one node and waits until another has it.
     pub(crate) async fn send<T>(
         &self,
-        (from, to): (Who, Who),
+        route: Route,
         table: TableName<T>,
         key: &str,
         row: &T,
@@ -99,6 +108,7 @@ impl Nodes {
     where
         T: Serialize + DeserializeOwned + PartialEq,
     {
+        let Route { from, to } = route;
         let (here, there) = (self.group(from)?.table(table), self.group(to)?.table(table));
         let mut changes = there.watch();
         let start = self.clock.instant();

@@ -1,0 +1,132 @@
+//! The shell of the gate over a store that fails.
+
+use schema::gate::{LinkId, Peer};
+use schema::handshake::{Established, LinkRole, PeerIdentity};
+use schema::key::AgreementKey;
+use schema::ledger::{Body, By, Ledger, ManifestRef, Role};
+use schema::signed::{Envelope, Signed};
+use schema::wire::hello::{self, Hello, HelloGroup};
+use schema::wire::ledger::LedgerFrame;
+
+use super::*;
+use crate::node::connection_manager::Link;
+use crate::node::store::engine::Mode;
+use crate::node::store::faulty::{Faults, FaultyEngine};
+use crate::node::store::memory::MemoryDisk;
+use crate::transport::memory::MemoryNetwork;
+
+/// Starts no group.
+struct NoGroups;
+
+impl GroupSupervisor for NoGroups {
+    fn start_group(&self, _: GroupId) {}
+    fn stop_group(&self, _: GroupId) {}
+}
+
+/// A user's key and a device of theirs.
+fn user(seed: u8) -> (SigningKey, DeviceIdentity) {
+    let key = SigningKey::from_seed([seed; 32]);
+    let signing = SigningKey::from_seed([seed | 0x40; 32]);
+    let device = DeviceIdentity::certify(&key, signing, AgreementKey::from_seed([seed; 32]), "laptop");
+    (key, device)
+}
+
+/// Ada's membership, over a store whose faults a test scripts.
+async fn ada() -> (State, Faults) {
+    let faults = Faults::default();
+    let engine = FaultyEngine::new(MemoryDisk::default().open().unwrap(), faults.clone());
+    let store = StoreHandle::over(engine, Mode::Inline).unwrap();
+    let (user, device) = user(1);
+    let clock = Clock::simulated(1);
+    let transport = Arc::new(MemoryNetwork::seeded(clock.clone(), 1).host("ada"));
+    let groups = Groups::default();
+    let handle = MembershipHandle::new(device.user(), clock.clone(), store.clone(), groups.clone());
+    let arguments = Arguments {
+        clock,
+        meters: Meters::default(),
+        personal: Ledger::personal(&user).0.group(),
+        user,
+        device,
+        store,
+        groups,
+        connections: ConnectionManagerHandle::new(transport, Vec::new(), false),
+        cells: GateCells::default(),
+        supervisor: Arc::new(NoGroups),
+        events: broadcast::Sender::new(64),
+    };
+    (State::load(handle, arguments).await.unwrap(), faults)
+}
+
+impl State {
+    async fn create(&mut self) -> GroupId {
+        let create = Input::CreateGroup { nonce: [9; 32], name: "garden".into(), recovery: None };
+        let Some(Answer::Created(Ok(group))) = self.step(create).await.unwrap() else { panic!("created") };
+        self.step(Input::Intent { group, is_wanted: true }).await.unwrap();
+        group
+    }
+
+    async fn admit(&mut self, group: GroupId, user: UserId, role: Role) {
+        let change = MembershipChange::SetRole { user, role, before: Default::default() };
+        let answer = self.step(Input::Submit { group, change, cut: None }).await.unwrap();
+        assert!(matches!(answer, Some(Answer::Submitted(Ok(_)))), "{answer:?}");
+    }
+
+    /// Opens a group on a link to a member's device.
+    async fn open(&mut self, link: LinkId, member: &DeviceIdentity, group: GroupId) {
+        let h = [u8::try_from(link.0).unwrap(); 32];
+        let (user, device, role) = (member.user(), member.device(), LinkRole::Responder);
+        let certificate = member.certificate.clone();
+        let peer = PeerIdentity { user, device, certificate, revocations: [0; 32], features: 0 };
+        self.arguments.cells.add(Link::unconnected(link, Established { peer, h, role }));
+        self.step(Input::LinkUp { link, peer: Peer { user, device, h, role } }).await.unwrap();
+        let groups = vec![HelloGroup { token: hello::token(group, &h, role.peer()), hash: [0; 32] }];
+        self.step(Input::Hello { link, hello: Hello { groups } }).await.unwrap();
+        assert!(self.is_open(link, group), "the member's group is open on {link:?}");
+    }
+
+    fn is_open(&self, link: LinkId, group: GroupId) -> bool {
+        (0..8).any(|number| self.arguments.cells.group(link, number) == Some(group))
+    }
+}
+
+/// An op of an Admin on top of everything that Ada has.
+fn removal(ledger: &mut Ledger, by: &SigningKey, user: UserId, cut: Option<ManifestRef>) -> Envelope {
+    let body = Body::SetRole { user, role: Role::None, cut, via: None };
+    let op = ledger.draft(UserId(by.public()), By::User, body).unwrap();
+    let op = Signed::sign(op, by).envelope().clone();
+    ledger.admit(op.clone()).unwrap();
+    op
+}
+
+/// Cid brings two removals at once: that of Mia, and that of Ben with a cut whose pages are looked up.
+#[tokio::test]
+async fn a_failed_read_does_not_keep_the_cell_of_a_removed_member_open() {
+    let ((_, mia), (_, ben), (cid_key, cid)) = (user(2), user(3), user(4));
+    for fails in [false, true] {
+        let (mut state, faults) = ada().await;
+        let group = state.create().await;
+        for (member, role) in [(&mia, Role::Reader), (&ben, Role::Writer), (&cid, Role::Admin)] {
+            state.admit(group, member.user(), role).await;
+        }
+        let [of_mia, of_cid] = [LinkId(1), LinkId(2)];
+        state.open(of_mia, &mia, group).await;
+        state.open(of_cid, &cid, group).await;
+        let mut ledger = state.gate.ledger(group).unwrap().clone();
+        let unknown = Some(ManifestRef { root: [8; 32], entries: 1 });
+        let ops = vec![
+            removal(&mut ledger, &cid_key, mia.user(), None),
+            removal(&mut ledger, &cid_key, ben.user(), unknown),
+        ];
+        let (certificates, revocations, records) = Default::default();
+        let frame = LedgerFrame::Push { ops, certificates, revocations, records, last: false };
+
+        if fails {
+            faults.fail_read(1);
+        }
+        let stepped = state.step(Input::Ledger { link: of_cid, group, frame }).await;
+
+        assert_eq!(stepped.is_err(), fails, "{stepped:?}");
+        assert!(!state.is_open(of_mia, group), "where a read fails: {fails}");
+        assert!(state.is_open(of_cid, group));
+    }
+}
