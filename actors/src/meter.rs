@@ -168,6 +168,8 @@ meters! {
     SessionMeters as "sessions" {
         /// Sessions that exist now.
         open: Gauge of "sessions",
+        /// Bytes of frames whose last part has not arrived.
+        assembly_bytes: Gauge of "bytes",
         /// Units received.
         received_units: Counter of "units",
         /// Units sent.

@@ -22,11 +22,12 @@ use ractor::{
     Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent,
 };
 use schema::GroupId;
-use schema::limits::STOP_TIMEOUT;
+use schema::limits::{ASSEMBLY_BYTES_MAX, STOP_TIMEOUT};
 
 use self::event::Event;
 use self::gate::GateCells;
 use self::group::GroupHandle;
+use self::group::assembly::AssemblyBudget;
 use self::group::cache::CacheBudget;
 pub use self::handle::{Branch, Contents, NodeArguments, NodeHandle, StartError};
 use self::membership::{GroupState, GroupSupervisor};
@@ -78,6 +79,7 @@ struct State {
     arguments: NodeArguments,
     router: Router,
     budget: CacheBudget,
+    assembly: AssemblyBudget,
     children: BTreeMap<ActorId, BranchKind>,
     restarts: Restarts<BranchKind>,
 }
@@ -140,6 +142,7 @@ impl State {
             store,
             owner: Arc::new(self.handle.membership.clone()),
             budget: self.budget.clone(),
+            assembly: self.assembly.clone(),
             durability,
             events: self.handle.events.clone(),
             rules,
@@ -289,6 +292,7 @@ impl Actor for Node {
                 groups: handle.groups.clone(),
             },
             budget: CacheBudget::new(arguments.cache_bytes, handle.meters.documents.clone()),
+            assembly: AssemblyBudget::new(ASSEMBLY_BYTES_MAX, handle.meters.sessions.clone()),
             children: BTreeMap::new(),
             restarts: Restarts::default(),
             handle,

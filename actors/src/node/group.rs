@@ -6,6 +6,7 @@
 //! A commit never waits for the disk here: its batch is submitted with the caller's reply, memory runs ahead,
 //! and `Stored` releases the news to watchers and sessions.
 
+pub(crate) mod assembly;
 pub mod cache;
 pub mod cut;
 pub mod documents;
@@ -33,6 +34,7 @@ use schema::{ChangeHash, DocumentId, UserId};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
+use self::assembly::{AssemblyBudget, AssemblyShare};
 use self::cache::CacheBudget;
 use self::cut::JudgedMoment;
 use self::documents::{
@@ -101,6 +103,8 @@ pub(crate) struct Arguments {
     pub(crate) store: StoreHandle,
     pub(crate) owner: Arc<dyn GroupOwner>,
     pub(crate) budget: CacheBudget,
+    /// Bounds unfinished frames, over all groups.
+    pub(crate) assembly: AssemblyBudget,
     pub(crate) durability: Durability,
     pub(crate) events: broadcast::Sender<Event>,
     /// The rules of admission.
@@ -135,6 +139,7 @@ struct Peer {
     channel: Channel,
     session: Session,
     assembly: Assembly,
+    share: AssemblyShare,
     _open: OpenSession,
 }
 

@@ -13,6 +13,13 @@ pub const SESSION_FRAME_BYTES_MAX: usize = SYNC_MESSAGE_BYTES_MAX + (2 << 20);
 /// Bytes of a session frame that one link frame carries.
 pub const SESSION_PART_BYTES_MAX: usize = FRAME_BYTES_MAX - 256;
 const _: () = assert!(SESSION_PART_BYTES_MAX < FRAME_BYTES_MAX, "a part fits a link frame with its header");
+/// Bytes of unfinished session frames over all links and groups of a node. Beyond it links end, those of the
+/// users with the most bytes first.
+pub const ASSEMBLY_BYTES_MAX: usize = 64 << 20;
+const _: () = assert!(
+    ASSEMBLY_BYTES_MAX >= 3 * SESSION_FRAME_BYTES_MAX,
+    "three users send their longest frame at once"
+);
 /// Memory that decoding one record from the wire may claim, bytes: a full frame of the densest entries. It
 /// bounds session frames too: of [`SESSION_FRAME_BYTES_MAX`] no more than this decodes.
 pub const WIRE_CLAIM_BYTES_MAX: usize = 16 << 20;

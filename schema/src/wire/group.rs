@@ -62,6 +62,11 @@ pub struct Assembly {
 }
 
 impl Assembly {
+    /// Bytes of the unfinished frame.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Adds a part; returns the frame once its last part has arrived.
     ///
     /// # Errors

@@ -31,7 +31,9 @@ impl State {
         };
         let (session, effects) = Session::open(now, side, in_sync, &mut self.documents)?;
         let open = OpenSession::new(self.arguments.meters.sessions.clone());
-        self.sessions.insert(link, Peer { channel, session, assembly: Assembly::default(), _open: open });
+        let share = self.arguments.assembly.share(&channel.link);
+        let peer = Peer { channel, session, assembly: Assembly::default(), share, _open: open };
+        self.sessions.insert(link, peer);
         self.perform(myself, link, effects)?;
         for part in self.early.remove(&link).unwrap_or_default() {
             self.frame(myself, link, part)?;
@@ -53,10 +55,12 @@ impl State {
             }
             return Ok(());
         };
-        if !peer.channel.is_open() {
+        if !peer.channel.is_open() || peer.channel.link.is_closed() {
             return Ok(());
         }
-        match peer.assembly.push(incoming.part) {
+        let outcome = peer.assembly.push(incoming.part);
+        peer.share.set(peer.assembly.bytes());
+        match outcome {
             Ok(None) => Ok(()),
             Ok(Some(frame)) => self.step(myself, link, Input::Frame(frame)),
             Err(error) => {
