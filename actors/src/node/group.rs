@@ -30,7 +30,6 @@ use schema::ledger::{Ledger, Roster};
 use schema::session::{Documents as _, Input, Session, Wanted};
 use schema::time::Timestamp;
 use schema::{ChangeHash, DocumentId, UserId};
-use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use self::cache::CacheBudget;
@@ -47,7 +46,7 @@ use crate::call::answer;
 use crate::clock::Clock;
 use crate::meter::{Meters, OpenSession};
 use crate::node::connection_manager::LinkId;
-use crate::node::event::Event;
+use crate::node::event::{Event, Events};
 use crate::node::gate::{Channel, IncomingPart};
 use crate::node::keys;
 use crate::node::store::{Batch, Durability, SpaceHandle, StoreError, StoreHandle};
@@ -102,7 +101,7 @@ pub(crate) struct Arguments {
     pub(crate) owner: Arc<dyn GroupOwner>,
     pub(crate) budget: CacheBudget,
     pub(crate) durability: Durability,
-    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) events: Events,
     /// The rules of admission.
     pub(crate) rules: Rules,
     /// This is the personal group, whose rows are intents.
@@ -242,8 +241,7 @@ impl State {
         let (group, rejudged) = (self.handle.id(), self.documents.rejudged());
         let documents = usize::try_from(rejudged.documents).unwrap_or(usize::MAX);
         self.arguments.meters.documents.rejudged.add(documents);
-        // Nobody may be listening.
-        let _ = self.arguments.events.send(Event::Rejudged { group, rejudged });
+        self.arguments.events.send(Event::Rejudged { group, rejudged });
     }
 
     fn apply(
