@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rand::rngs::{ChaCha20Rng, SysRng};
 use rand::{Rng, RngExt, SeedableRng, TryRng};
 use schema::Timestamp;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
@@ -130,11 +130,11 @@ impl Clock {
     }
 
     /// Spawns a task into `tasks`; it is aborted when the set is dropped.
-    pub fn spawn_in<F>(&self, tasks: &mut JoinSet<()>, task: F)
+    pub fn spawn_in<F>(&self, tasks: &mut JoinSet<()>, task: F) -> AbortHandle
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        tasks.spawn(task);
+        tasks.spawn(task)
     }
 
     /// Runs blocking work on another thread; in a simulation on this one. A panic of the work becomes a panic

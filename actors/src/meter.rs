@@ -126,6 +126,10 @@ meters! {
         open: Gauge of "links",
         /// Links whose handshake passed and that were kept.
         opened: Counter of "links",
+        /// Links that ended because another one needed the room.
+        displaced: Counter of "links",
+        /// Accepted sockets that were dropped before their handshake, because others needed the room.
+        dropped_half_open: Counter of "sockets",
         /// Frames received.
         received_frames: Counter of "frames",
         /// Bytes of frames received, without their encryption.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -44,9 +45,52 @@ pub struct Stream {
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
     /// Bytes to the peer.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
-    /// The peer's address without its port, which differs from dial to dial: half-open streams are counted by
-    /// it.
-    pub peer: String,
+    /// The peer's end.
+    pub source: Source,
+}
+
+/// The other end of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The peer's address without its port, which differs from dial to dial; of a dialled stream the address
+    /// that was dialled.
+    pub address: String,
+    /// The network that the address belongs to.
+    pub prefix: Prefix,
+}
+
+/// The network that an address belongs to: one sender can use every address in it, so sockets are counted by
+/// it and not by address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Prefix {
+    /// The first 24 bits of an IPv4 address.
+    V4([u8; 3]),
+    /// The first 64 bits of an IPv6 address.
+    V6([u8; 8]),
+    /// An address with a name instead of a number: it stands for itself.
+    Named(String),
+}
+
+impl Source {
+    /// The source of an address that has no numbers.
+    pub fn named(address: String) -> Self {
+        Self { prefix: Prefix::Named(address.clone()), address }
+    }
+}
+
+impl From<IpAddr> for Prefix {
+    fn from(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(v4) => {
+                let [a, b, c, _] = v4.octets();
+                Self::V4([a, b, c])
+            }
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, e, f, g, h, ..] = v6.octets();
+                Self::V6([a, b, c, d, e, f, g, h])
+            }
+        }
+    }
 }
 
 /// Several transports: the scheme of an address chooses one, and an address without a scheme belongs to the
@@ -144,4 +188,22 @@ pub enum TransportError {
         /// The system's error.
         kind: io::ErrorKind,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(ip: &str) -> Prefix {
+        ip.parse::<IpAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn addresses_of_one_network_have_one_prefix() {
+        assert_eq!(prefix("192.0.2.1"), prefix("192.0.2.254"));
+        assert_ne!(prefix("192.0.2.1"), prefix("192.0.3.1"));
+        assert_eq!(prefix("2001:db8:0:1::1"), prefix("2001:db8:0:1:ffff::9"));
+        assert_ne!(prefix("2001:db8:0:1::1"), prefix("2001:db8:0:2::1"));
+        assert_eq!(prefix("::ffff:192.0.2.7"), prefix("192.0.2.1"), "a mapped address counts as IPv4");
+    }
 }

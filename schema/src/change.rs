@@ -7,6 +7,8 @@
 //! * is one uncompressed chunk of at most `CHANGE_BYTES_MAX` with its right checksum and nothing behind it;
 //! * has 1-byte-shortest LEB128 everywhere, sorted distinct dependencies, a sorted table of distinct 32-byte
 //!   replica ids, known columns only, strictly ascending, none empty, none deflated;
+//! * is charged with at most `CHANGE_CHARGE_MAX` for its length, ops, objects, predecessors, keys and
+//!   dependencies (`cost.rs`); has no tables and no marks, which no row has;
 //! * claims at most `CHANGE_OPS_MAX` ops and as many predecessors in all; every column has a row for each
 //!   op or is absent where absent means null; values, keys and predecessors add up to exactly the bytes and
 //!   rows that are there; keys and mark names, repeated as often as their runs say, fill at most 64 MiB;
@@ -26,19 +28,24 @@
 
 pub(crate) mod bytes;
 mod columns;
+mod cost;
 mod document;
+mod merging;
 mod ops;
 mod runs;
 
 use sha2::{Digest, Sha256};
 
 use crate::id::{ChangeHash, ReplicaId};
-use crate::limits::{CHANGE_BYTES_MAX, CHANGE_DEPS_MAX, CHANGE_OPS_MAX, INFLATED_BYTES_MAX, OP_COUNTER_MAX};
+use crate::limits::{
+    CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, CHANGE_DEPS_MAX, CHANGE_OPS_MAX, INFLATED_BYTES_MAX, OP_COUNTER_MAX,
+};
 use bytes::{Bytes, write_uleb};
 use columns::{Layout, PREDECESSOR_COUNTER, PREDECESSOR_REPLICA, PREDECESSORS, Table};
 use runs::Bounds;
 
 pub use document::{DocumentHeader, read_document};
+pub use merging::Merging;
 
 /// First bytes of every chunk.
 pub(crate) const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
@@ -163,6 +170,14 @@ pub enum ChangeError {
         /// The number that is allowed.
         max: u64,
     },
+    /// The change would cost every device too much.
+    #[error("it counts as {got} bytes where at most {max} are allowed: its ops cost more than its length")]
+    TooCostly {
+        /// The charge of the change, bytes.
+        got: u64,
+        /// The charge that is allowed, bytes.
+        max: u64,
+    },
     /// A column is malformed or contradicts another.
     #[error("column {column:#04x}: {fault}")]
     Column {
@@ -190,6 +205,9 @@ pub struct ChangeHeader {
     pub deps: Vec<ChangeHash>,
     /// Milliseconds since the Unix epoch by the author's clock; shown, never trusted.
     pub time: i64,
+    /// The number of bytes that it counts as: its length, and what applying it costs. A pure function of its
+    /// bytes, so that every device counts alike.
+    pub charge: u64,
 }
 
 impl ChangeHeader {
@@ -200,10 +218,10 @@ impl ChangeHeader {
     pub fn read(chunk: &[u8]) -> Result<Self, ChangeError> {
         let (frame, rest) = Frame::read(chunk, CHANGE, CHANGE_BYTES_MAX)?;
         no_more(rest)?;
-        Self::read_frame(&frame)
+        Self::read_frame(&frame, chunk.len())
     }
 
-    fn read_frame(frame: &Frame<'_>) -> Result<Self, ChangeError> {
+    fn read_frame(frame: &Frame<'_>, length: usize) -> Result<Self, ChangeError> {
         let mut bytes = Bytes(frame.data);
         let deps = hashes(&mut bytes, "dependencies", CHANGE_DEPS_MAX)?;
         let replica = replica_id(&mut bytes)?;
@@ -235,10 +253,24 @@ impl ChangeHeader {
 
         let ops = ops::count(&columns)?;
         let parts = [PREDECESSOR_REPLICA, PREDECESSOR_COUNTER];
-        ops::group(&columns, PREDECESSORS, &parts, ops)?; // its parts are bounded by `rows_max`
-        columns.no_flags_all_false()?;
+        // Its parts are bounded by `rows_max`.
+        let predecessors = ops::group(&columns, PREDECESSORS, &parts, ops.count)?;
 
-        let header = Self { hash: frame.hash, replica, seq, start_op, ops, deps, time };
+        let parts = cost::Parts {
+            bytes: length as u64,
+            begins_chain: seq == 1,
+            others: others as u64,
+            dependencies: deps.len() as u64,
+            ops: ops.count,
+            objects: ops.objects,
+            predecessors,
+            key_bytes: ops.key_bytes,
+        };
+        let charge = parts.charge();
+        if charge > CHANGE_CHARGE_MAX {
+            return Err(ChangeError::TooCostly { got: charge, max: CHANGE_CHARGE_MAX });
+        }
+        let header = Self { hash: frame.hash, replica, seq, start_op, ops: ops.count, deps, time, charge };
         if header.max_op() > OP_COUNTER_MAX || start_op > OP_COUNTER_MAX {
             let got = header.max_op().max(start_op);
             return Err(ChangeError::TooMany { what: "as largest op", got, max: OP_COUNTER_MAX });
@@ -261,9 +293,10 @@ pub fn split(bytes: &[u8]) -> impl Iterator<Item = Result<(ChangeHeader, &[u8]),
         }
         let chunks = std::mem::take(&mut rest);
         Some(Frame::read(chunks, CHANGE, CHANGE_BYTES_MAX).and_then(|(frame, behind)| {
-            let header = ChangeHeader::read_frame(&frame)?;
+            let length = chunks.len() - behind.len();
+            let header = ChangeHeader::read_frame(&frame, length)?;
             rest = behind;
-            Ok((header, &chunks[..chunks.len() - behind.len()]))
+            Ok((header, &chunks[..length]))
         }))
     })
 }
@@ -294,16 +327,21 @@ impl<'a> Frame<'a> {
         }
         let data = bytes.take(length)?;
 
-        let mut hashed = vec![got];
-        write_uleb(&mut hashed, length);
-        let mut sha = Sha256::new();
-        sha.update(&hashed);
-        sha.update(data);
-        let hash: [u8; 32] = sha.finalize().into();
-        if hash[..4] != *checksum {
+        let hash = Self::hash(got, data);
+        if hash.0[..4] != *checksum {
             return Err(ChangeError::Checksum);
         }
-        Ok((Self { data, hash: ChangeHash(hash) }, bytes.0))
+        Ok((Self { data, hash }, bytes.0))
+    }
+
+    /// SHA-256 of type, length and data.
+    fn hash(kind: u8, data: &[u8]) -> ChangeHash {
+        let mut before = vec![kind];
+        write_uleb(&mut before, data.len() as u64);
+        let mut sha = Sha256::new();
+        sha.update(&before);
+        sha.update(data);
+        ChangeHash(sha.finalize().into())
     }
 }
 

@@ -257,8 +257,7 @@ impl Gate {
             }
         }
         // The node may have ended while it revoked a device: groups that lack the revocation get it now.
-        self.admit_into(step, self.personal, LedgerDelta::default(), None, true);
-        self.spread_revocations(step, self.personal, true);
+        self.revoke_everywhere(step);
         for id in self.groups.keys().copied().collect::<Vec<_>>() {
             self.publish(step, id);
             if self.groups[&id].is_wanted {
@@ -310,7 +309,7 @@ impl Gate {
                 let _ = group.admit_op(step, create.envelope(), &mut records);
                 step.outbox.store(id, records);
                 self.groups.insert(id, group);
-                self.admit_into(step, id, LedgerDelta::default(), None, false);
+                self.admit(step, id, LedgerDelta::default(), None);
                 self.publish(step, id);
                 Ok(id)
             }

@@ -31,7 +31,7 @@ pub use record::{RECORD_TAG_BYTES, RecordCipher, RecordError, Records};
 
 /// The version of the protocol. It is part of Noise's prologue, so that peers of other versions fail the
 /// handshake; there is no fallback.
-pub const PROTOCOL: &str = "peerbase/1";
+pub const PROTOCOL: &str = "peerbase/2";
 
 /// The parameters of a handshake: the network, equal on both sides, and what this side offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -226,7 +226,7 @@ impl Group {
     /// far as this device has it.
     ///
     /// Users revoke their own devices in all groups at once, with
-    /// [`Node::revoke_device`](crate::Node::revoke_device).
+    /// [`Node::revoke_device`](crate::Node::revoke_device); below Admin only so.
     ///
     /// # Errors
     /// Awaiting it: [`GroupError::UnknownDevice`], [`GroupError::SharedDevice`], [`GroupError::OwnDevice`];

@@ -9,6 +9,27 @@ use schema::ledger::Role;
 
 use self::histories::{history, joining_history, malicious_history};
 
+/// Floods the ledger of a world whose last member is a Reader by then, from both devices of that member, and
+/// then removes the member.
+fn flooded(mut world: World) -> World {
+    world.settle();
+    world.say(0, Say::Role(5, Role::Reader));
+    world.settle();
+    let bound = world.peers();
+    for (peer, to, devices) in [(bound - 1, 0, 0..400), (bound - 2, 2, 200..600)] {
+        world.flood_ledger(peer, to, devices);
+        world.settle();
+    }
+    world.say(0, Say::Role(5, Role::None));
+    world.settle();
+    world
+}
+
+#[test]
+fn a_readers_flood_of_device_revocations_ends_alike_everywhere_and_within_its_bound() {
+    assert_eq!(flooded(World::with_malice(1)).examine(), Ok(()));
+}
+
 // `examine` asks for D1 to D7 and D9 of authority 4.1, and each of them can break: see `defects`.
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]

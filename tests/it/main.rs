@@ -7,6 +7,7 @@ mod addresses;
 mod backup;
 mod devices;
 mod group;
+mod hostile_links;
 mod invite;
 mod json;
 mod machines;

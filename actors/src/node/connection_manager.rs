@@ -1,9 +1,9 @@
 //! Opens links: dials, listens, and keeps one link per device.
 //!
-//! Parent: [`node`](super). Children: a `listener` for each address, a `connection` for each link. A
-//! connection that ends is dialled again after a pause. A listener is restarted within a budget; this actor
-//! fails when that is spent. Restart: listens and dials at the same addresses; its links end and are opened
-//! again.
+//! Parent: [`node`](super). Children: a `listener` for each address, a `connection` for each link; a
+//! handshake runs as a task. A connection that ends is dialled again after a pause. A listener is restarted
+//! within a budget; this actor fails when that is spent. Restart: listens and dials at the same addresses;
+//! its links end and are opened again.
 
 use std::sync::Arc;
 
@@ -22,11 +22,14 @@ mod connection;
 mod duplicates;
 mod handle;
 mod listener;
+mod places;
 mod state;
 
+use connection::AuthenticatedStream;
 pub use connection::{Link, LinkClosed, LinkEnd, LinkId, LinkOwner};
 pub(in crate::node) use handle::RecordedAddresses;
 pub use handle::{ConnectError, ConnectionManagerHandle, EndedLink, LinkStatus, ListenError};
+pub use places::Standing;
 use state::State;
 
 enum Message {
@@ -56,10 +59,12 @@ enum Message {
     Tree(RpcReplyPort<Vec<&'static str>>),
     /// List the last ended links.
     Ends(RpcReplyPort<Vec<EndedLink>>),
-    /// A listener accepted a stream.
-    Accepted { stream: Stream, half_open: Permit },
-    /// A connection's handshake has passed.
-    Authenticated(Link),
+    /// A listener accepted a stream; the permit is its share of this mailbox.
+    Accepted { stream: Stream, permit: Permit },
+    /// A dial or a handshake has ended.
+    HandshakeEnded { link: LinkId, outcome: Box<Result<AuthenticatedStream, LinkEnd>> },
+    /// The owner's answers about the standing of peers may have changed.
+    StandingsChanged,
     /// A dial is due.
     Dial,
     /// Start a failed listener again.
@@ -117,9 +122,9 @@ impl Actor for ConnectionManager {
                 answer(reply, bound.map_err(ListenError::from));
             }
             Message::Connect { address, expected, reply } => {
-                state.connect(&myself, address, expected, reply).await?;
+                state.connect(&myself, address, expected, reply);
             }
-            Message::Remember { address, device } => state.remember(&myself, &address, device).await?,
+            Message::Remember { address, device } => state.remember(&myself, &address, device),
             Message::RecordsChanged => state.on_records_changed(),
             Message::Forget { address } => state.forget(&address),
             Message::Disconnect { address, reply } => {
@@ -131,9 +136,15 @@ impl Actor for ConnectionManager {
             Message::Status(reply) => answer(reply, state.status()),
             Message::Tree(reply) => answer(reply, state.tree()),
             Message::Ends(reply) => answer(reply, state.ends()),
-            Message::Accepted { stream, half_open } => state.on_accepted(&myself, stream, half_open).await?,
-            Message::Authenticated(link) => state.on_authenticated(&link),
-            Message::Dial => state.on_alarm(&myself).await?,
+            Message::Accepted { stream, permit } => {
+                state.on_accepted(&myself, stream);
+                drop(permit);
+            }
+            Message::HandshakeEnded { link, outcome } => {
+                state.on_handshake_ended(&myself, link, *outcome).await?;
+            }
+            Message::StandingsChanged => state.on_standings_changed(),
+            Message::Dial => state.on_alarm(&myself),
             Message::Relisten(address) => state.relisten(&myself, address).await?,
         }
         state.set_alarm(&myself);

@@ -1,10 +1,11 @@
 //! Routes the frames of every link: to membership, or through an open gate cell to a group's documents.
 
 use schema::gate::Input;
+use schema::handshake::PeerIdentity;
 use schema::wire::group::GroupFrame;
 use schema::wire::link::{ByeReason, LinkFrame};
 
-use crate::node::connection_manager::{Link, LinkEnd, LinkId, LinkOwner};
+use crate::node::connection_manager::{Link, LinkEnd, LinkId, LinkOwner, Standing};
 use crate::node::gate::{GateCells, IncomingPart};
 use crate::node::group::Groups;
 use crate::node::membership::MembershipHandle;
@@ -41,6 +42,10 @@ impl Router {
 }
 
 impl LinkOwner for Router {
+    fn standing(&self, peer: &PeerIdentity) -> Standing {
+        self.membership.standing(peer.user, peer.device)
+    }
+
     fn on_up(&self, link: Link) {
         self.cells.add(link.clone());
         self.membership.link_up(&link);

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::clock::{Clock, Random};
-use crate::transport::{BoxFuture, Listener, Stream, Transport, TransportError};
+use crate::transport::{BoxFuture, Listener, Source, Stream, Transport, TransportError};
 
 mod pipe;
 mod trace;
@@ -251,7 +251,7 @@ impl MemoryNetwork {
         Stream {
             reader: Box::new(PipeReader { network: self.clone(), wire, way: 1 - end }),
             writer: Box::new(PipeWriter { network: self.clone(), wire, way: end }),
-            peer,
+            source: Source::named(peer),
         }
     }
 }

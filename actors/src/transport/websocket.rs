@@ -24,7 +24,7 @@ use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_
 
 use crate::clock::Clock;
 use crate::transport::framing::StreamError;
-use crate::transport::{BoxFuture, Listener, Stream, Transport, TransportError};
+use crate::transport::{BoxFuture, Listener, Source, Stream, Transport, TransportError};
 use schema::limits::WEBSOCKET_MESSAGE_BYTES_MAX;
 
 const SCHEME: &str = "ws://";
@@ -190,14 +190,15 @@ fn accepted(socket: TcpStream, from: SocketAddr) -> Stream {
     Stream {
         reader: Box::new(Reader::Upgrading { upgrade, writer: Some(send) }),
         writer: Box::new(Writer::Waiting(receive)),
-        peer: format!("{SCHEME}{}", from.ip().to_canonical()),
+        source: Source { address: format!("{SCHEME}{}", from.ip().to_canonical()), prefix: from.ip().into() },
     }
 }
 
-fn stream(socket: Socket, peer: String) -> Stream {
+fn stream(socket: Socket, address: String) -> Stream {
     let (sink, stream) = socket.split();
     let reader = Reader::Open { stream, rest: Bytes::new() };
-    Stream { reader: Box::new(reader), writer: Box::new(Writer::Open(sink)), peer }
+    let writer = Box::new(Writer::Open(sink));
+    Stream { reader: Box::new(reader), writer, source: Source::named(address) }
 }
 
 /// The stream of the peer's messages.

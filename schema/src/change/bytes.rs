@@ -97,6 +97,18 @@ pub(crate) fn write_uleb(out: &mut Vec<u8>, mut value: u64) {
     out.push(u8::try_from(value).expect("seven bits"));
 }
 
+pub(crate) fn write_sleb(out: &mut Vec<u8>, mut value: i64) {
+    loop {
+        let (group, rest) = (u8::try_from(value & 0x7f).expect("seven bits"), value >> 7);
+        let is_last = rest == if group & 0x40 == 0 { 0 } else { -1 };
+        out.push(if is_last { group } else { group | 0x80 });
+        if is_last {
+            return;
+        }
+        value = rest;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +120,13 @@ mod tests {
             let mut out = Vec::new();
             write_uleb(&mut out, value);
             prop_assert_eq!(Bytes(&out).uleb(), Ok(value));
+        }
+
+        #[test]
+        fn signed_numbers_survive(value: i64) {
+            let mut out = Vec::new();
+            write_sleb(&mut out, value);
+            prop_assert_eq!(Bytes(&out).sleb(), Ok(value));
         }
 
         #[test]

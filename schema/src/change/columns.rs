@@ -11,7 +11,10 @@ use crate::limits::OP_COUNTER_MAX;
 const DEFLATED: u32 = 8;
 
 const COUNTER_MAX: i64 = OP_COUNTER_MAX.cast_signed();
-const LARGEST_ACTION: u64 = 7;
+/// The largest action of a change: an increment. Behind it are tables and marks, which no row has.
+const LARGEST_ACTION: u64 = 5;
+/// The largest action of a document chunk.
+const LARGEST_STORED_ACTION: u64 = 7;
 
 // A column's number is `id << 4 | type`.
 pub(super) const OBJECT_REPLICA: u32 = 0x01;
@@ -51,12 +54,10 @@ const OBJECT_AND_KEY: [(u32, Kind); 5] = [
     (KEY_COUNTER, Kind::Delta { min: 0, max: COUNTER_MAX }),
     (KEY_TEXT, Kind::Text),
 ];
-const ACTION_AND_VALUE: [(u32, Kind); 4] = [
-    (INSERT, Kind::Flags),
-    (ACTION, Kind::Unsigned { min: 0, max: LARGEST_ACTION }),
-    (VALUE_META, Kind::ValueMeta),
-    (VALUE, Kind::Raw),
-];
+const ACTIONS: [(u32, Kind); 1] = [(ACTION, Kind::Action { max: LARGEST_ACTION })];
+const STORED_ACTIONS: [(u32, Kind); 1] = [(ACTION, Kind::Action { max: LARGEST_STORED_ACTION })];
+const INSERT_AND_VALUE: [(u32, Kind); 3] =
+    [(INSERT, Kind::Flags), (VALUE_META, Kind::ValueMeta), (VALUE, Kind::Raw)];
 const MARKS: [(u32, Kind); 2] = [(EXPAND, Kind::Flags), (MARK_NAME, Kind::Text)];
 const PREDECESSOR: [(u32, Kind); 3] = [
     (PREDECESSORS, Kind::Unsigned { min: 0, max: u64::MAX }),
@@ -96,8 +97,10 @@ pub(super) enum Layout {
 impl Layout {
     fn kind(self, column: u32) -> Option<Kind> {
         let parts: &[&[(u32, Kind)]] = match self {
-            Self::ChangeOps => &[&OBJECT_AND_KEY, &ACTION_AND_VALUE, &PREDECESSOR, &MARKS],
-            Self::DocumentOps => &[&OBJECT_AND_KEY, &ACTION_AND_VALUE, &ID_AND_SUCCESSOR, &MARKS],
+            Self::ChangeOps => &[&OBJECT_AND_KEY, &ACTIONS, &INSERT_AND_VALUE, &PREDECESSOR],
+            Self::DocumentOps => {
+                &[&OBJECT_AND_KEY, &STORED_ACTIONS, &INSERT_AND_VALUE, &ID_AND_SUCCESSOR, &MARKS]
+            }
             Self::DocumentChanges => &[&CHANGES],
         };
         parts.iter().copied().flatten().find(|(known, _)| *known == column).map(|(_, kind)| *kind)
@@ -205,15 +208,6 @@ impl Columns {
     /// Insists that the column has `expected` rows or is absent, which reads as nulls.
     pub(super) fn some_rows(&self, column: u32, expected: u64) -> Result<Totals, ChangeError> {
         if self.of(column).rows == 0 { Ok(Totals::default()) } else { self.all_rows(column, expected) }
-    }
-
-    /// Insists that marks which expand nowhere leave their column out, as Automerge writes them.
-    pub(super) fn no_flags_all_false(&self) -> Result<(), ChangeError> {
-        let expand = self.of(EXPAND);
-        if expand.rows > 0 && expand.values == 0 {
-            return Err(ChangeError::Column { column: EXPAND, fault: Fault::NotNormal });
-        }
-        Ok(())
     }
 
     /// Insists on `expected` values in a column.

@@ -57,7 +57,7 @@ pub fn read_document(chunk: &[u8]) -> Result<DocumentHeader, ChangeError> {
     let columns = change_table.measure(&mut bytes, &mut bounds, &mut budget)?;
     let (changes, dependencies) = count_changes(&columns)?;
     let columns = op_table.measure(&mut bytes, &mut bounds, &mut budget)?;
-    let ops = ops::count(&columns)?;
+    let ops = ops::count(&columns)?.count;
     columns.full(ID_REPLICA, ops)?;
     columns.full(ID_COUNTER, ops)?;
     let successors = ops::group(&columns, SUCCESSORS, &[SUCCESSOR_REPLICA, SUCCESSOR_COUNTER], ops)?;

@@ -7,10 +7,20 @@ use super::columns::{
 use super::{ChangeError, Fault};
 use crate::limits::EXPANDED_TEXT_BYTES_MAX;
 
+/// The totals of all ops.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ops {
+    pub(super) count: u64,
+    /// Ops that make an object.
+    pub(super) objects: u64,
+    /// Bytes of keys and mark names, once their runs are expanded.
+    pub(super) key_bytes: u64,
+}
+
 /// Counts the ops and insists that every column has a row for each of them, or none at all.
-pub(super) fn count(columns: &Columns) -> Result<u64, ChangeError> {
+pub(super) fn count(columns: &Columns) -> Result<Ops, ChangeError> {
     let ops = columns.of(ACTION).rows;
-    columns.full(ACTION, ops)?;
+    let makes = columns.full(ACTION, ops)?.sum;
     columns.all_rows(INSERT, ops)?;
 
     let lengths = columns.full(VALUE_META, ops)?.sum;
@@ -33,11 +43,12 @@ pub(super) fn count(columns: &Columns) -> Result<u64, ChangeError> {
     columns.some_rows(EXPAND, ops)?;
     let names = columns.some_rows(MARK_NAME, ops)?;
 
-    let text = texts.sum.saturating_add(names.sum);
-    if text > EXPANDED_TEXT_BYTES_MAX {
-        return Err(ChangeError::TooMany { what: "bytes of keys", got: text, max: EXPANDED_TEXT_BYTES_MAX });
+    let key_bytes = texts.sum.saturating_add(names.sum);
+    if key_bytes > EXPANDED_TEXT_BYTES_MAX {
+        let (got, max) = (key_bytes, EXPANDED_TEXT_BYTES_MAX);
+        return Err(ChangeError::TooMany { what: "bytes of keys", got, max });
     }
-    Ok(ops)
+    Ok(Ops { count: ops, objects: makes, key_bytes })
 }
 
 /// Counts the members of a group column (predecessors, successors, dependencies) and insists that its parts

@@ -13,6 +13,11 @@ pub(super) enum Kind {
         /// Largest number.
         max: u64,
     },
+    /// Runs of actions up to `max`; the sum is of those that make an object.
+    Action {
+        /// Largest action.
+        max: u64,
+    },
     /// Runs of indexes into the chunk's table of replicas.
     Replica,
     /// Runs of differences; each number, summed up, lies within the bounds.
@@ -80,6 +85,10 @@ pub(super) fn measure(kind: Kind, data: &[u8], bounds: &mut Bounds<'_>) -> Resul
             }
             totals.add(count, value, rows_max)
         })?,
+        Kind::Action { max } => runs(data, normal, Bytes::uleb, |value, count| match value {
+            Some(action) if action > max => Err(Fault::OutOfRange),
+            _ => totals.add(count, value.map(|action| u64::from(makes_object(action))), rows_max),
+        })?,
         Kind::Replica => runs(data, normal, Bytes::uleb, |value, count| {
             if let Some(index) = value {
                 let index = usize::try_from(index).map_err(|_| Fault::OutOfRange)?;
@@ -121,6 +130,11 @@ pub(super) fn measure(kind: Kind, data: &[u8], bounds: &mut Bounds<'_>) -> Resul
         })?,
     }
     Ok(totals)
+}
+
+/// Actions: map 0, put 1, list 2, delete 3, text 4, increment 5, table 6, mark 7.
+fn makes_object(action: u64) -> bool {
+    matches!(action, 0 | 2 | 4 | 6)
 }
 
 /// Null, false and true take no bytes, numbers up to ten, floats eight.

@@ -6,7 +6,7 @@ use super::judge::{Judge, Manifests, Signer};
 use super::{ChainTips, DocumentRef, Index, Refusal, SetAside, Verdict};
 use crate::change::{self, ChangeHeader};
 use crate::id::{ChangeHash, DeviceId, OpId, ReplicaId};
-use crate::limits::{self, OLDER_TIPS_MAX, SYNC_MESSAGE_BYTES_MAX, UNIT_BYTES_MAX};
+use crate::limits::{OLDER_TIPS_MAX, SYNC_MESSAGE_BYTES_MAX, UNIT_CHARGE_MAX};
 use crate::tip::{Author, Tip, VerifiedTip};
 use crate::wire::session::UnitTip;
 use crate::wire::sync_message::SyncMessage;
@@ -73,13 +73,13 @@ impl ChangeSet<EncodedChange> {
             return Err(unreadable(format!("message of {} bytes", message.len())));
         }
         let message = SyncMessage::decode(message).map_err(|error| unreadable(error.to_string()))?;
-        let got: usize = message.changes.iter().map(|change| limits::charge(change.len())).sum();
-        if got > UNIT_BYTES_MAX {
-            return Err(Refusal::TooMuch { got: got as u64, max: UNIT_BYTES_MAX as u64 });
-        }
         let read = |bytes: Vec<u8>| Ok(EncodedChange { header: ChangeHeader::read(&bytes)?, bytes });
         let changes: Result<Vec<_>, change::ChangeError> = message.changes.into_iter().map(read).collect();
         let changes = changes.map_err(|error| unreadable(error.to_string()))?;
+        let got = changes.iter().map(|change| change.header.charge).sum();
+        if got > UNIT_CHARGE_MAX {
+            return Err(Refusal::TooMuch { got, max: UNIT_CHARGE_MAX });
+        }
         Ok(Self { changes, ..Self::default() })
     }
 

@@ -6,17 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::change::ChangeHeader;
 use crate::digest::Mark;
 use crate::id::{ChangeHash, ReplicaId};
-use crate::limits::{UNIT_BYTES_MAX, charge};
+use crate::limits::UNIT_CHARGE_MAX;
 
-/// About as many bytes go into one unit before the rest of a long history waits for the next.
-const UNIT_BYTES: usize = 4 << 20;
+/// About so much charge goes into one unit before the rest of a long history waits for the next, bytes.
+const UNIT_CHARGE: u64 = UNIT_CHARGE_MAX / 2;
 
 /// Changes of a document that a peer lacks, in the order in which they were accepted, until a unit is full.
 #[derive(Debug, Default)]
 pub struct UnitBuilder<C> {
     have: BTreeMap<ReplicaId, Mark>,
     changes: Vec<(ChainPlace, C)>,
-    charged: usize,
+    charged: u64,
     /// Chains that do not end in a kept tip here.
     open: BTreeSet<ReplicaId>,
     /// So many of the changes can be sent: behind them no chain is open.
@@ -81,18 +81,12 @@ impl<C> UnitBuilder<C> {
 
     /// Offers the next change; `has_tip` is true if a tip over it is kept. Returns false once the unit is
     /// full: then the change is left for the next one.
-    pub fn offer(
-        &mut self,
-        header: &ChangeHeader,
-        bytes: usize,
-        has_tip: bool,
-        change: impl FnOnce() -> C,
-    ) -> bool {
+    pub fn offer(&mut self, header: &ChangeHeader, has_tip: bool, change: impl FnOnce() -> C) -> bool {
         if header.seq <= self.have(&header.replica) {
             return true;
         }
-        let charged = self.charged + charge(bytes);
-        self.is_full = charged > UNIT_BYTES_MAX || (charged > UNIT_BYTES && self.vouched > 0);
+        let charged = self.charged + header.charge;
+        self.is_full = charged > UNIT_CHARGE_MAX || (charged > UNIT_CHARGE && self.vouched > 0);
         if self.is_full {
             return false;
         }

@@ -22,7 +22,7 @@ impl Gate {
     /// Adds this device's addresses to a group that does not have them.
     pub(super) fn add_addresses(&mut self, step: &mut Step, id: GroupId) {
         if !self.addresses.is_empty() && self.groups.get(&id).is_some_and(|group| group.is_wanted) {
-            self.admit_into(step, id, LedgerDelta::default(), None, false);
+            self.admit(step, id, LedgerDelta::default(), None);
         }
     }
 }

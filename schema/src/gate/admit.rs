@@ -8,14 +8,16 @@ use std::collections::BTreeSet;
 use super::change::{ChangeRefusal, check_room};
 use super::cut::{Draft, FreshCut, draft, set_cut};
 use super::delta::LedgerDelta;
-use super::devices::Revocations;
+use super::devices::{Revocations, revocation};
 use super::effect::{Effect, Warning};
 use super::group::Group;
 use super::record::StoredRecord;
 use super::{Gate, LinkId, Step};
 use crate::codec;
 use crate::key::SigningKey;
-use crate::ledger::{Body, By, CertificateOutcome, OpOutcome, Refusal, Role, SideRefusal};
+use crate::ledger::{
+    Body, By, CertificateOutcome, OpOutcome, OpSet, Refusal, RevocationOutcome, Role, SideRefusal,
+};
 use crate::limits::MEMBERS_MAX;
 use crate::session::ledger::PendingOp;
 use crate::signed::{Envelope, Record, Signed};
@@ -30,8 +32,8 @@ pub(super) struct Outcome {
     refusal: Option<Refusal>,
     /// Invalid ops, and records with a wrong signature: no honest device passes them on.
     pub(super) faults: usize,
-    /// A revocation of a device was new.
-    is_revoking: bool,
+    /// The device revocations that were new.
+    revocations: Revocations,
     /// A certificate was noted that no ledger keeps.
     has_surplus: bool,
 }
@@ -48,12 +50,12 @@ impl Outcome {
 
 /// Records that this user or device adds to a ledger beside what arrived.
 pub(super) struct OwnRecords<'o> {
-    /// The devices that any ledger here knows to be revoked by their users.
+    /// Device revocations by users that ledgers here hold.
     pub(super) revocations: &'o Revocations,
     /// The addresses of this device.
     pub(super) addresses: &'o [String],
-    /// Every revoked device of this user gets an op, as after an admission.
-    pub(super) reissues: bool,
+    /// This user signs an op for every revoked device of theirs: as of before what came alive since.
+    pub(super) reissues: Option<OpSet>,
 }
 
 impl Gate {
@@ -121,32 +123,37 @@ impl Gate {
         delta: LedgerDelta,
         source: Option<LinkId>,
     ) -> Outcome {
-        let outcome = self.admit_into(step, id, delta, source, false);
-        if outcome.is_revoking {
-            self.spread_revocations(step, id, false);
+        // Only an op names a user whose revocations this ledger may lack.
+        let known = if delta.has_side_records_alone() { Revocations::new() } else { self.revocations() };
+        let outcome = self.admit_into(step, id, delta, source, &known, false);
+        if !outcome.revocations.is_empty() {
+            self.spread_revocations(step, id, &outcome.revocations);
         }
         outcome
     }
 
-    /// Admits a delta into one group alone, with what this user adds to it; `reissues` as in [`OwnRecords`].
+    /// Admits a delta into one group alone, with what this user adds to it: those of `revocations` that the
+    /// ledger lacks, and an op for every revoked device of this user if `reissues`, or if the user's grant
+    /// changes.
     pub(super) fn admit_into(
         &mut self,
         step: &mut Step,
         id: GroupId,
         delta: LedgerDelta,
         source: Option<LinkId>,
+        revocations: &Revocations,
         reissues: bool,
     ) -> Outcome {
-        let (user, revocations) = (step.keys.user(), self.revocations());
+        let user = step.keys.user();
         let Some(group) = self.groups.get_mut(&id) else { return Outcome::default() };
         let mut records = Vec::new();
-        let grant = group.ledger.roster().grant(user);
-        let (mut gained, mut outcome) = group.admit(step, delta, &mut records);
+        let (grant, living) = (group.ledger.roster().grant(user), group.ledger.living().clone());
+        let (mut gained, outcome) = group.admit(step, delta, &mut records);
         let reissues = reissues || grant != group.ledger.roster().grant(user);
-        let own = OwnRecords { revocations: &revocations, addresses: &self.addresses, reissues };
+        let reissues = reissues.then_some(living);
+        let own = OwnRecords { revocations, addresses: &self.addresses, reissues };
         let mut added = group.add_own(step, own, &mut records);
         group.spend_tickets(user, &mut records);
-        outcome.is_revoking = !gained.revocations.is_empty();
         if source.is_none() {
             // In one frame, so that a peer admits a revocation together with the op for it.
             gained.append(std::mem::take(&mut added));
@@ -205,8 +212,9 @@ impl Group {
         // no fault.
         for envelope in delta.certificates {
             match self.ledger.admit_certificate(envelope.clone()) {
-                Ok(CertificateOutcome::New) => {
+                Ok(CertificateOutcome::New { evicted }) => {
                     records.push(StoredRecord::Certificate(envelope.clone()));
+                    records.extend(evicted.map(StoredRecord::NoCertificate));
                     gained.certificates.push(envelope);
                 }
                 Ok(vouched) => outcome.has_surplus |= vouched == CertificateOutcome::Surplus,
@@ -215,11 +223,13 @@ impl Group {
         }
         for envelope in delta.revocations {
             match self.ledger.admit_revocation(envelope.clone()) {
-                Ok(true) => {
+                Ok(RevocationOutcome::New { evicted }) => {
                     records.push(StoredRecord::Revocation(envelope.clone()));
+                    records.extend(evicted.map(StoredRecord::NoRevocation));
+                    outcome.revocations.push(revocation(&envelope));
                     gained.revocations.push(envelope);
                 }
-                Ok(false) => {}
+                Ok(RevocationOutcome::Known) => {}
                 Err(refusal) => outcome.refuse(step, refusal),
             }
         }
@@ -251,14 +261,16 @@ impl Group {
         // A peer that judges our changes needs the certificate of this device.
         if roster.role(device.user()) != Role::None && !roster.is_certified(device.user(), device.device()) {
             let certificate = device.certificate.envelope();
-            if matches!(self.ledger.admit_certificate(certificate.clone()), Ok(CertificateOutcome::New)) {
+            let admitted = self.ledger.admit_certificate(certificate.clone());
+            if let Ok(CertificateOutcome::New { evicted }) = admitted {
                 records.push(StoredRecord::Certificate(certificate.clone()));
+                records.extend(evicted.map(StoredRecord::NoCertificate));
                 added.certificates.push(certificate.clone());
             }
         }
         added.revocations = self.add_revocations(own.revocations, records);
-        if own.reissues {
-            added.ops = self.revoke_own_devices(step, records);
+        if let Some(before) = own.reissues {
+            added.ops = self.revoke_own_devices(step, &before, records);
         }
         added.records.extend(self.add_addresses(device, own.addresses, step.now.wall, records));
         records.extend(self.ledger.drop_records().into_iter().map(StoredRecord::NoDeviceRecord));

@@ -141,6 +141,12 @@ pub enum ChangeRefusal {
     /// Revoke a device from another one.
     #[error("a device does not revoke itself")]
     OwnDevice,
+    /// Revoke an own device in all groups at once.
+    #[error("this user is {role:?}, and revokes a device of theirs in all groups at once, not in one")]
+    RevokesInAllGroups {
+        /// This user's role.
+        role: Role,
+    },
 }
 
 /// The ops that a change asks for.
@@ -216,6 +222,10 @@ impl MembershipChange {
                 }
                 if device == keys.device.device() {
                     return Err(ChangeRefusal::OwnDevice);
+                }
+                let role = group.ledger.roster().role(me);
+                if user == me && role < Role::Admin {
+                    return Err(ChangeRefusal::RevokesInAllGroups { role });
                 }
                 Ok(Plan::sign(Body::RevokeDevice { user, device, cut: None }))
             }

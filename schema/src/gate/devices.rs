@@ -1,9 +1,10 @@
 //! Devices of this user, and revocations by users (authority 3.5).
 //!
 //! A user revokes a device once. The signed revocation enters the ledger of every group that names the user,
-//! and from each ledger that receives it all others here; cells close as it arrives. The revoking user also
-//! signs it as an op of each group, so that ops of the device that no peer has yet are void. Any device with
-//! the user key signs that op again after the user was removed and admitted again.
+//! and from each ledger that receives it all others here; cells close as it arrives. Where the user is an
+//! Admin, they also sign an op, so that ops of the device that no peer has yet are void. Any device with the
+//! user key signs that op when the user becomes an Admin, and again after the user was removed and admitted
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +14,11 @@ use super::group::Group;
 use super::record::StoredRecord;
 use super::view::prefer_label;
 use super::{ChangeRefusal, Gate, Step};
-use crate::ledger::{Body, By, Role};
-use crate::signed::{Envelope, Signed};
+use crate::codec;
+use crate::ledger::{Body, By, OpSet, RevocationOutcome, Role};
+use crate::signed::{Envelope, Record, Signed};
 use crate::wire::device::{DeviceCert, UserDeviceRevocation};
-use crate::{DeviceId, GroupId, UserId};
+use crate::{DeviceId, GroupId, OpId, UserId};
 
 /// A device of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,8 +72,8 @@ impl Gate {
         let revocation = UserDeviceRevocation { version: 1, user, device };
         let revocation = Signed::sign(revocation, &step.keys.user).envelope().clone();
         let delta = LedgerDelta { revocations: vec![revocation], ..LedgerDelta::default() };
-        self.admit_into(step, self.personal, delta, None, true);
-        self.spread_revocations(step, self.personal, true);
+        self.admit_into(step, self.personal, delta, None, &Revocations::new(), true);
+        self.revoke_everywhere(step);
         let is_uncut = |group: &Group| {
             let roster = group.ledger.roster();
             let may_cut = roster.role(user) >= Role::Admin && roster.is_certified(user, device);
@@ -95,10 +97,22 @@ impl Gate {
         known
     }
 
-    /// Admits what `source` holds of revocations into all other groups.
-    pub(super) fn spread_revocations(&mut self, step: &mut Step, source: GroupId, reissues: bool) {
-        for id in self.groups.keys().copied().filter(|id| *id != source).collect::<Vec<_>>() {
-            self.admit_into(step, id, LedgerDelta::default(), None, reissues);
+    /// Admits device revocations that are new in `source` into the other groups that lack one of them.
+    pub(super) fn spread_revocations(&mut self, step: &mut Step, source: GroupId, news: &Revocations) {
+        let lacks =
+            |group: &Group| news.iter().any(|(user, device, _)| group.lacks_revocation(*user, *device));
+        let others = self.groups.iter().filter(|(id, group)| **id != source && lacks(group));
+        for id in others.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.admit_into(step, id, LedgerDelta::default(), None, news, false);
+        }
+    }
+
+    /// Admits every known device revocation into all groups, and signs the ops for those of this user.
+    pub(super) fn revoke_everywhere(&mut self, step: &mut Step) {
+        let known = self.revocations();
+        let others = self.groups.keys().copied().filter(|id| *id != self.personal);
+        for id in [self.personal].into_iter().chain(others).collect::<Vec<_>>() {
+            self.admit_into(step, id, LedgerDelta::default(), None, &known, true);
         }
     }
 }
@@ -112,41 +126,77 @@ impl Group {
     ) -> Vec<Envelope> {
         let mut added = Vec::new();
         for (user, device, envelope) in revocations {
-            let roster = self.ledger.roster();
-            let is_news = roster.grant(*user).is_some() && !roster.is_revoked_by_user(*user, *device);
-            if is_news && matches!(self.ledger.admit_revocation(envelope.clone()), Ok(true)) {
+            if !self.lacks_revocation(*user, *device) {
+                continue;
+            }
+            let admitted = self.ledger.admit_revocation(envelope.clone());
+            if let Ok(RevocationOutcome::New { evicted }) = admitted {
                 records.push(StoredRecord::Revocation(envelope.clone()));
+                records.extend(evicted.map(StoredRecord::NoRevocation));
                 added.push(envelope.clone());
             }
         }
         added
     }
 
-    /// Signs an op for every revoked device of this user that no counting op revokes.
+    fn lacks_revocation(&self, user: UserId, device: DeviceId) -> bool {
+        let roster = self.ledger.roster();
+        roster.grant(user).is_some() && !roster.is_revoked_by_user(user, device)
+    }
+
+    /// Signs an op for every revoked device of this user that no op revokes for good, as of before the ops of
+    /// the device that are alive and were not `before` (authority 3.5). Below Admin no user signs any.
     pub(super) fn revoke_own_devices(
         &mut self,
         step: &Step,
+        before: &OpSet,
         records: &mut Vec<StoredRecord>,
     ) -> Vec<Envelope> {
-        let keys = &step.keys;
-        let user = keys.user();
-        let missing: Vec<_> = self.ledger.roster().revoked_outside_ledger(user).collect();
-        let mut ops = Vec::new();
-        for device in missing {
-            // Without a cut: what the device wrote stays until an Admin, perhaps this user, cuts it
-            // (authority 3.5).
-            let body = Body::RevokeDevice { user, device, cut: None };
-            let drafted = self.draft_merging(&BTreeSet::new(), user, (&By::User, &keys.user), |ledger| {
-                Ok(ledger.draft(user, By::User, body.clone())?)
-            });
-            // A user who is no member now signs it once they are admitted again.
-            let Ok((merges, op)) = drafted else { continue };
-            for merge in &merges {
-                self.add_op(step, merge, records, &mut ops);
+        let (user, mut ops) = (step.keys.user(), Vec::new());
+        if self.ledger.roster().role(user) < Role::Admin {
+            return ops;
+        }
+        for (device, mut rejected) in self.ledger.revocations_to_sign(user, before) {
+            loop {
+                let is_signed = self.revoke_before(step, &rejected, device, records, &mut ops);
+                if rejected.is_empty() {
+                    break;
+                }
+                let left = if is_signed { self.ledger.living_of(&rejected) } else { rejected.clone() };
+                // The author who changed the user's role since has seen those that stay: no op of the older
+                // grant voids them.
+                let is_stuck = left == rejected;
+                rejected = if is_stuck { self.ledger.without_oldest_grant(&left) } else { left };
+                if rejected.is_empty() && self.ledger.is_revoked_by_op(user, device) {
+                    break;
+                }
             }
-            self.add_op(step, Signed::sign(op, &keys.user).envelope(), records, &mut ops);
         }
         ops
+    }
+
+    /// Signs the op that revokes an own device, as of before `rejected`; returns false if it would have no
+    /// effect.
+    fn revoke_before(
+        &mut self,
+        step: &Step,
+        rejected: &BTreeSet<OpId>,
+        device: DeviceId,
+        records: &mut Vec<StoredRecord>,
+        ops: &mut Vec<Envelope>,
+    ) -> bool {
+        let (user, key) = (step.keys.user(), &step.keys.user);
+        // Without a cut: what the device wrote stays until an Admin, perhaps this user, cuts it (authority
+        // 3.5).
+        let body = Body::RevokeDevice { user, device, cut: None };
+        let drafted = self.draft_merging(rejected, user, (&By::User, key), |ledger| {
+            Ok(ledger.draft_without(rejected, user, By::User, body.clone())?)
+        });
+        let Ok((merges, op)) = drafted else { return false };
+        for merge in &merges {
+            self.add_op(step, merge, records, ops);
+        }
+        self.add_op(step, Signed::sign(op, key).envelope(), records, ops)
     }
 
     fn add_op(
@@ -155,9 +205,18 @@ impl Group {
         op: &Envelope,
         records: &mut Vec<StoredRecord>,
         ops: &mut Vec<Envelope>,
-    ) {
-        if self.admit_op(step, op, records).is_ok() {
+    ) -> bool {
+        let is_admitted = self.admit_op(step, op, records).is_ok();
+        if is_admitted {
             ops.push(op.clone());
         }
+        is_admitted
     }
+}
+
+/// A device revocation that a ledger admitted.
+pub(super) fn revocation(envelope: &Envelope) -> (UserId, DeviceId, Envelope) {
+    let decoded = codec::decode::<UserDeviceRevocation>(&envelope.payload, UserDeviceRevocation::BYTES_MAX);
+    let UserDeviceRevocation { user, device, .. } = decoded.expect("it was admitted");
+    (user, device, envelope.clone())
 }

@@ -21,8 +21,12 @@ pub enum StoredRecord {
     },
     /// Put a device certificate.
     Certificate(Envelope),
+    /// Remove a device certificate that was evicted.
+    NoCertificate(Envelope),
     /// Put a device revocation by its user.
     Revocation(Envelope),
+    /// Remove a device revocation that was evicted.
+    NoRevocation(Envelope),
     /// Put the newest record of a device.
     DeviceRecord {
         /// The device.

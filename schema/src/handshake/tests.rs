@@ -140,7 +140,7 @@ fn each_step_of_both_sides_is_as_specified() {
 
 #[test]
 fn messages_carry_no_payload() {
-    let mut noise = Noise::new(LinkRole::Initiator, &ada().agreement, [7; 32].into(), b"peerbase/1garden");
+    let mut noise = Noise::new(LinkRole::Initiator, &ada().agreement, [7; 32].into(), b"peerbase/2garden");
     let loaded = noise.write(b"hello").ok().unwrap();
     assert_eq!(listen(ben()).step(&loaded).err(), Some(HandshakeError::Noise { message: 1 }));
 }
@@ -183,7 +183,7 @@ fn another_version_or_network_fails_the_handshake() {
         assert_eq!(run.initiator.err(), Some(HandshakeError::Noise { message: 2 }));
         assert_eq!(run.messages.len(), 2, "nothing was said to it");
     }
-    let old = Noise::new(LinkRole::Responder, &ben().agreement, [9; 32].into(), b"peerbase/0garden");
+    let old = Noise::new(LinkRole::Responder, &ben().agreement, [9; 32].into(), b"peerbase/1garden");
     let mut responder = listen(ben());
     responder.state = State::AwaitFirst(old);
     let run = between(dial(ada()), responder, |_, _| {});
@@ -216,7 +216,7 @@ impl Mallory {
     fn meets_ben(agreement: &AgreementKey, ephemeral: u8) -> Self {
         let mut ben = listen(ben());
         let mut noise =
-            Noise::new(LinkRole::Initiator, agreement, [ephemeral; 32].into(), b"peerbase/1garden");
+            Noise::new(LinkRole::Initiator, agreement, [ephemeral; 32].into(), b"peerbase/2garden");
         let first = noise.write(&[]).ok().unwrap();
         let second = ben.step(&first).unwrap().send.remove(0);
         noise.read(&second).ok().unwrap();

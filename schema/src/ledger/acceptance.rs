@@ -141,7 +141,9 @@ impl Roster {
     }
 
     /// `H("cut-target", …)`: while it is equal, no more changes of `user`, or of one `device` of theirs, are
-    /// accepted than before. It covers the target's role, grant, living grants, cuts and revocations.
+    /// accepted than before. It covers the target's role, grant, living grants and cuts. A device revocation
+    /// without a cut bounds nothing: users sign these at will, and could otherwise outdate every cut of
+    /// theirs.
     ///
     /// A change is accepted only after its dependencies, which others wrote. Their changes are accepted again
     /// when an op is voided that removed or revoked them, or when a void grant counts again. So the counting
@@ -157,19 +159,19 @@ impl Roster {
         grants.for_each(|(op, _)| bytes.extend(op.0));
         let of_user = (user, DeviceId([0; 32]))..=(user, DeviceId([0xff; 32]));
         let is_target = |of: &DeviceId| device.is_none_or(|device| device == *of);
-        for ((_, revoked), cuts) in self.revoked.range(of_user.clone()).filter(|((_, of), _)| is_target(of)) {
+        let cut = self.revoked.range(of_user).filter(|((_, of), cuts)| is_target(of) && !cuts.is_empty());
+        for ((_, revoked), cuts) in cut {
             bytes.extend(revoked.0);
             digest_cuts(cuts, &mut bytes);
         }
-        let by_user = self.revoked_by_user.range(of_user).filter(|(_, of)| is_target(of));
-        by_user.for_each(|(_, revoked)| bytes.extend(revoked.0));
         let mut of_others = Vec::new();
         // A member without cuts adds nothing, so that an admission does not make the cut outdated.
         for (other, member) in self.members.iter().filter(|(_, member)| !member.cuts.is_empty()) {
             of_others.extend(other.0);
             digest_cuts(&member.cuts, &mut of_others);
         }
-        self.revoked.values().for_each(|cuts| digest_cuts(cuts, &mut of_others));
+        let cut = self.revoked.values().filter(|cuts| !cuts.is_empty());
+        cut.for_each(|cuts| digest_cuts(cuts, &mut of_others));
         let void = self.grants.iter().filter(|(_, grant)| !grant.alive);
         void.for_each(|(op, _)| of_others.extend(op.0));
         hash("cut-target", &[&bytes, &of_others])

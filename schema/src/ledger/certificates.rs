@@ -11,15 +11,25 @@ use crate::signed::{Envelope, Record, Signed};
 use crate::wire::device::DeviceCert;
 
 /// The outcome of admitting a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateOutcome {
     /// It was inserted: store it and send it on.
-    New,
+    New {
+        /// The certificate that left the full set of its user and is not pinned: remove it from the store.
+        evicted: Option<Envelope>,
+    },
     /// Its user signed more than a ledger holds. It is valid while it is remembered; it is neither stored nor
     /// sent on until its device is [pinned](Ledger::pin_certificates).
     Surplus,
     /// It changes nothing.
     Known,
+}
+
+impl CertificateOutcome {
+    /// Returns true if the certificate is to be stored and sent on.
+    pub fn is_new(&self) -> bool {
+        matches!(self, Self::New { .. })
+    }
 }
 
 impl Ledger {
@@ -51,12 +61,14 @@ impl Ledger {
                 if let Some(roster) = self.roster_mut() {
                     roster.certified.insert((device, user));
                 }
-                Ok(CertificateOutcome::New)
+                Ok(CertificateOutcome::New { evicted: None })
             }
             Insertion::Inserted { evicted: Some(evicted) } => {
+                let envelope = evicted.envelope().clone();
                 self.surplus.insert(evicted);
                 self.roster = Default::default();
-                Ok(CertificateOutcome::New)
+                let is_pinned = self.pinned_certificates().any(|pinned| *pinned == envelope);
+                Ok(CertificateOutcome::New { evicted: Some(envelope).filter(|_| !is_pinned) })
             }
             Insertion::Refused(signed) => {
                 match (self.surplus.insert(signed), self.roster_mut()) {
@@ -64,7 +76,10 @@ impl Ledger {
                     _ => self.roster = Default::default(),
                 }
                 let is_pinned = self.surplus.is_pinned(device);
-                Ok(if is_pinned { CertificateOutcome::New } else { CertificateOutcome::Surplus })
+                Ok(match is_pinned {
+                    true => CertificateOutcome::New { evicted: None },
+                    false => CertificateOutcome::Surplus,
+                })
             }
         }
     }

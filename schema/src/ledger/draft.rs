@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::id::{GroupId, OpId, UserId};
 use crate::key::SigningKey;
 use crate::ledger::admit::proposal;
-use crate::ledger::op::{Body, By, Op, Role};
+use crate::ledger::op::{Body, By, Op};
 use crate::ledger::op_set::OpSet;
 use crate::ledger::refusal::{Invalid, Refusal};
 use crate::ledger::resolve::Resolution;
@@ -114,16 +114,13 @@ impl Ledger {
     ) -> Result<Vec<OpId>, Refusal> {
         let (graph, now) = (self.resolver.graph(), self.resolver.state());
         let mut excluded = OpSet::default();
-        for number in 0..self.ops.len() {
-            let node = graph.node(number);
-            let builds_on = |rejected: &OpId| graph.number(*rejected).is_some_and(|r| node.past.contains(r));
-            if rejected.contains(&node.facts.id) || rejected.iter().any(builds_on) {
-                excluded.insert(number);
-            }
-        }
-        let living = now.alive.iter().filter(|number| !excluded.contains(*number));
+        rejected.iter().filter_map(|op| graph.number(*op)).for_each(|number| excluded.insert(number));
+        let is_left =
+            |number: &usize| !excluded.contains(*number) && !graph.node(*number).past.intersects(&excluded);
+        let living = now.alive.iter().filter(is_left);
         let mut heads = graph.newest(living.collect());
-        if heads.len() > OP_PARENTS_MAX && !self.may_omit_heads(author, body) {
+        let is_merge = matches!(body, Body::SetMeta { key, .. } if key == MERGE);
+        if heads.len() > OP_PARENTS_MAX && !is_merge {
             return Err(Refusal::TooManyHeads { got: heads.len(), max: OP_PARENTS_MAX });
         }
         // The heads above the author's grant are kept first, then the strongest.
@@ -158,16 +155,5 @@ impl Ledger {
             merges.push(merge);
         }
         Ok(merges)
-    }
-
-    /// Returns true for ops that need not build on all heads: merging ops, and the revocation of one's own
-    /// device by a user who may not sign merging ops. Such a user has signed nothing else that the op could
-    /// fail to see.
-    fn may_omit_heads(&self, author: UserId, body: &Body) -> bool {
-        match body {
-            Body::SetMeta { key, .. } => key == MERGE,
-            Body::RevokeDevice { user, .. } => *user == author && self.resolver.role(author) < Role::Admin,
-            _ => false,
-        }
     }
 }

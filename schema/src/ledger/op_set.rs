@@ -51,6 +51,11 @@ impl OpSet {
         self.chunks.extend(other.chunks.iter().skip(self.chunks.len()).cloned());
     }
 
+    pub(crate) fn intersects(&self, other: &Self) -> bool {
+        let shares = |(a, b): (&u64, &u64)| a & b != 0;
+        self.chunks.iter().zip(&other.chunks).any(|(mine, theirs)| mine.iter().zip(&**theirs).any(shares))
+    }
+
     pub(crate) fn is_subset(&self, other: &Self) -> bool {
         self.chunks.iter().enumerate().all(|(i, mine)| match other.chunks.get(i) {
             Some(theirs) => Arc::ptr_eq(mine, theirs) || is_within(mine, theirs),
@@ -84,7 +89,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn union_subset_and_below_agree_with_a_btree_set(
+        fn union_subset_intersection_and_below_agree_with_a_btree_set(
             a in proptest::collection::btree_set(0..3000usize, 0..40),
             b in proptest::collection::btree_set(0..3000usize, 0..40),
             end in 0..3000usize,
@@ -94,6 +99,7 @@ mod tests {
             union.union(&set(&b));
             prop_assert_eq!(union.iter().collect::<BTreeSet<_>>(), both);
             prop_assert_eq!(set(&a).is_subset(&set(&b)), a.is_subset(&b));
+            prop_assert_eq!(set(&a).intersects(&set(&b)), !a.is_disjoint(&b));
             prop_assert!(set(&a).is_subset(&union) && set(&b).is_subset(&union));
             prop_assert_eq!(OpSet::below(end).iter().count(), end);
             prop_assert!(!OpSet::below(end).contains(end));

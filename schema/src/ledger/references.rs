@@ -37,15 +37,8 @@ impl Ledger {
                     _ => Err(Invalid::InviteSpent { invite: proof.invite }),
                 }
             }
-            RevokeDevice { user, cut, .. } => {
-                let own = *user == op.author;
-                if !own && cut.is_none() {
-                    return Err(Invalid::Cut { needed: true, clause: 4 });
-                }
-                if own && cut.is_some() && rank < Role::Admin {
-                    return Err(Invalid::Cut { needed: false, clause: 4 });
-                }
-                Ok(())
+            RevokeDevice { user, cut: None, .. } if *user != op.author => {
+                Err(Invalid::Cut { needed: true, clause: 4 })
             }
             Amnesty { revocation, .. } => {
                 let number = past_number(*revocation)?;
@@ -68,7 +61,7 @@ impl Ledger {
                 OpenInvite { .. } => Ok(()),
                 _ => Err(Invalid::Reference { named: *invite }),
             },
-            OpenInvite { .. } | SetMeta { .. } | Create { .. } => Ok(()),
+            RevokeDevice { .. } | OpenInvite { .. } | SetMeta { .. } | Create { .. } => Ok(()),
         }
     }
 }

@@ -75,12 +75,10 @@ pub enum Invalid {
     #[error("signing device was revoked before")]
     DeviceRevoked,
     /// 2: the author's role does not suffice.
-    #[error("author is {rank:?} where {needed:?} is needed")]
+    #[error("author is {rank:?}, and ops are signed by Admins and above")]
     Rank {
         /// The author's role.
         rank: Role,
-        /// The least role that may do this.
-        needed: Role,
     },
     /// 3, 4: the target stands above the author, or would.
     #[error("author is {rank:?}, the target {target:?}")]

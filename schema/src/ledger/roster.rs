@@ -179,11 +179,10 @@ impl Roster {
         self.revoked_by_user.contains(&(user, device))
     }
 
-    /// The devices that `user` revoked in all groups and that no counting op of this ledger revokes.
-    pub fn revoked_outside_ledger(&self, user: UserId) -> impl Iterator<Item = DeviceId> {
+    /// The devices that `user` revoked in all groups.
+    pub fn revoked_by_user(&self, user: UserId) -> impl Iterator<Item = DeviceId> {
         let of_user = (user, DeviceId([0; 32]))..=(user, DeviceId([0xff; 32]));
-        let revoked = self.revoked_by_user.range(of_user);
-        revoked.filter(|pair| !self.revoked.contains_key(pair)).map(|(_, device)| *device)
+        self.revoked_by_user.range(of_user).map(|(_, device)| *device)
     }
 
     /// Returns true if that device of that user, proven by its certificate, may read the group.

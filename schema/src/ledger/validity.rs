@@ -42,10 +42,9 @@ fn facts(
     if device.is_some_and(|device| state.is_revoked(author, device)) {
         return Err(Invalid::DeviceRevoked);
     }
-    // 2; a user without a role has no device in the group to revoke.
-    let needed = if own_device { Role::Reader } else { Role::Admin };
-    if rank < needed {
-        return Err(Invalid::Rank { rank, needed });
+    // 2
+    if rank < Role::Admin {
+        return Err(Invalid::Rank { rank });
     }
     let grant = state.winner(author).expect("a role above None has a winner");
     let strength = graph.strength(rank, grant, author);

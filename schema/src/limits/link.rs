@@ -26,11 +26,11 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Lifetime of a link over which no group is open: time to present oneself, or to redeem a ticket.
 pub const STRANGER_TIMEOUT: Duration = Duration::from_secs(10);
 const _: () = assert!(STRANGER_TIMEOUT.as_secs() >= HANDSHAKE_TIMEOUT.as_secs());
-/// Links before Auth.
+/// Accepted sockets before Auth. With one more the oldest socket of the fullest /24 or /64 is dropped, so
+/// that a flood from fewer networks than this displaces its own sockets only.
 pub const HALF_OPEN_MAX: usize = 64;
-/// Links before Auth from one place.
-pub const HALF_OPEN_PER_PEER_MAX: usize = 4;
-const _: () = assert!(HALF_OPEN_PER_PEER_MAX * 8 <= HALF_OPEN_MAX, "eight places fill the slots, not one");
+/// Accepted sockets that wait for the connection manager to count them: back-pressure on a listener.
+pub const ACCEPTED_WAITING_MAX: usize = 64;
 /// Interval of pings.
 pub const PING_EVERY: Duration = Duration::from_secs(15);
 /// Missed pings that end a link.
@@ -38,10 +38,27 @@ pub const MISSED_PINGS_MAX: u32 = 3;
 
 /// Links of a node.
 pub const LINKS_MAX: usize = 30;
+/// Links that this user's other devices can always have: a link of another user gives way to them.
+pub const OWN_LINKS: usize = 8;
+/// Links that this node can always have by dialling: an accepted link gives way to them, so that dialling out
+/// does not starve because others dialled in.
+pub const DIALLED_LINKS: usize = 6;
+const _: () = assert!(OWN_LINKS + DIALLED_LINKS < LINKS_MAX, "others have a share");
+/// Links of one other user, over all its devices: a quarter of those that are not kept for own devices, so
+/// that a few users cannot hold all links.
+pub const USER_LINKS_MAX: usize = (LINKS_MAX - OWN_LINKS) / 4;
+const _: () = assert!(USER_LINKS_MAX >= 3, "a user's phone, laptop and server have a link each");
+/// Accepted links of devices that share no group: enough to redeem tickets.
+pub const STRANGER_LINKS_MAX: usize = 4;
+const _: () = assert!(
+    STRANGER_LINKS_MAX < LINKS_MAX - OWN_LINKS - DIALLED_LINKS,
+    "strangers alone do not fill what is left to others"
+);
 /// Links of a node from which on it does not dial addresses that only device records name, so that incoming
 /// links find a free slot.
 pub const LINKS_CONTENT: usize = 15;
 const _: () = assert!(LINKS_CONTENT < LINKS_MAX, "incoming links find a free slot");
+const _: () = assert!(DIALLED_LINKS < LINKS_CONTENT, "accepted links count towards it");
 /// Bytes of one peer that wait in our mailboxes.
 pub const MAILBOX_BYTES_MAX: usize = 8 << 20;
 const _: () = assert!(MAILBOX_BYTES_MAX >= FRAME_BYTES_MAX, "a larger frame would wait for ever");

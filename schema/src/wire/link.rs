@@ -131,6 +131,8 @@ pub enum ByeReason {
     Disconnected,
     /// The link's keys have reached the end of their life: dial again.
     Renew,
+    /// The sender had kept the link, and now needs its room for another one.
+    Displaced,
 }
 
 impl LinkFrame {
@@ -229,6 +231,7 @@ mod tests {
             ByeReason::NotAuthorized,
             ByeReason::Disconnected,
             ByeReason::Renew,
+            ByeReason::Displaced,
         ]);
         prop_oneof![
             (envelopes(), any::<([u8; 32], u64)>(), signatures()).prop_map(

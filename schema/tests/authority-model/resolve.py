@@ -42,10 +42,10 @@ class Log:
         """V of a RevokeDevice (clause 4): one's own device by the user key, or a device of somebody not above the author"""
         parents=tuple(sorted(set(parents))); past=s.past_of(parents); st=s.resolve(past)
         a=st['role'].get(author,NONE); t=st['role'].get(target,NONE)
-        if a==NONE or (author,device) in st['revoked']: return None
+        if a<ADMIN or (author,device) in st['revoked']: return None
         if author==target:
             if device is not None: return None
-        elif a<ADMIN or a<t: return None
+        elif a<t: return None
         return s.op('revoke',author,target,None,parents,past,st,('revoke',author,target,revokes,parents,salt),device,revokes)
     def mk_meta(s,author,parents,salt=0,device=None):
         """V of the ops that change no role and no device: Admin or above"""

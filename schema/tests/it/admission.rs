@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use automerge::Change;
 use peerbase_schema::change::ChangeHeader;
 use peerbase_schema::document::{Bound, Index, Refusal, Verdict, vet, vet_everything};
-use peerbase_schema::limits::OP_COUNTER_MAX;
+use peerbase_schema::limits::{CHANGE_DEPS_MAX, OP_COUNTER_MAX};
 use peerbase_schema::tip::{Author, VerifiedTip};
-use peerbase_schema::{ChangeHash, OpId};
+use peerbase_schema::{ChangeHash, OpId, ReplicaId};
 use proptest::prelude::*;
 use testkit::raw::Raw;
 use testkit::{ADA, BEN, CID, author, replica, tip, unsigned_tip};
@@ -416,7 +416,16 @@ fn a_hundred_thousand_changes_are_judged_in_one_step() {
         hash[..8].copy_from_slice(&(seq.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_be_bytes());
         let hash = ChangeHash(hash);
         let deps = std::mem::replace(&mut deps, vec![hash]);
-        headers.push(ChangeHeader { hash, replica: replica(ADA), seq, start_op: seq, ops: 1, deps, time: 0 });
+        headers.push(ChangeHeader {
+            hash,
+            replica: replica(ADA),
+            seq,
+            start_op: seq,
+            ops: 1,
+            deps,
+            time: 0,
+            charge: 700,
+        });
     }
     let newest = headers.last().unwrap().hash;
     headers.reverse();
@@ -585,4 +594,43 @@ proptest! {
             prop_assert!(hashes(&headers, &honest).iter().all(|hash| accepted.contains(hash)));
         }
     }
+}
+
+/// A change names at most `CHANGE_DEPS_MAX` heads; a hostile Writer makes any number of them.
+#[test]
+fn more_heads_than_a_change_may_name_are_merged_in_steps_that_are_accepted() {
+    let mut index = Index::new();
+    let count = 2 * CHANGE_DEPS_MAX + 7;
+    for chain in 0..count {
+        let hash = |kind| peerbase_schema::id::hash(kind, &[&chain.to_be_bytes()]);
+        let (replica, hash) = (ReplicaId(hash("chain")), ChangeHash(hash("change")));
+        let start_op = 1;
+        let ops = chain as u64 % 3;
+        index.accept(&ChangeHeader {
+            hash,
+            replica,
+            seq: 1,
+            start_op,
+            ops,
+            deps: Vec::new(),
+            time: 0,
+            charge: 700,
+        });
+    }
+    let own = header(&put(ADA, 1, 1, Vec::new()));
+    index.accept(&own);
+
+    let mut steps = 0;
+    while let Some(merging) = index.merging(replica(ADA)) {
+        assert!(merging.deps.len() <= CHANGE_DEPS_MAX);
+        let merged = ChangeHeader::read(&merging.encode(7)).unwrap();
+        let tip = unsigned_tip(ADA, merged.seq, merged.hash);
+        let verdict = vet(&index, std::slice::from_ref(&merged), &[tip], all);
+        assert_eq!((verdict.accepted, verdict.refused), (vec![0], vec![]), "step {steps}");
+        index.accept(&merged);
+        steps += 1;
+    }
+
+    assert_eq!(steps, 2);
+    assert!(index.heads().len() <= CHANGE_DEPS_MAX, "the next change may name all of them");
 }

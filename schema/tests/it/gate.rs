@@ -1,18 +1,24 @@
 //! The gate: what opens on which link, what is sent, and what waits for the disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use peerbase_schema::device::DeviceIdentity;
 use peerbase_schema::gate::{
-    Answer, ChangeRefusal, Effect, GroupState, Input, MembershipChange, Notice, Peer, Silent, StoredRecord,
+    Answer, ChangeRefusal, Effect, GroupState, Input, LinkId, MembershipChange, Notice, Peer, Silent,
+    StoredRecord,
 };
 use peerbase_schema::handshake::LinkRole;
-use peerbase_schema::ledger::Role;
+use peerbase_schema::id::hash;
+use peerbase_schema::key::{AgreementKey, SigningKey};
 use peerbase_schema::ledger::manifest::Writer as ManifestWriter;
-use peerbase_schema::limits::WAITING_INPUTS_MAX;
+use peerbase_schema::ledger::{Body, By, Op, OpAction, Role};
+use peerbase_schema::limits::{DEVICE_REVOCATIONS_MAX, DEVICES_MAX, WAITING_INPUTS_MAX};
+use peerbase_schema::signed::{Envelope, Signed};
+use peerbase_schema::wire::device::UserDeviceRevocation;
 use peerbase_schema::wire::hello::{self, Hello, HelloGroup};
 use peerbase_schema::wire::ledger::{LedgerFrame, Pull};
 use peerbase_schema::wire::link::{ByeReason, DeclineReason};
-use peerbase_schema::{GroupId, UserId};
+use peerbase_schema::{DeviceId, GroupId, UserId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use testkit::gate::{Device, connect, exchange};
@@ -44,7 +50,7 @@ pub(crate) fn connected(role: Role) -> (Device, Device, GroupId) {
     (ada, ben, garden)
 }
 
-pub(crate) const LINK: peerbase_schema::gate::LinkId = peerbase_schema::gate::LinkId(1);
+pub(crate) const LINK: LinkId = LinkId(1);
 
 pub(crate) fn position(effects: &[Effect], of: impl Fn(&Effect) -> bool) -> Option<usize> {
     effects.iter().position(of)
@@ -236,6 +242,160 @@ fn a_cut_stays_good_while_its_target_stands_as_it_did() {
     assert!(matches!(refusal, ChangeRefusal::CutOutdated(_)), "{refusal}");
 }
 
+/// The revocation of an own device by the user whose key has this seed, and its id.
+fn revocation(user: u8, number: u16) -> ([u8; 32], Envelope) {
+    let key = SigningKey::from_seed([user; 32]);
+    let device = DeviceId(hash("device", &[&number.to_be_bytes()]));
+    let record = UserDeviceRevocation { version: 1, user: UserId(key.public()), device };
+    let signed = Signed::sign(record, &key);
+    (signed.id(), signed.envelope().clone())
+}
+
+/// The certificate of a device that never existed, with the longest label, and its id.
+fn certificate(user: u8, number: u16) -> ([u8; 32], Envelope) {
+    let key = SigningKey::from_seed([user; 32]);
+    let seed = hash("device", &[&number.to_be_bytes()]);
+    let (signing, agreement) = (SigningKey::from_seed(seed), AgreementKey::from_seed(seed));
+    let certificate = DeviceIdentity::certify(&key, signing, agreement, &"x".repeat(64)).certificate;
+    (certificate.id(), certificate.envelope().clone())
+}
+
+/// A frame of records beside the ops.
+fn push(certificates: &[Envelope], revocations: &[Envelope]) -> LedgerFrame {
+    LedgerFrame::Push {
+        ops: Vec::new(),
+        certificates: certificates.to_vec(),
+        revocations: revocations.to_vec(),
+        records: Vec::new(),
+        last: false,
+    }
+}
+
+/// Records in an order in which each has a smaller id than all before, so that a full set takes it.
+fn descending(records: impl Iterator<Item = ([u8; 32], Envelope)>) -> Vec<Envelope> {
+    let sorted: BTreeMap<_, _> = records.collect();
+    sorted.into_values().rev().collect()
+}
+
+#[test]
+fn a_readers_flood_beside_the_ops_adds_at_most_64_kib_to_a_store() {
+    let (mut ada, ben, garden) = connected(Role::Reader);
+    let orchard = ada.create("orchard");
+    ada.set_role(orchard, ben.user, Role::Reader);
+    let ops = ada.gate.ledger(garden).unwrap().len();
+    let before = [garden, orchard].map(|group| ada.side_bytes(group));
+    let revocations = descending((0..1_200).map(|number| revocation(2, number)));
+    let certificates = descending((0..200).map(|number| certificate(2, number)));
+
+    let frames = revocations.chunks(100).map(|part| push(&[], part));
+    for frame in frames.chain(certificates.chunks(100).map(|part| push(part, &[]))) {
+        ada.step(Input::Ledger { link: LINK, group: garden, frame });
+    }
+
+    let ledger = ada.gate.ledger(garden).unwrap();
+    assert_eq!((ledger.len(), ledger.revocations().count()), (ops, DEVICE_REVOCATIONS_MAX));
+    assert_eq!(ledger.certificates().count(), DEVICES_MAX);
+    for (group, before) in [garden, orchard].into_iter().zip(before) {
+        let bytes = ada.side_bytes(group) - before;
+        assert!((40 * 1024..=64 * 1024).contains(&bytes), "{bytes} bytes");
+    }
+    ada.set_role(garden, ben.user, Role::None);
+    assert_eq!(ada.role(garden, ben.user), Role::None);
+}
+
+#[test]
+fn a_member_who_revokes_devices_does_not_outdate_a_cut_of_their_changes() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let change = set_role(ben.user, Role::Reader);
+    let cut = ada.cut(garden, &change).unwrap();
+
+    let (_, envelope) = revocation(2, 1);
+    let frame = push(&[], &[envelope]);
+    ada.step(Input::Ledger { link: LINK, group: garden, frame });
+
+    assert_eq!(ada.gate.ledger(garden).unwrap().revocations().count(), 1);
+    assert!(ada.submit_with(garden, change, cut).is_ok());
+}
+
+#[test]
+fn an_op_of_a_user_below_admin_is_a_fault_whatever_it_revokes() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let ledger = ada.gate.ledger(garden).unwrap();
+    let (before, parents) = (ledger.len(), ledger.heads());
+    let body = Body::RevokeDevice { user: ben.user, device: ben.device, cut: None };
+    let op = Op { version: 1, group: garden, parents, author: ben.user, by: By::User, body };
+    let op = Signed::sign(op, &SigningKey::from_seed([2; 32])).envelope().clone();
+
+    let LedgerFrame::Push { certificates, revocations, records, last, .. } = push(&[], &[]) else {
+        unreachable!()
+    };
+    let frame = LedgerFrame::Push { ops: vec![op], certificates, revocations, records, last };
+    let effects = ada.step(Input::Ledger { link: LINK, group: garden, frame });
+
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Warn(_))), "{effects:?}");
+    assert_eq!(ada.gate.ledger(garden).unwrap().len(), before);
+}
+
+#[test]
+fn an_op_that_a_revoked_device_signs_under_its_users_next_role_is_void_although_its_user_has_seen_it() {
+    let (mut ada, mut laptop, mut phone) = (ada(), Device::new(2, 12), Device::new(2, 22));
+    let garden = ada.create("garden");
+    ada.set_role(garden, laptop.user, Role::Writer);
+    for device in [&mut laptop, &mut phone] {
+        device.want(garden);
+    }
+    connect(&mut laptop, &mut ada, 1);
+    connect(&mut phone, &mut ada, 2);
+    connect(&mut laptop, &mut phone, 3);
+    let down = |link| Input::LinkDown { link: LinkId(link), reason: "cut".into() };
+    laptop.step(down(1));
+    laptop.step(down(3));
+    ada.step(down(1));
+    phone.step(down(3));
+    laptop.step(Input::RevokeDevice(phone.device));
+    assert!(laptop.gate.log(garden).iter().all(|op| !matches!(op.action, OpAction::RevokeDevice { .. })));
+
+    // Nobody but the laptop knows of the revocation while Ada promotes the user and the thief uses that.
+    let (mal, promotion) = (UserId([9; 32]), set_role(laptop.user, Role::Admin));
+    exchange(&mut ada, &mut phone, Input::Submit { group: garden, change: promotion, cut: None });
+    let admission = MembershipChange::Admit { user: mal, role: Role::Writer };
+    exchange(&mut phone, &mut ada, Input::Submit { group: garden, change: admission, cut: None });
+    assert_eq!(ada.role(garden, mal), Role::Writer);
+    connect(&mut laptop, &mut ada, 4);
+
+    for device in [&laptop, &ada] {
+        assert_eq!(device.role(garden, laptop.user), Role::Admin);
+        assert_eq!(device.role(garden, mal), Role::None, "the op came with the role");
+    }
+    let again = MembershipChange::Admit { user: mal, role: Role::Reader };
+    exchange(&mut laptop, &mut ada, Input::Submit { group: garden, change: again, cut: None });
+    assert_eq!(ada.role(garden, mal), Role::Reader, "the user's other devices sign on");
+}
+
+#[test]
+fn a_user_below_admin_revokes_a_device_in_all_groups_and_not_in_one() {
+    let (mut ada, mut laptop, mut phone) = (ada(), Device::new(2, 12), Device::new(2, 22));
+    let garden = ada.create("garden");
+    ada.set_role(garden, laptop.user, Role::Writer);
+    for device in [&mut laptop, &mut phone] {
+        device.want(garden);
+    }
+    connect(&mut laptop, &mut ada, 1);
+    connect(&mut laptop, &mut phone, 2);
+    let ops = laptop.gate.ledger(garden).unwrap().len();
+
+    let change = MembershipChange::RevokeDevice { user: laptop.user, device: phone.device };
+    let refusal = laptop.submit_with(garden, change, None).unwrap_err();
+    exchange(&mut laptop, &mut ada, Input::RevokeDevice(phone.device));
+
+    assert_eq!(refusal, ChangeRefusal::RevokesInAllGroups { role: Role::Writer });
+    for device in [&laptop, &ada] {
+        let ledger = device.gate.ledger(garden).unwrap();
+        assert!(ledger.roster().is_device_revoked(laptop.user, phone.device));
+        assert_eq!(ledger.len(), ops, "no op arose");
+    }
+}
+
 #[test]
 fn a_cut_is_outdated_once_the_removal_of_another_writer_is_void() {
     let (mut ada, mut ben, garden) = connected(Role::Admin);
@@ -282,7 +442,7 @@ fn announces(here: &mut Device, peer: &Device, group: GroupId) -> Vec<Effect> {
     here.step(Input::Hello { link: STRANGE, hello: Hello { groups } })
 }
 
-const STRANGE: peerbase_schema::gate::LinkId = peerbase_schema::gate::LinkId(70);
+const STRANGE: LinkId = LinkId(70);
 
 /// An Admin removes themselves.
 pub(crate) fn leave(peer: &mut Device, group: GroupId) {

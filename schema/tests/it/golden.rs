@@ -90,6 +90,7 @@ fn link_frames_keep_their_bytes() {
         ("bye: not authorized", bye(ByeReason::NotAuthorized), "06 | 04"),
         ("bye: disconnected", bye(ByeReason::Disconnected), "06 | 05"),
         ("bye: renew", bye(ByeReason::Renew), "06 | 06"),
+        ("bye: displaced", bye(ByeReason::Displaced), "06 | 07"),
         (
             "join",
             LinkFrame::Join(Join { token: [2; 32], invite: [1; 32], signature: signature() }),

@@ -6,8 +6,9 @@ use peerbase_schema::id::hash;
 use peerbase_schema::key::Signature;
 use peerbase_schema::ledger::{
     Body, By, CertificateOutcome, Cut, Invalid, InviteProof, Ledger, MERGE, ManifestRef, NAME, NotAccepted,
-    Op, OpOutcome, OpStatus, Refusal, Role, Roster, SideRefusal,
+    Op, OpOutcome, OpStatus, Refusal, RevocationOutcome, Role, Roster, SideRefusal,
 };
+use peerbase_schema::limits::DEVICE_REVOCATIONS_MAX;
 use peerbase_schema::signed::{Envelope, Record, Signed};
 use peerbase_schema::tip::Author;
 use peerbase_schema::wire::device::{DeviceCert, UserDeviceRevocation};
@@ -173,13 +174,13 @@ fn clause_1_requires_a_well_formed_op_by_a_device_that_is_not_revoked() {
 }
 
 #[test]
-fn clause_2_requires_an_admin_except_for_ones_own_device() {
+fn clause_2_requires_an_admin_for_every_op() {
     let mut garden = garden();
     assert_eq!(garden.clause("cid", set_role("eve", Role::Reader), &["base"]), 2);
     assert_eq!(garden.clause("eve", meta(NAME, "mine"), &["base"]), 2);
     assert_eq!(garden.clause("eve", revoke("eve", "phone", None), &["base"]), 2);
-    garden.admit_on("own", "cid", revoke("cid", "cid's phone", None), &["base"]).unwrap();
-    assert!(garden.ledger.roster().is_device_revoked(user("cid"), device("cid's phone")));
+    assert_eq!(garden.clause("cid", revoke("cid", "cid's phone", None), &["base"]), 2);
+    assert_eq!(garden.clause("cid", revoke("cid", "cid's phone", Some(CUT)), &["base"]), 2);
 }
 
 #[test]
@@ -203,9 +204,8 @@ fn clause_3_requires_a_cut_exactly_where_writing_ends() {
 }
 
 #[test]
-fn clause_4_keeps_a_writer_from_cutting_history() {
+fn clause_4_requires_a_cut_for_the_device_of_another_user() {
     let mut garden = garden();
-    assert_eq!(garden.clause("cid", revoke("cid", "cid's phone", Some(CUT)), &["base"]), 4);
     assert_eq!(garden.clause("ben", revoke("cid", "cid's phone", None), &["base"]), 4);
     let by_itself = garden.by_device("ben", "ben's phone", revoke("ben", "ben's phone", None));
     assert!(matches!(by_itself, Err(Refusal::Invalid { why: Invalid::OwnDevice, .. })), "{by_itself:?}");
@@ -491,13 +491,44 @@ fn a_device_that_its_user_revoked_may_neither_read_nor_write() {
     let phone = device("ben's phone");
     assert!(garden.ledger.roster().may_write(user("ben"), phone));
 
-    assert_eq!(garden.ledger.admit_revocation(user_revocation("ben", "ben's phone")), Ok(true));
-    assert_eq!(garden.ledger.admit_revocation(user_revocation("ben", "ben's phone")), Ok(false));
+    let new = RevocationOutcome::New { evicted: None };
+    assert_eq!(garden.ledger.admit_revocation(user_revocation("ben", "ben's phone")), Ok(new));
+    let known = RevocationOutcome::Known;
+    assert_eq!(garden.ledger.admit_revocation(user_revocation("ben", "ben's phone")), Ok(known));
 
     let roster = garden.ledger.roster();
     assert!(!roster.may_read(user("ben"), phone) && !roster.may_write(user("ben"), phone));
     assert!(roster.may_read(user("ben"), device("ben's laptop")));
     assert_eq!(roster.devices(user("ben")).count(), 0);
+}
+
+#[test]
+fn a_device_revocation_that_does_not_fit_is_evicted_and_named() {
+    let mut garden = garden();
+    let id = |envelope: &Envelope| hash(UserDeviceRevocation::KIND, &[&envelope.payload]);
+    let mut flood: Vec<_> = (0..400).map(|number| user_revocation("cid", &number.to_string())).collect();
+    flood.sort_by_key(|envelope| std::cmp::Reverse(id(envelope)));
+    let mut other = garden.ledger.clone();
+    let mut stored = BTreeSet::new();
+
+    for envelope in &flood {
+        let RevocationOutcome::New { evicted } = garden.ledger.admit_revocation(envelope.clone()).unwrap()
+        else {
+            panic!("each has a smaller id than all before")
+        };
+        stored.insert(envelope.payload.clone());
+        evicted.iter().for_each(|evicted| assert!(stored.remove(&evicted.payload)));
+    }
+    for envelope in flood.iter().rev() {
+        other.admit_revocation(envelope.clone()).unwrap();
+    }
+
+    let held = |ledger: &Ledger| ledger.revocations().map(|known| known.payload.clone()).collect();
+    assert_eq!(stored.len(), DEVICE_REVOCATIONS_MAX);
+    assert_eq!((&stored, &stored), (&held(&garden.ledger), &held(&other)));
+    assert_eq!(garden.ledger.hash(), other.hash());
+    let revoked = |ledger: &Ledger| ledger.roster().revoked_by_user(user("cid")).collect::<BTreeSet<_>>();
+    assert_eq!(revoked(&garden.ledger), revoked(&other));
 }
 
 #[test]
@@ -591,7 +622,7 @@ fn a_record_that_changes_nothing_costs_no_signature_check() {
         garden.ledger.admit_revocation(envelope.clone()).unwrap();
     }
     for envelope in &revocations {
-        assert_eq!(garden.ledger.admit_revocation(forged(envelope)), Ok(false));
+        assert_eq!(garden.ledger.admit_revocation(forged(envelope)), Ok(RevocationOutcome::Known));
     }
     let new = garden.ledger.admit_revocation(forged(&user_revocation("ben", "ben's phone")));
     assert!(matches!(new, Err(SideRefusal::Envelope(_))), "{new:?}");
@@ -657,9 +688,10 @@ fn more_heads_than_parents_are_joined_by_merging_ops() {
     assert_eq!(garden.ledger.heads().len(), 1);
 }
 
-/// A Reader revokes many unknown devices of her own, each on top of her grant.
+/// An Admin revokes many unknown devices of her own, each on top of her grant.
 fn flooded_garden(heads: usize) -> World {
-    let mut garden = World::with(&["ada"], &[("eve", Role::Reader), ("ben", Role::Admin)]);
+    let members = [("eve", Role::Admin), ("cid", Role::Reader), ("ben", Role::Admin)];
+    let mut garden = World::with(&["ada"], &members);
     garden.names.insert("eve", garden.ledger.roster().grant(user("eve")).unwrap());
     let flood: Vec<Envelope> = (0..heads)
         .map(|n| garden.signed("eve", revoke("eve", &format!("phone {n}"), None), &["eve"]))
@@ -671,7 +703,7 @@ fn flooded_garden(heads: usize) -> World {
 }
 
 #[test]
-fn an_admin_merges_a_readers_flood_of_heads_and_goes_on() {
+fn an_admin_merges_a_flood_of_heads_and_goes_on() {
     let mut garden = flooded_garden(600);
     let none = BTreeSet::new();
     let merges = |garden: &World, name: &str| {
@@ -682,19 +714,15 @@ fn an_admin_merges_a_readers_flood_of_heads_and_goes_on() {
         Err(Refusal::TooManyHeads { got: 601, max: 256 })
     ));
     assert!(matches!(
-        merges(&garden, "eve"),
-        Err(Refusal::Invalid { why: Invalid::Rank { needed: Role::Admin, .. }, .. })
+        merges(&garden, "cid"),
+        Err(Refusal::Invalid { why: Invalid::Rank { rank: Role::Reader }, .. })
     ));
-
-    // She can still revoke a device, since a user who may not merge may omit heads.
-    garden.admit_now("phone", "eve", revoke("eve", "eve's phone", None)).unwrap();
-    assert!(garden.ledger.roster().is_device_revoked(user("eve"), device("eve's phone")));
 
     // None of her ops has ben's grant in its past, and his merging ops still rest on it.
     for merge in garden.ledger.merges(&none, user("ben"), &By::User, &key("ben")).unwrap() {
         garden.ledger.admit(merge.envelope().clone()).unwrap();
     }
-    garden.admit_now("removal", "ben", removal("eve", None)).unwrap();
+    garden.admit_now("removal", "ben", removal("eve", Some(CUT))).unwrap();
     assert_eq!((garden.role("eve"), garden.ledger.heads().len()), (Role::None, 1));
     assert_eq!(merges(&garden, "ben"), Ok(0));
 }

@@ -327,7 +327,7 @@ proptest! {
         backdated in drafts(40..80, 0.85),
     ) {
         let mut log = log;
-        let Some(owner) = member_of(&log, &pick, UserId([0; 32]), Role::Reader) else { return Ok(()) };
+        let Some(owner) = member_of(&log, &pick, UserId([0; 32]), Role::Admin) else { return Ok(()) };
         let stolen = DeviceId([1; 32]);
         let revoke = OpAction::RevokeDevice { user: owner, device: stolen };
         let Ok(revocation) = log.propose_now(owner, revoke) else { return Ok(()) };

@@ -106,6 +106,16 @@ pub enum BrokenPromise {
         /// The change.
         change: ChangeHash,
     },
+    /// D9: a peer stores other device revocations than its ledger holds.
+    #[error("D9: peer {peer} stores {stored} device revocations, and its ledger holds {held}")]
+    Records {
+        /// The peer.
+        peer: usize,
+        /// The number that is stored.
+        stored: usize,
+        /// The number that the ledger holds.
+        held: usize,
+    },
     /// D9: more is stored of a document than its accepted changes need.
     #[error("D9: peer {peer} remembers more of document {key} than there is to it")]
     Clutter {

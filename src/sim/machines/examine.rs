@@ -30,6 +30,7 @@ impl World {
             if self.peers[peer].member.ledger().hash() != founder.member.ledger().hash() {
                 return Err(BrokenPromise::Ledger { peer });
             }
+            self.examine_records(peer)?;
             self.examine_store(peer)?;
         }
         for &peer in &members[1..] {
@@ -68,6 +69,17 @@ impl World {
             lowest.is_some_and(|(last, change)| last >= seq && !is_held(&made.document, &change))
         };
         self.made.values().filter(is_undecided).map(|made| made.document).collect()
+    }
+
+    /// Compares the stored device revocations of a peer with those of its ledger.
+    fn examine_records(&self, peer: usize) -> Result<(), BrokenPromise> {
+        let member = &self.peers[peer].member;
+        let held: BTreeSet<_> = member.ledger().revocations().map(|known| known.payload.clone()).collect();
+        let stored = member.stored_revocations();
+        if *stored == held {
+            return Ok(());
+        }
+        Err(BrokenPromise::Records { peer, stored: stored.len(), held: held.len() })
     }
 
     fn examine_store(&self, peer: usize) -> Result<(), BrokenPromise> {

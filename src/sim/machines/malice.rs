@@ -1,10 +1,14 @@
 //! The malicious member of the machine world: sends forks, backdated changes, replays, floods and forgeries.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use schema::change::ChangeHeader;
 use schema::document::DocumentRef;
+use schema::gate::LinkId;
 use schema::tip::{Author, Tip};
+use schema::wire::ledger::LedgerFrame;
 use schema::wire::session::{Unit, Units};
 use schema::{ChangeHash, DocumentId, OpId};
 
@@ -14,8 +18,8 @@ use super::store::Held;
 use super::wire::{self, Parcel, TABLE};
 
 /// Kinds of [`World::slip`].
-const KINDS: u64 = 9;
-/// Changes of a flood.
+const KINDS: u64 = 10;
+/// Changes of a flood, and device revocations.
 const FLOOD: u64 = 20;
 
 /// Changes and tips in the making.
@@ -36,6 +40,9 @@ impl World {
         }
         let (from, into) = (documents[self.pick(documents.len())], documents[self.pick(documents.len())]);
         let (kind, number) = (self.below(KINDS), self.below(u64::MAX));
+        if kind == 9 {
+            return self.flood_ledger(peer, to, number..number.saturating_add(FLOOD));
+        }
         let key_of = |document: DocumentId| self.peers[peer].store.documents[&document].key.clone();
         let key = match kind {
             3 => key_of(into),
@@ -72,6 +79,26 @@ impl World {
         let state = self.peers[peer].store.state;
         let unit = Unit { document, table: TABLE.to_owned(), key, tips, message };
         self.post(peer, to, Parcel::Slipped(Units { number: 0, state, authors, units: vec![unit] }));
+    }
+
+    /// A peer sends another revocations of devices of its user that never existed, in one frame: the one
+    /// with the greatest id first, so that a full set takes each. Does nothing unless the group is open on a
+    /// link between the two.
+    pub fn flood_ledger(&mut self, peer: usize, to: usize, devices: Range<u64>) {
+        let person = self.peers[peer].member.person;
+        let Some(&cable) = self.cables.get(&(peer.min(to), peer.max(to))) else { return };
+        let open = &self.peers[to].member.cells;
+        let Some(&(_, number)) = open.iter().find(|(link, _)| *link == LinkId(cable)) else { return };
+        let mut flood: Vec<_> = devices.map(|device| people::revocation(person, device)).collect();
+        flood.sort_by_key(|signed| Reverse(signed.id()));
+        let frame = LedgerFrame::Push {
+            ops: Vec::new(),
+            certificates: Vec::new(),
+            revocations: flood.iter().map(|signed| signed.envelope().clone()).collect(),
+            records: Vec::new(),
+            last: false,
+        };
+        self.post(peer, to, Parcel::Ledger(number, frame));
     }
 
     /// The malicious device under a random grant of its user, old or new.

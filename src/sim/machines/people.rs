@@ -17,6 +17,7 @@ use schema::ledger::{Body, By, Ledger, ManifestRef, Op, Role};
 use schema::signed::{Envelope, Signed};
 use schema::time::Timestamp;
 use schema::tip::Author;
+use schema::wire::device::UserDeviceRevocation;
 use schema::{DeviceId, DocumentId, GroupId, OpId, UserId};
 
 /// The first of them founded the group, each other was admitted by the one named; the last is outside.
@@ -87,6 +88,12 @@ pub(super) fn device(person: usize) -> DeviceId {
     IDENTITIES[person].1.device()
 }
 
+/// A person's revocation of a device of theirs that never existed.
+pub(super) fn revocation(person: usize, number: u64) -> Signed<UserDeviceRevocation> {
+    let device = DeviceId(hash("world-lost-device", &[&number.to_be_bytes()]));
+    Signed::sign(UserDeviceRevocation { version: 1, user: user(person), device }, key(person))
+}
+
 /// The group of the world.
 pub(super) fn group() -> GroupId {
     GROUP.group()
@@ -103,11 +110,15 @@ pub(super) struct Member {
     pub(super) cells: BTreeSet<(LinkId, u32)>,
     pub(super) pages: Pages,
     stored: Stored,
+    /// Evicted device revocations stay stored: a [`WorldDefect`](super::WorldDefect).
+    pub(super) keeps_evicted: bool,
 }
 
-/// Manifests as they are stored, and the root of the documents.
+/// Manifests and device revocations as they are stored, and the root of the documents.
 #[derive(Default)]
 struct Stored {
+    /// The payloads of the revocations.
+    revocations: BTreeSet<Vec<u8>>,
     lists: BTreeMap<[u8; 32], Vec<[u8; 32]>>,
     pages: BTreeMap<[u8; 32], Vec<u8>>,
     root: [u8; 32],
@@ -137,7 +148,7 @@ impl Member {
             |ledger| StoredGroup { ledger, received_at: BTreeMap::new(), tickets: Default::default() };
         let gate = Gate::new(keys, known.map(stored).collect(), BTreeSet::new());
         let (cells, pages, stored) = (BTreeSet::new(), Pages::default(), Stored::default());
-        let mut member = Self { person, gate, cells, pages, stored };
+        let mut member = Self { person, gate, cells, pages, stored, keeps_evicted: false };
         let (blocked, published, offers, addresses) = Default::default();
         let start = Input::Start { wanted: vec![group()], blocked, published, offers, addresses };
         member.step(Timestamp::default(), [0; 32], start);
@@ -212,6 +223,14 @@ impl Member {
                     |(root, pages): (&[u8; 32], &Vec<[u8; 32]>)| pages.contains(&hash).then_some(*root);
                 self.stored.lists.iter().find_map(names)
             }
+            StoredRecord::Revocation(envelope) => {
+                self.stored.revocations.insert(envelope.payload);
+                None
+            }
+            StoredRecord::NoRevocation(envelope) if !self.keeps_evicted => {
+                self.stored.revocations.remove(&envelope.payload);
+                None
+            }
             _ => None,
         };
         let Some(root) = touched else { return };
@@ -220,6 +239,11 @@ impl Member {
             let decode = |bytes: &Vec<u8>| Page::decode(bytes).expect("the gate checked it");
             self.pages.0.insert(root, Arc::new(pages.into_iter().map(decode).collect()));
         }
+    }
+
+    /// The payloads of the stored device revocations.
+    pub(super) fn stored_revocations(&self) -> &BTreeSet<Vec<u8>> {
+        &self.stored.revocations
     }
 
     /// The gate, for reading.

@@ -26,7 +26,7 @@ use super::people::{self, Member, Pages};
 use super::wire::{self, Key, TABLE};
 
 /// Checkpoints four apart, so that chains of the world have some; a node's are 256 apart.
-pub(super) const TIPS: TipPolicy = TipPolicy { checkpoint_seq: 4, checkpoint_bytes: u64::MAX, recent: 0 };
+pub(super) const TIPS: TipPolicy = TipPolicy { checkpoint_seq: 4, checkpoint_charge: u64::MAX, recent: 0 };
 
 /// Slices of two, so that passes of the world have some; a node's have 128 documents.
 const SLICE: Slice = Slice { examined: 2, changed: 1 };

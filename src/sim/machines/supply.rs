@@ -13,9 +13,6 @@ use schema::wire::session::Unit;
 use super::store::Store;
 use super::wire::{self, TABLE};
 
-/// About the bytes of a change without what was written.
-const CHANGE_BYTES: usize = 100;
-
 impl Documents for Store {
     type Error = Infallible;
 
@@ -48,7 +45,7 @@ impl Documents for Store {
             let mut unit = UnitBuilder::new(next.have);
             for header in &held.accepted {
                 let has_tip = held.chains[&header.replica].1.contains(header.seq);
-                if !unit.offer(header, CHANGE_BYTES, has_tip, || header) {
+                if !unit.offer(header, has_tip, || header) {
                     break;
                 }
             }

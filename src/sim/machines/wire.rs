@@ -4,6 +4,7 @@ use schema::change::ChangeHeader;
 use schema::document::{DocumentRef, Signer};
 use schema::id::hash;
 use schema::key::Signature;
+use schema::limits::{CHARGE_OF_CHANGE, CHARGE_OF_OP};
 use schema::tip::{Author, Tip, VerifiedTip};
 use schema::wire::ledger::LedgerFrame;
 use schema::wire::link::LinkFrame;
@@ -53,6 +54,7 @@ pub(super) fn header(wire: &WireChange) -> ChangeHeader {
         ops: 1,
         deps: deps.iter().map(|dep| ChangeHash(*dep)).collect(),
         time: i64::from_ne_bytes(content.to_ne_bytes()),
+        charge: CHARGE_OF_CHANGE + CHARGE_OF_OP,
     }
 }
 

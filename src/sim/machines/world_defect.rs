@@ -11,6 +11,8 @@ pub enum WorldDefect {
     Document(Defect),
     /// Peers go on writing under the first grant that they ever had.
     WritesUnderOldGrants,
+    /// Peers go on storing device revocations that were evicted.
+    KeepsEvicted,
 }
 
 impl World {
@@ -20,6 +22,7 @@ impl World {
             match defect {
                 WorldDefect::Document(defect) => peer.store.rules = Rules::with_defect(defect),
                 WorldDefect::WritesUnderOldGrants => peer.keeps_grant = true,
+                WorldDefect::KeepsEvicted => peer.member.keeps_evicted = true,
             }
         }
         self

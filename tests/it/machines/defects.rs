@@ -1,10 +1,12 @@
 //! A property that cannot fail proves nothing: where every honest peer deviates from the rules in one place,
 //! the examination names the promise that this breaks.
 
-use peerbase::sim::machines::WorldDefect::{Document, WritesUnderOldGrants};
-use peerbase::sim::machines::{World, WorldDefect};
+use peerbase::sim::machines::WorldDefect::{Document, KeepsEvicted, WritesUnderOldGrants};
+use peerbase::sim::machines::{BrokenPromise, World, WorldDefect};
 use schema::document::Defect;
+use schema::limits::DEVICE_REVOCATIONS_MAX;
 
+use super::flooded;
 use super::histories::malicious_history;
 
 /// Histories within which a broken promise must show.
@@ -106,4 +108,11 @@ fn d9_a_peer_that_sets_refused_changes_aside_stores_what_it_never_accepted() {
 #[test]
 fn d9_a_peer_that_never_restores_has_a_change_twice() {
     breaks(Document(Defect::NeverRestores), "D9");
+}
+
+#[test]
+fn d9_a_peer_that_keeps_evicted_revocations_stores_more_than_its_ledger_holds() {
+    let broken = flooded(World::with_malice(1).with_defect(KeepsEvicted)).examine();
+    let Err(BrokenPromise::Records { stored, held, .. }) = broken else { panic!("{broken:?}") };
+    assert!(held == DEVICE_REVOCATIONS_MAX && stored > held, "{stored} of {held}");
 }

@@ -8,6 +8,7 @@ use schema::handshake::{LinkRole, Terms};
 use schema::id::hash;
 use schema::ledger::{Body, By, Invalid, InviteProof, Ledger, ManifestRef, Op, Refusal};
 use schema::signed::{Envelope, Signed};
+use schema::wire::device::UserDeviceRevocation;
 use schema::wire::group::GroupFrame;
 use schema::wire::hello;
 use schema::wire::ledger::LedgerFrame;
@@ -104,6 +105,16 @@ fn pushed(ops: Vec<Envelope>) -> GroupFrame {
     })
 }
 
+fn revoking(revocations: Vec<Envelope>) -> GroupFrame {
+    GroupFrame::Ledger(LedgerFrame::Push {
+        ops: vec![],
+        certificates: vec![],
+        revocations,
+        records: vec![],
+        last: false,
+    })
+}
+
 #[tokio::test(start_paused = true)]
 async fn scenario_3_a_lowered_admin_floods_the_past_with_a_thousand_ops() {
     let fixture = fixture().await;
@@ -149,10 +160,9 @@ async fn scenario_3_a_lowered_admin_floods_the_past_with_a_thousand_ops() {
     fixture.close().await;
 }
 
-/// A ledger with more heads than an op may have parents once blocked every further op, the removal of the
-/// flooder too.
+/// Revocations of devices that never existed once stood in every member's ledger for ever.
 #[tokio::test(start_paused = true)]
-async fn a_reader_who_floods_the_ledger_with_heads_is_removed_by_the_ordinary_call() {
+async fn a_reader_who_floods_the_ledger_with_ops_leaves_none_and_is_removed_by_the_ordinary_call() {
     let fixture = fixture().await;
     let (mia, rob) = (identity(1), identity(2));
     let mut link = fixture.admit(&mia, Reader).await;
@@ -163,11 +173,43 @@ async fn a_reader_who_floods_the_ledger_with_heads_is_removed_by_the_ordinary_ca
         let op = Op { version: 1, group, parents: parents.clone(), author: mia.user(), by: By::User, body };
         Signed::sign(op, &user_key(&[1])).envelope().clone()
     });
+    let before = fixture.home.log().await.unwrap().len();
     link.send(pushed(flood.collect())).await;
     link.run().await;
+    assert_eq!(fixture.home.log().await.unwrap().len(), before);
 
     fixture.home.remove_member(mia.user()).await.unwrap();
     fixture.home.add_member(rob.user(), Writer).await.unwrap();
+    fixture.clock.sleep(A_WHILE).await;
+
+    assert_eq!((fixture.role(mia.user()), fixture.role(rob.user())), (Out, Writer));
+    fixture.close().await;
+}
+
+/// Each revocation has a smaller id than all before, so that a full set takes it.
+#[tokio::test(start_paused = true)]
+async fn a_reader_who_floods_the_ledger_with_device_revocations_is_removed_by_the_ordinary_call() {
+    let fixture = fixture().await;
+    let (mia, rob) = (identity(1), identity(2));
+    let mut link = fixture.admit(&mia, Reader).await;
+    let mut flood: Vec<_> = (0..600_u32)
+        .map(|number| {
+            let device = schema::DeviceId(hash("device", &[&number.to_be_bytes()]));
+            Signed::sign(UserDeviceRevocation { version: 1, user: mia.user(), device }, &user_key(&[1]))
+        })
+        .collect();
+    flood.sort_by_key(|signed| std::cmp::Reverse(signed.id()));
+    let before = fixture.home.log().await.unwrap().len();
+    for part in flood.chunks(100) {
+        link.send(revoking(part.iter().map(|signed| signed.envelope().clone()).collect())).await;
+    }
+    link.run().await;
+
+    let called = fixture.clock.instant();
+    fixture.home.remove_member(mia.user()).await.unwrap();
+    fixture.home.set_role(rob.user(), Writer).await.unwrap();
+    assert!(fixture.clock.instant() - called <= Duration::from_secs(1));
+    assert_eq!(fixture.home.log().await.unwrap().len(), before + 2);
     fixture.clock.sleep(A_WHILE).await;
 
     assert_eq!((fixture.role(mia.user()), fixture.role(rob.user())), (Out, Writer));
@@ -247,7 +289,7 @@ async fn scenario_16_a_writer_who_revokes_their_own_device_purges_no_rows() {
         members.iter().any(|member| member.devices.iter().any(|known| known.device == device))
     };
     assert!(knows(&fixture.nodes[0]));
-    let revocation = |cut| {
+    let op = |cut| {
         let body = Body::RevokeDevice { user: kept.user(), device, cut };
         let parents = link.ledger.heads();
         let op =
@@ -256,27 +298,27 @@ async fn scenario_16_a_writer_who_revokes_their_own_device_purges_no_rows() {
         (id, Signed::sign(op, &user).envelope().clone())
     };
 
-    // A revocation with an empty cut is refused.
-    let (id, with_cut) = revocation(Some(ManifestRef { root: [0; 32], entries: 0 }));
-    assert!(matches!(link.ledger.clone().admit(with_cut.clone()), Err(Refusal::Invalid { .. })));
-    let (without_id, without_cut) = revocation(None);
-    link.send(pushed(vec![with_cut])).await;
-    link.run().await;
-    let log = fixture.home.log().await.unwrap();
-    assert!(log.iter().all(|entry| entry.op != id) && knows(&fixture.nodes[0]));
+    // An op is refused, with a cut or without.
+    for (id, op) in [op(Some(ManifestRef { root: [0; 32], entries: 0 })), op(None)] {
+        assert!(matches!(link.ledger.clone().admit(op.clone()), Err(Refusal::Invalid { .. })));
+        link.send(pushed(vec![op])).await;
+        link.run().await;
+        let log = fixture.home.log().await.unwrap();
+        assert!(log.iter().all(|entry| entry.op != id) && knows(&fixture.nodes[0]));
+    }
 
-    // Without a cut the device is revoked at once, and its rows stay.
+    // Beside the ops the device is revoked at once, and its rows stay.
     let mut revoked = HandmadeMember::open_without_ledger(fixture.dial(&bomb).await, fixture.home.id()).await;
     revoked.run().await;
     assert_eq!(revoked.documents.units.len(), 1);
-    link.send(pushed(vec![without_cut])).await;
+    let revocation = UserDeviceRevocation { version: 1, user: kept.user(), device };
+    link.send(revoking(vec![Signed::sign(revocation, &user).envelope().clone()])).await;
     link.run().await;
     fixture.clock.sleep(A_WHILE).await;
     fixture.home.table(TASKS).put("b", &task("rope")).await.unwrap();
     revoked.peer.patience = A_WHILE;
     revoked.run().await;
 
-    assert!(fixture.home.log().await.unwrap().iter().any(|entry| entry.op == without_id));
     assert!(!knows(&fixture.nodes[0]) && !knows(&fixture.nodes[1]));
     assert_eq!(revoked.documents.units.len(), 1, "only the earlier row");
     for node in &fixture.nodes {

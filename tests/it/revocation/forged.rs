@@ -96,7 +96,7 @@ async fn scenario_16_a_flood_of_certificates_purges_nothing_the_users_device_wro
 }
 
 #[tokio::test(start_paused = true)]
-async fn scenario_16_a_writers_device_revocation_that_carries_a_cut_is_refused() {
+async fn scenario_16_a_writers_op_that_revokes_a_device_with_a_cut_is_refused() {
     let mut scenario = Scenario::with_eve(116, [("ben", Writer)], Writer).await;
     let author = scenario.eve_author(scenario.grant_of(identity(EVE).user()).await);
     let row = changes(&mut row_document(scenario.replica("basil", author), "water it"));
@@ -108,18 +108,15 @@ async fn scenario_16_a_writers_device_revocation_that_carries_a_cut_is_refused()
     let stranger = HandmadePeer::dial(network, clock, identity(EVE), "memory://ada").await;
     let mut eve = HandmadeMember::open(stranger, scenario.id).await;
     eve.run().await;
-    let body = |cut| Body::RevokeDevice { user: identity(EVE).user(), device: author.device, cut };
-    let bomb = Op {
-        body: body(Some(ManifestRef { root: root(&[]), entries: 0 })),
-        ..eve.ledger.draft(identity(EVE).user(), By::User, body(None)).unwrap()
-    };
+    let cut = Some(ManifestRef { root: root(&[]), entries: 0 });
+    let user = identity(EVE).user();
+    let body = Body::RevokeDevice { user, device: author.device, cut };
+    let (group, parents) = (scenario.id, eve.ledger.heads());
+    let bomb = Op { version: 1, group, parents, author: user, by: By::User, body };
     let user = SigningKey::from_seed(schema::id::hash("user", &[&[EVE]]));
     let bomb = Signed::sign(bomb, &user).envelope().clone();
     let why = eve.ledger.admit(bomb.clone()).unwrap_err();
-    assert!(
-        matches!(why, OpRefusal::Invalid { why: Invalid::Cut { needed: false, clause: 4 }, .. }),
-        "{why:?}"
-    );
+    assert!(matches!(why, OpRefusal::Invalid { why: Invalid::Rank { rank: Writer }, .. }), "{why:?}");
     let (certificates, revocations, records) = (Vec::new(), Vec::new(), Vec::new());
     let push = LedgerFrame::Push { ops: vec![bomb], certificates, revocations, records, last: false };
     eve.send(GroupFrame::Ledger(push)).await;

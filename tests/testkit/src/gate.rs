@@ -16,7 +16,7 @@ use schema::ledger::manifest::Writer;
 use schema::ledger::{ManifestRef, Role};
 use schema::wire::link::ByeReason;
 use schema::wire::ticket::Ticket;
-use schema::{DeviceId, GroupId, OpId, Timestamp, UserId};
+use schema::{DeviceId, GroupId, OpId, Timestamp, UserId, codec};
 
 /// The stored manifests of a device.
 #[derive(Default)]
@@ -58,6 +58,9 @@ pub struct Device {
     pub views: BTreeMap<GroupId, GroupView>,
     /// The stored tickets, by group.
     pub tickets: BTreeMap<GroupId, Tickets>,
+    /// The stored certificates and device revocations, by group and payload, each with its bytes: key, value
+    /// and checksum.
+    side: BTreeMap<(GroupId, Vec<u8>), usize>,
     /// Links that the gate ended.
     pub ended: BTreeMap<LinkId, ByeReason>,
     /// Groups whose document sessions are open, by link.
@@ -83,6 +86,7 @@ impl Device {
             cells: BTreeMap::new(),
             views: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            side: BTreeMap::new(),
             ended: BTreeMap::new(),
             sessions: BTreeSet::new(),
             log: Vec::new(),
@@ -162,6 +166,13 @@ impl Device {
                         }
                         StoredRecord::Tickets(tickets) => drop(self.tickets.insert(*group, tickets)),
                         StoredRecord::NoTickets => drop(self.tickets.remove(group)),
+                        StoredRecord::Certificate(envelope) | StoredRecord::Revocation(envelope) => {
+                            let bytes = 1 + 32 + codec::encode(&envelope).len() + 4;
+                            self.side.insert((*group, envelope.payload), bytes);
+                        }
+                        StoredRecord::NoCertificate(envelope) | StoredRecord::NoRevocation(envelope) => {
+                            self.side.remove(&(*group, envelope.payload));
+                        }
                         _ => {}
                     }
                 }
@@ -175,6 +186,11 @@ impl Device {
             Effect::Unpublish(group) => drop(self.views.remove(group)),
             _ => {}
         }
+    }
+
+    /// The bytes that certificates and device revocations of a group take in the store.
+    pub fn side_bytes(&self, group: GroupId) -> usize {
+        self.side.iter().filter(|((of, _), _)| *of == group).map(|(_, bytes)| bytes).sum()
     }
 
     /// Creates a group and takes part in it.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use schema::DeviceId;
-use schema::limits::LINKS_CONTENT;
+use schema::limits::{DIALLED_LINKS, LINKS_CONTENT};
 
 /// The pause after the first failure; it doubles with each further one.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -23,7 +23,8 @@ pub(super) struct AddressBook {
     /// Addresses from device records. A record of one device does not affect that of another for the same
     /// address.
     recorded: BTreeMap<DeviceAddress, RecordedAddress>,
-    linked: BTreeSet<DeviceId>,
+    /// The linked devices, and whether this node dialled them.
+    linked: BTreeMap<DeviceId, bool>,
 }
 
 /// An address that a device's record names.
@@ -128,7 +129,7 @@ impl AddressBook {
 
     /// The device at `address`, if a link to it was requested and exists.
     pub(super) fn linked_device_at(&self, address: &str) -> Option<DeviceId> {
-        self.requested.get(address)?.device.filter(|device| self.linked.contains(device))
+        self.requested.get(address)?.device.filter(|device| self.linked.contains_key(device))
     }
 
     /// Takes the dials that are due now, at most `room`. They count as being dialled until
@@ -201,9 +202,9 @@ impl AddressBook {
         }
     }
 
-    /// A link to `device` exists, dialled by either side.
-    pub(super) fn on_linked(&mut self, device: DeviceId) {
-        self.linked.insert(device);
+    /// A link to `device` exists.
+    pub(super) fn on_linked(&mut self, device: DeviceId, is_dialled: bool) {
+        self.linked.insert(device, is_dialled);
     }
 
     /// The link to `device` ended after `lasted`. A link that lasted clears earlier failures; one that broke
@@ -235,10 +236,13 @@ impl AddressBook {
         found.map(|(address, recorded)| (recorded.dial.due, address))
     }
 
-    /// Number of further recorded addresses that may be dialled now.
+    /// Number of further recorded addresses that may be dialled now. Accepted links alone leave the node room
+    /// for dials: peers that dial in do not decide about all of its links.
     fn recorded_room(&self) -> usize {
         let dialled = self.recorded.values().filter(|recorded| recorded.dial.is_dialling).count();
-        let links = LINKS_CONTENT.saturating_sub(self.linked.len() + self.dialling());
+        let accepted = self.linked.values().filter(|is_dialled| !**is_dialled).count();
+        let links = self.linked.len() - accepted + accepted.min(LINKS_CONTENT - DIALLED_LINKS);
+        let links = LINKS_CONTENT.saturating_sub(links + self.dialling());
         links.min(RECORDED_DIALS_MAX.saturating_sub(dialled))
     }
 
@@ -273,8 +277,8 @@ impl Dial {
 }
 
 impl DialState {
-    fn is_waiting(&self, linked: &BTreeSet<DeviceId>) -> bool {
-        !self.is_dialling && self.device.is_none_or(|device| !linked.contains(&device))
+    fn is_waiting(&self, linked: &BTreeMap<DeviceId, bool>) -> bool {
+        !self.is_dialling && self.device.is_none_or(|device| !linked.contains_key(&device))
     }
 
     fn schedule_retry(&mut self, now: Duration, random: u64) {

@@ -1,23 +1,21 @@
-//! One link: the handshake, frames in both directions, pings.
+//! One link after its handshake: frames in both directions, pings.
 //!
 //! Parent: [`connection_manager`](super). Children: none; its reader, writer and timer run as tasks and send
-//! it messages. Restart: never; the link ends, and the manager dials again.
+//! it messages. Restart: never; the link ends, and the manager dials again. A stream whose handshake runs is
+//! a task of the manager, not an actor: a flood of them costs little.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
-use schema::device::DeviceIdentity;
 use schema::limits::{FRAME_BYTES_MAX, LINK_AGE_MAX, MAILBOX_BYTES_MAX, PING_EVERY};
 use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::task::JoinSet;
 
-use super::ConnectionManagerHandle;
 use crate::call::{ExitNotice, Slot};
 use crate::clock::Clock;
 use crate::meter::LinkMeters;
 use crate::permits::{Permit, Permits};
-use crate::transport::Transport;
 
 mod fair_queue;
 mod heartbeat;
@@ -25,10 +23,10 @@ mod link;
 mod wire;
 
 use heartbeat::{Heartbeat, Tick};
-pub(super) use link::EndReason;
+use link::{EndReason, Queue};
 pub use link::{Link, LinkClosed, LinkEnd, LinkId, LinkOwner};
-pub(super) use wire::Origin;
-use wire::{AuthenticatedStream, Reader};
+pub(super) use wire::{AuthenticatedStream, Origin, authenticate};
+use wire::{Reader, Writer};
 
 /// Time to send a Bye before the stream is dropped.
 const BYE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -40,9 +38,22 @@ pub(super) struct ConnectionHandle {
 }
 
 impl ConnectionHandle {
-    pub(super) async fn start(&self, arguments: Arguments, parent: ActorCell) -> Result<ActorId, SpawnErr> {
-        let (actor, _) = Actor::spawn_linked(None, Connection, arguments, parent).await?;
-        Ok(self.slot.put(actor))
+    /// Starts the link over a stream whose handshake has passed.
+    pub(super) async fn start(
+        &self,
+        arguments: Arguments,
+        stream: AuthenticatedStream,
+        parent: ActorCell,
+    ) -> Result<(ActorId, Link), SpawnErr> {
+        let AuthenticatedStream { established, reader, writer } = stream;
+        let slot = self.slot.clone();
+        let (link, queue) = Link::new(arguments.id, established, EndReason::default(), move || {
+            // Fails if the actor has ended already.
+            let _ = slot.tell(Message::EndReasonSet);
+        });
+        let start = Start { link: link.clone(), queue, reader, writer };
+        let (actor, _) = Actor::spawn_linked(None, Connection, (arguments, start), parent).await?;
+        Ok((self.slot.put(actor), link))
     }
 
     /// Opens the link for its owner: the manager keeps it.
@@ -61,8 +72,6 @@ impl ConnectionHandle {
 }
 
 enum Message {
-    /// The handshake has ended.
-    HandshakeEnded(Box<Result<AuthenticatedStream, LinkEnd>>),
     /// The manager keeps this link.
     Open,
     /// The peer sent a frame; the permit is its share of this mailbox.
@@ -79,22 +88,22 @@ enum Message {
 pub(super) struct Arguments {
     pub(super) clock: Clock,
     pub(super) meters: Arc<LinkMeters>,
-    pub(super) transport: Arc<dyn Transport>,
-    pub(super) identity: DeviceIdentity,
     pub(super) owner: Arc<dyn LinkOwner>,
-    pub(super) manager: ConnectionManagerHandle,
     pub(super) id: LinkId,
-    pub(super) origin: Origin,
-    /// Read by the manager once the connection has ended.
-    pub(super) end_reason: EndReason,
+}
+
+/// The link of a connection, and its stream.
+struct Start {
+    link: Link,
+    queue: Arc<Queue>,
+    reader: Reader,
+    writer: Writer,
 }
 
 struct State {
     clock: Clock,
     meters: Arc<LinkMeters>,
     owner: Arc<dyn LinkOwner>,
-    manager: ConnectionManagerHandle,
-    id: LinkId,
     end_reason: EndReason,
     phase: Phase,
     /// Reader and timers; they end with the actor.
@@ -104,8 +113,6 @@ struct State {
 }
 
 enum Phase {
-    /// The handshake runs.
-    Handshaking,
     /// The handshake has passed; the manager decides whether to keep the link.
     Authenticated {
         link: Link,
@@ -135,30 +142,6 @@ impl Drop for OpenLink {
 }
 
 impl State {
-    fn on_authenticated(&mut self, myself: &ActorRef<Message>, stream: AuthenticatedStream) {
-        let AuthenticatedStream { established, reader, writer } = stream;
-        let actor = myself.clone();
-        let (link, queue) = Link::new(self.id, established, self.end_reason.clone(), move || {
-            // Fails if the actor has ended already.
-            let _ = actor.send_message(Message::EndReasonSet);
-        });
-        let notice = ExitNotice::new(myself.clone(), Message::Ended(LinkEnd::Crashed));
-        let (clock, meters) = (self.clock.clone(), self.meters.clone());
-        self.clock.spawn_in(&mut self.writer, async move {
-            match wire::write(writer, &queue, &meters).await {
-                // A Bye was written, so the end reason is set.
-                Ok(()) => notice.complete(Message::EndReasonSet),
-                Err(end) => {
-                    // A peer that stopped reading may have sent a Bye, which is on its way to the reader.
-                    clock.sleep(BYE_TIMEOUT).await;
-                    notice.complete(Message::Ended(end));
-                }
-            }
-        });
-        self.phase = Phase::Authenticated { link: link.clone(), reader };
-        self.manager.on_authenticated(link);
-    }
-
     fn open(&mut self, myself: &ActorRef<Message>) {
         let Phase::Authenticated { link, reader } = std::mem::replace(&mut self.phase, Phase::Ended) else {
             return;
@@ -249,7 +232,7 @@ impl State {
         match &self.phase {
             Phase::Authenticated { link, .. } => Some(link),
             Phase::Open { open, .. } => Some(&open.link),
-            Phase::Handshaking | Phase::Ended => None,
+            Phase::Ended => None,
         }
     }
 }
@@ -270,23 +253,31 @@ struct Connection;
 impl Actor for Connection {
     type Msg = Message;
     type State = State;
-    type Arguments = Arguments;
+    type Arguments = (Arguments, Start);
 
     async fn pre_start(
         &self,
         myself: ActorRef<Message>,
-        arguments: Arguments,
+        (arguments, start): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let Arguments { clock, meters, transport, identity, owner, manager, id, origin, end_reason } =
-            arguments;
-        let mut tasks = JoinSet::new();
-        let (time, notice) = (clock.clone(), ExitNotice::new(myself, Message::Ended(LinkEnd::Crashed)));
-        clock.spawn_in(&mut tasks, async move {
-            let outcome = wire::authenticate(&time, &*transport, identity, origin).await;
-            notice.complete(Message::HandshakeEnded(Box::new(outcome)));
+        let Arguments { clock, meters, owner, id: _ } = arguments;
+        let Start { link, queue, reader, writer } = start;
+        let notice = ExitNotice::new(myself, Message::Ended(LinkEnd::Crashed));
+        let (time, counters, mut writing) = (clock.clone(), meters.clone(), JoinSet::new());
+        clock.spawn_in(&mut writing, async move {
+            match wire::write(writer, &queue, &counters).await {
+                // A Bye was written, so the end reason is set.
+                Ok(()) => notice.complete(Message::EndReasonSet),
+                Err(end) => {
+                    // A peer that stopped reading may have sent a Bye, which is on its way to the reader.
+                    time.sleep(BYE_TIMEOUT).await;
+                    notice.complete(Message::Ended(end));
+                }
+            }
         });
-        let phase = Phase::Handshaking;
-        Ok(State { clock, meters, owner, manager, id, end_reason, phase, tasks, writer: JoinSet::new() })
+        let end_reason = link.end_reason().clone();
+        let phase = Phase::Authenticated { link, reader };
+        Ok(State { clock, meters, owner, end_reason, phase, tasks: JoinSet::new(), writer: writing })
     }
 
     async fn handle(
@@ -296,10 +287,6 @@ impl Actor for Connection {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::HandshakeEnded(outcome) => match *outcome {
-                Ok(stream) => state.on_authenticated(&myself, stream),
-                Err(end) => state.set_end_reason(end),
-            },
             Message::Open => state.open(&myself),
             Message::Frame(frame, permit) => state.on_frame(frame, permit),
             Message::Tick => state.on_tick(&myself),

@@ -1,6 +1,7 @@
 //! The handle of the connection manager, and its errors.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct ConnectionManagerHandle {
     transport: Arc<dyn Transport>,
     advertised: Arc<[String]>,
     is_listed: bool,
+    /// A `StandingsChanged` waits in the mailbox.
+    are_standings_due: Arc<AtomicBool>,
 }
 
 /// The desired state, which survives restarts of the actor.
@@ -127,8 +130,8 @@ impl ConnectionManagerHandle {
     /// A handle for a node that is reached at `advertised` too. A node that is not listed neither publishes
     /// its addresses in device records nor dials those of others.
     pub fn new(transport: Arc<dyn Transport>, advertised: Vec<String>, is_listed: bool) -> Self {
-        let (slot, desired) = (Slot::default(), Arc::default());
-        Self { slot, desired, transport, advertised: advertised.into(), is_listed }
+        let (slot, desired, are_standings_due) = (Slot::default(), Arc::default(), Arc::default());
+        Self { slot, desired, transport, advertised: advertised.into(), is_listed, are_standings_due }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.
@@ -299,17 +302,29 @@ impl ConnectionManagerHandle {
 
     /// Points every clone at a new actor, before it starts children that send to it through a clone.
     pub(super) fn put(&self, actor: ActorRef<Message>) {
+        self.begin_standings();
         self.slot.put(actor);
     }
 
     /// A listener accepted a stream. If the manager has ended, the stream ends too.
-    pub(super) fn on_accepted(&self, stream: Stream, half_open: Permit) {
-        let _ = self.slot.tell(Message::Accepted { stream, half_open });
+    pub(super) fn on_accepted(&self, stream: Stream, permit: Permit) {
+        let _ = self.slot.tell(Message::Accepted { stream, permit });
     }
 
-    /// A connection's handshake has passed. If the manager has ended, it has ended the connection too.
-    pub(super) fn on_authenticated(&self, link: Link) {
-        let _ = self.slot.tell(Message::Authenticated(link));
+    /// The rosters have changed, which the standing of linked peers follows from. Changes in quick succession
+    /// are handled together.
+    pub(in crate::node) fn standings_changed(&self) {
+        if !self.are_standings_due.swap(true, Ordering::SeqCst)
+            && self.slot.tell(Message::StandingsChanged).is_err()
+        {
+            // The actor is down; a link that it opens later is judged by the rosters of then.
+            self.are_standings_due.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// The manager reads the standings now.
+    pub(super) fn begin_standings(&self) {
+        self.are_standings_due.store(false, Ordering::SeqCst);
     }
 
     pub(super) fn transport(&self) -> Arc<dyn Transport> {

@@ -1,4 +1,4 @@
-//! One listener: accepts streams while permits are available.
+//! One listener: accepts streams as fast as the manager counts them.
 //!
 //! Parent: [`connection_manager`](super). Children: none; its accepting task passes each stream to the
 //! manager. Restart: listens again at the same address, within the manager's budget.
@@ -67,8 +67,8 @@ pub(super) struct Arguments {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) address: String,
     pub(super) manager: ConnectionManagerHandle,
-    /// Permits for half-open handshakes, shared by all listeners.
-    pub(super) half_open: Permits,
+    /// Permits of the manager's mailbox, shared by all listeners.
+    pub(super) permits: Permits,
 }
 
 struct Listener;
@@ -86,9 +86,9 @@ impl Actor for Listener {
     ) -> Result<JoinSet<()>, ActorProcessingErr> {
         let mut tasks = JoinSet::new();
         let notice = ExitNotice::new(myself, Message::Failed(None));
-        let Arguments { clock, manager, half_open, .. } = arguments;
+        let Arguments { clock, manager, permits, .. } = arguments;
         clock.spawn_in(&mut tasks, async move {
-            let error = accept(listening, manager, half_open).await;
+            let error = accept(listening, manager, permits).await;
             notice.complete(Message::Failed(Some(error)));
         });
         Ok(tasks)
@@ -116,15 +116,15 @@ impl Actor for Listener {
     }
 }
 
-/// Accepts streams until the transport fails. A permit is acquired first: without one, diallers wait in the
-/// system's queue.
+/// Accepts streams until the transport fails. A permit is held until the manager has counted the stream, not
+/// for its handshake: half-open handshakes keep nobody out.
 async fn accept(
     mut listening: Box<dyn Listening>,
     manager: ConnectionManagerHandle,
-    half_open: Permits,
+    permits: Permits,
 ) -> TransportError {
     loop {
-        let permit = half_open.acquire(1).await;
+        let permit = permits.acquire(1).await;
         match listening.accept().await {
             Ok(stream) => manager.on_accepted(stream, permit),
             Err(error) => return error,

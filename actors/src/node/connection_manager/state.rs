@@ -5,23 +5,26 @@ use std::time::Duration;
 
 use ractor::{ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::handshake::HandshakeError;
-use schema::limits::{HALF_OPEN_MAX, HALF_OPEN_PER_PEER_MAX, LINKS_MAX, STOP_TIMEOUT};
+use schema::limits::{ACCEPTED_WAITING_MAX, STOP_TIMEOUT};
 use schema::wire::link::ByeReason;
 use schema::{DeviceId, Timestamp};
 use tokio::task::JoinSet;
 
 use super::address_book::{AddressBook, DeviceAddress, Dial};
-use super::connection::{self, ConnectionHandle, EndReason, Link, LinkEnd, LinkId, Origin};
-use super::duplicates::{LinkState, replaces};
+use super::connection::{ConnectionHandle, Link, LinkEnd, LinkId};
 use super::handle::{ConnectError, ConnectionManagerHandle, EndedLink, LinkStatus};
 use super::listener::ListenerHandle;
+use super::places::{Input, Places};
 use super::{Arguments, Message};
 use crate::call::answer;
-use crate::permits::{Permit, Permits};
+use crate::permits::Permits;
 use crate::restart::Restarts;
-use crate::transport::{Stream, TransportError};
+use crate::transport::TransportError;
 
+mod half_open;
 mod listening;
+
+use half_open::HalfOpen;
 
 /// Ended links that are remembered for `status`.
 const ENDS_MAX: usize = 64;
@@ -31,14 +34,19 @@ pub(super) struct State {
     arguments: Arguments,
     handle: ConnectionManagerHandle,
     listeners: BTreeMap<String, Listening>,
+    half_open: BTreeMap<LinkId, HalfOpen>,
+    /// The tasks of `half_open`.
+    handshakes: JoinSet<()>,
     connections: BTreeMap<LinkId, Connection>,
+    places: Places,
     /// The kept link of each device.
     devices: BTreeMap<DeviceId, LinkId>,
     address_book: AddressBook,
     /// Callers of `connect`, by address, until their dial ends.
     waiting: BTreeMap<String, Vec<RpcReplyPort<Result<DeviceId, ConnectError>>>>,
     restarts: Restarts<String>,
-    half_open: Permits,
+    /// Accepted streams that wait in the mailbox.
+    accepted: Permits,
     ends: VecDeque<EndedLink>,
     /// The timer of the next dial.
     alarm: JoinSet<()>,
@@ -54,21 +62,13 @@ struct Listening {
     bound: String,
 }
 
-/// A running connection.
+/// A running connection: its handshake has passed.
 struct Connection {
     actor: ActorId,
     handle: ConnectionHandle,
     /// The dial that started it; none if it was accepted.
     dialled: Option<Dial>,
     peer: String,
-    end_reason: EndReason,
-    /// Set once the handshake has passed.
-    opened: Option<Opened>,
-}
-
-/// The link of a connection whose handshake has passed.
-#[derive(Clone)]
-struct Opened {
     link: Link,
     since: Duration,
 }
@@ -84,12 +84,15 @@ impl State {
             arguments,
             handle,
             listeners: BTreeMap::new(),
+            half_open: BTreeMap::new(),
+            handshakes: JoinSet::new(),
             connections: BTreeMap::new(),
+            places: Places::default(),
             devices: BTreeMap::new(),
             address_book,
             waiting: BTreeMap::new(),
             restarts: Restarts::default(),
-            half_open: Permits::new(HALF_OPEN_MAX),
+            accepted: Permits::new(ACCEPTED_WAITING_MAX),
             ends: VecDeque::new(),
             alarm: JoinSet::new(),
             alarm_at: None,
@@ -127,41 +130,35 @@ impl State {
         self.ends.iter().cloned().collect()
     }
 
-    pub(super) async fn on_alarm(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+    pub(super) fn on_alarm(&mut self, myself: &ActorRef<Message>) {
         self.alarm_at = None;
-        self.dial(myself).await
+        self.dial(myself);
     }
 
-    pub(super) async fn connect(
+    pub(super) fn connect(
         &mut self,
         myself: &ActorRef<Message>,
         address: String,
         expected: Option<DeviceId>,
         reply: RpcReplyPort<Result<DeviceId, ConnectError>>,
-    ) -> Result<(), ActorProcessingErr> {
+    ) {
         let now = self.arguments.clock.instant();
         self.handle.desired().dial.insert(address.clone(), expected);
         self.address_book.request(&address, expected, now);
         if let Some(device) = self.address_book.linked_device_at(&address) {
             answer(reply, Ok(device));
-        } else if self.room() == 0 {
+        } else if self.places.dial_room() == 0 {
             answer(reply, Err(ConnectError::Full));
         } else {
             self.waiting.entry(address).or_default().push(reply);
-            self.dial(myself).await?;
+            self.dial(myself);
         }
-        Ok(())
     }
 
     /// Requests a link to the device at an address; no caller waits for it.
-    pub(super) async fn remember(
-        &mut self,
-        myself: &ActorRef<Message>,
-        address: &str,
-        device: DeviceId,
-    ) -> Result<(), ActorProcessingErr> {
+    pub(super) fn remember(&mut self, myself: &ActorRef<Message>, address: &str, device: DeviceId) {
         self.address_book.request(address, Some(device), self.arguments.clock.instant());
-        self.dial(myself).await
+        self.dial(myself);
     }
 
     pub(super) fn forget(&mut self, address: &str) {
@@ -173,118 +170,24 @@ impl State {
         self.address_book.forget(address);
         self.address_book.suspend(|recorded| recorded.address == address);
         self.resolve(address, || Err(ConnectError::Disconnected { address: address.to_owned() }));
-        let dialled = |c: &&Connection| c.dialled.as_ref().is_some_and(|dial| dial.address == address);
-        for connection in self.connections.values().filter(dialled) {
-            match &connection.opened {
-                Some(Opened { link, .. }) => {
-                    self.address_book.suspend(|recorded| recorded.device == link.peer().device);
-                    link.close(ByeReason::Disconnected);
-                }
-                None => connection.handle.stop(),
-            }
+        let is_there = |dialled: &Option<Dial>| dialled.as_ref().is_some_and(|dial| dial.address == address);
+        for connection in self.connections.values().filter(|connection| is_there(&connection.dialled)) {
+            self.address_book.suspend(|recorded| recorded.device == connection.link.peer().device);
+            connection.link.close(ByeReason::Disconnected);
+        }
+        let dialling = self.half_open.iter().filter(|(_, half_open)| is_there(&half_open.dialled));
+        for link in dialling.map(|(link, _)| *link).collect::<Vec<_>>() {
+            self.cancel(link);
         }
     }
 
-    /// Number of further links that the node may have.
-    fn room(&self) -> usize {
-        LINKS_MAX.saturating_sub(self.devices.len() + self.address_book.dialling())
-    }
-
-    /// Starts the dials that are due.
-    async fn dial(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
-        let room = self.room();
-        for dial in self.address_book.take_due(self.arguments.clock.instant(), room) {
-            let peer = dial.address.clone();
-            let origin = Origin::Dial { address: dial.address.clone(), expected: dial.expected };
-            self.start(myself, origin, Some(dial), peer).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) async fn on_accepted(
-        &mut self,
-        myself: &ActorRef<Message>,
-        stream: Stream,
-        half_open: Permit,
-    ) -> Result<(), ActorProcessingErr> {
-        let half_open_now = self.connections.values().filter(|c| c.dialled.is_none() && c.opened.is_none());
-        let peer = stream.peer.clone();
-        if half_open_now.filter(|c| c.peer == peer).count() >= HALF_OPEN_PER_PEER_MAX {
-            tracing::debug!(%peer, "refused a stream: too many half-open handshakes with this peer");
-            return Ok(());
-        }
-        self.start(myself, Origin::Accepted { stream, half_open }, None, peer).await
-    }
-
-    async fn start(
-        &mut self,
-        myself: &ActorRef<Message>,
-        origin: Origin,
-        dialled: Option<Dial>,
-        peer: String,
-    ) -> Result<(), ActorProcessingErr> {
-        let id = {
-            let mut desired = self.handle.desired();
-            desired.links_made += 1;
-            LinkId(desired.links_made)
-        };
-        let Arguments { clock, meters, identity, owner } = self.arguments.clone();
-        let (handle, end_reason) = (ConnectionHandle::default(), EndReason::default());
-        let arguments = connection::Arguments {
-            clock,
-            meters,
-            transport: self.handle.transport(),
-            identity,
-            owner,
-            manager: self.handle.clone(),
-            id,
-            origin,
-            end_reason: end_reason.clone(),
-        };
-        let actor = handle.start(arguments, myself.get_cell()).await?;
-        self.connections.insert(id, Connection { actor, handle, dialled, peer, end_reason, opened: None });
-        Ok(())
-    }
-
-    /// Keeps the link or ends it: a device has one link.
-    pub(super) fn on_authenticated(&mut self, link: &Link) {
-        let now = self.arguments.clock.instant();
-        let device = link.peer().device;
-        let Some(connection) = self.connections.get_mut(&link.id()) else { return };
-        connection.opened = Some(Opened { link: link.clone(), since: now });
-        let dialled = connection.dialled.clone();
-        if let Some(dial) = &dialled {
-            self.address_book.on_reached(dial, device);
-        }
-
-        let old = self.devices.get(&device).and_then(|id| self.connections[id].opened.clone());
-        if let Some(Opened { link: old, since }) = old {
-            let us = self.arguments.identity.device();
-            let state = |link: &Link| LinkState { role: link.role(), is_closed: link.is_closed() };
-            if replaces(us, device, state(&old), state(link), now.saturating_sub(since)) {
-                old.close(ByeReason::Duplicate);
-                self.keep(link);
-            } else {
-                link.close(ByeReason::Duplicate);
-            }
-        } else if self.devices.len() < LINKS_MAX {
-            self.keep(link);
-        } else {
-            link.close(ByeReason::Full);
-            return; // callers of `connect` are answered when the connection ends
-        }
-        if let Some(dial) = dialled.filter(|dial| !dial.is_recorded) {
-            self.resolve(&dial.address, || Ok(device));
-        }
-    }
-
-    fn keep(&mut self, link: &Link) {
-        self.devices.insert(link.peer().device, link.id());
-        self.address_book.on_linked(link.peer().device);
-        self.connections[&link.id()].handle.open();
-        let meters = &self.arguments.meters;
-        meters.opened.increment();
-        meters.open.set(self.devices.len());
+    fn keep(&mut self, id: LinkId) {
+        let connection = &self.connections[&id];
+        let device = connection.link.peer().device;
+        self.devices.insert(device, id);
+        self.address_book.on_linked(device, connection.dialled.is_some());
+        connection.handle.open();
+        self.arguments.meters.opened.increment();
         // Callers that wait for this device at another of its addresses are answered too.
         for address in self.waiting.keys().cloned().collect::<Vec<_>>() {
             if let Some(device) = self.address_book.linked_device_at(&address) {
@@ -315,21 +218,34 @@ impl State {
 
     fn on_connection_ended(&mut self, id: LinkId, cause: Option<ActorProcessingErr>) {
         let Some(connection) = self.connections.remove(&id) else { return };
-        let end = connection.end_reason.get_or_init(|| LinkEnd::Crashed).clone();
-        let address = connection.peer;
-        match &cause {
-            Some(cause) => tracing::error!(peer = %address, %cause, "connection failed"),
-            None => tracing::debug!(peer = %address, %end, "connection ended"),
+        let Connection { dialled, peer, link, since, .. } = connection;
+        if let Some(cause) = cause {
+            tracing::error!(%peer, %cause, "connection failed");
         }
+        self.on_ended(id, peer, dialled, Some((link.peer().device, since)), &link.final_end());
+    }
+
+    /// A link, a dial or a handshake has ended. `opened` is the device of a link, and the time at which it
+    /// opened.
+    fn on_ended(
+        &mut self,
+        id: LinkId,
+        peer: String,
+        dialled: Option<Dial>,
+        opened: Option<(DeviceId, Duration)>,
+        end: &LinkEnd,
+    ) {
+        tracing::debug!(%peer, %end, "connection ended");
+        self.step_places(Input::Ended { link: id });
         end.count(&self.arguments.meters);
-        let device = connection.opened.as_ref().map(|opened| opened.link.peer().device);
         if self.ends.len() == ENDS_MAX {
             self.ends.pop_front();
         }
-        self.ends.push_back(EndedLink { at: self.arguments.clock.now(), address, device, end: end.clone() });
-        self.update_address_book(id, connection.dialled.as_ref(), connection.opened.as_ref(), &end);
-        if let Some(dial) = connection.dialled {
-            self.on_dial_ended(&dial, &end);
+        let (at, device) = (self.arguments.clock.now(), opened.map(|(device, _)| device));
+        self.ends.push_back(EndedLink { at, address: peer, device, end: end.clone() });
+        self.update_address_book(id, dialled.as_ref(), opened, end);
+        if let Some(dial) = dialled {
+            self.on_dial_ended(&dial, end);
         }
     }
 
@@ -338,26 +254,24 @@ impl State {
         &mut self,
         id: LinkId,
         dialled: Option<&Dial>,
-        opened: Option<&Opened>,
+        opened: Option<(DeviceId, Duration)>,
         end: &LinkEnd,
     ) {
         let clock = &self.arguments.clock;
         let (now, random) = (clock.instant(), clock.random_u64());
-        let device = opened.map(|opened| opened.link.peer().device);
-        if let Some(device) = device
+        if let Some((device, _)) = opened
             && matches!(end, LinkEnd::ClosedByPeer { reason: ByeReason::Disconnected })
         {
             // The other side wants no link: its recorded addresses are no reason to dial it again.
             self.address_book.suspend(|recorded| recorded.device == device);
         }
-        match device.zip(opened) {
-            Some((device, opened)) if self.devices.get(&device) == Some(&id) => {
+        match opened {
+            Some((device, since)) if self.devices.get(&device) == Some(&id) => {
                 self.devices.remove(&device);
-                self.arguments.meters.open.set(self.devices.len());
-                // A stranger counts as a failure however long its link lasted, so that others are dialled
-                // before it.
-                let lasted = now.saturating_sub(opened.since);
-                let lasted = if is_stranger(end) { Duration::ZERO } else { lasted };
+                // A link that a side had no use or no room for counts as a failure however long it lasted, so
+                // that others are dialled before it.
+                let lasted = now.saturating_sub(since);
+                let lasted = if is_unwanted(end) { Duration::ZERO } else { lasted };
                 self.address_book.on_lost(device, lasted, now, random);
             }
             // Another link to the device is kept.
@@ -390,26 +304,27 @@ impl State {
         }
     }
 
+    /// Connections whose links are kept and have not ended.
+    fn kept(&self) -> impl Iterator<Item = &Connection> {
+        let kept = self.devices.values().filter_map(|id| self.connections.get(id));
+        kept.filter(|connection| !connection.link.is_closed())
+    }
+
     pub(super) fn links(&self) -> Vec<Link> {
-        let kept = self.devices.values().filter_map(|id| self.connections.get(id)?.opened.as_ref());
-        kept.map(|opened| &opened.link).filter(|link| !link.is_closed()).cloned().collect()
+        self.kept().map(|connection| connection.link.clone()).collect()
     }
 
     pub(super) fn status(&self) -> Vec<LinkStatus> {
         let (now, instant) = (self.arguments.clock.now(), self.arguments.clock.instant());
         let age = |since| u64::try_from(instant.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
-        let kept = self.devices.values().filter_map(|id| self.connections.get(id));
-        kept.filter_map(|connection| {
-            let Opened { link, since } = connection.opened.as_ref().filter(|it| !it.link.is_closed())?;
-            Some(LinkStatus {
-                device: link.peer().device,
-                user: link.peer().user,
-                address: connection.dialled.as_ref().map(|dial| dial.address.clone()),
-                latency: link.latency(),
-                since: Timestamp(now.as_millis().saturating_sub(age(*since))),
-            })
-        })
-        .collect()
+        let status = |connection: &Connection| LinkStatus {
+            device: connection.link.peer().device,
+            user: connection.link.peer().user,
+            address: connection.dialled.as_ref().map(|dial| dial.address.clone()),
+            latency: connection.link.latency(),
+            since: Timestamp(now.as_millis().saturating_sub(age(connection.since))),
+        };
+        self.kept().map(status).collect()
     }
 
     /// Ends listeners, then connections. Left to itself, ractor would kill the children in any order, and
@@ -423,6 +338,8 @@ impl State {
         for listener in self.listeners.values() {
             listener.handle.stop_within(deadline.saturating_sub(clock.instant())).await;
         }
+        self.end_handshakes().await;
+        let clock = &self.arguments.clock;
         let deadline = clock.instant() + STOP_TIMEOUT;
         self.connections.values().for_each(|connection| connection.handle.stop());
         for connection in self.connections.values() {
@@ -433,7 +350,7 @@ impl State {
 
     /// Sets the timer of the next dial.
     pub(super) fn set_alarm(&mut self, myself: &ActorRef<Message>) {
-        let due = self.address_book.next_due().filter(|_| self.room() > 0);
+        let due = self.address_book.next_due().filter(|_| self.places.dial_room() > 0);
         if due == self.alarm_at {
             return;
         }
@@ -450,11 +367,15 @@ impl State {
     }
 }
 
-/// Returns true if a side closed the link because no group is shared.
-fn is_stranger(end: &LinkEnd) -> bool {
+/// Returns true if a side closed the link because no group is shared, or because it had no room.
+fn is_unwanted(end: &LinkEnd) -> bool {
     use LinkEnd::{Closed, ClosedByPeer, Stranger};
-    let reason = ByeReason::NotAuthorized;
-    *end == Stranger || *end == ClosedByPeer { reason } || *end == Closed { reason }
+    match end {
+        Closed { reason } | ClosedByPeer { reason } => {
+            matches!(reason, ByeReason::NotAuthorized | ByeReason::Full | ByeReason::Displaced)
+        }
+        end => *end == Stranger,
+    }
 }
 
 /// Returns true if another device than the expected one answered.

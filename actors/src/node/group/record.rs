@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use bincode::{Decode, Encode};
 use schema::digest::Mark;
 use schema::document::{ChainTips, KeptTip, Rules, SharedCheckpoint, TipPolicy};
-use schema::{ChangeHash, DocumentId, GroupId, ReplicaId, limits};
+use schema::{ChangeHash, DocumentId, GroupId, ReplicaId};
 
 pub(crate) use self::authors::{AuthorRecord, Authors};
 
@@ -68,6 +68,7 @@ pub(crate) struct Appended<'a> {
     pub(crate) seq: u64,
     pub(crate) change: ChangeHash,
     pub(crate) bytes: &'a [u8],
+    pub(crate) charge: u64,
     pub(crate) tip: Option<KeptTip>,
 }
 
@@ -107,7 +108,7 @@ impl DocumentRecord {
 
     /// Adds changes behind which every chain ends in a tip, as before them.
     fn step(&mut self, changes: &[Appended<'_>], spilled: &mut Vec<Spilled>) {
-        let charge: usize = changes.iter().map(|change| limits::charge(change.bytes.len())).sum();
+        let charge = changes.iter().map(|change| change.charge).sum();
         let chains = self.replicas.iter_mut().map(|replica| &mut replica.tips);
         self.checkpoint.before_step(charge, chains, TipPolicy::NODE);
         for change in changes {
@@ -131,7 +132,7 @@ impl DocumentRecord {
         let replica = &mut self.replicas[position];
         replica.seq = change.seq;
         replica.change = change.change;
-        replica.tips.add_bytes(change.bytes.len());
+        replica.tips.add_charge(change.charge);
         if let Some(tip) = change.tip {
             replica.tips.keep(tip, TipPolicy::NODE, Rules::default());
         }
@@ -235,6 +236,7 @@ mod tests {
             seq,
             change,
             bytes: &vec![7; bytes],
+            charge: bytes as u64,
             tip: Some(tip),
         }])
     }
@@ -245,7 +247,7 @@ mod tests {
         let author = Author { device: DeviceId([1; 32]), grant: OpId([2; 32]), incarnation: 2 };
         for (seq, bytes) in [(256, 7), (300, 5)] {
             let tip = Tip { author, seq, change: ChangeHash([3; 32]), signature: Signature([0xab; 64]) };
-            tips.add_bytes(bytes);
+            tips.add_charge(bytes);
             tips.keep((&tip).into(), TipPolicy::NODE, Rules::default());
         }
         let mut checkpoint = SharedCheckpoint::default();

@@ -24,7 +24,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{ActorId, Automerge, AutomergeError, Change, ReadDoc, SaveOptions, TextEncoding};
-use schema::limits::{CHANGE_BYTES_MAX, CHANGE_OPS_MAX, OP_COUNTER_MAX};
+use schema::change::{ChangeError, ChangeHeader};
+use schema::limits::{CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, CHANGE_OPS_MAX, CHARGE_OF_OP, OP_COUNTER_MAX};
 use schema::value::Value;
 use schema::{ChangeHash, ReplicaId};
 
@@ -168,18 +169,35 @@ impl Replica {
     ) -> Result<Option<LocalChange>, EditError> {
         self.usable().map_err(|what| EditError::Document { what })?;
         if write::bytes(edit) + 32 * self.doc.get_heads().len() < CHANGE_BYTES_MAX / 4 {
-            let change = self.guard(|doc| commit(doc, author, time_ms, edit))?;
-            self.bytes += change.as_ref().map_or(0, |change| change.bytes.len());
-            return Ok(change);
+            match self.guard(|doc| commit(doc, author, time_ms, edit, UNTRIED_OPS_MAX))? {
+                Committed::Change(change) => {
+                    self.bytes += change.as_ref().map_or(0, |change| change.bytes.len());
+                    return Ok(change);
+                }
+                Committed::TooManyOps(_) => {}
+            }
         }
-        // Only the encoded change tells its size, and a commit cannot be undone: try on a copy.
+        // Only the encoded change tells its charge, and a commit cannot be undone: try on a copy.
         let mut trial = self.clone();
-        let change = trial.guard(|doc| commit(doc, author, time_ms, edit))?;
-        let got = change.as_ref().map_or(0, |change| change.bytes.len());
-        if got > CHANGE_BYTES_MAX {
-            return Err(EditError::TooLarge { got, max: CHANGE_BYTES_MAX, unit: "bytes" });
+        let change = match trial.guard(|doc| commit(doc, author, time_ms, edit, CHANGE_OPS_MAX))? {
+            Committed::Change(change) => change,
+            Committed::TooManyOps(got) => {
+                return Err(EditError::TooLarge { got, max: small(CHANGE_OPS_MAX), unit: "operations" });
+            }
+        };
+        if let Some(LocalChange { bytes, .. }) = &change {
+            match ChangeHeader::read(bytes) {
+                Err(ChangeError::TooCostly { got, max }) => {
+                    let (got, max) = (small(got), small(max));
+                    return Err(EditError::TooLarge { got, max, unit: "bytes, as its operations count" });
+                }
+                Err(ChangeError::TooLong { got, max }) => {
+                    return Err(EditError::TooLarge { got: small(got), max: small(max), unit: "bytes" });
+                }
+                // Another fault is found where the change is admitted.
+                Ok(_) | Err(_) => trial.bytes += bytes.len(),
+            }
         }
-        trial.bytes += got;
         *self = trial;
         Ok(change)
     }
@@ -291,42 +309,53 @@ const DOCUMENT_BYTES: usize = 17 << 10;
 const OP_BYTES: u64 = 16;
 const CHANGE_BYTES: u64 = 150;
 
+/// Ops of an edit that is committed without a trial: their charge is far below the largest.
+const UNTRIED_OPS_MAX: u64 = CHANGE_CHARGE_MAX / CHARGE_OF_OP / 5;
+
+/// The end of a transaction.
+enum Committed {
+    /// It was committed; `None`: nothing differed.
+    Change(Option<LocalChange>),
+    /// It has so many operations, more than allowed, and was rolled back.
+    TooManyOps(usize),
+}
+
 fn commit(
     doc: &mut Automerge,
     author: ReplicaId,
     time_ms: i64,
     edit: &RowEdit,
-) -> Result<Option<LocalChange>, EditError> {
+    ops_max: u64,
+) -> Result<Committed, EditError> {
     let heads = doc.get_heads();
     let written = heads.is_empty();
     let max_op =
         heads.iter().filter_map(|hash| Some(doc.get_change_meta_by_hash(hash)?.max_op)).max().unwrap_or(0);
     doc.set_actor(ActorId::from(author.0));
     let mut tx = doc.transaction();
-    let done = edit.ops.iter().try_for_each(|op| write::write(&mut tx, op, !written)).and_then(|()| {
-        let ops = u64::try_from(tx.pending_ops()).unwrap_or(u64::MAX);
-        let too_many =
-            |max: u64| EditError::TooLarge { got: tx.pending_ops(), max: small(max), unit: "operations" };
-        match (ops > CHANGE_OPS_MAX, max_op + ops > OP_COUNTER_MAX) {
-            (true, _) => Err(too_many(CHANGE_OPS_MAX)),
-            (_, true) => Err(too_many(OP_COUNTER_MAX - max_op.min(OP_COUNTER_MAX))),
-            _ => Ok(()),
-        }
-    });
-    if let Err(error) = done {
+    if let Err(error) = edit.ops.iter().try_for_each(|op| write::write(&mut tx, op, !written)) {
         tx.rollback();
         return Err(error);
     }
+    let (got, counters) = (tx.pending_ops(), OP_COUNTER_MAX - max_op.min(OP_COUNTER_MAX));
+    if got as u64 > counters {
+        tx.rollback();
+        return Err(EditError::TooLarge { got, max: small(counters), unit: "operations" });
+    }
+    if got as u64 > ops_max {
+        tx.rollback();
+        return Ok(Committed::TooManyOps(got));
+    }
     if tx.commit_with(CommitOptions::default().with_time(time_ms)).0.is_none() {
-        return Ok(None);
+        return Ok(Committed::Change(None));
     }
     let change = doc.get_last_local_change().expect("the transaction has just made one");
-    Ok(Some(LocalChange {
+    Ok(Committed::Change(Some(LocalChange {
         hash: ours(&change.hash()),
         seq: change.seq(),
         start_op: change.start_op().get(),
         bytes: change.raw_bytes().to_vec(),
-    }))
+    })))
 }
 
 fn small(number: u64) -> usize {

@@ -14,8 +14,8 @@ pub(super) fn advice(refusal: &Refusal) -> String {
         };
     };
     match why {
-        Invalid::Rank { rank, needed } => {
-            format!("this user is {rank:?} in the group, and that takes {needed:?}: ask a member who is")
+        Invalid::Rank { rank } => {
+            format!("this user is {rank:?} in the group, and that takes Admin: ask a member who is")
         }
         Invalid::AboveAuthor { rank, target } => {
             format!(

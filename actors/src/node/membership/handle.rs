@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::gate::{
-    Answer, Device, Gate, GroupInfo, GroupView, Input, Invitation, MemberDetails, MemberOp, MembershipChange,
-    Peer, Silent, Terms, is_needed_in_charge,
+    Answer, Device, Gate, GroupInfo, GroupState, GroupView, Input, Invitation, MemberDetails, MemberOp,
+    MembershipChange, Peer, Silent, Terms, is_needed_in_charge,
 };
 use schema::ledger::{Role, Roster};
 use schema::wire::ticket::Ticket;
@@ -16,7 +16,7 @@ use tokio::sync::{OwnedRwLockReadGuard, broadcast};
 use super::{Arguments, ChangeError, Membership, Message, SubmitOptions};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
-use crate::node::connection_manager::{Link, LinkId};
+use crate::node::connection_manager::{Link, LinkId, Standing};
 use crate::node::group::{GroupOwner, Groups};
 use crate::node::store::StoreHandle;
 use crate::permits::Permit;
@@ -35,6 +35,8 @@ pub struct MembershipHandle {
     /// Held for reading while a cut is made, until an op names it.
     pub(super) cutting: Arc<tokio::sync::RwLock<()>>,
     published: Arc<RwLock<Published>>,
+    /// The roster of the personal group, which knows the revoked devices of this user.
+    own: Arc<RwLock<Option<Arc<Roster>>>>,
     /// Sends the id of each group whose roster was replaced; `None` once the node has ended.
     changed: Arc<RwLock<Option<broadcast::Sender<GroupId>>>>,
     offers: Arc<Mutex<BTreeMap<GroupId, GroupInfo>>>,
@@ -56,8 +58,19 @@ impl MembershipHandle {
     /// A handle of `user`'s membership, which is not started yet.
     pub(crate) fn new(user: UserId, clock: Clock, store: StoreHandle, groups: Groups) -> Self {
         let changed = Arc::new(RwLock::new(Some(broadcast::Sender::new(CHANGED_MAX))));
-        let (cutting, published, offers) = (Arc::default(), Arc::default(), Arc::default());
-        Self { slot: Slot::restarting(), user, clock, store, groups, cutting, published, changed, offers }
+        let (cutting, published, own, offers) = Default::default();
+        Self {
+            slot: Slot::restarting(),
+            user,
+            clock,
+            store,
+            groups,
+            cutting,
+            published,
+            own,
+            changed,
+            offers,
+        }
     }
 
     /// Starts the actor under `parent` and points every clone of this handle at it.
@@ -230,6 +243,24 @@ impl MembershipHandle {
         // An intent that was written while membership was down ends its offer later.
         let known = self.read();
         self.offers().values().filter(|info| !known.contains_key(&info.id)).cloned().collect()
+    }
+
+    /// The relation of a device to this one, by the rosters that are published.
+    pub(crate) fn standing(&self, user: UserId, device: DeviceId) -> Standing {
+        let own = self.own.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_revoked = own.is_some_and(|own| own.is_revoked_by_user(user, device));
+        let published = self.read();
+        let active = published.iter().filter(|(_, view)| view.info.state == GroupState::Active);
+        let shared = active.filter(|(_, view)| view.roster.may_read(user, device));
+        Standing {
+            is_own: user == self.user && !is_revoked,
+            groups: shared.map(|(group, _)| *group).collect(),
+        }
+    }
+
+    /// Replaces the roster of the personal group.
+    pub(super) fn set_own(&self, roster: Arc<Roster>) {
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) = Some(roster);
     }
 
     /// Follows the rosters: the id of each group whose roster is replaced. It ends with the node.

@@ -7,7 +7,7 @@ use ractor::ActorProcessingErr;
 use schema::gate::{Gate, Input, Keys, ReceivedAt, StoredGroup, Tickets};
 use schema::id::hash;
 use schema::key::SigningKey;
-use schema::ledger::{CertificateOutcome, Ledger, Op, Refusal, SideRefusal};
+use schema::ledger::{Ledger, Op, Refusal, SideRefusal};
 use schema::signed::{Envelope, Record};
 use schema::{DeviceId, GroupId, OpId, Timestamp, codec};
 use tokio::task::JoinSet;
@@ -116,11 +116,9 @@ fn load_ledger(
         }
     }
     // Behind the ops: only users that one of them names have certificates here.
-    load_side(space, keys::CERTIFICATE, |envelope| {
-        ledger.admit_certificate(envelope).map(|vouched| vouched == CertificateOutcome::New)
-    })?;
-    load_side(space, keys::REVOCATION, |envelope| ledger.admit_revocation(envelope))?;
-    load_side(space, keys::RECORD, |envelope| ledger.admit_record(envelope))?;
+    load_side(space, keys::CERTIFICATE, |envelope| ledger.admit_certificate(envelope).map(drop))?;
+    load_side(space, keys::REVOCATION, |envelope| ledger.admit_revocation(envelope).map(drop))?;
+    load_side(space, keys::RECORD, |envelope| ledger.admit_record(envelope).map(drop))?;
     Ok((ledger, received_at))
 }
 
@@ -147,7 +145,7 @@ fn load_op(
 fn load_side(
     space: &SpaceHandle,
     tag: u8,
-    mut admit: impl FnMut(Envelope) -> Result<bool, SideRefusal>,
+    mut admit: impl FnMut(Envelope) -> Result<(), SideRefusal>,
 ) -> Result<(), StoreError> {
     for (_, record) in keys::readable(space, tag)? {
         match codec::decode_stored(&record) {

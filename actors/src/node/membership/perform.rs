@@ -66,6 +66,7 @@ impl State {
             Effect::Publish(view) => self.publish(*view),
             Effect::Unpublish(group) => {
                 self.handle.publish().remove(&group);
+                arguments.connections.standings_changed();
                 arguments.connections.set_recorded(group, BTreeMap::new());
                 self.handle.roster_changed(group);
             }
@@ -119,6 +120,10 @@ impl State {
             let notices = view.notices_since(before.as_deref(), user);
             notices.into_iter().for_each(|notice| self.send_event(event(notice)));
         }
+        if id == self.arguments.personal {
+            self.handle.set_own(roster.clone());
+        }
+        self.arguments.connections.standings_changed();
         if let Some(handle) = self.arguments.groups.get(id) {
             handle.set_roster(roster);
         }

@@ -35,7 +35,9 @@ fn put(batch: &mut Batch, record: StoredRecord) -> u64 {
             batch.put(keys::tagged(keys::OP, &(position as u64).to_be_bytes()), record);
         }
         StoredRecord::Certificate(envelope) => put_side(batch, keys::CERTIFICATE, &envelope),
+        StoredRecord::NoCertificate(envelope) => batch.remove(side(keys::CERTIFICATE, &envelope)),
         StoredRecord::Revocation(envelope) => put_side(batch, keys::REVOCATION, &envelope),
+        StoredRecord::NoRevocation(envelope) => batch.remove(side(keys::REVOCATION, &envelope)),
         StoredRecord::DeviceRecord { device, envelope } => {
             batch.put(keys::tagged(keys::RECORD, &device.0), codec::encode(&envelope));
         }
@@ -51,8 +53,12 @@ fn put(batch: &mut Batch, record: StoredRecord) -> u64 {
 }
 
 fn put_side(batch: &mut Batch, tag: u8, envelope: &Envelope) {
-    let id = hash("side", &[&envelope.payload]);
-    batch.put(keys::tagged(tag, &id), codec::encode(envelope));
+    batch.put(side(tag, envelope), codec::encode(envelope));
+}
+
+/// The key of a record beside the ops.
+fn side(tag: u8, envelope: &Envelope) -> Vec<u8> {
+    keys::tagged(tag, &hash("side", &[&envelope.payload]))
 }
 
 fn put_orphan(batch: &mut Batch, key: Vec<u8>, value: Vec<u8>) -> u64 {
@@ -121,5 +127,34 @@ mod tests {
         let [Write::Put { key, value }] = batch.iter().as_slice() else { panic!("one write") };
         assert_eq!(key[..], [&b"p"[..], &hash("side", &[&[1, 2]])].concat());
         check_bytes("certificate", value, "02 0102 | ab*64");
+    }
+
+    #[test]
+    fn an_evicted_record_leaves_the_key_that_it_was_put_under() {
+        let envelope = Envelope { payload: vec![1, 2], signature: Signature([0xab; 64]) };
+        let id = "ffe7ce09c5e16b2d46d9be1d2d9ee7b2";
+        for (name, put_record, no_record, tag) in [
+            (
+                "certificate",
+                StoredRecord::Certificate(envelope.clone()),
+                StoredRecord::NoCertificate(envelope.clone()),
+                "70",
+            ),
+            (
+                "device revocation",
+                StoredRecord::Revocation(envelope.clone()),
+                StoredRecord::NoRevocation(envelope.clone()),
+                "76",
+            ),
+        ] {
+            let mut batch = Batch::default();
+            put(&mut batch, put_record);
+            put(&mut batch, no_record);
+            let [Write::Put { key: put_key, .. }, Write::Remove { key }] = batch.iter().as_slice() else {
+                panic!("{name}")
+            };
+            check_bytes(name, key, &format!("{tag} | {id}"));
+            assert_eq!(put_key, key, "{name}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Nodes that have links and nothing else.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,16 +10,17 @@ use peerbase_actors as actors;
 use actors::clock::Clock;
 use actors::meter::LinkMeters;
 use actors::node::connection_manager::{
-    Arguments, ConnectionManagerHandle, EndedLink, Link, LinkEnd, LinkId, LinkOwner,
+    Arguments, ConnectionManagerHandle, EndedLink, Link, LinkEnd, LinkId, LinkOwner, Standing,
 };
 use actors::permits::Permit;
 use actors::transport::Transport;
 use actors::transport::memory::MemoryNetwork;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use schema::DeviceId;
 use schema::device::DeviceIdentity;
+use schema::handshake::PeerIdentity;
 use schema::key::{AgreementKey, SigningKey};
 use schema::wire::link::LinkFrame;
+use schema::{DeviceId, GroupId, UserId};
 use tokio::sync::Notify;
 
 /// Bounds every wait, in virtual time.
@@ -40,10 +42,12 @@ pub(crate) enum Call {
     Down(LinkId, LinkEnd),
 }
 
-/// A link owner that records every call. While it `holds`, it keeps every permit, as a busy group does.
+/// A link owner that records every call. While it `holds`, it keeps every permit, as a busy group does. All
+/// peers share one group with it, but its strangers.
 #[derive(Default)]
 pub(crate) struct Board {
     calls: Mutex<Vec<Call>>,
+    strangers: Mutex<BTreeSet<UserId>>,
     held: Mutex<Option<Vec<Permit>>>,
     changed: Notify,
 }
@@ -56,6 +60,11 @@ impl Board {
 
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.calls.lock().unwrap().clone()
+    }
+
+    /// Makes a user share no group.
+    pub(crate) fn estrange(&self, user: UserId) {
+        self.strangers.lock().unwrap().insert(user);
     }
 
     pub(crate) fn hold(&self) {
@@ -99,6 +108,12 @@ impl Board {
 }
 
 impl LinkOwner for Board {
+    fn standing(&self, peer: &PeerIdentity) -> Standing {
+        let is_stranger = self.strangers.lock().unwrap().contains(&peer.user);
+        let groups = (!is_stranger).then_some(GroupId([1; 32]));
+        Standing { is_own: false, groups: groups.into_iter().collect() }
+    }
+
     fn on_up(&self, link: Link) {
         self.record(Call::Up(link.id(), link.peer().device));
     }

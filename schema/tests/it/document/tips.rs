@@ -4,14 +4,14 @@ use peerbase_schema::document::{ChainTips, KeptTip, Rules, SharedCheckpoint, Tip
 
 use crate::support::row::Row;
 
-const POLICY: TipPolicy = TipPolicy { checkpoint_seq: 4, checkpoint_bytes: 100, recent: 1 };
+const POLICY: TipPolicy = TipPolicy { checkpoint_seq: 4, checkpoint_charge: 100, recent: 1 };
 
-/// A chain of changes of so many bytes each, with a tip over each.
-fn keep(tips: &mut ChainTips, seqs: std::ops::RangeInclusive<u64>, bytes: usize) {
+/// A chain of changes of so much charge each, with a tip over each.
+fn keep(tips: &mut ChainTips, seqs: std::ops::RangeInclusive<u64>, charge: u64) {
     let row = Row::new();
     let change = row.change("a1", &[]);
     for seq in seqs {
-        tips.add_bytes(bytes);
+        tips.add_charge(charge);
         let mut tip = KeptTip::from(&row.tip(&change));
         tip.seq = seq;
         tips.keep(tip, POLICY, Rules::default());
@@ -47,7 +47,7 @@ fn a_tip_no_newer_than_the_newest_is_not_kept() {
 }
 
 #[test]
-fn a_tip_that_closes_many_bytes_of_its_chain_is_a_checkpoint() {
+fn a_tip_that_closes_much_charge_of_its_chain_is_a_checkpoint() {
     let mut tips = ChainTips::default();
     keep(&mut tips, 1..=1, 100);
     keep(&mut tips, 2..=3, 1);
@@ -58,11 +58,11 @@ fn a_tip_that_closes_many_bytes_of_its_chain_is_a_checkpoint() {
 }
 
 #[test]
-fn before_a_step_that_exceeds_the_bytes_of_all_chains_each_newest_tip_becomes_a_checkpoint() {
+fn before_a_step_that_exceeds_the_charge_of_all_chains_each_newest_tip_becomes_a_checkpoint() {
     let (mut ada, mut ben) = (ChainTips::default(), ChainTips::default());
     let mut shared = SharedCheckpoint::default();
-    let mut step = |bytes, ada: &mut ChainTips, ben: &mut ChainTips| {
-        shared.before_step(bytes, [ada, ben].into_iter(), POLICY);
+    let mut step = |charge, ada: &mut ChainTips, ben: &mut ChainTips| {
+        shared.before_step(charge, [ada, ben].into_iter(), POLICY);
     };
 
     step(60, &mut ada, &mut ben);

@@ -1,23 +1,25 @@
 //! Step tables of a unit for a peer: what it takes of a document, and where it ends.
 
+use peerbase_schema::change::ChangeHeader;
 use peerbase_schema::digest::Mark;
 use peerbase_schema::document::{Span, UnitBuilder, UnitChanges};
-use peerbase_schema::limits::UNIT_BYTES_MAX;
+use peerbase_schema::limits::UNIT_CHARGE_MAX;
 
 use crate::support::row::{Named, Row};
 
-const MIB: usize = 1 << 20;
-/// Bytes of a change about which only their order matters.
-const SMALL: usize = 100;
+const MIB: u64 = 1 << 20;
+/// The charge of a change about which only its place matters, bytes.
+const SMALL: u64 = 700;
 
-/// One change that is offered: its bytes, and if a tip over it is kept.
-struct Offer<'a>(&'a Named, usize, bool);
+/// One change that is offered: its charge, and if a tip over it is kept.
+struct Offer<'a>(&'a Named, u64, bool);
 
 /// Offers changes until one is left for the next unit; the builder, and the number that it took.
 fn offer(have: impl IntoIterator<Item = Mark>, offers: &[Offer<'_>]) -> (UnitBuilder<&'static str>, usize) {
     let mut unit = UnitBuilder::new(have);
-    let taken = offers.iter().take_while(|Offer(change, bytes, has_tip)| {
-        unit.offer(&change.header, *bytes, *has_tip, || change.name)
+    let taken = offers.iter().take_while(|Offer(change, charge, has_tip)| {
+        let header = ChangeHeader { charge: *charge, ..change.header.clone() };
+        unit.offer(&header, *has_tip, || change.name)
     });
     let count = taken.count();
     (unit, count)
@@ -111,8 +113,11 @@ fn a_unit_without_a_place_to_end_grows_to_the_largest_that_is_allowed() {
     let (unit, taken) = offer([], &[Offer(&a1, 3 * MIB, false), Offer(&a2, 3 * MIB, true)]);
     assert_eq!((taken, finish(unit).changes), (2, vec!["a1", "a2"]));
 
-    let unvouched =
-        [Offer(&a1, 3 * MIB, false), Offer(&a2, 3 * MIB, false), Offer(&a3, UNIT_BYTES_MAX - 6 * MIB, true)];
+    let unvouched = [
+        Offer(&a1, 3 * MIB, false),
+        Offer(&a2, 3 * MIB, false),
+        Offer(&a3, UNIT_CHARGE_MAX - 6 * MIB + 1, true),
+    ];
     let (unit, taken) = offer([], &unvouched);
     assert_eq!(taken, 2);
     assert!(unit.is_stuck(), "no tip vouches for a part that fits");

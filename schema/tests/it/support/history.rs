@@ -1,6 +1,5 @@
 //! Random histories of one real document, written by ada, ben and cid.
 
-use automerge::marks::{ExpandMark, Mark};
 use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{ActorId, AutoCommit, Change, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, Value};
 use peerbase_schema::change::ChangeHeader;
@@ -124,17 +123,7 @@ fn step(documents: &mut [AutoCommit], edit: &Edit) {
             let count = isize::try_from((length - from).min(usize::from(b % 7))).unwrap();
             document.splice_text(&text, from, count, "").unwrap();
         }
-        12 | 13 => {
-            let text = object(document, "text", ObjType::Text);
-            let length = document.length(&text);
-            let (from, to) = (usize::from(a) % (length + 1), usize::from(b) % (length + 1));
-            let expand = [ExpandMark::None, ExpandMark::Both, ExpandMark::After][usize::from(b % 3)];
-            if from < to && kind == 12 {
-                document.mark(&text, Mark::new(key.to_owned(), scalar(b), from, to), expand).unwrap();
-            } else if from < to {
-                document.unmark(&text, key, from, to, expand).unwrap();
-            }
-        }
+        12 | 13 => document.put(ROOT, key, scalar(a.into())).unwrap(),
         14 => document.put(ROOT, "counter", ScalarValue::counter(i64::from(a))).unwrap(),
         15 => {
             if document.increment(ROOT, "counter", i64::from(b) - 9).is_err() {

@@ -158,7 +158,10 @@ impl Row {
         let mut deps: Vec<_> = deps.iter().map(|dep| dep.header.hash).collect();
         deps.sort();
         let (hash, seq) = (ChangeHash(hash), digits.parse().unwrap());
-        Named { name, header: ChangeHeader { hash, replica, seq, start_op, ops: 1, deps, time: 0 } }
+        Named {
+            name,
+            header: ChangeHeader { hash, replica, seq, start_op, ops: 1, deps, time: 0, charge: 700 },
+        }
     }
 
     /// A chain of changes, each on top of the one before; the first on top of `deps`.

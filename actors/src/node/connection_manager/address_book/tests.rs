@@ -77,7 +77,7 @@ fn a_linked_device_is_not_dialled_at_any_address() {
         book.request(address, None, at(0));
         book.take_due(at(0), 9);
         book.on_reached(&requested(address), ADA);
-        book.on_linked(ADA);
+        book.on_linked(ADA, true);
     }
     assert_eq!((book.next_due(), book.linked_device_at("office")), (None, Some(ADA)));
     assert_eq!(book.take_due(at(99), 9), []);
@@ -97,7 +97,7 @@ fn a_link_that_breaks_at_once_is_a_failure_and_one_that_lasted_is_not() {
     book.take_due(at(0), 9);
     book.on_reached(&requested("ada"), ADA);
     for (lasted, pause) in [(0, 500), (1, 1_000), (2, 2_000), (3_600, 500), (5, 1_000)] {
-        book.on_linked(ADA);
+        book.on_linked(ADA, true);
         book.on_lost(ADA, at(lasted), at(10), 0);
         assert_eq!(book.next_due(), Some(at(10) + Duration::from_millis(pause)), "lasted {lasted}");
     }
@@ -172,7 +172,7 @@ fn a_device_with_several_addresses_is_dialled_at_one_after_the_other() {
 #[test]
 fn a_linked_device_is_not_dialled_at_its_recorded_address_until_the_link_is_lost() {
     let mut book = book_of(&[(ADA, "home", 1)]);
-    book.on_linked(ADA);
+    book.on_linked(ADA, true);
     assert_eq!((book.take_due(at(9), 9), book.next_due()), (vec![], None));
     book.on_lost(ADA, at(99), at(100), 0);
     assert_eq!(addresses(&book.take_due(at(101), 9)), ["home"]);
@@ -239,8 +239,16 @@ fn with_enough_links_no_address_is_dialled_that_only_a_record_names() {
     );
 
     (5..=8).for_each(|number| book.on_reached(&recorded(device(number), &names[number - 1]), device(number)));
-    (5..19).for_each(|number| book.on_linked(device(number)));
+    (5..19).for_each(|number| book.on_linked(device(number), true));
     assert_eq!(book.take_due(at(9), 30).len(), 1, "with fourteen links one more is dialled");
-    book.on_linked(device(30));
+    book.on_linked(device(30), true);
     assert_eq!((book.take_due(at(99), 30), book.next_due()), (vec![], None));
+}
+
+#[test]
+fn accepted_links_alone_leave_room_for_dials() {
+    let device = |number: usize| DeviceId([u8::try_from(number).unwrap(); 32]);
+    let mut book = book_of(&[(device(101), "101", 1), (device(102), "102", 1)]);
+    (1..=30).for_each(|number| book.on_linked(device(number), false));
+    assert_eq!(addresses(&book.take_due(at(1), 30)), ["101", "102"]);
 }

@@ -12,6 +12,7 @@ use schema::limits::{DIAL_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, STRANGER_
 use schema::wire::link::{ByeReason, LinkFrame};
 use tokio::sync::{Notify, watch};
 
+use super::super::places::Standing;
 use super::fair_queue::{Condition, FairQueue, Lane, Next, Overflow, QueuedFrame};
 use crate::clock::Clock;
 use crate::meter::LinkMeters;
@@ -24,6 +25,9 @@ use crate::transport::framing::StreamError;
 /// Calls must not block. For one link they come one after the other, `on_up` first, `on_down` last. A panic
 /// in a call ends that link alone.
 pub trait LinkOwner: Send + Sync + 'static {
+    /// The relation of a peer to this node as it is known now. It decides which links stay when there are
+    /// more than a node may have.
+    fn standing(&self, peer: &PeerIdentity) -> Standing;
     /// A link is open: both sides have proven their identity, and the connection manager keeps the link.
     fn on_up(&self, link: Link);
     /// The peer sent a frame. Hold the permit until the frame is handled: dropping it lets the peer send as
@@ -159,6 +163,7 @@ fn explain(reason: ByeReason) -> &'static str {
         ByeReason::NotAuthorized => "no group in common; an Admin of the group must add the other side first",
         ByeReason::Disconnected => "its address was forgotten",
         ByeReason::Renew => "its keys have expired; it is dialled again",
+        ByeReason::Displaced => "the node has as many links as it may, and another one needed the room",
     }
 }
 
@@ -168,7 +173,7 @@ fn explain(reason: ByeReason) -> &'static str {
 pub struct LinkClosed;
 
 /// The reason for the end of a link, set once: the first reason counts.
-pub(in crate::node::connection_manager) type EndReason = Arc<OnceLock<LinkEnd>>;
+pub(super) type EndReason = Arc<OnceLock<LinkEnd>>;
 
 /// The outbound frames: any thread pushes, the link's writer takes.
 #[derive(Default)]
@@ -343,6 +348,11 @@ impl Link {
 
     pub(super) fn end_reason(&self) -> &EndReason {
         &self.inner.end_reason
+    }
+
+    /// The reason of a link whose connection has ended.
+    pub(in crate::node::connection_manager) fn final_end(&self) -> LinkEnd {
+        self.inner.end_reason.get_or_init(|| LinkEnd::Crashed).clone()
     }
 
     /// Counts a read that received bytes.

@@ -34,55 +34,62 @@ pub(in crate::node::connection_manager) enum Origin {
         expected: Option<DeviceId>,
     },
     /// A listener accepted the peer's stream.
-    Accepted {
-        stream: Stream,
-        /// The permit of the half-open handshake.
-        half_open: Permit,
-    },
+    Accepted(Stream),
 }
 
 /// A stream after its handshake: the peer has proven its identity.
-pub(super) struct AuthenticatedStream {
+pub(in crate::node::connection_manager) struct AuthenticatedStream {
     pub(super) established: Established,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
 }
 
 /// Dials if need be and runs the handshake.
-pub(super) async fn authenticate(
+pub(in crate::node::connection_manager) async fn authenticate(
     clock: &Clock,
     transport: &dyn Transport,
     identity: DeviceIdentity,
     origin: Origin,
 ) -> Result<AuthenticatedStream, LinkEnd> {
-    let (ephemeral, terms) = (clock.random_bytes(), Terms::default());
-    let (stream, mut machine, first, _half_open) = match origin {
+    let terms = Terms::default();
+    let (stream, handshake) = match origin {
         Origin::Dial { address, expected } => {
             let dialled = clock.timeout(DIAL_TIMEOUT, transport.dial(&address)).await;
             let stream = dialled.map_err(|_| LinkEnd::DialTimeout)?.map_err(LinkEnd::Dial)?;
-            let (machine, first) = Handshake::initiator(identity, terms, ephemeral, expected);
-            (stream, machine, Some(first), None)
+            (
+                stream,
+                Some(Handshake::initiator(identity.clone(), terms.clone(), clock.random_bytes(), expected)),
+            )
         }
-        Origin::Accepted { stream, half_open } => {
-            (stream, Handshake::responder(identity, terms, ephemeral), None, Some(half_open))
-        }
+        Origin::Accepted(stream) => (stream, None),
     };
-    let mut reader = BufReader::with_capacity(BUFFER_BYTES, stream.reader);
-    let mut writer = stream.writer;
-    let handshake = run_handshake(&mut machine, first, &mut reader, &mut writer);
+    let Stream { mut reader, mut writer, .. } = stream;
+    let handshake = async {
+        let (mut machine, step) = match handshake {
+            Some((machine, first)) => (machine, Step { send: vec![first], established: None }),
+            None => {
+                // A silent socket costs neither a key nor a buffer.
+                let first = read_message(&mut reader, HANDSHAKE_BYTES_MAX).await.map_err(LinkEnd::Stream)?;
+                let mut machine = Handshake::responder(identity, terms, clock.random_bytes());
+                let step = machine.step(&first).map_err(LinkEnd::Handshake)?;
+                (machine, step)
+            }
+        };
+        run_handshake(&mut machine, step, &mut reader, &mut writer).await
+    };
     let (established, Records { send, receive }) =
         clock.timeout(HANDSHAKE_TIMEOUT, handshake).await.map_err(|_| LinkEnd::HandshakeTimeout)??;
+    let reader = BufReader::with_capacity(BUFFER_BYTES, reader);
     let (reader, writer) = (FrameReader::new(reader, receive), FrameWriter::new(writer, send));
     Ok(AuthenticatedStream { established, reader, writer })
 }
 
 async fn run_handshake(
     machine: &mut Handshake,
-    first: Option<Vec<u8>>,
-    reader: &mut Incoming,
+    mut step: Step,
+    reader: &mut (impl AsyncRead + Unpin),
     writer: &mut Outgoing,
 ) -> Result<(Established, Records), LinkEnd> {
-    let mut step = Step { send: first.into_iter().collect(), established: None };
     loop {
         if !step.send.is_empty() {
             write_messages(writer, &step.send).await.map_err(LinkEnd::Stream)?;

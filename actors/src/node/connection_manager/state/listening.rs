@@ -26,7 +26,7 @@ impl State {
             transport: self.handle.transport(),
             address: bound.unwrap_or_else(|| address.to_owned()),
             manager: self.handle.clone(),
-            half_open: self.half_open.clone(),
+            permits: self.accepted.clone(),
         };
         let (actor, bound) = handle.start(arguments, parent).await?;
         self.listeners.insert(address.to_owned(), Listening { actor, handle, bound: bound.clone() });

@@ -185,6 +185,7 @@ impl Document {
                 seq: header.seq,
                 change: header.hash,
                 bytes,
+                charge: header.charge,
                 tip: tip.as_ref().map(Into::into),
             });
         }

@@ -170,6 +170,7 @@ impl Documents {
         if self.load(id)?.is_none() {
             self.cache.put(id, Document::new(&name), 0);
         }
+        self.merge_heads(id, &name, author, time_ms, outcome)?;
         let document = self.cache.get(&id).expect("just loaded");
         let change = match document.replica.commit(replica, time_ms, &write.edit) {
             Ok(change) => change,
@@ -179,9 +180,47 @@ impl Documents {
             outcome.heads.push(document.index.heads().iter().copied().collect());
             return Ok(());
         };
+        self.admit_own(id, &name, author, change.bytes, outcome)?;
+        let index = self.cache.get(&id).map(|document| &document.index);
+        outcome.heads.push(index.map_or_else(Vec::new, |index| index.heads().iter().copied().collect()));
+        Ok(())
+    }
+
+    /// Merges heads by changes of this device, in steps, until its next change may name all of them.
+    fn merge_heads(
+        &mut self,
+        id: DocumentId,
+        name: &RowName,
+        author: Author,
+        time_ms: i64,
+        outcome: &mut Outcome,
+    ) -> Result<(), CommitError> {
+        let replica = self.authority.document(id).replica(&author);
+        loop {
+            let document = self.cache.get(&id).expect("just loaded");
+            let Some(merging) = document.index.merging(replica) else { return Ok(()) };
+            let bytes = merging.encode(time_ms);
+            if let Err(error) = document.replica.apply(&[&bytes]) {
+                let cause = EditError::Document { what: error.to_string() };
+                return Err(CommitError::Edit { table: name.table.clone(), key: name.key.clone(), cause });
+            }
+            self.admit_own(id, name, author, bytes, outcome)?;
+        }
+    }
+
+    /// Admits a change that this device has just made in the document.
+    fn admit_own(
+        &mut self,
+        id: DocumentId,
+        name: &RowName,
+        author: Author,
+        bytes: Vec<u8>,
+        outcome: &mut Outcome,
+    ) -> Result<(), CommitError> {
+        let document = self.cache.get(&id).expect("it was just changed");
         let RowName { table, key } = name.clone();
         // Our own reader and the document machine have the last word on what peers will accept.
-        let header = match ChangeHeader::read(&change.bytes) {
+        let header = match ChangeHeader::read(&bytes) {
             Ok(header) => header,
             Err(cause) => {
                 self.forget(id);
@@ -195,17 +234,15 @@ impl Documents {
                 return Err(CommitError::Unreadable { table, key, cause });
             }
         };
-        let change = EncodedChange { header, bytes: change.bytes };
+        let change = EncodedChange { header, bytes };
         let merge = Merge::own(change, author, &self.authority.judge(id));
-        if let Err(cause) = self.merge(id, &name, merge, Some(row), outcome)? {
+        if let Err(cause) = self.merge(id, name, merge, Some(row), outcome)? {
             self.forget(id);
             return Err(match cause {
                 Refusal::NotNow => CommitError::Moved { table, key },
                 cause => CommitError::Refused { table, key, cause: Box::new(cause) },
             });
         }
-        let index = self.cache.get(&id).map(|document| &document.index);
-        outcome.heads.push(index.map_or_else(Vec::new, |index| index.heads().iter().copied().collect()));
         Ok(())
     }
 }

@@ -48,7 +48,7 @@ impl Documents {
                 };
                 let tips = replicas.get(&header.replica).map(|replica| &replica.tips);
                 let has_tip = tips.is_some_and(|tips| tips.contains(header.seq));
-                if !unit.offer(&header, bytes.len(), has_tip, || bytes.to_vec()) {
+                if !unit.offer(&header, has_tip, || bytes.to_vec()) {
                     break 'runs;
                 }
             }

@@ -1,5 +1,6 @@
 //! Documents without an actor: the store gets their batches when a test says so, and peers are a call away.
 
+mod cost;
 mod supply;
 
 use schema::document::ChangeSet;

@@ -7,7 +7,7 @@ use schema::change::ChangeHeader;
 use schema::digest::Mark;
 use schema::document::{Index, UnitBuilder, vet};
 use schema::key::Signature;
-use schema::limits::{CHANGE_BYTES_MAX, UNIT_BYTES_MAX, charge};
+use schema::limits::{CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, UNIT_CHARGE_MAX};
 use schema::tip::{Author, Tip, VerifiedTip};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId};
 
@@ -27,15 +27,17 @@ fn tip(chain: u64, header: &ChangeHeader) -> VerifiedTip {
     tip.trust_stored(GROUP, DOCUMENT)
 }
 
-/// One document of a device: its record, and the changes in the record's order, with their chains and
-/// lengths.
+/// A change and the number of its chain.
+type Numbered = (ChangeHeader, u64);
+
+/// One document of a device: its record, and the changes in the record's order, with their chains.
 struct Shelf {
     record: DocumentRecord,
     index: Index,
-    changes: Vec<(ChangeHeader, u64, usize)>,
+    changes: Vec<Numbered>,
 }
 
-type Parcel = (Vec<(ChangeHeader, u64, usize)>, Vec<VerifiedTip>);
+type Parcel = (Vec<Numbered>, Vec<VerifiedTip>);
 
 impl Shelf {
     fn new() -> Self {
@@ -43,16 +45,17 @@ impl Shelf {
         Self { record, index: Index::new(), changes: Vec::new() }
     }
 
-    fn keep(&mut self, changes: Vec<(ChangeHeader, u64, usize)>, tips: &[VerifiedTip]) {
+    fn keep(&mut self, changes: Vec<Numbered>, tips: &[VerifiedTip]) {
         let tips: BTreeMap<_, _> = tips.iter().map(|tip| (tip.tip().change, tip.tip())).collect();
         let appended: Vec<_> = changes
             .iter()
-            .map(|(header, chain, bytes)| Appended {
+            .map(|(header, chain)| Appended {
                 author: 0,
                 incarnation: *chain,
                 seq: header.seq,
                 change: header.hash,
-                bytes: &BYTES[..*bytes],
+                bytes: &BYTES[..usize::try_from(header.charge).unwrap().min(CHANGE_BYTES_MAX)],
+                charge: header.charge,
                 tip: tips.get(&header.hash).map(|tip| (*tip).into()),
             })
             .collect();
@@ -61,20 +64,20 @@ impl Shelf {
         self.changes.extend(changes);
     }
 
-    fn writes(&mut self, chain: u64, bytes: usize) {
-        let replica = tip(chain, &self.next(ReplicaId([0; 32]))).replica();
-        let header = self.next(replica);
+    fn writes(&mut self, chain: u64, charge: u64) {
+        let replica = tip(chain, &self.next(ReplicaId([0; 32]), charge)).replica();
+        let header = self.next(replica, charge);
         let tip = tip(chain, &header);
-        self.keep(vec![(header, chain, bytes)], &[tip]);
+        self.keep(vec![(header, chain)], &[tip]);
     }
 
-    fn next(&self, replica: ReplicaId) -> ChangeHeader {
+    fn next(&self, replica: ReplicaId, charge: u64) -> ChangeHeader {
         let seq = self.index.length(&replica) + 1;
         let mut deps = self.index.heads().clone();
         deps.extend(self.index.newest(&replica));
         let hash = ChangeHash(schema::id::hash("test", &[&replica.0, &seq.to_be_bytes()]));
         let (start_op, deps) = (self.index.next_start_op(), deps.into_iter().collect());
-        ChangeHeader { hash, replica, seq, start_op, ops: 1, deps, time: 0 }
+        ChangeHeader { hash, replica, seq, start_op, ops: 1, deps, time: 0, charge }
     }
 
     /// The next unit for another; with all tips of it that are kept, or as few as it takes.
@@ -88,9 +91,9 @@ impl Shelf {
             .collect();
         let marks = to.index.replicas().map(|(replica, seq, change)| Mark { replica, seq, change });
         let mut unit = UnitBuilder::new(marks);
-        for (header, chain, bytes) in &self.changes {
+        for (header, chain) in &self.changes {
             let has_tip = tips[&header.replica].contains(&header.seq);
-            if !unit.offer(header, *bytes, has_tip, || (header.clone(), *chain, *bytes)) {
+            if !unit.offer(header, has_tip, || (header.clone(), *chain)) {
                 break;
             }
         }
@@ -103,7 +106,7 @@ impl Shelf {
                 tips[&header.replica].contains(&header.seq)
             }
         };
-        let told = changes.iter().filter(|(h, ..)| told(h)).map(|(h, chain, _)| tip(*chain, h)).collect();
+        let told = changes.iter().filter(|(h, _)| told(h)).map(|(h, chain)| tip(*chain, h)).collect();
         (changes, told)
     }
 
@@ -119,8 +122,8 @@ impl Shelf {
     fn brings(&self, to: &mut Shelf) {
         while to.changes.len() < self.changes.len() {
             let parcel = self.tells(to, false);
-            let charged: usize = parcel.0.iter().map(|(.., bytes)| charge(*bytes)).sum();
-            assert!(charged <= UNIT_BYTES_MAX, "{charged} bytes at once");
+            let charged: u64 = parcel.0.iter().map(|(header, _)| header.charge).sum();
+            assert!(charged <= UNIT_CHARGE_MAX, "{charged} bytes at once");
             assert!(!parcel.0.is_empty(), "nothing can be sent of {} changes", self.changes.len());
             to.hears(parcel);
         }
@@ -130,15 +133,19 @@ impl Shelf {
 /// Chains of several devices that take turns have no tips in common but where all are kept at one time.
 #[derive(Clone, Debug)]
 enum Turn {
-    Writes { chain: u64, bytes: usize },
+    Writes { chain: u64, charge: u64 },
     Tells { from: usize, to: usize, sparse: bool },
 }
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
     (1u64..=30).prop_flat_map(|chains| {
-        let size = prop_oneof![20 => 100usize..64 << 10, 1 => (1usize << 20)..CHANGE_BYTES_MAX];
+        let charge = prop_oneof![
+            20 => 600u64..64 << 10,
+            1 => (1u64 << 20)..CHANGE_CHARGE_MAX,
+            1 => Just(CHANGE_CHARGE_MAX),
+        ];
         let turn = prop_oneof![
-            8 => (0..chains, size).prop_map(|(chain, bytes)| Turn::Writes { chain, bytes }),
+            8 => (0..chains, charge).prop_map(|(chain, charge)| Turn::Writes { chain, charge }),
             1 => (0usize..3, 1usize..3, any::<bool>())
                 .prop_map(|(from, by, sparse)| Turn::Tells { from, to: (from + by) % 3, sparse }),
         ];
@@ -154,8 +161,8 @@ proptest! {
         let mut shelves = [Shelf::new(), Shelf::new(), Shelf::new()];
         for turn in turns {
             match turn {
-                Turn::Writes { chain, bytes } => {
-                    shelves[usize::try_from(chain).unwrap() % 3].writes(chain, bytes);
+                Turn::Writes { chain, charge } => {
+                    shelves[usize::try_from(chain).unwrap() % 3].writes(chain, charge);
                 }
                 Turn::Tells { from, to, sparse } => {
                     let parcel = shelves[from].tells(&shelves[to], sparse);

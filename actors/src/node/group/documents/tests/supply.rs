@@ -1,6 +1,7 @@
 //! Every accepted change can be sent on, in units that every peer accepts.
 
-use schema::limits::{CHANGE_BYTES_MAX, UNIT_BYTES_MAX, charge};
+use schema::change::ChangeHeader;
+use schema::limits::{CHANGE_BYTES_MAX, UNIT_CHARGE_MAX};
 use schema::wire::sync_message::SyncMessage;
 
 use super::super::supply::FrameAuthors;
@@ -8,7 +9,7 @@ use super::*;
 
 impl Desk {
     /// The next unit of a row for another, and whether there is one.
-    fn next_for(&mut self, other: &mut Desk, key: &str) -> Option<Units> {
+    pub(super) fn next_for(&mut self, other: &mut Desk, key: &str) -> Option<Units> {
         let document = DocumentId::of(self.documents.authority.group, "tasks", key);
         let have = other.documents.marks(document).unwrap();
         let supply = self.documents.supply(vec![Wanted { document, have }], 1).unwrap();
@@ -25,8 +26,8 @@ impl Desk {
         let mut count = 0;
         while let Some(units) = self.next_for(other, key) {
             let changes = SyncMessage::decode(&units.units[0].message).unwrap().changes;
-            let charged: usize = changes.iter().map(|change| charge(change.len())).sum();
-            assert!(charged <= UNIT_BYTES_MAX, "{charged}");
+            let charged: u64 = changes.iter().map(|change| ChangeHeader::read(change).unwrap().charge).sum();
+            assert!(charged <= UNIT_CHARGE_MAX, "{charged}");
             let heard = other.hears(units);
             assert_eq!(heard.1.refused, []);
             other.stores(heard).await;
@@ -60,7 +61,7 @@ impl Desk {
 async fn what_could_not_be_sent_on_is_refused_by_its_own_name_and_what_is_accepted_always_can() {
     let home = Home::new();
     let [mut ben, mut cid, mut dan, mut mia] = [BEN, CID, ADA, MIA].map(|person| home.desk(person));
-    let largest = "x".repeat(CHANGE_BYTES_MAX - 1_024);
+    let largest = "x".repeat(CHANGE_BYTES_MAX - 4_096);
     for number in 0..2 {
         mia.writes("photo", &format!("{largest}{number}")).await;
     }
