@@ -3,8 +3,8 @@
 //! Keys, by their first byte: 1 + key → the record of the value; 2 + name → one part; 3 + key → nothing, a
 //! mark that the value of this key is split (all marks are held in memory). A record: body, one byte of kind,
 //! CRC-32 over the stored key and all bytes before. Kind 0: the body is the value. Kind 1: the body is the
-//! value's length (8 bytes, little endian), then the 32-byte names of its parts. The name of a part hashes its owner, its position and its content: a part never changes and
-//! never has two owners.
+//! value's length (8 bytes, little endian), then the 32-byte names of its parts. The name of a part hashes
+//! its owner, its position and its content: a part never changes and never has two owners.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
