@@ -100,6 +100,6 @@ pub use crate::error::{
 #[doc(inline)]
 pub use crate::group::{Group, GroupInfo, GroupState, InviteOptions, Member, Role, Synced, Ticket};
 #[doc(inline)]
-pub use crate::node::{Durability, Event, Node, NodeBuilder};
+pub use crate::node::{Durability, Event, Node, NodeBuilder, NodeEnd, Remedy};
 #[doc(inline)]
 pub use crate::table::{Counter, Row, RowChange, RowEdit, Table, TableName, Text, Watch};

@@ -10,7 +10,7 @@
 //! | found a group, or find one again | [`Node::create_group`], [`Node::group`], [`Node::groups`] |
 //! | join a group | [`Node::join`] with a ticket, [`Node::request_group`] with an id |
 //! | be reached, reach others | [`Node::listen`], [`Node::connect`], [`NodeBuilder::advertise`] |
-//! | follow events | [`Node::events`] |
+//! | follow events, notice the end | [`Node::events`], [`Node::closed`] |
 //! | watch over the node | [`Node::status`] |
 //! | revoke a lost device, block a user | [`Node::revoke_device`], [`Node::block`] |
 //! | recover from stolen keys | [`Node::make_recovery`], [`NodeBuilder::restore_user`] |
@@ -35,6 +35,8 @@ pub use actors::node::Branch;
 use actors::node::NodeHandle;
 #[doc(inline)]
 pub use actors::node::connection_manager::{LinkEnd, LinkStatus};
+#[doc(inline)]
+pub use actors::node::end::{NodeEnd, Remedy};
 #[doc(inline)]
 pub use actors::node::event::Event;
 use actors::node::group::INTENTS_TABLE;
@@ -241,7 +243,7 @@ impl Node {
     }
 
     /// Follows the events of this node from now on. A receiver that falls 1 024 events behind gets an error
-    /// that counts the lost ones, and goes on.
+    /// that counts the lost ones, and goes on. It ends with the node: see [`closed`](Self::closed).
     ///
     /// ```
     /// # use peerbase::{Event, Node};
@@ -298,6 +300,23 @@ impl Node {
     /// calls return errors of kind [`Closed`](crate::ErrorKind::Closed); a second `close` returns at once.
     pub async fn close(&self) {
         self.handle.close().await;
+    }
+
+    /// Waits for the end of the node, by [`close`](Self::close) or by a failure; tells its cause and the
+    /// remedy. Its folder can then be opened again. Once it has ended, this returns at once.
+    ///
+    /// ```
+    /// # use peerbase::{Node, NodeEnd};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let node = Node::in_memory().await?;
+    /// node.close().await;
+    /// assert_eq!(node.closed().await, NodeEnd::Closed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn closed(&self) -> NodeEnd {
+        self.handle.closed().await
     }
 
     pub(crate) fn handle(&self) -> &NodeHandle {

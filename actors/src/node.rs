@@ -6,6 +6,7 @@
 //! membership or the connection manager stop the node.
 
 pub mod connection_manager;
+pub mod end;
 pub mod event;
 pub mod gate;
 pub mod group;
@@ -72,6 +73,18 @@ enum BranchKind {
     Membership,
     Group(GroupId),
     Connections,
+}
+
+impl BranchKind {
+    /// The file of the branch under `actors/src/node`, without its ending.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Membership => "membership",
+            Self::Group(_) => "group",
+            Self::Connections => "connection_manager",
+        }
+    }
 }
 
 struct State {
@@ -207,19 +220,12 @@ impl State {
         let mut children = Vec::new();
         for cell in self.cells(myself) {
             let Some(kind) = self.children.get(&cell.get_id()) else { continue };
-            let (name, below) = match kind {
-                BranchKind::Store => ("store", Vec::new()),
-                BranchKind::Membership => ("membership", Vec::new()),
-                BranchKind::Group(_) => ("group", Vec::new()),
-                BranchKind::Connections => {
-                    let below = self.handle.connections.tree().await.unwrap_or_default();
-                    (
-                        "connection_manager",
-                        below.into_iter().map(|name| Branch { name, children: vec![] }).collect(),
-                    )
-                }
-            };
-            children.push(Branch { name, children: below });
+            let mut below = Vec::new();
+            if *kind == BranchKind::Connections {
+                let names = self.handle.connections.tree().await.unwrap_or_default();
+                below.extend(names.into_iter().map(|name| Branch { name, children: vec![] }));
+            }
+            children.push(Branch { name: kind.name(), children: below });
         }
         children.sort_by_key(|branch| branch.name);
         Branch { name: "node", children }
@@ -241,7 +247,7 @@ impl State {
         tracing::error!(branch = ?kind, %cause, "branch failed");
         let now = self.arguments.clock.now();
         match (kind, self.restarts.record(kind, now)) {
-            (BranchKind::Store, _) => return Err(cause),
+            (BranchKind::Store, _) => return self.give_up(kind, cause),
             (_, Verdict::Restart { after }) => {
                 if kind == BranchKind::Membership {
                     self.router.cells.close_all();
@@ -256,12 +262,17 @@ impl State {
             (BranchKind::Group(group), Verdict::GiveUp) => {
                 self.handle.groups.remove(group);
                 let reason = cause.to_string();
-                // Fails without receivers.
-                let _ = self.handle.events.send(Event::GroupFailed { group, reason });
+                self.handle.events.send(Event::GroupFailed { group, reason });
             }
-            (_, Verdict::GiveUp) => return Err(cause),
+            (_, Verdict::GiveUp) => return self.give_up(kind, cause),
         }
         Ok(())
+    }
+
+    /// Ends the node, because `kind` failed for good.
+    fn give_up(&self, kind: BranchKind, cause: ActorProcessingErr) -> Result<(), ActorProcessingErr> {
+        self.handle.record.failed(kind.name(), &cause);
+        Err(cause)
     }
 }
 
@@ -317,7 +328,9 @@ impl Actor for Node {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::StartGroup { group, reply } => {
-                state.start_group(group, &myself).await?;
+                if let Err(cause) = state.start_group(group, &myself).await {
+                    state.give_up(BranchKind::Group(group), cause)?;
+                }
                 if let Some(reply) = reply {
                     answer(reply, ());
                 }
@@ -339,6 +352,9 @@ impl Actor for Node {
             }
             Message::Tree(reply) => answer(reply, state.tree(&myself).await),
             Message::Close(reply) => {
+                state.handle.record.closing();
+                // Before the branches stop: a call that one of them does not answer any more gets `Closed`.
+                state.handle.expect_no_restart();
                 state.close(&myself).await;
                 state.handle.groups.end();
                 state.handle.membership.end();

@@ -71,6 +71,12 @@ pub enum Advice {
         /// The address.
         address: String,
     },
+    /// Free space on the disk of the database, or raise the quota; then start the node again.
+    FreeSpace,
+    /// Return the database's folder to its path; then start the node again.
+    RestoreFolder,
+    /// Start the node again.
+    StartAgain,
     /// Listen at another address.
     ListenElsewhere {
         /// The address that may be in use, or be none of this machine.

@@ -8,11 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actors::identity::IdentityError;
+use actors::node::store::faulty::{Faults, FaultyEngine};
+use actors::node::store::sled::SledEngine;
 use actors::node::store::{Batch, OpenError as StoreOpenError, SledOptions, StoreHandle};
 use peerbase::engine::{Engine, MemoryDisk, OpenEngine};
 use peerbase::node::Branch;
 use peerbase::sim::{Net, faults};
-use peerbase::{ErrorKind, Event, GroupError, Node, OpenError, Role};
+use peerbase::{ErrorKind, Event, GroupError, Node, NodeEnd, OpenError, Role};
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::support::{TASKS, group, task, tasks, titles};
 
@@ -543,11 +546,89 @@ async fn membership_that_keeps_failing_stops_the_node_and_the_folder_opens_again
         tokio::task::yield_now().await;
     }
 
+    let end = node.closed().await;
+    assert!(matches!(end, NodeEnd::Failed { branch: "membership", .. }), "{end:?}");
     let write = home.table(TASKS).put("b", &task("rope")).await;
     assert_eq!(write.unwrap_err().kind(), ErrorKind::Closed);
-    node.close().await;
     let again = open(folder.path()).await.unwrap();
     assert_eq!(titles(&again.group(home.id()).unwrap().table(TASKS)), ["basil"]);
+    again.close().await;
+}
+
+/// Sled with a script of faults.
+struct FaultySled(Faults);
+
+impl OpenEngine for FaultySled {
+    fn open_in(&self, folder: &Path) -> Result<Box<dyn Engine>, StoreOpenError> {
+        let engine = SledEngine::open(folder, &SledOptions::default())?;
+        Ok(Box::new(FaultyEngine::new(engine, self.0.clone())))
+    }
+
+    fn exists_in(&self, folder: &Path) -> bool {
+        SledOptions::default().exists_in(folder)
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_store_fails_ends_closed_and_events_resolve_and_its_folder_opens_again() {
+    let (folder, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let node = Node::builder(folder.path()).engine(FaultySled(faults.clone())).open().await.unwrap();
+    let home = node.create_group("home").await.unwrap();
+    let tasks = home.table(TASKS);
+    tasks.put("a", &task("basil")).await.unwrap();
+    let mut events = node.events();
+    faults.fail_flush(1);
+
+    let refused = tasks.put("a", &task("rope")).await.unwrap_err();
+    let read = tasks.get("a");
+
+    assert!(matches!(refused.kind(), ErrorKind::Failed | ErrorKind::Closed), "{refused:?}");
+    assert!(read.is_err(), "a refused write can be read: {read:?}");
+    let end = node.closed().await;
+    assert!(matches!(end, NodeEnd::Failed { branch: "store", .. }), "{end:?}");
+    while events.recv().await != Err(RecvError::Closed) {}
+    assert_eq!(node.events().recv().await, Err(RecvError::Closed));
+    // The handle of the ended node is still held.
+    let again = open(folder.path()).await.unwrap();
+    assert_eq!(node.closed().await, end);
+    again.close().await;
+    assert_eq!(again.closed().await, NodeEnd::Closed);
+}
+
+#[tokio::test]
+async fn writes_during_close_get_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = open(folder.path()).await.unwrap();
+    let tasks = node.create_group("home").await.unwrap().table(TASKS);
+    let writers: Vec<_> = (0..16)
+        .map(|writer| {
+            let tasks = tasks.clone();
+            tokio::spawn(async move {
+                let mut written = 0;
+                loop {
+                    match tasks.put(&format!("{writer}"), &task(&written.to_string())).await {
+                        Ok(_) => written += 1,
+                        Err(error) => return (written, error.kind()),
+                    }
+                }
+            })
+        })
+        .collect();
+    for _ in 0..50 {
+        tasks.put("x", &task("rope")).await.unwrap();
+    }
+
+    node.close().await;
+
+    let again = open(folder.path()).await.unwrap();
+    let tasks = again.groups()[0].id;
+    let tasks = again.group(tasks).unwrap().table(TASKS);
+    for (writer, ended) in writers.into_iter().enumerate() {
+        let (written, kind) = ended.await.unwrap();
+        assert_eq!(kind, ErrorKind::Closed, "writer {writer} after {written} writes");
+        let last: u64 = tasks.get(&format!("{writer}")).unwrap().unwrap().title.parse().unwrap();
+        assert!(last + 1 >= written, "writer {writer} lost an acknowledged write");
+    }
     again.close().await;
 }
 

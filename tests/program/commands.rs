@@ -511,6 +511,24 @@ fn a_command_waits_for_a_database_in_use_and_then_reports_it() {
 }
 
 #[test]
+fn serve_ends_with_a_failure_and_names_the_remedy() {
+    let home = Home::with_group("garden");
+    home.run(&["put", "plants", "a", r#"{"name":"basil"}"#]).ok();
+    let (node, _) = home.serve(&[]);
+    std::fs::rename(home.file("db"), home.file("moved")).unwrap();
+
+    let refused = home.run(&["put", "plants", "a", r#"{"name":"rope"}"#]);
+    let error = node.end().failed(1);
+
+    assert!(!refused.status.success(), "{refused:?}");
+    let last = error.lines().last().unwrap();
+    assert!(last.starts_with("error: the node ended, because its store failed: "), "{error}");
+    assert!(last.contains("return the database's folder to its path"), "{error}");
+    std::fs::rename(home.file("moved"), home.file("db")).unwrap();
+    assert!(home.export().contains("basil") && !home.export().contains("rope"), "{}", home.export());
+}
+
+#[test]
 fn only_this_user_can_open_the_control_socket_and_it_ends_with_the_node() {
     let home = garden();
     let socket = home.file("control.sock");

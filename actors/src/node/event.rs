@@ -1,9 +1,48 @@
 //! Events of a node: changes of members, links that open and end, branches that fail.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 pub use schema::document::Rejudged;
 use schema::ledger::Role;
 use schema::wire::link::DeclineReason;
 use schema::{DeviceId, GroupId, OpId, UserId};
+use tokio::sync::broadcast;
+
+/// Events that a slow receiver may fall behind.
+const EVENTS_MAX: usize = 1_024;
+
+/// The one sender of a node's events. Clones share it, and its receivers end with the node.
+#[derive(Clone)]
+pub(crate) struct Events {
+    /// None once the node has ended.
+    sender: Arc<RwLock<Option<broadcast::Sender<Event>>>>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { sender: Arc::new(RwLock::new(Some(broadcast::Sender::new(EVENTS_MAX)))) }
+    }
+}
+
+impl Events {
+    pub(crate) fn send(&self, event: Event) {
+        if let Some(sender) = &*self.sender.read().unwrap_or_else(PoisonError::into_inner) {
+            // Fails without receivers.
+            let _ = sender.send(event);
+        }
+    }
+
+    /// A receiver of every event from now on; a closed one once the node has ended.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
+        let sender = self.sender.read().unwrap_or_else(PoisonError::into_inner);
+        sender.as_ref().map_or_else(|| broadcast::channel(1).1, broadcast::Sender::subscribe)
+    }
+
+    /// Closes every receiver, after the events that it has not received yet.
+    pub(crate) fn end(&self) {
+        self.sender.write().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
 
 /// An event at this node.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,7 +31,6 @@ use schema::ledger::{Ledger, Roster};
 use schema::session::{Documents as _, Input, Session, Wanted};
 use schema::time::Timestamp;
 use schema::{ChangeHash, DocumentId, UserId};
-use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use self::assembly::{AssemblyBudget, AssemblyShare};
@@ -49,7 +48,7 @@ use crate::call::answer;
 use crate::clock::Clock;
 use crate::meter::{Meters, OpenSession};
 use crate::node::connection_manager::LinkId;
-use crate::node::event::Event;
+use crate::node::event::{Event, Events};
 use crate::node::gate::{Channel, IncomingPart};
 use crate::node::keys;
 use crate::node::store::{Batch, Durability, SpaceHandle, StoreError, StoreHandle};
@@ -106,7 +105,7 @@ pub(crate) struct Arguments {
     /// Bounds unfinished frames, over all groups.
     pub(crate) assembly: AssemblyBudget,
     pub(crate) durability: Durability,
-    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) events: Events,
     /// The rules of admission.
     pub(crate) rules: Rules,
     /// This is the personal group, whose rows are intents.
@@ -249,8 +248,7 @@ impl State {
         let (group, rejudged) = (self.handle.id(), self.documents.rejudged());
         let documents = usize::try_from(rejudged.documents).unwrap_or(usize::MAX);
         self.arguments.meters.documents.rejudged.add(documents);
-        // Nobody may be listening.
-        let _ = self.arguments.events.send(Event::Rejudged { group, rejudged });
+        self.arguments.events.send(Event::Rejudged { group, rejudged });
     }
 
     fn apply(

@@ -11,10 +11,11 @@ use schema::key::SigningKey;
 use schema::ledger::Ledger;
 use schema::limits::STOP_TIMEOUT;
 use schema::{GroupId, UserId};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use super::connection_manager::ConnectionManagerHandle;
-use super::event::Event;
+use super::end::{EndRecord, NodeEnd};
+use super::event::{Event, Events};
 use super::group::{GroupHandle, Groups, rows};
 use super::membership::MembershipHandle;
 use super::store::{Copied, CopyError, Durability, OpenEngine, StoreHandle};
@@ -23,9 +24,6 @@ use crate::call::{CallError, Slot};
 use crate::clock::Clock;
 use crate::meter::Meters;
 use crate::transport::Transport;
-
-/// Events that a slow receiver may fall behind.
-const EVENTS_MAX: usize = 1_024;
 
 /// The parts and options of a node.
 #[derive(Clone)]
@@ -62,7 +60,11 @@ pub struct NodeHandle {
     pub(super) connections: ConnectionManagerHandle,
     pub(super) groups: Groups,
     pub(super) meters: Meters,
-    pub(super) events: broadcast::Sender<Event>,
+    pub(super) events: Events,
+    pub(super) record: EndRecord,
+    /// The end, once nothing runs any more.
+    end: watch::Receiver<Option<NodeEnd>>,
+    clock: Clock,
     pub(super) personal: GroupId,
     pub(super) user: UserId,
 }
@@ -114,7 +116,13 @@ impl NodeHandle {
         let slot = Slot::default();
         let groups = Groups::default();
         let (clock, store) = (arguments.clock.clone(), arguments.store.clone());
-        let membership = MembershipHandle::new(UserId(arguments.user.public()), clock, store, groups.clone());
+        let (ended, end) = watch::channel(None);
+        let membership = MembershipHandle::new(
+            UserId(arguments.user.public()),
+            clock.clone(),
+            store.clone(),
+            groups.clone(),
+        );
         let user = UserId(arguments.user.public());
         let handle = Self {
             slot: slot.clone(),
@@ -127,13 +135,25 @@ impl NodeHandle {
             ),
             groups: groups.clone(),
             meters: Meters::of_node(arguments.store.meters()),
-            events: broadcast::Sender::new(EVENTS_MAX),
+            events: Events::default(),
+            record: EndRecord::default(),
+            end,
+            clock: clock.clone(),
             personal: Ledger::personal_id(user),
             user,
         };
-        let (actor, _) =
+        let (actor, root) =
             Actor::spawn(None, Node, (handle.clone(), arguments)).await.map_err(StartError::of)?;
         slot.put(actor);
+        let (events, record) = (handle.events.clone(), handle.record.clone());
+        clock.spawn(async move {
+            // The root ends in every case: closed, failed, killed or panicked. A root that failed has closed
+            // nothing, and a second close of the store does nothing.
+            let _ = root.await;
+            let end = record.conclude(store.close(STOP_TIMEOUT).await);
+            ended.send_replace(Some(end));
+            events.end();
+        });
         Ok(handle)
     }
 
@@ -203,7 +223,17 @@ impl NodeHandle {
         }
     }
 
-    /// A receiver of every event from now on.
+    /// Waits until nothing of the node runs any more and its database is free.
+    pub async fn closed(&self) -> NodeEnd {
+        let mut end = self.end.clone();
+        match end.wait_for(Option::is_some).await.map(|end| end.clone()) {
+            Ok(Some(end)) => end,
+            // The runtime of the node has ended, and every actor with it.
+            _ => NodeEnd::failed("node", &std::io::Error::other("its runtime ended")),
+        }
+    }
+
+    /// A receiver of every event from now on. It ends with the node.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }
@@ -243,8 +273,16 @@ impl NodeHandle {
 
     /// Stops every branch in order and returns when nothing runs any more; a second call returns at once.
     pub async fn close(&self) {
+        self.expect_no_restart();
         let _ = self.slot.ask_within(STOP_TIMEOUT * 6, Message::Close).await;
         // A root that failed has closed nothing. A second close of the store does nothing.
         let _ = self.store.close(STOP_TIMEOUT).await;
+        let _ = self.clock.timeout(STOP_TIMEOUT, self.closed()).await;
+    }
+
+    /// Calls to branches that have stopped answer that from now on, not that they are started again.
+    pub(super) fn expect_no_restart(&self) {
+        self.groups.expect_no_restart();
+        self.membership.expect_no_restart();
     }
 }

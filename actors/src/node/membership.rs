@@ -28,7 +28,7 @@ use schema::device::DeviceIdentity;
 use schema::gate::{Answer, Effect, Gate, Input, Now};
 use schema::key::SigningKey;
 use schema::{GroupId, Timestamp, UserId};
-use tokio::sync::{OwnedRwLockReadGuard, broadcast};
+use tokio::sync::OwnedRwLockReadGuard;
 use tokio::task::JoinSet;
 
 pub use schema::gate::{
@@ -46,7 +46,7 @@ use crate::call::answer;
 use crate::clock::Clock;
 use crate::meter::Meters;
 use crate::node::connection_manager::{ConnectionManagerHandle, LinkId};
-use crate::node::event::Event;
+use crate::node::event::Events;
 use crate::node::gate::GateCells;
 use crate::node::group::Groups;
 use crate::node::store::{SpaceHandle, StoreError, StoreHandle};
@@ -95,7 +95,7 @@ pub(crate) struct Arguments {
     pub(crate) connections: ConnectionManagerHandle,
     pub(crate) cells: GateCells,
     pub(crate) supervisor: Arc<dyn GroupSupervisor>,
-    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) events: Events,
 }
 
 struct State {

@@ -150,7 +150,7 @@ impl StoreHandle {
     /// # Errors
     /// [`StoreError`] when closed or failed.
     pub fn spaces(&self) -> Result<Vec<Vec<u8>>, StoreError> {
-        let mut names = self.inner.shared.spaces.with_engine(Engine::spaces)?;
+        let mut names = self.inner.shared.spaces.names()?;
         names.retain(|name| name != OWN_SPACE);
         Ok(names)
     }
@@ -189,8 +189,8 @@ impl StoreHandle {
     /// Submits a batch and returns once it is durable.
     ///
     /// # Errors
-    /// [`StoreError`]; after the next open the batch is absent, unless the store as a whole failed: then it
-    /// may be there.
+    /// [`StoreError`]; the batch is then not readable. After the next open it is absent, unless the store as
+    /// a whole failed and its engine could not roll it back.
     pub async fn write(&self, space: &SpaceHandle, batch: Batch) -> Result<(), StoreError> {
         let (send, receive) = oneshot::channel();
         self.submit(space, batch, Durability::Immediate, move |outcome| drop(send.send(outcome)));

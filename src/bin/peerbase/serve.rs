@@ -7,7 +7,7 @@ use peerbase::control::client::Client;
 use peerbase::control::request::GroupRequest;
 use peerbase::control::server::Server;
 use peerbase::control::{self, Failure, FailureKind, Request};
-use peerbase::{Event, InviteOptions, Node, Role};
+use peerbase::{Event, InviteOptions, Node, NodeEnd, Remedy, Role};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -79,7 +79,8 @@ pub(crate) async fn run(data: &Data, options: Options, output: &mut Output) -> R
                 () = server.close() => {}
                 () = stop.wait() => std::process::exit(INTERRUPTED),
             }
-            served
+            // A node that failed on its own, or while it closed, did not keep what it was asked to.
+            served.and(ended(&node).await)
         }
         Err(error) => {
             node.close().await;
@@ -168,12 +169,31 @@ async fn serve(
             event = events.recv() => match event {
                 Ok(event) => log_event(&event),
                 Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events were missed"),
-                Err(RecvError::Closed) => {
-                    let message = "the node failed and stopped; see the log";
-                    return Err(CommandError::new(FailureKind::Failed, message));
-                }
+                Err(RecvError::Closed) => return Ok(()),
             },
         }
+    }
+}
+
+/// The end of a node that was closed, as the outcome of the command.
+async fn ended(node: &Node) -> Result<(), CommandError> {
+    let end = tokio::select! {
+        biased;
+        end = node.closed() => end,
+        () = std::future::ready(()) => return Ok(()),
+    };
+    match end {
+        NodeEnd::Failed { branch, cause, remedy } => {
+            let advice = match remedy {
+                Remedy::FreeSpace => Advice::FreeSpace,
+                Remedy::RestoreFolder => Advice::RestoreFolder,
+                _ => Advice::StartAgain,
+            };
+            // One line: the remedy is the last that a person reads.
+            let message = format!("the node ended, because its {branch} failed: {cause}");
+            Err(Failure::new(FailureKind::Failed, message).advise(advice).into())
+        }
+        _ => Ok(()),
     }
 }
 

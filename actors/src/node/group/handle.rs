@@ -41,6 +41,12 @@ impl Groups {
         removed.iter().for_each(GroupHandle::end);
     }
 
+    /// The node closes: a group that stops is not started again.
+    pub(crate) fn expect_no_restart(&self) {
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        handles.values().for_each(|handle| handle.slot.end());
+    }
+
     /// The node has ended: nobody follows its groups any longer.
     pub(crate) fn end(&self) {
         self.handles.read().unwrap_or_else(PoisonError::into_inner).values().for_each(GroupHandle::end);

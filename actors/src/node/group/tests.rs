@@ -76,7 +76,7 @@ async fn the_published_root_never_runs_ahead_of_the_store() {
         budget: CacheBudget::new(1 << 20, Arc::default()),
         assembly: AssemblyBudget::new(1 << 20, Arc::default()),
         durability: Durability::Immediate,
-        events: broadcast::Sender::new(8),
+        events: Events::default(),
         rules: Rules::default(),
         personal: false,
     };

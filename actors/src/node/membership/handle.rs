@@ -280,6 +280,11 @@ impl MembershipHandle {
         self.tell(Message::AddressesChanged);
     }
 
+    /// The node closes: membership is not started again.
+    pub(crate) fn expect_no_restart(&self) {
+        self.slot.end();
+    }
+
     /// The node has ended: nothing is started again.
     pub(crate) fn end(&self) {
         self.changed.write().unwrap_or_else(PoisonError::into_inner).take();

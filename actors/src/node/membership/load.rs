@@ -39,9 +39,8 @@ impl State {
                 // A damaged ledger fails its group alone.
                 Err(error) => {
                     tracing::error!(group = %group.short(), %error, "ledger is damaged");
-                    // Nobody may be listening.
                     let reason = error.to_string();
-                    let _ = arguments.events.send(Event::GroupFailed { group, reason });
+                    arguments.events.send(Event::GroupFailed { group, reason });
                     damaged.insert(group);
                 }
             }

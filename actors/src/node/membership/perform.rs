@@ -138,8 +138,7 @@ impl State {
     }
 
     fn send_event(&self, event: Event) {
-        // Nobody may be listening.
-        let _ = self.arguments.events.send(event);
+        self.arguments.events.send(event);
     }
 }
 

@@ -76,7 +76,8 @@ pub trait Engine: Send + Sync + 'static {
     /// The barrier: every batch that was applied before survives a power cut once this returns.
     ///
     /// # Errors
-    /// [`StoreError::Engine`]; the engine then refuses every write until it is opened again.
+    /// [`StoreError::Engine`]; the engine then refuses every write until it is opened again, and rolls back
+    /// what was applied since the last barrier if it can.
     fn flush(&self) -> Result<(), StoreError>;
 
     /// Bytes that differ between these files and a copy of them, and stay equal when the files are moved;

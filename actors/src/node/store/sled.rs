@@ -13,6 +13,7 @@
 
 mod files;
 mod space;
+mod undo;
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 
 use self::files::SpillWatch;
 use self::space::SledSpace;
+use self::undo::Undo;
 use super::engine::{Engine, OpenEngine, Space};
 use super::error::{OpenError, StoreError, panic_message};
 use super::folder;
@@ -64,6 +66,7 @@ pub struct SledEngine {
     /// A second handle of sled's log, for `fdatasync`.
     log: File,
     health: Arc<Health>,
+    undo: Arc<Undo>,
     spills: SpillWatch,
     path: PathBuf,
     /// The last field, so that it is dropped after the others.
@@ -90,8 +93,8 @@ impl SledEngine {
         };
         let log = files::sync_new_files(path)?;
         let spills = SpillWatch::new(path)?;
-        let engine =
-            Self { db: Some(db), log, health: Arc::default(), spills, path: path.to_owned(), _lock: lock };
+        let (health, undo) = (Arc::default(), Arc::default());
+        let engine = Self { db: Some(db), log, health, undo, spills, path: path.to_owned(), _lock: lock };
         engine.check_made(known)?;
         Ok(engine)
     }
@@ -119,6 +122,14 @@ impl SledEngine {
         }
     }
 
+    fn make_durable(&self) -> Result<(), StoreError> {
+        // First, since it fails if the folder was moved: nothing of this round has reached the log yet.
+        self.health.write("find the database's folder", || Ok(self.spills.sync()?))?;
+        self.health.write("flush", || self.db().flush())?;
+        self.health.write("sync the log", || Ok(self.log.sync_data()?))?;
+        self.health.write("sync spilled pages", || Ok(self.spills.sync()?)).map(drop)
+    }
+
     fn db(&self) -> &sled::Db {
         self.db.as_ref().expect("only drop takes the database")
     }
@@ -128,10 +139,11 @@ impl SledEngine {
 impl Engine for SledEngine {
     fn open_space(&self, name: &[u8]) -> Result<Arc<dyn Space>, StoreError> {
         let tree = self.health.write("open a space", || self.db().open_tree(tree_name(name)))?;
-        Ok(Arc::new(SledSpace::open(name, tree, self.health.clone())?))
+        Ok(Arc::new(SledSpace::open(name, tree, self.health.clone(), self.undo.clone())?))
     }
 
     fn drop_space(&self, name: &[u8]) -> Result<(), StoreError> {
+        self.undo.forget(&tree_name(name));
         self.health.write("drop a space", || self.db().drop_tree(tree_name(name))).map(drop)
     }
 
@@ -144,9 +156,13 @@ impl Engine for SledEngine {
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        self.health.write("flush", || self.db().flush())?;
-        self.health.write("sync the log", || Ok(self.log.sync_data()?))?;
-        self.health.write("sync spilled pages", || Ok(self.spills.sync()?)).map(drop)
+        let flushed = self.make_durable();
+        match flushed {
+            Ok(()) => self.undo.clear(),
+            // sled writes on when it is dropped, so refused writes would be there after the next open.
+            Err(_) => self.undo.roll_back(),
+        }
+        flushed
     }
 
     #[cfg(unix)]
@@ -164,6 +180,8 @@ impl Engine for SledEngine {
 
 impl Drop for SledEngine {
     fn drop(&mut self) {
+        // Its trees would keep the database open.
+        self.undo.clear();
         let db = self.db.take();
         // sled's own drop panics if its last fsync fails.
         if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {

@@ -110,6 +110,8 @@ pub(super) enum Access {
     Open(Arc<dyn Space>),
     Dropped,
     Closed,
+    /// The barrier failed: the space may show writes that were refused.
+    Failed(StoreError),
 }
 
 impl State {
@@ -118,6 +120,7 @@ impl State {
             Access::Open(space) => Ok(space.clone()),
             Access::Dropped => Err(StoreError::Dropped { space: name.to_vec() }),
             Access::Closed => Err(StoreError::Closed),
+            Access::Failed(error) => Err(error.clone()),
         }
     }
 }
@@ -152,8 +155,8 @@ impl SpaceCell {
         applied
     }
 
-    /// Revokes the engine's space from every handle, once the reads in progress have ended. `access` is
-    /// [`Access::Dropped`] or [`Access::Closed`].
+    /// Revokes the engine's space from every handle, once the reads in progress have ended. `access` is not
+    /// [`Access::Open`].
     pub(super) fn revoke(&self, access: Access) {
         let _lock = self.lock.write().unwrap_or_else(PoisonError::into_inner);
         self.state().access = access;

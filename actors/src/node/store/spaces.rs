@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::engine::{Engine, Space};
 use super::error::{StoreError, catch};
@@ -12,13 +12,16 @@ pub(super) struct Spaces {
     /// None once closed. Only `close` locks it for writing.
     engine: RwLock<Option<Box<dyn Engine>>>,
     cells: Mutex<BTreeMap<Vec<u8>, Arc<SpaceCell>>>,
+    /// The error of every later read, once the barrier has failed.
+    failed: OnceLock<StoreError>,
     /// The store's own space; None once closed.
     own: Mutex<Option<Arc<dyn Space>>>,
 }
 
 impl Spaces {
     pub(super) fn new(engine: Box<dyn Engine>, own: Arc<dyn Space>) -> Self {
-        Self { engine: RwLock::new(Some(engine)), cells: Mutex::default(), own: Mutex::new(Some(own)) }
+        let (engine, own) = (RwLock::new(Some(engine)), Mutex::new(Some(own)));
+        Self { engine, cells: Mutex::default(), failed: OnceLock::new(), own }
     }
 
     /// Lends the engine to `call`.
@@ -42,10 +45,35 @@ impl Spaces {
             if let Some(cell) = cells.get(name) {
                 return Ok(cell.clone());
             }
+            self.check()?;
             let cell = Arc::new(SpaceCell::new(name, engine.open_space(name)?));
             cells.insert(name.to_vec(), cell.clone());
             Ok(cell)
         })
+    }
+
+    /// The names of all spaces, the store's own too.
+    pub(super) fn names(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.check()?;
+        self.with_engine(Engine::spaces)
+    }
+
+    /// Answers every later read with `error`, once the reads in progress have ended: the engine may show
+    /// writes that are about to be refused.
+    pub(super) fn fail_all(&self, error: &StoreError) {
+        let cells: Vec<_> = {
+            // Set under the lock of the cells, so that no cell is made open afterwards.
+            let cells = self.cells();
+            let _ = self.failed.set(error.clone());
+            cells.values().cloned().collect()
+        };
+        for cell in cells {
+            cell.revoke(Access::Failed(error.clone()));
+        }
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        self.failed.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
     /// Removes a space from the engine. Its handles answer [`StoreError::Dropped`] from then on.

@@ -58,7 +58,11 @@ impl Writer {
         let bytes: usize = round.iter().map(Request::bytes).sum();
         let needs_barrier = round.iter().any(|request| request.task.needs_barrier());
         let answers = self.apply(round);
-        if needs_barrier || self.until_due() == Some(Duration::ZERO) {
+        // After an engine's failed write, the barrier tells whether the engine still works.
+        let has_failed = answers.iter().any(|(_, outcome)| {
+            matches!(outcome, Err(StoreError::Engine { .. } | StoreError::Panicked { .. }))
+        });
+        if needs_barrier || has_failed || self.until_due() == Some(Duration::ZERO) {
             self.flush();
         }
         for (done, outcome) in answers {
@@ -116,7 +120,10 @@ impl Writer {
         match catch("flush", || self.shared.spaces.with_engine(Engine::flush)) {
             Ok(()) => self.shared.meters.barriers.increment(),
             Err(error) => {
-                self.failed = Some(error.later());
+                let later = error.later();
+                // Before any answer: from here on nobody reads what this round is refused.
+                self.shared.spaces.fail_all(&later);
+                self.failed = Some(later);
                 self.shared.fail(error);
             }
         }

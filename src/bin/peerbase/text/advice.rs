@@ -32,6 +32,11 @@ pub(crate) fn of(advice: &Advice) -> String {
         Advice::AwaitDevices { devices } => format!("not yet equal: {}", listed(devices)),
         Advice::IsDialledAgain { address } => format!("{address} is dialled again while a node serves"),
         Advice::IsNotRemembered { address } => format!("{address} is not remembered"),
+        Advice::FreeSpace => "free space on the disk of the database, then start it again".to_owned(),
+        Advice::RestoreFolder => {
+            "return the database's folder to its path, or mount it again, then start it again".to_owned()
+        }
+        Advice::StartAgain => "start it again; if that fails too, the log names the cause".to_owned(),
         Advice::ListenElsewhere { address } => format!(
             "{address} may be in use by another program, or be no address of this machine; set another with \
              `--listen HOST:PORT` or in config.toml"

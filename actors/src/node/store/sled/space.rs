@@ -1,11 +1,10 @@
 //! One space in one sled tree. Big values are split into parts, so that no page outgrows the log.
 //!
 //! Keys, by their first byte: 1 + key → the record of the value; 2 + name → one part; 3 + key → nothing, a
-//! mark that the value of this key is split (all marks are held in memory, so that an ordinary put reads
-//! nothing). A record: body, one byte of kind, CRC-32 over the stored key and all bytes before. Kind 0: the
-//! body is the value. Kind 1: the body is the value's length (8 bytes, little endian), then the 32-byte names
-//! of its parts. The name of a part hashes its owner, its position and its content: a part never changes and
-//! never has two owners.
+//! mark that the value of this key is split (all marks are held in memory). A record: body, one byte of kind,
+//! CRC-32 over the stored key and all bytes before. Kind 0: the body is the value. Kind 1: the body is the
+//! value's length (8 bytes, little endian), then the 32-byte names of its parts. The name of a part hashes
+//! its owner, its position and its content: a part never changes and never has two owners.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -16,6 +15,7 @@ use schema::id::hash;
 use super::super::engine::{self, Batch, Entry, Scan, Space, Write};
 use super::super::error::StoreError;
 use super::Health;
+use super::undo::{Replaced, Undo};
 
 /// Values above this are split into parts of this size, bytes: 17 of them, a full leaf about to split, stay
 /// in sled's log.
@@ -33,6 +33,7 @@ pub(super) struct SledSpace {
     name: Vec<u8>,
     tree: sled::Tree,
     health: Arc<Health>,
+    undo: Arc<Undo>,
     /// Keys with split values.
     split: Mutex<BTreeSet<Vec<u8>>>,
 }
@@ -44,11 +45,16 @@ enum Record {
 }
 
 impl SledSpace {
-    pub(super) fn open(name: &[u8], tree: sled::Tree, health: Arc<Health>) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        name: &[u8],
+        tree: sled::Tree,
+        health: Arc<Health>,
+        undo: Arc<Undo>,
+    ) -> Result<Self, StoreError> {
         let marks = health.read("read the marks of a space", || {
             tree.range([MARK]..[MARK + 1]).keys().map(|key| Ok(key?[1..].to_vec())).collect()
         })?;
-        Ok(Self { name: name.to_vec(), tree, health, split: Mutex::new(marks) })
+        Ok(Self { name: name.to_vec(), tree, health, undo, split: Mutex::new(marks) })
     }
 
     fn damaged(&self, key: &[u8]) -> StoreError {
@@ -99,6 +105,19 @@ impl SledSpace {
         }
     }
 
+    /// The stored values of `keys`; a damaged one cannot be rolled back and is left out.
+    fn replaced_by<'k>(&self, keys: impl Iterator<Item = &'k Vec<u8>>) -> Result<Replaced, StoreError> {
+        let mut replaced = Replaced::new();
+        for key in keys {
+            let read = self.health.read("read", || match self.tree.get(key) {
+                Err(sled::Error::Corruption { .. }) => Ok(None),
+                read => read.map(Some),
+            });
+            replaced.extend(read?.map(|value| (key.clone(), value)));
+        }
+        Ok(replaced)
+    }
+
     fn entry(&self, key: &[u8], stored: &[u8]) -> Result<Entry, StoreError> {
         Ok((key.to_vec(), self.value(key, stored)?))
     }
@@ -130,7 +149,7 @@ impl Space for SledSpace {
         let last: BTreeMap<&[u8], Option<&[u8]>> = batch.iter().map(Write::parts).collect();
         let mut split = self.split.lock().unwrap_or_else(PoisonError::into_inner);
         let mut marked = Vec::new();
-        let mut sled_batch = sled::Batch::default();
+        let mut writes = BTreeMap::new();
         for (&key, &value) in &last {
             let was_split = split.contains(key);
             let is_split = value.is_some_and(|value| value.len() > PART_BYTES);
@@ -144,27 +163,35 @@ impl Space for SledSpace {
                     for (name, part) in cut(key, value) {
                         body.extend_from_slice(&name);
                         if !old_parts.remove(&name) {
-                            sled_batch.insert(tagged(PART, &name), engine::seal(&name, part.to_vec()));
+                            writes.insert(tagged(PART, &name), Some(engine::seal(&name, part.to_vec())));
                         }
                     }
                     let record = record(&stored_key, body, SPLIT);
-                    sled_batch.insert(stored_key, record);
+                    writes.insert(stored_key, Some(record));
                 }
                 Some(value) => {
                     let record = record(&stored_key, value.to_vec(), WHOLE);
-                    sled_batch.insert(stored_key, record);
+                    writes.insert(stored_key, Some(record));
                 }
-                None => sled_batch.remove(stored_key),
+                None => drop(writes.insert(stored_key, None)),
             }
             for name in old_parts {
-                sled_batch.remove(tagged(PART, &name));
+                writes.insert(tagged(PART, &name), None);
             }
             match (was_split, is_split) {
-                (false, true) => sled_batch.insert(tagged(MARK, key), &[]),
-                (true, false) => sled_batch.remove(tagged(MARK, key)),
+                (false, true) => writes.insert(tagged(MARK, key), Some(Vec::new())),
+                (true, false) => writes.insert(tagged(MARK, key), None),
                 _ => continue,
-            }
+            };
             marked.push((key, is_split));
+        }
+        self.undo.record(&self.tree, self.replaced_by(writes.keys())?);
+        let mut sled_batch = sled::Batch::default();
+        for (key, value) in writes {
+            match value {
+                Some(value) => sled_batch.insert(key, value),
+                None => sled_batch.remove(key),
+            }
         }
         self.health.write("write", || self.tree.apply_batch(sled_batch))?;
         for (key, is_split) in marked {

@@ -314,3 +314,33 @@ fn after_a_failure_writes_are_refused_until_the_engine_is_opened_again() {
     space.apply(&put("b", b"2".to_vec())).unwrap();
     engine.flush().unwrap();
 }
+
+#[test]
+fn what_was_refused_because_the_folder_was_moved_is_absent_after_it_returned() {
+    let disk = Disk::new();
+    let engine = disk.open();
+    let space = engine.open_space(b"garden").unwrap();
+    let big = |byte| vec![byte; 3 * space::PART_BYTES];
+    space.apply(&put("a", b"1".to_vec())).unwrap();
+    space.apply(&put("b", big(1))).unwrap();
+    engine.flush().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::rename(disk.path(), elsewhere.path().join("moved")).unwrap();
+
+    for batch in [put("a", b"2".to_vec()), put("b", big(2)), put("a", big(3)), put("c", b"4".to_vec())] {
+        space.apply(&batch).unwrap();
+    }
+    let refused = engine.flush().unwrap_err();
+    drop((space, engine));
+    fs::rename(elsewhere.path().join("moved"), disk.path()).unwrap();
+
+    assert!(
+        matches!(&refused, StoreError::Engine { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound),
+        "{refused:?}"
+    );
+    let engine = disk.open();
+    let space = engine.open_space(b"garden").unwrap();
+    assert_eq!(space.get(b"a").unwrap().unwrap(), b"1");
+    assert_eq!(space.get(b"b").unwrap().unwrap(), big(1));
+    assert_eq!(space.get(b"c").unwrap(), None);
+}

@@ -63,6 +63,33 @@ async fn a_failing_barrier_fails_the_store_and_calls_the_listener() {
 }
 
 #[tokio::test]
+async fn a_write_that_was_refused_is_not_readable_before_and_after_a_restart() {
+    for mode in [Mode::Inline, Mode::Threaded] {
+        let (store, faults, disk) = faulty(mode);
+        let garden = store.space(b"garden").unwrap();
+        store.write(&garden, put("a", "1")).await.unwrap();
+        faults.fail_flush(1);
+
+        // The answer is read on the writer's own thread: nobody can see the write after it was refused.
+        let (send, seen) = mpsc::channel();
+        let space = garden.clone();
+        store.submit(&garden, put("a", "2"), Durability::Immediate, move |outcome| {
+            send.send((outcome, space.get(b"a"))).unwrap();
+        });
+        let (outcome, read) = seen.recv().unwrap();
+        assert!(matches!(outcome, Err(StoreError::Failed { .. })), "{outcome:?}");
+        assert!(matches!(read, Err(StoreError::Failed { .. })), "{read:?}");
+        let opened = [store.space(b"garden").map(drop), store.space(b"house").map(drop)];
+        assert!(garden.get(b"a").is_err() && opened[1].is_err() && store.spaces().is_err(), "{opened:?}");
+
+        disk.crash();
+        drop(store);
+        let store = StoreHandle::over(disk.open().unwrap(), mode).unwrap();
+        assert_eq!(text(&store.space(b"garden").unwrap(), "a").unwrap(), "1");
+    }
+}
+
+#[tokio::test]
 async fn a_panic_of_the_engine_or_of_a_callback_does_not_stop_the_writer() {
     struct Panicking(MemoryEngine);
     struct PanickingSpace;
