@@ -35,8 +35,9 @@ pub const CHARGE_OF_OP: u64 = 96;
 pub const CHARGE_OF_OBJECT: u64 = 48;
 /// The charge of one predecessor, bytes: 0.24 µs, 53 bytes while it is applied.
 pub const CHARGE_OF_PREDECESSOR: u64 = 12;
-/// The charge of the first change of a chain, bytes: 28 µs, and four bytes in each cached clock.
-pub const CHARGE_OF_CHAIN: u64 = 960;
+/// The charge of the first change of a chain, bytes: 97 µs with the signature of its tip, and four bytes in
+/// each cached clock.
+pub const CHARGE_OF_CHAIN: u64 = 2_496;
 /// The charge of another replica that a change names, bytes: a lookup by its id.
 pub const CHARGE_OF_REPLICA: u64 = 96;
 /// The charge of one dependency, bytes: 5 µs with its edge in the graph of changes.

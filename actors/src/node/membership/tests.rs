@@ -52,7 +52,7 @@ async fn ada() -> (State, Faults) {
         connections: ConnectionManagerHandle::new(transport, Vec::new(), false),
         cells: GateCells::default(),
         supervisor: Arc::new(NoGroups),
-        events: broadcast::Sender::new(64),
+        events: Events::default(),
     };
     (State::load(handle, arguments).await.unwrap(), faults)
 }
