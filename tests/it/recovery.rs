@@ -227,7 +227,7 @@ async fn w8_a_recovery_key_takes_a_group_back_from_a_thief() {
     }
     assert_eq!(
         rule(set_role(&ada, home, user(&mal), Role::Reader).await),
-        "author is Writer where Admin is needed"
+        "author is Writer, and ops are signed by Admins and above"
     );
     // The rows of the group are complete, and new ones arrive.
     group(&safe, home).table(TASKS).put("rope", &task("buy rope")).await.unwrap();

@@ -58,7 +58,8 @@ impl NodeEnd {
 
 impl Remedy {
     fn of(error: &(dyn Error + 'static)) -> Option<Self> {
-        let kind = match error.downcast_ref::<StoreError>() {
+        let shared = || error.downcast_ref::<Arc<StoreError>>().map(|error| &**error);
+        let kind = match error.downcast_ref::<StoreError>().or_else(shared) {
             Some(StoreError::Engine { cause, .. }) => cause.kind(),
             Some(_) => return None,
             None => error.downcast_ref::<io::Error>()?.kind(),

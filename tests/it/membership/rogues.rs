@@ -207,7 +207,7 @@ async fn a_reader_who_floods_the_ledger_with_device_revocations_is_removed_by_th
 
     let called = fixture.clock.instant();
     fixture.home.remove_member(mia.user()).await.unwrap();
-    fixture.home.set_role(rob.user(), Writer).await.unwrap();
+    fixture.home.add_member(rob.user(), Writer).await.unwrap();
     assert!(fixture.clock.instant() - called <= Duration::from_secs(1));
     assert_eq!(fixture.home.log().await.unwrap().len(), before + 2);
     fixture.clock.sleep(A_WHILE).await;

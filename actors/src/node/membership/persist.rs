@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn an_evicted_record_leaves_the_key_that_it_was_put_under() {
         let envelope = Envelope { payload: vec![1, 2], signature: Signature([0xab; 64]) };
-        let id = "ffe7ce09c5e16b2d46d9be1d2d9ee7b2";
+        let id = "8d750ae4814e6066e0907559617f0e842fe701d2c2e3c4680ecb89655c711da1";
         for (name, put_record, no_record, tag) in [
             (
                 "certificate",

@@ -300,6 +300,7 @@ fn after_a_failure_writes_are_refused_until_the_engine_is_opened_again() {
     let engine = disk.open();
     let space = engine.open_space(b"garden").unwrap();
     space.apply(&put("a", b"1".to_vec())).unwrap();
+    engine.flush().unwrap();
     let failed =
         engine.health.read::<()>("read", || Err(sled::Error::Io(std::io::Error::other("bad sector"))));
     assert!(matches!(failed, Err(StoreError::Engine { .. })));
