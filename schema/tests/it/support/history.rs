@@ -123,7 +123,7 @@ fn step(documents: &mut [AutoCommit], edit: &Edit) {
             let count = isize::try_from((length - from).min(usize::from(b % 7))).unwrap();
             document.splice_text(&text, from, count, "").unwrap();
         }
-        12 | 13 => document.put(ROOT, key, scalar(a.into())).unwrap(),
+        12 | 13 => document.put(ROOT, key, scalar(a)).unwrap(),
         14 => document.put(ROOT, "counter", ScalarValue::counter(i64::from(a))).unwrap(),
         15 => {
             if document.increment(ROOT, "counter", i64::from(b) - 9).is_err() {
