@@ -8,7 +8,7 @@
 //! - Cells close first: [`Effect::CloseCell`] precedes everything else, and waits for no disk.
 //! - Nothing of a ledger leaves before it is durable: the effects behind an [`Effect::Store`] are withheld
 //!   until [`Input::Stored`]. Inputs that are stepped meanwhile wait too, up to
-//!   [`WAITING_INPUTS_MAX`](crate::limits::WAITING_INPUTS_MAX); more are handed back by
+//!   [`WAITING_INPUTS_MAX`]; more are handed back by
 //!   [`Effect::StepLater`]. A shell that steps [`Input::Stored`] first lets none wait.
 //!
 //! Time, random bytes and keys are arguments. A failed store is an input, after which the gate does nothing

@@ -1,5 +1,5 @@
 //! Changes that are valid and as dear as they may be, crafted op by op; from a seed ([`mixed`]) or of one
-//! named shape ([`shapes`]).
+//! named shape (`shapes`).
 //!
 //! Every op refers to what exists in the causal past of its change, so Automerge applies, returns and saves
 //! all of them. There are neither marks nor tables, which the reader refuses.
