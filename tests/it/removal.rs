@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use peerbase::control::advice::Advice;
@@ -10,7 +11,7 @@ use peerbase::control::reply::{Done, Progress};
 use peerbase::control::request::{GroupRequest, InGroup, RoleOptions};
 use peerbase::control::{self, Failure, FailureKind, Reply, Request};
 use peerbase::group::{Refusal, RowState};
-use peerbase::sim::{Net, Peer};
+use peerbase::sim::{Net, Peer, faults};
 use peerbase::{DocumentId, ErrorKind, Event, GroupId, Node, Role, SyncError, UserId};
 use tokio::sync::mpsc;
 
@@ -125,6 +126,35 @@ async fn a_removal_reports_its_progress() {
         net.crash(&peer).await;
     }
     net.close().await;
+}
+
+/// The cut is read outside the group, which fails just then: what the group knows after its restart may be
+/// more than the pages list.
+#[tokio::test(start_paused = true)]
+async fn a_cut_is_written_again_if_its_group_restarts_meanwhile() {
+    const ROWS: u64 = 20;
+    // A cut reports its last rows twice: after their page, and after the empty page behind it.
+    const REPORTS: u64 = 2;
+    for (failures, expected) in [(0, REPORTS), (1, 2 * REPORTS)] {
+        let (mut net, [ada, _, cid], home) = partitioned(3).await;
+        net.heal();
+        let new: Vec<_> = (1..ROWS).map(|number| task(&number.to_string())).collect();
+        tasks(&cid, home).insert_many(&new).await.unwrap();
+        net.settle().await;
+        let rows = tasks(&ada, home).list().unwrap().len();
+
+        let (node, reports) = (ada.node(), AtomicU64::new(0));
+        let fail_once = |documents| {
+            if documents == ROWS && reports.fetch_add(1, Ordering::Relaxed) < failures {
+                faults::fail_group(&node, home);
+            }
+        };
+        group(&ada, home).remove_member(cid.node().user_id()).on_progress(fail_once).await.unwrap();
+
+        assert_eq!(reports.into_inner(), expected, "where the group fails {failures} times");
+        assert_eq!(tasks(&ada, home).list().unwrap().len(), rows, "the cut leaves every row");
+        net.close().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
