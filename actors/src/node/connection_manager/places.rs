@@ -159,16 +159,17 @@ impl Places {
 
     /// Finds room for a new link.
     fn make_room(&self, new: &Kept) -> Room {
+        // First: a stranger in the place of another could otherwise be one link too many of its user.
+        if !new.standing.is_own && self.links_of(new.user) >= USER_LINKS_MAX {
+            return match self.weakest_of(new.user) {
+                Some((false, displaced)) if self.leads_to_more(new) => Room::InPlaceOf(displaced),
+                _ => Room::None,
+            };
+        }
         if new.is_stranger() && self.count(Kept::is_stranger) >= STRANGER_LINKS_MAX {
             return match self.stranger_of_fullest_prefix() {
                 // With one link for each network, those that are inside keep their time.
                 Some((displaced, of_prefix)) if of_prefix > 1 => Room::InPlaceOf(displaced),
-                _ => Room::None,
-            };
-        }
-        if !new.standing.is_own && self.links_of(new.user) >= USER_LINKS_MAX {
-            return match self.weakest_of(new.user) {
-                Some((false, displaced)) if self.leads_to_more(new) => Room::InPlaceOf(displaced),
                 _ => Room::None,
             };
         }
