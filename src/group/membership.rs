@@ -12,7 +12,7 @@ use schema::ledger::Role;
 use schema::{DeviceId, OpId, UserId};
 
 use super::Group;
-use crate::error::GroupError;
+use crate::error::{ChangeError, ChangeRefusal, GroupError};
 
 type Progress<'a> = Box<dyn Fn(u64) + Send + Sync + 'a>;
 
@@ -94,10 +94,6 @@ impl<'a> IntoFuture for RoleChange<'a> {
     fn into_future(self) -> Self::IntoFuture {
         let Self { group, user, role, before, without_damaged, progress } = self;
         Box::pin(async move {
-            // As of before some ops the user may have been a member.
-            if role > Role::None && before.is_empty() && group.role_of(user) == Some(Role::None) {
-                return Err(GroupError::NotMember { user, group: group.id() });
-            }
             let change = MembershipChange::SetRole { user, role, before };
             group.submit(change, without_damaged, progress).await
         })
@@ -301,6 +297,12 @@ impl Group {
         progress: Progress<'_>,
     ) -> Result<Receipt, GroupError> {
         let options = SubmitOptions { without_damaged };
-        Ok(self.node.handle().membership().submit(self.id(), change, options, progress).await?)
+        let submitted = self.node.handle().membership().submit(self.id(), change, options, progress).await;
+        submitted.map_err(|error| match error {
+            ChangeError::Change(ChangeRefusal::NotAMember(user)) => {
+                GroupError::NotMember { user, group: self.id() }
+            }
+            error => error.into(),
+        })
     }
 }

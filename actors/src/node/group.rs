@@ -128,8 +128,8 @@ struct State {
     /// Replaced whenever a re-judging ends.
     judged: Arc<()>,
     refusals: Vec<(DocumentId, Refusal)>,
-    /// What peers refused of this device. Kept apart, so that a peer cannot displace the refusals of this
-    /// device.
+    /// Changes of this device that peers refused. Kept apart, so that a peer cannot displace the refusals of
+    /// this device.
     refused_by_peers: Vec<(DocumentId, Refusal)>,
     wake: Option<(Timestamp, JoinHandle<()>)>,
 }

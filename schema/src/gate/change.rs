@@ -87,7 +87,7 @@ pub enum ChangeRefusal {
     /// Leave out fewer ops, or none.
     #[error("as of then user {0} had written nothing, and all that they wrote since would be lost")]
     TakesAll(UserId),
-    /// There is no member to be removed.
+    /// A role is given to members alone: admit the user.
     #[error("user {0} is no member")]
     NotAMember(UserId),
     /// Make another member an Admin first, one with a device in the group.
@@ -215,7 +215,7 @@ impl MembershipChange {
                 None => Plan::sign(set_role(user, role)),
             }),
             Self::SetRole { user, role, ref before } => {
-                group.check_set_role(me, user, role)?;
+                group.check_set_role(me, user, role, before)?;
                 group.check_before(before)?;
                 Ok(Plan::Sign { bodies: vec![set_role(user, role)], before: before.clone() })
             }
@@ -291,9 +291,17 @@ pub fn is_needed_in_charge(roster: &Roster, me: UserId) -> bool {
 }
 
 impl Group {
-    fn check_set_role(&self, me: UserId, user: UserId, role: Role) -> Result<(), ChangeRefusal> {
+    /// A role is for members; as of before some ops the user may have been one.
+    fn check_set_role(
+        &self,
+        me: UserId,
+        user: UserId,
+        role: Role,
+        before: &BTreeSet<OpId>,
+    ) -> Result<(), ChangeRefusal> {
         let roster = self.ledger.roster();
-        if role == Role::None && roster.role(user) == Role::None {
+        let may_have_been_one = role > Role::None && !before.is_empty();
+        if roster.role(user) == Role::None && !may_have_been_one {
             return Err(ChangeRefusal::NotAMember(user));
         }
         let leaves_nobody = user == me && role < Role::Admin && is_alone_in_charge(roster, me);
@@ -335,6 +343,9 @@ impl Group {
     fn reissue(&self, op: OpId) -> Result<MembershipChange, ChangeRefusal> {
         let voided = self.reissuable().into_iter().find(|voided| voided.op == op);
         match voided.map(|voided| voided.action) {
+            Some(OpAction::SetRole { user, role }) if self.ledger.roster().role(user) == Role::None => {
+                Ok(MembershipChange::Admit { user, role })
+            }
             Some(OpAction::SetRole { user, role }) => {
                 Ok(MembershipChange::SetRole { user, role, before: BTreeSet::new() })
             }

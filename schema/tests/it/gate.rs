@@ -36,6 +36,10 @@ pub(crate) fn cid() -> Device {
     Device::new(3, 13)
 }
 
+pub(crate) fn admit(user: UserId, role: Role) -> MembershipChange {
+    MembershipChange::Admit { user, role }
+}
+
 pub(crate) fn set_role(user: UserId, role: Role) -> MembershipChange {
     MembershipChange::SetRole { user, role, before: BTreeSet::new() }
 }
@@ -51,6 +55,16 @@ pub(crate) fn connected(role: Role) -> (Device, Device, GroupId) {
 }
 
 pub(crate) const LINK: LinkId = LinkId(1);
+
+/// Ada, and two devices of a Writer in her group; the first is connected to her.
+fn writer_with_two_devices() -> (Device, [Device; 2], GroupId) {
+    let (mut ada, mut devices) = (ada(), [12, 22].map(|device| Device::new(2, device)));
+    let garden = ada.create("garden");
+    ada.set_role(garden, devices[0].user, Role::Writer);
+    devices.iter_mut().for_each(|device| drop(device.want(garden)));
+    connect(&mut devices[0], &mut ada, 1);
+    (ada, devices, garden)
+}
 
 pub(crate) fn position(effects: &[Effect], of: impl Fn(&Effect) -> bool) -> Option<usize> {
     effects.iter().position(of)
@@ -202,7 +216,7 @@ fn an_op_is_pushed_to_other_peers_and_not_back_to_its_source() {
     let cid = cid();
     ada.log.clear();
 
-    let change = set_role(cid.user, Role::Reader);
+    let change = admit(cid.user, Role::Reader);
     exchange(&mut ben, &mut ada, Input::Submit { group: garden, change, cut: None });
 
     assert_eq!(ada.role(garden, cid.user), Role::Reader);
@@ -338,13 +352,7 @@ fn an_op_of_a_user_below_admin_is_a_fault_whatever_it_revokes() {
 
 #[test]
 fn an_op_that_a_revoked_device_signs_under_its_users_next_role_is_void_although_its_user_has_seen_it() {
-    let (mut ada, mut laptop, mut phone) = (ada(), Device::new(2, 12), Device::new(2, 22));
-    let garden = ada.create("garden");
-    ada.set_role(garden, laptop.user, Role::Writer);
-    for device in [&mut laptop, &mut phone] {
-        device.want(garden);
-    }
-    connect(&mut laptop, &mut ada, 1);
+    let (mut ada, [mut laptop, mut phone], garden) = writer_with_two_devices();
     connect(&mut phone, &mut ada, 2);
     connect(&mut laptop, &mut phone, 3);
     let down = |link| Input::LinkDown { link: LinkId(link), reason: "cut".into() };
@@ -358,8 +366,11 @@ fn an_op_that_a_revoked_device_signs_under_its_users_next_role_is_void_although_
     // Nobody but the laptop knows of the revocation while Ada promotes the user and the thief uses that.
     let (mal, promotion) = (UserId([9; 32]), set_role(laptop.user, Role::Admin));
     exchange(&mut ada, &mut phone, Input::Submit { group: garden, change: promotion, cut: None });
-    let admission = MembershipChange::Admit { user: mal, role: Role::Writer };
-    exchange(&mut phone, &mut ada, Input::Submit { group: garden, change: admission, cut: None });
+    exchange(
+        &mut phone,
+        &mut ada,
+        Input::Submit { group: garden, change: admit(mal, Role::Writer), cut: None },
+    );
     assert_eq!(ada.role(garden, mal), Role::Writer);
     connect(&mut laptop, &mut ada, 4);
 
@@ -367,20 +378,17 @@ fn an_op_that_a_revoked_device_signs_under_its_users_next_role_is_void_although_
         assert_eq!(device.role(garden, laptop.user), Role::Admin);
         assert_eq!(device.role(garden, mal), Role::None, "the op came with the role");
     }
-    let again = MembershipChange::Admit { user: mal, role: Role::Reader };
-    exchange(&mut laptop, &mut ada, Input::Submit { group: garden, change: again, cut: None });
+    exchange(
+        &mut laptop,
+        &mut ada,
+        Input::Submit { group: garden, change: admit(mal, Role::Reader), cut: None },
+    );
     assert_eq!(ada.role(garden, mal), Role::Reader, "the user's other devices sign on");
 }
 
 #[test]
 fn a_user_below_admin_revokes_a_device_in_all_groups_and_not_in_one() {
-    let (mut ada, mut laptop, mut phone) = (ada(), Device::new(2, 12), Device::new(2, 22));
-    let garden = ada.create("garden");
-    ada.set_role(garden, laptop.user, Role::Writer);
-    for device in [&mut laptop, &mut phone] {
-        device.want(garden);
-    }
-    connect(&mut laptop, &mut ada, 1);
+    let (mut ada, [mut laptop, mut phone], garden) = writer_with_two_devices();
     connect(&mut laptop, &mut phone, 2);
     let ops = laptop.gate.ledger(garden).unwrap().len();
 
@@ -397,12 +405,29 @@ fn a_user_below_admin_revokes_a_device_in_all_groups_and_not_in_one() {
     }
 }
 
+/// A removal that has just arrived is not undone by a role that was meant for a member.
+#[test]
+fn a_role_is_given_to_members_alone_and_as_of_before_a_removal_to_who_was_one() {
+    let (mut ada, ben, garden) = connected(Role::Reader);
+    ada.set_role(garden, ben.user, Role::None);
+    let removal = ada.gate.log(garden).last().unwrap().op;
+
+    let refused = ada.submit(garden, set_role(ben.user, Role::Writer));
+    assert_eq!(refused, Err(ChangeRefusal::NotAMember(ben.user)));
+    assert_eq!(ada.submit(garden, set_role(ben.user, Role::None)), refused);
+
+    let before = BTreeSet::from([removal]);
+    let undone = MembershipChange::SetRole { user: ben.user, role: Role::Writer, before };
+    ada.submit(garden, undone).unwrap();
+    assert_eq!(ada.role(garden, ben.user), Role::Writer);
+}
+
 #[test]
 fn a_cut_is_outdated_once_the_removal_of_another_writer_is_void() {
     let (mut ada, mut ben, garden) = connected(Role::Admin);
     let (cid, dan) = (cid().user, UserId([9; 32]));
     for user in [cid, dan] {
-        let change = set_role(user, Role::Writer);
+        let change = admit(user, Role::Writer);
         exchange(&mut ada, &mut ben, Input::Submit { group: garden, change, cut: None });
     }
     let removal = set_role(cid, Role::None);

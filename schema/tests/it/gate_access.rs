@@ -12,7 +12,7 @@ use peerbase_schema::wire::ticket::Ticket;
 use peerbase_schema::{GroupId, OpId, UserId};
 use testkit::gate::{Device, connect, exchange};
 
-use crate::gate::{LINK, ada, ben, cid, connected, leave, set_role};
+use crate::gate::{LINK, ada, admit, ben, cid, connected, leave, set_role};
 
 const DAN: UserId = UserId([9; 32]);
 
@@ -314,6 +314,6 @@ fn only_an_admission_dials_known_addresses_again() {
         ada.log.iter().any(|effect| matches!(effect, Effect::RedialKnown))
     };
 
-    assert!(redials(set_role(DAN, Role::Reader)));
+    assert!(redials(admit(DAN, Role::Reader)));
     assert!(!redials(set_role(DAN, Role::Writer)));
 }

@@ -37,6 +37,11 @@ impl World {
         let newest_but = |count: usize| ids[ids.len() - 1 - count % ids.len()];
         let user = |person: usize| people::user(person % PEOPLE_MAX);
         let change = match what {
+            Say::Role(person, role)
+                if role > Role::None && ledger.roster().role(user(person)) == Role::None =>
+            {
+                MembershipChange::Admit { user: user(person), role }
+            }
             Say::Role(person, role) => {
                 MembershipChange::SetRole { user: user(person), role, before: BTreeSet::new() }
             }

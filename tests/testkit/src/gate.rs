@@ -257,9 +257,17 @@ impl Device {
         manifest
     }
 
-    /// Gives a user a role.
+    /// The change that gives a user a role: for one who is no member, their admission.
+    pub fn role_change(&self, group: GroupId, user: UserId, role: Role) -> MembershipChange {
+        match self.role(group, user) {
+            Role::None if role > Role::None => MembershipChange::Admit { user, role },
+            _ => MembershipChange::SetRole { user, role, before: BTreeSet::new() },
+        }
+    }
+
+    /// Gives a user a role, also one who is no member.
     pub fn set_role(&mut self, group: GroupId, user: UserId, role: Role) -> OpId {
-        let change = MembershipChange::SetRole { user, role, before: BTreeSet::new() };
+        let change = self.role_change(group, user, role);
         self.submit(group, change).unwrap()
     }
 

@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schema::gate::{
-    Answer, Effect, GroupState, Input, LinkId, MembershipChange, Peer, Presented, StoredRecord, Terms,
-};
+use schema::gate::{Answer, Effect, GroupState, Input, LinkId, Peer, Presented, StoredRecord, Terms};
 use schema::handshake::LinkRole;
 use schema::key::Signature;
 use schema::ledger::{Ledger, Role};
@@ -65,7 +63,7 @@ impl Arbitrary {
         ben.want(garden);
         crate::gate::connect(&mut ada, ben, 1_000);
         for role in ROLES.into_iter().chain([Role::Reader, Role::None]) {
-            let change = MembershipChange::SetRole { user: peers[1].0, role, before: BTreeSet::new() };
+            let change = ben.role_change(garden, peers[1].0, role);
             let _ = ben.submit(garden, change);
         }
         let (mut ops, mut records) = (Vec::new(), Vec::new());
@@ -254,11 +252,7 @@ impl Arbitrary {
             16 => Input::Intent { group, is_wanted: !c.is_multiple_of(3) },
             17 => Input::Contact { user, is_blocked: a.is_multiple_of(2) },
             18 => {
-                let change = MembershipChange::SetRole {
-                    user,
-                    role: ROLES[usize::from(b) % 4],
-                    before: BTreeSet::new(),
-                };
+                let change = self.ada.role_change(group, user, ROLES[usize::from(b) % 4]);
                 let cut = self.ada.cut(group, &change).ok().flatten();
                 Input::Submit { group, change, cut }
             }

@@ -1,4 +1,4 @@
-//! Which stored lists and pages the ops of a ledger name; all others are orphans.
+//! The stored lists and pages that the ops of a ledger name; all others are orphans.
 
 use std::collections::BTreeSet;
 

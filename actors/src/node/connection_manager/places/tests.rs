@@ -1,3 +1,5 @@
+//! Step tables of the places of links, and a property over random links.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 

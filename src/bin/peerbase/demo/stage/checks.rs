@@ -1,4 +1,4 @@
-//! What a story about nodes shows and promises: rows in columns, journeys, exports, disks, refusals.
+//! Checks that stories about nodes share: rows in columns, journeys, exports, disks, refusals.
 
 use std::time::Duration;
 

@@ -31,7 +31,7 @@ fn memory(name: &str) -> f64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1_024.
 }
 
-/// What some work costs.
+/// The cost of some work: CPU of this thread, and memory at its peak.
 #[derive(Clone, Copy, Default)]
 struct Cost {
     ms: f64,
