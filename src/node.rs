@@ -296,8 +296,9 @@ impl Node {
         Ok(self.handle.tree().await?)
     }
 
-    /// Closes the node: when this returns, all writes are on the disk and nothing is sent any more. Later
-    /// calls return errors of kind [`Closed`](crate::ErrorKind::Closed); a second `close` returns at once.
+    /// Closes the node: when this returns, nothing is sent any more, and [`closed`](Self::closed) tells if all
+    /// acknowledged writes are on the disk. Later calls return errors of kind
+    /// [`Closed`](crate::ErrorKind::Closed); a second `close` returns at once.
     pub async fn close(&self) {
         self.handle.close().await;
     }

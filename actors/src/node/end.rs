@@ -16,7 +16,7 @@ pub enum NodeEnd {
     Closed,
     /// A branch failed for good. Every write that was acknowledged as durable is on the disk.
     Failed {
-        /// The branch, by its file under `actors/src/node`; `node` if the root itself failed.
+        /// The branch: `store`, `membership`, `connection_manager`, or `node` if the root itself failed.
         branch: &'static str,
         /// The failure and its causes in words.
         cause: String,

@@ -110,7 +110,8 @@ impl<C: Change> Merge<C> {
         let is_awaited =
             standing.awaited.is_some_and(|awaited| accepted.any(|header| awaited.contains(header)));
         let is_decided = judge.rules.rebuilds_for_cuts() && !verdict.decided.is_empty();
-        if is_awaited || is_decided {
+        // A change of this device extends its own chain: it decides no fork and brings nothing back.
+        if !self.is_own && (is_awaited || is_decided) {
             return Ok(Effect::Done(Merged::Rebuild(std::mem::take(changes))));
         }
         self.answer = changes.first_refusal(verdict).map_or(Ok(()), Err);

@@ -291,7 +291,7 @@ pub fn is_needed_in_charge(roster: &Roster, me: UserId) -> bool {
 }
 
 impl Group {
-    /// A role is for members; as of before some ops the user may have been one.
+    /// A role is for members, and for who was one as of before the ops that are rejected.
     fn check_set_role(
         &self,
         me: UserId,
@@ -300,8 +300,8 @@ impl Group {
         before: &BTreeSet<OpId>,
     ) -> Result<(), ChangeRefusal> {
         let roster = self.ledger.roster();
-        let may_have_been_one = role > Role::None && !before.is_empty();
-        if roster.role(user) == Role::None && !may_have_been_one {
+        let was_one = || role > Role::None && self.ledger.role_without(before, user) > Role::None;
+        if roster.role(user) == Role::None && !was_one() {
             return Err(ChangeRefusal::NotAMember(user));
         }
         let leaves_nobody = user == me && role < Role::Admin && is_alone_in_charge(roster, me);

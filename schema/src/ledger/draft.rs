@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::id::{GroupId, OpId, UserId};
 use crate::key::SigningKey;
+use crate::ledger::Role;
 use crate::ledger::admit::proposal;
 use crate::ledger::op::{Body, By, Op};
 use crate::ledger::op_set::OpSet;
@@ -32,9 +33,7 @@ impl Ledger {
         by: By,
         key: &SigningKey,
     ) -> Result<(Self, Signed<Op>), Refusal> {
-        let body = Body::Create { nonce, founders, name: name.into() };
-        let op = Op { version: 1, group: GroupId([0; 32]), parents: Vec::new(), author, by, body };
-        let signed = Signed::sign(op, key);
+        let signed = Signed::sign(create_op(nonce, founders, name, author, by), key);
         let mut ledger = Self::new(GroupId(signed.id()));
         ledger.admit(signed.envelope().clone())?;
         Ok((ledger, signed))
@@ -49,9 +48,7 @@ impl Ledger {
 
     /// The id of a user's personal group.
     pub fn personal_id(user: UserId) -> GroupId {
-        let body = Body::Create { nonce: [0; 32], founders: vec![user], name: String::new() };
-        let (group, parents) = (GroupId([0; 32]), Vec::new());
-        GroupId(Op { version: 1, group, parents, author: user, by: By::User, body }.id().0)
+        GroupId(create_op([0; 32], vec![user], "", user, By::User).id().0)
     }
 
     /// The op that `author` would sign now: it builds on the newest living ops.
@@ -113,12 +110,7 @@ impl Ledger {
         body: &Body,
     ) -> Result<Vec<OpId>, Refusal> {
         let (graph, now) = (self.resolver.graph(), self.resolver.state());
-        let mut excluded = OpSet::default();
-        rejected.iter().filter_map(|op| graph.number(*op)).for_each(|number| excluded.insert(number));
-        let is_left =
-            |number: &usize| !excluded.contains(*number) && !graph.node(*number).past.intersects(&excluded);
-        let living = now.alive.iter().filter(is_left);
-        let mut heads = graph.newest(living.collect());
+        let mut heads = graph.newest(self.living_without(rejected));
         let is_merge = matches!(body, Body::SetMeta { key, .. } if key == MERGE);
         if heads.len() > OP_PARENTS_MAX && !is_merge {
             return Err(Refusal::TooManyHeads { got: heads.len(), max: OP_PARENTS_MAX });
@@ -131,6 +123,27 @@ impl Ledger {
         let mut parents: Vec<OpId> = heads.iter().map(|head| graph.node(*head).facts.id).collect();
         parents.sort_unstable();
         Ok(parents)
+    }
+
+    /// The role of a user as of before `rejected`.
+    pub fn role_without(&self, rejected: &BTreeSet<OpId>, user: UserId) -> Role {
+        let graph = self.resolver.graph();
+        let mut past = OpSet::default();
+        for number in self.living_without(rejected) {
+            past.union(&graph.node(number).past);
+            past.insert(number);
+        }
+        Resolution::of(graph, past).role(user)
+    }
+
+    /// The living ops that neither are among `rejected` nor build on them.
+    fn living_without(&self, rejected: &BTreeSet<OpId>) -> Vec<usize> {
+        let (graph, now) = (self.resolver.graph(), self.resolver.state());
+        let mut excluded = OpSet::default();
+        rejected.iter().filter_map(|op| graph.number(*op)).for_each(|number| excluded.insert(number));
+        let is_left =
+            |number: &usize| !excluded.contains(*number) && !graph.node(*number).past.intersects(&excluded);
+        now.alive.iter().filter(is_left).collect()
     }
 
     /// The merging ops that `author` signs so that the next op can name all heads; none if it can already.
@@ -156,4 +169,9 @@ impl Ledger {
         }
         Ok(merges)
     }
+}
+
+fn create_op(nonce: [u8; 32], founders: Vec<UserId>, name: &str, author: UserId, by: By) -> Op {
+    let body = Body::Create { nonce, founders, name: name.into() };
+    Op { version: 1, group: GroupId([0; 32]), parents: Vec::new(), author, by, body }
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 use super::document::{ROW_KEY_BYTES_MAX, TABLE_NAME_BYTES_MAX, UNIT_BYTES_MAX};
 use super::link::FRAME_BYTES_MAX;
 
-/// One Automerge sync message, bytes.
-pub const SYNC_MESSAGE_BYTES_MAX: usize = 16 << 20;
-const _: () = assert!(2 * UNIT_BYTES_MAX <= SYNC_MESSAGE_BYTES_MAX, "a unit and its heads fit a message");
-/// One encoded session frame, bytes, over many link frames.
-pub const SESSION_FRAME_BYTES_MAX: usize = SYNC_MESSAGE_BYTES_MAX + (2 << 20);
+/// One Automerge sync message, bytes: the changes of a unit with their heads.
+pub const SYNC_MESSAGE_BYTES_MAX: usize = UNITS_BYTES_MAX;
+/// One encoded session frame, bytes, over many link frames: a longer one would not decode.
+pub const SESSION_FRAME_BYTES_MAX: usize = WIRE_CLAIM_BYTES_MAX;
 /// Bytes of a session frame that one link frame carries.
 pub const SESSION_PART_BYTES_MAX: usize = FRAME_BYTES_MAX - 256;
 const _: () = assert!(SESSION_PART_BYTES_MAX < FRAME_BYTES_MAX, "a part fits a link frame with its header");
@@ -20,8 +19,7 @@ const _: () = assert!(
     ASSEMBLY_BYTES_MAX >= 3 * SESSION_FRAME_BYTES_MAX,
     "three users send their longest frame at once"
 );
-/// Memory that decoding one record from the wire may claim, bytes: a full frame of the densest entries. It
-/// bounds session frames too: of [`SESSION_FRAME_BYTES_MAX`] no more than this decodes.
+/// Memory that decoding one record from the wire may claim, bytes: a full frame of the densest entries.
 pub const WIRE_CLAIM_BYTES_MAX: usize = 16 << 20;
 /// Data that a session sends before it waits for an acknowledgement, bytes.
 pub const WINDOW_BYTES: usize = 4 << 20;

@@ -4,9 +4,9 @@ use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{AutoCommit, Change, ObjType, ROOT};
 use peerbase_schema::change::{ChangeError, ChangeHeader, Fault, Merging, read_document, split};
 use peerbase_schema::limits::{
-    CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, CHANGE_OPS_MAX, CHARGE_OF_CHAIN, CHARGE_OF_CHANGE,
-    CHARGE_OF_DEPENDENCY, CHARGE_OF_OBJECT, CHARGE_OF_OP, CHARGE_OF_PREDECESSOR, KEY_BYTES_PER_BYTE,
-    OP_COUNTER_MAX,
+    CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, CHANGE_DEPS_MAX, CHANGE_OPS_MAX, CHARGE_OF_CHAIN, CHARGE_OF_CHANGE,
+    CHARGE_OF_DEPENDENCY, CHARGE_OF_OBJECT, CHARGE_OF_OP, CHARGE_OF_PREDECESSOR, CHARGE_OF_REPLICA,
+    DEPENDENCIES_PER_BYTE, KEY_BYTES_PER_BYTE, OP_COUNTER_MAX,
 };
 use peerbase_schema::{ChangeHash, ReplicaId};
 use proptest::prelude::*;
@@ -234,6 +234,18 @@ fn each_part_of_a_change_adds_to_its_charge() {
     let long_key = puts(10).with(KEY_TEXT, &[vec![10], prefixed(&[b'k'; 501])].concat());
     let merging = Raw { deps: vec![ChangeHash([1; 32]), ChangeHash([2; 32])], ..puts(10) };
 
+    let others = puts(10).with(PREDECESSORS, &[10, 1]).with(PREDECESSOR_COUNTER, &[10, 1]);
+    let own = others.clone().with(PREDECESSOR_REPLICA, &[10, 0]);
+    let of_ben = Raw { others: vec![replica(BEN).0.to_vec()], ..others.with(PREDECESSOR_REPLICA, &[10, 1]) };
+    let many = u32::try_from(CHANGE_DEPS_MAX).unwrap();
+    let dep = |number: u32| {
+        ChangeHash(std::array::from_fn(|at| number.to_be_bytes().get(at).copied().unwrap_or(0)))
+    };
+    let most_heads = Raw { deps: (0..many).map(dep).collect(), ..puts(10) };
+
+    assert_eq!(charge(&of_ben) - charge(&own), CHARGE_OF_REPLICA);
+    let (many, squares) = (u64::from(many), u64::from(many * many));
+    assert_eq!(charge(&most_heads) - plain, many * CHARGE_OF_DEPENDENCY + squares / DEPENDENCIES_PER_BYTE);
     assert_eq!(plain, CHARGE_OF_CHANGE + CHARGE_OF_CHAIN + 10 * CHARGE_OF_OP + 10 / KEY_BYTES_PER_BYTE);
     assert_eq!(plain - charge(&later), CHARGE_OF_CHAIN);
     assert_eq!(charge(&makes) - plain, 10 * CHARGE_OF_OBJECT);

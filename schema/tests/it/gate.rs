@@ -417,6 +417,9 @@ fn a_role_is_given_to_members_alone_and_as_of_before_a_removal_to_who_was_one() 
     assert_eq!(ada.submit(garden, set_role(ben.user, Role::None)), refused);
 
     let before = BTreeSet::from([removal]);
+    let stranger = UserId([9; 32]);
+    let admission = MembershipChange::SetRole { user: stranger, role: Role::Writer, before: before.clone() };
+    assert_eq!(ada.submit(garden, admission), Err(ChangeRefusal::NotAMember(stranger)));
     let undone = MembershipChange::SetRole { user: ben.user, role: Role::Writer, before };
     ada.submit(garden, undone).unwrap();
     assert_eq!(ada.role(garden, ben.user), Role::Writer);

@@ -190,7 +190,8 @@ async fn ended(node: &Node) -> Result<(), CommandError> {
                 _ => Advice::StartAgain,
             };
             // One line: the remedy is the last that a person reads.
-            let message = format!("the node ended, because its {branch} failed: {cause}");
+            let part = branch.replace('_', " ");
+            let message = format!("the node ended, because its {part} failed: {cause}");
             Err(Failure::new(FailureKind::Failed, message).advise(advice).into())
         }
         _ => Ok(()),

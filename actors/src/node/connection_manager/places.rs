@@ -251,9 +251,9 @@ impl Places {
         )
     }
 
-    /// Number of links of a user whose devices are not own ones.
+    /// Number of links of a user, without those of own devices.
     fn links_of(&self, user: UserId) -> usize {
-        self.count(|kept| kept.user == user)
+        self.count(|kept| kept.user == user && !kept.standing.is_own)
     }
 
     fn count(&self, which: impl Fn(&Kept) -> bool) -> usize {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use schema::UserId;
+use schema::gate::LinkId;
 use schema::wire::link::ByeReason;
 
 use crate::meter::SessionMeters;
@@ -23,15 +24,20 @@ pub(super) struct AssemblyShare {
     number: u64,
 }
 
-/// The shares, each with the link that it belongs to (pure).
+/// The shares of all sessions (pure). What ends is a link, with all its sessions.
 struct Shares<L> {
     max: usize,
     made: u64,
     shares: BTreeMap<u64, Share<L>>,
+    /// The sum of all shares.
+    bytes: usize,
+    /// The sum of those whose links last.
+    lasting: usize,
 }
 
 struct Share<L> {
     user: UserId,
+    id: LinkId,
     link: L,
     bytes: usize,
     /// Its link was ended; the bytes follow.
@@ -41,13 +47,13 @@ struct Share<L> {
 impl AssemblyBudget {
     /// Allows `max` bytes.
     pub(crate) fn new(max: usize, meters: Arc<SessionMeters>) -> Self {
-        let shares = Shares { max, made: 0, shares: BTreeMap::new() };
+        let shares = Shares::new(max);
         Self { shares: Arc::new(Mutex::new(shares)), meters }
     }
 
     /// The share of a session over `link`.
     pub(super) fn share(&self, link: &Link) -> AssemblyShare {
-        let number = self.lock().add(link.peer().user, link.clone());
+        let number = self.lock().add(link.peer().user, link.id(), link.clone());
         AssemblyShare { budget: self.clone(), number }
     }
 
@@ -62,7 +68,7 @@ impl AssemblyShare {
     pub(super) fn set(&self, bytes: usize) {
         let mut shares = self.budget.lock();
         let ended = shares.set(self.number, bytes);
-        self.budget.meters.assembly_bytes.set(shares.bytes());
+        self.budget.meters.assembly_bytes.set(shares.bytes);
         drop(shares);
         for link in ended {
             tracing::warn!(device = %link.peer().device.short(), "too many bytes of unfinished frames");
@@ -74,44 +80,58 @@ impl AssemblyShare {
 impl Drop for AssemblyShare {
     fn drop(&mut self) {
         let mut shares = self.budget.lock();
-        shares.shares.remove(&self.number);
-        self.budget.meters.assembly_bytes.set(shares.bytes());
+        shares.remove(self.number);
+        self.budget.meters.assembly_bytes.set(shares.bytes);
     }
 }
 
 impl<L: Clone> Shares<L> {
-    fn add(&mut self, user: UserId, link: L) -> u64 {
+    fn new(max: usize) -> Self {
+        Self { max, made: 0, shares: BTreeMap::new(), bytes: 0, lasting: 0 }
+    }
+
+    fn add(&mut self, user: UserId, id: LinkId, link: L) -> u64 {
         self.made += 1;
-        self.shares.insert(self.made, Share { user, link, bytes: 0, is_ending: false });
+        self.shares.insert(self.made, Share { user, id, link, bytes: 0, is_ending: false });
         self.made
     }
 
     /// Sets the bytes of a share; the links to end.
     fn set(&mut self, number: u64, bytes: usize) -> Vec<L> {
         if let Some(share) = self.shares.get_mut(&number) {
-            share.bytes = bytes;
+            let before = std::mem::replace(&mut share.bytes, bytes);
+            self.bytes = self.bytes - before + bytes;
+            if !share.is_ending {
+                self.lasting = self.lasting - before + bytes;
+            }
         }
         let mut ended = Vec::new();
-        while self.lasting().map(|(_, share)| share.bytes).sum::<usize>() > self.max {
-            let of_user = |user: UserId| {
-                let theirs = self.lasting().filter(|(_, share)| share.user == user);
-                theirs.map(|(_, share)| share.bytes).sum::<usize>()
-            };
-            let heaviest = self.lasting().max_by_key(|(_, share)| (of_user(share.user), share.bytes));
-            let Some(number) = heaviest.map(|(number, _)| *number) else { break };
-            let Some(share) = self.shares.get_mut(&number) else { break };
-            share.is_ending = true;
-            ended.push(share.link.clone());
+        while self.lasting > self.max {
+            let heaviest = self.lasting_shares().max_by_key(|share| {
+                let of_link = self.sum(|other| other.id == share.id);
+                (self.sum(|other| other.user == share.user), of_link)
+            });
+            let Some((id, link)) = heaviest.map(|share| (share.id, share.link.clone())) else { break };
+            for share in self.shares.values_mut().filter(|share| share.id == id && !share.is_ending) {
+                share.is_ending = true;
+                self.lasting -= share.bytes;
+            }
+            ended.push(link);
         }
         ended
     }
 
-    fn lasting(&self) -> impl Iterator<Item = (&u64, &Share<L>)> {
-        self.shares.iter().filter(|(_, share)| !share.is_ending)
+    fn remove(&mut self, number: u64) {
+        self.set(number, 0);
+        self.shares.remove(&number);
     }
 
-    fn bytes(&self) -> usize {
-        self.shares.values().map(|share| share.bytes).sum()
+    fn sum(&self, which: impl Fn(&Share<L>) -> bool) -> usize {
+        self.lasting_shares().filter(|share| which(share)).map(|share| share.bytes).sum()
+    }
+
+    fn lasting_shares(&self) -> impl Iterator<Item = &Share<L>> {
+        self.shares.values().filter(|share| !share.is_ending)
     }
 }
 
@@ -119,20 +139,37 @@ impl<L: Clone> Shares<L> {
 mod tests {
     use super::*;
 
+    const ADA: UserId = UserId([1; 32]);
+    const BEN: UserId = UserId([2; 32]);
+
     #[test]
     fn over_the_budget_the_links_of_the_user_with_the_most_bytes_end() {
-        let (ada, ben) = (UserId([1; 32]), UserId([2; 32]));
-        let mut shares = Shares { max: 100, made: 0, shares: BTreeMap::new() };
-        let numbers =
-            [(ada, "ada 1"), (ada, "ada 2"), (ben, "ben")].map(|(user, link)| shares.add(user, link));
+        let mut shares = Shares::new(100);
+        let links = [(ADA, 1, "ada 1"), (ADA, 2, "ada 2"), (BEN, 3, "ben")];
+        let numbers = links.map(|(user, id, link)| shares.add(user, LinkId(id), link));
         assert_eq!(shares.set(numbers[2], 40), [""; 0]);
         assert_eq!(shares.set(numbers[0], 35), [""; 0]);
         assert_eq!(shares.set(numbers[1], 25), [""; 0], "the budget is full");
 
         assert_eq!(shares.set(numbers[2], 41), ["ada 1"], "of the user with the most bytes, not of who adds");
 
-        assert_eq!(shares.bytes(), 101, "its bytes count until its session ends");
+        assert_eq!(shares.bytes, 101, "its bytes count until its session ends");
         assert_eq!(shares.set(numbers[2], 75), [""; 0], "they end no other link");
         assert_eq!(shares.set(numbers[2], 76), ["ben"]);
+    }
+
+    #[test]
+    fn a_link_ends_once_with_all_its_sessions() {
+        let mut shares = Shares::new(60);
+        let groups = [(); 4].map(|()| shares.add(ADA, LinkId(1), "ada"));
+        let of_ben = [(); 2].map(|()| shares.add(BEN, LinkId(2), "ben"));
+        groups.iter().for_each(|number| assert_eq!(shares.set(*number, 9), [""; 0]));
+
+        assert_eq!(shares.set(of_ben[0], 24), [""; 0]);
+        assert_eq!(shares.set(of_ben[1], 1), ["ada"]);
+        assert_eq!(shares.set(of_ben[1], 30), [""; 0], "all of Ada's bytes are going");
+
+        groups.into_iter().for_each(|number| shares.remove(number));
+        assert_eq!((shares.bytes, shares.lasting), (54, 54));
     }
 }

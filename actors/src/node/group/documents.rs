@@ -253,7 +253,7 @@ impl Documents {
         }
         outcome.batch.put(keys::document(id), codec::encode(record));
         outcome.batch.put(rows::row_key(&record.table, &record.key), row.encode());
-        outcome.rows.push(RowEvent { table: record.table.clone(), key: record.key.clone(), row });
+        outcome.push_row(id, RowEvent { table: record.table.clone(), key: record.key.clone(), row });
         let bytes = document.replica.approximate_bytes();
         self.cache.resize(&id, bytes);
         let marks = self.marks_of(id)?;
@@ -287,6 +287,16 @@ impl Documents {
 
 impl Outcome {
     /// Adds a document that changed, unless it is there already.
+    /// Of several steps of a row, readers are told the last; before [`push_moved`](Self::push_moved).
+    fn push_row(&mut self, document: DocumentId, event: RowEvent) {
+        let is_later = self.moved_ids.contains(&document);
+        let is_same = |known: &&mut RowEvent| (&known.table, &known.key) == (&event.table, &event.key);
+        match self.rows.iter_mut().find(|known| is_later && is_same(known)) {
+            Some(known) => *known = event,
+            None => self.rows.push(event),
+        }
+    }
+
     fn push_moved(&mut self, moved: Wanted) {
         if self.moved_ids.insert(moved.document) {
             self.moved.push(moved);

@@ -25,6 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{ActorId, Automerge, AutomergeError, Change, ReadDoc, SaveOptions, TextEncoding};
 use schema::change::{ChangeError, ChangeHeader};
+use schema::document::EncodedChange;
 use schema::limits::{CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, CHANGE_OPS_MAX, CHARGE_OF_OP, OP_COUNTER_MAX};
 use schema::value::Value;
 use schema::{ChangeHash, ReplicaId};
@@ -82,19 +83,6 @@ pub enum ApplyError {
         /// Automerge's reason.
         what: String,
     },
-}
-
-/// A change that this device has just made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalChange {
-    /// SHA-256 of the chunk.
-    pub hash: ChangeHash,
-    /// Its place in the replica's chain, from 1.
-    pub seq: u64,
-    /// The counter of its first operation.
-    pub start_op: u64,
-    /// The uncompressed change chunk.
-    pub bytes: Vec<u8>,
 }
 
 /// A row as its document has it.
@@ -166,16 +154,14 @@ impl Replica {
         author: ReplicaId,
         time_ms: i64,
         edit: &RowEdit,
-    ) -> Result<Option<LocalChange>, EditError> {
+    ) -> Result<Option<EncodedChange>, EditError> {
         self.usable().map_err(|what| EditError::Document { what })?;
         if write::bytes(edit) + 32 * self.doc.get_heads().len() < CHANGE_BYTES_MAX / 4 {
             match self.guard(|doc| commit(doc, author, time_ms, edit, UNTRIED_OPS_MAX))? {
                 Committed::Change(change) => {
-                    if let Some(LocalChange { bytes, .. }) = &change {
-                        // Few ops over many conflicting values: the document is read again from the store.
-                        check_size(bytes).inspect_err(|_| self.broken = true)?;
-                        self.bytes += bytes.len();
-                    }
+                    // Few ops over many conflicting values: the document is read again from the store.
+                    let change = change.map(read).transpose().inspect_err(|_| self.broken = true)?;
+                    self.bytes += change.as_ref().map_or(0, |change| change.bytes.len());
                     return Ok(change);
                 }
                 Committed::TooManyOps(_) => {}
@@ -189,10 +175,8 @@ impl Replica {
                 return Err(EditError::TooLarge { got, max: small(CHANGE_OPS_MAX), unit: "operations" });
             }
         };
-        if let Some(LocalChange { bytes, .. }) = &change {
-            check_size(bytes)?;
-            trial.bytes += bytes.len();
-        }
+        let change = change.map(read).transpose()?;
+        trial.bytes += change.as_ref().map_or(0, |change| change.bytes.len());
         *self = trial;
         Ok(change)
     }
@@ -304,18 +288,16 @@ const DOCUMENT_BYTES: usize = 17 << 10;
 const OP_BYTES: u64 = 16;
 const CHANGE_BYTES: u64 = 150;
 
-/// Refuses a change of this device that is too large for peers. Another fault is found where it is admitted.
-fn check_size(change: &[u8]) -> Result<(), EditError> {
-    match ChangeHeader::read(change) {
-        Err(ChangeError::TooCostly { got, max }) => Err(EditError::TooLarge {
-            got: small(got),
-            max: small(max),
-            unit: "bytes, as its operations count",
-        }),
-        Err(ChangeError::TooLong { got, max }) => {
-            Err(EditError::TooLarge { got: small(got), max: small(max), unit: "bytes" })
+/// Reads a change of this device as peers will: the reader has the last word on what they accept.
+fn read(bytes: Vec<u8>) -> Result<EncodedChange, EditError> {
+    let too_large = |got, max, unit| EditError::TooLarge { got: small(got), max: small(max), unit };
+    match ChangeHeader::read(&bytes) {
+        Ok(header) => Ok(EncodedChange { header, bytes }),
+        Err(ChangeError::TooCostly { got, max }) => {
+            Err(too_large(got, max, "bytes, as its operations count"))
         }
-        Ok(_) | Err(_) => Ok(()),
+        Err(ChangeError::TooLong { got, max }) => Err(too_large(got, max, "bytes")),
+        Err(fault) => Err(EditError::Document { what: fault.to_string() }),
     }
 }
 
@@ -325,7 +307,7 @@ const UNTRIED_OPS_MAX: u64 = CHANGE_CHARGE_MAX / CHARGE_OF_OP / 5;
 /// The end of a transaction.
 enum Committed {
     /// It was committed; `None`: nothing differed.
-    Change(Option<LocalChange>),
+    Change(Option<Vec<u8>>),
     /// It has so many operations, more than allowed, and was rolled back.
     TooManyOps(usize),
 }
@@ -360,12 +342,7 @@ fn commit(
         return Ok(Committed::Change(None));
     }
     let change = doc.get_last_local_change().expect("the transaction has just made one");
-    Ok(Committed::Change(Some(LocalChange {
-        hash: ours(&change.hash()),
-        seq: change.seq(),
-        start_op: change.start_op().get(),
-        bytes: change.raw_bytes().to_vec(),
-    })))
+    Ok(Committed::Change(Some(change.raw_bytes().to_vec())))
 }
 
 fn small(number: u64) -> usize {

@@ -73,6 +73,9 @@ pub trait Engine: Send + Sync + 'static {
     /// [`StoreError::Engine`].
     fn spaces(&self) -> Result<Vec<Vec<u8>>, StoreError>;
 
+    /// A round of batches begins: those that were applied before were answered, as durable or as buffered.
+    fn begin_round(&self) {}
+
     /// The barrier: every batch that was applied before survives a power cut once this returns.
     ///
     /// # Errors

@@ -155,6 +155,10 @@ impl Engine for SledEngine {
         Ok(spaces)
     }
 
+    fn begin_round(&self) {
+        self.undo.begin_round();
+    }
+
     fn flush(&self) -> Result<(), StoreError> {
         let flushed = self.make_durable();
         match flushed {

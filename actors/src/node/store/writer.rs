@@ -57,10 +57,15 @@ impl Writer {
     fn perform_round(&mut self, round: Vec<Request>) {
         let bytes: usize = round.iter().map(Request::bytes).sum();
         let needs_barrier = round.iter().any(|request| request.task.needs_barrier());
+        // An engine that is closed performs nothing.
+        let _ = self.shared.spaces.with_engine(|engine| Ok(engine.begin_round()));
         let answers = self.apply(round);
         // After an engine's failed write, the barrier tells whether the engine still works.
         let has_failed = answers.iter().any(|(_, outcome)| {
-            matches!(outcome, Err(StoreError::Engine { .. } | StoreError::Panicked { .. }))
+            matches!(
+                outcome,
+                Err(StoreError::Engine { .. } | StoreError::Panicked { .. } | StoreError::Failed { .. })
+            )
         });
         if needs_barrier || has_failed || self.until_due() == Some(Duration::ZERO) {
             self.flush();

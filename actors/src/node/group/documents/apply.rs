@@ -81,7 +81,6 @@ impl Documents {
         outcome: &mut Outcome,
     ) -> Result<Result<(), Refusal>, StoreError> {
         let before = self.marks_of(id)?;
-        let is_own = written.is_some();
         let (mut input, mut row) = (Input::Start, written);
         loop {
             let document = self.cache.get(&id).expect("it was loaded or created");
@@ -105,13 +104,7 @@ impl Documents {
                 },
                 Effect::Try => outcome_of(apply(&mut document.replica.clone(), merge.to_apply())),
                 Effect::Done(Merged::Unchanged { answer }) => return Ok(answer),
-                Effect::Done(Merged::Rebuild(received)) => {
-                    if is_own {
-                        // Automerge has the change; the store does not, and is read again.
-                        self.forget(id);
-                    }
-                    return self.rebuild(id, None, received, outcome);
-                }
+                Effect::Done(Merged::Rebuild(received)) => return self.rebuild(id, None, received, outcome),
                 Effect::Done(Merged::Grown { admitted, answer }) => {
                     let spilled = document.append(id, &admitted, &mut self.authors, &self.authority, outcome);
                     let row = row.expect("changes were applied");

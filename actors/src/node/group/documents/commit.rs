@@ -1,6 +1,6 @@
 //! Writing rows as this device: all of a commit or none of it.
 
-use schema::change::{ChangeError, ChangeHeader};
+use schema::change::ChangeHeader;
 use schema::document::{EncodedChange, Merge, Refusal};
 use schema::tip::Author;
 use schema::{ChangeHash, DocumentId};
@@ -46,17 +46,6 @@ pub enum CommitError {
         /// The part that does not fit.
         #[source]
         cause: EditError,
-    },
-    /// The change is one that peers refuse: too large, too many operations.
-    #[error("change to row {key:?} of {table:?} would be refused by every peer")]
-    Change {
-        /// The row's table.
-        table: String,
-        /// The row's key.
-        key: String,
-        /// The fault.
-        #[source]
-        cause: ChangeError,
     },
     /// The change passes no check of admission, so that every peer would refuse it.
     #[error("change to row {key:?} of {table:?} is not accepted")]
@@ -180,7 +169,7 @@ impl Documents {
             outcome.heads.push(document.index.heads().iter().copied().collect());
             return Ok(());
         };
-        self.admit_own(id, &name, author, change.bytes, outcome)?;
+        self.admit_own(id, &name, author, change, outcome)?;
         let index = self.cache.get(&id).map(|document| &document.index);
         outcome.heads.push(index.map_or_else(Vec::new, |index| index.heads().iter().copied().collect()));
         Ok(())
@@ -204,7 +193,8 @@ impl Documents {
                 let cause = EditError::Document { what: error.to_string() };
                 return Err(CommitError::Edit { table: name.table.clone(), key: name.key.clone(), cause });
             }
-            self.admit_own(id, name, author, bytes, outcome)?;
+            let header = ChangeHeader::read(&bytes).expect("it was just encoded");
+            self.admit_own(id, name, author, EncodedChange { header, bytes }, outcome)?;
         }
     }
 
@@ -214,19 +204,11 @@ impl Documents {
         id: DocumentId,
         name: &RowName,
         author: Author,
-        bytes: Vec<u8>,
+        change: EncodedChange,
         outcome: &mut Outcome,
     ) -> Result<(), CommitError> {
         let document = self.cache.get(&id).expect("it was just changed");
         let RowName { table, key } = name.clone();
-        // Our own reader and the document machine have the last word on what peers will accept.
-        let header = match ChangeHeader::read(&bytes) {
-            Ok(header) => header,
-            Err(cause) => {
-                self.forget(id);
-                return Err(CommitError::Change { table, key, cause });
-            }
-        };
         let row = match document.replica.row() {
             Ok(row) => row,
             Err(cause) => {
@@ -234,7 +216,6 @@ impl Documents {
                 return Err(CommitError::Unreadable { table, key, cause });
             }
         };
-        let change = EncodedChange { header, bytes };
         let merge = Merge::own(change, author, &self.authority.judge(id));
         if let Err(cause) = self.merge(id, name, merge, Some(row), outcome)? {
             self.forget(id);

@@ -152,7 +152,7 @@ impl Documents {
         self.digest.set(id, &[]);
         let value = Value::Map(BTreeMap::new());
         let row = RowRecord { value, removed: true, too_deep: false, heads: Vec::new() };
-        outcome.rows.push(RowEvent { table: name.table, key: name.key, row: Arc::new(row) });
+        outcome.push_row(id, RowEvent { table: name.table, key: name.key, row: Arc::new(row) });
         outcome.push_moved(Wanted { document: id, have: before });
     }
 }

@@ -19,7 +19,7 @@ fn edit(record: impl FnOnce(&mut RowEdit)) -> RowEdit {
     edit
 }
 
-fn commit(replica: &mut Replica, author: ReplicaId, record: impl FnOnce(&mut RowEdit)) -> LocalChange {
+fn commit(replica: &mut Replica, author: ReplicaId, record: impl FnOnce(&mut RowEdit)) -> EncodedChange {
     replica.commit(author, 7, &edit(record)).unwrap().expect("something differs")
 }
 
@@ -43,14 +43,17 @@ fn a_commit_is_one_change_that_a_fresh_replica_loads() {
     let mut ada = Replica::new();
     let first = commit(&mut ada, ADA, |doc| doc.put("title", "beans"));
     let second = commit(&mut ada, ADA, |doc| doc.put("title", "peas"));
-    assert_eq!((first.seq, first.start_op, second.seq, second.start_op), (1, 1, 2, 2));
-    assert_eq!(ada.heads(), [second.hash]);
+    assert_eq!(
+        (first.header.seq, first.header.start_op, second.header.seq, second.header.start_op),
+        (1, 1, 2, 2)
+    );
+    assert_eq!(ada.heads(), [second.header.hash]);
     assert_eq!(ada.changes_since(&[]), [first.bytes.clone(), second.bytes.clone()]);
-    assert_eq!(ada.changes_since(&[first.hash]), std::slice::from_ref(&second.bytes));
+    assert_eq!(ada.changes_since(&[first.header.hash]), std::slice::from_ref(&second.bytes));
 
     let joined = [first.bytes, second.bytes].concat();
-    let from_changes = Replica::load(&[&joined], &[second.hash]).unwrap();
-    let from_document = Replica::load(&[&ada.save()], &[second.hash]).unwrap();
+    let from_changes = Replica::load(&[&joined], &[second.header.hash]).unwrap();
+    let from_document = Replica::load(&[&ada.save()], &[second.header.hash]).unwrap();
 
     assert_eq!(from_changes.row().unwrap(), ada.row().unwrap());
     assert_eq!(from_document.row().unwrap(), ada.row().unwrap());
@@ -80,11 +83,11 @@ fn a_document_that_is_not_what_the_record_says_is_refused() {
     let first = commit(&mut ada, ADA, |doc| doc.put("n", 1i64));
     let second = commit(&mut ada, ADA, |doc| doc.put("n", 2i64));
 
-    let missing = Replica::load(&[&second.bytes], &[second.hash]);
-    assert_eq!(missing.unwrap_err(), LoadError::Missing { missing: first.hash });
-    let stale = Replica::load(&[&first.bytes], &[second.hash]);
+    let missing = Replica::load(&[&second.bytes], &[second.header.hash]);
+    assert_eq!(missing.unwrap_err(), LoadError::Missing { missing: first.header.hash });
+    let stale = Replica::load(&[&first.bytes], &[second.header.hash]);
     assert_eq!(stale.unwrap_err(), LoadError::Heads { got: 1, expected: 1 });
-    assert!(matches!(Replica::load(&[&first.bytes[..20]], &[first.hash]), Err(LoadError::Chunk(_))));
+    assert!(matches!(Replica::load(&[&first.bytes[..20]], &[first.header.hash]), Err(LoadError::Chunk(_))));
 }
 
 proptest! {
@@ -183,8 +186,8 @@ fn a_thousand_concurrent_heads_are_merged_by_the_next_write() {
     let change = Change::from_bytes(merging.bytes).unwrap();
     let deps: Vec<_> = change.deps().iter().map(ours).collect();
     assert_eq!(deps, heads);
-    assert!(deps.contains(&own.hash));
-    assert_eq!(ada.heads(), [merging.hash]);
+    assert!(deps.contains(&own.header.hash));
+    assert_eq!(ada.heads(), [merging.header.hash]);
     let mut seen = BTreeSet::new();
     for bytes in ada.changes_since(&[]) {
         let change = Change::from_bytes(bytes).unwrap();
@@ -217,7 +220,7 @@ fn a_change_without_its_past_is_refused_and_nothing_waits() {
 
     assert_eq!(
         ada.apply(std::slice::from_ref(&second.bytes)),
-        Err(ApplyError::Missing { missing: first.hash })
+        Err(ApplyError::Missing { missing: first.header.hash })
     );
     assert!(!ada.is_broken());
     assert_eq!(ada.save(), before);
@@ -345,9 +348,9 @@ fn the_past_can_be_read() {
     ada.commit(BEN, 9, &RowEdit::remove()).unwrap().unwrap();
 
     let at = |hash| ada.row_at(&[hash]).unwrap();
-    assert_eq!(at(first.hash).value, map([("l", Value::List(vec![Value::Text("a".into())]))]));
-    assert_eq!(at(second.hash).value, map([("l", Value::List(vec![Value::Text("ab".into())]))]));
-    assert!(!at(second.hash).removed && ada.row_at(&ada.heads()).unwrap().removed);
+    assert_eq!(at(first.header.hash).value, map([("l", Value::List(vec![Value::Text("a".into())]))]));
+    assert_eq!(at(second.header.hash).value, map([("l", Value::List(vec![Value::Text("ab".into())]))]));
+    assert!(!at(second.header.hash).removed && ada.row_at(&ada.heads()).unwrap().removed);
     let authors: Vec<_> =
         ada.history().iter().map(|revision| (revision.author, revision.seq, revision.time_ms)).collect();
     assert_eq!(authors, [(ADA, 1, 7), (ADA, 2, 7), (BEN, 1, 9)]);

@@ -10,8 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sled::IVec;
 
-/// Replaced values that are held, bytes: the largest round of the writer, twice. With buffered durability
-/// more may pass between two barriers; the oldest, whose writes were acknowledged long ago, are dropped.
+/// Replaced values of answered rounds that are held, bytes. With buffered durability many rounds pass between
+/// two barriers; the oldest are dropped first. Those of the round under way, whose writes may still be
+/// refused, are always held.
 const UNDO_BYTES_MAX: usize = 32 << 20;
 /// The memory of one key beside its bytes.
 const KEY_OVERHEAD_BYTES: usize = 64;
@@ -28,6 +29,8 @@ pub(super) struct Undo {
 struct State {
     batches: VecDeque<(sled::Tree, Replaced)>,
     bytes: usize,
+    /// The last so many batches are of the round under way.
+    of_round: usize,
 }
 
 impl Undo {
@@ -36,17 +39,25 @@ impl Undo {
         let mut state = self.state();
         state.bytes += bytes(&replaced);
         state.batches.push_back((tree.clone(), replaced));
+        state.of_round += 1;
         while state.bytes > UNDO_BYTES_MAX
+            && state.batches.len() > state.of_round
             && let Some((_, oldest)) = state.batches.pop_front()
         {
             state.bytes -= bytes(&oldest);
         }
     }
 
+    /// Begins a round: the writes of those before were answered.
+    pub(super) fn begin_round(&self) {
+        self.state().of_round = 0;
+    }
+
     /// Forgets a tree, which was dropped.
     pub(super) fn forget(&self, name: &[u8]) {
         let mut state = self.state();
         state.batches.retain(|(tree, _)| &*tree.name() != name);
+        state.of_round = state.of_round.min(state.batches.len());
         state.bytes = state.batches.iter().map(|(_, replaced)| bytes(replaced)).sum();
     }
 
@@ -85,4 +96,31 @@ fn bytes(replaced: &Replaced) -> usize {
         key.len() + value.as_ref().map_or(0, |value| value.len()) + KEY_OVERHEAD_BYTES
     };
     replaced.iter().map(of_one).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_round_under_way_is_rolled_back_whatever_its_size_and_the_oldest_answered_values_are_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = sled::open(folder.path()).unwrap().open_tree("garden").unwrap();
+        let undo = Undo::default();
+        let put = |key: &[u8], value: &[u8], replaced: Vec<u8>| {
+            undo.record(&tree, vec![(key.to_vec(), Some(replaced.into()))]);
+            tree.insert(key, value).unwrap();
+        };
+        undo.begin_round();
+        put(b"answered", b"2", b"1".to_vec());
+        undo.begin_round();
+        put(b"large", b"2", vec![1; UNDO_BYTES_MAX + 1]);
+        put(b"small", b"2", b"1".to_vec());
+
+        undo.roll_back();
+
+        assert_eq!(tree.get(b"answered").unwrap().unwrap(), b"2", "its value was dropped to make room");
+        assert_eq!(tree.get(b"large").unwrap().unwrap().len(), UNDO_BYTES_MAX + 1);
+        assert_eq!(tree.get(b"small").unwrap().unwrap(), b"1");
+    }
 }
