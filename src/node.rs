@@ -296,8 +296,8 @@ impl Node {
         Ok(self.handle.tree().await?)
     }
 
-    /// Closes the node: when this returns, nothing is sent any more, and [`closed`](Self::closed) tells if all
-    /// acknowledged writes are on the disk. Later calls return errors of kind
+    /// Closes the node: when this returns, nothing is sent any more, and [`closed`](Self::closed) tells if
+    /// all acknowledged writes are on the disk. Later calls return errors of kind
     /// [`Closed`](crate::ErrorKind::Closed); a second `close` returns at once.
     pub async fn close(&self) {
         self.handle.close().await;

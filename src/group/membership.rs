@@ -210,8 +210,8 @@ impl Group {
     /// purged on every device.
     ///
     /// # Errors
-    /// Awaiting it: [`GroupError::NotMember`] if the user is no member, and was none as of before the ops that
-    /// [`RoleChange::as_of`] names; [`GroupError::Change`] names the rule that forbids it.
+    /// Awaiting it: [`GroupError::NotMember`] if the user is no member, and was none as of before the ops
+    /// that [`RoleChange::as_of`] names; [`GroupError::Change`] names the rule that forbids it.
     pub fn set_role(&self, user: UserId, role: Role) -> RoleChange<'_> {
         let progress = no_progress();
         RoleChange { group: self, user, role, before: BTreeSet::new(), without_damaged: false, progress }

@@ -1,7 +1,7 @@
 //! The machine world: gates, sessions and documents over change headers, without a runtime, Automerge or a
 //! disk.
 //!
-//! Histories for property tests and fuzzing, as many a second as `benches/machines.rs` says. Ledgers, rosters and manifests are real
+//! Histories for property tests and fuzzing, some hundred a second (`benches/machines.rs`). Ledgers, rosters and manifests are real
 //! ones; a tip's signature is a keyed hash, a message is a list of headers; everything else is what the
 //! actors step. Time is a number, an event queue is ordered by (time, count), and one seed always gives one
 //! history.

@@ -7,8 +7,9 @@
 //! arrives during a pass restarts the passes of those authors that it judges differently once more.
 //!
 //! ```text
-//! Start ──▶ Judge … Judged ──▶ List … Listed ──▶ Judge … Judged ──▶ Store … Stored ──▶ Pause
-//!           outside the index  a page of an author                  the last page's end
+//! Start ──▶ Judge … Judged       outside the index
+//!       ──▶ List … Listed        a page of an author
+//!       ──▶ Judge … Judged ──▶ Store … Stored ──▶ Pause
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
