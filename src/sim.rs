@@ -22,11 +22,13 @@
 
 pub mod faults;
 pub mod machines;
+mod observe;
+mod peer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actors::clock::Clock;
@@ -40,6 +42,8 @@ use schema::key::SigningKey;
 use schema::ledger::Role;
 use schema::mnemonic::Mnemonic;
 
+use self::peer::Inner;
+pub use self::peer::Peer;
 use crate::Node;
 
 /// The virtual time after which a network that has not settled is a failure.
@@ -55,26 +59,6 @@ pub struct Net {
     peers: BTreeMap<String, Peer>,
     /// Pairs of dialler and dialled: every pair, unless the nodes were started apart.
     pairs: BTreeSet<(String, String)>,
-}
-
-/// A simulated device. Cheap to clone; keeps its identity and disk across crash and restart.
-#[derive(Clone)]
-pub struct Peer {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    name: String,
-    /// The user, if it is not the device's own.
-    user: Option<SigningKey>,
-    disk: MemoryDisk,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    node: Option<Node>,
-    starts: u64,
 }
 
 impl Net {
@@ -359,92 +343,6 @@ impl Net {
                 node.close().await;
             }
         }
-    }
-}
-
-impl Peer {
-    /// Returns the peer's name on the network.
-    pub fn name(&self) -> &str {
-        &self.inner.name
-    }
-
-    /// Returns the peer's node.
-    ///
-    /// # Panics
-    /// If the peer crashed or was closed.
-    pub fn node(&self) -> Node {
-        self.state().node.clone().unwrap_or_else(|| panic!("{} is down", self.name()))
-    }
-
-    /// Returns the peer's disk, which a test may damage.
-    pub fn disk(&self) -> &MemoryDisk {
-        &self.inner.disk
-    }
-
-    fn up(&self) -> Option<Node> {
-        self.state().node.clone()
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Observations of a node for the simulator.
-impl Node {
-    fn states(&self) -> BTreeMap<GroupId, GroupState> {
-        self.groups().into_iter().map(|info| (info.id, info.state)).collect()
-    }
-
-    fn admits(&self, group: GroupId, other: &Self) -> bool {
-        let roster = self.handle().membership().roster(group);
-        roster.is_some_and(|roster| roster.may_read(other.user_id(), other.device_id()))
-    }
-
-    /// Returns true if the other was a member, or a device of one, and no longer is.
-    fn has_removed(&self, group: GroupId, other: &Self) -> bool {
-        let roster = self.handle().membership().roster(group);
-        roster.is_some_and(|roster| {
-            roster.grant(other.user_id()).is_some() && !roster.may_read(other.user_id(), other.device_id())
-        })
-    }
-
-    fn is_synced_with(&self, group: GroupId, other: &Self) -> bool {
-        let Some(handle) = self.handle().group(group) else { return false };
-        let peers = handle.peers();
-        let peers = peers.borrow();
-        peers.iter().any(|peer| peer.device == other.device_id() && peer.synced)
-    }
-
-    /// Returns the digests of the ledger's state and of the documents.
-    fn digests(&self, group: GroupId) -> [[u8; 32]; 2] {
-        let state = self.handle().membership().roster(group).map(|roster| roster.state_digest());
-        let root = self.handle().group(group).map(|handle| handle.root());
-        [state.unwrap_or_default(), root.unwrap_or_default()]
-    }
-
-    /// Formats every row of every table.
-    fn rows(&self, group: GroupId) -> Vec<String> {
-        let Some(handle) = self.handle().group(group) else { return Vec::new() };
-        let rows = handle.space().read(|view| {
-            let entry = |entry: Result<(Vec<u8>, Vec<u8>), _>| match entry {
-                Ok((key, value)) => {
-                    let row = actors::node::group::rows::RowRecord::decode(&value);
-                    format!("{}: {row:?}", key.escape_ascii())
-                }
-                Err(error) => format!("{error}"),
-            };
-            view.prefix(b"r").map(entry).collect()
-        });
-        rows.unwrap_or_default()
-    }
-
-    fn name_of(&self, net: &Net) -> String {
-        let is_this = |peer: &&Peer| peer.up().is_some_and(|node| node.device_id() == self.device_id());
-        net.peers
-            .values()
-            .find(is_this)
-            .map_or_else(|| self.device_id().short(), |peer| peer.name().to_owned())
     }
 }
 

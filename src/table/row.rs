@@ -27,6 +27,7 @@
 //! and flattened enums, whose variants lie side by side in the map around them. A `HashSet` is written in
 //! another order each time: use `BTreeSet`.
 
+mod key;
 mod read;
 mod write;
 

@@ -7,6 +7,7 @@
 //! and `Stored` releases the news to watchers and sessions.
 
 pub(crate) mod assembly;
+mod batches;
 pub mod cache;
 pub mod cut;
 pub mod documents;
@@ -14,6 +15,7 @@ mod handle;
 mod manifests;
 mod owner;
 pub mod record;
+mod rejudging;
 pub mod replica;
 mod row_locks;
 pub mod rows;
@@ -28,17 +30,17 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::document::{Refusal, Rules};
 use schema::key::SigningKey;
 use schema::ledger::{Ledger, Roster};
-use schema::session::{Documents as _, Input, Session, Wanted};
+use schema::session::Session;
 use schema::time::Timestamp;
 use schema::{ChangeHash, DocumentId, UserId};
 use tokio::task::JoinHandle;
 
 use self::assembly::{AssemblyBudget, AssemblyShare};
+use self::batches::BatchNews;
 use self::cache::CacheBudget;
 use self::cut::JudgedMoment;
-use self::documents::{
-    CommitError, Documents, Outcome, Rejudged, Revision, RowEvent, RowWrite, SetAside, Setup,
-};
+use self::documents::{CommitError, Documents, Rejudged, Revision, RowWrite, SetAside, Setup};
+use self::rejudging::Rejudge;
 
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
@@ -48,7 +50,7 @@ use crate::call::answer;
 use crate::clock::Clock;
 use crate::meter::{Meters, OpenSession};
 use crate::node::connection_manager::LinkId;
-use crate::node::event::{Event, Events};
+use crate::node::event::Events;
 use crate::node::gate::{Channel, IncomingPart};
 use crate::node::keys;
 use crate::node::store::{Batch, Durability, SpaceHandle, StoreError, StoreHandle};
@@ -142,31 +144,6 @@ struct Peer {
     _open: OpenSession,
 }
 
-/// The moment at which the next documents are re-judged.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rejudge {
-    /// In a turn of its own, behind the messages that wait.
-    InTurn,
-    /// Once this batch is durable.
-    Behind(u64),
-}
-
-/// News to publish once a batch is durable.
-struct BatchNews {
-    /// Hash over all documents as they are with the batch, and without any later one.
-    root: [u8; 32],
-    rows: Vec<RowEvent>,
-    moved: Vec<Wanted>,
-    source: Option<Source>,
-}
-
-/// The session and the units that a batch came from.
-struct Source {
-    link: LinkId,
-    number: u64,
-    refused: Vec<(DocumentId, Refusal)>,
-}
-
 /// Remembers refusals in the place of the oldest.
 fn push_recent(refusals: &mut Vec<(DocumentId, Refusal)>, new: &[(DocumentId, Refusal)]) {
     refusals.extend_from_slice(&new[new.len().saturating_sub(REFUSALS_STORED_MAX)..]);
@@ -175,213 +152,6 @@ fn push_recent(refusals: &mut Vec<(DocumentId, Refusal)>, new: &[(DocumentId, Re
 }
 
 impl State {
-    fn commit(
-        &mut self,
-        myself: &ActorRef<Message>,
-        writes: &[RowWrite],
-        reply: RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>>,
-    ) -> Result<(), ActorProcessingErr> {
-        let time_ms = i64::try_from(self.arguments.clock.now().as_millis()).unwrap_or(i64::MAX);
-        self.settle(myself, writes)?;
-        let outcome = match self.documents.commit(writes, time_ms) {
-            Ok(outcome) => outcome,
-            Err(error @ CommitError::Moved { .. }) => {
-                // The answer waits for the batch that moved the row: before it is stored, the caller would
-                // read the same row again.
-                let (store, durability) = (&self.arguments.store, self.arguments.durability);
-                store
-                    .submit(self.handle.space(), Batch::default(), durability, |_| answer(reply, Err(error)));
-                return Ok(());
-            }
-            Err(error) => {
-                answer(reply, Err(error));
-                return Ok(());
-            }
-        };
-        self.arguments.meters.documents.committed_rows.add(writes.len());
-        let heads = outcome.heads.clone();
-        self.submit(myself, outcome, None, move |result| {
-            answer(reply, result.map(|()| heads).map_err(CommitError::from));
-        });
-        Ok(())
-    }
-
-    /// Re-judges the documents of these writes first, if that is still to be done: a write on top of changes
-    /// that are about to be purged would be purged with them.
-    fn settle(&mut self, myself: &ActorRef<Message>, writes: &[RowWrite]) -> Result<(), ActorProcessingErr> {
-        if !self.documents.is_rejudging() {
-            return Ok(());
-        }
-        let mut outcome = Outcome::default();
-        for write in writes {
-            let id = DocumentId::of(self.handle.id(), &write.table, &write.key);
-            self.documents.settle(id, &mut outcome)?;
-        }
-        if !outcome.batch.is_empty() {
-            self.submit(myself, outcome, None, |_| ());
-        }
-        Ok(())
-    }
-
-    /// Re-judges the next documents; after the last of them, every session compares again.
-    fn rejudge_some(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
-        self.rejudging = None;
-        if self.documents.is_rejudging() {
-            let (mut outcome, before) = (Outcome::default(), self.documents.rejudged());
-            self.documents.rejudge_some(&mut outcome)?;
-            if outcome.batch.is_empty() && self.documents.rejudged() != before {
-                // No disk to wait for: a message of ours lets those go first that came meanwhile.
-                let _ = myself.cast(Message::Rejudge);
-                self.rejudging = Some(Rejudge::InTurn);
-                return Ok(());
-            }
-            self.submit(myself, outcome, None, |_| ());
-            self.rejudging = Some(Rejudge::Behind(self.next_batch));
-            return Ok(());
-        }
-        self.tell_rejudged();
-        self.compare_again(myself)
-    }
-
-    fn tell_rejudged(&mut self) {
-        self.judged = Arc::default();
-        let (group, rejudged) = (self.handle.id(), self.documents.rejudged());
-        let documents = usize::try_from(rejudged.documents).unwrap_or(usize::MAX);
-        self.arguments.meters.documents.rejudged.add(documents);
-        self.arguments.events.send(Event::Rejudged { group, rejudged });
-    }
-
-    fn apply(
-        &mut self,
-        myself: &ActorRef<Message>,
-        link: LinkId,
-        units: schema::wire::session::Units,
-    ) -> Result<(), ActorProcessingErr> {
-        let (number, received) = (units.number, units.units.len());
-        // An honest peer with the same roster would have refused these changes too.
-        let same = units.state == self.documents.state() && !self.documents.is_rejudging();
-        let mut outcome = self.documents.apply(units)?;
-        let refused = std::mem::take(&mut outcome.refused);
-        let meters = &self.arguments.meters;
-        meters.sessions.received_units.add(received);
-        meters.documents.accepted_units.add(received.saturating_sub(refused.len()));
-        meters.documents.refused_units.add(refused.len());
-        self.remember(&refused);
-        let is_at_fault = refused.iter().any(|(_, refusal)| refusal.is_fault(same));
-        self.submit(myself, outcome, Some(Source { link, number, refused }), |_| ());
-        if is_at_fault {
-            self.fault(link);
-        }
-        Ok(())
-    }
-
-    /// Hands a batch to the writer; `Stored` follows in order.
-    fn submit(
-        &mut self,
-        myself: &ActorRef<Message>,
-        outcome: Outcome,
-        source: Option<Source>,
-        answer: impl FnOnce(Result<(), StoreError>) + Send + 'static,
-    ) {
-        self.remember(&outcome.lost);
-        self.next_batch += 1;
-        let number = self.next_batch;
-        self.documents.pin(&outcome.moved, number);
-        let (root, rows, moved) = (self.documents.root(), outcome.rows, outcome.moved);
-        self.unstored.insert(number, BatchNews { root, rows, moved, source });
-        let (myself, arguments) = (myself.clone(), &self.arguments);
-        arguments.store.submit(self.handle.space(), outcome.batch, arguments.durability, move |result| {
-            answer(result.clone());
-            // A dead group has a successor, which reads the store itself.
-            let _ = myself.cast(Message::Stored { number, result });
-        });
-    }
-
-    fn stored(
-        &mut self,
-        myself: &ActorRef<Message>,
-        number: u64,
-        result: Result<(), StoreError>,
-    ) -> Result<(), ActorProcessingErr> {
-        // A failed batch fails the group: memory ran ahead of the store.
-        result?;
-        let Some(unstored) = self.unstored.remove(&number) else { return Ok(()) };
-        self.documents.unpin(&unstored.moved, number);
-        self.tell_authors();
-        self.expire();
-        self.handle.publish_root(unstored.root);
-        if !unstored.rows.is_empty() {
-            if self.arguments.personal {
-                self.tell_intents(&unstored.rows);
-            }
-            self.handle.publish_rows(unstored.rows);
-        }
-        let source = unstored.source.as_ref().map(|source| source.link);
-        let others: Vec<_> = self.sessions.keys().copied().filter(|link| Some(*link) != source).collect();
-        if !unstored.moved.is_empty() {
-            for link in others {
-                self.step(myself, link, Input::Changed(unstored.moved.clone()))?;
-            }
-        }
-        if let Some(Source { link, number, refused }) = unstored.source {
-            self.step(myself, link, Input::Applied { number, refused })?;
-        }
-        if self.rejudging == Some(Rejudge::Behind(number)) {
-            self.rejudge_some(myself)?;
-        }
-        Ok(())
-    }
-
-    /// Deletes what was set aside too long ago: not at the start, when the clock may not be set yet, but
-    /// after a write.
-    fn expire(&mut self) {
-        let mut outcome = Outcome::default();
-        self.documents.expire(&mut outcome);
-        if !outcome.batch.is_empty() {
-            let (store, durability) = (&self.arguments.store, self.arguments.durability);
-            store.submit(self.handle.space(), outcome.batch, durability, |_| ());
-        }
-    }
-
-    /// Re-judges, before anybody reads them, the documents that were last judged under another roster when
-    /// the node ended.
-    async fn rejudge_all(&mut self) -> Result<(), ActorProcessingErr> {
-        if !self.documents.is_rejudging() {
-            return Ok(());
-        }
-        while self.documents.is_rejudging() {
-            let mut outcome = Outcome::default();
-            self.documents.rejudge_some(&mut outcome)?;
-            self.remember(&outcome.lost);
-            self.documents.pin(&outcome.moved, 0);
-            self.arguments.store.write(self.handle.space(), outcome.batch).await?;
-            self.documents.unpin(&outcome.moved, 0);
-        }
-        self.tell_rejudged();
-        Ok(())
-    }
-
-    /// Tells the owner of new authors, whose certificates are kept from now on.
-    fn tell_authors(&mut self) {
-        let authors = self.documents.authors();
-        if authors.len() > self.told {
-            let new = authors.iter().skip(self.told).map(|(_, (device, _), _)| device).collect();
-            self.arguments.owner.on_accepted(self.handle.id(), new);
-        }
-        self.told = authors.len();
-    }
-
-    fn tell_intents(&self, rows: &[RowEvent]) {
-        let owner = &self.arguments.owner;
-        for event in rows {
-            match event.table.as_str() {
-                INTENTS_TABLE => event.key.parse().into_iter().for_each(|group| owner.on_intent(group)),
-                CONTACTS_TABLE => event.key.parse().into_iter().for_each(|user| owner.on_contact(user)),
-                _ => {}
-            }
-        }
-    }
-
     fn remember(&mut self, refused: &[(DocumentId, Refusal)]) {
         push_recent(&mut self.refusals, refused);
     }

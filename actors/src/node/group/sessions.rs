@@ -1,10 +1,7 @@
 //! The sessions of a group: frames in, effects out, one wake-up for all (steps the session machine).
 
-use std::sync::Arc;
-
 use ractor::{ActorProcessingErr, ActorRef};
 use schema::handshake::LinkRole;
-use schema::ledger::Roster;
 use schema::session::{Effect, Input, Session, SessionSide, StepError};
 use schema::wire::link::ByeReason;
 use schema::wire::session::SessionFrame;
@@ -168,20 +165,6 @@ impl State {
             self.compare_again(myself)?;
         }
         Ok(())
-    }
-
-    /// Re-judges documents under a new roster; then every session compares again.
-    pub(super) fn rejudge(
-        &mut self,
-        myself: &ActorRef<Message>,
-        roster: Arc<Roster>,
-    ) -> Result<(), ActorProcessingErr> {
-        self.documents.set_roster(roster);
-        if self.rejudging.is_some() {
-            // It goes on by the new roster.
-            return Ok(());
-        }
-        if self.documents.is_rejudging() { self.rejudge_some(myself) } else { self.compare_again(myself) }
     }
 
     pub(super) fn compare_again(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
