@@ -241,7 +241,7 @@ struct Membership;
 
 impl Drop for State {
     fn drop(&mut self) {
-        // Whatever waits for an answer learns that no actor runs.
+        // Callers that wait for an answer learn that no actor runs.
         self.handle.inbox().clear();
     }
 }

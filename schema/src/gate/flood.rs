@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn users_of_whom_nothing_arrives_any_more_are_forgotten() {
+    fn users_are_forgotten_an_hour_after_their_last_record() {
         let mut floods = Floods::default();
         for number in 0..600_u64 {
             let mut user = UserId([0; 32]);

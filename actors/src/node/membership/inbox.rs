@@ -1,9 +1,9 @@
 //! Orders what waits for membership (pure): commands of this device first, then the links in fair turns.
 //!
 //! A peer sends frames as fast as its link carries them, and each costs signature checks and a durable write.
-//! Each link has turns of a bounded cost, within which adjacent pushes of one group are joined into one frame
-//! with one write. A command waits for the commands before it and for one frame. Frames of one link keep their
-//! order.
+//! Each link has turns of a bounded cost, within which adjacent pushes of one group are joined into one step
+//! with one write. A command waits for the commands before it and for one step. Frames of one link keep
+//! their order.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -179,13 +179,14 @@ impl<M: Queued> Lane<M> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::{collection, option};
 
     use super::*;
 
     /// A command, timer or frame by its number; frames of one kind can be joined.
     #[derive(Clone, Debug, PartialEq, Eq)]
     struct Fake {
-        numbers: Vec<u64>,
+        numbers: Vec<usize>,
         cost: usize,
         kind: Option<u8>,
     }
@@ -207,11 +208,11 @@ mod tests {
     const ADA: Class = Class::Link(LinkId(1));
     const BEN: Class = Class::Link(LinkId(2));
 
-    fn fake(number: u64, cost: usize) -> Fake {
+    fn fake(number: usize, cost: usize) -> Fake {
         Fake { numbers: vec![number], cost, kind: None }
     }
 
-    fn numbers(inbox: &mut Inbox<Fake>) -> Vec<Vec<u64>> {
+    fn numbers(inbox: &mut Inbox<Fake>) -> Vec<Vec<usize>> {
         std::iter::from_fn(|| inbox.next()).map(|next| next.numbers).collect()
     }
 
@@ -280,13 +281,13 @@ mod tests {
     proptest! {
         #[test]
         fn frames_of_one_link_keep_their_order_and_none_is_lost(
-            arrivals in proptest::collection::vec((0..4_u64, 1..3 * TURN_COST, proptest::option::of(0..2_u8)), 0..200),
+            arrivals in collection::vec((0..4_u64, 1..3 * TURN_COST, option::of(0..2_u8)), 0..200),
             takes in 0..50_usize,
         ) {
             let mut inbox = Inbox::default();
             let mut handled = Vec::new();
             for (number, (link, cost, kind)) in arrivals.iter().enumerate() {
-                let message = Fake { numbers: vec![number as u64], cost: *cost, kind: *kind };
+                let message = Fake { numbers: vec![number], cost: *cost, kind: *kind };
                 inbox.push(Class::Link(LinkId(*link)), message);
                 if number % 50 < takes {
                     handled.extend(inbox.next());
@@ -295,8 +296,8 @@ mod tests {
             handled.extend(std::iter::from_fn(|| inbox.next()));
 
             for link in 0..4 {
-                let of_link = |number: &u64| arrivals[*number as usize].0 == link;
-                let sent = (0..arrivals.len() as u64).filter(of_link);
+                let of_link = |number: &usize| arrivals[*number].0 == link;
+                let sent = (0..arrivals.len()).filter(of_link);
                 let got = handled.iter().flat_map(|message| message.numbers.iter().copied()).filter(of_link);
                 prop_assert_eq!(sent.collect::<Vec<_>>(), got.collect::<Vec<_>>());
             }

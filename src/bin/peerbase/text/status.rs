@@ -91,7 +91,8 @@ fn of_group(text: &mut String, report: &GroupReport) {
     for Flood { user, records } in floods {
         let _ = writeln!(
             text,
-            "  flood   user {user} signed {records} records within an hour; `peerbase group remove {user} --group {id}` removes them"
+            "  flood   user {user} signed {records} records within an hour; \
+             `peerbase group remove {user} --group {id}` removes them"
         );
     }
     if let Some(status) = status {
