@@ -66,7 +66,7 @@ impl State {
     }
 
     async fn admit(&mut self, group: GroupId, user: UserId, role: Role) {
-        let change = MembershipChange::SetRole { user, role, before: Default::default() };
+        let change = MembershipChange::Admit { user, role };
         let answer = self.step(Input::Submit { group, change, cut: None }).await.unwrap();
         assert!(matches!(answer, Some(Answer::Submitted(Ok(_)))), "{answer:?}");
     }
