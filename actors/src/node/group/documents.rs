@@ -39,7 +39,7 @@ pub(crate) use self::apply::{ReadUnit, UnitReader};
 use self::authority::Authority;
 pub(crate) use self::commit::{CommitEnd, Committing};
 pub use self::commit::{CommitError, RowWrite};
-use self::materialise::Materialised;
+use self::materialise::{Materialised, SHORT_TURN_CHARGE};
 use self::set_aside::SetAsides;
 pub use self::set_aside::{SetAside, SetAsideTotal};
 pub use self::unmaterialised::{Unmaterialised, UnmaterialisedReason};
@@ -150,7 +150,7 @@ pub(crate) struct Documents {
     /// Work to begin.
     work: Vec<Work>,
     next_work: u64,
-    /// Charge that the present frame may still have applied at once.
+    /// Charge that may still be applied in the present turn of the actor.
     short_charge: u64,
     /// Documents that this device does not materialise.
     unmaterialised: BTreeMap<DocumentId, Unmaterialised>,
@@ -186,7 +186,7 @@ impl Documents {
             working: BTreeMap::new(),
             work: Vec::new(),
             next_work: 0,
-            short_charge: u64::MAX,
+            short_charge: SHORT_TURN_CHARGE,
             unmaterialised: BTreeMap::new(),
             given_up: Vec::new(),
             document_bytes,
@@ -283,9 +283,7 @@ impl Documents {
     fn on_stored(&mut self, id: DocumentId) {
         let Some(document) = self.cache.get(&id) else { return };
         document.fresh.clear();
-        if document.index.is_empty() {
-            self.cache.remove(&id);
-        }
+        self.drop_if_empty(id);
     }
 
     /// Leaves the new state of a document in the batch, and its row where it is materialised.

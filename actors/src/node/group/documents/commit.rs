@@ -7,7 +7,7 @@ use schema::tip::Author;
 use schema::{ChangeHash, DocumentId};
 
 use super::edit::{Edited, EditedDocument, Editing};
-use super::materialise::{Materialised, SHORT_DOCUMENT_CHARGE};
+use super::materialise::{Materialised, SHORT_DOCUMENT_CHARGE, SHORT_TURN_CHARGE};
 use super::unmaterialised::{Unmaterialised, UnmaterialisedReason};
 use super::work::{Job, Work};
 use super::{Document, Documents, Outcome, RowName};
@@ -125,6 +125,7 @@ impl Documents {
         time_ms: i64,
         outcome: &mut Outcome,
     ) -> Result<Committing, CommitError> {
+        self.short_charge = SHORT_TURN_CHARGE;
         let author = self.authority.author(self.incarnation).ok_or(CommitError::NotAllowed)?;
         let id = |write: &RowWrite| DocumentId::of(self.authority.group, &write.table, &write.key);
         let ids: Vec<DocumentId> = writes.iter().map(id).collect();

@@ -17,6 +17,9 @@ pub(super) const SHORT_CHARGE: u64 = 64 << 10;
 /// Charge of a document that is loaded or written at once: Automerge walks a part of it for each change.
 pub(super) const SHORT_DOCUMENT_CHARGE: u64 = 512 << 10;
 
+/// Charge that is applied in one turn of the actor: about 60 ms. The rest is left for workers.
+pub(super) const SHORT_TURN_CHARGE: u64 = 2 << 20;
+
 /// The reading of a loaded document.
 pub(super) enum Materialised {
     /// Here, up to the last accepted change.
@@ -79,7 +82,10 @@ impl Documents {
         let document = self.cache.get(&id).expect("it is loaded");
         let unreadable = document.record.unreadable.iter().copied().collect();
         let load = Box::new(Load::new(runs, unreadable, is_careful));
-        if document.record.charge > SHORT_DOCUMENT_CHARGE {
+        let charge = document.record.charge;
+        let is_short = charge <= SHORT_DOCUMENT_CHARGE.min(self.short_charge);
+        self.short_charge = self.short_charge.saturating_sub(charge);
+        if !is_short {
             self.begin(id, Job::Load { document: id, load });
             return Ok(None);
         }

@@ -148,6 +148,27 @@ async fn a_row_that_is_too_dear_is_accepted_and_passed_on_and_read_once_there_is
     assert_eq!(ben.title("rope"), mia.title("rope"));
 }
 
+#[tokio::test]
+async fn a_row_that_vanished_can_be_written_by_a_worker_before_the_store_knows() {
+    let mut home = Home::new();
+    let [ada, mut ben, mut mia] = [ADA, BEN, MIA].map(|person| home.desk(person));
+    mia.writes("rope", "buy it").await;
+    mia.brings(&mut ben, "rope").await;
+    home.removes(MIA, &ada).await;
+    ben.fetches(&ada).await;
+    ben.documents.set_roster(home.ledger.roster().clone());
+    let mut outcome = Outcome::default();
+    ben.documents.rejudge_some(&mut outcome).unwrap();
+    let vanished = ben.submits(outcome);
+
+    assert!(matches!(ben.writes_now(long("coil it")), Ok(Committing::Working(_))));
+    let work = ben.documents.take_work().pop().unwrap();
+    ben.stores_alone(vanished).await;
+    ben.integrates(work).await;
+
+    assert_eq!(ben.title("rope").as_deref(), Some("String(\"coil it\")"));
+}
+
 /// A text that no single change may hold.
 fn huge() -> RowWrite {
     let mut edit = RowEdit::default();
