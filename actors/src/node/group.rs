@@ -194,7 +194,7 @@ impl State {
             refused_by_peers: self.refused_by_peers.clone(),
             rejudging: self.documents.is_rejudging().then(|| self.documents.rejudged()),
             set_aside: self.documents.set_aside(),
-            materialising: self.documents.materialising(),
+            materialising: self.materialising(),
             unmaterialised: self.documents.unmaterialised().cloned().collect(),
         }
     }

@@ -147,6 +147,8 @@ pub(crate) struct Documents {
     unstored: BTreeMap<DocumentId, u64>,
     /// Documents that a worker has, with the number of the work.
     working: BTreeMap<DocumentId, u64>,
+    /// Documents of commits that wait for a worker: they stay in memory meanwhile.
+    awaited: BTreeSet<DocumentId>,
     /// Work to begin.
     work: Vec<Work>,
     next_work: u64,
@@ -184,6 +186,7 @@ impl Documents {
             cache: Cache::new(budget),
             unstored: BTreeMap::new(),
             working: BTreeMap::new(),
+            awaited: BTreeSet::new(),
             work: Vec::new(),
             next_work: 0,
             short_charge: SHORT_TURN_CHARGE,
@@ -275,8 +278,10 @@ impl Documents {
                 self.on_stored(wanted.document);
             }
         }
-        let Self { unstored, working, .. } = self;
-        self.cache.trim(|id| !unstored.contains_key(id) && !working.contains_key(id));
+        let Self { unstored, working, awaited, .. } = self;
+        let is_pinned =
+            |id: &DocumentId| unstored.contains_key(id) || working.contains_key(id) || awaited.contains(id);
+        self.cache.trim(|id| !is_pinned(id));
     }
 
     /// The store has the newest state of a document.
@@ -359,7 +364,6 @@ impl History {
 }
 
 impl Outcome {
-    /// Adds a document that changed, unless it is there already.
     /// Of several steps of a row, readers are told the last; before [`push_moved`](Self::push_moved).
     fn push_row(&mut self, document: DocumentId, event: RowEvent) {
         let is_later = self.moved_ids.contains(&document);
@@ -370,6 +374,7 @@ impl Outcome {
         }
     }
 
+    /// Adds a document that changed, unless it is there already.
     fn push_moved(&mut self, moved: Wanted) {
         if self.moved_ids.insert(moved.document) {
             self.moved.push(moved);

@@ -38,12 +38,12 @@ impl Documents {
         id: DocumentId,
         changes: Vec<EncodedChange>,
     ) -> Result<Option<Row>, StoreError> {
+        if self.gives_up(id) {
+            return Ok(None);
+        }
         let document = self.cache.get(&id).expect("it is loaded");
         if let Materialised::Working { later } = &mut document.materialised {
             later.extend(changes);
-            return Ok(None);
-        }
-        if self.gives_up(id) {
             return Ok(None);
         }
         let document = self.cache.get(&id).expect("it is loaded");
@@ -170,7 +170,7 @@ impl Documents {
     /// Begins to materialise the rows that were behind when the store was opened.
     pub(crate) fn catch_up(&mut self, outcome: &mut Outcome) -> Result<(), StoreError> {
         for id in std::mem::take(&mut self.behind) {
-            if self.load(id)?.is_none() {
+            if self.working.contains_key(&id) || self.load(id)?.is_none() {
                 continue;
             }
             if let Some(row) = self.load_reading(id, false)? {
