@@ -192,7 +192,7 @@ impl Documents {
                 // A roster that arrived meanwhile voids what nobody has seen yet.
                 self.settle(document, outcome)?;
                 if self.is_current(document, number) {
-                    self.on_materialised(document, result, outcome)?;
+                    self.on_materialised(document, result.map(|loaded| *loaded), outcome)?;
                 }
                 Ok(None)
             }

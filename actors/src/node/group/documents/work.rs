@@ -49,7 +49,7 @@ pub(crate) struct Worked {
 
 pub(super) enum Done {
     /// The document is materialised, or why it is not.
-    Materialised { document: DocumentId, result: Result<Loaded, LoadError> },
+    Materialised { document: DocumentId, result: Result<Box<Loaded>, LoadError> },
     /// A commit's changes are made.
     Edited(Box<Edited>),
 }
@@ -120,11 +120,11 @@ impl Work {
                     Ok(row) => Ok(Loaded { unreadable: reading.unreadable().clone(), reading, row }),
                     Err(_) => Err(LoadError::Spoiled),
                 };
-                Done::Materialised { document, result }
+                Done::Materialised { document, result: result.map(Box::new) }
             }
             Job::Load { document, mut load } => match load.slice() {
                 Ok(false) => return Slice::More(Self { number, job: Job::Load { document, load } }),
-                Ok(true) => Done::Materialised { document, result: load.finish() },
+                Ok(true) => Done::Materialised { document, result: load.finish().map(Box::new) },
                 Err(error) => Done::Materialised { document, result: Err(error) },
             },
             Job::Edit(editing) => Done::Edited(Box::new(editing.run())),
