@@ -274,7 +274,7 @@ impl Links {
             && state.ours[ours].hash == summary
             && access == Access::Documents;
         state.ours[ours].access = access;
-        let channel = Channel { link, ours: to_number(ours), theirs: to_number(theirs) };
+        let channel = Channel { link, group: id, ours: to_number(ours), theirs: to_number(theirs) };
         let (session, effects) = LedgerSession::open(are_equal, &group.visible_ledger(access));
         self.silence.end(id, device);
         state.open.insert(id, Open { channel, session });

@@ -38,8 +38,10 @@ struct Arbitrary {
     /// Ops that the peers may push, and records beside them.
     ops: Vec<Envelope>,
     records: Vec<Envelope>,
-    /// The batch that is not durable yet.
-    storing: Option<Batch>,
+    /// The batches that are not durable yet, by group.
+    storing: BTreeMap<GroupId, Batch>,
+    /// The states that the ledgers in memory had: their digests and hashes, with the number of their ops.
+    states: BTreeMap<(GroupId, [u8; 32]), usize>,
     /// The groups as a node would load them.
     durable: BTreeMap<GroupId, Ledger>,
     opened: BTreeSet<(LinkId, u32)>,
@@ -47,8 +49,10 @@ struct Arbitrary {
     links: u64,
     /// The peer of each link.
     linked: BTreeMap<LinkId, (UserId, DeviceId)>,
-    /// The device of the last request to revoke one.
-    revoked: Option<DeviceId>,
+    /// The number of requests so far, as the gate counts them.
+    requests: u64,
+    /// The devices of the requests to revoke one, by number.
+    revoked: BTreeMap<u64, DeviceId>,
     has_failed: bool,
 }
 
@@ -89,7 +93,9 @@ impl Arbitrary {
         let groups = [garden, orchard, GroupId([9; 32])];
         let (opened, closed) = (BTreeSet::new(), BTreeSet::new());
         let (linked, revoked) = Default::default();
-        let (storing, links, has_failed) = (None, 0, false);
+        let answered = ada.log.iter().filter(|effect| matches!(effect, Effect::Answer { .. })).count();
+        let requests = answered as u64;
+        let (storing, states, links, has_failed) = (BTreeMap::new(), BTreeMap::new(), 0, false);
         Self {
             ada,
             groups,
@@ -97,19 +103,22 @@ impl Arbitrary {
             ops,
             records,
             storing,
+            states,
             durable,
             opened,
             closed,
             links,
             linked,
+            requests,
             revoked,
             has_failed,
         }
     }
 
-    /// Steps one input at a time, as the shell does: inputs wait in the gate only while a batch is stored.
+    /// Steps one input, or the end of one of the batches.
     fn step(&mut self, [kind, a, b, c]: [u8; 4]) {
-        if let Some(batch) = self.storing.take() {
+        let stored = self.storing.keys().nth(usize::from(kind) % 4).copied();
+        if let Some(batch) = stored.and_then(|group| self.storing.remove(&group)) {
             let (number, is_durable) = (batch.number, (kind, a) != (1, 1));
             match is_durable {
                 true => batch.store(&mut self.durable),
@@ -119,12 +128,23 @@ impl Arbitrary {
             return;
         }
         let input = self.input(kind, a, b, c);
+        let is_request = matches!(
+            input,
+            Input::Submit { .. } | Input::Invite { .. } | Input::StoreTicket(_) | Input::RevokeDevice(_)
+        );
+        self.requests += u64::from(is_request);
         self.decide(input, self.has_failed);
     }
 
     fn decide(&mut self, input: Input, is_failure: bool) {
         let is_stored = matches!(input, Input::Stored { .. });
         let effects = self.ada.decide(input);
+        for id in self.groups {
+            let Some(ledger) = self.ada.gate.ledger(id) else { continue };
+            for state in [ledger.hash(), ledger.roster().state_digest()] {
+                self.states.entry((id, state)).or_insert(ledger.len());
+            }
+        }
         let closings = effects.iter().take_while(|effect| matches!(effect, Effect::CloseCell { .. })).count();
         assert!(!is_failure || effects.len() == closings, "effects after a failure: {effects:?}");
         assert!(!is_stored || is_failure || closings == 0, "a closing waited for the store: {effects:?}");
@@ -139,14 +159,18 @@ impl Arbitrary {
                     assert!(!self.closed.contains(&(*link, *number)), "a closed cell opens again");
                 }
                 Effect::Store { number, group, records } => {
-                    assert_eq!(at + 1, effects.len(), "effects behind a batch: {effects:?}");
-                    let (number, group, records) = (*number, *group, records.clone());
-                    self.storing = Some(Batch { number, group, records });
+                    let batch = Batch { number: *number, group: *group, records: records.clone() };
+                    assert!(self.storing.insert(*group, batch).is_none(), "two batches of one group");
                 }
                 effect => assert!(self.is_durable(effect), "it discloses what is not durable: {effect:?}"),
             }
             self.ada.perform(effect);
         }
+    }
+
+    /// Returns true if a ledger had this state, and its ops of then are durable.
+    fn was_state(&self, durable: &Ledger, state: [u8; 32]) -> bool {
+        self.states.get(&(durable.group(), state)).is_some_and(|ops| *ops <= durable.len())
     }
 
     /// Returns true if everything of a ledger that an effect discloses is durable.
@@ -156,11 +180,11 @@ impl Arbitrary {
         match effect {
             Effect::Publish(view) => match view.info.state {
                 GroupState::Active | GroupState::Removed => stored(&view.info.id).is_some_and(|ledger| {
-                    let (roster, published) = (ledger.roster(), &view.roster);
+                    let (roster, published) = (ledger.roster(), view.roster.state_digest());
                     let devices = view.details.devices.iter();
                     let mut devices =
                         devices.flat_map(|(user, all)| all.iter().map(move |one| (*user, one.device)));
-                    roster.state_digest() == published.state_digest()
+                    (roster.state_digest() == published || self.was_state(ledger, published))
                         && devices.all(|(user, device)| roster.is_certified(user, device))
                         && view.addresses.iter().all(|(device, known)| {
                             ledger.record(*device).is_some_and(|record| record.counter >= known.counter)
@@ -176,7 +200,9 @@ impl Arbitrary {
                 let unknown = Ledger::new(*id);
                 let ledger = stored(id).unwrap_or(&unknown);
                 match frame {
-                    LedgerFrame::Summary { hash } => *hash == ledger.hash() || *hash == unknown.hash(),
+                    LedgerFrame::Summary { hash } => {
+                        [ledger.hash(), unknown.hash()].contains(hash) || self.was_state(ledger, *hash)
+                    }
                     LedgerFrame::Pull(pull) => pull.have.iter().all(|op| ledger.contains(*op)),
                     LedgerFrame::Push { ops, certificates, revocations, records, .. } => {
                         let signed = ledger.signed_revocations().map(Signed::envelope);
@@ -194,13 +220,18 @@ impl Arbitrary {
             Effect::OpenSession { channel, group, .. } => {
                 let peer = self.linked.get(&channel.link);
                 let roster = stored(group).map(Ledger::roster);
-                peer.zip(roster).is_some_and(|(peer, roster)| roster.may_read(peer.0, peer.1))
+                // A later step may have closed the cell, without which no session opens.
+                !self.ada.cells.contains_key(&(channel.link, channel.ours))
+                    || peer.zip(roster).is_some_and(|(peer, roster)| roster.may_read(peer.0, peer.1))
             }
-            Effect::Answer(Answer::Created(Ok(group))) => stored(group).is_some(),
-            Effect::Answer(Answer::Submitted(Ok(op)) | Answer::Invited(Ok(op))) => has_op(op),
-            Effect::Answer(Answer::Revoked(Ok(_))) => self.revoked.is_some_and(|device| {
-                self.durable.values().any(|of| of.roster().is_revoked_by_user(self.ada.user, device))
-            }),
+            Effect::Answer { request, answer } => match answer {
+                Answer::Created(Ok(group)) => stored(group).is_some(),
+                Answer::Submitted(Ok(op)) | Answer::Invited(Ok(op)) => has_op(op),
+                Answer::Revoked(Ok(_)) => self.revoked.get(request).is_some_and(|device| {
+                    self.durable.values().any(|of| of.roster().is_revoked_by_user(self.ada.user, *device))
+                }),
+                _ => true,
+            },
             _ => true,
         }
     }
@@ -257,7 +288,7 @@ impl Arbitrary {
                 Input::Submit { group, change, cut }
             }
             19 => {
-                self.revoked = Some(device);
+                self.revoked.insert(self.requests, device);
                 Input::RevokeDevice(device)
             }
             20 => {

@@ -14,7 +14,7 @@ use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::{OwnedRwLockReadGuard, broadcast};
 
 use super::inbox::Inbox;
-use super::{Arguments, ChangeError, HandleNext, Membership, Message, SubmitOptions};
+use super::{Answering, Arguments, ChangeError, HandleNext, Membership, Message, SubmitOptions};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
 use crate::node::connection_manager::{Link, LinkId, Standing};
@@ -163,7 +163,7 @@ impl MembershipHandle {
     /// [`CallError`] when nobody answers.
     pub async fn silent(&self, group: GroupId) -> Result<Vec<Silent>, CallError> {
         let now = self.clock.now();
-        self.read_gate(move |gate| gate.silent(group, now)).await
+        self.read_gate(Some(group), move |gate| gate.silent(group, now)).await
     }
 
     /// The users who signed more records of a group within the last hour than people do, by id.
@@ -172,7 +172,7 @@ impl MembershipHandle {
     /// [`CallError`] when nobody answers.
     pub async fn floods(&self, group: GroupId) -> Result<Vec<Flood>, CallError> {
         let now = self.clock.instant();
-        self.read_gate(move |gate| gate.floods(group, now)).await
+        self.read_gate(Some(group), move |gate| gate.floods(group, now)).await
     }
 
     /// Every op about a member, parents before children.
@@ -180,7 +180,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn log(&self, group: GroupId) -> Result<Vec<MemberOp>, CallError> {
-        self.read_gate(move |gate| gate.log(group)).await
+        self.read_gate(Some(group), move |gate| gate.log(group)).await
     }
 
     /// The voided ops about members, except where what they ask for holds anyway.
@@ -188,7 +188,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn reissuable(&self, group: GroupId) -> Result<Vec<MemberOp>, CallError> {
-        self.read_gate(move |gate| gate.reissuable(group)).await
+        self.read_gate(Some(group), move |gate| gate.reissuable(group)).await
     }
 
     /// Every invitation, the oldest first.
@@ -196,7 +196,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn invites(&self, group: GroupId) -> Result<Vec<Invitation>, CallError> {
-        self.read_gate(move |gate| gate.invites(group)).await
+        self.read_gate(Some(group), move |gate| gate.invites(group)).await
     }
 
     /// Returns true if a ledger with this op admits this user.
@@ -204,7 +204,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn has_admitted(&self, group: GroupId, log_head: OpId) -> Result<bool, CallError> {
-        self.read_gate(move |gate| gate.has_admitted(group, log_head)).await
+        self.read_gate(Some(group), move |gate| gate.has_admitted(group, log_head)).await
     }
 
     /// The number of stored tickets that may still admit this user to a group.
@@ -212,7 +212,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn open_tickets(&self, group: GroupId) -> Result<usize, CallError> {
-        self.read_gate(move |gate| gate.open_tickets(group)).await
+        self.read_gate(Some(group), move |gate| gate.open_tickets(group)).await
     }
 
     /// This user's devices, as far as their certificates are known here, by id.
@@ -220,7 +220,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn devices(&self) -> Result<Vec<Device>, CallError> {
-        self.read_gate(Gate::devices).await
+        self.read_gate(None, Gate::devices).await
     }
 
     /// Redeems the stored tickets of a group again, also at peers where they were redeemed before.
@@ -339,6 +339,11 @@ impl MembershipHandle {
         Ok(())
     }
 
+    /// Makes the actor handle one message more, which it passed over before.
+    pub(super) fn call(&self) {
+        let _ = self.slot.tell(HandleNext);
+    }
+
     /// The messages that wait.
     pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox<Message>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
@@ -360,12 +365,19 @@ impl MembershipHandle {
         Ok(self.slot.ask_through(|reply| self.push(Message::Ask { input, cutting, reply })).await??)
     }
 
-    /// Reads from the gate.
+    /// Reads from the gate, about a group or about all.
     pub(super) async fn read_gate<T: Send + 'static>(
         &self,
+        group: Option<GroupId>,
         read: impl FnOnce(&Gate) -> T + Send + 'static,
     ) -> Result<T, CallError> {
-        let message = |reply| Message::Read(Box::new(move |gate| answer(reply, read(gate))));
+        let message = |reply| {
+            let read = Box::new(move |gate: &Gate| -> Answering {
+                let read = read(gate);
+                Box::new(move || answer(reply, read))
+            });
+            Message::Read { group, read }
+        };
         self.slot.ask_through(|reply| self.push(message(reply))).await
     }
 
