@@ -79,7 +79,7 @@ impl State {
     }
 
     async fn admit(&mut self, group: GroupId, user: UserId, role: Role) {
-        let change = MembershipChange::SetRole { user, role, before: Default::default() };
+        let change = MembershipChange::Admit { user, role };
         let answer = self.answer(Input::Submit { group, change, cut: None }).await;
         assert!(matches!(answer, Answer::Submitted(Ok(_))), "{answer:?}");
     }
