@@ -1,5 +1,7 @@
 //! The handle of membership: asks and tells it, and reads what it last published.
 
+mod messages;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -11,16 +13,15 @@ use schema::gate::{
 use schema::ledger::{Role, Roster};
 use schema::wire::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
-use tokio::sync::{OwnedRwLockReadGuard, broadcast};
+use tokio::sync::broadcast;
 
 use super::inbox::Inbox;
-use super::{Answering, Arguments, ChangeError, HandleNext, Membership, Message, SubmitOptions};
-use crate::call::{CallError, Slot, answer};
+use super::{Arguments, ChangeError, HandleNext, Membership, Message, SubmitOptions};
+use crate::call::{CallError, Slot};
 use crate::clock::Clock;
 use crate::node::connection_manager::{Link, LinkId, Standing};
 use crate::node::group::{GroupOwner, Groups};
 use crate::node::store::StoreHandle;
-use crate::permits::Permit;
 
 /// Rosters that may be replaced before a slow follower lags.
 const CHANGED_MAX: usize = 256;
@@ -317,68 +318,6 @@ impl MembershipHandle {
 
     pub(crate) fn link_down(&self, link: LinkId, reason: String) {
         self.tell(Message::LinkDown { link, reason });
-    }
-
-    /// Steps the gate; the frame of a peer holds its permit until then.
-    pub(crate) fn step(&self, input: Input, permit: Option<Permit>) {
-        self.tell(Message::Step(Box::new(input), permit.into_iter().collect()));
-    }
-
-    /// Membership that is being restarted misses this. It closes all links, and reads intents, contacts and
-    /// addresses again once it can be told of them.
-    pub(super) fn tell(&self, message: Message) {
-        let _ = self.push(message);
-    }
-
-    /// Puts a message where it waits for its turn.
-    fn push(&self, message: Message) -> Result<(), CallError> {
-        // Locked until the message is there, so that the actor finds it.
-        let mut inbox = self.inbox();
-        self.slot.tell(HandleNext)?;
-        inbox.push(message.class(), message);
-        Ok(())
-    }
-
-    /// Makes the actor handle one message more, which it passed over before.
-    pub(super) fn call(&self) {
-        let _ = self.slot.tell(HandleNext);
-    }
-
-    /// The messages that wait.
-    pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox<Message>> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Steps the gate with a request.
-    pub(super) async fn ask(&self, input: Input) -> Result<Answer, ChangeError> {
-        self.ask_holding(input, None).await
-    }
-
-    /// Steps the gate with a request that names a cut. The guard of its pages is in the message, so that they
-    /// are kept until then also when the caller gives up waiting.
-    pub(super) async fn ask_holding(
-        &self,
-        input: Input,
-        cutting: Option<OwnedRwLockReadGuard<()>>,
-    ) -> Result<Answer, ChangeError> {
-        let input = Box::new(input);
-        Ok(self.slot.ask_through(|reply| self.push(Message::Ask { input, cutting, reply })).await??)
-    }
-
-    /// Reads from the gate, about a group or about all.
-    pub(super) async fn read_gate<T: Send + 'static>(
-        &self,
-        group: Option<GroupId>,
-        read: impl FnOnce(&Gate) -> T + Send + 'static,
-    ) -> Result<T, CallError> {
-        let message = |reply| {
-            let read = Box::new(move |gate: &Gate| -> Answering {
-                let read = read(gate);
-                Box::new(move || answer(reply, read))
-            });
-            Message::Read { group, read }
-        };
-        self.slot.ask_through(|reply| self.push(message(reply))).await
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Published> {

@@ -112,3 +112,29 @@ impl Held {
         asked.into_values().for_each(|asked| answer(asked.reply, Err(error.clone())));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::permits::Permits;
+
+    #[tokio::test]
+    async fn permits_are_held_until_their_batches_are_durable_and_links_pause_at_sixteen_steps() {
+        let (permits, mut held) = (Permits::new(100), Held::default());
+        for mark in 1..=LINK_STEPS_MAX as u64 {
+            assert!(held.takes_links());
+            let owed = Owed::Permits(vec![permits.acquire(1).await]);
+            held.hold(Until { group: None, mark }, owed);
+        }
+        assert!(!held.takes_links());
+        (0..3).for_each(|_| held.pause(false));
+        assert_eq!((held.pay(|_| false), permits.available()), (0, 100 - LINK_STEPS_MAX));
+
+        let resumed = held.pay(|until| until.mark == 2);
+
+        assert_eq!((resumed, permits.available()), (3, 101 - LINK_STEPS_MAX));
+        assert!(held.takes_links());
+        assert_eq!(held.pay(|_| true), 0, "each message is resumed once");
+        assert_eq!(permits.available(), 100);
+    }
+}
