@@ -167,8 +167,8 @@ impl Outbox {
         self.mark
     }
 
-    /// Returns true if of the effects up to this mark none waits that is about a group, or any at all, and the
-    /// batches among them are durable.
+    /// Returns true if every effect up to this mark is released, and every batch among them durable: of those
+    /// of one group, or of all.
     pub(super) fn is_settled(&self, of: Option<GroupId>, mark: u64) -> bool {
         let meets = |scope: Scope| match scope {
             Scope::Group(group) => of.is_none_or(|of| of == group),

@@ -42,7 +42,7 @@ pub(super) struct Until {
     pub(super) mark: u64,
 }
 
-/// What steps owe.
+/// The debts of steps.
 #[derive(Default)]
 pub(super) struct Held {
     owed: Vec<(Until, Owed)>,
