@@ -84,13 +84,12 @@ impl Held {
         self.owed.push((until, owed));
     }
 
-    /// Pays what is owed for durable batches, in order; returns how many messages that were passed over may be
-    /// handled now.
+    /// Pays what is owed for durable batches, in order; returns how many messages that were passed over may
+    /// be handled now.
     pub(super) fn pay(&mut self, is_settled: impl Fn(Until) -> bool) -> usize {
-        let (due, kept) =
-            std::mem::take(&mut self.owed).into_iter().partition(|(until, _)| is_settled(*until));
+        let owed = std::mem::take(&mut self.owed).into_iter();
+        let (due, kept): (Vec<_>, Vec<_>) = owed.partition(|(until, _)| is_settled(*until));
         self.owed = kept;
-        let due: Vec<(Until, Owed)> = due;
         for (_, owed) in due {
             match owed {
                 Owed::Permits(permits) => {
