@@ -317,7 +317,7 @@ impl Gate {
             }
             Err(refusal) => Err(refusal.into()),
         };
-        let scope = created.as_ref().map_or(Scope::All, |id| Scope::Group(*id));
+        let scope = created.as_ref().map_or(Scope::All, |id| Scope::group(*id));
         step.outbox.answer(scope, Answer::Created(created));
     }
 

@@ -176,7 +176,7 @@ impl Gate {
         cut: Option<FreshCut>,
     ) {
         let submitted = self.submit(step, id, change, cut);
-        step.outbox.answer(Scope::Group(id), Answer::Submitted(submitted));
+        step.outbox.answer(Scope::group(id), Answer::Submitted(submitted));
     }
 
     fn submit(

@@ -1,8 +1,8 @@
 //! Effects on their way out, each until everything that it may disclose is durable.
 //!
-//! The scope of most effects is one group, or all groups. An effect waits for the batches of its scope that
-//! are not durable, and for the effects before it whose scope meets its own. A group whose batch is not
-//! durable keeps no other waiting, and the effects of each group keep their order.
+//! The scope of most effects is a group. An effect waits for the batches of its groups that are not durable,
+//! for the effects of its groups before it, and for frames before it on its link: a Hello numbers the groups
+//! after those before it. A group whose batch is not durable keeps no other waiting.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -13,17 +13,26 @@ use crate::GroupId;
 use crate::wire::link::LinkFrame;
 
 /// The groups whose batches and effects an effect waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Scope {
-    /// None: the effect discloses nothing, and its order does not count.
-    None,
-    /// One group.
-    Group(GroupId),
+    /// These groups: none for an effect that discloses nothing, and whose order does not count.
+    Groups(Vec<GroupId>),
     /// All groups.
     All,
 }
 
 impl Scope {
+    pub(super) fn group(group: GroupId) -> Self {
+        Self::Groups(vec![group])
+    }
+
+    fn meets(&self, group: GroupId) -> bool {
+        match self {
+            Self::Groups(groups) => groups.contains(&group),
+            Self::All => true,
+        }
+    }
+
     fn of(effect: &Effect) -> Self {
         match effect {
             Effect::Store { group, .. }
@@ -34,12 +43,11 @@ impl Scope {
             | Effect::StartGroup(group)
             | Effect::StopGroup(group)
             | Effect::UnlistOffer(group)
-            | Effect::Resume { group, .. } => Self::Group(*group),
-            Effect::SendLedger { channel, .. } => Self::Group(channel.group),
-            Effect::Publish(view) => Self::Group(view.info.id),
-            Effect::ListOffer(info) => Self::Group(info.id),
+            | Effect::Resume { group, .. } => Self::group(*group),
+            Effect::SendLedger { channel, .. } => Self::group(channel.group),
+            Effect::Publish(view) => Self::group(view.info.id),
+            Effect::ListOffer(info) => Self::group(info.id),
             Effect::Notify(notice) => Self::of_notice(notice),
-            // The order of the frames of one link counts: a Hello numbers the groups after those before it.
             Effect::Send { .. }
             | Effect::CloseLink { .. }
             | Effect::Remember { .. }
@@ -47,7 +55,7 @@ impl Scope {
             | Effect::RedialKnown
             | Effect::Answer { .. } => Self::All,
             Effect::CloseCell { .. } | Effect::SetShared { .. } | Effect::ArmTickets | Effect::Warn(_) => {
-                Self::None
+                Self::Groups(Vec::new())
             }
         }
     }
@@ -59,11 +67,19 @@ impl Scope {
             | Notice::Contestable { group, .. }
             | Notice::Voided { group, .. }
             | Notice::Flood { group, .. }
-            | Notice::SessionLost { group, .. }
             | Notice::JoinDeclined { group, .. }
-            | Notice::Offered { group, .. } => Self::Group(*group),
-            Notice::PeerUp { .. } | Notice::PeerDown { .. } => Self::All,
+            | Notice::Offered { group, .. } => Self::group(*group),
+            // A session also ends with its link, because of a batch of another group.
+            Notice::PeerUp { .. } | Notice::PeerDown { .. } | Notice::SessionLost { .. } => Self::All,
         }
+    }
+}
+
+/// The link whose frames keep their order with this effect.
+fn link_of(effect: &Effect) -> Option<LinkId> {
+    match effect {
+        Effect::Send { link, .. } | Effect::CloseLink { link, .. } => Some(*link),
+        _ => None,
     }
 }
 
@@ -122,6 +138,11 @@ impl Outbox {
         self.push(Effect::Send { link, frame });
     }
 
+    /// Sends a frame that tells of these groups alone.
+    pub(super) fn send_about(&mut self, groups: Vec<GroupId>, link: LinkId, frame: LinkFrame) {
+        self.push_in(Scope::Groups(groups), Effect::Send { link, frame });
+    }
+
     /// Notes that a request is stepped: the next answer is to it.
     pub(super) fn begin_request(&mut self) {
         self.requests += 1;
@@ -170,13 +191,11 @@ impl Outbox {
     /// Returns true if every effect up to this mark is released, and every batch among them durable: of those
     /// of one group, or of all.
     pub(super) fn is_settled(&self, of: Option<GroupId>, mark: u64) -> bool {
-        let meets = |scope: Scope| match scope {
-            Scope::Group(group) => of.is_none_or(|of| of == group),
-            Scope::None | Scope::All => true,
-        };
-        let waiting = self.queue.iter().map(|waiting| (waiting.scope, waiting.mark));
-        let storing = self.storing.iter().map(|(group, storing)| (Scope::Group(*group), storing.mark));
-        waiting.chain(storing).all(|(scope, waits)| waits > mark || !meets(scope))
+        let meets = |scope: &Scope| of.is_none_or(|of| scope.meets(of));
+        let mut waiting = self.queue.iter().filter(|waiting| waiting.mark <= mark);
+        let mut storing = self.storing.iter().filter(|(_, storing)| storing.mark <= mark);
+        !waiting.any(|waiting| meets(&waiting.scope))
+            && !storing.any(|(group, _)| of.is_none_or(|of| of == *group))
     }
 
     /// Gives up everything that was not performed, closings apart.
@@ -189,16 +208,16 @@ impl Outbox {
     pub(super) fn release(&mut self) -> Vec<Effect> {
         let mut released = std::mem::take(&mut self.closings);
         let mut held: BTreeSet<GroupId> = self.storing.keys().copied().collect();
-        let (mut is_all_held, mut kept) = (false, VecDeque::new());
+        let (mut held_links, mut kept) = (BTreeSet::new(), VecDeque::new());
         for waiting in std::mem::take(&mut self.queue) {
-            let waits = match waiting.scope {
-                Scope::None => false,
-                _ if is_all_held => true,
-                Scope::Group(group) => held.contains(&group),
-                Scope::All => !held.is_empty(),
-            };
+            let link = link_of(&waiting.effect);
+            let waits = held.iter().any(|group| waiting.scope.meets(*group))
+                || link.is_some_and(|link| held_links.contains(&link));
             if waits {
-                is_all_held |= waiting.scope == Scope::All;
+                held_links.extend(link);
+                if let Scope::Groups(groups) = &waiting.scope {
+                    held.extend(groups);
+                }
                 kept.push_back(waiting);
                 continue;
             }

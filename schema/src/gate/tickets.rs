@@ -165,12 +165,12 @@ impl Gate {
         let key = Ticket::key_of(&seed, group).public();
         let body = Body::OpenInvite { key, max_role: role, uses, hint_expiry: expires_ms };
         let invite = self.author(step, group, body);
-        step.outbox.answer(Scope::Group(group), Answer::Invited(invite));
+        step.outbox.answer(Scope::group(group), Answer::Invited(invite));
     }
 
     pub(super) fn on_store_ticket(&mut self, step: &mut Step, ticket: &Ticket) {
         let stored = self.store_ticket(step, ticket);
-        step.outbox.answer(Scope::Group(ticket.group()), Answer::TicketStored(stored));
+        step.outbox.answer(Scope::group(ticket.group()), Answer::TicketStored(stored));
     }
 
     /// Stores a ticket and redeems it at every peer; true if the group admitted the user already, and nothing

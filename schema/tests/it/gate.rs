@@ -87,9 +87,9 @@ fn nothing_of_a_change_leaves_before_it_is_durable() {
     }
 }
 
-/// Ada's request to give a user a role in a group, and the batch that it waits for.
-fn submit(ada: &mut Device, group: GroupId, user: UserId) -> Option<u64> {
-    let effects = ada.decide(Input::Submit { group, change: set_role(user, Role::Admin), cut: None });
+/// Steps Ada's request for a change of a group; the batch that is handed out.
+fn submit(ada: &mut Device, group: GroupId, change: MembershipChange) -> Option<u64> {
+    let effects = ada.decide(Input::Submit { group, change, cut: None });
     assert!(effects.iter().all(|effect| !effect.is_disclosure()), "{effects:?}");
     effects.iter().find_map(|effect| match effect {
         Effect::Store { number, group: of, .. } if *of == group => Some(*number),
@@ -109,9 +109,10 @@ fn answers(effects: &[Effect]) -> Vec<u64> {
 fn a_group_whose_batch_is_not_durable_keeps_no_other_waiting() {
     let (mut ada, ben, garden) = connected(Role::Writer);
     let orchard = ada.create("orchard");
-    let stuck = submit(&mut ada, garden, ben.user).unwrap();
+    let stuck = submit(&mut ada, garden, set_role(ben.user, Role::Admin)).unwrap();
 
-    let other = submit(&mut ada, orchard, ben.user).expect("the batch of another group is handed out");
+    let other = submit(&mut ada, orchard, admit(ben.user, Role::Reader))
+        .expect("the batch of another group is handed out");
     let rest = ada.decide(Input::Stored { number: other, is_durable: true });
 
     let publishes =
@@ -128,9 +129,10 @@ fn a_group_whose_batch_is_not_durable_keeps_no_other_waiting() {
 #[test]
 fn records_of_a_group_whose_batch_is_not_durable_are_joined_in_the_next() {
     let (mut ada, ben, garden) = connected(Role::Writer);
-    let first = submit(&mut ada, garden, ben.user).unwrap();
+    let first = submit(&mut ada, garden, set_role(ben.user, Role::Admin)).unwrap();
     for user in [7, 8, 9] {
-        assert_eq!(submit(&mut ada, garden, UserId([user; 32])), None, "it waits for the first batch");
+        let admission = admit(UserId([user; 32]), Role::Reader);
+        assert_eq!(submit(&mut ada, garden, admission), None, "it waits for the first batch");
     }
     assert!(ada.decide(Input::Stored { number: 999, is_durable: true }).is_empty(), "no batch of this gate");
 

@@ -7,7 +7,7 @@ use schema::gate::{Answer, Effect, GroupState, Input, LinkId, Peer, Presented, S
 use schema::handshake::LinkRole;
 use schema::key::Signature;
 use schema::ledger::{Ledger, Role};
-use schema::signed::{Envelope, Signed};
+use schema::signed::Envelope;
 use schema::wire::hello::{self, Hello, HelloGroup};
 use schema::wire::ledger::{LedgerFrame, Pull};
 use schema::wire::link::{DeclineReason, Join, LinkFrame};
@@ -40,10 +40,12 @@ struct Arbitrary {
     records: Vec<Envelope>,
     /// The batches that are not durable yet, by group.
     storing: BTreeMap<GroupId, Batch>,
-    /// The states that the ledgers in memory had: their digests and hashes, with the number of their ops.
-    states: BTreeMap<(GroupId, [u8; 32]), usize>,
+    /// The digests and hashes that durable ledgers had, after each record.
+    states: BTreeSet<[u8; 32]>,
     /// The groups as a node would load them.
     durable: BTreeMap<GroupId, Ledger>,
+    /// The payloads of records that are durable, or were until others replaced them.
+    payloads: BTreeSet<Vec<u8>>,
     opened: BTreeSet<(LinkId, u32)>,
     closed: BTreeSet<(LinkId, u32)>,
     links: u64,
@@ -84,10 +86,11 @@ impl Arbitrary {
             }
         }
         ada.step(Input::LinkDown { link: LinkId(1_000), reason: String::new() });
-        let mut durable = BTreeMap::new();
+        let (mut durable, mut payloads, mut states) = Default::default();
         for effect in &ada.log {
             if let Effect::Store { number, group, records } = effect {
-                (Batch { number: *number, group: *group, records: records.clone() }).store(&mut durable);
+                let batch = Batch { number: *number, group: *group, records: records.clone() };
+                batch.store(&mut durable, &mut payloads, &mut states);
             }
         }
         let groups = [garden, orchard, GroupId([9; 32])];
@@ -95,7 +98,7 @@ impl Arbitrary {
         let (linked, revoked) = Default::default();
         let answered = ada.log.iter().filter(|effect| matches!(effect, Effect::Answer { .. })).count();
         let requests = answered as u64;
-        let (storing, states, links, has_failed) = (BTreeMap::new(), BTreeMap::new(), 0, false);
+        let (storing, links, has_failed) = (BTreeMap::new(), 0, false);
         Self {
             ada,
             groups,
@@ -105,6 +108,7 @@ impl Arbitrary {
             storing,
             states,
             durable,
+            payloads,
             opened,
             closed,
             links,
@@ -121,7 +125,7 @@ impl Arbitrary {
         if let Some(batch) = stored.and_then(|group| self.storing.remove(&group)) {
             let (number, is_durable) = (batch.number, (kind, a) != (1, 1));
             match is_durable {
-                true => batch.store(&mut self.durable),
+                true => batch.store(&mut self.durable, &mut self.payloads, &mut self.states),
                 false => self.has_failed = true,
             }
             self.decide(Input::Stored { number, is_durable }, !is_durable);
@@ -139,12 +143,6 @@ impl Arbitrary {
     fn decide(&mut self, input: Input, is_failure: bool) {
         let is_stored = matches!(input, Input::Stored { .. });
         let effects = self.ada.decide(input);
-        for id in self.groups {
-            let Some(ledger) = self.ada.gate.ledger(id) else { continue };
-            for state in [ledger.hash(), ledger.roster().state_digest()] {
-                self.states.entry((id, state)).or_insert(ledger.len());
-            }
-        }
         let closings = effects.iter().take_while(|effect| matches!(effect, Effect::CloseCell { .. })).count();
         assert!(!is_failure || effects.len() == closings, "effects after a failure: {effects:?}");
         assert!(!is_stored || is_failure || closings == 0, "a closing waited for the store: {effects:?}");
@@ -168,11 +166,6 @@ impl Arbitrary {
         }
     }
 
-    /// Returns true if a ledger had this state, and its ops of then are durable.
-    fn was_state(&self, durable: &Ledger, state: [u8; 32]) -> bool {
-        self.states.get(&(durable.group(), state)).is_some_and(|ops| *ops <= durable.len())
-    }
-
     /// Returns true if everything of a ledger that an effect discloses is durable.
     fn is_durable(&self, effect: &Effect) -> bool {
         let stored = |id: &GroupId| self.durable.get(id);
@@ -184,7 +177,7 @@ impl Arbitrary {
                     let devices = view.details.devices.iter();
                     let mut devices =
                         devices.flat_map(|(user, all)| all.iter().map(move |one| (*user, one.device)));
-                    (roster.state_digest() == published || self.was_state(ledger, published))
+                    (roster.state_digest() == published || self.states.contains(&published))
                         && devices.all(|(user, device)| roster.is_certified(user, device))
                         && view.addresses.iter().all(|(device, known)| {
                             ledger.record(*device).is_some_and(|record| record.counter >= known.counter)
@@ -201,18 +194,13 @@ impl Arbitrary {
                 let ledger = stored(id).unwrap_or(&unknown);
                 match frame {
                     LedgerFrame::Summary { hash } => {
-                        [ledger.hash(), unknown.hash()].contains(hash) || self.was_state(ledger, *hash)
+                        [ledger.hash(), unknown.hash()].contains(hash) || self.states.contains(hash)
                     }
                     LedgerFrame::Pull(pull) => pull.have.iter().all(|op| ledger.contains(*op)),
                     LedgerFrame::Push { ops, certificates, revocations, records, .. } => {
-                        let signed = ledger.signed_revocations().map(Signed::envelope);
-                        let revoked: Vec<_> = signed.collect();
+                        let mut beside = certificates.iter().chain(revocations).chain(records);
                         ops.iter().all(|op| is_in(op, ledger.envelopes()))
-                            && certificates.iter().all(|one| {
-                                is_in(one, ledger.certificates().chain(ledger.pinned_certificates()))
-                            })
-                            && revocations.iter().all(|one| is_in(one, revoked.iter().copied()))
-                            && records.iter().all(|one| is_in(one, ledger.records().map(Signed::envelope)))
+                            && beside.all(|record| self.payloads.contains(&record.payload))
                     }
                     _ => true,
                 }
@@ -325,9 +313,20 @@ struct Batch {
 
 impl Batch {
     /// Stores the batch: the ledger has its records from now on.
-    fn store(self, durable: &mut BTreeMap<GroupId, Ledger>) {
+    fn store(
+        self,
+        durable: &mut BTreeMap<GroupId, Ledger>,
+        payloads: &mut BTreeSet<Vec<u8>>,
+        states: &mut BTreeSet<[u8; 32]>,
+    ) {
         let ledger = durable.entry(self.group).or_insert_with(|| Ledger::new(self.group));
         for record in self.records {
+            if let StoredRecord::Certificate(envelope)
+            | StoredRecord::Revocation(envelope)
+            | StoredRecord::DeviceRecord { envelope, .. } = &record
+            {
+                payloads.insert(envelope.payload.clone());
+            }
             match record {
                 StoredRecord::Op { envelope, .. } => {
                     ledger.admit_with(envelope, |_| true).expect("parents are stored before children");
@@ -337,6 +336,7 @@ impl Batch {
                 StoredRecord::DeviceRecord { envelope, .. } => drop(ledger.admit_record(envelope)),
                 _ => {}
             }
+            states.extend([ledger.hash(), ledger.roster().state_digest()]);
         }
     }
 }
