@@ -6,9 +6,10 @@ use std::error::Error;
 
 use super::access::Access;
 use super::delta::LedgerDelta;
-use super::effect::{Effect, Outbox, Warning};
+use super::effect::{Effect, Warning};
 use super::group::{Group, Groups};
 use super::links::{Links, Open};
+use super::outbox::Outbox;
 use super::record::StoredRecord;
 use super::{Gate, LinkId, Lookup, Step};
 use crate::ledger::{Ledger, ManifestRef};

@@ -118,8 +118,7 @@ impl World {
                         inputs.push_back(gate::Input::Resume { link, group });
                     }
                     // Every batch is stored by now.
-                    gate::Effect::StepLater(deferred) => inputs.push_back(*deferred.0),
-                    gate::Effect::Answer(to_request) => answer = Some(to_request),
+                    gate::Effect::Answer { answer: to_request, .. } => answer = Some(to_request),
                     effect => self.perform_gate(peer, effect),
                 }
             }
@@ -167,7 +166,7 @@ impl World {
             gate::Effect::CloseCell { .. } | gate::Effect::Store { .. } | gate::Effect::OpenCell { .. } => {
                 unreachable!("`Member::step` performs it");
             }
-            gate::Effect::Resume { .. } | gate::Effect::StepLater(_) | gate::Effect::Answer(_) => {
+            gate::Effect::Resume { .. } | gate::Effect::Answer { .. } => {
                 unreachable!("`step_gate` performs it");
             }
             // A world has one group, no application and no address book.

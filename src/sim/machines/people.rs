@@ -1,6 +1,6 @@
 //! The people of the machine world, the ledger with which they begin, and the gate of each peer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, LazyLock};
 
@@ -174,20 +174,20 @@ impl Member {
         let now = Now { wall: now, instant: now.since(Timestamp::default()) };
         let mut all = Vec::new();
         let mut effects = self.gate.step(now, input, &self.stored);
+        let mut stored = VecDeque::new();
         loop {
-            let mut stored = None;
             for effect in effects {
                 match effect {
                     Effect::Store { number, records, .. } => {
                         records.into_iter().for_each(|record| self.put(record));
-                        stored = Some(number);
+                        stored.push_back(number);
                     }
                     Effect::CloseCell { link, number } => drop(self.cells.remove(&(link, number))),
                     Effect::OpenCell { link, number, .. } => drop(self.cells.insert((link, number))),
                     effect => all.push(effect),
                 }
             }
-            let Some(number) = stored else { return all };
+            let Some(number) = stored.pop_front() else { return all };
             effects = self.gate.step(now, Input::Stored { number, is_durable: true }, &self.stored);
         }
     }
