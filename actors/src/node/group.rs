@@ -31,7 +31,7 @@ use schema::document::{Refusal, Rules};
 use schema::key::SigningKey;
 use schema::ledger::{Ledger, Roster};
 use schema::session::Session;
-use schema::time::Timestamp;
+use schema::time::Moment;
 use schema::{ChangeHash, DocumentId, UserId};
 use tokio::task::JoinHandle;
 
@@ -133,7 +133,7 @@ struct State {
     /// Changes of this device that peers refused. Kept apart, so that a peer cannot displace the refusals of
     /// this device.
     refused_by_peers: Vec<(DocumentId, Refusal)>,
-    wake: Option<(Timestamp, JoinHandle<()>)>,
+    wake: Option<(Moment, JoinHandle<()>)>,
 }
 
 struct Peer {

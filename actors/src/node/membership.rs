@@ -27,7 +27,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::device::DeviceIdentity;
 use schema::gate::{Answer, Effect, Gate, Input, Now};
 use schema::key::SigningKey;
-use schema::{GroupId, Timestamp, UserId};
+use schema::{GroupId, UserId};
 use tokio::sync::OwnedRwLockReadGuard;
 use tokio::task::JoinSet;
 
@@ -157,7 +157,7 @@ impl State {
         while self.sessions.try_join_next().is_some() {}
         let Some(at) = self.gate.wake_at().filter(|_| self.sessions.is_empty()) else { return };
         let (clock, handle) = (self.arguments.clock.clone(), self.handle.clone());
-        let pause = at.since(Timestamp::default() + clock.instant());
+        let pause = at.since(clock.moment());
         self.arguments.clock.spawn_in(&mut self.sessions, async move {
             clock.sleep(pause).await;
             handle.tell(Message::SessionsDue);
