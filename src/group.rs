@@ -31,7 +31,7 @@ use actors::node::group::rows::{self, RowRecord};
 pub use actors::node::group::{GroupStatus, PeerStatus};
 #[doc(inline)]
 pub use actors::node::membership::{
-    Declined, GroupInfo, GroupState, Invitation, MemberDevice, MemberOp, Silent,
+    Declined, Flood, GroupInfo, GroupState, Invitation, MemberDevice, MemberOp, Silent,
 };
 use actors::node::store::{StoreError, View};
 use schema::DeviceId;

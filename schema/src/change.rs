@@ -7,6 +7,7 @@
 //! * is one uncompressed chunk of at most `CHANGE_BYTES_MAX` with its right checksum and nothing behind it;
 //! * has 1-byte-shortest LEB128 everywhere, sorted distinct dependencies, a sorted table of distinct 32-byte
 //!   replica ids, known columns only, strictly ascending, none empty, none deflated;
+//! * has an empty commit message, or that of a piece of a bundle (`CONTINUES`);
 //! * is charged with at most `CHANGE_CHARGE_MAX` for its length, ops, objects, predecessors, keys and
 //!   dependencies (`cost.rs`); has no tables and no marks, which no row has;
 //! * claims at most `CHANGE_OPS_MAX` ops and as many predecessors in all; every column has a row for each
@@ -29,9 +30,11 @@
 pub(crate) mod bytes;
 mod columns;
 mod cost;
+mod cursor;
 mod document;
 mod merging;
 mod ops;
+mod references;
 mod runs;
 
 use sha2::{Digest, Sha256};
@@ -55,6 +58,9 @@ pub(crate) const DOCUMENT: u8 = 0;
 pub(crate) const CHANGE: u8 = 1;
 /// Chunk type of a deflated change.
 pub(crate) const COMPRESSED: u8 = 2;
+
+/// The commit message of a change that is a piece of a bundle which another piece follows.
+pub const CONTINUES: &str = "+";
 
 /// The fault of a field or a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -148,6 +154,9 @@ pub enum ChangeError {
     /// A field before the columns is malformed.
     #[error("malformed chunk: {0}")]
     Malformed(#[from] Fault),
+    /// The commit message is neither empty nor [`CONTINUES`].
+    #[error("the commit message is neither empty nor \"{CONTINUES}\"")]
+    Message,
     /// A replica id is not 32 bytes long.
     #[error("replica id of {got} bytes")]
     ReplicaId {
@@ -205,6 +214,11 @@ pub struct ChangeHeader {
     pub deps: Vec<ChangeHash>,
     /// Milliseconds since the Unix epoch by the author's clock; shown, never trusted.
     pub time: i64,
+    /// The largest op counter that its ops name of each replica, as object, element or predecessor, other
+    /// than its own ops; ascending by replica. The author's are below `start_op`.
+    pub references: Vec<(ReplicaId, u64)>,
+    /// True if it is a piece of a bundle and another piece follows: its message is [`CONTINUES`].
+    pub continues: bool,
     /// The number of bytes that it counts as: its length, and what applying it costs. A pure function of its
     /// bytes, so that every device counts alike.
     pub charge: u64,
@@ -228,21 +242,11 @@ impl ChangeHeader {
         let seq = nonzero(&mut bytes, "seq")?;
         let start_op = nonzero(&mut bytes, "start op")?;
         let time = bytes.sleb()?;
-        std::str::from_utf8(bytes.prefixed()?).map_err(|_| Fault::Utf8)?;
-
-        // The author is number 0 of the table, the others follow in order.
-        let others = bytes.count(33)?;
-        let mut last = None;
-        for _ in 0..others {
-            let other = replica_id(&mut bytes)?;
-            if other == replica || last >= Some(other) {
-                return Err(Fault::OutOfOrder.into());
-            }
-            last = Some(other);
-        }
+        let continues = continues(&mut bytes)?;
+        let others = others(&mut bytes, replica)?;
 
         let table = Table::read(&mut bytes, Layout::ChangeOps)?;
-        let mut named = vec![false; others + 1];
+        let mut named = vec![false; others.len() + 1];
         named[0] = true;
         let mut bounds = Bounds { rows_max: CHANGE_OPS_MAX, named: &mut named, normal: true };
         let columns = table.measure(&mut bytes, &mut bounds, &mut 0)?;
@@ -259,7 +263,7 @@ impl ChangeHeader {
         let parts = cost::Parts {
             bytes: length as u64,
             begins_chain: seq == 1,
-            others: others as u64,
+            others: others.len() as u64,
             dependencies: deps.len() as u64,
             ops: ops.count,
             objects: ops.objects,
@@ -270,7 +274,10 @@ impl ChangeHeader {
         if charge > CHANGE_CHARGE_MAX {
             return Err(ChangeError::TooCostly { got: charge, max: CHANGE_CHARGE_MAX });
         }
-        let header = Self { hash: frame.hash, replica, seq, start_op, ops: ops.count, deps, time, charge };
+        let rows = (ops.count, predecessors);
+        let references = references::collect(&columns, replica, &others, start_op, rows)?;
+        let (hash, ops) = (frame.hash, ops.count);
+        let header = Self { hash, replica, seq, start_op, ops, deps, time, references, continues, charge };
         if header.max_op() > OP_COUNTER_MAX || start_op > OP_COUNTER_MAX {
             let got = header.max_op().max(start_op);
             return Err(ChangeError::TooMany { what: "as largest op", got, max: OP_COUNTER_MAX });
@@ -364,6 +371,29 @@ fn hashes(bytes: &mut Bytes<'_>, what: &'static str, max: usize) -> Result<Vec<C
         hashes.push(hash);
     }
     Ok(hashes)
+}
+
+/// Reads the replicas of the table behind the author, who is number 0: strictly ascending.
+fn others(bytes: &mut Bytes<'_>, author: ReplicaId) -> Result<Vec<ReplicaId>, ChangeError> {
+    let count = bytes.count(33)?;
+    let mut others = Vec::with_capacity(count);
+    for _ in 0..count {
+        let other = replica_id(bytes)?;
+        if other == author || others.last() >= Some(&other) {
+            return Err(Fault::OutOfOrder.into());
+        }
+        others.push(other);
+    }
+    Ok(others)
+}
+
+/// Reads the commit message.
+fn continues(bytes: &mut Bytes<'_>) -> Result<bool, ChangeError> {
+    match bytes.prefixed()? {
+        [] => Ok(false),
+        message if message == CONTINUES.as_bytes() => Ok(true),
+        _ => Err(ChangeError::Message),
+    }
 }
 
 fn replica_id(bytes: &mut Bytes<'_>) -> Result<ReplicaId, ChangeError> {

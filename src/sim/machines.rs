@@ -1,10 +1,10 @@
 //! The machine world: gates, sessions and documents over change headers, without a runtime, Automerge or a
 //! disk.
 //!
-//! Histories for property tests and fuzzing, some hundred a second (`benches/machines.rs`). Ledgers, rosters and manifests are real
-//! ones; a tip's signature is a keyed hash, a message is a list of headers; everything else is what the
-//! actors step. Time is a number, an event queue is ordered by (time, count), and one seed always gives one
-//! history.
+//! Histories for property tests and fuzzing, some hundred a second (`benches/machines.rs`). Ledgers, rosters
+//! and manifests are real ones; a tip's signature is a keyed hash, a message is a list of headers;
+//! everything else is what the actors step. Time is a number, an event queue is ordered by (time, count),
+//! and one seed always gives one history.
 //!
 //! Every user but the joiner begins as a member. Peer 0 founded the group, so nobody can remove it: the
 //! honest members must end with its ledger and its documents.

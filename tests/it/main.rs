@@ -10,6 +10,7 @@ mod group;
 mod hostile_links;
 mod invite;
 mod json;
+mod ledger_flood;
 mod machines;
 mod manifests;
 mod membership;

@@ -85,6 +85,16 @@ pub enum Event {
         /// The voided op; it can be re-issued.
         op: OpId,
     },
+    /// A user signed more records of a group within an hour than people do. It is told once an hour; an Admin
+    /// can remove the user.
+    Flood {
+        /// The group.
+        group: GroupId,
+        /// The user.
+        user: UserId,
+        /// The number of ops, certificates, device revocations and device records.
+        records: usize,
+    },
     /// The inviter declined this user's ticket, which is deleted.
     JoinDeclined {
         /// The group.

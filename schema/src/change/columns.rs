@@ -144,26 +144,25 @@ impl Table {
     }
 
     /// Adds up the columns whose bytes come next; one deflated column at a time is in memory.
-    pub(super) fn measure(
+    pub(super) fn measure<'a>(
         self,
-        bytes: &mut Bytes<'_>,
+        bytes: &mut Bytes<'a>,
         bounds: &mut Bounds<'_>,
         inflate_budget: &mut usize,
-    ) -> Result<Columns, ChangeError> {
-        let mut totals = Vec::with_capacity(self.0.len());
+    ) -> Result<Columns<'a>, ChangeError> {
+        let mut columns = Vec::with_capacity(self.0.len());
         for Line { column, kind, deflated, length } in self.0 {
             let fault = |fault| ChangeError::Column { column, fault };
             let data = bytes.take(length).map_err(fault)?;
-            let inflated;
-            let data = if deflated {
-                inflated = inflate(data, inflate_budget).map_err(fault)?;
-                &inflated
+            let totals = if deflated {
+                let inflated = inflate(data, inflate_budget).map_err(fault)?;
+                measure(kind, &inflated, bounds).map_err(fault)?
             } else {
-                data
+                measure(kind, data, bounds).map_err(fault)?
             };
-            totals.push((column, measure(kind, data, bounds).map_err(fault)?));
+            columns.push(Column { number: column, totals, data });
         }
-        Ok(Columns(totals))
+        Ok(Columns(columns))
     }
 }
 
@@ -177,13 +176,30 @@ fn inflate(data: &[u8], budget: &mut usize) -> Result<Vec<u8>, Fault> {
     Ok(inflated)
 }
 
-/// The totals of the columns of one table.
-pub(super) struct Columns(Vec<(u32, Totals)>);
+/// One column, each run of which is well-formed.
+struct Column<'a> {
+    number: u32,
+    totals: Totals,
+    /// Its bytes as they lie in the chunk.
+    data: &'a [u8],
+}
 
-impl Columns {
+/// The columns of one table.
+pub(super) struct Columns<'a>(Vec<Column<'a>>);
+
+impl<'a> Columns<'a> {
+    fn find(&self, number: u32) -> Option<&Column<'a>> {
+        self.0.iter().find(|column| column.number == number)
+    }
+
     /// Totals of a column; zero when it is absent.
     pub(super) fn of(&self, column: u32) -> Totals {
-        self.0.iter().find(|(known, _)| *known == column).map(|(_, totals)| *totals).unwrap_or_default()
+        self.find(column).map(|column| column.totals).unwrap_or_default()
+    }
+
+    /// Bytes of a column as they lie in the chunk; empty when it is absent.
+    pub(super) fn data(&self, column: u32) -> &'a [u8] {
+        self.find(column).map(|column| column.data).unwrap_or_default()
     }
 
     /// Insists that the column has `expected` rows, none of them null.

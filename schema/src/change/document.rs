@@ -76,7 +76,7 @@ pub fn read_document(chunk: &[u8]) -> Result<DocumentHeader, ChangeError> {
     Ok(DocumentHeader { heads, replicas: replicas as u64, changes, ops, links })
 }
 
-fn count_changes(columns: &Columns) -> Result<(u64, u64), ChangeError> {
+fn count_changes(columns: &Columns<'_>) -> Result<(u64, u64), ChangeError> {
     let changes = columns.of(CHANGE_REPLICA).rows;
     for column in [CHANGE_REPLICA, CHANGE_SEQ, CHANGE_MAX_OP, CHANGE_TIME] {
         columns.full(column, changes)?;

@@ -18,7 +18,7 @@ pub(super) struct Ops {
 }
 
 /// Counts the ops and insists that every column has a row for each of them, or none at all.
-pub(super) fn count(columns: &Columns) -> Result<Ops, ChangeError> {
+pub(super) fn count(columns: &Columns<'_>) -> Result<Ops, ChangeError> {
     let ops = columns.of(ACTION).rows;
     let makes = columns.full(ACTION, ops)?.sum;
     columns.all_rows(INSERT, ops)?;
@@ -53,7 +53,7 @@ pub(super) fn count(columns: &Columns) -> Result<Ops, ChangeError> {
 
 /// Counts the members of a group column (predecessors, successors, dependencies) and insists that its parts
 /// agree.
-pub(super) fn group(columns: &Columns, count: u32, parts: &[u32], rows: u64) -> Result<u64, ChangeError> {
+pub(super) fn group(columns: &Columns<'_>, count: u32, parts: &[u32], rows: u64) -> Result<u64, ChangeError> {
     let members = columns.full(count, rows)?.sum;
     for &part in parts {
         columns.full(part, members)?;

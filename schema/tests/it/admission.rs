@@ -424,6 +424,8 @@ fn a_hundred_thousand_changes_are_judged_in_one_step() {
             ops: 1,
             deps,
             time: 0,
+            references: Vec::new(),
+            continues: false,
             charge: 700,
         });
     }
@@ -614,6 +616,8 @@ fn more_heads_than_a_change_may_name_are_merged_in_steps_that_are_accepted() {
             ops,
             deps: Vec::new(),
             time: 0,
+            references: Vec::new(),
+            continues: false,
             charge: 700,
         });
     }

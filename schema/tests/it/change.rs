@@ -1,8 +1,10 @@
 //! The reader of changes against real Automerge, and against chunks that no Automerge writes.
 
+use std::collections::BTreeMap;
+
 use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{AutoCommit, Change, ObjType, ROOT};
-use peerbase_schema::change::{ChangeError, ChangeHeader, Fault, Merging, read_document, split};
+use peerbase_schema::change::{CONTINUES, ChangeError, ChangeHeader, Fault, Merging, read_document, split};
 use peerbase_schema::limits::{
     CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, CHANGE_DEPS_MAX, CHANGE_OPS_MAX, CHARGE_OF_CHAIN, CHARGE_OF_CHANGE,
     CHARGE_OF_DEPENDENCY, CHARGE_OF_OBJECT, CHARGE_OF_OP, CHARGE_OF_PREDECESSOR, CHARGE_OF_REPLICA,
@@ -26,8 +28,29 @@ fn assert_same(change: &Change) {
     assert_eq!(header.max_op(), change.max_op());
     assert_eq!(header.ops, change.len() as u64);
     assert_eq!(header.time, change.timestamp());
+    assert_eq!(header.continues, change.message().is_some());
+    assert_eq!(header.references, references(change));
     let deps: Vec<_> = change.deps().iter().copied().map(from_automerge).collect();
     assert_eq!(header.deps, deps);
+}
+
+/// The largest op of each replica that the ops of a change name, as Automerge decodes them.
+fn references(change: &Change) -> Vec<(ReplicaId, u64)> {
+    use automerge::legacy::{ElementId, Key, ObjectId};
+    let decoded = change.decode();
+    let mut largest = BTreeMap::new();
+    for op in &decoded.operations {
+        let object = if let ObjectId::Id(id) = &op.obj { Some(id) } else { None };
+        let element = if let Key::Seq(ElementId::Id(id)) = &op.key { Some(id) } else { None };
+        for id in object.into_iter().chain(element).chain(op.pred.iter()) {
+            if *id.actor() != decoded.actor_id || id.counter() < decoded.start_op.get() {
+                let counter =
+                    largest.entry(ReplicaId(id.actor().to_bytes().try_into().unwrap())).or_insert(0);
+                *counter = id.counter().max(*counter);
+            }
+        }
+    }
+    largest.into_iter().collect()
 }
 
 fn assert_document(document: &mut AutoCommit) {
@@ -254,6 +277,33 @@ fn each_part_of_a_change_adds_to_its_charge() {
     assert_eq!(charge(&merging) - plain, 2 * CHARGE_OF_DEPENDENCY);
 }
 
+/// Four predecessors: of Ada, of Ben, and two of one of them, with one run of differences.
+#[test]
+fn a_run_of_references_names_its_largest_op_of_an_earlier_change() {
+    let named = |start_op: u64, author: u8, deltas: &[u8]| {
+        let authors: &[u8] = if author == 0 { &[0x7e, 0, 1, 2, 0] } else { &[0x7f, 0, 3, 1] };
+        let raw = Raw { others: vec![replica(BEN).0.to_vec()], ..puts(4) };
+        let raw = raw
+            .with(PREDECESSORS, &[4, 1])
+            .with(PREDECESSOR_REPLICA, authors)
+            .with(PREDECESSOR_COUNTER, deltas);
+        read(&Raw { start_op, ..raw }).unwrap().references.into_iter().collect::<BTreeMap<_, _>>()
+    };
+    let both = |own: u64, other: u64| BTreeMap::from([(replica(ADA), own), (replica(BEN), other)]);
+    let ascending = [4, 3];
+    let descending = [0x7f, 12, 3, 0x7d];
+
+    assert_eq!(named(100, 1, &ascending), both(3, 12));
+    assert_eq!(named(100, 0, &ascending), both(12, 6));
+    assert_eq!(named(12, 0, &ascending), both(9, 6));
+    assert_eq!(named(10, 0, &ascending), both(9, 6));
+    assert_eq!(named(9, 0, &ascending), both(3, 6));
+    assert_eq!(named(3, 0, &ascending), BTreeMap::from([(replica(BEN), 6)]));
+    assert_eq!(named(100, 1, &descending), both(12, 9));
+    assert_eq!(named(6, 0, &descending), both(3, 9));
+    assert_eq!(named(1, 1, &descending), BTreeMap::from([(replica(BEN), 9)]));
+}
+
 #[test]
 fn more_ops_than_any_change_may_have_end_the_reading() {
     let max = i64::try_from(CHANGE_OPS_MAX).unwrap();
@@ -427,7 +477,11 @@ fn fields_before_the_columns_are_strict() {
     assert_eq!(with(&|raw| raw.actor = vec![7; 16]), Err(ChangeError::ReplicaId { got: 16 }));
     assert_eq!(with(&|raw| raw.seq = 0), Err(ChangeError::Zero { what: "seq" }));
     assert_eq!(with(&|raw| raw.start_op = 0), Err(ChangeError::Zero { what: "start op" }));
-    assert_eq!(with(&|raw| raw.message = vec![0xff]), malformed(Fault::Utf8));
+    for message in ["why", "++", " "] {
+        assert_eq!(with(&|raw| raw.message = message.into()), Err(ChangeError::Message));
+    }
+    assert!(!read(&good).unwrap().continues);
+    assert!(with(&|raw| raw.message = CONTINUES.into()).unwrap().continues);
     assert_eq!(with(&|raw| raw.others = vec![raw.actor.clone()]), malformed(Fault::OutOfOrder));
     assert_eq!(with(&|raw| raw.others = vec![ben.clone()]), malformed(Fault::Unused));
     assert_eq!(with(&|raw| raw.extra = vec![0]), Err(ChangeError::TrailingBytes { extra: 1 }));

@@ -235,6 +235,11 @@ fn log_event(event: &Event) {
         Event::Voided { group, op } => {
             tracing::info!(group = group.short(), op = op.short(), "an op about a member is void");
         }
+        Event::Flood { group, user, records } => {
+            let (group, user) = (group.short(), user.to_string());
+            let remedy = format!("peerbase group remove {user} --group {group}");
+            tracing::warn!(group, user, records, remedy, "a user floods the ledger");
+        }
         other => tracing::info!(event = ?other, "event"),
     }
 }

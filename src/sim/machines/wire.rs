@@ -54,6 +54,8 @@ pub(super) fn header(wire: &WireChange) -> ChangeHeader {
         ops: 1,
         deps: deps.iter().map(|dep| ChangeHash(*dep)).collect(),
         time: i64::from_ne_bytes(content.to_ne_bytes()),
+        references: Vec::new(),
+        continues: false,
         charge: CHARGE_OF_CHANGE + CHARGE_OF_OP,
     }
 }

@@ -58,7 +58,10 @@ impl Writer {
         let bytes: usize = round.iter().map(Request::bytes).sum();
         let needs_barrier = round.iter().any(|request| request.task.needs_barrier());
         // An engine that is closed performs nothing.
-        let _ = self.shared.spaces.with_engine(|engine| Ok(engine.begin_round()));
+        let _ = self.shared.spaces.with_engine(|engine| {
+            engine.begin_round();
+            Ok(())
+        });
         let answers = self.apply(round);
         // After an engine's failed write, the barrier tells whether the engine still works.
         let has_failed = answers.iter().any(|(_, outcome)| {

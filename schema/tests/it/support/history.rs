@@ -2,7 +2,7 @@
 
 use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{ActorId, AutoCommit, Change, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, Value};
-use peerbase_schema::change::ChangeHeader;
+use peerbase_schema::change::{CONTINUES, ChangeHeader};
 use peerbase_schema::tip::VerifiedTip;
 use proptest::prelude::*;
 
@@ -148,7 +148,7 @@ fn step(documents: &mut [AutoCommit], edit: &Edit) {
     }
     if commit {
         let options = CommitOptions::default().with_time(i64::from(b) << 30);
-        let options = if a.is_multiple_of(3) { options.with_message("why: ünd") } else { options };
+        let options = if a.is_multiple_of(3) { options.with_message(CONTINUES) } else { options };
         documents[at].commit_with(options);
     }
 }

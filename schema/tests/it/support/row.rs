@@ -160,7 +160,18 @@ impl Row {
         let (hash, seq) = (ChangeHash(hash), digits.parse().unwrap());
         Named {
             name,
-            header: ChangeHeader { hash, replica, seq, start_op, ops: 1, deps, time: 0, charge: 700 },
+            header: ChangeHeader {
+                hash,
+                replica,
+                seq,
+                start_op,
+                ops: 1,
+                deps,
+                time: 0,
+                references: Vec::new(),
+                continues: false,
+                charge: 700,
+            },
         }
     }
 

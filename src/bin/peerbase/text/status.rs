@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write;
 
 use peerbase::control::reply::Ended;
-use peerbase::group::{Explanation, GroupStatus, PeerStatus, Refusal, RowState};
+use peerbase::group::{Explanation, Flood, GroupStatus, PeerStatus, Refusal, RowState};
 use peerbase::node::{Backup, GroupReport, LinkStatus, NodeStatus};
 use peerbase::{DocumentId, GroupState};
 
@@ -50,7 +50,7 @@ pub(super) fn of(status: &NodeStatus, ended: &[Ended]) -> String {
 }
 
 fn of_group(text: &mut String, report: &GroupReport) {
-    let GroupReport { info, members, recovery, declined, peers, silent, status } = report;
+    let GroupReport { info, members, recovery, declined, peers, silent, floods, status } = report;
     let (id, name, role) = (info.id, safe(&info.name), of_role(info.role));
     if let Some(by) = info.offered_by {
         let _ = writeln!(
@@ -87,6 +87,13 @@ fn of_group(text: &mut String, report: &GroupReport) {
                 "          you may have been removed; an admin can admit you again with `peerbase group add`"
             );
         }
+    }
+    for Flood { user, records } in floods {
+        let _ = writeln!(
+            text,
+            "  flood   user {user} signed {records} records within an hour; \
+             `peerbase group remove {user} --group {id}` removes them"
+        );
     }
     if let Some(status) = status {
         of_documents(text, status);
