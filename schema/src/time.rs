@@ -37,8 +37,8 @@ impl Add<Duration> for Timestamp {
     }
 }
 
-/// Time passed since a start that is the same for all moments of one clock. It is never set back, and does not
-/// jump with the wall clock: deadlines, restart budgets and rate limits rest on it. A date cannot become one.
+/// Time passed since a start that is the same for all moments of one clock. It is never set back and does not
+/// jump with the wall clock, so deadlines and restart budgets rest on it. A date cannot become a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub Duration);
 
