@@ -8,6 +8,7 @@ mod backup;
 mod devices;
 mod group;
 mod hostile_links;
+mod hostile_rows;
 mod invite;
 mod json;
 mod ledger_flood;

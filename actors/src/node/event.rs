@@ -8,6 +8,8 @@ use schema::wire::link::DeclineReason;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 
+use crate::node::group::documents::Unmaterialised;
+
 /// Events that a slow receiver may fall behind.
 const EVENTS_MAX: usize = 1_024;
 
@@ -120,6 +122,13 @@ pub enum Event {
         role: Role,
         /// The member who presented it.
         by: UserId,
+    },
+    /// The newest changes of a row are accepted, and not materialised on this device.
+    Unmaterialised {
+        /// The group.
+        group: GroupId,
+        /// The row, with the reason.
+        unmaterialised: Unmaterialised,
     },
     /// A link to a device opened.
     PeerUp {

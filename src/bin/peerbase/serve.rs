@@ -7,6 +7,7 @@ use peerbase::control::client::Client;
 use peerbase::control::request::GroupRequest;
 use peerbase::control::server::Server;
 use peerbase::control::{self, Failure, FailureKind, Request};
+use peerbase::group::Unmaterialised;
 use peerbase::{Event, InviteOptions, Node, NodeEnd, Remedy, Role};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
@@ -213,6 +214,11 @@ fn log_event(event: &Event) {
         }
         Event::Offered { group, role, by } => {
             tracing::info!(group = group.short(), ?role, by = by.short(), "offered");
+        }
+        Event::Unmaterialised { group, unmaterialised } => {
+            let Unmaterialised { table, key, why, device } = unmaterialised;
+            let device = device.map(|device| device.short());
+            tracing::warn!(group = group.short(), table, key, %why, device, "row is not materialised here");
         }
         Event::GroupFailed { group, reason } => {
             tracing::error!(group = group.short(), reason, "group failed")
