@@ -154,7 +154,7 @@ pub enum ChangeError {
     /// A field before the columns is malformed.
     #[error("malformed chunk: {0}")]
     Malformed(#[from] Fault),
-    /// The commit message is neither empty nor [`CONTINUES`].
+    /// The commit message is neither empty nor `+`.
     #[error("the commit message is neither empty nor \"{CONTINUES}\"")]
     Message,
     /// A replica id is not 32 bytes long.
@@ -217,7 +217,7 @@ pub struct ChangeHeader {
     /// The largest op counter that its ops name of each replica, as object, element or predecessor, other
     /// than its own ops; ascending by replica. The author's are below `start_op`.
     pub references: Vec<(ReplicaId, u64)>,
-    /// True if it is a piece of a bundle and another piece follows: its message is [`CONTINUES`].
+    /// True if it is a piece of a bundle and another piece follows: its message is `+`.
     pub continues: bool,
     /// The number of bytes that it counts as: its length, and what applying it costs. A pure function of its
     /// bytes, so that every device counts alike.

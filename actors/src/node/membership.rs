@@ -4,9 +4,9 @@
 //! Parent: [`node`](super). Children: none. Restart: loads the ledgers from the store again; links are
 //! closed, since the cells of the predecessor are lost, and are dialled again.
 //!
-//! Messages wait in the [inbox](inbox), with the permits of their frames. The mailbox tells how many messages
+//! Messages wait in the inbox, with the permits of their frames. The mailbox tells how many messages
 //! wait, the inbox which of them is next. No handler awaits the disk: batches of all groups are under way at
-//! once, and what a step owes is [held](held) until its batches are durable.
+//! once, and what a step owes is held until its batches are durable.
 
 mod advice;
 mod cut;
