@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::node::connection_manager::LinkId;
 
 /// Units that a worker reads in one slice.
-const SLICE_UNITS: usize = 8;
+const SLICE_UNITS: usize = 32;
 
 /// A frame whose units were read.
 pub(super) struct ReadFrame {

@@ -17,8 +17,9 @@ pub(super) const SHORT_CHARGE: u64 = 64 << 10;
 /// Charge of a document that is loaded or written at once: Automerge walks a part of it for each change.
 pub(super) const SHORT_DOCUMENT_CHARGE: u64 = 512 << 10;
 
-/// Charge that is applied in one turn of the actor: about 60 ms. The rest is left for workers.
-pub(super) const SHORT_TURN_CHARGE: u64 = 2 << 20;
+/// Charge that is applied in one turn of the actor: at most 200 ms, and 1 800 small rows of a first
+/// replication. The rest is left for workers.
+pub(super) const SHORT_TURN_CHARGE: u64 = 6 << 20;
 
 /// The reading of a loaded document.
 pub(super) enum Materialised {
