@@ -65,6 +65,7 @@ use self::tickets::{DeclinedTicket, Inviters};
 use crate::device::DeviceIdentity;
 use crate::key::SigningKey;
 use crate::ledger::Ledger;
+use crate::time::Moment;
 use crate::wire::hello;
 use crate::{GroupId, Timestamp, UserId};
 
@@ -78,9 +79,9 @@ pub struct Now {
 }
 
 impl Now {
-    /// The monotonic time as ledger sessions take it.
-    fn moment(self) -> Timestamp {
-        Timestamp::default() + self.instant
+    /// The time by which deadlines are measured.
+    fn moment(self) -> Moment {
+        Moment(self.instant)
     }
 }
 

@@ -32,7 +32,7 @@ use schema::gate::{Answer, Effect, Gate, Input, Now};
 use schema::key::SigningKey;
 use schema::signed::Envelope;
 use schema::wire::ledger::LedgerFrame;
-use schema::{GroupId, Timestamp, UserId};
+use schema::{GroupId, UserId};
 use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 use tokio::task::JoinSet;
 
@@ -272,7 +272,7 @@ impl State {
         while self.sessions.try_join_next().is_some() {}
         let Some(at) = self.gate.wake_at().filter(|_| self.sessions.is_empty()) else { return };
         let (clock, handle) = (self.arguments.clock.clone(), self.handle.clone());
-        let pause = at.since(Timestamp::default() + clock.instant());
+        let pause = at.since(clock.moment());
         self.arguments.clock.spawn_in(&mut self.sessions, async move {
             clock.sleep(pause).await;
             handle.tell(Message::SessionsDue);

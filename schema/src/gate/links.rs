@@ -179,7 +179,7 @@ impl Links {
     fn note_silence(&mut self, step: &Step, link: LinkId, id: GroupId, groups: &Groups) {
         let (Some(state), Some(group)) = (self.links.get(&link), groups.get(&id)) else { return };
         if state.access(step, id, group) == Access::Documents && !state.open.contains_key(&id) {
-            self.silence.begin(id, state.peer.device, step.now.wall);
+            self.silence.begin(id, state.peer.device, step.now);
         }
     }
 

@@ -163,7 +163,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn silent(&self, group: GroupId) -> Result<Vec<Silent>, CallError> {
-        let now = self.clock.now();
+        let now = self.clock.moment();
         self.read_gate(Some(group), move |gate| gate.silent(group, now)).await
     }
 
