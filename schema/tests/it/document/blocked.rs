@@ -260,7 +260,7 @@ struct Draft {
     ops: u64,
     /// The earlier changes that it depends on, beside the one before it in its chain.
     deps: Vec<usize>,
-    /// The changes whose last op it names: earlier ones of its chain, any of other chains.
+    /// The changes of which it names an op: earlier ones of its chain, any of other chains.
     names: Vec<usize>,
     continues: bool,
     is_unreadable: bool,
@@ -269,7 +269,7 @@ struct Draft {
 fn drafts() -> impl Strategy<Value = Vec<Draft>> {
     let positions = |max| proptest::collection::vec(any::<usize>(), 0..max);
     let flags = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.05));
-    let draft = (0..CHAINS, any::<u8>(), 0..3_u64, positions(3), positions(2), flags);
+    let draft = (0..CHAINS, any::<u8>(), 0..4_u64, positions(3), positions(4), flags);
     let draft = draft.prop_map(|(chain, hash, ops, deps, names, (continues, is_unreadable))| Draft {
         chain,
         hash,
@@ -279,7 +279,7 @@ fn drafts() -> impl Strategy<Value = Vec<Draft>> {
         continues,
         is_unreadable,
     });
-    proptest::collection::vec(draft, 1..14)
+    proptest::collection::vec(draft, 1..18)
 }
 
 /// The headers of the drafts, each after its dependencies.
@@ -296,19 +296,17 @@ fn history(drafts: &[Draft]) -> Vec<ChangeHeader> {
         hash[0] = draft.hash;
         let mut deps: Vec<_> = deps.iter().map(|dep| headers[*dep].hash).collect();
         deps.sort();
-        let (hash, ops, continues) = (ChangeHash(hash), draft.ops, draft.continues);
-        let (time, references, charge) = (0, Vec::new(), 700);
         headers.push(ChangeHeader {
-            hash,
+            hash: ChangeHash(hash),
             replica,
             seq,
             start_op,
-            ops,
+            ops: draft.ops,
             deps,
-            time,
-            references,
-            continues,
-            charge,
+            time: 0,
+            references: Vec::new(),
+            continues: draft.continues,
+            charge: 700,
         });
     }
     for (at, draft) in drafts.iter().enumerate() {
@@ -317,12 +315,15 @@ fn history(drafts: &[Draft]) -> Vec<ChangeHeader> {
     headers
 }
 
+/// The largest op of each chain that a change names.
 fn references(headers: &[ChangeHeader], at: usize, names: &[usize]) -> Vec<(ReplicaId, u64)> {
     let mut largest = BTreeMap::new();
-    for named in names.iter().map(|pick| pick % headers.len()) {
-        let (replica, op) = (headers[named].replica, headers[named].max_op());
-        if headers[named].ops > 0 && (named < at || replica != headers[at].replica) {
-            let largest = largest.entry(replica).or_insert(op);
+    for pick in names {
+        let (named, place) = (&headers[pick % headers.len()], (pick / headers.len()) as u64);
+        let is_earlier = headers[..at].contains(named);
+        if named.ops > 0 && (is_earlier || named.replica != headers[at].replica) {
+            let op = named.start_op + place % named.ops;
+            let largest = largest.entry(named.replica).or_insert(op);
             *largest = op.max(*largest);
         }
     }
