@@ -194,6 +194,63 @@ fn a_bundle_waits_for_its_own_last_piece_alone() {
     accept(&mut blocked, &b4, "b3 b4");
 }
 
+/// The author alone can write such a bundle: an honest device writes all pieces on top of what it reads.
+#[test]
+fn no_piece_of_a_bundle_is_ready_before_every_piece_is() {
+    let row = Row::new();
+    let ([a1, a2], [b1, b2, b3]) = (row.chain(["a1", "a2"], &[]), row.chain(["b1", "b2", "b3"], &[]));
+    let c1 = row.change("c1", &[&b1]);
+    let of_three = |second: &Named| {
+        let mut blocked = blocked(&[]);
+        for change in [&piece(&b1), &piece(second), &b3] {
+            accept_waiting(&mut blocked, change);
+        }
+        blocked
+    };
+
+    let mut named = of_three(&naming(b2.clone(), &[&a2]));
+    accept_waiting(&mut named, &c1);
+    accept(&mut named, &a1, "a1");
+    accept(&mut named, &a2, "a2 b1 b2 b3 c1");
+
+    let mut later = b2.clone();
+    later.header.references = vec![(a1.header.replica, later.header.start_op)];
+    let mut faulty = of_three(&later);
+    accept(&mut faulty, &a1, "a1");
+    accept(&mut faulty, &a2, "a2");
+    assert_eq!(waiting(&faulty), "b1 b2 b3");
+
+    let mut unreadable = blocked(&[&b3]);
+    for change in [&piece(&b1), &piece(&b2), &b3] {
+        accept_waiting(&mut unreadable, change);
+    }
+    assert_eq!(waiting(&unreadable), "b1 b2 b3");
+}
+
+#[test]
+fn a_piece_may_name_an_op_of_an_earlier_piece() {
+    let row = Row::new();
+    let [b1, b2] = row.chain(["b1", "b2"], &[]);
+    let mut blocked = blocked(&[]);
+
+    accept_waiting(&mut blocked, &piece(&b1));
+    accept(&mut blocked, &naming(b2, &[&b1]), "b1 b2");
+}
+
+/// Such pieces wait for each other for ever: no honest device writes on top of a bundle that it cannot read.
+#[test]
+fn a_bundle_that_depends_on_what_depends_on_it_waits_for_ever() {
+    let row = Row::new();
+    let [b1, mut b2] = row.chain(["b1", "b2"], &[]);
+    let a1 = row.change("a1", &[&b1]);
+    b2.header.deps.push(a1.header.hash);
+    let mut blocked = blocked(&[]);
+
+    for change in [&piece(&b1), &a1, &b2] {
+        accept_waiting(&mut blocked, change);
+    }
+}
+
 #[test]
 fn a_bundle_that_is_cut_short_waits_for_ever_and_holds_back_only_what_depends_on_it() {
     let row = Row::new();
@@ -337,21 +394,29 @@ fn ready<'a>(
 ) -> BTreeMap<ChangeHash, &'a ChangeHeader> {
     let mut ready: BTreeMap<ChangeHash, &ChangeHeader> = BTreeMap::new();
     loop {
-        let has_op = |(replica, op): &(ReplicaId, u64)| {
-            ready.values().any(|change| change.replica == *replica && change.max_op() >= *op)
+        // All the changes of a bundle that are not ready; the bundle of none that is cut short.
+        let bundle = |last: &ChangeHeader| -> Vec<&'a ChangeHeader> {
+            let of_chain = accepted.iter().filter(|change| change.replica == last.replica);
+            let before = of_chain.clone().filter(|change| change.seq < last.seq && !change.continues);
+            let begin = before.map(|change| change.seq).max().unwrap_or(0);
+            of_chain.filter(|change| change.seq > begin && change.seq <= last.seq).copied().collect()
         };
-        let ends = |change: &ChangeHeader, other: &&ChangeHeader| {
-            other.replica == change.replica && other.seq >= change.seq && !other.continues
+        let is_ready = |bundle: &Vec<&ChangeHeader>| {
+            bundle.iter().all(|change| {
+                let earlier = || bundle.iter().filter(|other| other.seq < change.seq).chain(ready.values());
+                let has = |dep: &ChangeHash| earlier().any(|other| other.hash == *dep);
+                let has_op = |(replica, op): &(ReplicaId, u64)| {
+                    *op < change.start_op
+                        && earlier().any(|other| other.replica == *replica && other.max_op() >= *op)
+                };
+                !unreadable.contains(&change.hash)
+                    && change.deps.iter().all(has)
+                    && change.references.iter().all(has_op)
+            })
         };
-        let next = accepted.iter().find(|change| {
-            !ready.contains_key(&change.hash)
-                && !unreadable.contains(&change.hash)
-                && change.deps.iter().all(|dep| ready.contains_key(dep))
-                && change.references.iter().all(|named| named.1 < change.start_op && has_op(named))
-                && accepted.iter().any(|other| ends(change, other))
-        });
-        let Some(next) = next else { return ready };
-        ready.insert(next.hash, next);
+        let last = accepted.iter().filter(|change| !change.continues && !ready.contains_key(&change.hash));
+        let Some(next) = last.map(|last| bundle(last)).find(is_ready) else { return ready };
+        ready.extend(next.into_iter().map(|change| (change.hash, change)));
     }
 }
 
