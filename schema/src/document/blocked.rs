@@ -1,7 +1,6 @@
 //! The accepted changes of a document that wait, so that no reader sees them.
 //!
-//! A change waits for whatever its ops name: its dependencies, and each op of another chain up to the largest
-//! that it names. The pieces of a bundle wait for each other: until the last is accepted, and none of them
+//! A change waits for whatever its ops name: its dependencies, and the largest op of each chain that it names. The pieces of a bundle wait for each other: until the last is accepted, and none of them
 //! waits for anything else. A change that Automerge cannot apply waits for ever, and with it all that depends
 //! on it. Which changes wait is therefore a function of what is accepted, the same on every device and in
 //! every order of arrival; and a device writes on top of what it reads, so that no honest change waits for a
@@ -40,8 +39,8 @@ struct Bundle {
 /// One chain of accepted changes.
 #[derive(Clone, Debug, Default)]
 struct Chain {
-    /// The largest op of its changes that are not waiting.
-    max_op: u64,
+    /// The ops of its changes that do not wait, from the first to the last of each part without a gap.
+    ops: Vec<(u64, u64)>,
     /// The pieces of its newest bundle, while the last is missing.
     open: Vec<ChangeHash>,
     /// The number of its changes that wait.
@@ -125,10 +124,6 @@ impl<C: Change> Blocked<C> {
     fn blocker(&self, bundle: &mut Bundle) -> Option<Blocker> {
         let first = self.waiting[&bundle.pieces[0]].header();
         let is_of_bundle = |change: &ChangeHeader| change.replica == first.replica && change.seq >= first.seq;
-        let mut max_op = self.chains.get(&first.replica).map_or(0, |chain| chain.max_op);
-        if let Some(before) = bundle.passed.checked_sub(1) {
-            max_op = self.waiting[&bundle.pieces[before]].header().max_op();
-        }
         while let Some(piece) = bundle.pieces.get(bundle.passed) {
             let header = self.waiting[piece].header();
             if bundle.passed_of_next == 0 && self.is_faulty(header) {
@@ -138,10 +133,11 @@ impl<C: Change> Blocked<C> {
                 let is_waiting = self.waiting.get(dep).is_some_and(|change| !is_of_bundle(change.header()));
                 is_waiting.then_some(Blocker::Change(*dep))
             });
+            let earlier = &bundle.pieces[..bundle.passed];
             let references = header.references.iter().map(|(replica, op)| {
-                let is_own = *replica == header.replica;
-                let known = if is_own { max_op } else { self.chains.get(replica).map_or(0, |of| of.max_op) };
-                (known < *op).then_some(Blocker::Op(*replica, *op))
+                let is_known = self.chains.get(replica).is_some_and(|chain| chain.has(*op))
+                    || *replica == header.replica && self.make(earlier, *op);
+                (!is_known).then_some(Blocker::Op(*replica, *op))
             });
             let mut all = dependencies.chain(references).enumerate().skip(bundle.passed_of_next);
             if let Some((at, blocker)) = all.find_map(|(at, blocker)| Some((at, blocker?))) {
@@ -149,9 +145,15 @@ impl<C: Change> Blocked<C> {
                 return Some(blocker);
             }
             (bundle.passed, bundle.passed_of_next) = (bundle.passed + 1, 0);
-            max_op = header.max_op();
         }
         None
+    }
+
+    /// Returns true if one of these pieces of a bundle makes the op.
+    fn make(&self, pieces: &[ChangeHash], op: u64) -> bool {
+        let header = |piece: &ChangeHash| self.waiting[piece].header();
+        let until = pieces.partition_point(|piece| header(piece).start_op <= op);
+        pieces[..until].last().is_some_and(|piece| op <= header(piece).max_op())
     }
 
     /// Returns true if no device reads the change, whatever else is accepted.
@@ -164,12 +166,16 @@ impl<C: Change> Blocked<C> {
 
     /// Counts a change among those that do not wait. Returns the bundles that may wait no longer.
     fn release(&mut self, header: &ChangeHeader) -> Vec<ChangeHash> {
-        let (hash, replica, max_op) = (header.hash, header.replica, header.max_op());
+        let (hash, replica) = (header.hash, header.replica);
         self.charge -= header.charge;
-        let chain = self.chains.entry(replica).or_default();
-        (chain.max_op, chain.waiting) = (max_op, chain.waiting - 1);
         let mut woken = self.wake(Blocker::Change(hash)..=Blocker::Change(hash));
-        woken.extend(self.wake(Blocker::Op(replica, 0)..=Blocker::Op(replica, max_op)));
+        let chain = self.chains.entry(replica).or_default();
+        chain.waiting -= 1;
+        if header.ops > 0 {
+            let (start, end) = (header.start_op, header.max_op());
+            chain.add(start, end);
+            woken.extend(self.wake(Blocker::Op(replica, start)..=Blocker::Op(replica, end)));
+        }
         woken
     }
 
@@ -177,5 +183,19 @@ impl<C: Change> Blocked<C> {
     fn wake(&mut self, blockers: RangeInclusive<Blocker>) -> Vec<ChangeHash> {
         let gone: Vec<Blocker> = self.by.range(blockers).map(|(blocker, _)| *blocker).collect();
         gone.iter().filter_map(|blocker| self.by.remove(blocker)).flatten().collect()
+    }
+}
+
+impl Chain {
+    fn add(&mut self, start: u64, end: u64) {
+        match self.ops.last_mut() {
+            Some((_, last)) if *last + 1 == start => *last = end,
+            _ => self.ops.push((start, end)),
+        }
+    }
+
+    fn has(&self, op: u64) -> bool {
+        let until = self.ops.partition_point(|(start, _)| *start <= op);
+        self.ops[..until].last().is_some_and(|(_, end)| op <= *end)
     }
 }

@@ -98,6 +98,22 @@ fn a_reference_to_an_earlier_op_of_the_same_chain_does_not_wait() {
     accept(&mut blocked, &a3, "a3");
 }
 
+/// So this device, which writes on top of all that it reads, readies nothing but its own changes.
+#[test]
+fn an_op_that_a_chain_leaves_out_is_waited_for_for_ever_in_every_order() {
+    let row = Row::new();
+    let ([c1], [a1, mut a2]) = (row.chain(["c1"], &[]), row.chain(["a1", "a2"], &[]));
+    a2.header.start_op = 9;
+    let mut b1 = row.change("b1", &[]);
+    (b1.header.references, b1.header.start_op) = (vec![(a1.header.replica, 5)], 8);
+
+    for order in [[&c1, &a1, &a2, &b1], [&b1, &c1, &a1, &a2]] {
+        let mut blocked = blocked(&[]);
+        let ready: Vec<_> = order.iter().flat_map(|change| blocked.accept((*change).clone())).collect();
+        assert_eq!((names(ready.iter()).join(" "), waiting(&blocked)), ("c1 a1 a2".into(), "b1".into()));
+    }
+}
+
 #[test]
 fn an_op_of_a_change_that_waits_is_not_here_yet() {
     let row = Row::new();
@@ -379,7 +395,8 @@ fn references(headers: &[ChangeHeader], at: usize, names: &[usize]) -> Vec<(Repl
         let (named, place) = (&headers[pick % headers.len()], (pick / headers.len()) as u64);
         let is_earlier = headers[..at].contains(named);
         if named.ops > 0 && (is_earlier || named.replica != headers[at].replica) {
-            let op = named.start_op + place % named.ops;
+            // The op behind the last may be one that no change makes.
+            let op = named.start_op + place % (named.ops + 1);
             let largest = largest.entry(named.replica).or_insert(op);
             *largest = op.max(*largest);
         }
@@ -406,8 +423,8 @@ fn ready<'a>(
                 let earlier = || bundle.iter().filter(|other| other.seq < change.seq).chain(ready.values());
                 let has = |dep: &ChangeHash| earlier().any(|other| other.hash == *dep);
                 let has_op = |(replica, op): &(ReplicaId, u64)| {
-                    *op < change.start_op
-                        && earlier().any(|other| other.replica == *replica && other.max_op() >= *op)
+                    let makes = |other: &&ChangeHeader| (other.start_op..=other.max_op()).contains(op);
+                    *op < change.start_op && earlier().filter(|other| other.replica == *replica).any(makes)
                 };
                 !unreadable.contains(&change.hash)
                     && change.deps.iter().all(has)
