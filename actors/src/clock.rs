@@ -4,6 +4,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "the file that wraps the disallowed methods for all others")]
 
+mod workers;
+
 use std::future::Future;
 use std::ops::RangeInclusive;
 use std::panic::resume_unwind;
@@ -13,10 +15,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rand::rngs::{ChaCha20Rng, SysRng};
 use rand::{Rng, RngExt, SeedableRng, TryRng};
 use schema::{Moment, Timestamp};
-use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
+
+pub use workers::WorkQueue;
+use workers::Workers;
 
 /// The beginning of simulated time: 2026-01-01T00:00:00Z.
 pub const SIMULATED_EPOCH: Timestamp = Timestamp(1_767_225_600_000);
@@ -210,8 +214,12 @@ impl Clock {
 
     /// Runs a slice of long work on one of the threads for such work; in a simulation on this one, after the
     /// time that a slice takes. All nodes of a process share these threads, one fewer than it has cores, so
-    /// that the runtime keeps one for itself.
-    pub async fn work<T: Send + 'static>(&self, slice: impl FnOnce() -> T + Send + 'static) -> T {
+    /// that the runtime keeps one for itself; queues take turns.
+    pub async fn work<T: Send + 'static>(
+        &self,
+        queue: WorkQueue,
+        slice: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
         match self.kind {
             Kind::Simulated(_) if self.slice.is_zero() => {
                 tokio::task::yield_now().await;
@@ -222,7 +230,7 @@ impl Clock {
                 slice()
             }
             Kind::Real => {
-                let worker = workers().acquire_owned().await.expect("the semaphore is never closed");
+                let worker = workers().acquire(queue).await;
                 self.offload(move || {
                     // A task that gives up does not free the thread.
                     let _worker = worker;
@@ -252,11 +260,11 @@ impl Clock {
     }
 }
 
-/// The threads for long work, as permits.
-fn workers() -> Arc<Semaphore> {
-    static WORKERS: OnceLock<Arc<Semaphore>> = OnceLock::new();
+/// The threads for long work.
+fn workers() -> &'static Workers {
+    static WORKERS: OnceLock<Workers> = OnceLock::new();
     let count = || std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1));
-    WORKERS.get_or_init(|| Arc::new(Semaphore::new(count()))).clone()
+    WORKERS.get_or_init(|| Workers::new(count()))
 }
 
 /// Randomness from a seed (`ChaCha20`), for simulations.

@@ -45,14 +45,14 @@ use self::cut::JudgedMoment;
 use self::documents::{CommitError, Documents, Rejudged, Revision, RowWrite, SetAside, Setup, Worked};
 use self::intake::ReadFrame;
 use self::rejudging::Rejudge;
-use self::working::{CommitReply, WaitingCommit};
+use self::working::{CommitReply, Queues, WaitingCommit};
 
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
 pub(crate) use self::owner::GroupOwner;
 pub use self::row_locks::RowLock;
 use crate::call::answer;
-use crate::clock::Clock;
+use crate::clock::{Clock, WorkQueue};
 use crate::meter::{Meters, OpenSession};
 use crate::node::connection_manager::LinkId;
 use crate::node::event::Events;
@@ -156,6 +156,7 @@ struct State {
     waiting: Vec<WaitingCommit>,
     /// The tasks of long work.
     tasks: JoinSet<()>,
+    queues: Queues,
 }
 
 struct Peer {
@@ -169,6 +170,8 @@ struct Peer {
     unread: VecDeque<Units>,
     /// A worker reads the frame before them.
     is_reading: bool,
+    /// The frames of other peers take turns with them.
+    queue: WorkQueue,
     _open: OpenSession,
 }
 
@@ -241,7 +244,7 @@ impl Actor for Group {
             user: arguments.user,
             device: arguments.device.clone(),
             clock: arguments.clock.clone(),
-            crashes: arguments.store.crashes(),
+            losses: arguments.store.losses(),
             incarnation,
             space,
             roster,
@@ -267,6 +270,7 @@ impl Actor for Group {
             committing: BTreeMap::new(),
             waiting: Vec::new(),
             tasks: JoinSet::new(),
+            queues: Queues::default(),
         };
         state.rejudge_all().await?;
         state.catch_up().await?;
@@ -328,19 +332,20 @@ impl Actor for Group {
     }
 }
 
-/// The stored incarnation; a new one, durable before its first use, after a crash since it was drawn.
+/// The stored incarnation; a new one, durable before its first use, if writes may have been lost since it was
+/// drawn.
 async fn incarnation(arguments: &Arguments, space: &SpaceHandle) -> Result<u64, StoreError> {
-    let crashes = arguments.store.crashes();
+    let losses = arguments.store.losses();
     if let Some(bytes) = space.get(keys::INCARNATION)?
         && let Some((drawn, incarnation)) = bytes.split_first_chunk::<8>()
-        && u64::from_be_bytes(*drawn) == crashes
+        && u64::from_be_bytes(*drawn) == losses
         && let Ok(incarnation) = <[u8; 8]>::try_from(incarnation)
     {
         return Ok(u64::from_be_bytes(incarnation));
     }
     let incarnation = arguments.clock.random_u64();
     let mut batch = Batch::default();
-    batch.put(keys::INCARNATION, keys::incarnation(crashes, incarnation));
+    batch.put(keys::INCARNATION, keys::incarnation(losses, incarnation));
     arguments.store.write(space, batch).await?;
     Ok(incarnation)
 }

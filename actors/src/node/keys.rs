@@ -31,7 +31,7 @@ pub(crate) const REVOCATION: u8 = b'v';
 /// Device records, by device.
 pub(crate) const RECORD: u8 = b'w';
 
-/// Single facts have keys under `m`. The incarnation under which this device writes: the crashes of the store
+/// Single facts have keys under `m`. The incarnation under which this device writes: the losses of the store
 /// when it was drawn, then itself; 8 bytes big-endian each.
 pub(crate) const INCARNATION: &[u8] = b"mincarnation";
 /// The tickets that this user redeems until the group admits them, at most `TICKETS_MAX`; and the last answer
@@ -48,8 +48,8 @@ pub(crate) fn group_of(space: &[u8]) -> Option<GroupId> {
     <[u8; 32]>::try_from(space.strip_prefix(b"g")?).map(GroupId).ok()
 }
 
-pub(crate) fn incarnation(crashes: u64, incarnation: u64) -> Vec<u8> {
-    [crashes.to_be_bytes(), incarnation.to_be_bytes()].concat()
+pub(crate) fn incarnation(losses: u64, incarnation: u64) -> Vec<u8> {
+    [losses.to_be_bytes(), incarnation.to_be_bytes()].concat()
 }
 
 pub(crate) fn author(number: u32) -> Vec<u8> {

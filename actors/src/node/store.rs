@@ -68,7 +68,7 @@ pub struct StoreHandle {
 struct Inner {
     shared: Arc<Shared>,
     opened_cleanly: bool,
-    crashes: u64,
+    losses: u64,
     work: Work,
 }
 
@@ -119,21 +119,20 @@ impl StoreHandle {
                 Work::Threaded(Mutex::new(Some(thread)))
             }
         };
-        let (opened_cleanly, crashes) = (opened.cleanly, opened.crashes);
-        Ok(Self { inner: Arc::new(Inner { shared, opened_cleanly, crashes, work }) })
+        let (opened_cleanly, losses) = (opened.cleanly, opened.losses);
+        Ok(Self { inner: Arc::new(Inner { shared, opened_cleanly, losses, work }) })
     }
 
-    /// Returns true if everything that was written before this open is here: the last close was clean, or
-    /// this is the first open.
+    /// Returns true if the last close was clean, or this is the first open.
     pub fn opened_cleanly(&self) -> bool {
         self.inner.opened_cleanly
     }
 
-    /// Number of opens of this database that followed anything but a clean close, or that were of a copy of
-    /// its files. Writes that were durable under another count may have been followed by writes that are lost
-    /// or elsewhere.
-    pub fn crashes(&self) -> u64 {
-        self.inner.crashes
+    /// Number of opens of this database before which answered writes may have been lost — buffered ones, by an
+    /// unclean end — or that were of a copy of its files. Writes that were durable under another count may have
+    /// been followed by writes that are lost or elsewhere.
+    pub fn losses(&self) -> u64 {
+        self.inner.losses
     }
 
     /// Opens a space, which is empty if there is none of that name.

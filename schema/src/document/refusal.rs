@@ -114,9 +114,6 @@ pub enum Refusal {
         /// The device that the tip names.
         device: DeviceId,
     },
-    /// The document is being loaded again after a failure here. Send the change later.
-    #[error("not now")]
-    NotNow,
     /// The bytes are not a well-formed change.
     #[error("not readable: {what}")]
     Unreadable {
@@ -162,7 +159,6 @@ impl Refusal {
                 | Self::UnknownAuthor { .. }
                 | Self::UnvouchedDependency { .. }
                 | Self::MissingDependency { .. }
-                | Self::NotNow
         )
     }
 }

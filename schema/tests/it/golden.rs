@@ -205,8 +205,8 @@ fn session_frames_keep_their_bytes() {
         ),
         (
             "ack",
-            SessionFrame::Ack { number: 7, refused: vec![(DocumentId([2; 32]), Refusal::NotNow)] },
-            "05 | 07 | 01 02*32 0f",
+            SessionFrame::Ack { number: 7, refused: vec![(DocumentId([2; 32]), Refusal::Misplaced)] },
+            "05 | 07 | 01 02*32 0d",
         ),
     ]);
 }
@@ -235,8 +235,7 @@ fn refusals_keep_their_bytes() {
         ("too much", Refusal::TooMuch { got: 2, max: 1 }, "0c | 02 | 01"),
         ("misplaced", Refusal::Misplaced, "0d"),
         ("bad tip", Refusal::BadTip { device: DeviceId([1; 32]) }, "0e | 01*32"),
-        ("not now", Refusal::NotNow, "0f"),
-        ("unreadable", Refusal::Unreadable { what: "no".into() }, "10 | 02 6e6f"),
+        ("unreadable", Refusal::Unreadable { what: "no".into() }, "0f | 02 6e6f"),
     ]);
 }
 

@@ -276,7 +276,7 @@ fn a_frame_beyond_its_bounds_is_a_fault() {
         message: Vec::new(),
     };
     let units = (0..=FRAME_DOCUMENTS).map(|_| unit()).collect();
-    let refused = (0..=FRAME_DOCUMENTS).map(|_| (document(0), Refusal::NotNow)).collect();
+    let refused = (0..=FRAME_DOCUMENTS).map(|_| (document(0), Refusal::Misplaced)).collect();
     let empty = Units { number: 1, state: [0; 32], authors: Vec::new(), units: Vec::new() };
     for frame in [
         SessionFrame::Units(empty),

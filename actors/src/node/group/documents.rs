@@ -12,6 +12,7 @@ mod apply;
 mod authority;
 mod commit;
 mod edit;
+mod fresh;
 mod load;
 mod materialise;
 mod rebuild;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 
 use schema::change::ChangeHeader;
 use schema::digest::{Digest, Mark};
-use schema::document::{self, Index, Refusal, Rejudging, Rules};
+use schema::document::{self, EncodedChange, Index, Refusal, Rejudging, Rules};
 use schema::key::SigningKey;
 use schema::ledger::Roster;
 use schema::session::Wanted;
@@ -39,6 +40,7 @@ pub(crate) use self::apply::{ReadUnit, UnitReader};
 use self::authority::Authority;
 pub(crate) use self::commit::{CommitEnd, Committing};
 pub use self::commit::{CommitError, RowWrite};
+use self::fresh::FreshChunks;
 use self::materialise::{Materialised, SHORT_TURN_CHARGE};
 use self::set_aside::SetAsides;
 pub use self::set_aside::{SetAside, SetAsideTotal};
@@ -107,8 +109,8 @@ pub(crate) struct Setup {
     pub(crate) user: UserId,
     pub(crate) device: SigningKey,
     pub(crate) clock: Clock,
-    /// The number of times that the store was not closed cleanly.
-    pub(crate) crashes: u64,
+    /// The number of times that the store may have lost writes.
+    pub(crate) losses: u64,
     /// The incarnation under which this device writes.
     pub(crate) incarnation: u64,
     pub(crate) space: SpaceHandle,
@@ -124,8 +126,9 @@ struct Document {
     record: DocumentRecord,
     index: Index,
     materialised: Materialised,
-    /// Chunks that the store may not have yet.
-    fresh: BTreeMap<u32, Vec<u8>>,
+    /// Changes that were accepted while a worker had the reading, and that it has to take yet.
+    later: Vec<EncodedChange>,
+    fresh: FreshChunks,
 }
 
 /// The documents of one group, with everything by which they are judged and stored.
@@ -133,9 +136,8 @@ pub(crate) struct Documents {
     authority: Authority,
     clock: Clock,
     incarnation: u64,
-    /// The number of times that the store was not closed cleanly: an incarnation is valid under one such
-    /// number.
-    crashes: u64,
+    /// The number of times that the store may have lost writes: an incarnation is valid under one such number.
+    losses: u64,
     space: SpaceHandle,
     digest: Digest,
     authors: Authors,
@@ -170,14 +172,14 @@ pub(crate) struct Documents {
 impl Documents {
     /// Reads the authors and the digest back from the store.
     pub(crate) fn open(setup: Setup) -> Result<Self, StoreError> {
-        let Setup { group, user, device, clock, crashes, incarnation, space, roster, .. } = setup;
+        let Setup { group, user, device, clock, losses, incarnation, space, roster, .. } = setup;
         let Setup { budget, document_bytes, rules, .. } = setup;
         let manifests = Manifests::new(space.clone());
         let mut documents = Self {
             authority: Authority { group, user, device, roster, manifests, rules },
             clock,
             incarnation,
-            crashes,
+            losses,
             space: space.clone(),
             digest: Digest::default(),
             authors: Authors::default(),
@@ -267,28 +269,27 @@ impl Documents {
     pub(crate) fn pin(&mut self, moved: &[Wanted], batch: u64) {
         for wanted in moved {
             self.unstored.insert(wanted.document, batch);
+            if let Some(document) = self.cache.get(&wanted.document) {
+                document.fresh.submit(batch);
+            }
         }
     }
 
     /// The batch of this number is durable.
     pub(crate) fn unpin(&mut self, moved: &[Wanted], batch: u64) {
         for wanted in moved {
+            if let Some(document) = self.cache.get(&wanted.document) {
+                document.fresh.forget(batch);
+            }
             if self.unstored.get(&wanted.document) == Some(&batch) {
                 self.unstored.remove(&wanted.document);
-                self.on_stored(wanted.document);
+                self.drop_if_empty(wanted.document);
             }
         }
         let Self { unstored, working, awaited, .. } = self;
         let is_pinned =
             |id: &DocumentId| unstored.contains_key(id) || working.contains_key(id) || awaited.contains(id);
         self.cache.trim(|id| !is_pinned(id));
-    }
-
-    /// The store has the newest state of a document.
-    fn on_stored(&mut self, id: DocumentId) {
-        let Some(document) = self.cache.get(&id) else { return };
-        document.fresh.clear();
-        self.drop_if_empty(id);
     }
 
     /// Leaves the new state of a document in the batch, and its row where it is materialised.
@@ -336,12 +337,14 @@ impl Documents {
         let ids = record.replica_ids(self.authority.group, id, &self.authors).unwrap_or_default();
         let author = |replica: &ReplicaRecord| self.authors.get(replica.author);
         let authors = ids.into_iter().zip(record.replicas.iter().map(author)).collect();
-        Ok(Some(History { runs, authors }))
+        Ok(Some(History { space: self.space.clone(), document: id, runs, authors }))
     }
 }
 
 /// The changes of a row, to be read away from the runtime.
 pub(crate) struct History {
+    space: SpaceHandle,
+    document: DocumentId,
     runs: Runs,
     authors: BTreeMap<ReplicaId, Option<(DeviceId, OpId)>>,
 }
@@ -358,7 +361,7 @@ impl History {
             Ok(changes) => Ok(changes.iter().map(|change| revision(&change.header)).collect()),
             Err(RunsError::Store(error)) => Err(error),
             // The next use of the document finds the damage too, and heals it.
-            Err(RunsError::Damaged { .. }) => Ok(Vec::new()),
+            Err(RunsError::Damaged { .. }) => Err(keys::damaged(&self.space, &keys::document(self.document))),
         }
     }
 }
@@ -386,7 +389,11 @@ impl Document {
     fn new(name: &RowName) -> Self {
         let record = DocumentRecord::new(name.table.clone(), name.key.clone());
         let materialised = Materialised::Here(Reading::new(BTreeSet::new()));
-        Self { record, index: Index::new(), materialised, fresh: BTreeMap::new() }
+        Self::of(record, Index::new(), materialised)
+    }
+
+    fn of(record: DocumentRecord, index: Index, materialised: Materialised) -> Self {
+        Self { record, index, materialised, later: Vec::new(), fresh: FreshChunks::default() }
     }
 
     /// Its size in memory; `None`: a worker has most of it.
@@ -394,7 +401,7 @@ impl Document {
         let reading = match &self.materialised {
             Materialised::Here(reading) => reading.approximate_bytes(),
             Materialised::Absent => 0,
-            Materialised::Working { .. } => return None,
+            Materialised::Working => return None,
         };
         Some(reading + INDEX_BYTES * self.index.len())
     }

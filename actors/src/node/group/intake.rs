@@ -7,7 +7,7 @@ use schema::wire::session::Units;
 use super::batches::Source;
 use super::documents::{ReadUnit, UnitReader};
 use super::{Message, State};
-use crate::clock::Clock;
+use crate::clock::{Clock, WorkQueue};
 use crate::node::connection_manager::LinkId;
 
 /// Units that a worker reads in one slice.
@@ -39,12 +39,12 @@ impl State {
         let next = peer.unread.pop_front();
         peer.is_reading = next.is_some();
         let Some(units) = next else { return };
-        let (session, reader) = (peer.number, self.documents.unit_reader());
+        let (session, queue, reader) = (peer.number, peer.queue, self.documents.unit_reader());
         let here = self.documents.state();
         let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
         self.arguments.clock.spawn_in(&mut self.tasks, async move {
             let Units { number, state, authors, units } = units;
-            let units = read(&clock, reader, authors, units).await;
+            let units = read(&clock, queue, reader, authors, units).await;
             let _ = myself.cast(Message::Read(Box::new(ReadFrame {
                 link,
                 session,
@@ -86,6 +86,7 @@ impl State {
 
 async fn read(
     clock: &Clock,
+    queue: WorkQueue,
     reader: UnitReader,
     authors: Vec<(schema::DeviceId, schema::OpId)>,
     units: Vec<schema::wire::session::Unit>,
@@ -100,6 +101,6 @@ async fn read(
         }
         let (reader, authors) = (reader.clone(), authors.clone());
         let read = move || slice.into_iter().map(|unit| reader.read(unit, &authors)).collect::<Vec<_>>();
-        done.extend(clock.work(read).await);
+        done.extend(clock.work(queue, read).await);
     }
 }

@@ -97,7 +97,7 @@ async fn the_published_root_never_runs_ahead_of_the_store() {
         user: ada,
         device,
         clock: Clock::simulated(2),
-        crashes: 0,
+        losses: 0,
         incarnation: 2,
         space: handle.space().clone(),
         roster: ledger.roster().clone(),

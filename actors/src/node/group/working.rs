@@ -8,7 +8,7 @@ use super::documents::{
 };
 use super::{Message, State};
 use crate::call::answer;
-use crate::clock::Clock;
+use crate::clock::{Clock, WorkQueue};
 use crate::node::event::Event;
 use crate::node::store::{Batch, StoreError};
 
@@ -19,6 +19,19 @@ pub(super) type CommitReply = RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitEr
 pub(super) struct WaitingCommit {
     writes: Vec<RowWrite>,
     reply: CommitReply,
+}
+
+/// The long work of a group, so that what somebody here waits for is not behind what peers sent.
+pub(super) struct Queues {
+    /// Edits and questions of this device.
+    local: WorkQueue,
+    materialise: WorkQueue,
+}
+
+impl Default for Queues {
+    fn default() -> Self {
+        Self { local: WorkQueue::new(), materialise: WorkQueue::new() }
+    }
 }
 
 impl State {
@@ -88,13 +101,18 @@ impl State {
             },
             None => self.submit_some(myself, outcome),
         }
-        self.documents.await_none();
+        let awaited = self.documents.take_awaited();
         for WaitingCommit { writes, reply } in std::mem::take(&mut self.waiting) {
             // A caller who gave up may have tried again.
             if !reply.is_closed() {
                 self.commit(myself, writes, reply)?;
             }
         }
+        let mut outcome = Outcome::default();
+        for id in awaited {
+            self.documents.take_later(id, &mut outcome)?;
+        }
+        self.submit_some(myself, outcome);
         Ok(())
     }
 
@@ -114,9 +132,10 @@ impl State {
         while self.tasks.try_join_next().is_some() {}
         for work in self.documents.take_work() {
             let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
+            let queue = if work.is_edit() { self.queues.local } else { self.queues.materialise };
             self.arguments.clock.spawn_in(&mut self.tasks, async move {
                 let mut notice = FailureNotice { myself, is_due: true };
-                let worked = run(&clock, work).await;
+                let worked = run(&clock, queue, work).await;
                 notice.is_due = false;
                 // A dead group has a successor, which begins its own work.
                 let _ = notice.myself.cast(Message::Worked(Box::new(worked)));
@@ -150,18 +169,18 @@ impl State {
             answer(reply, Ok(Vec::new()));
             return Ok(());
         };
-        let clock = self.arguments.clock.clone();
+        let (clock, queue) = (self.arguments.clock.clone(), self.queues.local);
         self.arguments.clock.spawn_in(&mut self.tasks, async move {
-            answer(reply, clock.work(|| history.read()).await);
+            answer(reply, clock.work(queue, || history.read()).await);
         });
         Ok(())
     }
 }
 
 /// Does a piece of work, slice by slice: the workers of a process are shared.
-async fn run(clock: &Clock, mut work: Work) -> Worked {
+async fn run(clock: &Clock, queue: WorkQueue, mut work: Work) -> Worked {
     loop {
-        match clock.work(|| work.slice()).await {
+        match clock.work(queue, || work.slice()).await {
             Slice::Done(worked) => return worked,
             Slice::More(rest) => work = rest,
         }

@@ -85,6 +85,11 @@ impl Spaces {
         dropped
     }
 
+    /// The store's own space; none once closed.
+    pub(super) fn own(&self) -> Option<Arc<dyn Space>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Takes the store's own space, for the last write into it.
     pub(super) fn take_own(&self) -> Option<Arc<dyn Space>> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner).take()

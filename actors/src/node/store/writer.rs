@@ -21,11 +21,13 @@ pub(super) struct Writer {
     failed: Option<StoreError>,
     /// The moment at which the barrier for buffered writes is due.
     due: Option<Instant>,
+    /// It is noted durably that writes are buffered.
+    is_buffered: bool,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, failed: None, due: None }
+        Self { shared, failed: None, due: None, is_buffered: false }
     }
 
     /// The body of the writer thread: performs rounds until the store closes.
@@ -107,10 +109,13 @@ impl Writer {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
         }
-        let meters = &self.shared.meters;
+        let meters = self.shared.meters.clone();
         match task {
             Task::Barrier => Ok(()),
             Task::Write { cell, epoch, batch, durability } => {
+                if matches!(durability, Durability::Buffered { .. }) {
+                    self.note_buffered()?;
+                }
                 cell.apply(&batch, epoch).inspect_err(|_| meters.refused_batches.increment())?;
                 meters.written_batches.increment();
                 meters.written_bytes.add(batch.bytes());
@@ -122,6 +127,16 @@ impl Writer {
             }
             Task::DropSpace { name } => self.shared.spaces.drop_space(&name),
         }
+    }
+
+    /// Notes durably, before the first buffered write, that an unclean end may lose writes from now on.
+    fn note_buffered(&mut self) -> Result<(), StoreError> {
+        if let (false, Some(own)) = (self.is_buffered, self.shared.spaces.own()) {
+            catch("note a buffered write", || own_space::note_buffered(&*own))?;
+            self.flush();
+            self.is_buffered = true;
+        }
+        self.failed.clone().map_or(Ok(()), Err)
     }
 
     /// The barrier: makes durable what was applied, or fails the store for good.

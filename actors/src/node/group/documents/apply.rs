@@ -175,7 +175,7 @@ impl Documents {
     /// Draws a new incarnation for this device's further writes, so that no sequence number is used twice.
     pub(super) fn renew_incarnation(&mut self, outcome: &mut Outcome) {
         self.incarnation = self.clock.random_u64();
-        outcome.batch.put(keys::INCARNATION, keys::incarnation(self.crashes, self.incarnation));
+        outcome.batch.put(keys::INCARNATION, keys::incarnation(self.losses, self.incarnation));
     }
 }
 
@@ -208,7 +208,7 @@ impl Document {
         }
         for NewChunk { number, bytes } in self.record.extend(&appended) {
             outcome.batch.put(keys::chunk(id, number), bytes.clone());
-            self.fresh.insert(number, bytes);
+            self.fresh.add(number, bytes);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Writing rows as this device: all of a commit or none of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schema::document::{Admitted, EncodedChange, Refusal};
 use schema::tip::Author;
@@ -164,8 +164,9 @@ impl Documents {
     ) -> Option<Author> {
         let is_blocked = ids.iter().any(|id| {
             let replica = self.authority.document(*id).replica(&author);
-            let materialised = self.cache.get(id).map(|document| &document.materialised);
-            matches!(materialised, Some(Materialised::Here(reading)) if reading.has_waiting_of(replica))
+            let Some(document) = self.cache.get(id) else { return false };
+            let is_waiting = matches!(&document.materialised, Materialised::Here(reading) if reading.has_waiting_of(replica));
+            is_waiting || document.later.iter().any(|change| change.header.replica == replica)
         });
         if is_blocked {
             self.renew_incarnation(outcome);
@@ -241,9 +242,9 @@ impl Documents {
         Editing { writes, time_ms, author, ids, documents }
     }
 
-    /// The commits that waited are tried again.
-    pub(crate) fn await_none(&mut self) {
-        self.awaited.clear();
+    /// The commits that waited for these documents are tried again.
+    pub(crate) fn take_awaited(&mut self) -> BTreeSet<DocumentId> {
+        std::mem::take(&mut self.awaited)
     }
 
     fn is_long(&mut self, editing: &Editing) -> bool {
@@ -304,21 +305,14 @@ impl Documents {
         for (id, document) in editing.documents {
             let EditedDocument { reading, row, .. } = document;
             let before = self.marks_of(id)?;
-            let later = self.end_loan(id);
-            if let Some(document) = self.cache.get(&id) {
-                document.materialised = Materialised::Here(reading);
-            }
+            self.give_back(id, reading);
             let admitted = admitted.remove(&id).unwrap_or_default();
-            if admitted.is_empty() && later.is_empty() {
-                self.drop_if_empty(id);
-                continue;
+            if !admitted.is_empty() {
+                self.append(id, admitted, outcome);
+                self.finish(id, before, row, outcome)?;
             }
-            self.append(id, admitted, outcome);
-            self.finish(id, before, row, outcome)?;
-            if !later.is_empty() {
-                let row = self.materialise(id, later)?;
-                self.show(id, row, outcome);
-            }
+            self.take_later(id, outcome)?;
+            self.drop_if_empty(id);
         }
         outcome.heads = heads;
         Ok(Committing::Done)
@@ -351,20 +345,14 @@ impl Documents {
         document: EditedDocument,
         outcome: &mut Outcome,
     ) -> Result<(), StoreError> {
-        let later = self.end_loan(id);
         let EditedDocument { reading, changes, .. } = document;
-        let row = if changes.is_empty() && !reading.is_broken() {
-            if let Some(document) = self.cache.get(&id) {
-                document.materialised = Materialised::Here(reading);
-            }
-            if later.is_empty() {
-                return Ok(());
-            }
-            self.materialise(id, later)?
-        } else {
-            // It has changes that are not accepted.
-            self.load_reading(id, false)?
-        };
+        let is_as_before = changes.is_empty() && !reading.is_broken();
+        self.give_back(id, reading);
+        if is_as_before {
+            return self.take_later(id, outcome);
+        }
+        // It has changes that are not accepted.
+        let row = self.load_reading(id, false)?;
         if !self.cache.get(&id).is_some_and(|document| document.index.is_empty()) {
             self.show(id, row, outcome);
         }

@@ -1,11 +1,12 @@
 //! Documents from cache and store; what is damaged is set aside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use schema::digest::Mark;
 use schema::document::Index;
 use schema::{DocumentId, codec};
 
+use super::fresh::FreshChunks;
 use super::materialise::Materialised;
 use super::work::{Runs, RunsError};
 use super::{Document, Documents};
@@ -48,7 +49,7 @@ impl Documents {
         id: DocumentId,
         record: DocumentRecord,
     ) -> Result<Result<Document, String>, StoreError> {
-        let runs = runs(&self.space, id, &record, &BTreeMap::new());
+        let runs = runs(&self.space, id, &record, FreshChunks::default());
         let mut index = Index::new();
         for at in 0..runs.len() {
             match runs.read(at) {
@@ -60,13 +61,13 @@ impl Documents {
         if record.heads().collect::<BTreeSet<_>>() != *index.heads() {
             return Ok(Err("its changes are not those of its record".to_owned()));
         }
-        Ok(Ok(Document { record, index, materialised: Materialised::Absent, fresh: BTreeMap::new() }))
+        Ok(Ok(Document::of(record, index, Materialised::Absent)))
     }
 
     /// The stored changes of a loaded document.
     pub(super) fn runs(&mut self, id: DocumentId) -> Runs {
         let document = self.cache.get(&id).expect("it is loaded");
-        runs(&self.space, id, &document.record, &document.fresh)
+        runs(&self.space, id, &document.record, document.fresh.clone())
     }
 
     pub(super) fn stored(&self, id: DocumentId) -> Result<Option<DocumentRecord>, StoreError> {
@@ -112,12 +113,7 @@ impl Documents {
     }
 }
 
-fn runs(
-    space: &SpaceHandle,
-    id: DocumentId,
-    record: &DocumentRecord,
-    fresh: &BTreeMap<u32, Vec<u8>>,
-) -> Runs {
+fn runs(space: &SpaceHandle, id: DocumentId, record: &DocumentRecord, fresh: FreshChunks) -> Runs {
     let numbers = record.chunks.iter().map(|chunk| chunk.number).collect();
-    Runs::new(space.clone(), id, numbers, fresh.clone(), record.inline.clone())
+    Runs::new(space.clone(), id, numbers, fresh, record.inline.clone())
 }

@@ -25,8 +25,8 @@ pub(super) const SHORT_TURN_CHARGE: u64 = 6 << 20;
 pub(super) enum Materialised {
     /// Here, up to the last accepted change.
     Here(Reading),
-    /// A worker has it; these changes were accepted since.
-    Working { later: Vec<EncodedChange> },
+    /// A worker has it.
+    Working,
     /// Not made from the stored changes yet, or not to be made on this device.
     Absent,
 }
@@ -43,11 +43,11 @@ impl Documents {
             return Ok(None);
         }
         let document = self.cache.get(&id).expect("it is loaded");
-        if let Materialised::Working { later } = &mut document.materialised {
-            later.extend(changes);
+        document.later.extend(changes);
+        if matches!(document.materialised, Materialised::Working) {
             return Ok(None);
         }
-        let document = self.cache.get(&id).expect("it is loaded");
+        let changes = std::mem::take(&mut document.later);
         let charge: u64 = changes.iter().map(|change| change.header.charge).sum();
         let is_short =
             charge <= SHORT_CHARGE.min(self.short_charge) && document.record.charge <= SHORT_DOCUMENT_CHARGE;
@@ -81,6 +81,8 @@ impl Documents {
         }
         let runs = self.runs(id);
         let document = self.cache.get(&id).expect("it is loaded");
+        // They are among the stored ones.
+        document.later.clear();
         let unreadable = document.record.unreadable.iter().copied().collect();
         let load = Box::new(Load::new(runs, unreadable, is_careful));
         let charge = document.record.charge;
@@ -139,18 +141,26 @@ impl Documents {
     pub(super) fn lend(&mut self, id: DocumentId, number: u64) {
         self.working.insert(id, number);
         if let Some(document) = self.cache.get(&id) {
-            document.materialised = Materialised::Working { later: Vec::new() };
+            document.materialised = Materialised::Working;
         }
     }
 
-    /// A document is in the hands of a worker no longer. Returns the changes that were accepted meanwhile.
-    pub(super) fn end_loan(&mut self, id: DocumentId) -> Vec<EncodedChange> {
+    /// A document is in the hands of a worker no longer.
+    pub(super) fn give_back(&mut self, id: DocumentId, reading: Reading) {
         self.working.remove(&id);
-        let Some(document) = self.cache.get(&id) else { return Vec::new() };
-        match std::mem::replace(&mut document.materialised, Materialised::Absent) {
-            Materialised::Working { later } => later,
-            _ => Vec::new(),
+        if let Some(document) = self.cache.get(&id) {
+            document.materialised = Materialised::Here(reading);
         }
+    }
+
+    /// Takes the changes into a reading that were accepted while a worker had it.
+    pub(crate) fn take_later(&mut self, id: DocumentId, outcome: &mut Outcome) -> Result<(), StoreError> {
+        let Some(document) = self.cache.get(&id) else { return Ok(()) };
+        if matches!(document.materialised, Materialised::Here(_)) && !document.later.is_empty() {
+            let row = self.materialise(id, Vec::new())?;
+            self.show(id, row, outcome);
+        }
+        Ok(())
     }
 
     /// Returns true if the document still has the changes for which this work was begun.
@@ -206,14 +216,10 @@ impl Documents {
         result: Result<Loaded, LoadError>,
         outcome: &mut Outcome,
     ) -> Result<(), StoreError> {
-        let later = self.end_loan(id);
+        self.working.remove(&id);
         let row = self.take_reading(id, result)?;
-        let is_here = row.is_some();
         self.show(id, row, outcome);
-        if is_here && !later.is_empty() {
-            let row = self.materialise(id, later)?;
-            self.show(id, row, outcome);
-        }
-        Ok(())
+        // A commit that waits comes first: else a row that peers write without pause is never written here.
+        if self.awaited.contains(&id) { Ok(()) } else { self.take_later(id, outcome) }
     }
 }

@@ -79,7 +79,7 @@ impl Home {
             user: user(person),
             device: device(person),
             clock: Clock::simulated(u64::from(person)),
-            crashes: 0,
+            losses: 0,
             incarnation: u64::from(person),
             space: space.clone(),
             roster: self.ledger.roster().clone(),

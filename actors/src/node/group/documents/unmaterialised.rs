@@ -80,6 +80,7 @@ impl Documents {
             return false;
         }
         document.materialised = Materialised::Absent;
+        document.later.clear();
         // A worker may have it: its result is void.
         self.working.remove(&id);
         self.give_up(id, UnmaterialisedReason::TooDear { bytes, max });

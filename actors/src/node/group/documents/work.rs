@@ -5,7 +5,7 @@
 //! judged before it began, and its result counts only if the document still has the changes for which it was
 //! begun.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use schema::change;
 use schema::document::EncodedChange;
@@ -13,6 +13,7 @@ use schema::limits::UNIT_CHARGE_MAX;
 use schema::{ChangeHash, DocumentId};
 
 use super::edit::{Edited, Editing};
+use super::fresh::FreshChunks;
 use crate::node::group::reading::Reading;
 use crate::node::group::replica::Row;
 use crate::node::keys;
@@ -105,12 +106,16 @@ pub(super) struct Runs {
     space: SpaceHandle,
     document: DocumentId,
     numbers: Vec<u32>,
-    /// Chunks that the store may not have yet.
-    fresh: BTreeMap<u32, Vec<u8>>,
+    fresh: FreshChunks,
     inline: Vec<u8>,
 }
 
 impl Work {
+    /// Returns true if it makes the changes of a commit.
+    pub(crate) fn is_edit(&self) -> bool {
+        matches!(self.job, Job::Edit(_))
+    }
+
     /// Does one slice.
     pub(crate) fn slice(self) -> Slice {
         let Self { number, job } = self;
@@ -189,7 +194,7 @@ impl Runs {
         space: SpaceHandle,
         document: DocumentId,
         numbers: Vec<u32>,
-        fresh: BTreeMap<u32, Vec<u8>>,
+        fresh: FreshChunks,
         inline: Vec<u8>,
     ) -> Self {
         Self { space, document, numbers, fresh, inline }
@@ -204,7 +209,7 @@ impl Runs {
     pub(super) fn read(&self, at: usize) -> Result<Vec<EncodedChange>, RunsError> {
         let damaged = |what: String| RunsError::Damaged { what };
         let Some(number) = self.numbers.get(at) else { return parse(&self.inline) };
-        if let Some(bytes) = self.fresh.get(number) {
+        if let Some(bytes) = self.fresh.get(*number) {
             return parse(bytes);
         }
         match self.space.get(&keys::chunk(self.document, *number)) {

@@ -121,6 +121,30 @@ async fn an_open_knows_whether_the_last_close_was_clean() {
     assert!(!open().opened_cleanly(), "more may be damaged");
 }
 
+/// Without buffered writes an unclean end loses nothing that was answered.
+#[tokio::test]
+async fn an_open_counts_the_ends_that_may_have_lost_answered_writes() {
+    let disk = MemoryDisk::default();
+    let losses_after = async |durability: Option<Durability>| {
+        let store = StoreHandle::over(disk.open().unwrap(), Mode::Inline).unwrap();
+        let (losses, garden) = (store.losses(), store.space(b"garden").unwrap());
+        if let Some(durability) = durability {
+            store.submit(&garden, put("a", "1"), durability, |outcome| outcome.unwrap());
+        }
+        disk.crash();
+        losses
+    };
+    let buffered = Durability::Buffered { every: Duration::from_secs(60) };
+
+    assert_eq!(losses_after(None).await, 0);
+    assert_eq!(losses_after(Some(Durability::Immediate)).await, 0);
+    assert_eq!(losses_after(Some(buffered)).await, 0);
+    assert_eq!(losses_after(None).await, 1, "after the buffered write");
+    assert_eq!(losses_after(None).await, 1);
+    assert!(disk.damage(OWN_SPACE, STATE_KEY));
+    assert_eq!(losses_after(None).await, 2, "more may be damaged");
+}
+
 #[tokio::test]
 async fn a_store_that_failed_is_not_closed_cleanly() {
     let (store, faults, disk) = faulty(Mode::Inline);

@@ -40,10 +40,12 @@ fn a_buffered_write_is_answered_and_readable_before_its_barrier() {
     let (store, begun, permit) = slow();
     let garden = store.space(b"garden").unwrap();
     let (send, answers) = mpsc::channel();
+    permit.send(()).unwrap(); // for the note that writes are buffered
     let answer = send.clone();
     store.submit(&garden, put("a", "1"), BUFFERED, move |outcome| answer.send(outcome.is_ok()).unwrap());
     assert!(answers.recv().unwrap());
     assert_eq!(text(&garden, "a").unwrap(), "1");
+    begun.recv().unwrap();
     assert!(begun.try_recv().is_err());
 
     let every = Durability::Buffered { every: Duration::from_millis(1) };

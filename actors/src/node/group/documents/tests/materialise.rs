@@ -8,7 +8,7 @@ use super::*;
 fn long(title: &str) -> RowWrite {
     let mut edit = RowEdit::default();
     edit.put("title", title);
-    edit.put("text", Value::Text("x".repeat(4_000)));
+    edit.put("text", Value::Text(title.repeat(4_000 / title.len())));
     RowWrite { table: "tasks".into(), key: "rope".into(), edit, expect: None }
 }
 
@@ -36,6 +36,17 @@ impl Desk {
         let unstored = self.submits(outcome);
         self.stores(unstored).await;
         shown
+    }
+
+    /// Ends the wait of commits, which were tried again.
+    async fn goes_on(&mut self) {
+        let (awaited, mut outcome) = (self.documents.take_awaited(), Outcome::default());
+        assert_eq!(awaited.len(), 1);
+        for id in awaited {
+            self.documents.take_later(id, &mut outcome).unwrap();
+        }
+        let unstored = self.submits(outcome);
+        self.stores_alone(unstored).await;
     }
 
     fn writes_now(&mut self, write: RowWrite) -> Result<Committing, CommitError> {
@@ -109,11 +120,36 @@ async fn changes_that_arrive_while_a_worker_has_the_row_are_read_with_it() {
     ben.stores(heard).await;
     assert!(matches!(ben.writes_now(long("no")), Ok(Committing::Waits(_))), "the row is away");
     ben.integrates(work).await;
+    ben.goes_on().await;
 
     assert_eq!(ben.title("rope"), cid.title("rope"));
     ben.writes("rope", "coil it at last").await;
     ben.brings(&mut cid, "rope").await;
     assert_eq!(ben.title("rope"), cid.title("rope"));
+}
+
+/// The row once went on with what had come meanwhile, for as long as peers wrote.
+#[tokio::test]
+async fn a_row_that_peers_write_without_pause_is_written_here_too() {
+    let home = Home::new();
+    let [mut ben, mut mia] = [BEN, MIA].map(|person| home.desk(person));
+    mia.writes_long("coil it").await;
+    let work = ben.leaves_work_on(&mut mia).await;
+    assert!(matches!(ben.writes_now(long("ben's")), Ok(Committing::Waits(_))));
+
+    mia.writes_long("coil it well").await;
+    let heard = ben.hears(mia.tells(&["rope"]));
+    ben.stores_alone(heard).await;
+    ben.integrates(work).await;
+    assert_ne!(ben.title("rope"), mia.title("rope"), "what came meanwhile waits for the commit");
+
+    assert!(matches!(ben.writes_now(long("ben's")), Ok(Committing::Working(_))));
+    ben.goes_on().await;
+    let mut work = ben.documents.take_work();
+    assert_eq!(work.len(), 1, "the commit has the row");
+    ben.integrates(work.remove(0)).await;
+    ben.brings(&mut mia, "rope").await;
+    assert_eq!(ben.title("rope"), mia.title("rope"), "what came meanwhile follows");
 }
 
 #[tokio::test]

@@ -1,0 +1,154 @@
+//! The threads for long work: queues take turns, so that no slice waits for all that another queue holds.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// A queue of slices of long work; queues take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WorkQueue(u64);
+
+impl WorkQueue {
+    /// Another one than all before.
+    #[expect(clippy::new_without_default, reason = "no two are equal")]
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Workers, as permits. Clones are the same ones.
+#[derive(Clone, Debug)]
+pub(super) struct Workers(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    waiting: Queues<oneshot::Sender<Worker>>,
+}
+
+impl Workers {
+    pub(super) fn new(count: usize) -> Self {
+        Self(Arc::new(Mutex::new(State { free: count, waiting: Queues::default() })))
+    }
+
+    /// Waits for a worker; it is free again when it is dropped.
+    pub(super) async fn acquire(&self, queue: WorkQueue) -> Worker {
+        let waiting = {
+            let mut state = self.state();
+            if state.free > 0 {
+                state.free -= 1;
+                return Worker(self.clone());
+            }
+            let (sender, waiting) = oneshot::channel();
+            state.waiting.push(queue, sender);
+            waiting
+        };
+        waiting.await.expect("nobody else drops the sender")
+    }
+
+    fn release(&self) {
+        let mut worker = Worker(self.clone());
+        loop {
+            let mut state = self.state();
+            let Some(next) = state.waiting.pop() else {
+                state.free += 1;
+                // It is counted, and must not be released again.
+                std::mem::forget(worker);
+                return;
+            };
+            drop(state);
+            match next.send(worker) {
+                Ok(()) => return,
+                // This one gave up.
+                Err(back) => worker = back,
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A worker in use.
+#[derive(Debug)]
+pub(super) struct Worker(Workers);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+/// Those that wait (pure).
+#[derive(Debug)]
+struct Queues<W> {
+    queues: BTreeMap<WorkQueue, VecDeque<W>>,
+    /// The queue that had its turn last.
+    last: WorkQueue,
+}
+
+impl<W> Default for Queues<W> {
+    fn default() -> Self {
+        Self { queues: BTreeMap::new(), last: WorkQueue(0) }
+    }
+}
+
+impl<W> Queues<W> {
+    fn push(&mut self, queue: WorkQueue, waiter: W) {
+        self.queues.entry(queue).or_default().push_back(waiter);
+    }
+
+    /// The first one of the next queue.
+    fn pop(&mut self) -> Option<W> {
+        let after = self.queues.range((Excluded(self.last), Unbounded)).next();
+        let number = after.or_else(|| self.queues.iter().next()).map(|(number, _)| *number)?;
+        let queue = self.queues.get_mut(&number)?;
+        let waiter = queue.pop_front();
+        if queue.is_empty() {
+            self.queues.remove(&number);
+        }
+        self.last = number;
+        waiter
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_queue_keeps_no_other_waiting() {
+        let mut queues = Queues::default();
+        for number in 0..4 {
+            queues.push(WorkQueue(1), ("ada", number));
+        }
+        assert_eq!(queues.pop(), Some(("ada", 0)));
+        queues.push(WorkQueue(7), ("ben", 0));
+        queues.push(WorkQueue(0), ("cid", 0));
+
+        let order = [("ben", 0), ("cid", 0), ("ada", 1), ("ada", 2), ("ada", 3)];
+        assert_eq!(order.map(Some), std::array::from_fn(|_| queues.pop()));
+        assert_eq!(queues.pop(), None);
+    }
+
+    #[tokio::test]
+    async fn a_waiter_that_gives_up_loses_no_worker() {
+        let workers = Workers::new(1);
+        let queue = WorkQueue::new();
+        let first = workers.acquire(queue).await;
+        let mut gives_up = Box::pin(workers.acquire(queue));
+        assert!(futures_util::poll!(&mut gives_up).is_pending());
+        let mut too_late = Box::pin(workers.acquire(queue));
+        assert!(futures_util::poll!(&mut too_late).is_pending());
+
+        drop(gives_up);
+        drop(first);
+        drop(too_late);
+        workers.acquire(queue).await;
+    }
+}
