@@ -156,9 +156,12 @@ impl Drop for Turn {
 
 /// Watches over the actors of one node. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
-pub struct Watchdog {
+pub struct Watchdog(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     clock: Clock,
-    actors: Arc<Mutex<Actors>>,
+    actors: Mutex<Actors>,
 }
 
 #[derive(Debug, Default)]
@@ -171,12 +174,12 @@ struct Actors {
 impl Watchdog {
     /// A watchdog that has no actor yet.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, actors: Arc::default() }
+        Self(Arc::new(Shared { clock, actors: Mutex::default() }))
     }
 
     /// Registers an actor until its notes are dropped.
     pub(crate) fn register(&self, name: Name) -> Progress {
-        let notes = Arc::new(Notes { clock: self.clock.clone(), turns: Mutex::default() });
+        let notes = Arc::new(Notes { clock: self.0.clock.clone(), turns: Mutex::default() });
         let mut actors = self.actors();
         actors.count += 1;
         let number = actors.count;
@@ -186,7 +189,7 @@ impl Watchdog {
 
     /// The actors that have had one message in hand for `at_least` so long, in the order of their start.
     pub fn stuck(&self, at_least: Duration) -> Vec<StuckActor> {
-        let now = self.clock.moment();
+        let now = self.0.clock.moment();
         let lasting = self.read(|turns| turns.lasting.iter().cloned().collect());
         let stuck = lasting.into_iter().filter(|reading| reading.turn.lasted(now) >= at_least);
         stuck.map(|reading| reading.stuck(now)).collect()
@@ -196,9 +199,9 @@ impl Watchdog {
     pub(crate) async fn run(self, meters: Arc<ActorMeters>) {
         let mut watch = Watch::default();
         loop {
-            let due = self.clock.moment() + READ_EVERY;
-            self.clock.sleep_until(due.0).await;
-            let (now, readings) = (self.clock.moment(), self.read(Turns::take));
+            let due = self.0.clock.moment() + READ_EVERY;
+            self.0.clock.sleep_until(due.0).await;
+            let (now, readings) = (self.0.clock.moment(), self.read(Turns::take));
             watch.step(now, due, readings).iter().for_each(Stall::log);
             meters.stuck.set(watch.stuck.len());
         }
@@ -217,7 +220,7 @@ impl Watchdog {
     }
 
     fn actors(&self) -> MutexGuard<'_, Actors> {
-        self.actors.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.actors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
