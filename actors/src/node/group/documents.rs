@@ -136,7 +136,8 @@ pub(crate) struct Documents {
     authority: Authority,
     clock: Clock,
     incarnation: u64,
-    /// The number of times that the store may have lost writes: an incarnation is valid under one such number.
+    /// The number of times that the store may have lost writes: an incarnation is valid under one such
+    /// number.
     losses: u64,
     space: SpaceHandle,
     digest: Digest,

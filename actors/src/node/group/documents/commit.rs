@@ -165,7 +165,10 @@ impl Documents {
         let is_blocked = ids.iter().any(|id| {
             let replica = self.authority.document(*id).replica(&author);
             let Some(document) = self.cache.get(id) else { return false };
-            let is_waiting = matches!(&document.materialised, Materialised::Here(reading) if reading.has_waiting_of(replica));
+            let is_waiting = match &document.materialised {
+                Materialised::Here(reading) => reading.has_waiting_of(replica),
+                Materialised::Working | Materialised::Absent => false,
+            };
             is_waiting || document.later.iter().any(|change| change.header.replica == replica)
         });
         if is_blocked {

@@ -40,8 +40,7 @@ impl FreshChunks {
 mod tests {
     use super::*;
 
-    /// They were once kept until no batch was under way, which never happens in a row that peers write without
-    /// pause.
+    /// They were once kept until no batch was under way: for ever, in a row that peers write without pause.
     #[test]
     fn a_chunk_is_forgotten_with_its_own_batch_while_later_ones_are_under_way() {
         let mut fresh = FreshChunks::default();
