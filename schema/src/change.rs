@@ -30,24 +30,23 @@
 pub(crate) mod bytes;
 mod columns;
 mod cost;
-mod cursor;
 mod document;
+mod error;
 mod merging;
 mod ops;
-mod references;
 mod runs;
+mod walk;
 
 use sha2::{Digest, Sha256};
 
 use crate::id::{ChangeHash, ReplicaId};
-use crate::limits::{
-    CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, CHANGE_DEPS_MAX, CHANGE_OPS_MAX, INFLATED_BYTES_MAX, OP_COUNTER_MAX,
-};
+use crate::limits::{CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, CHANGE_DEPS_MAX, CHANGE_OPS_MAX, OP_COUNTER_MAX};
 use bytes::{Bytes, write_uleb};
 use columns::{Layout, PREDECESSOR_COUNTER, PREDECESSOR_REPLICA, PREDECESSORS, Table};
 use runs::Bounds;
 
 pub use document::{DocumentHeader, read_document};
+pub use error::{ChangeError, Fault};
 pub use merging::Merging;
 
 /// First bytes of every chunk.
@@ -61,141 +60,6 @@ pub(crate) const COMPRESSED: u8 = 2;
 
 /// The commit message of a change that is a piece of a bundle which another piece follows.
 pub const CONTINUES: &str = "+";
-
-/// The fault of a field or a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Fault {
-    /// It claims more bytes than there are.
-    #[error("the bytes end early")]
-    Truncated,
-    /// A number is too large or not in its shortest form.
-    #[error("a number is not canonical LEB128")]
-    Leb128,
-    /// Columns, dependencies, heads or replicas are not strictly ascending.
-    #[error("out of order or twice")]
-    OutOfOrder,
-    /// No such column is known.
-    #[error("unknown column")]
-    Unknown,
-    /// A column of a change is deflated.
-    #[error("deflated")]
-    Compressed,
-    /// A column without a byte is listed.
-    #[error("empty")]
-    Empty,
-    /// A run of zero rows, or of more rows than are allowed.
-    #[error("a run is empty or too long")]
-    Run,
-    /// Two runs could be one.
-    #[error("runs are not in normal form")]
-    NotNormal,
-    /// A null where a value must be.
-    #[error("a null where a value must be")]
-    Null,
-    /// A number, an index or a value's length is not allowed here.
-    #[error("a number exceeds its range")]
-    OutOfRange,
-    /// Text is not UTF-8.
-    #[error("text is not UTF-8")]
-    Utf8,
-    /// Rows, values or bytes do not match the other columns.
-    #[error("{got} rows where {expected} are expected")]
-    Rows {
-        /// Rows that were found.
-        got: u64,
-        /// Rows that the other columns ask for.
-        expected: u64,
-    },
-    /// A replica is listed that no op names.
-    #[error("listed, but not used")]
-    Unused,
-    /// A deflated column does not inflate.
-    #[error("does not inflate")]
-    Inflate,
-    /// The deflated columns inflate to more than `INFLATED_BYTES_MAX`.
-    #[error("inflates to more than {INFLATED_BYTES_MAX} bytes")]
-    Budget,
-}
-
-/// The reason for which bytes are not a chunk that may reach Automerge.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ChangeError {
-    /// The chunk is longer than allowed.
-    #[error("{got} bytes where at most {max} are allowed")]
-    TooLong {
-        /// Bytes that were found.
-        got: u64,
-        /// Bytes allowed.
-        max: u64,
-    },
-    /// The bytes do not begin like a chunk.
-    #[error("not an Automerge chunk")]
-    Magic,
-    /// Another type of chunk was expected.
-    #[error("chunk of type {got} where {expected} is expected")]
-    ChunkType {
-        /// The type that was found.
-        got: u8,
-        /// Type expected.
-        expected: u8,
-    },
-    /// The bytes were damaged.
-    #[error("checksum does not match")]
-    Checksum,
-    /// Bytes follow the chunk, or the columns within it. (Automerge keeps author names behind the columns and
-    /// fails to apply a second one of a replica, so we have none.)
-    #[error("{extra} bytes after the end")]
-    TrailingBytes {
-        /// Bytes left over.
-        extra: usize,
-    },
-    /// A field before the columns is malformed.
-    #[error("malformed chunk: {0}")]
-    Malformed(#[from] Fault),
-    /// The commit message is neither empty nor [`CONTINUES`].
-    #[error("the commit message is neither empty nor \"{CONTINUES}\"")]
-    Message,
-    /// A replica id is not 32 bytes long.
-    #[error("replica id of {got} bytes")]
-    ReplicaId {
-        /// Bytes of the id.
-        got: usize,
-    },
-    /// Sequence numbers and op counters begin at one.
-    #[error("{what} is zero")]
-    Zero {
-        /// The number.
-        what: &'static str,
-    },
-    /// A limit is exceeded.
-    #[error("{got} {what} where at most {max} are allowed")]
-    TooMany {
-        /// The kind of thing.
-        what: &'static str,
-        /// The number that was found.
-        got: u64,
-        /// The number that is allowed.
-        max: u64,
-    },
-    /// The change would cost every device too much.
-    #[error("it counts as {got} bytes where at most {max} are allowed: its ops cost more than its length")]
-    TooCostly {
-        /// The charge of the change, bytes.
-        got: u64,
-        /// The charge that is allowed, bytes.
-        max: u64,
-    },
-    /// A column is malformed or contradicts another.
-    #[error("column {column:#04x}: {fault}")]
-    Column {
-        /// Number of the column, `id << 4 | type`.
-        column: u32,
-        /// The fault.
-        fault: Fault,
-    },
-}
 
 /// The header of a change. Automerge's actor id is the replica id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,14 +110,10 @@ impl ChangeHeader {
         let others = others(&mut bytes, replica)?;
 
         let table = Table::read(&mut bytes, Layout::ChangeOps)?;
-        let mut named = vec![false; others.len() + 1];
-        named[0] = true;
-        let mut bounds = Bounds { rows_max: CHANGE_OPS_MAX, named: &mut named, normal: true };
-        let columns = table.measure(&mut bytes, &mut bounds, &mut 0)?;
+        let replicas = others.len() as u64 + 1;
+        let bounds = Bounds { rows_max: CHANGE_OPS_MAX, replicas, normal: true };
+        let columns = table.measure(&mut bytes, &bounds, &mut 0)?;
         no_more(bytes.0)?;
-        if !named.iter().all(|named| *named) {
-            return Err(Fault::Unused.into());
-        }
 
         let ops = ops::count(&columns)?;
         let parts = [PREDECESSOR_REPLICA, PREDECESSOR_COUNTER];
@@ -274,15 +134,15 @@ impl ChangeHeader {
         if charge > CHANGE_CHARGE_MAX {
             return Err(ChangeError::TooCostly { got: charge, max: CHANGE_CHARGE_MAX });
         }
-        let rows = (ops.count, predecessors);
-        let references = references::collect(&columns, replica, &others, start_op, rows)?;
-        let (hash, ops) = (frame.hash, ops.count);
-        let header = Self { hash, replica, seq, start_op, ops, deps, time, references, continues, charge };
-        if header.max_op() > OP_COUNTER_MAX || start_op > OP_COUNTER_MAX {
-            let got = header.max_op().max(start_op);
-            return Err(ChangeError::TooMany { what: "as largest op", got, max: OP_COUNTER_MAX });
+        let ops = ops.count;
+        let max_op = start_op.max(start_op.saturating_add(ops) - 1);
+        if max_op > OP_COUNTER_MAX {
+            return Err(ChangeError::TooMany { what: "as largest op", got: max_op, max: OP_COUNTER_MAX });
         }
-        Ok(header)
+        let known =
+            walk::Known { columns: &columns, author: replica, others: &others, start_op, ops, predecessors };
+        let references = walk::walk(&known)?;
+        Ok(Self { hash: frame.hash, replica, seq, start_op, ops, deps, time, references, continues, charge })
     }
 
     /// Counter of its last op; of an empty change the counter before its first.
@@ -343,7 +203,8 @@ impl<'a> Frame<'a> {
 
     /// SHA-256 of type, length and data.
     fn hash(kind: u8, data: &[u8]) -> ChangeHash {
-        let mut before = vec![kind];
+        let mut before = Vec::with_capacity(11);
+        before.push(kind);
         write_uleb(&mut before, data.len() as u64);
         let mut sha = Sha256::new();
         sha.update(&before);

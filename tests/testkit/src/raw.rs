@@ -74,6 +74,23 @@ impl Raw {
         Self { columns, ..Self::empty(replica, seq, start_op, deps) }
     }
 
+    /// Two ops, of which the second puts into the first, which makes no object: the reader passes it, and
+    /// Automerge panics.
+    pub fn puts_into_a_value(replica: ReplicaId) -> Self {
+        let puts = Self::puts(replica, 1, 1, Vec::new(), 2);
+        puts.with(OBJECT_REPLICA, &[0, 1, 0x7f, 0]).with(OBJECT_COUNTER, &[0, 1, 0x7f, 1])
+    }
+
+    /// Two ops, of which the second puts under `b` and replaces the first, which puts under `a`: the reader
+    /// passes it, and Automerge returns another change.
+    pub fn replaces_another_field(replica: ReplicaId) -> Self {
+        Self::puts(replica, 1, 1, Vec::new(), 2)
+            .with(KEY_TEXT, &[0x7e, 1, b'a', 1, b'b'])
+            .with(PREDECESSORS, &[0x7e, 0, 1])
+            .with(PREDECESSOR_REPLICA, &[0x7f, 0])
+            .with(PREDECESSOR_COUNTER, &[0x7f, 1])
+    }
+
     /// Replaces or adds a column; removes it if `bytes` is empty.
     pub fn with(mut self, column: u32, bytes: &[u8]) -> Self {
         self.columns.retain(|(known, _)| *known != column);

@@ -96,6 +96,17 @@ fn step(documents: &mut [AutoCommit], edit: &Edit) {
             let inner = document.put_object(&outer, key, ObjType::Map).unwrap();
             document.put(&inner, "deep", scalar(b)).unwrap();
         }
+        5 if b.is_multiple_of(3) => {
+            let list = object(document, "list", ObjType::List);
+            let at = usize::from(a) % (document.length(&list) + 1);
+            let kind = [ObjType::Map, ObjType::List, ObjType::Text][usize::from(a % 3)];
+            let inner = document.insert_object(&list, at, kind).unwrap();
+            match kind {
+                ObjType::Map => document.put(&inner, key, scalar(b)).unwrap(),
+                ObjType::List => document.insert(&inner, 0, scalar(b)).unwrap(),
+                _ => document.splice_text(&inner, 0, 0, "inner").unwrap(),
+            }
+        }
         5 | 6 => {
             let list = object(document, "list", ObjType::List);
             let length = document.length(&list);
@@ -125,6 +136,14 @@ fn step(documents: &mut [AutoCommit], edit: &Edit) {
         }
         12 | 13 => document.put(ROOT, key, scalar(a)).unwrap(),
         14 => document.put(ROOT, "counter", ScalarValue::counter(i64::from(a))).unwrap(),
+        15 if a.is_multiple_of(3) => {
+            let list = object(document, "list", ObjType::List);
+            let length = document.length(&list);
+            let at = usize::from(a) % (length + 1);
+            if document.increment(&list, at, i64::from(b) - 9).is_err() {
+                document.insert(&list, at, ScalarValue::counter(0)).unwrap();
+            }
+        }
         15 => {
             if document.increment(ROOT, "counter", i64::from(b) - 9).is_err() {
                 document.put(ROOT, "counter", ScalarValue::counter(0)).unwrap();
