@@ -25,13 +25,15 @@ use actors::node::group::GroupHandle;
 #[doc(inline)]
 pub use actors::node::group::cut::{DamagedDocument, DamagedRow};
 #[doc(inline)]
-pub use actors::node::group::documents::{Rejudged, SetAside, SetAsideTotal};
+pub use actors::node::group::documents::{
+    Rejudged, SetAside, SetAsideTotal, Unmaterialised, UnmaterialisedReason,
+};
 use actors::node::group::rows::{self, RowRecord};
 #[doc(inline)]
 pub use actors::node::group::{GroupStatus, PeerStatus};
 #[doc(inline)]
 pub use actors::node::membership::{
-    Declined, GroupInfo, GroupState, Invitation, MemberDevice, MemberOp, Silent,
+    Declined, Flood, GroupInfo, GroupState, Invitation, MemberDevice, MemberOp, Silent,
 };
 use actors::node::store::{StoreError, View};
 use schema::DeviceId;
@@ -74,6 +76,8 @@ pub struct Group {
 pub struct Synced {
     /// The devices, at least one.
     pub with: Vec<DeviceId>,
+    /// Rows that are equal on all sides, and whose newest changes this device does not show.
+    pub unmaterialised: Vec<Unmaterialised>,
 }
 
 impl Group {
@@ -217,17 +221,17 @@ impl Group {
             loop {
                 let now = peers.borrow_and_update().clone();
                 if !now.is_empty() && now.iter().all(|peer| peer.synced) {
-                    return now;
+                    let status = self.handle.status().await.ok()?;
+                    if status.materialising == 0 {
+                        let with = now.into_iter().map(|peer| peer.device).collect();
+                        return Some(Synced { with, unmaterialised: status.unmaterialised });
+                    }
                 }
-                if peers.changed().await.is_err() {
-                    return Vec::new();
-                }
+                peers.changed().await.ok()?;
             }
         });
         match all.await {
-            Ok(peers) if !peers.is_empty() => {
-                Ok(Synced { with: peers.into_iter().map(|peer| peer.device).collect() })
-            }
+            Ok(Some(synced)) => Ok(synced),
             _ => Err(self.behind().await),
         }
     }

@@ -92,6 +92,20 @@ impl<M: ractor::Message> Slot<M> {
         }
     }
 
+    /// Waits for the answer to a request that `tell` sends, at most `CALL_TIMEOUT`.
+    pub(crate) async fn ask_through<T: Send + 'static>(
+        &self,
+        tell: impl FnOnce(RpcReplyPort<T>) -> Result<(), CallError>,
+    ) -> Result<T, CallError> {
+        let (sender, receiver) = ractor::concurrency::oneshot();
+        tell(sender.into())?;
+        match ractor::concurrency::timeout(CALL_TIMEOUT, receiver).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_)) => Err(self.absence()),
+            Err(_) => Err(CallError::TimedOut),
+        }
+    }
+
     /// Sends a message that has no answer. Never waits.
     pub(crate) fn tell(&self, message: M) -> Result<(), CallError> {
         self.current()?.send_message(message).map_err(|_| {

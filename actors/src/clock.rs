@@ -7,12 +7,13 @@
 use std::future::Future;
 use std::ops::RangeInclusive;
 use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::rngs::{ChaCha20Rng, SysRng};
 use rand::{Rng, RngExt, SeedableRng, TryRng};
 use schema::Timestamp;
+use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
@@ -25,6 +26,8 @@ pub const SIMULATED_EPOCH: Timestamp = Timestamp(1_767_225_600_000);
 pub struct Clock {
     origin: Instant,
     kind: Kind,
+    /// The virtual time that a slice of simulated work takes.
+    slice: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -36,7 +39,7 @@ enum Kind {
 impl Clock {
     /// The system's time and randomness; off-loaded work runs on other threads.
     pub fn real() -> Self {
-        Self { origin: Instant::now(), kind: Kind::Real }
+        Self { origin: Instant::now(), kind: Kind::Real, slice: Duration::ZERO }
     }
 
     /// Virtual time that begins at [`SIMULATED_EPOCH`], and randomness that follows from `seed`.
@@ -45,7 +48,7 @@ impl Clock {
     /// repeatable.
     pub fn simulated(seed: u64) -> Self {
         let random = Arc::new(Mutex::new(Random::seeded(seed)));
-        Self { origin: Instant::now(), kind: Kind::Simulated(random) }
+        Self { origin: Instant::now(), kind: Kind::Simulated(random), slice: Duration::ZERO }
     }
 
     /// The same time with other randomness; a real clock is unchanged.
@@ -55,7 +58,13 @@ impl Clock {
             Kind::Real => Kind::Real,
             Kind::Simulated(_) => Kind::Simulated(Arc::new(Mutex::new(Random::seeded(seed)))),
         };
-        Self { origin: self.origin, kind }
+        Self { origin: self.origin, kind, slice: self.slice }
+    }
+
+    /// The same time, in which a slice of simulated work takes so long; a real clock is unchanged.
+    #[must_use]
+    pub fn with_slow_work(self, slice: Duration) -> Self {
+        Self { slice, ..self }
     }
 
     /// Wall-clock time, which may jump forward and back.
@@ -153,6 +162,31 @@ impl Clock {
         }
     }
 
+    /// Runs a slice of long work on one of the threads for such work; in a simulation on this one, after the
+    /// time that a slice takes. All nodes of a process share these threads, one fewer than it has cores, so
+    /// that the runtime keeps one for itself.
+    pub async fn work<T: Send + 'static>(&self, slice: impl FnOnce() -> T + Send + 'static) -> T {
+        match self.kind {
+            Kind::Simulated(_) if self.slice.is_zero() => {
+                tokio::task::yield_now().await;
+                slice()
+            }
+            Kind::Simulated(_) => {
+                self.sleep(self.slice).await;
+                slice()
+            }
+            Kind::Real => {
+                let worker = workers().acquire_owned().await.expect("the semaphore is never closed");
+                self.offload(move || {
+                    // A task that gives up does not free the thread.
+                    let _worker = worker;
+                    slice()
+                })
+                .await
+            }
+        }
+    }
+
     /// Waits for `duration`.
     pub async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
@@ -170,6 +204,13 @@ impl Clock {
     pub async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Result<F::Output, Elapsed> {
         tokio::time::timeout(duration, future).await
     }
+}
+
+/// The threads for long work, as permits.
+fn workers() -> Arc<Semaphore> {
+    static WORKERS: OnceLock<Arc<Semaphore>> = OnceLock::new();
+    let count = || std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1));
+    WORKERS.get_or_init(|| Arc::new(Semaphore::new(count()))).clone()
 }
 
 /// Randomness from a seed (`ChaCha20`), for simulations.

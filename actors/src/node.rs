@@ -155,6 +155,7 @@ impl State {
             store,
             owner: Arc::new(self.handle.membership.clone()),
             budget: self.budget.clone(),
+            document_bytes: self.arguments.document_bytes,
             assembly: self.assembly.clone(),
             durability,
             events: self.handle.events.clone(),

@@ -87,8 +87,8 @@ impl Writer {
     fn change(&self, replica: &mut Replica, document: DocumentId, edit: &RowEdit) -> Vec<u8> {
         let Author { device, grant, incarnation } = self.author;
         let id = ReplicaId::of(GROUP, document, device, grant, incarnation);
-        let change = replica.commit(id, 1_795_375_444_123, edit).expect("the row is one");
-        change.expect("the row is new").bytes
+        let mut change = replica.commit(id, 1_795_375_444_123, edit).expect("the row is one");
+        change.remove(0).bytes
     }
 }
 

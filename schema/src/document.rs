@@ -7,20 +7,24 @@
 //! * [`Judge`] — the roster, the manifests of cuts and the keys by which one document is judged.
 //! * [`ChangeSet`] — changes with the tips that vouch for them, read from messages and stores.
 //! * [`Intake`] — a unit that a peer sent, with verified tips.
-//! * [`Merge`] — such a unit, or a change of this device, judged on top of what is accepted.
-//! * [`Rebuild`] — the document judged by everything known: accepted, set aside and received changes.
+//! * [`Judge::merge`] — such a unit, judged on top of what is accepted; [`Judge::merge_own`] — a change of
+//!   this device.
+//! * [`Judge::rebuild`] — the document judged by everything known: accepted, set aside and received changes.
+//! * [`Blocked`] — the accepted changes that no reader sees yet, and what each of them waits for.
 //! * [`Rejudging`] — the passes over the documents of authors that a new roster judges differently.
 //! * [`SetAside`], [`Awaited`] — changes that are no longer accepted, and what could bring them back.
 //! * [`ChainTips`], [`SharedCheckpoint`] — the tips that are kept of each chain.
 //! * [`UnitBuilder`] — the changes of one unit for a peer.
 //! * [`Rules`] — the rules themselves, with a [`Defect`] where a test sets one.
 //!
-//! [`Merge`] and [`Rebuild`] are stepped with an [`Input`] and return an [`Effect`]. Applying changes to
-//! Automerge is an effect, because a change can pass every check and still not be applicable: its outcome
-//! comes back as an input. There is no I/O here but for look-ups in manifests, no clock and no randomness.
+//! Acceptance is a function of headers, tips, roster and manifests: Automerge has no part in it, so that
+//! every device accepts the same, whether it reads the document or not. What Automerge cannot apply is
+//! accepted, and reads as nothing. There is no I/O here but for look-ups in manifests, no clock and no
+//! randomness.
 
 pub mod admission;
-mod attempt;
+mod blocked;
+mod candidates;
 mod change_set;
 mod intake;
 mod judge;
@@ -36,13 +40,14 @@ mod supply;
 mod tips;
 
 pub use self::admission::{Bound, Index, Verdict, vet, vet_everything};
-pub use self::attempt::Admitted;
+pub use self::blocked::Blocked;
+pub use self::candidates::Admitted;
 pub use self::change_set::{Change, ChangeSet, EncodedChange};
 pub use self::intake::Intake;
 pub use self::judge::{DocumentRef, Judge, Manifests, Signer};
-pub use self::merge::{Merge, Merged, Standing};
+pub use self::merge::{Merged, Standing};
 pub use self::name::{NameError, check_place, check_table};
-pub use self::rebuild::{Everything, Rebuild, Rebuilt, Replacement};
+pub use self::rebuild::{Everything, Rebuilt, Replacement};
 pub use self::refusal::Refusal;
 pub use self::rejudge::{
     Examined, JudgedAuthor, RejudgeEffect, RejudgeInput, Rejudged, Rejudging, Slice, WrittenKey,
@@ -52,28 +57,3 @@ pub use self::set_aside::{Awaited, SetAside};
 pub use self::standing::ChainEnd;
 pub use self::supply::{Span, UnitBuilder, UnitChanges};
 pub use self::tips::{ChainTips, KeptTip, SharedCheckpoint, TipPolicy};
-
-/// One step's occasion, for [`Merge`] and [`Rebuild`] alike.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// The machine begins.
-    Start,
-    /// The changes of the last effect were applied.
-    Applied,
-    /// The document cannot hold the changes of the last effect.
-    Inapplicable {
-        /// The reason that the document gave.
-        what: String,
-    },
-}
-
-/// The next act of the shell, for [`Merge`] and [`Rebuild`] alike.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect<D> {
-    /// Apply the machine's changes to the document.
-    Apply,
-    /// Apply the machine's changes to a copy of the document as it was before, and drop the copy.
-    Try,
-    /// The machine has ended.
-    Done(D),
-}

@@ -22,6 +22,7 @@ mod cut;
 mod delta;
 mod devices;
 mod effect;
+mod flood;
 mod group;
 mod input;
 mod intents;
@@ -48,6 +49,7 @@ pub use self::devices::Device;
 pub use self::effect::{
     Answer, Channel, DeferredInput, Effect, KnownAddress, KnownAddresses, Notice, Warning,
 };
+pub use self::flood::Flood;
 pub use self::input::{Input, LinkId, Peer, Presented};
 pub use self::log::{Invitation, MemberOp};
 pub use self::record::{ReceivedAt, StoredGroup, StoredRecord};
@@ -57,6 +59,7 @@ pub use self::view::{GroupInfo, GroupState, GroupView, MemberDetails, MemberDevi
 
 use self::access::Access;
 use self::effect::Outbox;
+use self::flood::Floods;
 use self::group::{Group, Groups};
 use self::links::Links;
 use self::offers::Offers;
@@ -117,6 +120,7 @@ pub struct Gate {
     /// Groups whose stored ledger cannot be read: out of service.
     damaged: BTreeSet<GroupId>,
     links: Links,
+    floods: Floods,
     blocked: BTreeSet<UserId>,
     offers: Offers,
     /// The inviters that are dialled.
@@ -161,6 +165,7 @@ impl Gate {
             groups,
             damaged,
             links: Links::default(),
+            floods: Floods::default(),
             blocked: BTreeSet::new(),
             offers: Offers::default(),
             inviters: Inviters::new(),

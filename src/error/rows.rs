@@ -106,6 +106,7 @@ impl WriteError {
                 }
                 _ => ErrorKind::Failed,
             },
+            Self::Commit(CommitError::Unmaterialised { .. }) => ErrorKind::Failed,
             Self::Commit(CommitError::Store(error)) => store_kind(error),
             Self::Commit(_) => ErrorKind::Invalid,
             Self::Call(error) => call_kind(error),

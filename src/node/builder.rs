@@ -21,6 +21,8 @@ use crate::error::OpenError;
 
 /// Default bound on the memory of loaded documents, bytes.
 const CACHE_BYTES: usize = 64 << 20;
+/// Memory that one document may take unless set otherwise, bytes.
+const DOCUMENT_BYTES: u64 = 512 << 20;
 
 /// The settings of a node that is to be opened, made by [`Node::builder`] or [`Node::in_memory_builder`].
 #[must_use = "a builder does nothing until `open` is called"]
@@ -31,6 +33,7 @@ pub struct NodeBuilder {
     durability: Durability,
     rules: Rules,
     cache_bytes: usize,
+    document_bytes: u64,
     clock: Clock,
     transport: Option<Arc<dyn Transport>>,
     advertised: Vec<String>,
@@ -48,6 +51,7 @@ impl NodeBuilder {
             durability: Durability::Immediate,
             rules: Rules::default(),
             cache_bytes: CACHE_BYTES,
+            document_bytes: DOCUMENT_BYTES,
             clock: Clock::real(),
             transport: None,
             advertised: Vec::new(),
@@ -85,6 +89,14 @@ impl NodeBuilder {
         self
     }
 
+    /// Bounds the memory that one row may take to be materialised, bytes; 512 MiB unless set. A row beyond it
+    /// is accepted and sent on as any other, reads as it last did, and cannot be written here:
+    /// [`GroupStatus::unmaterialised`](crate::GroupStatus::unmaterialised).
+    pub fn document_bytes(mut self, bytes: u64) -> Self {
+        self.document_bytes = bytes;
+        self
+    }
+
     /// Adds an address to tickets and device records, before those at which the node listens: for example one
     /// that a router forwards to it. Its form is `ws://HOST:PORT`.
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
@@ -100,7 +112,9 @@ impl NodeBuilder {
     }
 
     /// Also joins an in-memory network as `memory://HOST`, for tests and demonstrations within one process.
+    /// The node's time is that of the network.
     pub fn network(mut self, network: &MemoryNetwork, host: &str) -> Self {
+        self.clock = network.clock().clone();
         let sockets = WebSockets::new(self.clock.clone());
         self.transport = Some(Arc::new(Transports::new("ws", sockets).and("memory", network.host(host))));
         self
@@ -147,6 +161,7 @@ impl NodeBuilder {
             transport,
             durability: self.durability,
             cache_bytes: self.cache_bytes,
+            document_bytes: self.document_bytes,
             rules: self.rules,
             advertised: self.advertised,
             is_listed: self.is_listed,

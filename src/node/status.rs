@@ -7,7 +7,7 @@ use actors::meter::MeterReading;
 pub use actors::node::connection_manager::EndedLink;
 use actors::node::connection_manager::LinkStatus;
 use actors::node::group::{GroupStatus, PeerStatus};
-use actors::node::membership::{Declined, Silent};
+use actors::node::membership::{Declined, Flood, Silent};
 use schema::{DeviceId, UserId};
 
 use super::Node;
@@ -64,6 +64,9 @@ pub struct GroupReport {
     /// Members' linked devices that do not announce the group to this one: they left it or, if all of them
     /// are silent, this user was removed. A removed member is not notified.
     pub silent: Vec<Silent>,
+    /// Users who signed more than 200 of its ops, certificates, device revocations and device records within
+    /// the last hour, as far as they arrived here. An Admin can remove them.
+    pub floods: Vec<Flood>,
     /// Its rows, damage and recent refusals; none if it failed or does not answer.
     pub status: Option<GroupStatus>,
 }
@@ -130,7 +133,8 @@ impl Node {
                     None => None,
                 };
                 let silent = asks.silent(id).await.unwrap_or_default();
-                GroupReport { info, members, recovery, declined, peers, silent, status }
+                let floods = asks.floods(id).await.unwrap_or_default();
+                GroupReport { info, members, recovery, declined, peers, silent, floods, status }
             })
         });
         let mut groups = Vec::new();

@@ -8,6 +8,8 @@ use schema::wire::link::DeclineReason;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::broadcast;
 
+use crate::node::group::documents::Unmaterialised;
+
 /// Events that a slow receiver may fall behind.
 const EVENTS_MAX: usize = 1_024;
 
@@ -85,6 +87,16 @@ pub enum Event {
         /// The voided op; it can be re-issued.
         op: OpId,
     },
+    /// A user signed more records of a group within an hour than people do. It is told once an hour; an Admin
+    /// can remove the user.
+    Flood {
+        /// The group.
+        group: GroupId,
+        /// The user.
+        user: UserId,
+        /// The number of ops, certificates, device revocations and device records.
+        records: usize,
+    },
     /// The inviter declined this user's ticket, which is deleted.
     JoinDeclined {
         /// The group.
@@ -110,6 +122,13 @@ pub enum Event {
         role: Role,
         /// The member who presented it.
         by: UserId,
+    },
+    /// The newest changes of a row are accepted, and not materialised on this device.
+    Unmaterialised {
+        /// The group.
+        group: GroupId,
+        /// The row, with the reason.
+        unmaterialised: Unmaterialised,
     },
     /// A link to a device opened.
     PeerUp {

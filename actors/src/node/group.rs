@@ -12,8 +12,10 @@ pub mod cache;
 pub mod cut;
 pub mod documents;
 mod handle;
+mod intake;
 mod manifests;
 mod owner;
+mod reading;
 pub mod record;
 mod rejudging;
 pub mod replica;
@@ -22,8 +24,9 @@ pub mod rows;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod working;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -33,14 +36,16 @@ use schema::ledger::{Ledger, Roster};
 use schema::session::Session;
 use schema::time::Timestamp;
 use schema::{ChangeHash, DocumentId, UserId};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use self::assembly::{AssemblyBudget, AssemblyShare};
 use self::batches::BatchNews;
 use self::cache::CacheBudget;
 use self::cut::JudgedMoment;
-use self::documents::{CommitError, Documents, Rejudged, Revision, RowWrite, SetAside, Setup};
+use self::documents::{CommitError, Documents, Rejudged, Revision, RowWrite, SetAside, Setup, Worked};
+use self::intake::ReadFrame;
 use self::rejudging::Rejudge;
+use self::working::{CommitReply, WaitingCommit};
 
 pub(crate) use self::handle::Groups;
 pub use self::handle::{GroupHandle, GroupStatus, PeerStatus, RowNews};
@@ -56,6 +61,7 @@ use crate::node::keys;
 use crate::node::store::{Batch, Durability, SpaceHandle, StoreError, StoreHandle};
 use schema::limits::REFUSALS_STORED_MAX;
 use schema::wire::group::Assembly;
+use schema::wire::session::Units;
 
 /// The table of the personal group that says which groups its user takes part in.
 pub const INTENTS_TABLE: &str = "$groups";
@@ -76,6 +82,10 @@ enum Message {
     /// Answer once all that is here is stored: with the roster and the judgement by which it stands, or with
     /// the progress of re-judging it.
     JudgedMoment(RpcReplyPort<Result<JudgedMoment, Rejudged>>),
+    /// A worker has done a piece of long work.
+    Worked(Box<Worked>),
+    /// A worker failed in the middle.
+    WorkFailed,
     /// The batch of this number is durable, or failed.
     Stored { number: u64, result: Result<(), StoreError> },
     /// The membership changed.
@@ -86,6 +96,8 @@ enum Message {
     Close(LinkId),
     /// A stretch of a session frame.
     Frame { link: LinkId, part: IncomingPart },
+    /// A worker has read a frame of units.
+    Read(Box<ReadFrame>),
     /// A session wants to be woken.
     Wake,
     /// Judge more documents again: those of the last slice did not change, so there was nothing to store.
@@ -104,6 +116,8 @@ pub(crate) struct Arguments {
     pub(crate) store: StoreHandle,
     pub(crate) owner: Arc<dyn GroupOwner>,
     pub(crate) budget: CacheBudget,
+    /// Memory that one document may take, bytes.
+    pub(crate) document_bytes: u64,
     /// Bounds unfinished frames, over all groups.
     pub(crate) assembly: AssemblyBudget,
     pub(crate) durability: Durability,
@@ -119,6 +133,8 @@ struct State {
     arguments: Arguments,
     documents: Documents,
     sessions: BTreeMap<LinkId, Peer>,
+    /// The number of sessions that were opened.
+    opened: u64,
     /// Frames that overtook the `Open` of their session.
     early: BTreeMap<LinkId, Vec<IncomingPart>>,
     next_batch: u64,
@@ -134,13 +150,25 @@ struct State {
     /// this device.
     refused_by_peers: Vec<(DocumentId, Refusal)>,
     wake: Option<(Timestamp, JoinHandle<()>)>,
+    /// Commits whose changes a worker makes, by the number of the work.
+    committing: BTreeMap<u64, CommitReply>,
+    /// Commits that wait for a document which a worker has, the oldest first.
+    waiting: Vec<WaitingCommit>,
+    /// The tasks of long work.
+    tasks: JoinSet<()>,
 }
 
 struct Peer {
     channel: Channel,
+    /// Number of the session among all of this group.
+    number: u64,
     session: Session,
     assembly: Assembly,
     share: AssemblyShare,
+    /// Frames of units that wait to be read.
+    unread: VecDeque<Units>,
+    /// A worker reads the frame before them.
+    is_reading: bool,
     _open: OpenSession,
 }
 
@@ -166,6 +194,8 @@ impl State {
             refused_by_peers: self.refused_by_peers.clone(),
             rejudging: self.documents.is_rejudging().then(|| self.documents.rejudged()),
             set_aside: self.documents.set_aside(),
+            materialising: self.documents.materialising(),
+            unmaterialised: self.documents.unmaterialised().cloned().collect(),
         }
     }
 
@@ -216,6 +246,7 @@ impl Actor for Group {
             space,
             roster,
             budget: arguments.budget.clone(),
+            document_bytes: arguments.document_bytes,
             rules: arguments.rules,
         })?;
         let mut state = State {
@@ -223,6 +254,7 @@ impl Actor for Group {
             arguments,
             documents,
             sessions: BTreeMap::new(),
+            opened: 0,
             early: BTreeMap::new(),
             next_batch: 0,
             unstored: BTreeMap::new(),
@@ -232,14 +264,23 @@ impl Actor for Group {
             refusals: Vec::new(),
             refused_by_peers: Vec::new(),
             wake: None,
+            committing: BTreeMap::new(),
+            waiting: Vec::new(),
+            tasks: JoinSet::new(),
         };
         state.rejudge_all().await?;
+        state.catch_up().await?;
         state.publish_root();
         state.publish_peers();
         Ok(state)
     }
 
-    async fn post_start(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn post_start(
+        &self,
+        myself: ActorRef<Message>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.start_work(&myself);
         // Watchers missed the batches that became durable while a predecessor failed.
         state.handle.publish_reset();
         if state.arguments.personal {
@@ -257,8 +298,10 @@ impl Actor for Group {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Commit { writes, reply } => state.commit(&myself, &writes, reply)?,
-            Message::History { table, key, reply } => answer(reply, state.documents.history(&table, &key)),
+            Message::Commit { writes, reply } => state.commit(&myself, writes, reply)?,
+            Message::Worked(worked) => state.worked(&myself, *worked)?,
+            Message::WorkFailed => return Err("a worker failed".into()),
+            Message::History { table, key, reply } => state.history(&table, &key, reply)?,
             Message::SetAside { document, reply } => {
                 answer(reply, state.documents.set_aside_of(&document).cloned());
             }
@@ -269,10 +312,12 @@ impl Actor for Group {
             Message::Open { channel, in_sync } => state.open(&myself, channel, in_sync)?,
             Message::Close(link) => state.close(link),
             Message::Frame { link, part } => state.frame(&myself, link, part)?,
+            Message::Read(frame) => state.on_read(&myself, *frame)?,
             Message::Wake => state.wake(&myself)?,
             Message::Rejudge => state.rejudge_some(&myself)?,
             Message::Fail => return Err("failed on request".into()),
         }
+        state.start_work(&myself);
         state.look_after_damage(&myself)
     }
 

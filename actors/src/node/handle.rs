@@ -42,6 +42,8 @@ pub struct NodeArguments {
     pub durability: Durability,
     /// Bound of the memory of loaded documents, bytes.
     pub cache_bytes: usize,
+    /// Bound of the memory that one document may take, bytes.
+    pub document_bytes: u64,
     /// The rules of admission: sound ones, except in a demo or a test that shows their purpose.
     #[doc(hidden)]
     pub rules: Rules,

@@ -4,13 +4,14 @@
 //! Parent: [`node`](super). Children: none. Restart: loads the ledgers from the store again; links are
 //! closed, since the cells of the predecessor are lost, and are dialled again.
 //!
-//! A handler awaits its own batches and nothing else, so that the mailbox, with its permits, is the queue of
-//! the gate.
+//! A handler awaits its own batches and nothing else, so that the [inbox](inbox), with its permits, is the
+//! queue of the gate. The mailbox tells how many messages wait, the inbox which of them is next.
 
 mod advice;
 mod cut;
 mod error;
 mod handle;
+mod inbox;
 mod intents;
 mod load;
 mod orphans;
@@ -27,12 +28,14 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::device::DeviceIdentity;
 use schema::gate::{Answer, Effect, Gate, Input, Now};
 use schema::key::SigningKey;
+use schema::signed::Envelope;
+use schema::wire::ledger::LedgerFrame;
 use schema::{GroupId, Timestamp, UserId};
 use tokio::sync::OwnedRwLockReadGuard;
 use tokio::task::JoinSet;
 
 pub use schema::gate::{
-    ChangeRefusal, Declined, Device, GroupInfo, GroupState, Invitation, MemberDetails, MemberDevice,
+    ChangeRefusal, Declined, Device, Flood, GroupInfo, GroupState, Invitation, MemberDetails, MemberDevice,
     MemberOp, MembershipChange, Silent, Terms,
 };
 pub use schema::ledger::InviteStatus;
@@ -40,6 +43,7 @@ pub use schema::ledger::InviteStatus;
 pub use self::cut::{Receipt, SubmitOptions};
 pub use self::error::ChangeError;
 pub use self::handle::{MembershipHandle, NewInvitation};
+use self::inbox::{Class, Queued};
 use self::perform::{Reads, StoredBatch};
 pub(crate) use self::supervisor::GroupSupervisor;
 use crate::call::answer;
@@ -52,9 +56,12 @@ use crate::node::group::Groups;
 use crate::node::store::{SpaceHandle, StoreError, StoreHandle};
 use crate::permits::Permit;
 
+/// Handle the next message of the inbox.
+struct HandleNext;
+
 enum Message {
-    /// Step the gate; a frame of a peer holds its permit until then.
-    Step(Box<Input>, Option<Permit>),
+    /// Step the gate; frames of a peer hold their permits until the batches of the step are durable.
+    Step(Box<Input>, Vec<Permit>),
     /// Step the gate with a request.
     Ask {
         input: Box<Input>,
@@ -80,6 +87,66 @@ enum Message {
     SessionsDue,
     /// Fail, for tests.
     Fail,
+}
+
+/// The bytes of a frame that take as long to decode and to store as one signature takes to verify.
+const SIGNATURE_COST: usize = 2 * 1024;
+
+/// The cost of a Pull: the largest reply takes about as long as 32 signatures.
+const PULL_COST: usize = 32 * SIGNATURE_COST;
+
+impl Message {
+    fn class(&self) -> Class {
+        match self {
+            Self::Step(input, _) => input.link().map_or(Class::Command, Class::Link),
+            Self::LinkDown { link, .. } => Class::Link(*link),
+            Self::SessionsDue => Class::Timer,
+            Self::Ask { .. }
+            | Self::Read(_)
+            | Self::Intent { .. }
+            | Self::Contact { .. }
+            | Self::ReloadIntents
+            | Self::AddressesChanged
+            | Self::TicketsDue
+            | Self::Fail => Class::Command,
+        }
+    }
+}
+
+impl Queued for Message {
+    fn cost(&self) -> usize {
+        let Self::Step(input, _) = self else { return SIGNATURE_COST };
+        let of = |envelopes: &[Envelope]| -> usize {
+            envelopes.iter().map(|envelope| envelope.payload.len() + SIGNATURE_COST).sum()
+        };
+        let records = match &**input {
+            Input::Ledger {
+                frame: LedgerFrame::Push { ops, certificates, revocations, records, .. },
+                ..
+            } => {
+                // An op brings the certificate of the device that signed it.
+                of(ops) + ops.len() * SIGNATURE_COST + of(certificates) + of(revocations) + of(records)
+            }
+            Input::Ledger { frame: LedgerFrame::Pull(_), .. } => PULL_COST,
+            Input::Present { presented, .. } => of(&presented.ops),
+            _ => 0,
+        };
+        SIGNATURE_COST + records
+    }
+
+    /// Pushes of one group are one push, which costs one write.
+    fn join(&mut self, next: Self) -> Result<(), Self> {
+        match (self, next) {
+            (Self::Step(input, permits), Self::Step(next, more)) => match input.join_push(*next) {
+                Ok(()) => {
+                    permits.extend(more);
+                    Ok(())
+                }
+                Err(next) => Err(Self::Step(Box::new(next), more)),
+            },
+            (_, next) => Err(next),
+        }
+    }
 }
 
 /// The arguments of every start of membership.
@@ -172,14 +239,21 @@ fn now(clock: &Clock) -> Now {
 
 struct Membership;
 
+impl Drop for State {
+    fn drop(&mut self) {
+        // Callers that wait for an answer learn that no actor runs.
+        self.handle.inbox().clear();
+    }
+}
+
 impl Actor for Membership {
-    type Msg = Message;
+    type Msg = HandleNext;
     type State = State;
     type Arguments = (MembershipHandle, Arguments);
 
     async fn pre_start(
         &self,
-        _: ActorRef<Message>,
+        _: ActorRef<HandleNext>,
         (handle, arguments): (MembershipHandle, Arguments),
     ) -> Result<State, ActorProcessingErr> {
         State::load(handle, arguments).await
@@ -187,12 +261,15 @@ impl Actor for Membership {
 
     async fn handle(
         &self,
-        _: ActorRef<Message>,
-        message: Message,
+        _: ActorRef<HandleNext>,
+        _: HandleNext,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let next = state.handle.inbox().next();
+        // None: it was joined to one before.
+        let Some(message) = next else { return Ok(()) };
         match message {
-            Message::Step(input, _permit) => drop(state.step(*input).await?),
+            Message::Step(input, _permits) => drop(state.step(*input).await?),
             Message::Ask { input, cutting, reply } => {
                 // A failed store fails the actor, whose ledgers in memory ran ahead of it.
                 let result = state.step(*input).await.map(|answer| answer.expect("a request is answered"));

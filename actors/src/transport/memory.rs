@@ -56,6 +56,12 @@ impl MemoryNetwork {
         Self::seeded(Clock::real(), 0)
     }
 
+    /// The clock of the network.
+    #[doc(hidden)]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Returns an empty network on this clock, without latency or loss.
     #[doc(hidden)]
     pub fn seeded(clock: Clock, seed: u64) -> Self {

@@ -98,13 +98,15 @@ impl<C: Change> ChangeSet<C> {
         set
     }
 
-    /// A change that this device made, signed as `author`.
-    pub(super) fn own<M: Manifests, S: Signer>(change: C, author: Author, judge: &Judge<'_, M, S>) -> Self {
-        let header = change.header();
-        let tip = judge.sign(author, header.seq, header.hash);
-        let mut set = Self::of([change]);
-        set.add_tip(tip);
-        set
+    /// Changes that this device made, signed as `author`.
+    pub(super) fn own<M: Manifests, S: Signer>(
+        changes: Vec<C>,
+        author: Author,
+        judge: &Judge<'_, M, S>,
+    ) -> Self {
+        let sign = |header: &ChangeHeader| judge.sign(author, header.seq, header.hash);
+        let tips = changes.iter().map(|change| sign(change.header())).collect();
+        Self { tips, ..Self::of(changes) }
     }
 
     /// The changes, in the order in which they were added.
@@ -187,7 +189,6 @@ impl<C: Change> ChangeSet<C> {
         &mut self,
         tips: &[UnitTip],
         authors: &[(DeviceId, OpId)],
-        index: &Index,
         judge: &Judge<'_, M, S>,
     ) -> Result<(), Refusal> {
         let changes: BTreeMap<_, _> = self.headers().map(|h| ((h.replica, h.seq), h.hash)).collect();
@@ -197,12 +198,9 @@ impl<C: Change> ChangeSet<C> {
             let Some(&(device, grant)) = author else { return Err(Refusal::Unvouched) };
             let author = Author { device, grant, incarnation: tip.incarnation };
             let replica = judge.document.replica(&author);
-            // A change of another branch, at a place that is taken, may be the one that a cut names.
             let Some(&change) = changes.get(&(replica, tip.seq)) else { continue };
-            if !index.contains(&change) {
-                let tip = Tip { author, seq: tip.seq, change, signature: tip.signature };
-                chains.entry(replica).or_default().entry(tip.seq).or_insert(tip);
-            }
+            let tip = Tip { author, seq: tip.seq, change, signature: tip.signature };
+            chains.entry(replica).or_default().entry(tip.seq).or_insert(tip);
         }
         for (replica, mut chain) in chains {
             let Some((_, newest)) = chain.pop_last() else { continue };
@@ -216,6 +214,13 @@ impl<C: Change> ChangeSet<C> {
             self.older_tips.extend(chain.into_values().take(room));
         }
         Ok(())
+    }
+
+    /// Drops the tips over changes that are accepted already. One over a change of another branch, at a place
+    /// that is taken, may be the one that a cut names.
+    pub(super) fn drop_known_tips(&mut self, index: &Index) {
+        self.tips.retain(|tip| !index.contains(&tip.tip().change));
+        self.older_tips.retain(|tip| !index.contains(&tip.change));
     }
 
     /// Verifies the older tips; returns true if there were any. Those that do not verify are dropped.

@@ -1,11 +1,10 @@
 //! A unit of a peer before it is judged: the row that it names, its tips, and this device's own changes.
 
-use super::judge::{Judge, Manifests, Signer};
 use super::{Change, ChangeSet, Index, Refusal, name};
-use crate::id::{DeviceId, DocumentId, GroupId, OpId};
+use crate::id::{DeviceId, DocumentId, GroupId};
 use crate::wire::session::Unit;
 
-/// The changes of a unit with their tips, to be [merged](super::Merge).
+/// The changes of a unit with their tips, to be [merged](super::Judge::merge).
 #[derive(Debug)]
 pub struct Intake<C> {
     /// The changes, with the tips that vouch for them.
@@ -16,22 +15,12 @@ pub struct Intake<C> {
 }
 
 impl<C: Change> Intake<C> {
-    /// Verifies the tips of a unit over its changes. `authors` are those of its frame, `index` has the
-    /// accepted changes of the document, `incarnation` is that under which this device writes.
-    ///
-    /// # Errors
-    /// Those of [`ChangeSet::add_unit_tips`].
-    pub fn new<M: Manifests, S: Signer>(
-        mut received: ChangeSet<C>,
-        unit: &Unit,
-        authors: &[(DeviceId, OpId)],
-        index: &Index,
-        incarnation: u64,
-        judge: &Judge<'_, M, S>,
-    ) -> Result<Self, Refusal> {
-        received.add_unit_tips(&unit.tips, authors, index, judge)?;
-        let needs_incarnation = received.has_tip_of(judge.signer.device(), incarnation);
-        Ok(Self { received, needs_incarnation })
+    /// Takes the changes of a unit whose tips were [verified](ChangeSet::add_unit_tips). `index` has the
+    /// accepted changes of the document, `incarnation` is that under which `device`, this one, writes.
+    pub fn new(mut received: ChangeSet<C>, index: &Index, device: DeviceId, incarnation: u64) -> Self {
+        received.drop_known_tips(index);
+        let needs_incarnation = received.has_tip_of(device, incarnation);
+        Self { received, needs_incarnation }
     }
 }
 

@@ -1,29 +1,12 @@
 //! Changes judged on top of what is accepted already: a unit that a peer sent, or a change of this device.
-//!
-//! ```text
-//! Judge ──accepted──▶ Apply ──Applied──▶ Done(Grown)
-//!   │ ▲                 │ Inapplicable
-//!   │ └──author left out── Try … Try
-//!   ├──accepted, and own─────────────▶ Done(Grown)
-//!   ├──nothing accepted──────────────▶ Done(Unchanged)
-//!   └──set aside or a cut concerned──▶ Done(Rebuild)
-//! ```
 
 use std::collections::BTreeMap;
 
-use super::attempt::{Admitted, Attempt};
+use super::candidates::{Admitted, Candidates};
 use super::judge::{Judge, Manifests, Signer};
 use super::set_aside::Awaited;
-use super::{Change, ChangeSet, Effect, Index, Input, Refusal, admission};
+use super::{Change, ChangeSet, Index, Refusal, admission};
 use crate::tip::Author;
-
-/// One unit, or one change of this device, on its way into a document.
-pub struct Merge<C> {
-    attempt: Attempt<C>,
-    /// The document has the changes already, because this device made them there.
-    is_own: bool,
-    answer: Result<(), Refusal>,
-}
 
 /// The document as it stands before a unit.
 #[derive(Clone, Copy)]
@@ -34,14 +17,15 @@ pub struct Standing<'a> {
     pub awaited: Option<Awaited<'a>>,
 }
 
-/// The end of a merge. The answer is for the peer: the reason for which its first refused change was refused.
+/// The verdict on a unit. The answer is for the peer: the reason for which its first refused change was
+/// refused.
 pub enum Merged<C> {
-    /// Nothing was accepted.
+    /// Nothing is accepted.
     Unchanged {
         /// The answer for the peer.
         answer: Result<(), Refusal>,
     },
-    /// Changes were accepted and applied.
+    /// Changes are accepted.
     Grown {
         /// The accepted changes, dependencies first.
         admitted: Vec<Admitted<C>>,
@@ -49,96 +33,66 @@ pub enum Merged<C> {
         answer: Result<(), Refusal>,
     },
     /// The unit concerns what is set aside, or brings the branch of a fork that a cut names: the document has
-    /// to be [rebuilt](super::Rebuild) from everything known and these changes.
+    /// to be [rebuilt](Judge::rebuild) from everything known and these changes.
     Rebuild(ChangeSet<C>),
 }
 
-impl<C: Change> Merge<C> {
-    /// Begins with the changes of a unit and their tips.
-    pub fn new(received: ChangeSet<C>) -> Self {
-        Self { attempt: Attempt::new(received), is_own: false, answer: Ok(()) }
-    }
-
-    /// Begins with a change that this device made in the document, as `author`. It is judged as peers will
-    /// judge it; once accepted, nothing is left to apply.
-    pub fn own<M: Manifests, S: Signer>(change: C, author: Author, judge: &Judge<'_, M, S>) -> Self {
-        Self { attempt: Attempt::new(ChangeSet::own(change, author, judge)), is_own: true, answer: Ok(()) }
-    }
-
-    /// The changes to apply for the last effect, dependencies first.
-    pub fn to_apply(&self) -> impl Iterator<Item = &C> {
-        self.attempt.to_apply()
-    }
-
-    /// Goes one step: `standing` is the same in each.
+impl<M: Manifests, S: Signer> Judge<'_, M, S> {
+    /// Judges the changes of a unit.
     ///
     /// # Errors
     /// Those of the manifests.
-    pub fn step<M: Manifests, S: Signer>(
+    pub fn merge<C: Change>(
         &mut self,
-        input: Input,
+        received: ChangeSet<C>,
         standing: Standing<'_>,
-        judge: &mut Judge<'_, M, S>,
-    ) -> Result<Effect<Merged<C>>, M::Error> {
-        match input {
-            Input::Start => return self.judge(standing, judge),
-            Input::Applied => {
-                if self.attempt.on_applied() {
-                    return Ok(Effect::Done(self.finish()));
-                }
-            }
-            Input::Inapplicable { what } => self.attempt.on_inapplicable(what),
+    ) -> Result<Merged<C>, M::Error> {
+        let mut candidates = Candidates::new(received);
+        self.vet(&mut candidates, standing.index)?;
+        if !candidates.verdict.refused.is_empty() && candidates.changes.verify_older_tips(self) {
+            self.vet(&mut candidates, standing.index)?;
         }
-        if self.attempt.is_searching() { Ok(Effect::Try) } else { self.judge(standing, judge) }
-    }
-
-    fn judge<M: Manifests, S: Signer>(
-        &mut self,
-        standing: Standing<'_>,
-        judge: &mut Judge<'_, M, S>,
-    ) -> Result<Effect<Merged<C>>, M::Error> {
-        if self.attempt.is_exhausted() {
-            let answer = self.attempt.first_inapplicable().map_or(Ok(()), Err);
-            return Ok(Effect::Done(Merged::Unchanged { answer }));
-        }
-        self.vet(standing.index, judge)?;
-        if !self.attempt.verdict.refused.is_empty() && self.attempt.changes.verify_older_tips(judge) {
-            self.vet(standing.index, judge)?;
-        }
-        let Attempt { changes, verdict, .. } = &mut self.attempt;
+        let Candidates { changes, verdict } = &mut candidates;
         let mut accepted = verdict.accepted.iter().map(|at| changes.changes()[*at].header());
         let is_awaited =
             standing.awaited.is_some_and(|awaited| accepted.any(|header| awaited.contains(header)));
-        let is_decided = judge.rules.rebuilds_for_cuts() && !verdict.decided.is_empty();
-        // A change of this device extends its own chain: it decides no fork and brings nothing back.
-        if !self.is_own && (is_awaited || is_decided) {
-            return Ok(Effect::Done(Merged::Rebuild(std::mem::take(changes))));
+        if is_awaited || (self.rules.rebuilds_for_cuts() && !verdict.decided.is_empty()) {
+            return Ok(Merged::Rebuild(candidates.changes));
         }
-        self.answer = changes.first_refusal(verdict).map_or(Ok(()), Err);
+        let answer = changes.first_refusal(verdict).map_or(Ok(()), Err);
         if verdict.accepted.is_empty() {
-            return Ok(Effect::Done(Merged::Unchanged { answer: self.answer.clone() }));
+            return Ok(Merged::Unchanged { answer });
         }
         // Tips that are kept are sent to others in our name: each of them is verified first.
-        changes.verify_older_tips(judge);
-        Ok(if self.is_own { Effect::Done(self.finish()) } else { Effect::Apply })
+        changes.verify_older_tips(self);
+        Ok(Merged::Grown { admitted: candidates.into_judged().admitted, answer })
     }
 
-    fn finish(&mut self) -> Merged<C> {
-        let admitted = self.attempt.take_judged().admitted;
-        Merged::Grown { admitted, answer: std::mem::replace(&mut self.answer, Ok(())) }
-    }
-
-    fn vet<M: Manifests, S: Signer>(
+    /// Judges changes of one document that this device has just made as `author`, in their order, as peers
+    /// will judge them. They extend its own chain: they decide no fork and bring nothing back. All are
+    /// accepted, or none.
+    ///
+    /// # Errors
+    /// Those of the manifests.
+    pub fn merge_own<C: Change>(
         &mut self,
+        changes: Vec<C>,
+        author: Author,
         index: &Index,
-        judge: &mut Judge<'_, M, S>,
-    ) -> Result<(), M::Error> {
+    ) -> Result<Result<Vec<Admitted<C>>, Refusal>, M::Error> {
+        let mut candidates = Candidates::new(ChangeSet::own(changes, author, self));
+        self.vet(&mut candidates, index)?;
+        let refusal = candidates.changes.first_refusal(&candidates.verdict);
+        Ok(refusal.map_or_else(|| Ok(candidates.into_judged().admitted), Err))
+    }
+
+    fn vet<C: Change>(&mut self, candidates: &mut Candidates<C>, index: &Index) -> Result<(), M::Error> {
         let own = BTreeMap::new();
-        let bounds = self.attempt.bounds(&own, judge)?;
+        let bounds = candidates.bounds(&own, self)?;
         let bounds_of = |author: &Author| bounds[author].clone();
-        let changes = &self.attempt.changes;
-        let batch = admission::Case { index, own: &own, rules: judge.rules, tips: changes.tips() };
-        self.attempt.verdict = batch.judge(changes.headers(), bounds_of, |_, hash| hash);
+        let changes = &candidates.changes;
+        let batch = admission::Case { index, own: &own, rules: self.rules, tips: changes.tips() };
+        candidates.verdict = batch.judge(changes.headers(), bounds_of, |_, hash| hash);
         Ok(())
     }
 }

@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::attempt::{Admitted, Attempt, Judged};
+use super::candidates::{Admitted, Candidates, Judged};
 use super::judge::{Judge, Manifests, Signer};
 use super::set_aside::SetAside;
-use super::{Change, ChangeSet, DocumentRef, Effect, Index, Input, Refusal, admission};
+use super::{Change, ChangeSet, DocumentRef, Index, Refusal, admission};
 use crate::change::ChangeHeader;
 use crate::id::{ChangeHash, DeviceId, ReplicaId};
 use crate::tip::Author;
@@ -30,8 +30,8 @@ pub struct Everything<C> {
 }
 
 /// A document on its way to what is accepted of all that is known of it.
-pub struct Rebuild<C> {
-    attempt: Attempt<C>,
+struct Rebuild<C> {
+    candidates: Candidates<C>,
     /// Changes that were accepted until now.
     had: BTreeSet<ChangeHash>,
     /// Changes that are stored here, accepted or set aside.
@@ -44,8 +44,8 @@ pub struct Rebuild<C> {
     incarnation: u64,
 }
 
-/// The end of a rebuild. The answer is for the peer: the reason for which the first change that it sent was
-/// refused.
+/// The verdict on a document. The answer is for the peer: the reason for which the first change that it sent
+/// was refused.
 pub enum Rebuilt<C> {
     /// The same changes are accepted as before.
     Unchanged {
@@ -73,79 +73,55 @@ pub struct Replacement<C> {
     pub answer: Result<(), Refusal>,
 }
 
+impl<M: Manifests, S: Signer> Judge<'_, M, S> {
+    /// Judges the document by everything that is known of it.
+    ///
+    /// # Errors
+    /// Those of the manifests.
+    pub fn rebuild<C: Change + Clone>(&mut self, everything: Everything<C>) -> Result<Rebuilt<C>, M::Error> {
+        let mut rebuild = Rebuild::new(self.document, self.signer.device(), everything);
+        rebuild.candidates.changes.verify_older_tips(self);
+        rebuild.vet(self)?;
+        if rebuild.changes_nothing() {
+            return Ok(Rebuilt::Unchanged { answer: rebuild.answer() });
+        }
+        rebuild.sign_open_ends(self);
+        Ok(Rebuilt::Changed(Box::new(rebuild.finish(self))))
+    }
+}
+
 impl<C: Change + Clone> Rebuild<C> {
-    /// Begins with everything that is known; `device` is this device.
-    pub fn new(document: DocumentRef, device: DeviceId, everything: Everything<C>) -> Self {
+    fn new(document: DocumentRef, device: DeviceId, everything: Everything<C>) -> Self {
         let Everything { stored: mut known, set_aside, received, is_damaged, incarnation } = everything;
         let had = if is_damaged { BTreeSet::new() } else { known.hashes() };
         known.unite(set_aside);
         let stored = known.hashes();
         let own = own_changes(document, device, &known);
         let received = known.unite(received);
-        let attempt = Attempt::new(known);
-        Self { attempt, had, stored, received, own, is_damaged, incarnation }
+        let candidates = Candidates::new(known);
+        Self { candidates, had, stored, received, own, is_damaged, incarnation }
     }
 
-    /// The changes to apply for the last effect, to a document without changes.
-    pub fn to_apply(&self) -> impl Iterator<Item = &C> {
-        self.attempt.to_apply()
-    }
-
-    /// Goes one step.
-    ///
-    /// # Errors
-    /// Those of the manifests.
-    pub fn step<M: Manifests, S: Signer>(
-        &mut self,
-        input: Input,
-        judge: &mut Judge<'_, M, S>,
-    ) -> Result<Effect<Rebuilt<C>>, M::Error> {
-        match input {
-            Input::Start => {
-                self.attempt.changes.verify_older_tips(judge);
-                return self.judge(judge);
-            }
-            Input::Applied => {
-                if self.attempt.on_applied() {
-                    return Ok(Effect::Done(self.finish(judge)));
-                }
-            }
-            Input::Inapplicable { what } => self.attempt.on_inapplicable(what),
-        }
-        if self.attempt.is_searching() { Ok(Effect::Try) } else { self.judge(judge) }
-    }
-
-    fn judge<M: Manifests, S: Signer>(
-        &mut self,
-        judge: &mut Judge<'_, M, S>,
-    ) -> Result<Effect<Rebuilt<C>>, M::Error> {
-        let bounds = self.attempt.bounds(&self.own, judge)?;
-        let Attempt { changes, verdict, .. } = &mut self.attempt;
+    fn vet<M: Manifests, S: Signer>(&mut self, judge: &mut Judge<'_, M, S>) -> Result<(), M::Error> {
+        let bounds = self.candidates.bounds(&self.own, judge)?;
         let bounds_of = |author: &Author| bounds[author].clone();
         let index = Index::new();
+        let changes = &self.candidates.changes;
         let batch =
             admission::Case { index: &index, own: &self.own, rules: judge.rules, tips: changes.tips() };
-        *verdict = batch.judge(changes.headers(), bounds_of, |at, _| at);
-        if self.attempt.is_exhausted() {
-            // An empty document is better than one that shows changes which are no longer accepted.
-            let verdict = &mut self.attempt.verdict;
-            (verdict.accepted, verdict.tips, verdict.open) = Default::default();
-        }
-        // A damaged document is replaced even if nothing is accepted of it; but not for a peer's unit of
-        // which nothing is accepted, since another peer may have it whole.
-        if self.accepted() == self.had && (!self.is_damaged || !self.received.is_empty()) {
-            return Ok(Effect::Done(Rebuilt::Unchanged { answer: self.answer() }));
-        }
-        self.sign_open_ends(judge);
-        if self.attempt.verdict.accepted.is_empty() {
-            return Ok(Effect::Done(self.finish(judge)));
-        }
-        Ok(Effect::Apply)
+        self.candidates.verdict = batch.judge(changes.headers(), bounds_of, |at, _| at);
+        Ok(())
+    }
+
+    /// Returns true if the document stays as it is. A damaged one is replaced even if nothing is accepted of
+    /// it; but not for a peer's unit of which nothing is accepted, since another peer may have it whole.
+    fn changes_nothing(&self) -> bool {
+        self.accepted() == self.had && (!self.is_damaged || !self.received.is_empty())
     }
 
     /// Signs those of this device's changes that end a chain.
     fn sign_open_ends<M: Manifests, S: Signer>(&mut self, judge: &Judge<'_, M, S>) {
-        let Attempt { changes, verdict, .. } = &mut self.attempt;
+        let Candidates { changes, verdict } = &mut self.candidates;
         for (at, author) in std::mem::take(&mut verdict.open) {
             let header = changes.changes()[at].header();
             let tip = judge.sign(author, header.seq, header.hash);
@@ -154,35 +130,28 @@ impl<C: Change + Clone> Rebuild<C> {
         }
     }
 
-    fn finish<M, S>(&mut self, judge: &Judge<'_, M, S>) -> Rebuilt<C> {
+    fn finish<M, S>(self, judge: &Judge<'_, M, S>) -> Replacement<C> {
         let accepted = self.accepted();
         let needs_incarnation = self.is_damaged || self.is_own_chain_shorter(&accepted);
         let (answer, cause) = (self.answer(), self.cause());
         let is_loss = self.is_damaged || !self.had.is_subset(&accepted);
         let stays = |change: &&C| judge.rules.sets_aside(&change.header().hash, &self.stored, &accepted);
-        let others = self.attempt.changes.changes().iter().filter(stays).cloned().collect();
-        let Judged { admitted, tips } = self.attempt.take_judged();
+        let others = self.candidates.changes.changes().iter().filter(stays).cloned().collect();
+        let Judged { admitted, tips } = self.candidates.into_judged();
         let set_aside = SetAside::new(others, tips, &accepted);
-        Rebuilt::Changed(Box::new(Replacement {
-            admitted,
-            set_aside,
-            is_loss,
-            cause,
-            needs_incarnation,
-            answer,
-        }))
+        Replacement { admitted, set_aside, is_loss, cause, needs_incarnation, answer }
     }
 
     fn hash(&self, at: usize) -> ChangeHash {
-        self.attempt.changes.changes()[at].header().hash
+        self.candidates.changes.changes()[at].header().hash
     }
 
     fn accepted(&self) -> BTreeSet<ChangeHash> {
-        self.attempt.verdict.accepted.iter().map(|at| self.hash(*at)).collect()
+        self.candidates.verdict.accepted.iter().map(|at| self.hash(*at)).collect()
     }
 
     fn answer(&self) -> Result<(), Refusal> {
-        let mut refused = self.attempt.verdict.refused.iter();
+        let mut refused = self.candidates.verdict.refused.iter();
         let first = refused.find(|(at, _)| self.received.contains(&self.hash(*at)));
         first.map_or(Ok(()), |(_, refusal)| Err(refusal.clone()))
     }
@@ -190,7 +159,7 @@ impl<C: Change + Clone> Rebuild<C> {
     /// The reason why something is no longer accepted: a refusal of its own before one that follows from
     /// another.
     fn cause(&self) -> Option<Refusal> {
-        let refused = self.attempt.verdict.refused.iter();
+        let refused = self.candidates.verdict.refused.iter();
         let lost = refused.filter(|(at, _)| self.had.contains(&self.hash(*at)));
         let follows = |refusal: &Refusal| matches!(refusal, Refusal::RefusedDependency { .. });
         lost.map(|(_, refusal)| refusal).min_by_key(|refusal| follows(refusal)).cloned()

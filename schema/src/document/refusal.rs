@@ -114,13 +114,6 @@ pub enum Refusal {
         /// The device that the tip names.
         device: DeviceId,
     },
-    /// It passes every check, and yet Automerge cannot apply it: it names an object that none of its
-    /// dependencies made.
-    #[error("cannot be applied: {what}")]
-    Inapplicable {
-        /// Automerge's reason.
-        what: String,
-    },
     /// The document is being loaded again after a failure here. Send the change later.
     #[error("not now")]
     NotNow,
@@ -153,7 +146,7 @@ impl Refusal {
     /// Cuts the text of a peer's refusal to the length that is kept.
     #[must_use]
     pub fn shortened(mut self) -> Self {
-        if let Self::Unreadable { what } | Self::Inapplicable { what } = &mut self {
+        if let Self::Unreadable { what } = &mut self {
             let end = (0..=REFUSAL_TEXT_BYTES_MAX).rev().find(|end| what.is_char_boundary(*end));
             what.truncate(end.unwrap_or_default().min(what.len()));
             what.shrink_to_fit();

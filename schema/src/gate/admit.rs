@@ -124,9 +124,7 @@ impl Gate {
         delta: LedgerDelta,
         source: Option<LinkId>,
     ) -> AdmitOutcome {
-        // Only an op names a user whose revocations this ledger may lack.
-        let known = if delta.has_side_records_alone() { Vec::new() } else { self.revocations() };
-        let outcome = self.admit_into(step, id, delta, source, &known, false);
+        let outcome = self.admit_into(step, id, delta, source, None, false);
         if !outcome.revocations.is_empty() {
             self.spread_revocations(step, id, &outcome.revocations);
         }
@@ -134,22 +132,31 @@ impl Gate {
     }
 
     /// Admits a delta into one group alone, with what this user adds to it: those of `revocations` that the
-    /// ledger lacks, and an op for every revoked device of this user if `reissues`, or if the user's grant
-    /// changes.
+    /// ledger lacks, by default of all that ledgers here hold, and an op for every revoked device of this
+    /// user if `reissues`, or if the user's grant changes.
     pub(super) fn admit_into(
         &mut self,
         step: &mut Step,
         id: GroupId,
         delta: LedgerDelta,
         source: Option<LinkId>,
-        revocations: &[UserRevocation],
+        revocations: Option<&[UserRevocation]>,
         reissues: bool,
     ) -> AdmitOutcome {
         let user = step.keys.user();
         let Some(group) = self.groups.get_mut(&id) else { return AdmitOutcome::default() };
         let mut records = Vec::new();
         let (grant, living) = (group.ledger.roster().grant(user), group.ledger.living().clone());
+        let is_new = delta.is_empty();
         let (mut gained, outcome) = group.admit(step, delta, &mut records);
+        // Only a new op names a user whose revocations this ledger may lack.
+        let mut lacking = Vec::new();
+        if revocations.is_none() && (is_new || !gained.ops.is_empty()) {
+            let group = &self.groups[&id];
+            lacking = self.revocations(|user, device| group.lacks_revocation(user, device));
+        }
+        let revocations = revocations.unwrap_or(&lacking);
+        let group = self.groups.get_mut(&id).expect("it was here");
         let reissues = reissues || grant != group.ledger.roster().grant(user);
         let reissues = reissues.then_some(living);
         let own = OwnRecords { revocations, addresses: &self.addresses, reissues };
@@ -164,6 +171,9 @@ impl Gate {
             return outcome;
         }
         step.outbox.store(id, records);
+        if let Some(link) = source {
+            self.count_records(step, id, link, &gained);
+        }
         self.links.close_unadmitted(step, id, &self.groups[&id]);
         self.publish(step, id);
         self.links.push(step, &self.groups[&id], &gained, source);

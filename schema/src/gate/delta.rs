@@ -23,11 +23,6 @@ impl LedgerDelta {
         Self { ops, ..Self::default() }
     }
 
-    /// Returns true if it has records beside ops, and no ops: it names no user that is new to the ledger.
-    pub(super) fn has_side_records_alone(&self) -> bool {
-        self.ops.is_empty() && !self.is_empty()
-    }
-
     pub(super) fn append(&mut self, mut other: Self) {
         self.ops.append(&mut other.ops);
         self.certificates.append(&mut other.certificates);

@@ -77,7 +77,7 @@ impl Gate {
         let revocation = UserDeviceRevocation { version: 1, user, device };
         let revocation = Signed::sign(revocation, &step.keys.user).envelope().clone();
         let delta = LedgerDelta { revocations: vec![revocation], ..LedgerDelta::default() };
-        self.admit_into(step, self.personal, delta, None, &[], true);
+        self.admit_into(step, self.personal, delta, None, Some(&[]), true);
         self.revoke_everywhere(step);
         let is_uncut = |group: &Group| {
             let roster = group.ledger.roster();
@@ -88,18 +88,19 @@ impl Gate {
         Ok(uncut.map(|(id, _)| *id).collect())
     }
 
-    /// The revocations by users that ledgers here hold, by user and device: seldom more than a few.
-    pub(super) fn revocations(&self) -> Vec<UserRevocation> {
+    /// The revocations by users that ledgers here hold and that `is_lacking` selects, by user and device.
+    pub(super) fn revocations(&self, is_lacking: impl Fn(UserId, DeviceId) -> bool) -> Vec<UserRevocation> {
         let known = self.groups.values().flat_map(|group| group.ledger.signed_revocations());
-        let mut known: Vec<UserRevocation> = known
-            .map(|signed| {
+        let mut lacking: Vec<UserRevocation> = known
+            .filter_map(|signed| {
                 let UserDeviceRevocation { user, device, .. } = *signed.record();
-                UserRevocation { user, device, envelope: signed.envelope().clone() }
+                let envelope = || signed.envelope().clone();
+                is_lacking(user, device).then(|| UserRevocation { user, device, envelope: envelope() })
             })
             .collect();
-        known.sort_unstable_by_key(|known| (known.user, known.device));
-        known.dedup_by_key(|known| (known.user, known.device));
-        known
+        lacking.sort_unstable_by_key(|known| (known.user, known.device));
+        lacking.dedup_by_key(|known| (known.user, known.device));
+        lacking
     }
 
     /// Admits device revocations that are new in `source` into the other groups that lack one of them.
@@ -107,16 +108,16 @@ impl Gate {
         let lacks = |group: &Group| news.iter().any(|new| group.lacks_revocation(new.user, new.device));
         let others = self.groups.iter().filter(|(id, group)| **id != source && lacks(group));
         for id in others.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.admit_into(step, id, LedgerDelta::default(), None, news, false);
+            self.admit_into(step, id, LedgerDelta::default(), None, Some(news), false);
         }
     }
 
     /// Admits every known device revocation into all groups, and signs the ops for those of this user.
     pub(super) fn revoke_everywhere(&mut self, step: &mut Step) {
-        let known = self.revocations();
+        let known = self.revocations(|_, _| true);
         let others = self.groups.keys().copied().filter(|id| *id != self.personal);
         for id in [self.personal].into_iter().chain(others).collect::<Vec<_>>() {
-            self.admit_into(step, id, LedgerDelta::default(), None, &known, true);
+            self.admit_into(step, id, LedgerDelta::default(), None, Some(&known), true);
         }
     }
 }
@@ -143,7 +144,7 @@ impl Group {
         added
     }
 
-    fn lacks_revocation(&self, user: UserId, device: DeviceId) -> bool {
+    pub(super) fn lacks_revocation(&self, user: UserId, device: DeviceId) -> bool {
         let roster = self.ledger.roster();
         roster.grant(user).is_some() && !roster.is_revoked_by_user(user, device)
     }

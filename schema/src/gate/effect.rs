@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::flood::Flood;
 use super::input::{Input, LinkId};
 use super::record::StoredRecord;
 use super::view::{GroupInfo, GroupView};
@@ -206,6 +207,13 @@ pub enum Notice {
         group: GroupId,
         /// The op.
         op: OpId,
+    },
+    /// A user signed more records of a group than people do.
+    Flood {
+        /// The group.
+        group: GroupId,
+        /// The user, and the number of records.
+        flood: Flood,
     },
     /// A link to a device is up.
     PeerUp {

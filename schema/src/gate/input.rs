@@ -184,6 +184,49 @@ pub enum Input {
 }
 
 impl Input {
+    /// The link whose frame, begin or end it is.
+    pub fn link(&self) -> Option<LinkId> {
+        match self {
+            Self::LinkUp { link, .. }
+            | Self::LinkDown { link, .. }
+            | Self::Hello { link, .. }
+            | Self::Present { link, .. }
+            | Self::Join { link, .. }
+            | Self::Declined { link, .. }
+            | Self::Ledger { link, .. }
+            | Self::Resume { link, .. } => Some(*link),
+            _ => None,
+        }
+    }
+
+    /// Appends the records of the next push of the same group on the same link: one step, and one batch, for
+    /// both.
+    ///
+    /// # Errors
+    /// The next input, if it is no such push, or if this one ends the reply to a Pull.
+    #[expect(clippy::result_large_err, reason = "the caller gets back the input that it passed")]
+    pub fn join_push(&mut self, next: Self) -> Result<(), Self> {
+        use LedgerFrame::Push;
+        match (self, next) {
+            (
+                Self::Ledger { link, group, frame: Push { ops, certificates, revocations, records, last } },
+                Self::Ledger {
+                    link: of,
+                    group: within,
+                    frame: Push { ops: o, certificates: c, revocations: v, records: r, last: l },
+                },
+            ) if !*last && (*link, *group) == (of, within) => {
+                ops.extend(o);
+                certificates.extend(c);
+                revocations.extend(v);
+                records.extend(r);
+                *last = l;
+                Ok(())
+            }
+            (_, next) => Err(next),
+        }
+    }
+
     /// The input for a frame that arrived on a link; gives back a frame that is not the gate's: the link
     /// handles it, or it belongs to a group.
     ///

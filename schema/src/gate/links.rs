@@ -105,6 +105,18 @@ impl Links {
         self.links.keys().copied().collect()
     }
 
+    /// Returns true if a group's ledger was equal to the peer's on one of the links.
+    pub(super) fn are_documents_open(&self, group: GroupId) -> bool {
+        let mut open = self.links.values().filter_map(|state| state.open.get(&group));
+        open.any(|open| open.session.are_documents_open())
+    }
+
+    /// Returns true if what a peer sends of a group's ledger now replies to no Pull of ours.
+    pub(super) fn is_pushing(&self, link: LinkId, group: GroupId) -> bool {
+        let open = self.links.get(&link).and_then(|state| state.open.get(&group));
+        open.is_some_and(|open| !open.session.is_pulling())
+    }
+
     pub(super) fn on_up(&mut self, step: &mut Step, link: LinkId, peer: Peer, groups: &Groups) {
         if self.faults.is_barred(peer.device, step.now.instant) {
             step.outbox.push(Effect::CloseLink { link, reason: ByeReason::Protocol });

@@ -111,6 +111,12 @@ impl Ledger {
         self.resolver.facts()
     }
 
+    /// The author of an op; `None` if it is unknown.
+    pub fn author_of(&self, op: OpId) -> Option<UserId> {
+        let graph = self.resolver.graph();
+        Some(graph.node(graph.number(op)?).facts.author)
+    }
+
     /// The status of an op; `None` if it is unknown.
     pub fn status(&self, op: OpId) -> Option<OpStatus> {
         self.resolver.status(op)

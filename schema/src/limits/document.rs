@@ -85,8 +85,6 @@ const _: () = assert!(
 );
 /// Tips below the newest that are verified in one unit: honest ones are 17 for each replica and few more.
 pub const OLDER_TIPS_MAX: usize = 4_096;
-/// Changes that a document cannot take that are searched for in one unit.
-pub const INAPPLICABLE_MAX: usize = 4;
 /// Documents that are re-judged in one slice, in which no message is handled: it takes some milliseconds.
 pub const REJUDGED_EXAMINED_MAX: usize = 128;
 /// Documents that are rebuilt in one slice and stored as one batch.

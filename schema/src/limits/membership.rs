@@ -37,6 +37,12 @@ pub const CONTESTING_OPS_MAX: usize = 64;
 /// Interval at which the Present of a removed user is read (authority 3.9).
 pub const CONTESTED_EVERY: Duration = Duration::from_secs(10);
 
+/// Ops, certificates, device revocations and device records that a user signs within [`FLOOD_WINDOW`]; more
+/// are a flood, of which applications are told (authority 3.8). No person invites or removes so many.
+pub const FLOOD_RECORDS_MAX: usize = 200;
+/// The span in which the records of a user are counted.
+pub const FLOOD_WINDOW: Duration = Duration::from_secs(3_600);
+
 /// Tickets that a peer may redeem on one link within [`REDEEMED_IN`].
 pub const REDEEMED_MAX: usize = 64;
 /// The span in which redeemed tickets are counted.

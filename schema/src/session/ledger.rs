@@ -240,6 +240,11 @@ impl LedgerSession {
         self.manifests.is_waiting()
     }
 
+    /// Returns true if the peer owes the rest of a reply to our Pull.
+    pub fn is_pulling(&self) -> bool {
+        self.pulling.is_some()
+    }
+
     /// Returns the time at which the session needs [`handle_wake`](Self::handle_wake).
     pub fn wake_at(&self) -> Option<Timestamp> {
         let answer = self.pulling.map(|(_, replied)| replied + ANSWER_TIMEOUT);

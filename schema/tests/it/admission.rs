@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use automerge::Change;
-use peerbase_schema::change::ChangeHeader;
+use peerbase_schema::change::{ChangeHeader, Merging};
 use peerbase_schema::document::{Bound, Index, Refusal, Verdict, vet, vet_everything};
 use peerbase_schema::limits::{CHANGE_DEPS_MAX, OP_COUNTER_MAX};
 use peerbase_schema::tip::{Author, VerifiedTip};
@@ -625,7 +625,10 @@ fn more_heads_than_a_change_may_name_are_merged_in_steps_that_are_accepted() {
     index.accept(&own);
 
     let mut steps = 0;
-    while let Some(merging) = index.merging(replica(ADA)) {
+    let next = |index: &Index| {
+        Merging::next(replica(ADA), index.end(&replica(ADA)), index.heads(), |head| index.max_op(head))
+    };
+    while let Some(merging) = next(&index) {
         assert!(merging.deps.len() <= CHANGE_DEPS_MAX);
         let merged = ChangeHeader::read(&merging.encode(7)).unwrap();
         let tip = unsigned_tip(ADA, merged.seq, merged.hash);

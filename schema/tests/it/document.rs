@@ -1,6 +1,7 @@
-//! The document as one machine: step tables of a unit from a peer, a rebuild, the passes after a new roster,
-//! the judge, a unit for a peer.
+//! The document: tables of a unit from a peer, a rebuild, the changes that wait, the passes after a new
+//! roster, the judge, a unit for a peer.
 
+mod blocked;
 mod judge;
 mod merge;
 mod rebuild;

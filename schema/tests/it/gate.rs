@@ -408,21 +408,24 @@ fn a_user_below_admin_revokes_a_device_in_all_groups_and_not_in_one() {
 /// A removal that has just arrived is not undone by a role that was meant for a member.
 #[test]
 fn a_role_is_given_to_members_alone_and_as_of_before_a_removal_to_who_was_one() {
-    let (mut ada, ben, garden) = connected(Role::Reader);
-    ada.set_role(garden, ben.user, Role::None);
+    let (mut ada, mut ben, garden) = connected(Role::Admin);
+    let cid = cid().user;
+    for change in [admit(cid, Role::Reader), set_role(cid, Role::None)] {
+        exchange(&mut ben, &mut ada, Input::Submit { group: garden, change, cut: None });
+    }
     let removal = ada.gate.log(garden).last().unwrap().op;
 
-    let refused = ada.submit(garden, set_role(ben.user, Role::Writer));
-    assert_eq!(refused, Err(ChangeRefusal::NotAMember(ben.user)));
-    assert_eq!(ada.submit(garden, set_role(ben.user, Role::None)), refused);
+    let refused = ada.submit(garden, set_role(cid, Role::Writer));
+    assert_eq!(refused, Err(ChangeRefusal::NotAMember(cid)));
+    assert_eq!(ada.submit(garden, set_role(cid, Role::None)), refused);
 
     let before = BTreeSet::from([removal]);
     let stranger = UserId([9; 32]);
     let admission = MembershipChange::SetRole { user: stranger, role: Role::Writer, before: before.clone() };
     assert_eq!(ada.submit(garden, admission), Err(ChangeRefusal::NotAMember(stranger)));
-    let undone = MembershipChange::SetRole { user: ben.user, role: Role::Writer, before };
+    let undone = MembershipChange::SetRole { user: cid, role: Role::Writer, before };
     ada.submit(garden, undone).unwrap();
-    assert_eq!(ada.role(garden, ben.user), Role::Writer);
+    assert_eq!(ada.role(garden, cid), Role::Writer, "a founder overrules the removal of an Admin");
 }
 
 #[test]

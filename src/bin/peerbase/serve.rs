@@ -7,6 +7,7 @@ use peerbase::control::client::Client;
 use peerbase::control::request::GroupRequest;
 use peerbase::control::server::Server;
 use peerbase::control::{self, Failure, FailureKind, Request};
+use peerbase::group::Unmaterialised;
 use peerbase::{Event, InviteOptions, Node, NodeEnd, Remedy, Role};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
@@ -214,6 +215,11 @@ fn log_event(event: &Event) {
         Event::Offered { group, role, by } => {
             tracing::info!(group = group.short(), ?role, by = by.short(), "offered");
         }
+        Event::Unmaterialised { group, unmaterialised } => {
+            let Unmaterialised { table, key, why, device } = unmaterialised;
+            let device = device.map(|device| device.short());
+            tracing::warn!(group = group.short(), table, key, %why, device, "row is not materialised here");
+        }
         Event::GroupFailed { group, reason } => {
             tracing::error!(group = group.short(), reason, "group failed")
         }
@@ -234,6 +240,11 @@ fn log_event(event: &Event) {
         }
         Event::Voided { group, op } => {
             tracing::info!(group = group.short(), op = op.short(), "an op about a member is void");
+        }
+        Event::Flood { group, user, records } => {
+            let (group, user) = (group.short(), user.to_string());
+            let remedy = format!("peerbase group remove {user} --group {group}");
+            tracing::warn!(group, user, records, remedy, "a user floods the ledger");
         }
         other => tracing::info!(event = ?other, "event"),
     }

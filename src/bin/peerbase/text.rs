@@ -5,6 +5,7 @@ mod members;
 mod status;
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use peerbase::control::Reply;
 use peerbase::control::reply::{Change, Done, Progress, Row};
@@ -29,7 +30,12 @@ pub(crate) fn of(reply: &Reply) -> String {
         Reply::Connected { device, address } => format!("connected with {device} at {}", safe(address)),
         Reply::Synced(synced) => {
             let devices: Vec<String> = synced.with.iter().map(ToString::to_string).collect();
-            format!("in sync with {}", devices.join(", "))
+            let mut text = format!("in sync with {}", devices.join(", "));
+            if !synced.unmaterialised.is_empty() {
+                let _ = write!(text, "; {} rows not materialised here:", synced.unmaterialised.len());
+                status::of_unmaterialised(&mut text, &synced.unmaterialised, "");
+            }
+            text
         }
         Reply::Row(Row { key, row, .. }) => format!("{}\t{}", safe(key), json(row)),
         Reply::Fields(fields) => json(fields),

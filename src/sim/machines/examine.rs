@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schema::change::ChangeHeader;
-use schema::document::{
-    Bound, ChainTips, ChangeSet, Effect, Everything, Index, Input, KeptTip, Rebuild, Rebuilt, Refusal, Rules,
-};
+use schema::document::{Bound, ChainTips, ChangeSet, Everything, Index, KeptTip, Rebuilt, Refusal, Rules};
 use schema::tip::{Author, Tip};
 use schema::{ChangeHash, DocumentId, OpId, ReplicaId};
 
@@ -213,8 +211,6 @@ impl Store {
             is_damaged: false,
             incarnation: self.incarnation,
         };
-        let mut rebuild = Rebuild::new(reference, self.device, everything);
-        let effect = self.judged(document, |judge| rebuild.step(Input::Start, judge));
-        matches!(effect, Effect::Done(Rebuilt::Unchanged { .. }))
+        matches!(self.judged(document, |judge| judge.rebuild(everything)), Rebuilt::Unchanged { .. })
     }
 }

@@ -1,8 +1,8 @@
 //! The documents of one peer of the machine world: headers and tips in memory, judged by the machine that a
 //! node steps.
 //!
-//! This file holds them and performs the machine's effects; rules stand in `schema::document` alone. In the
-//! place of Automerge stands a check that every dependency is there.
+//! This file holds them; rules stand in `schema::document` alone. In the place of Automerge stands a check
+//! that every dependency is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -11,9 +11,9 @@ use std::sync::Arc;
 use schema::change::ChangeHeader;
 use schema::digest::{Digest, Mark};
 use schema::document::{
-    Admitted, ChainEnd, ChainTips, ChangeSet, Defect, DocumentRef, Effect, Everything, Examined, Index,
-    Input, Intake, Judge, JudgedAuthor, Merge, Merged, Rebuild, Rebuilt, Refusal, RejudgeEffect,
-    RejudgeInput, Rejudging, Rules, SetAside, Slice, Standing, TipPolicy, WrittenKey,
+    Admitted, ChainEnd, ChainTips, ChangeSet, Defect, DocumentRef, Everything, Examined, Index, Intake,
+    Judge, JudgedAuthor, Merged, Rebuilt, Refusal, RejudgeEffect, RejudgeInput, Rejudging, Rules, SetAside,
+    Slice, Standing, TipPolicy, WrittenKey,
 };
 use schema::ledger::Roster;
 use schema::session::Wanted;
@@ -181,14 +181,21 @@ impl Store {
             let (seq, start_op) = (index.length(&replica) + 1, index.next_start_op());
             wire::header(&(replica.0, seq, start_op, deps.into_iter().collect(), content))
         };
-        let merge = self.judged(document, |judge| Ok(Merge::own(header.clone(), author, judge)));
-        let mut outcome = Outcome::default();
-        if let Err(refusal) = self.merge(document, key, merge, &mut outcome) {
-            let silenced = BrokenPromise::Silenced { peer: self.peer, refusal: Box::new(refusal) };
-            self.broken.get_or_insert(silenced);
-            return None;
+        let admitted = self.judged(document, |judge| {
+            let empty = Index::new();
+            let index = self.documents.get(&document).map_or(&empty, |held| &held.index);
+            judge.merge_own(vec![header.clone()], author, index)
+        });
+        let before = self.marks_of(document);
+        match admitted {
+            Ok(admitted) => self.grow(document, key, admitted),
+            Err(refusal) => {
+                let silenced = BrokenPromise::Silenced { peer: self.peer, refusal: Box::new(refusal) };
+                self.broken.get_or_insert(silenced);
+                return None;
+            }
         }
-        Some((outcome.moved, header))
+        Some((vec![Wanted { document, have: before }], header))
     }
 
     /// Judges and takes in the units of one frame.
@@ -211,49 +218,46 @@ impl Store {
     ) -> Result<(), Refusal> {
         let document = unit.document;
         unit.check_place(self.group)?;
-        let received = ChangeSet::of(wire::read(&unit.message));
+        let mut received = ChangeSet::of(wire::read(&unit.message));
+        self.judged(document, |judge| Ok(received.add_unit_tips(&unit.tips, authors, judge)))?;
         let empty = Index::new();
         let index = self.documents.get(&document).map_or(&empty, |held| &held.index);
-        let intake = self.judged(document, |judge| {
-            Ok(Intake::new(received, unit, authors, index, self.incarnation, judge))
-        })?;
+        let intake = Intake::new(received, index, self.device, self.incarnation);
         if intake.needs_incarnation {
             self.renew_incarnation();
         }
-        self.merge(document, &unit.key, Merge::new(intake.received), outcome)
+        self.merge(document, &unit.key, intake.received, outcome)
     }
 
     fn merge(
         &mut self,
         document: DocumentId,
         key: &str,
-        mut merge: Merge<ChangeHeader>,
+        received: ChangeSet<ChangeHeader>,
         outcome: &mut Outcome,
     ) -> Result<(), Refusal> {
-        let (before, mut input) = (self.marks_of(document), Input::Start);
-        loop {
-            let empty = Index::new();
-            let held = self.documents.get(&document);
-            let index = held.map_or(&empty, |held| &held.index);
-            let awaited = held.and_then(|held| held.set_aside.as_ref()).map(SetAside::awaited);
-            let standing = Standing { index, awaited };
-            let effect = self.judged(document, |judge| merge.step(input, standing, judge));
-            match effect {
-                Effect::Apply | Effect::Try => {
-                    let orphan = orphan(index, merge.to_apply());
-                    input = self.apply_to_document(orphan);
-                }
-                Effect::Done(Merged::Unchanged { answer }) => return answer,
-                Effect::Done(Merged::Rebuild(received)) => return self.rebuild(document, received, outcome),
-                Effect::Done(Merged::Grown { admitted, answer }) => {
-                    let mut held = self.documents.remove(&document).unwrap_or_default();
-                    key.clone_into(&mut held.key);
-                    self.put(document, held, admitted);
-                    outcome.moved.push(Wanted { document, have: before });
-                    return answer;
-                }
+        let before = self.marks_of(document);
+        let empty = Index::new();
+        let held = self.documents.get(&document);
+        let index = held.map_or(&empty, |held| &held.index);
+        let awaited = held.and_then(|held| held.set_aside.as_ref()).map(SetAside::awaited);
+        let standing = Standing { index, awaited };
+        match self.judged(document, |judge| judge.merge(received, standing)) {
+            Merged::Unchanged { answer } => answer,
+            Merged::Rebuild(received) => self.rebuild(document, received, outcome),
+            Merged::Grown { admitted, answer } => {
+                self.grow(document, key, admitted);
+                outcome.moved.push(Wanted { document, have: before });
+                answer
             }
         }
+    }
+
+    /// Adds accepted changes to a document.
+    fn grow(&mut self, document: DocumentId, key: &str, admitted: Vec<Admitted<ChangeHeader>>) {
+        let mut held = self.documents.remove(&document).unwrap_or_default();
+        key.clone_into(&mut held.key);
+        self.put(document, held, admitted);
     }
 
     /// Judges a document by everything that is known of it.
@@ -272,18 +276,9 @@ impl Store {
             is_damaged: false,
             incarnation: self.incarnation,
         };
-        let mut rebuild = Rebuild::new(self.reference(document), self.device, everything);
-        let mut input = Input::Start;
-        let replacement = loop {
-            let effect = self.judged(document, |judge| rebuild.step(input, judge));
-            match effect {
-                Effect::Apply | Effect::Try => {
-                    let orphan = orphan(&Index::new(), rebuild.to_apply());
-                    input = self.apply_to_document(orphan);
-                }
-                Effect::Done(Rebuilt::Unchanged { answer }) => return answer,
-                Effect::Done(Rebuilt::Changed(replacement)) => break replacement,
-            }
+        let replacement = match self.judged(document, |judge| judge.rebuild(everything)) {
+            Rebuilt::Unchanged { answer } => return answer,
+            Rebuilt::Changed(replacement) => replacement,
         };
         let key = self.documents[&document].key.clone();
         let set_aside = Some(replacement.set_aside).filter(|set_aside| !set_aside.changes.is_empty());
@@ -367,17 +362,12 @@ impl Store {
         self.rules.judgement(self.roster.judgement(device, grant))
     }
 
-    /// Takes the outcome of applying changes; a change that Automerge would queue for its dependencies breaks
-    /// D7.
-    fn apply_to_document(&mut self, orphan: Option<ChangeHash>) -> Input {
-        if let Some(change) = orphan {
+    /// Puts a document with more accepted changes in the place of the old one.
+    /// A change that Automerge would queue for its dependencies breaks D7.
+    fn put(&mut self, document: DocumentId, mut held: Held, admitted: Vec<Admitted<ChangeHeader>>) {
+        if let Some(change) = orphan(&held.index, admitted.iter().map(|admitted| &admitted.change)) {
             self.broken.get_or_insert(BrokenPromise::Queued { peer: self.peer, change });
         }
-        Input::Applied
-    }
-
-    /// Puts a document with more accepted changes in the place of the old one.
-    fn put(&mut self, document: DocumentId, mut held: Held, admitted: Vec<Admitted<ChangeHeader>>) {
         for Admitted { change, author, .. } in &admitted {
             let author = (author.device, author.grant);
             if !self.authors.contains_key(&author) {

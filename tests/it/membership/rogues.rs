@@ -318,6 +318,7 @@ async fn scenario_16_a_writer_who_revokes_their_own_device_purges_no_rows() {
     fixture.home.table(TASKS).put("b", &task("rope")).await.unwrap();
     revoked.peer.patience = A_WHILE;
     revoked.run().await;
+    fixture.clock.sleep(A_WHILE).await;
 
     assert!(!knows(&fixture.nodes[0]) && !knows(&fixture.nodes[1]));
     assert_eq!(revoked.documents.units.len(), 1, "only the earlier row");

@@ -343,4 +343,20 @@ impl HandmadeMember {
     pub(crate) async fn send(&mut self, frame: GroupFrame) {
         self.peer.send(&LinkFrame::Group { channel: self.channel, body: frame.encode() }).await;
     }
+
+    /// Sends ledger frames as fast as the node takes them, and drops all that it sends, until the link ends.
+    pub(crate) async fn flood(self, frames: impl Iterator<Item = LedgerFrame>) {
+        let HandmadeLink { mut sender, mut receiver, .. } = self.peer.link;
+        let sending = async {
+            for frame in frames {
+                let frame =
+                    LinkFrame::Group { channel: self.channel, body: GroupFrame::Ledger(frame).encode() };
+                if sender.try_send(&frame.encode()).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let receiving = async { while receiver.receive().await.is_some() {} };
+        tokio::join!(sending, receiving);
+    }
 }

@@ -54,12 +54,9 @@ impl HandmadeStream {
             let step = machine.step(&self.receive().await?).ok()?;
             // A node sends its Auth only after it has verified the one of the dialler.
             if let Some((established, Records { send, receive })) = step.established {
-                return Some(HandmadeLink {
-                    established,
-                    reader: FrameReader::new(self.stream.reader, receive),
-                    writer: self.stream.writer,
-                    cipher: send,
-                });
+                let receiver = HandmadeReceiver { reader: FrameReader::new(self.stream.reader, receive) };
+                let sender = HandmadeSender { writer: self.stream.writer, cipher: send };
+                return Some(HandmadeLink { established, receiver, sender });
             }
             send = step.send;
         }
@@ -70,9 +67,10 @@ impl HandmadeStream {
 pub struct HandmadeLink {
     /// The outcome of the handshake.
     pub established: Established,
-    reader: FrameReader<Box<dyn AsyncRead + Send + Unpin>>,
-    writer: Box<dyn AsyncWrite + Send + Unpin>,
-    cipher: RecordCipher,
+    /// The half that receives.
+    pub receiver: HandmadeReceiver,
+    /// The half that sends.
+    pub sender: HandmadeSender,
 }
 
 impl HandmadeLink {
@@ -83,9 +81,60 @@ impl HandmadeLink {
 
     /// Sends a frame.
     pub async fn send(&mut self, frame: &[u8]) {
-        self.try_send(frame).await.unwrap();
+        self.sender.try_send(frame).await.unwrap();
     }
 
+    /// Sends a frame, in as many records as it needs.
+    ///
+    /// # Errors
+    /// When the stream has ended.
+    pub async fn try_send(&mut self, frame: &[u8]) -> Result<(), StreamError> {
+        self.sender.try_send(frame).await
+    }
+
+    /// Sends a record with arbitrary content.
+    pub async fn send_record(&mut self, content: &[u8]) {
+        let record = self.seal(content);
+        write_messages(&mut self.sender.writer, &[record]).await.unwrap();
+    }
+
+    /// Seals the next record without sending it.
+    pub fn seal(&mut self, content: &[u8]) -> Vec<u8> {
+        self.sender.seal(content)
+    }
+
+    /// Sends bytes without sealing them.
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        self.sender.writer.write_all(bytes).await.unwrap();
+        self.sender.writer.flush().await.unwrap();
+    }
+
+    /// Receives the next frame; `None` once the stream has ended.
+    pub async fn receive(&mut self) -> Option<Vec<u8>> {
+        self.receiver.receive().await
+    }
+}
+
+/// The half of a link that receives.
+pub struct HandmadeReceiver {
+    reader: FrameReader<Box<dyn AsyncRead + Send + Unpin>>,
+}
+
+impl HandmadeReceiver {
+    /// Receives the next frame; `None` once the stream has ended.
+    pub async fn receive(&mut self) -> Option<Vec<u8>> {
+        let length = self.reader.read_length(FRAME_BYTES_MAX).await.ok()?;
+        self.reader.read_body(length, || ()).await.ok()
+    }
+}
+
+/// The half of a link that sends.
+pub struct HandmadeSender {
+    writer: Box<dyn AsyncWrite + Send + Unpin>,
+    cipher: RecordCipher,
+}
+
+impl HandmadeSender {
     /// Sends a frame, in as many records as it needs.
     ///
     /// # Errors
@@ -97,29 +146,10 @@ impl HandmadeLink {
         write_messages(&mut self.writer, &records).await
     }
 
-    /// Sends a record with arbitrary content.
-    pub async fn send_record(&mut self, content: &[u8]) {
-        let record = self.seal(content);
-        write_messages(&mut self.writer, &[record]).await.unwrap();
-    }
-
-    /// Seals the next record without sending it.
-    pub fn seal(&mut self, content: &[u8]) -> Vec<u8> {
+    fn seal(&mut self, content: &[u8]) -> Vec<u8> {
         let mut record = content.to_vec();
         let tag = self.cipher.seal(&mut record).unwrap();
         record.extend(tag);
         record
-    }
-
-    /// Sends bytes without sealing them.
-    pub async fn send_raw(&mut self, bytes: &[u8]) {
-        self.writer.write_all(bytes).await.unwrap();
-        self.writer.flush().await.unwrap();
-    }
-
-    /// Receives the next frame; `None` once the stream has ended.
-    pub async fn receive(&mut self) -> Option<Vec<u8>> {
-        let length = self.reader.read_length(FRAME_BYTES_MAX).await.ok()?;
-        self.reader.read_body(length, || ()).await.ok()
     }
 }

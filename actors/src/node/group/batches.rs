@@ -1,17 +1,15 @@
-//! Turns commits and received units into batches, and publishes their news once they are durable.
+//! Submits batches, and publishes their news once they are durable.
 
-use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor::{ActorProcessingErr, ActorRef};
+use schema::DocumentId;
 use schema::document::Refusal;
-use schema::session::{Documents as _, Input, Wanted};
-use schema::wire::session::Units;
-use schema::{ChangeHash, DocumentId};
+use schema::session::{Input, Wanted};
 
-use super::documents::{CommitError, Outcome, RowEvent, RowWrite};
+use super::documents::{Outcome, RowEvent};
 use super::rejudging::Rejudge;
 use super::{CONTACTS_TABLE, INTENTS_TABLE, Message, State};
-use crate::call::answer;
 use crate::node::connection_manager::LinkId;
-use crate::node::store::{Batch, StoreError};
+use crate::node::store::StoreError;
 
 /// News to publish once a batch is durable.
 pub(super) struct BatchNews {
@@ -24,67 +22,12 @@ pub(super) struct BatchNews {
 
 /// The session and the units that a batch came from.
 pub(super) struct Source {
-    link: LinkId,
-    number: u64,
-    refused: Vec<(DocumentId, Refusal)>,
+    pub(super) link: LinkId,
+    pub(super) number: u64,
+    pub(super) refused: Vec<(DocumentId, Refusal)>,
 }
 
 impl State {
-    pub(super) fn commit(
-        &mut self,
-        myself: &ActorRef<Message>,
-        writes: &[RowWrite],
-        reply: RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>>,
-    ) -> Result<(), ActorProcessingErr> {
-        let time_ms = i64::try_from(self.arguments.clock.now().as_millis()).unwrap_or(i64::MAX);
-        self.settle(myself, writes)?;
-        let outcome = match self.documents.commit(writes, time_ms) {
-            Ok(outcome) => outcome,
-            Err(error @ CommitError::Moved { .. }) => {
-                // The answer waits for the batch that moved the row: before it is stored, the caller would
-                // read the same row again.
-                let (store, durability) = (&self.arguments.store, self.arguments.durability);
-                store
-                    .submit(self.handle.space(), Batch::default(), durability, |_| answer(reply, Err(error)));
-                return Ok(());
-            }
-            Err(error) => {
-                answer(reply, Err(error));
-                return Ok(());
-            }
-        };
-        self.arguments.meters.documents.committed_rows.add(writes.len());
-        let heads = outcome.heads.clone();
-        self.submit(myself, outcome, None, move |result| {
-            answer(reply, result.map(|()| heads).map_err(CommitError::from));
-        });
-        Ok(())
-    }
-
-    pub(super) fn apply(
-        &mut self,
-        myself: &ActorRef<Message>,
-        link: LinkId,
-        units: Units,
-    ) -> Result<(), ActorProcessingErr> {
-        let (number, received) = (units.number, units.units.len());
-        // An honest peer with the same roster would have refused these changes too.
-        let same = units.state == self.documents.state() && !self.documents.is_rejudging();
-        let mut outcome = self.documents.apply(units)?;
-        let refused = std::mem::take(&mut outcome.refused);
-        let meters = &self.arguments.meters;
-        meters.sessions.received_units.add(received);
-        meters.documents.accepted_units.add(received.saturating_sub(refused.len()));
-        meters.documents.refused_units.add(refused.len());
-        self.remember(&refused);
-        let is_at_fault = refused.iter().any(|(_, refusal)| refusal.is_fault(same));
-        self.submit(myself, outcome, Some(Source { link, number, refused }), |_| ());
-        if is_at_fault {
-            self.fault(link);
-        }
-        Ok(())
-    }
-
     /// Hands a batch to the writer; `Stored` follows in order.
     pub(super) fn submit(
         &mut self,

@@ -4,37 +4,52 @@
 //! or `Documents::apply`, which leave a batch for the store and the news for watchers and sessions. Memory
 //! runs ahead of the store until the batch is durable; such documents are pinned in the cache and not served
 //! yet.
+//!
+//! A change is accepted by its header and its tips, at once. To materialise it, by Automerge, is another
+//! matter: short work is done at once, long work is left for a worker (`work`), and the row follows.
 
 mod apply;
 mod authority;
 mod commit;
+mod edit;
 mod load;
+mod materialise;
 mod rebuild;
 mod rejudge;
 mod set_aside;
 mod supply;
 #[cfg(test)]
 mod tests;
+mod unmaterialised;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use schema::change::ChangeHeader;
 use schema::digest::{Digest, Mark};
-use schema::document::{Index, Refusal, Rejudging, Rules, Slice};
+use schema::document::{self, Index, Refusal, Rejudging, Rules};
 use schema::key::SigningKey;
 use schema::ledger::Roster;
 use schema::session::Wanted;
 use schema::tip::Author;
-use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, UserId, codec};
+use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId, codec};
 
+pub(crate) use self::apply::{ReadUnit, UnitReader};
 use self::authority::Authority;
+pub(crate) use self::commit::{CommitEnd, Committing};
 pub use self::commit::{CommitError, RowWrite};
+use self::materialise::Materialised;
 use self::set_aside::SetAsides;
 pub use self::set_aside::{SetAside, SetAsideTotal};
+pub use self::unmaterialised::{Unmaterialised, UnmaterialisedReason};
+use self::work::{Runs, RunsError};
+pub(crate) use self::work::{Slice, Work, Worked};
 use super::cache::{Cache, CacheBudget};
 use super::manifests::Manifests;
-use super::record::{AuthorRecord, Authors, DocumentRecord, NewChunk};
-use super::replica::{Replica, Row};
+use super::reading::Reading;
+use super::record::{AuthorRecord, Authors, DocumentRecord, ReplicaRecord};
+use super::replica::Row;
 use super::rows::{self, RowRecord};
 use crate::clock::Clock;
 pub use crate::node::event::Rejudged;
@@ -99,14 +114,18 @@ pub(crate) struct Setup {
     pub(crate) space: SpaceHandle,
     pub(crate) roster: Arc<Roster>,
     pub(crate) budget: CacheBudget,
+    /// Memory that one document may take, bytes.
+    pub(crate) document_bytes: u64,
     pub(crate) rules: Rules,
 }
 
 /// A loaded document.
 struct Document {
     record: DocumentRecord,
-    replica: Replica,
     index: Index,
+    materialised: Materialised,
+    /// Chunks that the store may not have yet.
+    fresh: BTreeMap<u32, Vec<u8>>,
 }
 
 /// The documents of one group, with everything by which they are judged and stored.
@@ -126,8 +145,21 @@ pub(crate) struct Documents {
     cache: Cache<Document>,
     /// Documents whose newest batch is not durable yet, with its number.
     unstored: BTreeMap<DocumentId, u64>,
-    /// Documents whose memory cannot be trusted while the store does not have their newest batch yet.
-    spoiled: BTreeSet<DocumentId>,
+    /// Documents that a worker has, with the number of the work.
+    working: BTreeMap<DocumentId, u64>,
+    /// Work to begin.
+    work: Vec<Work>,
+    next_work: u64,
+    /// Charge that the present frame may still have applied at once.
+    short_charge: u64,
+    /// Documents that this device does not materialise.
+    unmaterialised: BTreeMap<DocumentId, Unmaterialised>,
+    /// Those of them that nobody was told of yet.
+    given_up: Vec<Unmaterialised>,
+    /// Memory that one document may take, bytes.
+    document_bytes: u64,
+    /// Documents whose rows were behind when the store was opened.
+    behind: BTreeSet<DocumentId>,
     quarantined: BTreeMap<DocumentId, String>,
     /// A document was set aside since the last look.
     alarm: bool,
@@ -136,7 +168,8 @@ pub(crate) struct Documents {
 impl Documents {
     /// Reads the authors and the digest back from the store.
     pub(crate) fn open(setup: Setup) -> Result<Self, StoreError> {
-        let Setup { group, user, device, clock, crashes, incarnation, space, roster, budget, rules } = setup;
+        let Setup { group, user, device, clock, crashes, incarnation, space, roster, .. } = setup;
+        let Setup { budget, document_bytes, rules, .. } = setup;
         let manifests = Manifests::new(space.clone());
         let mut documents = Self {
             authority: Authority { group, user, device, roster, manifests, rules },
@@ -146,11 +179,18 @@ impl Documents {
             space: space.clone(),
             digest: Digest::default(),
             authors: Authors::default(),
-            rejudging: Rejudging::new(Slice::NODE, rules),
+            rejudging: Rejudging::new(document::Slice::NODE, rules),
             set_aside: SetAsides::read(&space)?,
             cache: Cache::new(budget),
             unstored: BTreeMap::new(),
-            spoiled: BTreeSet::new(),
+            working: BTreeMap::new(),
+            work: Vec::new(),
+            next_work: 0,
+            short_charge: u64::MAX,
+            unmaterialised: BTreeMap::new(),
+            given_up: Vec::new(),
+            document_bytes,
+            behind: BTreeSet::new(),
             quarantined: BTreeMap::new(),
             alarm: false,
         };
@@ -163,7 +203,13 @@ impl Documents {
         for key in ids {
             let Ok(id) = <[u8; 32]>::try_from(key.as_slice()).map(DocumentId) else { continue };
             let marks = match documents.stored(id) {
-                Ok(record) => record.and_then(|record| record.marks(group, id, &documents.authors)),
+                Ok(Some(record)) => {
+                    if record.is_behind {
+                        documents.behind.insert(id);
+                    }
+                    record.marks(group, id, &documents.authors)
+                }
+                Ok(None) => None,
                 Err(StoreError::Damaged { .. }) => None,
                 Err(error) => return Err(error),
             };
@@ -226,62 +272,91 @@ impl Documents {
         for wanted in moved {
             if self.unstored.get(&wanted.document) == Some(&batch) {
                 self.unstored.remove(&wanted.document);
-                if self.spoiled.remove(&wanted.document) {
-                    self.cache.remove(&wanted.document);
-                }
+                self.on_stored(wanted.document);
             }
         }
-        let unstored = &self.unstored;
-        self.cache.trim(|id| !unstored.contains_key(id));
+        let Self { unstored, working, .. } = self;
+        self.cache.trim(|id| !unstored.contains_key(id) && !working.contains_key(id));
     }
-    /// Leaves the new state of a document in the batch, its row with it.
+
+    /// The store has the newest state of a document.
+    fn on_stored(&mut self, id: DocumentId) {
+        let Some(document) = self.cache.get(&id) else { return };
+        document.fresh.clear();
+        if document.index.is_empty() {
+            self.cache.remove(&id);
+        }
+    }
+
+    /// Leaves the new state of a document in the batch, and its row where it is materialised.
     fn finish(
         &mut self,
         id: DocumentId,
         before: Vec<Mark>,
-        row: Row,
-        spilled: Vec<NewChunk>,
+        row: Option<Row>,
         outcome: &mut Outcome,
     ) -> Result<(), StoreError> {
         let document = self.cache.get(&id).expect("the document is loaded");
-        let heads: Vec<_> = document.index.heads().iter().copied().collect();
-        document.record.set_heads(|change| heads.binary_search(change).is_ok());
-        let row = Arc::new(RowRecord::of(row, heads));
-        let record = &document.record;
-        for chunk in spilled {
-            outcome.batch.put(keys::chunk(id, chunk.number), chunk.bytes);
-        }
-        outcome.batch.put(keys::document(id), codec::encode(record));
-        outcome.batch.put(rows::row_key(&record.table, &record.key), row.encode());
-        outcome.push_row(id, RowEvent { table: record.table.clone(), key: record.key.clone(), row });
-        let bytes = document.replica.approximate_bytes();
-        self.cache.resize(&id, bytes);
+        let heads = document.index.heads();
+        document.record.set_heads(|change| heads.contains(change));
+        self.show(id, row, outcome);
         let marks = self.marks_of(id)?;
-        self.digest.set(id, &marks);
+        if !self.quarantined.contains_key(&id) {
+            self.digest.set(id, &marks);
+        }
         outcome.push_moved(Wanted { document: id, have: before });
         Ok(())
     }
 
-    /// The revisions of a row, oldest first.
-    pub(crate) fn history(&mut self, table: &str, key: &str) -> Result<Vec<Revision>, StoreError> {
+    /// Leaves the record of a document in the batch, and its row where it is materialised.
+    fn show(&mut self, id: DocumentId, row: Option<Row>, outcome: &mut Outcome) {
+        let document = self.cache.get(&id).expect("the document is loaded");
+        document.record.is_behind = row.is_none();
+        let record = &document.record;
+        outcome.batch.put(keys::document(id), codec::encode(record));
+        if let (Some(row), Materialised::Here(reading)) = (row, &document.materialised) {
+            let row = Arc::new(RowRecord::of(row, reading.heads()));
+            outcome.batch.put(rows::row_key(&record.table, &record.key), row.encode());
+            outcome.push_row(id, RowEvent { table: record.table.clone(), key: record.key.clone(), row });
+        }
+        if let Some(bytes) = document.approximate_bytes() {
+            self.cache.resize(&id, bytes);
+        }
+    }
+
+    /// The stored changes of a row and their authors, from which its revisions can be read.
+    pub(crate) fn history(&mut self, table: &str, key: &str) -> Result<Option<History>, StoreError> {
         let id = DocumentId::of(self.authority.group, table, key);
-        let Some(document) = self.load(id)? else { return Ok(Vec::new()) };
-        let revisions = document.replica.history();
+        let Some(document) = self.load(id)? else { return Ok(None) };
         let record = document.record.clone();
+        let runs = self.runs(id);
         let ids = record.replica_ids(self.authority.group, id, &self.authors).unwrap_or_default();
-        let authors: BTreeMap<_, _> = ids
-            .into_iter()
-            .zip(&record.replicas)
-            .map(|(id, replica)| (id, self.authors.get(replica.author)))
-            .collect();
-        Ok(revisions
-            .into_iter()
-            .map(|r| Revision {
-                change: r.hash,
-                author: authors.get(&r.author).copied().flatten(),
-                time_ms: r.time_ms,
-            })
-            .collect())
+        let author = |replica: &ReplicaRecord| self.authors.get(replica.author);
+        let authors = ids.into_iter().zip(record.replicas.iter().map(author)).collect();
+        Ok(Some(History { runs, authors }))
+    }
+}
+
+/// The changes of a row, to be read away from the runtime.
+pub(crate) struct History {
+    runs: Runs,
+    authors: BTreeMap<ReplicaId, Option<(DeviceId, OpId)>>,
+}
+
+impl History {
+    /// Reads the revisions, oldest first.
+    pub(crate) fn read(self) -> Result<Vec<Revision>, StoreError> {
+        let revision = |header: &ChangeHeader| Revision {
+            change: header.hash,
+            author: self.authors.get(&header.replica).copied().flatten(),
+            time_ms: header.time,
+        };
+        match self.runs.read_all() {
+            Ok(changes) => Ok(changes.iter().map(|change| revision(&change.header)).collect()),
+            Err(RunsError::Store(error)) => Err(error),
+            // The next use of the document finds the damage too, and heals it.
+            Err(RunsError::Damaged { .. }) => Ok(Vec::new()),
+        }
     }
 }
 
@@ -307,9 +382,23 @@ impl Outcome {
 impl Document {
     fn new(name: &RowName) -> Self {
         let record = DocumentRecord::new(name.table.clone(), name.key.clone());
-        Self { record, replica: Replica::new(), index: Index::new() }
+        let materialised = Materialised::Here(Reading::new(BTreeSet::new()));
+        Self { record, index: Index::new(), materialised, fresh: BTreeMap::new() }
+    }
+
+    /// Its size in memory; `None`: a worker has most of it.
+    fn approximate_bytes(&self) -> Option<usize> {
+        let reading = match &self.materialised {
+            Materialised::Here(reading) => reading.approximate_bytes(),
+            Materialised::Absent => 0,
+            Materialised::Working { .. } => return None,
+        };
+        Some(reading + INDEX_BYTES * self.index.len())
     }
 }
+
+/// Memory of an index for one change, bytes.
+const INDEX_BYTES: usize = 76;
 
 /// The number of an author; a new one is stored with the judgement of now.
 fn put_author(authors: &mut Authors, authority: &Authority, author: Author, batch: &mut Batch) -> u32 {

@@ -10,7 +10,9 @@ use schema::{ChangeHash, DeviceId, DocumentId, GroupId};
 use tokio::sync::{broadcast, watch};
 
 use super::cut::JudgedMoment;
-use super::documents::{CommitError, Rejudged, Revision, RowEvent, RowWrite, SetAside, SetAsideTotal};
+use super::documents::{
+    CommitError, Rejudged, Revision, RowEvent, RowWrite, SetAside, SetAsideTotal, Unmaterialised,
+};
 use super::row_locks::{RowLock, RowLocks};
 use super::{Arguments, Group, Message};
 use crate::call::{CallError, Slot};
@@ -122,6 +124,10 @@ pub struct GroupStatus {
     pub rejudging: Option<Rejudged>,
     /// Changes that were accepted once and are set aside.
     pub set_aside: SetAsideTotal,
+    /// Rows that workers have: their newest changes are accepted, and shown soon.
+    pub materialising: usize,
+    /// Rows whose newest changes are accepted and not materialised on this device.
+    pub unmaterialised: Vec<Unmaterialised>,
 }
 
 impl GroupHandle {

@@ -9,7 +9,8 @@ mod authors;
 #[cfg(test)]
 mod units;
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bincode::{Decode, Encode};
 use schema::digest::Mark;
@@ -34,6 +35,14 @@ pub struct DocumentRecord {
     /// The newest change of each replica in it.
     inline_tops: Vec<Top>,
     checkpoint: SharedCheckpoint,
+    /// The sum of the charges of its changes.
+    pub(crate) charge: u64,
+    /// The number of its changes.
+    pub(crate) changes: u64,
+    /// Changes that Automerge cannot apply.
+    pub(crate) unreadable: Vec<ChangeHash>,
+    /// The row record lacks changes that wait for nothing.
+    pub(crate) is_behind: bool,
 }
 
 /// One chain of changes.
@@ -72,6 +81,25 @@ pub(crate) struct NewChange<'a> {
     pub(crate) tip: Option<KeptTip>,
 }
 
+/// Places within a record, so that a long run of chains is added in linear time.
+struct Places {
+    /// Of each replica, by author and incarnation.
+    replicas: BTreeMap<(u32, u64), usize>,
+    /// Of the newest change of each replica in the record itself.
+    tops: BTreeMap<u32, usize>,
+}
+
+impl Places {
+    fn of(record: &DocumentRecord) -> Self {
+        let replicas = record.replicas.iter().enumerate();
+        let tops = record.inline_tops.iter().enumerate();
+        Self {
+            replicas: replicas.map(|(at, replica)| ((replica.author, replica.incarnation), at)).collect(),
+            tops: tops.map(|(at, (replica, _))| (*replica, at)).collect(),
+        }
+    }
+}
+
 /// A chunk to be written beside the record.
 pub(crate) struct NewChunk {
     pub(crate) number: u32,
@@ -88,18 +116,23 @@ impl DocumentRecord {
             inline: Vec::new(),
             inline_tops: Vec::new(),
             checkpoint: SharedCheckpoint::default(),
+            charge: 0,
+            changes: 0,
+            unreadable: Vec::new(),
+            is_behind: false,
         }
     }
 
     /// Adds changes that were accepted together, in their order; runs that grew too long for the record are
     /// returned.
     pub(crate) fn extend(&mut self, changes: &[NewChange<'_>]) -> Vec<NewChunk> {
+        let mut places = Places::of(self);
         let (mut spilled, mut open, mut begin) = (Vec::new(), BTreeSet::new(), 0);
         for (at, change) in changes.iter().enumerate() {
             let chain = (change.author, change.incarnation);
             let _ = if change.tip.is_some() { open.remove(&chain) } else { open.insert(chain) };
             if open.is_empty() || at + 1 == changes.len() {
-                self.step(&changes[begin..=at], &mut spilled);
+                self.step(&changes[begin..=at], &mut places, &mut spilled);
                 begin = at + 1;
             }
         }
@@ -107,18 +140,18 @@ impl DocumentRecord {
     }
 
     /// Adds changes behind which every chain ends in a tip, as before them.
-    fn step(&mut self, changes: &[NewChange<'_>], spilled: &mut Vec<NewChunk>) {
+    fn step(&mut self, changes: &[NewChange<'_>], places: &mut Places, spilled: &mut Vec<NewChunk>) {
         let charge = changes.iter().map(|change| change.charge).sum();
         let chains = self.replicas.iter_mut().map(|replica| &mut replica.tips);
         self.checkpoint.before_step(charge, chains, TipPolicy::NODE);
         for change in changes {
-            spilled.extend(self.append(change));
+            spilled.extend(self.append(change, places));
         }
     }
 
     /// Adds an accepted change; a run that grew too long for the record is returned.
-    fn append(&mut self, change: &NewChange<'_>) -> Option<NewChunk> {
-        let position = self.position(change.author, change.incarnation).unwrap_or_else(|| {
+    fn append(&mut self, change: &NewChange<'_>, places: &mut Places) -> Option<NewChunk> {
+        let position = *places.replicas.entry((change.author, change.incarnation)).or_insert_with(|| {
             self.replicas.push(ReplicaRecord {
                 author: change.author,
                 incarnation: change.incarnation,
@@ -133,21 +166,27 @@ impl DocumentRecord {
         replica.seq = change.seq;
         replica.change = change.change;
         replica.tips.add_charge(change.charge);
+        self.charge += change.charge;
+        self.changes += 1;
         if let Some(tip) = change.tip {
             replica.tips.keep(tip, TipPolicy::NODE, Rules::default());
         }
 
         let spilled = if self.inline.len() + change.bytes.len() > INLINE_BYTES_MAX && !self.inline.is_empty()
         {
+            places.tops.clear();
             Some(self.spill())
         } else {
             None
         };
         self.inline.extend_from_slice(change.bytes);
         let position = u32::try_from(position).expect("a document has fewer replicas than its record bytes");
-        match self.inline_tops.iter_mut().find(|(replica, _)| *replica == position) {
-            Some((_, seq)) => *seq = change.seq,
-            None => self.inline_tops.push((position, change.seq)),
+        match places.tops.entry(position) {
+            Entry::Occupied(top) => self.inline_tops[*top.get()].1 = change.seq,
+            Entry::Vacant(top) => {
+                top.insert(self.inline_tops.len());
+                self.inline_tops.push((position, change.seq));
+            }
         }
         spilled
     }
@@ -268,10 +307,15 @@ mod tests {
             inline: vec![1, 2],
             inline_tops: vec![(0, 300)],
             checkpoint,
+            charge: 12,
+            changes: 300,
+            unreadable: vec![ChangeHash([4; 32])],
+            is_behind: true,
         };
         let golden = "01 74 | 03 6b6579 \
             | 01 | 01 | 02 | fb 2c01 | 03*32 | 01 | 05 | 02 fb 0001 ab*64 01 fb 2c01 ab*64 00 \
-            | 01 00 01 00 fb 2b01 | 02 0102 | 01 00 fb 2c01 | 06";
+            | 01 00 01 00 fb 2b01 | 02 0102 | 01 00 fb 2c01 | 06 \
+            | 0c | fb 2c01 | 01 04*32 | 01";
         testkit::golden::check(vec![("document record", record, golden)]);
         let author = AuthorRecord { device: DeviceId([1; 32]), grant: OpId([2; 32]), judged: [3; 32] };
         testkit::golden::check(vec![("author record", author, "01*32 | 02*32 | 03*32")]);

@@ -13,6 +13,7 @@
 //! other removes again, nothing was left to remove, and the row is back. The author's clock stands in
 //! Automerge's time field, in milliseconds.
 
+mod bundle;
 mod chunk;
 mod read;
 #[cfg(test)]
@@ -24,16 +25,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{ActorId, Automerge, AutomergeError, Change, ReadDoc, SaveOptions, TextEncoding};
-use schema::change::{ChangeError, ChangeHeader};
+use schema::change::{ChangeError, ChangeHeader, Merging};
 use schema::document::EncodedChange;
-use schema::limits::{CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, CHANGE_OPS_MAX, CHARGE_OF_OP, OP_COUNTER_MAX};
+use schema::limits::{CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, CHARGE_OF_OP, OP_COUNTER_MAX};
 use schema::value::Value;
 use schema::{ChangeHash, ReplicaId};
 
+use self::bundle::BUNDLE_OPS_MAX;
 use crate::edit::{EditError, RowEdit};
 
 pub use chunk::ChunkError;
 pub use read::ReadError;
+pub(crate) use write::bytes as edit_bytes;
 
 /// The reason for which stored chunks are not the document that the record promises.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -145,7 +148,8 @@ impl Replica {
         Ok(replica)
     }
 
-    /// Makes one change of `edit`; `None` when nothing differed.
+    /// Makes one change of `edit`, or the pieces of a bundle if one would be too large; none when nothing
+    /// differed.
     ///
     /// # Errors
     /// [`EditError`]: the document is unchanged, unless it [is broken](Self::is_broken) now.
@@ -154,38 +158,77 @@ impl Replica {
         author: ReplicaId,
         time_ms: i64,
         edit: &RowEdit,
-    ) -> Result<Option<EncodedChange>, EditError> {
+    ) -> Result<Vec<EncodedChange>, EditError> {
         self.usable().map_err(|what| EditError::Document { what })?;
-        if write::bytes(edit) + 32 * self.doc.get_heads().len() < CHANGE_BYTES_MAX / 4 {
+        let is_short = write::bytes(edit) + 32 * self.doc.get_heads().len() < CHANGE_BYTES_MAX / 4;
+        if is_short && self.doc.stats().num_ops < UNTRIED_DOCUMENT_OPS_MAX {
             match self.guard(|doc| commit(doc, author, time_ms, edit, UNTRIED_OPS_MAX))? {
                 Committed::Change(change) => {
-                    // Few ops over many conflicting values: the document is read again from the store.
-                    let change = change.map(read).transpose().inspect_err(|_| self.broken = true)?;
+                    let change = change.map(|change| read(change.raw_bytes().to_vec())).transpose();
+                    let change = change.inspect_err(|_| self.broken = true)?;
                     self.bytes += change.as_ref().map_or(0, |change| change.bytes.len());
-                    return Ok(change);
+                    return Ok(change.into_iter().collect());
                 }
                 Committed::TooManyOps(_) => {}
             }
         }
         // Only the encoded change tells its charge, and a commit cannot be undone: try on a copy.
         let mut trial = self.clone();
-        let change = match trial.guard(|doc| commit(doc, author, time_ms, edit, CHANGE_OPS_MAX))? {
+        let change = match trial.guard(|doc| commit(doc, author, time_ms, edit, BUNDLE_OPS_MAX))? {
             Committed::Change(change) => change,
             Committed::TooManyOps(got) => {
-                return Err(EditError::TooLarge { got, max: small(CHANGE_OPS_MAX), unit: "operations" });
+                return Err(EditError::TooLarge { got, max: small(BUNDLE_OPS_MAX), unit: "operations" });
             }
         };
-        let change = change.map(read).transpose()?;
-        trial.bytes += change.as_ref().map_or(0, |change| change.bytes.len());
-        *self = trial;
-        Ok(change)
+        let Some(change) = change else { return Ok(Vec::new()) };
+        drop(trial);
+        let pieces = bundle::split(&change)?;
+        let bytes: Vec<&[u8]> = pieces.iter().map(|piece| piece.bytes.as_slice()).collect();
+        self.apply(&bytes).map_err(|error| EditError::Document { what: error.to_string() })?;
+        Ok(pieces)
     }
 
-    /// Applies change chunks that were admitted, all at once; known ones change nothing.
+    /// Merges heads by changes of this device, in steps, until its next change may name all of them. `newest`
+    /// is the newest change of its chain, with its place there.
+    ///
+    /// # Errors
+    /// [`EditError`]: Automerge failed.
+    pub fn merge_heads(
+        &mut self,
+        author: ReplicaId,
+        mut newest: Option<(u64, ChangeHash)>,
+        time_ms: i64,
+    ) -> Result<Vec<EncodedChange>, EditError> {
+        let mut changes = Vec::new();
+        loop {
+            let heads = self.heads().into_iter().collect();
+            let max_op = |head: &ChangeHash| Some(self.doc.get_change_meta_by_hash(&theirs(head))?.max_op);
+            let Some(merging) = Merging::next(author, newest, &heads, max_op) else { return Ok(changes) };
+            let bytes = merging.encode(time_ms);
+            self.apply(&[&bytes]).map_err(|error| EditError::Document { what: error.to_string() })?;
+            let header = ChangeHeader::read(&bytes).expect("it was just encoded");
+            newest = Some((header.seq, header.hash));
+            changes.push(EncodedChange { header, bytes });
+        }
+    }
+
+    /// Applies change chunks that were accepted, all at once; known ones change nothing.
     ///
     /// # Errors
     /// [`ApplyError`].
     pub fn apply<B: AsRef<[u8]>>(&mut self, chunks: &[B]) -> Result<(), ApplyError> {
+        self.take(chunks, true)
+    }
+
+    /// Applies change chunks that a document of this store had applied before.
+    ///
+    /// # Errors
+    /// [`ApplyError`].
+    pub fn restore<B: AsRef<[u8]>>(&mut self, chunks: &[B]) -> Result<(), ApplyError> {
+        self.take(chunks, false)
+    }
+
+    fn take<B: AsRef<[u8]>>(&mut self, chunks: &[B], is_checked: bool) -> Result<(), ApplyError> {
         self.usable().map_err(|what| ApplyError::Document { what })?;
         let changes = guarded(|| {
             chunks.iter().map(|bytes| chunk::change(bytes.as_ref())).collect::<Result<Vec<_>, _>>()
@@ -195,7 +238,8 @@ impl Replica {
             return Err(ApplyError::Missing { missing });
         }
         let hashes: Vec<_> = changes.iter().map(Change::hash).collect();
-        let new: BTreeSet<_> = hashes.iter().filter(|hash| !self.knows(hash)).copied().collect();
+        let is_new = |hash: &&automerge::ChangeHash| is_checked && !self.knows(hash);
+        let new: BTreeSet<_> = hashes.iter().filter(is_new).copied().collect();
         let before = self.doc.get_heads();
         let applied = guarded(|| {
             self.doc.apply_changes(changes)?;
@@ -204,7 +248,8 @@ impl Replica {
             }
             // Automerge keeps ops, not bytes: a change that it would give back under another hash spoils what
             // it saves.
-            Ok(self.doc.get_changes(&before).iter().map(Change::hash).collect::<BTreeSet<_>>() == new)
+            Ok(!is_checked
+                || self.doc.get_changes(&before).iter().map(Change::hash).collect::<BTreeSet<_>>() == new)
         });
         let what = match applied {
             Ok(Ok(true)) => {
@@ -304,10 +349,14 @@ fn read(bytes: Vec<u8>) -> Result<EncodedChange, EditError> {
 /// Ops of an edit that is committed without a trial: their charge is far below the largest.
 const UNTRIED_OPS_MAX: u64 = CHANGE_CHARGE_MAX / CHARGE_OF_OP / 5;
 
+/// Ops of a document in which an edit of few ops is committed without a trial: it cannot replace so many
+/// values that its change is too large.
+const UNTRIED_DOCUMENT_OPS_MAX: u64 = 200_000;
+
 /// The end of a transaction.
 enum Committed {
     /// It was committed; `None`: nothing differed.
-    Change(Option<Vec<u8>>),
+    Change(Option<Box<Change>>),
     /// It has so many operations, more than allowed, and was rolled back.
     TooManyOps(usize),
 }
@@ -342,7 +391,7 @@ fn commit(
         return Ok(Committed::Change(None));
     }
     let change = doc.get_last_local_change().expect("the transaction has just made one");
-    Ok(Committed::Change(Some(change.raw_bytes().to_vec())))
+    Ok(Committed::Change(Some(Box::new(change))))
 }
 
 fn small(number: u64) -> usize {

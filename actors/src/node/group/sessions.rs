@@ -1,5 +1,7 @@
 //! The sessions of a group: frames in, effects out, one wake-up for all (steps the session machine).
 
+use std::collections::VecDeque;
+
 use ractor::{ActorProcessingErr, ActorRef};
 use schema::handshake::LinkRole;
 use schema::session::{Effect, Input, Session, SessionSide, StepError};
@@ -29,7 +31,17 @@ impl State {
         let (session, effects) = Session::open(now, side, in_sync, &mut self.documents)?;
         let open = OpenSession::new(self.arguments.meters.sessions.clone());
         let share = self.arguments.assembly.share(&channel.link);
-        let peer = Peer { channel, session, assembly: Assembly::default(), share, _open: open };
+        self.opened += 1;
+        let peer = Peer {
+            channel,
+            number: self.opened,
+            session,
+            assembly: Assembly::default(),
+            share,
+            unread: VecDeque::new(),
+            is_reading: false,
+            _open: open,
+        };
         self.sessions.insert(link, peer);
         self.perform(myself, link, effects)?;
         for part in self.early.remove(&link).unwrap_or_default() {
@@ -107,7 +119,7 @@ impl State {
         for effect in effects {
             match effect {
                 Effect::Send(frame) => self.send(link, &frame),
-                Effect::Apply(units) => self.apply(myself, link, units)?,
+                Effect::Apply(units) => self.receive(myself, link, units),
                 Effect::Synced => {}
                 Effect::Refused(refused) => push_recent(&mut self.refused_by_peers, &refused),
             }

@@ -74,6 +74,7 @@ async fn the_published_root_never_runs_ahead_of_the_store() {
         store: store.clone(),
         owner: Arc::new(Owner(ledger.roster().clone())),
         budget: CacheBudget::new(1 << 20, Arc::default()),
+        document_bytes: 512 << 20,
         assembly: AssemblyBudget::new(1 << 20, Arc::default()),
         durability: Durability::Immediate,
         events: Events::default(),
@@ -101,6 +102,7 @@ async fn the_published_root_never_runs_ahead_of_the_store() {
         space: handle.space().clone(),
         roster: ledger.roster().clone(),
         budget: CacheBudget::new(1 << 20, Arc::default()),
+        document_bytes: 512 << 20,
         rules: Rules::default(),
     })
     .unwrap();

@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::gate::{
-    Answer, Device, Gate, GroupInfo, GroupState, GroupView, Input, Invitation, MemberDetails, MemberOp,
-    MembershipChange, Peer, Silent, Terms, is_needed_in_charge,
+    Answer, Device, Flood, Gate, GroupInfo, GroupState, GroupView, Input, Invitation, MemberDetails,
+    MemberOp, MembershipChange, Peer, Silent, Terms, is_needed_in_charge,
 };
 use schema::ledger::{Role, Roster};
 use schema::wire::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
 use tokio::sync::{OwnedRwLockReadGuard, broadcast};
 
-use super::{Arguments, ChangeError, Membership, Message, SubmitOptions};
+use super::inbox::Inbox;
+use super::{Arguments, ChangeError, HandleNext, Membership, Message, SubmitOptions};
 use crate::call::{CallError, Slot, answer};
 use crate::clock::Clock;
 use crate::node::connection_manager::{Link, LinkId, Standing};
@@ -27,7 +28,9 @@ const CHANGED_MAX: usize = 256;
 /// Asks and changes who is in which group. Cheap to clone, valid across restarts.
 #[derive(Clone)]
 pub struct MembershipHandle {
-    slot: Slot<Message>,
+    slot: Slot<HandleNext>,
+    /// The messages that wait; the mailbox holds a [`HandleNext`] for each.
+    inbox: Arc<Mutex<Inbox<Message>>>,
     pub(super) user: UserId,
     pub(super) clock: Clock,
     pub(super) store: StoreHandle,
@@ -58,9 +61,10 @@ impl MembershipHandle {
     /// A handle of `user`'s membership, which is not started yet.
     pub(crate) fn new(user: UserId, clock: Clock, store: StoreHandle, groups: Groups) -> Self {
         let changed = Arc::new(RwLock::new(Some(broadcast::Sender::new(CHANGED_MAX))));
-        let (cutting, published, own, offers) = Default::default();
+        let (inbox, cutting, published, own, offers) = Default::default();
         Self {
             slot: Slot::restarting(),
+            inbox,
             user,
             clock,
             store,
@@ -76,7 +80,12 @@ impl MembershipHandle {
     /// Starts the actor under `parent` and points every clone of this handle at it.
     pub(crate) async fn start(&self, arguments: Arguments, parent: ActorCell) -> Result<ActorId, SpawnErr> {
         let (actor, _) = Actor::spawn_linked(None, Membership, (self.clone(), arguments), parent).await?;
-        let id = self.slot.put(actor);
+        let id = {
+            // A message that came while the predecessor ended has no successor in the new mailbox.
+            let mut inbox = self.inbox();
+            inbox.clear();
+            self.slot.put(actor)
+        };
         // While there was no actor nobody heard these, also after it had read its store.
         self.tell(Message::ReloadIntents);
         self.tell(Message::AddressesChanged);
@@ -136,7 +145,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn intent_changed(&self, group: GroupId) -> Result<(), CallError> {
-        self.slot.ask(|reply| Message::Intent { group, reply: Some(reply) }).await
+        self.slot.ask_through(|reply| self.push(Message::Intent { group, reply: Some(reply) })).await
     }
 
     /// Applies a contact that was written or removed: the user is blocked, or no longer, when this returns.
@@ -144,7 +153,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn contact_changed(&self, user: UserId) -> Result<(), CallError> {
-        self.slot.ask(|reply| Message::Contact { user, reply: Some(reply) }).await
+        self.slot.ask_through(|reply| self.push(Message::Contact { user, reply: Some(reply) })).await
     }
 
     /// The members' devices that are connected and do not announce the group: they left it, or removed this
@@ -155,6 +164,15 @@ impl MembershipHandle {
     pub async fn silent(&self, group: GroupId) -> Result<Vec<Silent>, CallError> {
         let now = self.clock.now();
         self.read_gate(move |gate| gate.silent(group, now)).await
+    }
+
+    /// The users who signed more records of a group within the last hour than people do, by id.
+    ///
+    /// # Errors
+    /// [`CallError`] when nobody answers.
+    pub async fn floods(&self, group: GroupId) -> Result<Vec<Flood>, CallError> {
+        let now = self.clock.instant();
+        self.read_gate(move |gate| gate.floods(group, now)).await
     }
 
     /// Every op about a member, parents before children.
@@ -210,7 +228,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when the node is closed, or membership is just started again.
     pub fn redeem_tickets(&self, group: GroupId) -> Result<(), CallError> {
-        self.slot.tell(Message::Step(Box::new(Input::RedeemTickets(Some(group))), None))
+        self.push(Message::Step(Box::new(Input::RedeemTickets(Some(group))), Vec::new()))
     }
 
     /// The members of a group as this device knows them.
@@ -303,13 +321,27 @@ impl MembershipHandle {
 
     /// Steps the gate; the frame of a peer holds its permit until then.
     pub(crate) fn step(&self, input: Input, permit: Option<Permit>) {
-        self.tell(Message::Step(Box::new(input), permit));
+        self.tell(Message::Step(Box::new(input), permit.into_iter().collect()));
     }
 
     /// Membership that is being restarted misses this. It closes all links, and reads intents, contacts and
     /// addresses again once it can be told of them.
     pub(super) fn tell(&self, message: Message) {
-        let _ = self.slot.tell(message);
+        let _ = self.push(message);
+    }
+
+    /// Puts a message where it waits for its turn.
+    fn push(&self, message: Message) -> Result<(), CallError> {
+        // Locked until the message is there, so that the actor finds it.
+        let mut inbox = self.inbox();
+        self.slot.tell(HandleNext)?;
+        inbox.push(message.class(), message);
+        Ok(())
+    }
+
+    /// The messages that wait.
+    pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox<Message>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Steps the gate with a request.
@@ -325,7 +357,7 @@ impl MembershipHandle {
         cutting: Option<OwnedRwLockReadGuard<()>>,
     ) -> Result<Answer, ChangeError> {
         let input = Box::new(input);
-        Ok(self.slot.ask(|reply| Message::Ask { input, cutting, reply }).await??)
+        Ok(self.slot.ask_through(|reply| self.push(Message::Ask { input, cutting, reply })).await??)
     }
 
     /// Reads from the gate.
@@ -333,7 +365,8 @@ impl MembershipHandle {
         &self,
         read: impl FnOnce(&Gate) -> T + Send + 'static,
     ) -> Result<T, CallError> {
-        self.slot.ask(|reply| Message::Read(Box::new(move |gate| answer(reply, read(gate))))).await
+        let message = |reply| Message::Read(Box::new(move |gate| answer(reply, read(gate))));
+        self.slot.ask_through(|reply| self.push(message(reply))).await
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Published> {

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use schema::gate::{
-    Answer, Effect, GroupView, Input, KnownAddresses, LinkId, Lookup, Notice, REDEEM_TICKETS_EVERY, Warning,
+    Answer, Effect, Flood, GroupView, Input, KnownAddresses, LinkId, Lookup, Notice, REDEEM_TICKETS_EVERY,
+    Warning,
 };
 use schema::ledger::Contestable;
 use schema::{DeviceId, GroupId, codec};
@@ -87,9 +88,7 @@ impl State {
             // While the node starts or closes there is nobody to dial.
             Effect::RedialKnown => drop(arguments.connections.network_changed()),
             Effect::Notify(notice) => self.send_event(event(notice)),
-            Effect::Resume { link, group } => {
-                self.handle.tell(Message::Step(Box::new(Input::Resume { link, group }), None));
-            }
+            Effect::Resume { link, group } => self.handle.step(Input::Resume { link, group }, None),
             // No input waits in the gate: a step ends only once its batches are durable.
             Effect::StepLater(_) => unreachable!("membership steps the end of a batch before the next input"),
             Effect::ArmTickets => self.arm_tickets(),
@@ -157,6 +156,7 @@ fn event(notice: Notice) -> Event {
             Event::Contestable { group, op, author, user, role }
         }
         Notice::Voided { group, op } => Event::Voided { group, op },
+        Notice::Flood { group, flood: Flood { user, records } } => Event::Flood { group, user, records },
         Notice::PeerUp { user, device } => Event::PeerUp { user, device },
         Notice::PeerDown { device, reason } => Event::PeerDown { device, reason },
         Notice::SessionLost { group, device } => Event::SessionLost { group, device },

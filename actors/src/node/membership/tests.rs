@@ -66,7 +66,7 @@ impl State {
     }
 
     async fn admit(&mut self, group: GroupId, user: UserId, role: Role) {
-        let change = MembershipChange::SetRole { user, role, before: Default::default() };
+        let change = MembershipChange::Admit { user, role };
         let answer = self.step(Input::Submit { group, change, cut: None }).await.unwrap();
         assert!(matches!(answer, Some(Answer::Submitted(Ok(_)))), "{answer:?}");
     }
@@ -129,4 +129,39 @@ async fn a_failed_read_does_not_keep_the_cell_of_a_removed_member_open() {
         assert!(!state.is_open(of_mia, group), "where a read fails: {fails}");
         assert!(state.is_open(of_cid, group));
     }
+}
+
+fn push(link: u64, group: u8, revocation: u8, last: bool, permit: Permit) -> Message {
+    let envelope = Envelope { payload: vec![revocation], signature: schema::key::Signature([0; 64]) };
+    let (ops, certificates, records) = Default::default();
+    let frame = LedgerFrame::Push { ops, certificates, revocations: vec![envelope], records, last };
+    let input = Input::Ledger { link: LinkId(link), group: GroupId([group; 32]), frame };
+    Message::Step(Box::new(input), vec![permit])
+}
+
+#[tokio::test]
+async fn adjacent_pushes_of_one_group_are_one_step_and_hold_their_permits_until_it_ends() {
+    let permits = crate::permits::Permits::new(10);
+    let mut first = push(1, 1, 1, false, permits.acquire(1).await);
+    for other in
+        [push(2, 1, 2, false, permits.acquire(1).await), push(1, 2, 2, false, permits.acquire(1).await)]
+    {
+        assert!(first.join(other).is_err(), "of another link, of another group");
+    }
+    assert!(first.join(push(1, 1, 2, false, permits.acquire(1).await)).is_ok());
+    assert!(first.join(push(1, 1, 3, true, permits.acquire(1).await)).is_ok());
+
+    let after = first.join(push(1, 1, 4, false, permits.acquire(1).await));
+
+    assert!(after.is_err(), "the reply to a Pull ended");
+    drop(after);
+    let Message::Step(input, held) = first else { panic!("a step") };
+    let Input::Ledger { frame: LedgerFrame::Push { revocations, last, .. }, .. } = *input else {
+        panic!("a push")
+    };
+    assert_eq!(revocations.iter().map(|revocation| revocation.payload[0]).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(last);
+    assert_eq!(permits.available(), 7);
+    drop(held);
+    assert_eq!(permits.available(), 10);
 }

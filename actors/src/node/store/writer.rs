@@ -53,7 +53,8 @@ impl Writer {
         }
     }
 
-    /// Applies all requests, flushes once if one of them waits for it or the timer is due, answers all.
+    /// Applies all requests, flushes once if one of them waits for it, answers all; flushes if the timer is
+    /// due.
     fn perform_round(&mut self, round: Vec<Request>) {
         let bytes: usize = round.iter().map(Request::bytes).sum();
         let needs_barrier = round.iter().any(|request| request.task.needs_barrier());
@@ -70,7 +71,7 @@ impl Writer {
                 Err(StoreError::Engine { .. } | StoreError::Panicked { .. } | StoreError::Failed { .. })
             )
         });
-        if needs_barrier || has_failed || self.until_due() == Some(Duration::ZERO) {
+        if needs_barrier || has_failed {
             self.flush();
         }
         for (done, outcome) in answers {
@@ -78,6 +79,10 @@ impl Writer {
             answer(done, outcome.and_then(|()| self.failed.clone().map_or(Ok(()), Err)));
         }
         self.shared.meters.queued_bytes.subtract(bytes);
+        // No buffered write waits for the barrier.
+        if self.until_due() == Some(Duration::ZERO) {
+            self.flush();
+        }
     }
 
     /// Performs requests in order, neighbours joined; a joined batch has one outcome.

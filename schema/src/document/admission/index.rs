@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::change::{ChangeHeader, Merging};
+use crate::change::ChangeHeader;
 use crate::id::{ChangeHash, ReplicaId};
-use crate::limits::CHANGE_DEPS_MAX;
 
 /// Accepted changes, chains and heads of one document. About 76 bytes a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,6 +70,11 @@ impl Index {
         self.chain(replica).map_or(0, |chain| chain.length)
     }
 
+    /// The newest accepted change of a replica, with its place in the chain.
+    pub fn end(&self, replica: &ReplicaId) -> Option<(u64, ChangeHash)> {
+        self.chain(replica).map(|chain| (chain.length, chain.newest))
+    }
+
     /// The newest accepted change of a replica.
     pub fn newest(&self, replica: &ReplicaId) -> Option<ChangeHash> {
         self.chain(replica).map(|chain| chain.newest)
@@ -87,19 +91,6 @@ impl Index {
     /// The first op counter of a change that depends on all heads.
     pub fn next_start_op(&self) -> u64 {
         self.max_op + 1
-    }
-
-    /// The next change that a replica makes to merge heads, until one change may name all that are left.
-    pub fn merging(&self, replica: ReplicaId) -> Option<Merging> {
-        let newest = self.newest(&replica);
-        let is_head = newest.is_none_or(|newest| self.heads.contains(&newest));
-        if self.heads.len() + usize::from(!is_head) <= CHANGE_DEPS_MAX {
-            return None;
-        }
-        let part: BTreeSet<_> = self.heads.iter().take(CHANGE_DEPS_MAX - 1).copied().chain(newest).collect();
-        let max_op = part.iter().filter_map(|dep| self.max_op(dep)).max().unwrap_or(0);
-        let (seq, start_op) = (self.length(&replica) + 1, max_op + 1);
-        Some(Merging { replica, seq, start_op, deps: part.into_iter().collect() })
     }
 
     /// The number of accepted changes.

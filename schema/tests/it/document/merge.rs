@@ -1,43 +1,55 @@
-//! Step tables of a merge: a unit that a peer sent, on top of what is accepted.
+//! Tables of a merge: a unit that a peer sent, or changes of this device, on top of what is accepted.
 
-use peerbase_schema::document::{Awaited, Index, Input, Merge, Merged, Refusal, Standing};
+use peerbase_schema::document::{Awaited, Index, Merged, Refusal, Standing};
 
-use crate::support::row::{Row, forged, index, no_object, with_tips};
-
-use Input::{Applied, Start};
+use crate::support::row::{Row, admitted_names, forged, index, kind, with_tips};
 
 #[test]
-fn a_vouched_chain_is_applied_and_admitted_in_order() {
+fn a_vouched_chain_is_admitted_in_order() {
     let mut row = Row::new();
     let [a1, a2] = row.chain(["a1", "a2"], &[]);
     let unit = row.unit(&Index::new(), &[&a2, &a1], &[&a2]);
 
-    row.merge(&Index::new(), unit, &[(Start, "apply a1 a2"), (Applied, "grown by a1 a2")]);
+    row.merge(&Index::new(), unit, "grown by a1 a2");
 }
 
 #[test]
-fn an_accepted_change_of_this_device_leaves_nothing_to_apply() {
+fn an_accepted_change_of_this_device_is_signed_as_peers_will_ask_for_it() {
     let mut row = Row::new();
     let [a1, a2] = row.chain(["a1", "a2"], &[]);
     let (have, author) = (index(&[&a1]), row.author("a2"));
-    let mut merge = row.with_judge(|judge| Merge::own(a2, author, judge));
 
-    let standing = Standing { index: &have, awaited: None };
-    let merged = row.step_merge(&mut merge, standing, &[(Start, "grown by a2")]);
+    let admitted = row.merge_own(&have, &[&a2]).expect("it is accepted");
 
-    let Some(Merged::Grown { admitted, .. }) = merged else { panic!("it is accepted") };
-    assert!(admitted[0].author == author && admitted[0].tip.is_some(), "signed as peers will ask for it");
+    assert_eq!(admitted_names(&admitted), "a2");
+    assert_eq!((admitted[0].author, admitted[0].tip), (author, Some(row.tip(&a2))));
 }
 
 #[test]
 fn a_change_of_this_device_that_peers_would_refuse_is_refused() {
     let mut row = Row::new().judged_by_ben();
-    let ([b1], author) = (row.chain(["b1"], &[]), row.author("b1"));
+    let [b1] = row.chain(["b1"], &[]);
     row.remove("removal", "ben", None);
-    let mut merge = row.with_judge(|judge| Merge::own(b1, author, judge));
 
-    let standing = Standing { index: &Index::new(), awaited: None };
-    row.step_merge(&mut merge, standing, &[(Start, "unchanged, refused by BeyondCut")]);
+    let refusal = row.merge_own(&Index::new(), &[&b1]).unwrap_err();
+
+    assert_eq!(kind(&refusal), "BeyondCut");
+}
+
+#[test]
+fn changes_that_this_device_makes_at_once_are_accepted_together_or_not_at_all() {
+    let mut row = Row::new().judged_by_ben();
+    let [b1, b2, b3] = row.chain(["b1", "b2", "b3"], &[]);
+    let have = index(&[&b1]);
+
+    let admitted = row.merge_own(&have, &[&b2, &b3]).expect("they are accepted");
+    assert_eq!(admitted_names(&admitted), "b2 b3");
+
+    row.remove("removal", "ben", Some(&b2));
+    let refusal = row.merge_own(&have, &[&b2, &b3]).unwrap_err();
+    assert_eq!(kind(&refusal), "BeyondCut");
+    let admitted = row.merge_own(&have, &[&b2]).expect("the cut leaves it");
+    assert_eq!(admitted_names(&admitted), "b2");
 }
 
 #[test]
@@ -47,7 +59,7 @@ fn a_unit_that_is_known_already_changes_nothing() {
     let have = index(&[&a1, &a2]);
     let unit = row.unit(&have, &[&a1, &a2], &[&a2]);
 
-    row.merge(&have, unit, &[(Start, "unchanged")]);
+    row.merge(&have, unit, "unchanged");
 }
 
 #[test]
@@ -57,11 +69,11 @@ fn a_tip_counts_only_beside_its_change() {
     let have = Index::new();
 
     let tip_before = row.unit(&have, &[], &[&a1]);
-    row.merge(&have, tip_before, &[(Start, "unchanged")]);
+    row.merge(&have, tip_before, "unchanged");
     let change_alone = row.unit(&have, &[&a1], &[]);
-    row.merge(&have, change_alone, &[(Start, "unchanged, refused by Unvouched")]);
+    row.merge(&have, change_alone, "unchanged, refused by Unvouched");
     let both = row.unit(&have, &[&a1], &[&a1]);
-    row.merge(&have, both, &[(Start, "apply a1"), (Applied, "grown by a1")]);
+    row.merge(&have, both, "grown by a1");
 }
 
 #[test]
@@ -69,12 +81,11 @@ fn changes_beyond_the_newest_tip_wait_for_their_own() {
     let mut row = Row::new();
     let [a1, a2, a3] = row.chain(["a1", "a2", "a3"], &[]);
     let unit = row.unit(&Index::new(), &[&a1, &a2, &a3], &[&a2]);
-    let table = [(Start, "apply a1 a2"), (Applied, "grown by a1 a2, refused by Unvouched")];
-    row.merge(&Index::new(), unit, &table);
+    row.merge(&Index::new(), unit, "grown by a1 a2, refused by Unvouched");
 
     let have = index(&[&a1, &a2]);
     let unit = row.unit(&have, &[&a3], &[&a3]);
-    row.merge(&have, unit, &[(Start, "apply a3"), (Applied, "grown by a3")]);
+    row.merge(&have, unit, "grown by a3");
 }
 
 #[test]
@@ -85,10 +96,9 @@ fn an_older_tip_holds_the_part_of_a_chain_that_the_newest_loses() {
     let changes = [&a1, &a2, &a3];
 
     let alone = row.unit(&Index::new(), &changes, &[&a3]);
-    row.merge(&Index::new(), alone, &[(Start, "unchanged, refused by Unvouched")]);
+    row.merge(&Index::new(), alone, "unchanged, refused by Unvouched");
     let with_older = row.unit(&Index::new(), &changes, &[&a2, &a3]);
-    let table = [(Start, "apply a1 a2"), (Applied, "grown by a1 a2, refused by StartOp")];
-    row.merge(&Index::new(), with_older, &table);
+    row.merge(&Index::new(), with_older, "grown by a1 a2, refused by StartOp");
 }
 
 #[test]
@@ -99,9 +109,9 @@ fn an_older_tip_is_kept_only_if_its_signature_verifies() {
         let tips = [older, row.tip(&a2)];
         let unit = row.unit_with(&Index::new(), &[&a1, &a2], &tips).unwrap();
 
-        let end = row.merge(&Index::new(), unit, &[(Start, "apply a1 a2"), (Applied, "grown by a1 a2")]);
+        let end = row.merge(&Index::new(), unit, "grown by a1 a2");
 
-        let Some(Merged::Grown { admitted, .. }) = end else { panic!("it has grown") };
+        let Merged::Grown { admitted, .. } = end else { panic!("it has grown") };
         assert_eq!(with_tips(&admitted).into_iter().collect::<Vec<_>>(), kept);
     }
 }
@@ -114,7 +124,7 @@ fn a_forged_older_tip_holds_nothing() {
     let tips = [forged(row.tip(&a1)), row.tip(&a2)];
     let unit = row.unit_with(&Index::new(), &[&a1, &a2], &tips).unwrap();
 
-    row.merge(&Index::new(), unit, &[(Start, "unchanged, refused by Unvouched")]);
+    row.merge(&Index::new(), unit, "unchanged, refused by Unvouched");
 }
 
 #[test]
@@ -135,10 +145,9 @@ fn a_cut_ends_a_chain_in_the_middle_by_the_tip_of_its_manifest() {
     row.remove("removal", "ben", Some(&b2));
     let unit = row.unit(&Index::new(), &[&b1, &b2, &b3], &[&b3]);
 
-    let table = [(Start, "apply b1 b2"), (Applied, "grown by b1 b2, refused by BeyondCut")];
-    let end = row.merge(&Index::new(), unit, &table);
+    let end = row.merge(&Index::new(), unit, "grown by b1 b2, refused by BeyondCut");
 
-    let Some(Merged::Grown { admitted, .. }) = end else { panic!("it has grown") };
+    let Merged::Grown { admitted, .. } = end else { panic!("it has grown") };
     assert!(with_tips(&admitted).contains("b2"), "the writer's own signature, from the manifest");
 }
 
@@ -149,91 +158,7 @@ fn a_cut_that_leaves_nothing_refuses_the_whole_chain_and_nobody_elses() {
     row.remove("removal", "ben", None);
     let unit = row.unit(&Index::new(), &[&a1, &b1], &[&a1, &b1]);
 
-    row.merge(&Index::new(), unit, &[(Start, "apply a1"), (Applied, "grown by a1, refused by BeyondCut")]);
-}
-
-#[test]
-fn an_inapplicable_change_is_found_by_halving_and_only_its_author_is_left_out() {
-    let mut row = Row::new();
-    let [a1, a2] = row.chain(["a1", "a2"], &[]);
-    let ([b1], [c1]) = (row.chain(["b1"], &[]), row.chain(["c1"], &[&a1]));
-    let unit = row.unit(&Index::new(), &[&a1, &a2, &b1, &c1], &[&a2, &b1, &c1]);
-
-    let table = [
-        (Start, "apply a1 a2 b1 c1"),
-        (no_object(), "try a1 a2"),
-        (Applied, "try a1 a2 b1"),
-        (no_object(), "apply a1 a2 c1"),
-        (Applied, "grown by a1 a2 c1, refused by Inapplicable"),
-    ];
-    row.merge(&Index::new(), unit, &table);
-}
-
-#[test]
-fn halving_goes_into_the_half_that_cannot_be_applied() {
-    let mut row = Row::new();
-    let [b1] = row.chain(["b1"], &[]);
-    let [c1, c2, c3] = row.chain(["c1", "c2", "c3"], &[]);
-    let unit = row.unit(&Index::new(), &[&b1, &c1, &c2, &c3], &[&b1, &c3]);
-
-    let table = [
-        (Start, "apply b1 c1 c2 c3"),
-        (no_object(), "try b1 c1"),
-        (no_object(), "try b1"),
-        (no_object(), "apply c1 c2 c3"),
-        (Applied, "grown by c1 c2 c3, refused by Inapplicable"),
-    ];
-    row.merge(&Index::new(), unit, &table);
-}
-
-#[test]
-fn a_change_on_top_of_an_inapplicable_one_is_left_out_with_it() {
-    let mut row = Row::new();
-    let ([a1], [b1]) = (row.chain(["a1"], &[]), row.chain(["b1"], &[]));
-    let [c1] = row.chain(["c1"], &[&b1]);
-    let unit = row.unit(&Index::new(), &[&a1, &b1, &c1], &[&a1, &b1, &c1]);
-
-    let table = [
-        (Start, "apply a1 b1 c1"),
-        (no_object(), "try a1"),
-        (Applied, "try a1 b1"),
-        (no_object(), "apply a1"),
-        (Applied, "grown by a1, refused by Inapplicable"),
-    ];
-    row.merge(&Index::new(), unit, &table);
-}
-
-#[test]
-fn a_single_inapplicable_change_is_refused_without_a_search() {
-    let mut row = Row::new();
-    let [a1] = row.chain(["a1"], &[]);
-    let unit = row.unit(&Index::new(), &[&a1], &[&a1]);
-
-    let table = [(Start, "apply a1"), (no_object(), "unchanged, refused by Inapplicable")];
-    row.merge(&Index::new(), unit, &table);
-}
-
-#[test]
-fn the_fourth_inapplicable_author_refuses_the_whole_unit() {
-    let mut row = Row::new();
-    let names = ["A1", "B1", "C1", "a1", "b1"];
-    let changes = names.map(|name| row.change(name, &[]));
-    let unit = row.unit(&Index::new(), &changes.each_ref(), &changes.each_ref());
-
-    let table = [
-        (Start, "apply A1 B1 C1 a1 b1"),
-        (no_object(), "try A1 B1"),
-        (no_object(), "try A1"),
-        (no_object(), "apply B1 C1 a1 b1"),
-        (no_object(), "try B1 C1"),
-        (no_object(), "try B1"),
-        (no_object(), "apply C1 a1 b1"),
-        (no_object(), "try C1"),
-        (no_object(), "apply a1 b1"),
-        (no_object(), "try a1"),
-        (no_object(), "unchanged, refused by Inapplicable"),
-    ];
-    row.merge(&Index::new(), unit, &table);
+    row.merge(&Index::new(), unit, "grown by a1, refused by BeyondCut");
 }
 
 #[test]
@@ -244,7 +169,7 @@ fn the_branch_of_a_fork_that_no_cut_names_is_refused() {
     let have = index(&[&b1, &b2]);
     let unit = row.unit(&have, &[&other], &[&other]);
 
-    row.merge(&have, unit, &[(Start, "unchanged, refused by Fork")]);
+    row.merge(&have, unit, "unchanged, refused by Fork");
 }
 
 #[test]
@@ -256,7 +181,7 @@ fn the_branch_that_a_cut_names_has_the_document_rebuilt() {
     let have = index(&[&b1, &b2]);
     let unit = row.unit(&have, &[&other], &[&other]);
 
-    row.merge(&have, unit, &[(Start, "rebuild with b2x")]);
+    row.merge(&have, unit, "rebuild with b2x");
 }
 
 #[test]
@@ -268,7 +193,7 @@ fn the_branch_that_a_cut_does_not_name_is_refused() {
     let have = index(&[&b1, &b2]);
     let unit = row.unit(&have, &[&other], &[&other]);
 
-    row.merge(&have, unit, &[(Start, "unchanged, refused by Fork")]);
+    row.merge(&have, unit, "unchanged, refused by Fork");
 }
 
 #[test]
@@ -278,12 +203,12 @@ fn a_change_whose_dependency_is_missing_is_admitted_once_that_arrives() {
     let [b1] = row.chain(["b1"], &[&a1]);
 
     let unit = row.unit(&Index::new(), &[&b1], &[&b1]);
-    row.merge(&Index::new(), unit, &[(Start, "unchanged, refused by MissingDependency")]);
+    row.merge(&Index::new(), unit, "unchanged, refused by MissingDependency");
     let unit = row.unit(&Index::new(), &[&b1, &a1], &[&a1, &b1]);
-    row.merge(&Index::new(), unit, &[(Start, "apply a1 b1"), (Applied, "grown by a1 b1")]);
+    row.merge(&Index::new(), unit, "grown by a1 b1");
     let have = index(&[&a1]);
     let unit = row.unit(&have, &[&b1], &[&b1]);
-    row.merge(&have, unit, &[(Start, "apply b1"), (Applied, "grown by b1")]);
+    row.merge(&have, unit, "grown by b1");
 }
 
 #[test]
@@ -298,11 +223,11 @@ fn a_change_that_could_bring_back_what_is_set_aside_has_the_document_rebuilt() {
 
     for (name, change) in [("of its chain", &b2), ("a dependency that it lacks", &a1)] {
         let unit = row.unit(&have, &[change], &[change]);
-        let end = row.merge_awaiting(standing, unit, &[(Start, &format!("rebuild with {}", change.name))]);
-        assert!(matches!(end, Some(Merged::Rebuild(_))), "{name}");
+        let end = row.merge_awaiting(standing, unit, &format!("rebuild with {}", change.name));
+        assert!(matches!(end, Merged::Rebuild(_)), "{name}");
     }
     let unit = row.unit(&have, &[&c1], &[&c1]);
-    row.merge_awaiting(standing, unit, &[(Start, "apply c1"), (Applied, "grown by c1")]);
+    row.merge_awaiting(standing, unit, "grown by c1");
 }
 
 #[test]
@@ -314,11 +239,7 @@ fn a_refused_change_brings_back_nothing() {
     let have = Index::new();
     let unit = row.unit(&have, &[&b1], &[]);
 
-    row.merge_awaiting(
-        Standing { index: &have, awaited },
-        unit,
-        &[(Start, "unchanged, refused by Unvouched")],
-    );
+    row.merge_awaiting(Standing { index: &have, awaited }, unit, "unchanged, refused by Unvouched");
 }
 
 #[test]
@@ -329,22 +250,8 @@ fn a_writer_whose_admission_is_unknown_is_refused_until_the_roster_arrives() {
     let tip = admitted.tip(&c1);
 
     let unit = row.unit_with(&Index::new(), &[&c1], &[tip]).unwrap();
-    row.merge(&Index::new(), unit, &[(Start, "unchanged, refused by UnknownAuthor")]);
+    row.merge(&Index::new(), unit, "unchanged, refused by UnknownAuthor");
     row.admit_cid();
     let unit = row.unit_with(&Index::new(), &[&c1], &[tip]).unwrap();
-    row.merge(&Index::new(), unit, &[(Start, "apply c1"), (Applied, "grown by c1")]);
-}
-
-#[test]
-fn a_roster_that_arrives_during_a_search_decides_the_next_judgement() {
-    let mut row = Row::new();
-    let ([a1], [b1], [c1]) = (row.chain(["a1"], &[]), row.chain(["b1"], &[]), row.chain(["c1"], &[]));
-    let unit = row.unit(&Index::new(), &[&a1, &b1, &c1], &[&a1, &b1, &c1]);
-    let have = Index::new();
-    let (mut merge, standing) = (Merge::new(unit), Standing { index: &have, awaited: None });
-
-    row.step_merge(&mut merge, standing, &[(Start, "apply a1 b1 c1"), (no_object(), "try a1")]);
-    row.remove("removal", "ben", None);
-    let table = [(no_object(), "apply c1"), (Applied, "grown by c1, refused by Inapplicable")];
-    row.step_merge(&mut merge, standing, &table);
+    row.merge(&Index::new(), unit, "grown by c1");
 }

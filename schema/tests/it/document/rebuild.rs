@@ -1,10 +1,8 @@
-//! Step tables of a rebuild: the document judged by what it has, what is set aside, and what was received.
+//! Tables of a rebuild: the document judged by what it has, what is set aside, and what was received.
 
-use peerbase_schema::document::{Everything, Input, Rebuilt};
+use peerbase_schema::document::Everything;
 
-use crate::support::row::{Row, Unit, everything, no_object, with_tips};
-
-use Input::{Applied, Start};
+use crate::support::row::{Row, Unit, everything, with_tips};
 
 #[test]
 fn a_document_of_which_the_same_is_accepted_is_left_alone() {
@@ -12,9 +10,8 @@ fn a_document_of_which_the_same_is_accepted_is_left_alone() {
     let [a1, a2] = row.chain(["a1", "a2"], &[]);
     let stored = row.stored(&[&a1, &a2], &[&a2]);
 
-    let mut rebuild = row.rebuild(everything(stored, Unit::default(), Unit::default()));
-
-    row.step_rebuild(&mut rebuild, &[(Start, "unchanged")]);
+    let known = everything(stored, Unit::default(), Unit::default());
+    row.rebuild(known, "unchanged");
 }
 
 #[test]
@@ -25,8 +22,7 @@ fn what_lies_beyond_a_cut_is_set_aside() {
     row.remove("removal", "ben", Some(&b1));
 
     let known = everything(stored, Unit::default(), Unit::default());
-    let table = [(Start, "apply a1 b1"), (Applied, "now a1 b1, aside b2 b3, lost by BeyondCut")];
-    let replacement = row.replacement(known, &table);
+    let replacement = row.replacement(known, "now a1 b1, aside b2 b3, lost by BeyondCut");
 
     assert!(with_tips(&replacement.admitted).contains("b1"), "the writer's own signature, from the manifest");
     assert_eq!(replacement.set_aside.replicas, [b1.header.replica]);
@@ -43,19 +39,18 @@ fn a_change_on_top_of_one_beyond_a_cut_is_set_aside_with_it() {
 
     let known = everything(stored, Unit::default(), Unit::default());
     // Ada's own chain was cut short, so she must not continue it.
-    let table = [(Start, "apply c1"), (Applied, "now c1, aside b1 a1, lost by BeyondCut, new incarnation")];
-    row.replacement(known, &table);
+    row.replacement(known, "now c1, aside b1 a1, lost by BeyondCut, new incarnation");
 }
 
 #[test]
-fn a_document_without_an_accepted_change_is_emptied_without_an_application() {
+fn a_document_without_an_accepted_change_is_emptied() {
     let mut row = Row::new();
     let [b1] = row.chain(["b1"], &[]);
     let stored = row.stored(&[&b1], &[&b1]);
     row.remove("removal", "ben", None);
 
     let known = everything(stored, Unit::default(), Unit::default());
-    row.replacement(known, &[(Start, "now nothing, aside b1, lost by BeyondCut")]);
+    row.replacement(known, "now nothing, aside b1, lost by BeyondCut");
 }
 
 #[test]
@@ -65,7 +60,7 @@ fn what_was_set_aside_is_restored_once_no_cut_ends_it() {
     let (stored, aside) = (row.stored(&[&a1, &b1], &[&a1, &b1]), row.stored(&[&b2], &[&b2]));
 
     let known = everything(stored, aside, Unit::default());
-    row.replacement(known, &[(Start, "apply a1 b1 b2"), (Applied, "now a1 b1 b2")]);
+    row.replacement(known, "now a1 b1 b2");
 }
 
 #[test]
@@ -77,7 +72,7 @@ fn what_is_set_aside_stays_so_while_it_is_not_accepted() {
     let received = row.stored(&[&a2], &[&a2]);
 
     let known = everything(stored, aside, received);
-    row.replacement(known, &[(Start, "apply a1 b1 a2"), (Applied, "now a1 b1 a2, aside b2")]);
+    row.replacement(known, "now a1 b1 a2, aside b2");
 }
 
 #[test]
@@ -90,8 +85,7 @@ fn everything_accepted_had_and_set_aside_is_judged_with_what_a_peer_sends() {
 
     let known = everything(stored, aside, received);
     // Nobody vouches for Cid's change: it is refused, and not set aside, for it was never accepted here.
-    let table = [(Start, "apply a1 a2 b1"), (Applied, "now a1 a2 b1, refused by Unvouched")];
-    row.replacement(known, &table);
+    row.replacement(known, "now a1 a2 b1, refused by Unvouched");
 }
 
 #[test]
@@ -103,14 +97,13 @@ fn an_orphan_waits_aside_until_the_dependency_that_it_lacks_arrives() {
         is_damaged: true,
         ..everything(row.stored(&[&a1, &b1], &[&a1, &b1]), Unit::default(), Unit::default())
     };
-    let table = [(Start, "apply a1"), (Applied, "now a1, aside b1, lost by damage, new incarnation")];
-    let replacement = row.replacement(known, &table);
+    let replacement = row.replacement(known, "now a1, aside b1, lost by damage, new incarnation");
     assert_eq!(replacement.set_aside.lacks, [a2.header.hash]);
     assert!(replacement.set_aside.awaited().contains(&a2.header));
 
     let (stored, received) = (row.stored(&[&a1], &[&a1]), row.stored(&[&a2], &[&a2]));
     let known = everything(stored, replacement.set_aside.into(), received);
-    row.replacement(known, &[(Start, "apply a1 a2 b1"), (Applied, "now a1 a2 b1")]);
+    row.replacement(known, "now a1 a2 b1");
 }
 
 #[test]
@@ -122,14 +115,13 @@ fn of_a_fork_that_no_cut_decides_the_branch_that_was_seen_first_stays() {
     for (first, second) in [(&b2, &other), (&other, &b2)] {
         let stored = row.stored(&[&b1, first], &[first]);
         let received = row.stored(&[second], &[second]);
-        let mut rebuild = row.rebuild(everything(stored, Unit::default(), received));
-        row.step_rebuild(&mut rebuild, &[(Start, "unchanged, refused by Fork")]);
+        let known = everything(stored, Unit::default(), received);
+        row.rebuild(known, "unchanged, refused by Fork");
     }
     let (stored, aside) = (row.stored(&[&b1], &[&b1]), row.stored(&[&other], &[&other]));
     let received = row.stored(&[&b2], &[&b2]);
     let known = everything(stored, aside, received);
-    let table = [(Start, "apply b1 b2x"), (Applied, "now b1 b2x, refused by Fork")];
-    row.replacement(known, &table);
+    row.replacement(known, "now b1 b2x, refused by Fork");
 }
 
 #[test]
@@ -142,62 +134,7 @@ fn of_a_fork_the_branch_that_a_cut_names_replaces_the_other() {
     let received = row.stored(&[&other], &[&other]);
 
     let known = everything(stored, Unit::default(), received);
-    let table = [(Start, "apply b1 b2x"), (Applied, "now b1 b2x, aside b2, lost by BeyondCut")];
-    row.replacement(known, &table);
-}
-
-#[test]
-fn a_change_that_cannot_be_applied_is_left_out_and_the_rest_stays() {
-    let mut row = Row::new();
-    let ([a1], [b1]) = (row.chain(["a1"], &[]), row.chain(["b1"], &[]));
-    let (stored, received) = (row.stored(&[&a1], &[&a1]), row.stored(&[&b1], &[&b1]));
-
-    let mut rebuild = row.rebuild(everything(stored, Unit::default(), received));
-    let table =
-        [(Start, "apply a1 b1"), (no_object(), "try a1"), (Applied, "unchanged, refused by Inapplicable")];
-    row.step_rebuild(&mut rebuild, &table);
-}
-
-#[test]
-fn a_stored_change_that_cannot_be_applied_any_longer_is_set_aside() {
-    let mut row = Row::new();
-    let ([a1], [b1], [c1]) = (row.chain(["a1"], &[]), row.chain(["b1"], &[]), row.chain(["c1"], &[]));
-    let stored = row.stored(&[&a1, &b1, &c1], &[&a1, &b1, &c1]);
-    row.remove("removal", "cid", None);
-
-    let known = everything(stored, Unit::default(), Unit::default());
-    let table = [
-        (Start, "apply a1 b1"),
-        (no_object(), "try a1"),
-        (Applied, "apply a1"),
-        (Applied, "now a1, aside b1 c1, lost by Inapplicable"),
-    ];
-    row.replacement(known, &table);
-}
-
-#[test]
-fn with_too_many_inapplicable_authors_the_document_is_empty() {
-    let mut row = Row::new();
-    let changes = ["A1", "B1", "C1", "a1", "b1"].map(|name| row.change(name, &[]));
-    let [_, _, _, _, b1] = &changes;
-    let stored = row.stored(&changes.each_ref()[..4], &changes.each_ref()[..4]);
-    let received = row.stored(&[b1], &[b1]);
-
-    let known = everything(stored, Unit::default(), received);
-    let table = [
-        (Start, "apply A1 B1 C1 a1 b1"),
-        (no_object(), "try A1 B1"),
-        (no_object(), "try A1"),
-        (no_object(), "apply B1 C1 a1 b1"),
-        (no_object(), "try B1 C1"),
-        (no_object(), "try B1"),
-        (no_object(), "apply C1 a1 b1"),
-        (no_object(), "try C1"),
-        (no_object(), "apply a1 b1"),
-        (no_object(), "try a1"),
-        (no_object(), "now nothing, aside A1 B1 C1 a1, lost by Inapplicable, new incarnation"),
-    ];
-    row.replacement(known, &table);
+    row.replacement(known, "now b1 b2x, aside b2, lost by BeyondCut");
 }
 
 #[test]
@@ -215,9 +152,9 @@ fn a_chain_without_a_tip_below_its_cut_is_kept_and_signed_only_by_the_device_tha
         let known = everything(stored, Unit::default(), Unit::default());
 
         if expected.starts_with("now nothing") {
-            row.replacement(known, &[(Start, expected)]);
+            row.replacement(known, expected);
         } else {
-            let replacement = row.replacement(known, &[(Start, "apply b1 b2"), (Applied, expected)]);
+            let replacement = row.replacement(known, expected);
             assert_eq!(with_tips(&replacement.admitted).into_iter().collect::<Vec<_>>(), ["b2"]);
             let tip = replacement.admitted[1].tip.unwrap();
             let document = row.document();
@@ -234,7 +171,7 @@ fn a_device_whose_chain_of_another_incarnation_is_cut_short_goes_on_under_its_ow
     let stored = row.stored(&[&b1, &b2], &[&b2]);
 
     let known = Everything { incarnation: 5, ..everything(stored, Unit::default(), Unit::default()) };
-    row.replacement(known, &[(Start, "apply b1"), (Applied, "now b1, aside b2, lost by BeyondCut")]);
+    row.replacement(known, "now b1, aside b2, lost by BeyondCut");
 }
 
 #[test]
@@ -244,8 +181,7 @@ fn a_damaged_document_is_replaced_by_what_is_intact_and_what_a_peer_has() {
     let (stored, received) = (row.stored(&[&a3], &[&a3]), row.stored(&[&a1, &a2], &[&a2]));
 
     let known = Everything { is_damaged: true, ..everything(stored, Unit::default(), received) };
-    let table = [(Start, "apply a1 a2 a3"), (Applied, "now a1 a2 a3, lost by damage, new incarnation")];
-    row.replacement(known, &table);
+    row.replacement(known, "now a1 a2 a3, lost by damage, new incarnation");
 }
 
 #[test]
@@ -258,11 +194,11 @@ fn a_damaged_document_is_not_emptied_for_a_unit_of_which_nothing_is_accepted() {
     };
 
     let unvouched = row.stored(&[&row.change("c1", &[])], &[]);
-    let mut rebuild = row.rebuild(damaged(&row, unvouched));
-    row.step_rebuild(&mut rebuild, &[(Start, "unchanged, refused by Unvouched")]);
+    let known = damaged(&row, unvouched);
+    row.rebuild(known, "unchanged, refused by Unvouched");
 
     let known = damaged(&row, Unit::default());
-    row.replacement(known, &[(Start, "now nothing, aside a2, lost by damage, new incarnation")]);
+    row.replacement(known, "now nothing, aside a2, lost by damage, new incarnation");
 }
 
 #[test]
@@ -270,33 +206,14 @@ fn a_roster_that_arrives_while_changes_are_applied_decides_the_next_rebuild() {
     let mut row = Row::new();
     let ([a1], [b1], [c1]) = (row.chain(["a1"], &[]), row.chain(["b1"], &[]), row.chain(["c1"], &[]));
     let (stored, received) = (row.stored(&[&a1, &b1], &[&a1, &b1]), row.stored(&[&c1], &[&c1]));
-    let mut rebuild = row.rebuild(everything(stored, Unit::default(), received));
+    let known = everything(stored, Unit::default(), received);
 
-    row.step_rebuild(&mut rebuild, &[(Start, "apply a1 b1 c1")]);
+    row.replacement(known, "now a1 b1 c1");
+
     row.remove("removal", "ben", None);
-    let end = row.step_rebuild(&mut rebuild, &[(Applied, "now a1 b1 c1")]);
-
-    assert!(matches!(end, Some(Rebuilt::Changed(_))), "judged by the roster of the first step");
     let stored = row.stored(&[&a1, &b1, &c1], &[&a1, &b1, &c1]);
     let known = everything(stored, Unit::default(), Unit::default());
-    row.replacement(known, &[(Start, "apply a1 c1"), (Applied, "now a1 c1, aside b1, lost by BeyondCut")]);
-}
-
-#[test]
-fn a_roster_that_arrives_during_a_search_decides_the_next_judgement() {
-    let mut row = Row::new();
-    let ([a1], [b1], [c1]) = (row.chain(["a1"], &[]), row.chain(["b1"], &[]), row.chain(["c1"], &[]));
-    let (stored, received) = (row.stored(&[&a1, &b1], &[&a1, &b1]), row.stored(&[&c1], &[&c1]));
-    let mut rebuild = row.rebuild(everything(stored, Unit::default(), received));
-
-    row.step_rebuild(
-        &mut rebuild,
-        &[(Start, "apply a1 b1 c1"), (no_object(), "try a1"), (Applied, "try a1 b1")],
-    );
-    row.remove("removal", "ben", None);
-    let table =
-        [(Applied, "apply a1"), (Applied, "now a1, aside b1, lost by BeyondCut, refused by Inapplicable")];
-    row.step_rebuild(&mut rebuild, &table);
+    row.replacement(known, "now a1 c1, aside b1, lost by BeyondCut");
 }
 
 #[test]
@@ -307,11 +224,10 @@ fn a_change_by_an_unknown_author_is_set_aside_until_the_roster_arrives() {
     let [a1] = row.chain(["a1"], &[]);
     let stored = admitted.stored(&[&a1, &c1], &[&a1, &c1]);
     let known = everything(stored, Unit::default(), Unit::default());
-    let table = [(Start, "apply a1"), (Applied, "now a1, aside c1, lost by UnknownAuthor")];
-    let replacement = row.replacement(known, &table);
+    let replacement = row.replacement(known, "now a1, aside c1, lost by UnknownAuthor");
 
     row.admit_cid();
     let stored = row.stored(&[&a1], &[&a1]);
     let known = everything(stored, replacement.set_aside.into(), Unit::default());
-    row.replacement(known, &[(Start, "apply a1 c1"), (Applied, "now a1 c1")]);
+    row.replacement(known, "now a1 c1");
 }

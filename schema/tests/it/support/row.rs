@@ -1,4 +1,4 @@
-//! One row of a group, whose changes have names, and the steps of the machines that judge it.
+//! One row of a group, whose changes have names, and the verdicts of the judge on it.
 //!
 //! The first letter of a change's name is its writer: `a` Ada, who founded the group and whose device judges,
 //! `b` Ben and `c` Cid, who are Writers; a capital is the same device in a later incarnation. The number is
@@ -11,8 +11,8 @@ use std::convert::Infallible;
 use peerbase_schema::change::ChangeHeader;
 use peerbase_schema::digest::Mark;
 use peerbase_schema::document::{
-    Admitted, ChainEnd, Change, ChangeSet, DocumentRef, Effect, Everything, Index, Input, Judge, Manifests,
-    Merge, Merged, Rebuild, Rebuilt, Refusal, Replacement, Rules, Standing,
+    Admitted, ChainEnd, Change, ChangeSet, DocumentRef, Everything, Index, Intake, Judge, Manifests, Merged,
+    Rebuilt, Refusal, Replacement, Rules, Signer as _, Standing,
 };
 use peerbase_schema::key::{Signature, SigningKey};
 use peerbase_schema::ledger::manifest::Entry;
@@ -222,8 +222,11 @@ impl Row {
             signature: tip.signature,
         };
         let tips: Vec<_> = tips.iter().zip(0..).map(unit_tip).collect();
-        self.with_judge(|judge| unit.add_unit_tips(&tips, &authors, have, judge))?;
-        Ok(unit)
+        let device = self.with_judge(|judge| {
+            unit.add_unit_tips(&tips, &authors, judge)?;
+            Ok(judge.signer.device())
+        })?;
+        Ok(Intake::new(unit, have, device, 0).received)
     }
 
     /// Changes as the store has them, with the tips that were kept of them.
@@ -252,68 +255,57 @@ impl Row {
         ChainEnd { author: self.author(name), mark }
     }
 
-    /// Steps a [`Merge`] through a table of inputs and the effects that they have.
-    pub(crate) fn merge(
-        &mut self,
-        have: &Index,
-        unit: Unit,
-        table: &[(Input, &str)],
-    ) -> Option<Merged<Named>> {
-        self.merge_awaiting(Standing { index: have, awaited: None }, unit, table)
+    /// Judges a unit on top of what is accepted, and compares the verdict.
+    #[track_caller]
+    pub(crate) fn merge(&mut self, have: &Index, unit: Unit, expected: &str) -> Merged<Named> {
+        self.merge_awaiting(Standing { index: have, awaited: None }, unit, expected)
     }
 
-    /// Steps a [`Merge`] into a document of which something is set aside.
+    /// Judges a unit for a document of which something is set aside, and compares the verdict.
+    #[track_caller]
     pub(crate) fn merge_awaiting(
         &mut self,
         standing: Standing<'_>,
         unit: Unit,
-        table: &[(Input, &str)],
-    ) -> Option<Merged<Named>> {
-        self.step_merge(&mut Merge::new(unit), standing, table)
+        expected: &str,
+    ) -> Merged<Named> {
+        let end = self.with_judge(|judge| judge.merge(unit, standing)).unwrap();
+        assert_eq!(merged(&end), expected);
+        end
     }
 
-    /// Steps a [`Merge`] that may have begun before.
-    pub(crate) fn step_merge(
+    /// Judges changes that the judge's own device has just made.
+    ///
+    /// # Errors
+    /// The refusal of the first change that is refused.
+    pub(crate) fn merge_own(
         &mut self,
-        merge: &mut Merge<Named>,
-        standing: Standing<'_>,
-        table: &[(Input, &str)],
-    ) -> Option<Merged<Named>> {
-        run(table, |input| {
-            let effect = self.with_judge(|judge| merge.step(input, standing, judge)).unwrap();
-            let text = text(&effect, || names(merge.to_apply()), merged);
-            (text, done(effect))
-        })
+        have: &Index,
+        changes: &[&Named],
+    ) -> Result<Vec<Admitted<Named>>, Refusal> {
+        let author = self.author(changes[0].name);
+        let changes = changes.iter().copied().cloned().collect();
+        self.with_judge(|judge| judge.merge_own(changes, author, have)).unwrap()
     }
 
-    /// Begins a [`Rebuild`] of everything known.
-    pub(crate) fn rebuild(&self, everything: Everything<Named>) -> Rebuild<Named> {
-        Rebuild::new(self.document(), device(phone(self.judge)), everything)
+    /// Judges the document by everything known, and compares the verdict.
+    #[track_caller]
+    pub(crate) fn rebuild(&mut self, everything: Everything<Named>, expected: &str) -> Rebuilt<Named> {
+        let end = self.with_judge(|judge| judge.rebuild(everything)).unwrap();
+        assert_eq!(rebuilt(&end), expected);
+        end
     }
 
-    /// Steps a [`Rebuild`] through a table of inputs and the effects that they have.
-    pub(crate) fn step_rebuild(
-        &mut self,
-        rebuild: &mut Rebuild<Named>,
-        table: &[(Input, &str)],
-    ) -> Option<Rebuilt<Named>> {
-        run(table, |input| {
-            let effect = self.with_judge(|judge| rebuild.step(input, judge)).unwrap();
-            let text = text(&effect, || names(rebuild.to_apply()), rebuilt);
-            (text, done(effect))
-        })
-    }
-
-    /// Steps a whole rebuild; what replaces the document.
+    /// Judges the document by everything known, compares the verdict, and returns what replaces the document.
+    #[track_caller]
     pub(crate) fn replacement(
         &mut self,
         everything: Everything<Named>,
-        table: &[(Input, &str)],
+        expected: &str,
     ) -> Replacement<Named> {
-        let mut rebuild = self.rebuild(everything);
-        match self.step_rebuild(&mut rebuild, table) {
-            Some(Rebuilt::Changed(replacement)) => *replacement,
-            _ => panic!("nothing replaces the document"),
+        match self.rebuild(everything, expected) {
+            Rebuilt::Changed(replacement) => *replacement,
+            Rebuilt::Unchanged { .. } => panic!("nothing replaces the document"),
         }
     }
 }
@@ -322,11 +314,6 @@ impl Row {
 pub(crate) type Unit = ChangeSet<Named>;
 
 const ROW: DocumentId = DocumentId([2; 32]);
-
-/// The document has no object that a change names.
-pub(crate) fn no_object() -> Input {
-    Input::Inapplicable { what: "no object".into() }
-}
 
 /// Everything that is known of an intact document, under the first incarnation.
 pub(crate) fn everything(stored: Unit, set_aside: Unit, received: Unit) -> Everything<Named> {
@@ -363,38 +350,6 @@ fn phone(name: &str) -> &'static str {
     }
 }
 
-/// Steps a machine once for each row of the table, and compares its effect; the end, where it came to one.
-fn run<D>(table: &[(Input, &str)], mut step: impl FnMut(Input) -> (String, Option<D>)) -> Option<D> {
-    let mut end = None;
-    for (number, (input, expected)) in table.iter().enumerate() {
-        let before = format!("step {number}, on {input:?}");
-        assert!(end.is_none(), "{before}: the machine has ended");
-        let (text, done) = step(input.clone());
-        assert_eq!(text, *expected, "{before}");
-        end = done;
-    }
-    end
-}
-
-fn done<D>(effect: Effect<D>) -> Option<D> {
-    match effect {
-        Effect::Done(end) => Some(end),
-        Effect::Apply | Effect::Try => None,
-    }
-}
-
-fn text<D>(
-    effect: &Effect<D>,
-    to_apply: impl FnOnce() -> Vec<&'static str>,
-    end: impl Fn(&D) -> String,
-) -> String {
-    match effect {
-        Effect::Apply => format!("apply {}", to_apply().join(" ")),
-        Effect::Try => format!("try {}", to_apply().join(" ")),
-        Effect::Done(done) => end(done),
-    }
-}
-
 fn merged(end: &Merged<Named>) -> String {
     match end {
         Merged::Unchanged { answer } => format!("unchanged{}", answered(answer)),
@@ -426,7 +381,7 @@ fn rebuilt(end: &Rebuilt<Named>) -> String {
     }
 }
 
-fn admitted_names(admitted: &[Admitted<Named>]) -> String {
+pub(crate) fn admitted_names(admitted: &[Admitted<Named>]) -> String {
     let names: Vec<_> = admitted.iter().map(|admitted| admitted.change.name).collect();
     if names.is_empty() { "nothing".into() } else { names.join(" ") }
 }

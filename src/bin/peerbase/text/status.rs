@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write;
 
 use peerbase::control::reply::Ended;
-use peerbase::group::{Explanation, GroupStatus, PeerStatus, Refusal, RowState};
+use peerbase::group::{Explanation, Flood, GroupStatus, PeerStatus, Refusal, RowState, Unmaterialised};
 use peerbase::node::{Backup, GroupReport, LinkStatus, NodeStatus};
 use peerbase::{DocumentId, GroupState};
 
@@ -50,7 +50,7 @@ pub(super) fn of(status: &NodeStatus, ended: &[Ended]) -> String {
 }
 
 fn of_group(text: &mut String, report: &GroupReport) {
-    let GroupReport { info, members, recovery, declined, peers, silent, status } = report;
+    let GroupReport { info, members, recovery, declined, peers, silent, floods, status } = report;
     let (id, name, role) = (info.id, safe(&info.name), of_role(info.role));
     if let Some(by) = info.offered_by {
         let _ = writeln!(
@@ -88,6 +88,13 @@ fn of_group(text: &mut String, report: &GroupReport) {
             );
         }
     }
+    for Flood { user, records } in floods {
+        let _ = writeln!(
+            text,
+            "  flood   user {user} signed {records} records within an hour; \
+             `peerbase group remove {user} --group {id}` removes them"
+        );
+    }
     if let Some(status) = status {
         of_documents(text, status);
     }
@@ -109,6 +116,10 @@ fn of_documents(text: &mut String, status: &GroupStatus) {
             "  set aside: {changes} changes of {documents} documents, {bytes} bytes, since {since}"
         );
     }
+    if status.materialising > 0 {
+        let _ = writeln!(text, "  {} rows are being read; their changes are here", status.materialising);
+    }
+    of_unmaterialised(text, &status.unmaterialised, "  not materialised ");
     for (document, damage) in status.quarantined.iter().take(PROBLEMS_MAX) {
         let _ = writeln!(text, "  damaged {document}: {}", safe(damage));
     }
@@ -120,6 +131,17 @@ fn of_documents(text: &mut String, status: &GroupStatus) {
     }
     if let Some(more) = refused.len().checked_sub(PROBLEMS_MAX).filter(|more| *more > 0) {
         let _ = writeln!(text, "  refused {more} more, the oldest; `--json` shows them too");
+    }
+}
+
+/// Lists rows that are not materialised, with the remedy.
+pub(super) fn of_unmaterialised(text: &mut String, rows: &[Unmaterialised], before: &str) {
+    for Unmaterialised { table, key, why, device } in rows.iter().take(PROBLEMS_MAX) {
+        let _ = write!(text, "\n{before}{}/{}: {}", safe(table), safe(key), safe(&why.to_string()));
+        if let Some(device) = device {
+            let _ =
+                write!(text, "; mostly by device {device}; `peerbase group remove` keeps its user from more");
+        }
     }
 }
 

@@ -217,9 +217,13 @@ fn a_change_of_standing_is_followed() {
     for link in 30..30 + USER_LINKS_MAX as u64 + 1 {
         assert_eq!(node.come(link, 200, own()), [Effect::Keep(LinkId(link))]);
     }
-    let revoked = node.step(Input::Standing { link: LinkId(30), standing: shares(&[1]) });
-    assert_eq!(revoked, [Effect::Displace(LinkId(30))]);
-    assert_eq!(node.step(Input::Standing { link: LinkId(30), standing: own() }), [], "it has ended");
+    for link in 30..30 + USER_LINKS_MAX as u64 {
+        assert_eq!(node.step(Input::Standing { link: LinkId(link), standing: shares(&[1]) }), []);
+    }
+    let last = LinkId(30 + USER_LINKS_MAX as u64);
+    let revoked = node.step(Input::Standing { link: last, standing: shares(&[1]) });
+    assert_eq!(revoked, [Effect::Displace(last)]);
+    assert_eq!(node.step(Input::Standing { link: last, standing: own() }), [], "it has ended");
 }
 
 /// The state of a link by the effects so far.

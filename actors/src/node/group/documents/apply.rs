@@ -1,118 +1,161 @@
-//! Units that peers send, and changes of this device: judged by [`Merge`], applied to Automerge, left in a
-//! batch for the store.
+//! Units that peers send: judged, taken into the record, left in a batch for the store.
+
+use std::convert::Infallible;
+use std::sync::Arc;
 
 use schema::document::{
-    Admitted, ChangeSet, Effect, EncodedChange, Index, Input, Intake, Merge, Merged, Refusal, Standing,
+    self, Admitted, ChangeSet, DocumentRef, EncodedChange, Index, Intake, Judge, Merged, Refusal, Rules,
+    Standing,
 };
-use schema::wire::session::{Unit, Units};
-use schema::{DeviceId, DocumentId, OpId};
+use schema::key::SigningKey;
+use schema::ledger::manifest::Entry;
+use schema::ledger::{ManifestRef, Roster};
+use schema::tip::Author;
+use schema::wire::session::Unit;
+use schema::{DeviceId, DocumentId, GroupId, OpId};
 
 use super::authority::Authority;
 use super::set_aside::SetAside;
 use super::{Document, Documents, Outcome, RowName, put_author};
 use crate::node::group::record::{Authors, NewChange, NewChunk};
-use crate::node::group::replica::{Replica, Row};
 use crate::node::keys;
 use crate::node::store::StoreError;
 
+/// Reads units, away from the runtime: what a unit costs to read is not told by its bytes.
+#[derive(Clone)]
+pub(crate) struct UnitReader {
+    group: GroupId,
+    device: SigningKey,
+    roster: Arc<Roster>,
+    rules: Rules,
+}
+
+/// A unit with verified tips, to be judged.
+pub(crate) struct ReadUnit {
+    document: DocumentId,
+    row: RowName,
+    received: Result<ChangeSet<EncodedChange>, Refusal>,
+}
+
+impl UnitReader {
+    pub(crate) fn read(&self, unit: Unit, authors: &[(DeviceId, OpId)]) -> ReadUnit {
+        let received = self.changes(&unit, authors);
+        let row = RowName { table: unit.table, key: unit.key };
+        ReadUnit { document: unit.document, row, received }
+    }
+
+    fn changes(
+        &self,
+        unit: &Unit,
+        authors: &[(DeviceId, OpId)],
+    ) -> Result<ChangeSet<EncodedChange>, Refusal> {
+        unit.check_place(self.group)?;
+        let mut received = ChangeSet::read(&unit.message)?;
+        let judge = Judge {
+            rules: self.rules,
+            document: DocumentRef { group: self.group, document: unit.document },
+            roster: &self.roster,
+            manifests: &mut NoManifests,
+            signer: &self.device,
+        };
+        received.add_unit_tips(&unit.tips, authors, &judge)?;
+        Ok(received)
+    }
+}
+
+/// No manifest: signatures are verified without them.
+struct NoManifests;
+
+impl document::Manifests for NoManifests {
+    type Error = Infallible;
+
+    fn entry(&mut self, _: &ManifestRef, _: &Author, _: DocumentId) -> Result<Option<Entry>, Infallible> {
+        Ok(None)
+    }
+}
+
+/// Charge of the units of one frame that is applied at once; the rest of it is left for workers.
+const SHORT_FRAME_CHARGE: u64 = 2 << 20;
+
 impl Documents {
-    /// Judges and applies the units of one frame.
-    pub(crate) fn apply(&mut self, units: Units) -> Result<Outcome, StoreError> {
+    /// Reads units by the roster of now.
+    pub(crate) fn unit_reader(&self) -> UnitReader {
+        let Authority { group, device, roster, rules, .. } = &self.authority;
+        UnitReader { group: *group, device: device.clone(), roster: roster.clone(), rules: *rules }
+    }
+
+    /// Judges the units of one frame, and takes in what is accepted.
+    pub(crate) fn apply(&mut self, units: Vec<ReadUnit>) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
-        for unit in units.units {
+        self.short_charge = SHORT_FRAME_CHARGE;
+        for unit in units {
             let id = unit.document;
-            if let Err(refusal) = self.apply_unit(&unit, &units.authors, &mut outcome)? {
+            if let Err(refusal) = self.apply_unit(unit, &mut outcome)? {
                 outcome.refused.push((id, refusal));
             }
         }
+        self.short_charge = SHORT_FRAME_CHARGE;
         Ok(outcome)
     }
 
     fn apply_unit(
         &mut self,
-        unit: &Unit,
-        authors: &[(DeviceId, OpId)],
+        ReadUnit { document: id, row, received }: ReadUnit,
         outcome: &mut Outcome,
     ) -> Result<Result<(), Refusal>, StoreError> {
-        let id = unit.document;
-        let row = RowName { table: unit.table.clone(), key: unit.key.clone() };
-        if let Err(refusal) = unit.check_place(self.authority.group) {
-            return Ok(Err(refusal));
-        }
-        let received = match ChangeSet::read(&unit.message) {
+        let received = match received {
             Ok(received) => received,
             Err(refusal) => return Ok(Err(refusal)),
         };
         self.settle(id, outcome)?;
-        // Until the store has the newest batch, what it has of the document is outdated.
-        if self.spoiled.contains(&id) {
-            return Ok(Err(Refusal::NotNow));
-        }
         let is_damaged = !self.load_or_create(id, &row)?;
         let empty = Index::new();
         let index = self.cache.get(&id).map_or(&empty, |document| &document.index);
-        let judge = self.authority.judge(id);
-        let intake = match Intake::new(received, unit, authors, index, self.incarnation, &judge) {
-            Ok(intake) => intake,
-            Err(refusal) => {
-                self.drop_if_empty(id);
-                return Ok(Err(refusal));
-            }
-        };
+        let intake = Intake::new(received, index, self.authority.device(), self.incarnation);
         if intake.needs_incarnation {
             self.renew_incarnation(outcome);
         }
         if is_damaged {
             return self.rebuild(id, Some(row), intake.received, outcome);
         }
-        let answer = self.merge(id, &row, Merge::new(intake.received), None, outcome)?;
+        let answer = self.merge(id, intake.received, outcome)?;
         self.drop_if_empty(id);
         Ok(answer)
     }
 
-    /// Steps a [`Merge`] over a loaded document. `written` is the row after a change of this device, which
-    /// Automerge has already.
-    pub(super) fn merge(
+    /// Judges the changes of a unit on top of a loaded document.
+    fn merge(
         &mut self,
         id: DocumentId,
-        name: &RowName,
-        mut merge: Merge<EncodedChange>,
-        written: Option<Row>,
+        received: ChangeSet<EncodedChange>,
         outcome: &mut Outcome,
     ) -> Result<Result<(), Refusal>, StoreError> {
-        let before = self.marks_of(id)?;
-        let (mut input, mut row) = (Input::Start, written);
-        loop {
-            let document = self.cache.get(&id).expect("it was loaded or created");
-            let awaited = self.set_aside.get(&id).map(SetAside::awaited);
-            let standing = Standing { index: &document.index, awaited };
-            let effect = merge.step(input, standing, &mut self.authority.judge(id))?;
-            input = match effect {
-                Effect::Apply => match apply(&mut document.replica, merge.to_apply()) {
-                    Ok(applied) => {
-                        row = Some(applied);
-                        Input::Applied
-                    }
-                    Err(what) => {
-                        // The state of Automerge after a failure is unknown; the store has the last good one.
-                        self.forget(id);
-                        if self.spoiled.contains(&id) || !self.load_or_create(id, name)? {
-                            return Ok(Err(Refusal::NotNow));
-                        }
-                        Input::Inapplicable { what }
-                    }
-                },
-                Effect::Try => outcome_of(apply(&mut document.replica.clone(), merge.to_apply())),
-                Effect::Done(Merged::Unchanged { answer }) => return Ok(answer),
-                Effect::Done(Merged::Rebuild(received)) => return self.rebuild(id, None, received, outcome),
-                Effect::Done(Merged::Grown { admitted, answer }) => {
-                    let spilled = document.append(id, &admitted, &mut self.authors, &self.authority, outcome);
-                    let row = row.expect("changes were applied");
-                    self.finish(id, before, row, spilled, outcome)?;
-                    return Ok(answer);
-                }
+        let document = self.cache.get(&id).expect("it was loaded or created");
+        let awaited = self.set_aside.get(&id).map(SetAside::awaited);
+        let standing = Standing { index: &document.index, awaited };
+        match self.authority.judge(id).merge(received, standing)? {
+            Merged::Unchanged { answer } => Ok(answer),
+            Merged::Rebuild(received) => self.rebuild(id, None, received, outcome),
+            Merged::Grown { admitted, answer } => {
+                let before = self.marks_of(id)?;
+                let changes = self.append(id, admitted, outcome);
+                let row = self.materialise(id, changes)?;
+                self.finish(id, before, row, outcome)?;
+                Ok(answer)
             }
         }
+    }
+
+    /// Adds accepted changes to index and record, and returns them.
+    pub(super) fn append(
+        &mut self,
+        id: DocumentId,
+        admitted: Vec<Admitted<EncodedChange>>,
+        outcome: &mut Outcome,
+    ) -> Vec<EncodedChange> {
+        let document = self.cache.get(&id).expect("it was loaded or created");
+        document.append(id, &admitted, &mut self.authors, &self.authority, outcome);
+        admitted.into_iter().map(|admitted| admitted.change).collect()
     }
 
     /// Loads a document, or creates an empty one; returns false if it is damaged.
@@ -124,8 +167,10 @@ impl Documents {
     }
 
     /// Drops a document from memory that has no changes after all.
-    fn drop_if_empty(&mut self, id: DocumentId) {
-        if self.cache.get(&id).is_some_and(|document| document.index.is_empty()) {
+    pub(super) fn drop_if_empty(&mut self, id: DocumentId) {
+        if !self.unstored.contains_key(&id)
+            && self.cache.get(&id).is_some_and(|document| document.index.is_empty())
+        {
             self.cache.remove(&id);
         }
     }
@@ -137,26 +182,8 @@ impl Documents {
     }
 }
 
-/// Applies changes and reads the row. After an error the replica must be dropped.
-pub(super) fn apply<'a>(
-    replica: &mut Replica,
-    changes: impl Iterator<Item = &'a EncodedChange>,
-) -> Result<Row, String> {
-    let changes: Vec<&[u8]> = changes.map(|change| change.bytes.as_slice()).collect();
-    replica.apply(&changes).map_err(|error| error.to_string())?;
-    replica.row().map_err(|error| error.to_string())
-}
-
-/// The outcome of a try, as an input.
-pub(super) fn outcome_of(applied: Result<Row, String>) -> Input {
-    match applied {
-        Ok(_) => Input::Applied,
-        Err(what) => Input::Inapplicable { what },
-    }
-}
-
 impl Document {
-    /// Adds accepted changes, which Automerge has already, to index and record.
+    /// Adds accepted changes to index and record.
     pub(super) fn append(
         &mut self,
         id: DocumentId,
@@ -164,7 +191,7 @@ impl Document {
         authors: &mut Authors,
         authority: &Authority,
         outcome: &mut Outcome,
-    ) -> Vec<NewChunk> {
+    ) {
         let mut appended = Vec::with_capacity(admitted.len());
         for Admitted { change: EncodedChange { header, bytes }, author, tip } in admitted {
             let number = put_author(authors, authority, *author, &mut outcome.batch);
@@ -182,6 +209,9 @@ impl Document {
                 tip: tip.as_ref().map(Into::into),
             });
         }
-        self.record.extend(&appended)
+        for NewChunk { number, bytes } in self.record.extend(&appended) {
+            outcome.batch.put(keys::chunk(id, number), bytes.clone());
+            self.fresh.insert(number, bytes);
+        }
     }
 }

@@ -1,13 +1,17 @@
 //! Writing rows as this device: all of a commit or none of it.
 
-use schema::change::ChangeHeader;
-use schema::document::{EncodedChange, Merge, Refusal};
+use std::collections::BTreeMap;
+
+use schema::document::{Admitted, EncodedChange, Refusal};
 use schema::tip::Author;
 use schema::{ChangeHash, DocumentId};
 
+use super::edit::{Edited, EditedDocument, Editing};
+use super::materialise::{Materialised, SHORT_DOCUMENT_CHARGE};
+use super::unmaterialised::{Unmaterialised, UnmaterialisedReason};
+use super::work::{Job, Work};
 use super::{Document, Documents, Outcome, RowName};
 use crate::edit::{EditError, RowEdit};
-use crate::node::group::replica::ReadError;
 use crate::node::store::StoreError;
 
 /// One row to write.
@@ -59,15 +63,24 @@ pub enum CommitError {
         cause: Box<Refusal>,
     },
     /// The row cannot be read after the edit.
-    #[error("row {key:?} of {table:?} cannot be read after the edit")]
+    #[error("row {key:?} of {table:?} cannot be read after the edit: {what}")]
     Unreadable {
         /// The row's table.
         table: String,
         /// The row's key.
         key: String,
-        /// The cause.
-        #[source]
-        cause: ReadError,
+        /// The reason that Automerge gave.
+        what: String,
+    },
+    /// This device does not materialise the row: it can be read as it last was, and not written here.
+    #[error("row {key:?} of {table:?} is not materialised on this device: {why}")]
+    Unmaterialised {
+        /// The row's table.
+        table: String,
+        /// The row's key.
+        key: String,
+        /// The reason.
+        why: UnmaterialisedReason,
     },
     /// This user may not write here.
     #[error("not allowed to write to this group")]
@@ -85,144 +98,252 @@ pub enum CommitError {
     Store(#[from] StoreError),
 }
 
+/// The state of a commit.
+pub(crate) enum Committing {
+    /// It is done.
+    Done,
+    /// A worker makes its changes, under this number.
+    Working(u64),
+    /// A worker has one of its documents: it has to be tried again once that is back.
+    Waits(Vec<RowWrite>),
+}
+
+/// The end of a commit that a worker had.
+pub(crate) struct CommitEnd {
+    pub(crate) number: u64,
+    pub(crate) result: Result<Committing, CommitError>,
+}
+
+/// Bytes of edits that are made at once; longer ones are left for a worker.
+const SHORT_EDITS: usize = 4 << 10;
+
 impl Documents {
     /// Writes rows as this device, all or none.
-    pub(crate) fn commit(&mut self, writes: &[RowWrite], time_ms: i64) -> Result<Outcome, CommitError> {
+    pub(crate) fn commit(
+        &mut self,
+        writes: Vec<RowWrite>,
+        time_ms: i64,
+        outcome: &mut Outcome,
+    ) -> Result<Committing, CommitError> {
         let author = self.authority.author(self.incarnation).ok_or(CommitError::NotAllowed)?;
-        for write in writes {
-            self.expect(write)?;
+        let id = |write: &RowWrite| DocumentId::of(self.authority.group, &write.table, &write.key);
+        let ids: Vec<DocumentId> = writes.iter().map(id).collect();
+        let prepared = writes.iter().zip(&ids).try_fold(true, |is_ready, (write, id)| {
+            Ok::<_, CommitError>(self.prepare(*id, write)? && is_ready)
+        });
+        let prepared = match prepared {
+            Ok(false) => return Ok(Committing::Waits(writes)),
+            Ok(true) => writes.iter().zip(&ids).try_for_each(|(write, id)| self.expect(*id, write)),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = prepared {
+            ids.iter().for_each(|id| self.drop_if_empty(*id));
+            return Err(error);
         }
-        let (mut outcome, authors) = (Outcome::default(), self.authors.len());
-        for write in writes {
-            if let Err(error) = self.commit_row(write, author, time_ms, &mut outcome) {
-                self.roll_back(write, outcome, authors);
-                return Err(error);
-            }
+        let author = self.unblocked_author(&ids, author, outcome).ok_or(CommitError::NotAllowed)?;
+        let number = self.next_number();
+        let editing = self.editing(writes, ids, author, time_ms, number);
+        if editing.bytes() > SHORT_EDITS || self.is_long(&editing) {
+            self.work.push(Work { number, job: Job::Edit(Box::new(editing)) });
+            return Ok(Committing::Working(number));
         }
-        Ok(outcome)
+        self.accept_own(editing.run(), outcome)
     }
 
-    /// A commit was refused half way: memory returns to what the store has.
-    fn roll_back(&mut self, refused: &RowWrite, outcome: Outcome, authors: usize) {
-        self.authors.truncate(authors);
-        for moved in outcome.moved {
-            self.digest.set(moved.document, &moved.have);
-            self.forget(moved.document);
+    /// The author of a commit: under a new incarnation if changes of this device wait in one of its
+    /// documents, for no change can follow them there.
+    fn unblocked_author(
+        &mut self,
+        ids: &[DocumentId],
+        author: Author,
+        outcome: &mut Outcome,
+    ) -> Option<Author> {
+        let is_blocked = ids.iter().any(|id| {
+            let replica = self.authority.document(*id).replica(&author);
+            let materialised = self.cache.get(id).map(|document| &document.materialised);
+            matches!(materialised, Some(Materialised::Here(reading)) if reading.has_waiting_of(replica))
+        });
+        if is_blocked {
+            self.renew_incarnation(outcome);
         }
-        let id = DocumentId::of(self.authority.group, &refused.table, &refused.key);
-        if self
-            .cache
-            .get(&id)
-            .is_some_and(|document| document.index.is_empty() || document.replica.is_broken())
-        {
-            self.forget(id);
-        }
+        self.authority.author(self.incarnation)
     }
 
-    fn expect(&mut self, write: &RowWrite) -> Result<(), CommitError> {
-        let id = DocumentId::of(self.authority.group, &write.table, &write.key);
+    /// Makes a row ready to be written; returns false if a worker has its document.
+    pub(super) fn prepare(&mut self, id: DocumentId, write: &RowWrite) -> Result<bool, CommitError> {
         let (table, key) = (write.table.clone(), write.key.clone());
-        // Memory is read again once the store has the newest batch: the caller tries again behind it.
-        if self.spoiled.contains(&id) {
-            return Err(CommitError::Moved { table, key });
-        }
         // Loading may find damage, and what is damaged must not be taken for a row that was never written.
-        self.load(id)?;
+        if self.load(id)?.is_none() && !self.quarantined.contains_key(&id) {
+            self.cache.put(id, Document::new(&RowName { table, key }), 0);
+        }
+        let (table, key) = (write.table.clone(), write.key.clone());
         if self.quarantined.contains_key(&id) {
             return Err(CommitError::Quarantined { table, key });
         }
-        let Some(expected) = &write.expect else { return Ok(()) };
-        let mut heads: Vec<_> = match self.load(id)? {
-            Some(document) => document.index.heads().iter().copied().collect(),
-            None => Vec::new(),
-        };
-        let mut expected = expected.clone();
-        heads.sort_unstable();
+        if let Materialised::Absent = self.cache.get(&id).expect("just loaded").materialised
+            && !self.unmaterialised.contains_key(&id)
+        {
+            self.load_reading(id, false)?;
+        }
+        if let Some(Unmaterialised { why, .. }) = self.unmaterialised.get(&id) {
+            return Err(CommitError::Unmaterialised { table, key, why: why.clone() });
+        }
+        Ok(!self.working.contains_key(&id))
+    }
+
+    fn expect(&mut self, id: DocumentId, write: &RowWrite) -> Result<(), CommitError> {
+        let Some(mut expected) = write.expect.clone() else { return Ok(()) };
         expected.sort_unstable();
-        if heads == expected {
-            Ok(())
+        match self.cache.get(&id).map(|document| &document.materialised) {
+            Some(Materialised::Here(reading)) if reading.heads() == expected => Ok(()),
+            _ => Err(CommitError::Moved { table: write.table.clone(), key: write.key.clone() }),
+        }
+    }
+
+    /// Takes the documents of a commit out, to be edited.
+    pub(super) fn editing(
+        &mut self,
+        writes: Vec<RowWrite>,
+        ids: Vec<DocumentId>,
+        author: Author,
+        time_ms: i64,
+        number: u64,
+    ) -> Editing {
+        let mut documents = BTreeMap::new();
+        for id in &ids {
+            let replica = self.authority.document(*id).replica(&author);
+            let document = self.cache.get(id).expect("just prepared");
+            let taken = std::mem::replace(&mut document.materialised, Materialised::Absent);
+            let Materialised::Here(reading) = taken else { continue };
+            let newest = document.index.end(&replica);
+            self.lend(*id, number);
+            documents
+                .insert(*id, EditedDocument { reading, replica, newest, changes: Vec::new(), row: None });
+        }
+        Editing { writes, time_ms, author, ids, documents }
+    }
+
+    fn is_long(&mut self, editing: &Editing) -> bool {
+        let mut charges = editing.documents.keys().filter_map(|id| Some(self.cache.get(id)?.record.charge));
+        charges.any(|charge| charge > SHORT_DOCUMENT_CHARGE)
+    }
+
+    /// Ends a commit whose changes a worker has made.
+    pub(super) fn finish_commit(
+        &mut self,
+        number: u64,
+        edited: Edited,
+        outcome: &mut Outcome,
+    ) -> Result<CommitEnd, StoreError> {
+        for id in &edited.editing.ids {
+            // A roster that arrived meanwhile voids what nobody has seen yet.
+            self.settle(*id, outcome)?;
+        }
+        let documents = edited.editing.documents.keys();
+        let is_current = documents.copied().all(|id| self.is_current(id, number));
+        let is_author = self.authority.author(self.incarnation) == Some(edited.editing.author);
+        if !is_current || !is_author {
+            let writes = edited.editing.writes;
+            for (id, document) in edited.editing.documents {
+                if self.is_current(id, number) {
+                    self.put_back(id, document, outcome)?;
+                }
+            }
+            return Ok(CommitEnd { number, result: Ok(Committing::Waits(writes)) });
+        }
+        match self.accept_own(edited, outcome) {
+            Err(CommitError::Store(error)) => Err(error),
+            result => Ok(CommitEnd { number, result }),
+        }
+    }
+
+    /// Judges the changes of a commit, and takes them in: all, or none.
+    pub(super) fn accept_own(
+        &mut self,
+        edited: Edited,
+        outcome: &mut Outcome,
+    ) -> Result<Committing, CommitError> {
+        let Edited { mut editing, result } = edited;
+        let judged = match result {
+            Ok(heads) => self.judge_own(&mut editing).map(|admitted| (heads, admitted)),
+            Err(error) => Err(error),
+        };
+        let (heads, mut admitted) = match judged {
+            Ok(judged) => judged,
+            Err(error) => {
+                for (id, document) in editing.documents {
+                    self.put_back(id, document, outcome)?;
+                    self.drop_if_empty(id);
+                }
+                return Err(error);
+            }
+        };
+        for (id, document) in editing.documents {
+            let EditedDocument { reading, row, .. } = document;
+            let before = self.marks_of(id)?;
+            let later = self.end_loan(id);
+            if let Some(document) = self.cache.get(&id) {
+                document.materialised = Materialised::Here(reading);
+            }
+            let admitted = admitted.remove(&id).unwrap_or_default();
+            if admitted.is_empty() && later.is_empty() {
+                self.drop_if_empty(id);
+                continue;
+            }
+            self.append(id, admitted, outcome);
+            self.finish(id, before, row, outcome)?;
+            if !later.is_empty() {
+                let row = self.materialise(id, later)?;
+                self.show(id, row, outcome);
+            }
+        }
+        outcome.heads = heads;
+        Ok(Committing::Done)
+    }
+
+    /// Judges the changes of each document of a commit as peers will judge them.
+    fn judge_own(
+        &mut self,
+        editing: &mut Editing,
+    ) -> Result<BTreeMap<DocumentId, Vec<Admitted<EncodedChange>>>, CommitError> {
+        let mut admitted = BTreeMap::new();
+        for (id, document) in &mut editing.documents {
+            let changes = document.changes.clone();
+            let Document { index, record, .. } = self.cache.get(id).expect("it is pinned");
+            match self.authority.judge(*id).merge_own(changes, editing.author, index)? {
+                Ok(changes) => admitted.insert(*id, changes),
+                Err(cause) => {
+                    let (table, key) = (record.table.clone(), record.key.clone());
+                    return Err(CommitError::Refused { table, key, cause: Box::new(cause) });
+                }
+            };
+        }
+        Ok(admitted)
+    }
+
+    /// Takes a document of a refused commit back.
+    fn put_back(
+        &mut self,
+        id: DocumentId,
+        document: EditedDocument,
+        outcome: &mut Outcome,
+    ) -> Result<(), StoreError> {
+        let later = self.end_loan(id);
+        let EditedDocument { reading, changes, .. } = document;
+        let row = if changes.is_empty() && !reading.is_broken() {
+            if let Some(document) = self.cache.get(&id) {
+                document.materialised = Materialised::Here(reading);
+            }
+            if later.is_empty() {
+                return Ok(());
+            }
+            self.materialise(id, later)?
         } else {
-            Err(CommitError::Moved { table: write.table.clone(), key: write.key.clone() })
-        }
-    }
-
-    pub(super) fn commit_row(
-        &mut self,
-        write: &RowWrite,
-        author: Author,
-        time_ms: i64,
-        outcome: &mut Outcome,
-    ) -> Result<(), CommitError> {
-        let name = RowName { table: write.table.clone(), key: write.key.clone() };
-        let id = DocumentId::of(self.authority.group, &name.table, &name.key);
-        let replica = self.authority.document(id).replica(&author);
-        if self.load(id)?.is_none() {
-            self.cache.put(id, Document::new(&name), 0);
-        }
-        self.merge_heads(id, &name, author, time_ms, outcome)?;
-        let document = self.cache.get(&id).expect("just loaded");
-        let change = match document.replica.commit(replica, time_ms, &write.edit) {
-            Ok(change) => change,
-            Err(cause) => return Err(CommitError::Edit { table: name.table, key: name.key, cause }),
+            // It has changes that are not accepted.
+            self.load_reading(id, false)?
         };
-        let Some(change) = change else {
-            outcome.heads.push(document.index.heads().iter().copied().collect());
-            return Ok(());
-        };
-        self.admit_own(id, &name, author, change, outcome)?;
-        let index = self.cache.get(&id).map(|document| &document.index);
-        outcome.heads.push(index.map_or_else(Vec::new, |index| index.heads().iter().copied().collect()));
-        Ok(())
-    }
-
-    /// Merges heads by changes of this device, in steps, until its next change may name all of them.
-    fn merge_heads(
-        &mut self,
-        id: DocumentId,
-        name: &RowName,
-        author: Author,
-        time_ms: i64,
-        outcome: &mut Outcome,
-    ) -> Result<(), CommitError> {
-        let replica = self.authority.document(id).replica(&author);
-        loop {
-            let document = self.cache.get(&id).expect("just loaded");
-            let Some(merging) = document.index.merging(replica) else { return Ok(()) };
-            let bytes = merging.encode(time_ms);
-            if let Err(error) = document.replica.apply(&[&bytes]) {
-                let cause = EditError::Document { what: error.to_string() };
-                return Err(CommitError::Edit { table: name.table.clone(), key: name.key.clone(), cause });
-            }
-            let header = ChangeHeader::read(&bytes).expect("it was just encoded");
-            self.admit_own(id, name, author, EncodedChange { header, bytes }, outcome)?;
-        }
-    }
-
-    /// Admits a change that this device has just made in the document.
-    fn admit_own(
-        &mut self,
-        id: DocumentId,
-        name: &RowName,
-        author: Author,
-        change: EncodedChange,
-        outcome: &mut Outcome,
-    ) -> Result<(), CommitError> {
-        let document = self.cache.get(&id).expect("it was just changed");
-        let RowName { table, key } = name.clone();
-        let row = match document.replica.row() {
-            Ok(row) => row,
-            Err(cause) => {
-                self.forget(id);
-                return Err(CommitError::Unreadable { table, key, cause });
-            }
-        };
-        let merge = Merge::own(change, author, &self.authority.judge(id));
-        if let Err(cause) = self.merge(id, name, merge, Some(row), outcome)? {
-            self.forget(id);
-            return Err(match cause {
-                Refusal::NotNow => CommitError::Moved { table, key },
-                cause => CommitError::Refused { table, key, cause: Box::new(cause) },
-            });
+        if !self.cache.get(&id).is_some_and(|document| document.index.is_empty()) {
+            self.show(id, row, outcome);
         }
         Ok(())
     }

@@ -1,15 +1,17 @@
 //! Documents from cache and store; what is damaged is set aside.
 
-use schema::change;
+use std::collections::{BTreeMap, BTreeSet};
+
 use schema::digest::Mark;
 use schema::document::Index;
 use schema::{DocumentId, codec};
 
+use super::materialise::Materialised;
+use super::work::{Runs, RunsError};
 use super::{Document, Documents};
 use crate::node::group::record::DocumentRecord;
-use crate::node::group::replica::Replica;
 use crate::node::keys;
-use crate::node::store::StoreError;
+use crate::node::store::{SpaceHandle, StoreError};
 
 impl Documents {
     /// The document from the cache or the store.
@@ -30,7 +32,7 @@ impl Documents {
         };
         match loaded {
             Ok(document) => {
-                let bytes = document.replica.approximate_bytes();
+                let bytes = document.approximate_bytes().unwrap_or_default();
                 Ok(Some(self.cache.put(id, document, bytes)))
             }
             Err(what) => {
@@ -40,42 +42,31 @@ impl Documents {
         }
     }
 
+    /// Reads the index of a document from its stored changes; nothing is materialised yet.
     fn load_record(
         &self,
         id: DocumentId,
         record: DocumentRecord,
     ) -> Result<Result<Document, String>, StoreError> {
-        let mut runs = Vec::with_capacity(record.chunks.len() + 1);
-        for chunk in &record.chunks {
-            match self.space.get(&keys::chunk(id, chunk.number)) {
-                Ok(Some(bytes)) => runs.push(bytes),
-                Ok(None) => return Ok(Err(format!("chunk {} is missing", chunk.number))),
-                Err(StoreError::Damaged { .. }) => {
-                    return Ok(Err(format!("chunk {} is damaged", chunk.number)));
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let runs = runs(&self.space, id, &record, &BTreeMap::new());
         let mut index = Index::new();
-        let slices: Vec<&[u8]> = runs
-            .iter()
-            .map(Vec::as_slice)
-            .chain([record.inline.as_slice()])
-            .filter(|r| !r.is_empty())
-            .collect();
-        for run in &slices {
-            for change in change::split(run) {
-                match change {
-                    Ok((header, _)) => index.accept(&header),
-                    Err(error) => return Ok(Err(format!("change is damaged: {error}"))),
-                }
+        for at in 0..runs.len() {
+            match runs.read(at) {
+                Ok(changes) => changes.iter().for_each(|change| index.accept(&change.header)),
+                Err(RunsError::Damaged { what }) => return Ok(Err(what)),
+                Err(RunsError::Store(error)) => return Err(error),
             }
         }
-        let heads: Vec<_> = record.heads().collect();
-        Ok(match Replica::load(&slices, &heads) {
-            Ok(replica) => Ok(Document { record, replica, index }),
-            Err(error) => Err(error.to_string()),
-        })
+        if record.heads().collect::<BTreeSet<_>>() != *index.heads() {
+            return Ok(Err("its changes are not those of its record".to_owned()));
+        }
+        Ok(Ok(Document { record, index, materialised: Materialised::Absent, fresh: BTreeMap::new() }))
+    }
+
+    /// The stored changes of a loaded document.
+    pub(super) fn runs(&mut self, id: DocumentId) -> Runs {
+        let document = self.cache.get(&id).expect("it is loaded");
+        runs(&self.space, id, &document.record, &document.fresh)
     }
 
     pub(super) fn stored(&self, id: DocumentId) -> Result<Option<DocumentRecord>, StoreError> {
@@ -111,15 +102,6 @@ impl Documents {
             .unwrap_or_default())
     }
 
-    /// Drops a document from memory, now or once the store has its newest batch.
-    pub(super) fn forget(&mut self, id: DocumentId) {
-        if self.unstored.contains_key(&id) {
-            self.spoiled.insert(id);
-        } else {
-            self.cache.remove(&id);
-        }
-    }
-
     /// Takes a document out of service: it is as if it were not here, so that peers send it again.
     pub(super) fn quarantine(&mut self, id: DocumentId, what: &str) {
         let group = self.authority.group.short();
@@ -128,4 +110,14 @@ impl Documents {
         self.alarm = true;
         self.quarantined.insert(id, what.to_owned());
     }
+}
+
+fn runs(
+    space: &SpaceHandle,
+    id: DocumentId,
+    record: &DocumentRecord,
+    fresh: &BTreeMap<u32, Vec<u8>>,
+) -> Runs {
+    let numbers = record.chunks.iter().map(|chunk| chunk.number).collect();
+    Runs::new(space.clone(), id, numbers, fresh.clone(), record.inline.clone())
 }

@@ -1,21 +1,19 @@
-//! Steps a [`Rebuild`]: one document, judged by everything that the store and a peer have of it.
+//! One document, judged by everything that the store and a peer have of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use schema::DocumentId;
 use schema::digest::Mark;
-use schema::document::{
-    ChangeSet, Effect, EncodedChange, Everything, Input, Rebuild, Rebuilt, Refusal, Replacement,
-};
+use schema::document::{ChangeSet, EncodedChange, Everything, Rebuilt, Refusal, Replacement};
 use schema::session::Wanted;
 use schema::value::Value;
 
-use super::apply::{apply, outcome_of};
+use super::materialise::Materialised;
 use super::set_aside::Loss;
+use super::work::RunsError;
 use super::{Document, Documents, Outcome, RowEvent, RowName};
 use crate::node::group::record::DocumentRecord;
-use crate::node::group::replica::{Replica, Row};
 use crate::node::group::rows::{self, RowRecord};
 use crate::node::keys;
 use crate::node::store::StoreError;
@@ -37,9 +35,6 @@ impl Documents {
         received: ChangeSet<EncodedChange>,
         outcome: &mut Outcome,
     ) -> Result<Result<(), Refusal>, StoreError> {
-        if self.spoiled.contains(&id) {
-            return Ok(Err(Refusal::NotNow));
-        }
         let before = self.marks_of(id)?;
         let Stored { changes: stored, record: old } = self.everything_stored(id)?;
         let of_record = old.as_ref().map(|old| RowName { table: old.table.clone(), key: old.key.clone() });
@@ -55,40 +50,30 @@ impl Documents {
             is_damaged: self.quarantined.contains_key(&id),
             incarnation: self.incarnation,
         };
-        let mut rebuild = Rebuild::new(document, self.authority.device(), everything);
-        let (mut document, mut row, mut input) = (Document::new(&name), None, Input::Start);
-        let replacement = loop {
-            input = match rebuild.step(input, &mut self.authority.judge(id))? {
-                Effect::Apply => {
-                    document.replica = Replica::new();
-                    match apply(&mut document.replica, rebuild.to_apply()) {
-                        Ok(applied) => {
-                            row = Some(applied);
-                            Input::Applied
-                        }
-                        Err(what) => Input::Inapplicable { what },
-                    }
-                }
-                Effect::Try => outcome_of(apply(&mut Replica::new(), rebuild.to_apply())),
-                Effect::Done(Rebuilt::Unchanged { answer }) => return Ok(answer),
-                Effect::Done(Rebuilt::Changed(replacement)) => break *replacement,
+        match self.authority.judge(id).rebuild(everything)? {
+            Rebuilt::Unchanged { answer } => Ok(answer),
+            Rebuilt::Changed(replacement) => {
+                self.replace(OldDocument { id, name, before, record: old }, *replacement, outcome)
             }
-        };
-        let rebuilt = RebuiltDocument { id, name, before, old, document, row };
-        self.replace(rebuilt, replacement, outcome)
+        }
     }
 
-    /// Puts the rebuilt document in the place of the old one: in memory, and in the batch for the store.
+    /// Puts what is accepted now in the place of the old document: in memory, and in the batch for the store.
     fn replace(
         &mut self,
-        rebuilt: RebuiltDocument,
+        old: OldDocument,
         replacement: Replacement<EncodedChange>,
         outcome: &mut Outcome,
     ) -> Result<Result<(), Refusal>, StoreError> {
-        let RebuiltDocument { id, name, before, old, mut document, row } = rebuilt;
+        let OldDocument { id, name, before, record: old } = old;
         let Replacement { admitted, set_aside, is_loss, cause, needs_incarnation, answer } = replacement;
         self.rejudging.count_changed();
-        let spilled = document.append(id, &admitted, &mut self.authors, &self.authority, outcome);
+        // A worker may have the old one: its result is void.
+        self.working.remove(&id);
+        let mut document = Document::new(&name);
+        document.record.unreadable = old.iter().flat_map(|old| &old.unreadable).copied().collect();
+        document.materialised = Materialised::Absent;
+        document.append(id, &admitted, &mut self.authors, &self.authority, outcome);
         outcome.lost.extend(cause.clone().map(|refusal| (id, refusal)));
         let loss = is_loss.then(|| Loss { at: self.clock.now(), cause });
         self.set_aside.replace(id, &name, &set_aside, &self.authors, loss, &mut outcome.batch);
@@ -100,13 +85,14 @@ impl Documents {
         if needs_incarnation {
             self.renew_incarnation(outcome);
         }
-        let Some(row) = row.filter(|_| !admitted.is_empty()) else {
+        let bytes = document.approximate_bytes().unwrap_or_default();
+        self.cache.put(id, document, bytes);
+        if admitted.is_empty() {
             self.remove_row(id, name, before, outcome);
             return Ok(answer);
-        };
-        let bytes = document.replica.approximate_bytes();
-        self.cache.put(id, document, bytes);
-        self.finish(id, before, row, spilled, outcome)?;
+        }
+        let row = self.load_reading(id, false)?;
+        self.finish(id, before, row, outcome)?;
         Ok(answer)
     }
 
@@ -114,8 +100,17 @@ impl Documents {
     fn everything_stored(&mut self, id: DocumentId) -> Result<Stored, StoreError> {
         let mut changes = ChangeSet::default();
         let record = if let Some(document) = self.load(id)? {
-            changes.add_run(&document.replica.changes_since(&[]).concat());
-            document.record.clone()
+            let record = document.record.clone();
+            match self.runs(id).read_all() {
+                Ok(stored) => changes.add_changes(stored),
+                Err(RunsError::Store(error)) => return Err(error),
+                Err(RunsError::Damaged { what }) => {
+                    self.quarantine(id, &what);
+                    self.cache.remove(&id);
+                    return self.everything_stored(id);
+                }
+            };
+            record
         } else {
             if !self.quarantined.contains_key(&id) {
                 return Ok(Stored::default());
@@ -146,9 +141,8 @@ impl Documents {
     fn remove_row(&mut self, id: DocumentId, name: RowName, before: Vec<Mark>, outcome: &mut Outcome) {
         outcome.batch.remove(keys::document(id));
         outcome.batch.remove(rows::row_key(&name.table, &name.key));
-        // The store has the old document until the batch is durable.
-        self.cache.remove(&id);
-        self.spoiled.insert(id);
+        // An empty document stays in memory until the batch is durable: the store has the old one until then.
+        self.unmaterialised.remove(&id);
         self.digest.set(id, &[]);
         let value = Value::Map(BTreeMap::new());
         let row = RowRecord { value, removed: true, too_deep: false, heads: Vec::new() };
@@ -157,15 +151,13 @@ impl Documents {
     }
 }
 
-/// A document that was rebuilt, and the facts about the old one that its replacement needs.
-struct RebuiltDocument {
+/// A document that is to be replaced.
+struct OldDocument {
     id: DocumentId,
     name: RowName,
-    /// The marks of the old document.
+    /// Its marks.
     before: Vec<Mark>,
-    old: Option<DocumentRecord>,
-    document: Document,
-    row: Option<Row>,
+    record: Option<DocumentRecord>,
 }
 
 /// Removes the chunks and index entries of the old record that the new one does not have.

@@ -47,8 +47,6 @@ impl Documents {
         let mut input = RejudgeInput::Start;
         loop {
             input = match self.rejudging.step(input) {
-                // The next slice begins with it, once the store has its newest batch.
-                RejudgeEffect::Judge(document) if self.spoiled.contains(&document) => return Ok(()),
                 RejudgeEffect::Judge(document) => {
                     self.judge_again(document, outcome)?;
                     RejudgeInput::Judged
@@ -70,7 +68,7 @@ impl Documents {
 
     /// Before a document is read or written by the present rules, it is judged by them.
     pub(crate) fn settle(&mut self, id: DocumentId, outcome: &mut Outcome) -> Result<(), StoreError> {
-        if !self.spoiled.contains(&id) && self.is_to_be_rejudged(id)? {
+        if self.is_to_be_rejudged(id)? {
             self.judge_again(id, outcome)?;
             self.rejudging.on_settled(id);
         }

@@ -264,7 +264,7 @@ mod tests {
             why: Some(Refusal::NotNow),
             lacks: vec![ChangeHash([6; 32])],
         };
-        let golden = "01 74 | 03 6b6579 | fb 2c01 | 02 | 03 | 01 04 | 01 05*32 | 01 10 | 01 06*32";
+        let golden = "01 74 | 03 6b6579 | fb 2c01 | 02 | 03 | 01 04 | 01 05*32 | 01 0f | 01 06*32";
         check_bytes("summary", &codec::encode(&summary), golden);
         let author =
             Author { device: schema::DeviceId([1; 32]), grant: schema::OpId([2; 32]), incarnation: 8 };

@@ -49,14 +49,6 @@ impl Authors {
         }
     }
 
-    /// Frees the numbers from `len` on: they were not stored.
-    pub(crate) fn truncate(&mut self, len: usize) {
-        self.judged.truncate(len);
-        for author in self.list.drain(len.min(self.list.len())..) {
-            self.numbers.remove(&author);
-        }
-    }
-
     /// The number of an author who has one.
     pub(crate) fn number(&self, author: (DeviceId, OpId)) -> Option<u32> {
         self.numbers.get(&author).copied()

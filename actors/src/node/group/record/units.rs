@@ -77,8 +77,18 @@ impl Shelf {
         deps.extend(self.index.newest(&replica));
         let hash = ChangeHash(schema::id::hash("test", &[&replica.0, &seq.to_be_bytes()]));
         let (start_op, deps) = (self.index.next_start_op(), deps.into_iter().collect());
-        let (references, continues) = (Vec::new(), false);
-        ChangeHeader { hash, replica, seq, start_op, ops: 1, deps, time: 0, references, continues, charge }
+        ChangeHeader {
+            hash,
+            replica,
+            seq,
+            start_op,
+            ops: 1,
+            deps,
+            time: 0,
+            references: Vec::new(),
+            continues: false,
+            charge,
+        }
     }
 
     /// The next unit for another; with all tips of it that are kept, or as few as it takes.

@@ -20,7 +20,7 @@ fn edit(record: impl FnOnce(&mut RowEdit)) -> RowEdit {
 }
 
 fn commit(replica: &mut Replica, author: ReplicaId, record: impl FnOnce(&mut RowEdit)) -> EncodedChange {
-    replica.commit(author, 7, &edit(record)).unwrap().expect("something differs")
+    replica.commit(author, 7, &edit(record)).unwrap().pop().expect("something differs")
 }
 
 fn merge(into: &mut Replica, from: &Replica) {
@@ -160,8 +160,8 @@ fn what_does_not_differ_makes_no_change() {
     commit(&mut ada, ADA, |doc| doc.put("n", 1i64));
     let before = ada.save();
 
-    assert_eq!(ada.commit(BEN, 7, &edit(|doc| doc.put("n", 1i64))), Ok(None));
-    assert_eq!(ada.commit(BEN, 7, &RowEdit::default()), Ok(None));
+    assert_eq!(ada.commit(BEN, 7, &edit(|doc| doc.put("n", 1i64))), Ok(Vec::new()));
+    assert_eq!(ada.commit(BEN, 7, &RowEdit::default()), Ok(Vec::new()));
     assert_eq!(ada.save(), before);
 }
 
@@ -249,7 +249,7 @@ fn a_removal_wins_over_concurrent_edits_and_puts_and_a_later_put_brings_the_row_
         doc.put("title", "beans");
         doc.put("n", 1i64);
     });
-    ada.commit(ADA, 7, &RowEdit::remove()).unwrap().unwrap();
+    ada.commit(ADA, 7, &RowEdit::remove()).unwrap().pop().unwrap();
     commit(&mut ben, BEN, |doc| {
         doc.restore();
         doc.put("title", "peas");
@@ -269,8 +269,8 @@ fn a_removal_wins_over_concurrent_edits_and_puts_and_a_later_put_brings_the_row_
 #[test]
 fn two_removals_are_cleared_by_one_restore_and_one_restore_leaves_a_removal_that_it_did_not_see() {
     let (mut ada, mut ben) = shared(|doc| doc.put("n", 1i64));
-    ada.commit(ADA, 7, &RowEdit::remove()).unwrap().unwrap();
-    ben.commit(BEN, 7, &RowEdit::remove()).unwrap().unwrap();
+    ada.commit(ADA, 7, &RowEdit::remove()).unwrap().pop().unwrap();
+    ben.commit(BEN, 7, &RowEdit::remove()).unwrap().pop().unwrap();
     let mut cid = ada.clone();
     merge(&mut ada, &ben);
     commit(&mut ada, ADA, |doc| doc.restore());
@@ -290,8 +290,8 @@ fn a_row_without_fields_exists_once_restored() {
     commit(&mut ada, ADA, |doc| doc.restore());
 
     assert_eq!(ada.row().unwrap(), Row { value: map([]), removed: false, too_deep: false });
-    assert_eq!(ada.commit(ADA, 7, &edit(RowEdit::restore)), Ok(None));
-    ada.commit(ADA, 7, &RowEdit::remove()).unwrap().unwrap();
+    assert_eq!(ada.commit(ADA, 7, &edit(RowEdit::restore)), Ok(Vec::new()));
+    ada.commit(ADA, 7, &RowEdit::remove()).unwrap().pop().unwrap();
     assert!(ada.row().unwrap().removed);
 }
 
@@ -345,7 +345,7 @@ fn the_past_can_be_read() {
     let mut ada = Replica::new();
     let first = commit(&mut ada, ADA, |doc| doc.put("l", Value::List(vec![Value::Text("a".into())])));
     let second = commit(&mut ada, ADA, |doc| doc.splice_text("l.0", 1, 0, "b"));
-    ada.commit(BEN, 9, &RowEdit::remove()).unwrap().unwrap();
+    ada.commit(BEN, 9, &RowEdit::remove()).unwrap().pop().unwrap();
 
     let at = |hash| ada.row_at(&[hash]).unwrap();
     assert_eq!(at(first.header.hash).value, map([("l", Value::List(vec![Value::Text("a".into())]))]));
@@ -399,7 +399,7 @@ fn a_change_that_peers_would_refuse_is_not_made() {
     assert_eq!(ada.heads(), []);
 
     let fits = edit(|doc| doc.put("photo", vec![7u8; CHANGE_BYTES_MAX - 1024]));
-    assert!(ada.commit(ADA, 7, &fits).unwrap().unwrap().bytes.len() <= CHANGE_BYTES_MAX);
+    assert!(ada.commit(ADA, 7, &fits).unwrap().pop().unwrap().bytes.len() <= CHANGE_BYTES_MAX);
 }
 
 #[test]
@@ -421,7 +421,7 @@ fn a_document_of_two_thousand_nested_maps_is_read_compared_and_stored_on_a_small
         let bytes = codec::encode(&row.value);
         assert_eq!(codec::decode_stored::<Value>(&bytes).as_ref(), Ok(&row.value));
         let edit = diff(Some(&row.value), None, &map([("b", 1i64.into())]), &Default::default());
-        ada.commit(ADA, 7, &edit).unwrap().unwrap();
+        ada.commit(ADA, 7, &edit).unwrap().pop().unwrap();
         assert_eq!(
             ada.row().unwrap(),
             Row { value: map([("b", 1i64.into())]), removed: false, too_deep: false }
@@ -550,4 +550,50 @@ fn sixty_four_containers_are_written_and_read_back() {
 
     let deeper = edit(|doc| doc.put("a", nested(VALUE_DEPTH_MAX)));
     assert_eq!(ada.commit(ADA, 7, &deeper), Err(EditError::TooDeep { path: "a".into() }));
+}
+
+#[test]
+fn an_edit_that_is_too_large_for_a_change_is_made_of_several() {
+    let mut ada = Replica::new();
+    let whole: String = ('a'..='z').cycle().take(200_000).collect();
+    let put = edit(|doc| {
+        doc.put("text", Value::Text(whole.clone()));
+        doc.put("after", 1i64);
+    });
+
+    let pieces = ada.commit(ADA, 7, &put).unwrap();
+
+    assert!(pieces.len() > 2, "{}", pieces.len());
+    let continues: Vec<bool> = pieces.iter().map(|piece| piece.header.continues).collect();
+    assert_eq!(continues.iter().filter(|continues| !**continues).count(), 1);
+    assert!(!continues[continues.len() - 1], "the last piece ends the bundle");
+    let expected = map([("text", Value::Text(whole)), ("after", 1i64.into())]);
+    assert_eq!(ada.row().unwrap().value, expected);
+    let mut ben = Replica::new();
+    for piece in &pieces {
+        ben.apply(&[&piece.bytes]).unwrap();
+    }
+    assert_eq!(ben.row().unwrap().value, expected);
+    assert_eq!(Replica::load(&[&ben.save()], &ben.heads()).unwrap().row().unwrap().value, expected);
+}
+
+/// A key with more conflicting values than a change may name could once never be written again.
+#[test]
+fn a_key_of_any_number_of_conflicting_values_can_be_written() {
+    let mut ada = Replica::new();
+    let count = 330_000;
+    for (replica, puts) in [(ADA, count), (BEN, count)] {
+        // Puts that replace nothing leave as many values.
+        for part in 0..puts / 66_000 {
+            let deps = ada.heads().into_iter().filter(|_| part > 0).collect();
+            let change = testkit::raw::Raw::puts(replica, part + 1, 1 + part * 66_000, deps, 66_000);
+            ada.apply(&[change.chunk()]).unwrap();
+        }
+    }
+
+    let pieces = ada.commit(ADA, 7, &edit(|doc| doc.put("k", 2i64))).unwrap();
+
+    assert!(pieces.len() > 1);
+    assert_eq!(ada.row().unwrap().value, map([("k", 2i64.into())]));
+    assert_eq!(ada.conflicts().unwrap(), Default::default());
 }

@@ -11,7 +11,7 @@ use super::read::{REMOVED, owned};
 use crate::edit::{EditError, EditOp, Part, Path, RowEdit, check_depth, end, kind, spliced};
 
 /// The size of an edit's texts, names and elements, roughly as they will be encoded, in bytes.
-pub(super) fn bytes(edit: &RowEdit) -> usize {
+pub(crate) fn bytes(edit: &RowEdit) -> usize {
     let mut total = 0;
     for op in &edit.ops {
         let mut open: Vec<&Value> = match op {

@@ -11,7 +11,7 @@ use super::super::folder::{io_error, sync_folder};
 use super::damaged;
 
 /// Version of everything in the folder: sled's files, the names of trees, the records in them.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 /// Name of the format record. It is written last: its presence shows that everything else is complete.
 pub(super) const FORMAT_FILE: &str = "format";
 const FORMAT_HEAD: &str = "peerbase store format ";

@@ -22,7 +22,7 @@ impl Desk {
     }
 
     /// Sends a row in units, each of which must be within bounds and be accepted; says how many.
-    async fn brings(&mut self, other: &mut Desk, key: &str) -> usize {
+    pub(super) async fn brings(&mut self, other: &mut Desk, key: &str) -> usize {
         let mut count = 0;
         while let Some(units) = self.next_for(other, key) {
             let changes = SyncMessage::decode(&units.units[0].message).unwrap().changes;
@@ -67,9 +67,7 @@ async fn what_could_not_be_sent_on_is_refused_by_its_own_name_and_what_is_accept
     }
     let as_much_as_there_may_be = mia.tells_at_once("photo");
     assert_eq!(as_much_as_there_may_be.units[0].tips.len(), 1);
-    for number in 2..4 {
-        mia.writes("photo", &format!("{largest}{number}")).await;
-    }
+    mia.writes("photo", &format!("{largest}2")).await;
     let too_much = mia.tells_at_once("photo");
 
     let refused = ben.hears(too_much);
@@ -84,7 +82,7 @@ async fn what_could_not_be_sent_on_is_refused_by_its_own_name_and_what_is_accept
 
     assert_eq!(ben.brings(&mut cid, "photo").await, 1);
     assert_eq!(cid.brings(&mut dan, "photo").await, 1);
-    assert_eq!(mia.brings(&mut dan, "photo").await, 2);
+    assert_eq!(mia.brings(&mut dan, "photo").await, 1);
 }
 
 /// Chains that were written in turns once had no tips at one time, and were sent in one unit that nobody

@@ -1,0 +1,194 @@
+//! Accepted is not materialised: long work is a worker's, and some rows are too dear for a device.
+
+use schema::value::Value;
+
+use super::*;
+
+/// A text whose change a worker has to apply.
+fn long(title: &str) -> RowWrite {
+    let mut edit = RowEdit::default();
+    edit.put("title", title);
+    edit.put("text", Value::Text("x".repeat(4_000)));
+    RowWrite { table: "tasks".into(), key: "rope".into(), edit, expect: None }
+}
+
+impl Desk {
+    async fn writes_long(&mut self, title: &str) {
+        let outcome = self.commits(long(title)).unwrap();
+        let unstored = self.submits(outcome);
+        self.stores(unstored).await;
+    }
+
+    /// Takes in what another has of the row, and stores it; the work that is left.
+    async fn leaves_work_on(&mut self, from: &mut Desk) -> Work {
+        let heard = self.hears(from.tells(&["rope"]));
+        assert_eq!(heard.1.refused, []);
+        self.stores_alone(heard).await;
+        let mut work = self.documents.take_work();
+        assert_eq!(work.len(), 1);
+        work.remove(0)
+    }
+
+    async fn integrates(&mut self, work: Work) -> Vec<RowEvent> {
+        let mut outcome = Outcome::default();
+        self.documents.integrate(done(work), &mut outcome).unwrap();
+        let shown = std::mem::take(&mut outcome.rows);
+        let unstored = self.submits(outcome);
+        self.stores(unstored).await;
+        shown
+    }
+
+    fn writes_now(&mut self, write: RowWrite) -> Result<Committing, CommitError> {
+        self.documents.commit(vec![write], 0, &mut Outcome::default())
+    }
+}
+
+#[tokio::test]
+async fn a_long_change_is_accepted_at_once_and_read_when_a_worker_is_done() {
+    let home = Home::new();
+    let [mut ben, mut mia] = [BEN, MIA].map(|person| home.desk(person));
+    mia.writes_long("coil it").await;
+
+    let work = ben.leaves_work_on(&mut mia).await;
+    assert_eq!(ben.documents.root(), mia.documents.root(), "it is accepted");
+    assert_eq!(ben.title("rope"), None);
+
+    let shown = ben.integrates(work).await;
+    assert_eq!(shown.len(), 1);
+    assert_eq!(ben.title("rope"), mia.title("rope"));
+}
+
+#[tokio::test]
+async fn a_removal_that_is_admitted_during_an_apply_voids_it() {
+    let mut home = Home::new();
+    let [ada, mut ben, mut mia] = [ADA, BEN, MIA].map(|person| home.desk(person));
+    mia.writes_long("coil it").await;
+    let work = ben.leaves_work_on(&mut mia).await;
+
+    home.removes(MIA, &ada).await;
+    ben.fetches(&ada).await;
+    ben.documents.set_roster(home.ledger.roster().clone());
+    let shown = ben.integrates(work).await;
+
+    assert!(shown.iter().all(|event| event.row.removed), "nobody saw what Mia wrote: {shown:?}");
+    assert_eq!((ben.title("rope"), ben.documents.len()), (None, 0));
+    ben.rejudges(&home).await;
+    assert_eq!((ben.title("rope"), ben.documents.len()), (None, 0));
+}
+
+#[tokio::test]
+async fn a_commit_that_a_worker_makes_is_void_once_its_author_is_removed() {
+    let mut home = Home::new();
+    let [ada, mut mia] = [ADA, MIA].map(|person| home.desk(person));
+    assert!(matches!(mia.writes_now(long("coil it")), Ok(Committing::Working(_))));
+    let work = mia.documents.take_work().pop().unwrap();
+
+    home.removes(MIA, &ada).await;
+    mia.fetches(&ada).await;
+    mia.documents.set_roster(home.ledger.roster().clone());
+    let mut outcome = Outcome::default();
+    let end = mia.documents.integrate(done(work), &mut outcome).unwrap().unwrap();
+
+    let Ok(Committing::Waits(writes)) = end.result else { panic!("it is tried again") };
+    assert!(outcome.moved.is_empty() && outcome.rows.is_empty());
+    let again = mia.documents.commit(writes, 0, &mut outcome);
+    assert!(matches!(again, Err(CommitError::NotAllowed)));
+}
+
+#[tokio::test]
+async fn changes_that_arrive_while_a_worker_has_the_row_are_read_with_it() {
+    let home = Home::new();
+    let [mut ben, mut mia, mut cid] = [BEN, MIA, CID].map(|person| home.desk(person));
+    mia.writes_long("coil it").await;
+    mia.brings(&mut cid, "rope").await;
+    let work = ben.leaves_work_on(&mut mia).await;
+
+    cid.writes("rope", "coil it well").await;
+    let heard = ben.hears(cid.tells(&["rope"]));
+    assert_eq!(heard.1.refused, []);
+    ben.stores(heard).await;
+    assert!(matches!(ben.writes_now(long("no")), Ok(Committing::Waits(_))), "the row is away");
+    ben.integrates(work).await;
+
+    assert_eq!(ben.title("rope"), cid.title("rope"));
+    ben.writes("rope", "coil it at last").await;
+    ben.brings(&mut cid, "rope").await;
+    assert_eq!(ben.title("rope"), cid.title("rope"));
+}
+
+#[tokio::test]
+async fn a_row_that_is_too_dear_is_accepted_and_passed_on_and_read_once_there_is_room() {
+    let home = Home::new();
+    let [mut ben, mut mia, mut cid] = [BEN, MIA, CID].map(|person| home.desk(person));
+    mia.writes("rope", "make it").await;
+    mia.brings(&mut ben, "rope").await;
+    ben.documents.document_bytes = 100_000;
+    mia.writes_long("coil it").await;
+
+    let before = ben.title("rope");
+    assert_eq!(mia.brings(&mut ben, "rope").await, 1, "it is accepted");
+    assert_eq!(ben.title("rope"), before, "the row is as it was last read");
+    let refused = ben.writes_now(long("no"));
+    assert!(matches!(refused, Err(CommitError::Unmaterialised { .. })));
+    let Unmaterialised { table, key, why, device } = ben.documents.take_given_up().remove(0);
+    assert_eq!((table.as_str(), key.as_str()), ("tasks", "rope"));
+    assert!(matches!(why, UnmaterialisedReason::TooDear { bytes, max: 100_000 } if bytes > 100_000));
+    assert_eq!(device, Some(DeviceId(super::device(MIA).public())));
+    assert_eq!(ben.brings(&mut cid, "rope").await, 1, "it is passed on");
+    assert_eq!(cid.title("rope"), mia.title("rope"));
+
+    // More memory, and the store alone.
+    let mut setup = home.setup(BEN, &ben.space);
+    setup.document_bytes = 1 << 30;
+    ben.documents = Documents::open(setup).unwrap();
+    let mut outcome = Outcome::default();
+    ben.documents.catch_up(&mut outcome).unwrap();
+    let unstored = ben.submits(outcome);
+    ben.stores(unstored).await;
+    assert_eq!(ben.title("rope"), mia.title("rope"));
+}
+
+/// A text that no single change may hold.
+fn huge() -> RowWrite {
+    let mut edit = RowEdit::default();
+    edit.put("title", "huge");
+    edit.put("text", Value::Text("x".repeat(200_000)));
+    RowWrite { table: "tasks".into(), key: "rope".into(), edit, expect: None }
+}
+
+#[tokio::test]
+async fn a_write_of_several_changes_is_read_as_one_even_if_a_cut_falls_between_them() {
+    let mut home = Home::new();
+    let [mut ada, mut ben, mut cid, mut mia] = [ADA, BEN, CID, MIA].map(|person| home.desk(person));
+    mia.writes("rope", "coil it").await;
+    mia.brings(&mut ada, "rope").await;
+    mia.brings(&mut ben, "rope").await;
+    let outcome = mia.commits(huge()).unwrap();
+    let unstored = mia.submits(outcome);
+    mia.stores(unstored).await;
+    assert_eq!(mia.title("rope").as_deref(), Some("String(\"huge\")"));
+
+    let parts = mia.brings(&mut cid, "rope").await;
+    assert!(parts > 1, "{parts}");
+    assert_eq!(cid.title("rope"), mia.title("rope"));
+
+    // Ada has the first unit alone when she removes Mia.
+    let first = mia.next_for(&mut ada, "rope").unwrap();
+    let heard = ada.hears(first);
+    assert_eq!(heard.1.refused, []);
+    ada.stores(heard).await;
+    assert_eq!(ada.title("rope"), ben.title("rope"), "the row is as before");
+    home.removes(MIA, &ada).await;
+    for desk in [&mut ben, &mut cid] {
+        desk.fetches(&ada).await;
+    }
+    for desk in [&mut ada, &mut ben, &mut cid] {
+        desk.rejudges(&home).await;
+    }
+    ada.brings(&mut ben, "rope").await;
+    assert_eq!(ada.documents.root(), cid.documents.root());
+    for desk in [&mut ada, &mut ben, &mut cid] {
+        assert_eq!(desk.title("rope").as_deref(), Some("String(\"coil it\")"));
+        desk.writes("rope", "coil it well").await;
+    }
+}

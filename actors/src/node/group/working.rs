@@ -1,0 +1,173 @@
+//! Commits, and the long work on documents that workers do beside the actor.
+
+use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
+use schema::ChangeHash;
+
+use super::documents::{
+    CommitEnd, CommitError, Committing, Outcome, Revision, RowWrite, Slice, Work, Worked,
+};
+use super::{Message, State};
+use crate::call::answer;
+use crate::clock::Clock;
+use crate::node::event::Event;
+use crate::node::store::{Batch, StoreError};
+
+/// The answer to a commit: the heads of each row.
+pub(super) type CommitReply = RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>>;
+
+/// A commit that waits for a document.
+pub(super) struct WaitingCommit {
+    writes: Vec<RowWrite>,
+    reply: CommitReply,
+}
+
+impl State {
+    /// Writes rows as this device: at once, or by a worker.
+    pub(super) fn commit(
+        &mut self,
+        myself: &ActorRef<Message>,
+        writes: Vec<RowWrite>,
+        reply: CommitReply,
+    ) -> Result<(), ActorProcessingErr> {
+        let time_ms = i64::try_from(self.arguments.clock.now().as_millis()).unwrap_or(i64::MAX);
+        self.settle(myself, &writes)?;
+        let mut outcome = Outcome::default();
+        let result = self.documents.commit(writes, time_ms, &mut outcome);
+        self.answer_commit(myself, result, outcome, reply);
+        Ok(())
+    }
+
+    fn answer_commit(
+        &mut self,
+        myself: &ActorRef<Message>,
+        result: Result<Committing, CommitError>,
+        outcome: Outcome,
+        reply: CommitReply,
+    ) {
+        match result {
+            Ok(Committing::Done) => {
+                let heads = outcome.heads.clone();
+                self.arguments.meters.documents.committed_rows.add(heads.len());
+                self.submit(myself, outcome, None, move |result| {
+                    answer(reply, result.map(|()| heads).map_err(CommitError::from));
+                });
+                return;
+            }
+            Ok(Committing::Working(number)) => {
+                self.committing.insert(number, reply);
+            }
+            Ok(Committing::Waits(writes)) => self.waiting.push(WaitingCommit { writes, reply }),
+            // The answer waits for the batch that moved the row: before it is stored, the caller would read
+            // the same row again.
+            Err(error @ CommitError::Moved { .. }) => {
+                let (store, durability) = (&self.arguments.store, self.arguments.durability);
+                store
+                    .submit(self.handle.space(), Batch::default(), durability, |_| answer(reply, Err(error)));
+            }
+            Err(error) => answer(reply, Err(error)),
+        }
+        self.submit_some(myself, outcome);
+    }
+
+    /// Takes the result of a worker over. Commits that waited for its documents are tried again.
+    pub(super) fn worked(
+        &mut self,
+        myself: &ActorRef<Message>,
+        worked: Worked,
+    ) -> Result<(), ActorProcessingErr> {
+        let mut outcome = Outcome::default();
+        match self.documents.integrate(worked, &mut outcome)? {
+            Some(CommitEnd { number, result }) => match self.committing.remove(&number) {
+                Some(reply) => self.answer_commit(myself, result, outcome, reply),
+                None => self.submit_some(myself, outcome),
+            },
+            None => self.submit_some(myself, outcome),
+        }
+        if self.documents.materialising() == 0 {
+            // A caller who waits for the peers waits for the rows too.
+            self.publish_peers();
+        }
+        for WaitingCommit { writes, reply } in std::mem::take(&mut self.waiting) {
+            self.commit(myself, writes, reply)?;
+        }
+        Ok(())
+    }
+
+    fn submit_some(&mut self, myself: &ActorRef<Message>, outcome: Outcome) {
+        if !outcome.batch.is_empty() {
+            self.submit(myself, outcome, None, |_| ());
+        }
+    }
+
+    /// Begins the long work that the last step left, and tells of rows that were given up.
+    pub(super) fn start_work(&mut self, myself: &ActorRef<Message>) {
+        while self.tasks.try_join_next().is_some() {}
+        for work in self.documents.take_work() {
+            let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
+            self.arguments.clock.spawn_in(&mut self.tasks, async move {
+                let mut notice = FailureNotice { myself, is_due: true };
+                let worked = run(&clock, work).await;
+                notice.is_due = false;
+                // A dead group has a successor, which begins its own work.
+                let _ = notice.myself.cast(Message::Worked(Box::new(worked)));
+            });
+        }
+        for unmaterialised in self.documents.take_given_up() {
+            let group = self.handle.id();
+            self.arguments.events.send(Event::Unmaterialised { group, unmaterialised });
+        }
+    }
+
+    /// Materialises, before anybody reads them, the rows that were behind when the node ended, as far as that
+    /// is short.
+    pub(super) async fn catch_up(&mut self) -> Result<(), ActorProcessingErr> {
+        let mut outcome = Outcome::default();
+        self.documents.catch_up(&mut outcome)?;
+        if !outcome.batch.is_empty() {
+            self.arguments.store.write(self.handle.space(), outcome.batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Lists the revisions of a row, from what is stored once all batches are.
+    pub(super) fn history(
+        &mut self,
+        table: &str,
+        key: &str,
+        reply: RpcReplyPort<Result<Vec<Revision>, StoreError>>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(history) = self.documents.history(table, key)? else {
+            answer(reply, Ok(Vec::new()));
+            return Ok(());
+        };
+        let clock = self.arguments.clock.clone();
+        self.arguments.clock.spawn_in(&mut self.tasks, async move {
+            answer(reply, clock.work(|| history.read()).await);
+        });
+        Ok(())
+    }
+}
+
+/// Does a piece of work, slice by slice: the workers of a process are shared.
+async fn run(clock: &Clock, mut work: Work) -> Worked {
+    loop {
+        match clock.work(|| work.slice()).await {
+            Slice::Done(worked) => return worked,
+            Slice::More(rest) => work = rest,
+        }
+    }
+}
+
+/// Tells the group of a worker that failed, when it is dropped.
+struct FailureNotice {
+    myself: ActorRef<Message>,
+    is_due: bool,
+}
+
+impl Drop for FailureNotice {
+    fn drop(&mut self) {
+        if self.is_due {
+            let _ = self.myself.cast(Message::WorkFailed);
+        }
+    }
+}
