@@ -18,21 +18,27 @@
 //! * has runs that are as long as they can be. Automerge keeps ops, not bytes, and encodes a change again on
 //!   request: a change in another form would come back under another hash and spoil the saved document.
 //!
-//! So `automerge::Change::from_bytes` on it takes time and memory proportional to its ops, predecessors and
-//! bytes. Not guaranteed: that its ops make sense in a document (an object or list element that exists, a
-//! null in both halves of a pair). Automerge may still refuse or even panic when it applies them, hence
-//! `catch_unwind` in the shell.
+//! * has ops that each make sense by themselves (`walk.rs`): an object with both halves or none; a key that is
+//!   a text, the head or an element; canonical values; predecessors that ascend, for ops that may have them;
+//!   names of earlier ops alone; objects of its own that are made, of the kind for which they are taken.
+//!
+//! So `automerge::Change::from_bytes` takes it, in time and memory proportional to its ops, predecessors and
+//! bytes. Not guaranteed: that ops of other changes are what it takes them for (an object, an element of that
+//! object, a value of that key). Whoever applies it asks the document about the objects ([`Objects`]); on the
+//! rest Automerge fails or panics, hence `catch_unwind` in the shell.
 //!
 //! Reading takes time linear in the input, never recurses, and allocates at most a fixed multiple of the
 //! input (for a document chunk: besides one inflated column, all columns together within
 //! `INFLATED_BYTES_MAX`).
 
+mod body;
 pub(crate) mod bytes;
 mod columns;
 mod cost;
 mod document;
 mod error;
 mod merging;
+mod objects;
 mod ops;
 mod runs;
 mod walk;
@@ -40,14 +46,15 @@ mod walk;
 use sha2::{Digest, Sha256};
 
 use crate::id::{ChangeHash, ReplicaId};
-use crate::limits::{CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, CHANGE_DEPS_MAX, CHANGE_OPS_MAX, OP_COUNTER_MAX};
+use crate::limits::CHANGE_BYTES_MAX;
+use body::Body;
 use bytes::{Bytes, write_uleb};
-use columns::{Layout, PREDECESSOR_COUNTER, PREDECESSOR_REPLICA, PREDECESSORS, Table};
-use runs::Bounds;
 
 pub use document::{DocumentHeader, read_document};
 pub use error::{ChangeError, Fault};
 pub use merging::Merging;
+pub use objects::{ObjectUse, Objects};
+pub use walk::ObjectKind;
 
 /// First bytes of every chunk.
 pub(crate) const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
@@ -100,48 +107,9 @@ impl ChangeHeader {
     }
 
     fn read_frame(frame: &Frame<'_>, length: usize) -> Result<Self, ChangeError> {
-        let mut bytes = Bytes(frame.data);
-        let deps = hashes(&mut bytes, "dependencies", CHANGE_DEPS_MAX)?;
-        let replica = replica_id(&mut bytes)?;
-        let seq = nonzero(&mut bytes, "seq")?;
-        let start_op = nonzero(&mut bytes, "start op")?;
-        let time = bytes.sleb()?;
-        let continues = continues(&mut bytes)?;
-        let others = others(&mut bytes, replica)?;
-
-        let table = Table::read(&mut bytes, Layout::ChangeOps)?;
-        let replicas = others.len() as u64 + 1;
-        let bounds = Bounds { rows_max: CHANGE_OPS_MAX, replicas, normal: true };
-        let columns = table.measure(&mut bytes, &bounds, &mut 0)?;
-        no_more(bytes.0)?;
-
-        let ops = ops::count(&columns)?;
-        let parts = [PREDECESSOR_REPLICA, PREDECESSOR_COUNTER];
-        // Its parts are bounded by `rows_max`.
-        let predecessors = ops::group(&columns, PREDECESSORS, &parts, ops.count)?;
-
-        let parts = cost::Parts {
-            bytes: length as u64,
-            begins_chain: seq == 1,
-            others: others.len() as u64,
-            dependencies: deps.len() as u64,
-            ops: ops.count,
-            objects: ops.objects,
-            predecessors,
-            key_bytes: ops.key_bytes,
-        };
-        let charge = parts.charge();
-        if charge > CHANGE_CHARGE_MAX {
-            return Err(ChangeError::TooCostly { got: charge, max: CHANGE_CHARGE_MAX });
-        }
-        let ops = ops.count;
-        let max_op = start_op.max(start_op.saturating_add(ops) - 1);
-        if max_op > OP_COUNTER_MAX {
-            return Err(ChangeError::TooMany { what: "as largest op", got: max_op, max: OP_COUNTER_MAX });
-        }
-        let known =
-            walk::Known { columns: &columns, author: replica, others: &others, start_op, ops, predecessors };
-        let references = walk::walk(&known)?;
+        let body = Body::read(frame.data, length)?;
+        let references = walk::walk(&body)?.references;
+        let Body { replica, seq, start_op, ops, deps, time, continues, charge, .. } = body;
         Ok(Self { hash: frame.hash, replica, seq, start_op, ops, deps, time, references, continues, charge })
     }
 
@@ -234,37 +202,7 @@ fn hashes(bytes: &mut Bytes<'_>, what: &'static str, max: usize) -> Result<Vec<C
     Ok(hashes)
 }
 
-/// Reads the replicas of the table behind the author, who is number 0: strictly ascending.
-fn others(bytes: &mut Bytes<'_>, author: ReplicaId) -> Result<Vec<ReplicaId>, ChangeError> {
-    let count = bytes.count(33)?;
-    let mut others = Vec::with_capacity(count);
-    for _ in 0..count {
-        let other = replica_id(bytes)?;
-        if other == author || others.last() >= Some(&other) {
-            return Err(Fault::OutOfOrder.into());
-        }
-        others.push(other);
-    }
-    Ok(others)
-}
-
-/// Reads the commit message.
-fn continues(bytes: &mut Bytes<'_>) -> Result<bool, ChangeError> {
-    match bytes.prefixed()? {
-        [] => Ok(false),
-        message if message == CONTINUES.as_bytes() => Ok(true),
-        _ => Err(ChangeError::Message),
-    }
-}
-
 fn replica_id(bytes: &mut Bytes<'_>) -> Result<ReplicaId, ChangeError> {
     let id = bytes.prefixed()?;
     Ok(ReplicaId(id.try_into().map_err(|_| ChangeError::ReplicaId { got: id.len() })?))
-}
-
-fn nonzero(bytes: &mut Bytes<'_>, what: &'static str) -> Result<u64, ChangeError> {
-    match bytes.uleb()? {
-        0 => Err(ChangeError::Zero { what }),
-        number => Ok(number),
-    }
 }

@@ -60,6 +60,9 @@ pub enum Fault {
     /// An op is named that is not earlier than the op that names it.
     #[error("names an op that is not earlier")]
     NotEarlier,
+    /// An op works on an op of the same change that makes no such object.
+    #[error("works on an op that makes no such object")]
+    Object,
     /// A deletion with a value, or an increment whose value is not an integer.
     #[error("a value that its op cannot have")]
     Value,

@@ -7,36 +7,36 @@
 
 mod cursor;
 mod named;
+mod objects;
 mod places;
 mod predecessors;
 mod values;
 
-use super::columns::Columns;
+use super::body::Body;
 use super::{ChangeError, Fault};
 use crate::id::ReplicaId;
 use named::Named;
 
-/// What a walk knows of its change before.
-pub(super) struct Known<'a> {
-    pub(super) columns: &'a Columns<'a>,
-    pub(super) author: ReplicaId,
-    /// The other replicas of its table, ascending.
-    pub(super) others: &'a [ReplicaId],
-    /// Counter of its first op.
-    pub(super) start_op: u64,
-    pub(super) ops: u64,
-    pub(super) predecessors: u64,
+pub use objects::ObjectKind;
+pub(super) use objects::{Made, Worked};
+
+/// What the ops of a change name.
+pub(super) struct Walked {
+    /// The largest op of each replica, ascending by replica.
+    pub(super) references: Vec<(ReplicaId, u64)>,
+    /// Objects.
+    pub(super) objects: Worked,
 }
 
-/// Walks all op columns; returns the largest op that is named of each replica, ascending by replica.
-pub(super) fn walk(known: &Known<'_>) -> Result<Vec<(ReplicaId, u64)>, ChangeError> {
-    let mut named = Named::new(known);
-    places::walk(known, &mut named)?;
-    values::walk(known)?;
-    if known.predecessors > 0 {
-        predecessors::walk(known, &mut named)?;
+/// Walks all op columns.
+pub(super) fn walk(body: &Body<'_>) -> Result<Walked, ChangeError> {
+    let (mut named, mut objects) = (Named::new(body), Worked::default());
+    places::walk(body, &mut named, &mut objects)?;
+    values::walk(body)?;
+    if body.predecessors > 0 {
+        predecessors::walk(body, &mut named)?;
     }
-    named.into_references(known)
+    Ok(Walked { references: named.into_references(body)?, objects })
 }
 
 fn at(column: u32, fault: Fault) -> ChangeError {

@@ -224,9 +224,9 @@ fn a_change_in_another_form_spoils_the_saved_document() {
 /// Beyond a reader's reach, hence the shell's duty: `catch_unwind`, and a look whether the change comes back.
 #[test]
 fn ops_that_make_no_sense_pass_the_reader_and_hurt_automerge() {
-    let no_object = Raw::puts_into_a_value(replica(ADA));
-    assert!(ChangeHeader::read(&no_object.chunk()).is_ok());
-    assert!(apply(&[&no_object]).is_none(), "panics");
+    let no_element = Raw::inserts_behind_no_element(replica(ADA));
+    assert!(ChangeHeader::read(&no_element.chunk()).is_ok());
+    assert!(apply(&[&no_element]).is_none(), "panics");
 
     let another_field = Raw::replaces_another_field(replica(ADA));
     assert!(ChangeHeader::read(&another_field.chunk()).is_ok());

@@ -1,7 +1,7 @@
 //! The ops that the ops of a change name: all of them earlier, and the largest of each replica.
 
-use super::Known;
 use super::cursor::Numbers;
+use crate::change::body::Body;
 use crate::change::{ChangeError, Fault};
 use crate::id::ReplicaId;
 
@@ -14,9 +14,9 @@ pub(super) struct Named {
 }
 
 impl Named {
-    pub(super) fn new(known: &Known<'_>) -> Self {
+    pub(super) fn new(body: &Body<'_>) -> Self {
         // The largest op of the change is within the bound of all counters.
-        Self { largest: vec![0; known.others.len() + 1], start_op: known.start_op.cast_signed() }
+        Self { largest: vec![0; body.others.len() + 1], start_op: body.start_op.cast_signed() }
     }
 
     /// The counters of ops of the change from the one at `row` on.
@@ -42,13 +42,13 @@ impl Named {
 
     /// The replicas of which an op is named, ascending. Automerge leaves others out of the table when it
     /// encodes the change again.
-    pub(super) fn into_references(self, known: &Known<'_>) -> Result<Vec<(ReplicaId, u64)>, ChangeError> {
+    pub(super) fn into_references(self, body: &Body<'_>) -> Result<Vec<(ReplicaId, u64)>, ChangeError> {
         if self.largest[1..].contains(&0) {
             return Err(Fault::Unused.into());
         }
-        let place = author_place(known);
-        let (before, behind) = known.others.split_at(place);
-        let replicas = before.iter().chain([&known.author]).chain(behind);
+        let place = author_place(body);
+        let (before, behind) = body.others.split_at(place);
+        let replicas = before.iter().chain([&body.replica]).chain(behind);
         let counters =
             self.largest[1..=place].iter().chain(&self.largest[..1]).chain(&self.largest[place + 1..]);
         let references = replicas.copied().zip(counters.copied());
@@ -57,6 +57,6 @@ impl Named {
 }
 
 /// The number of other replicas whose ids are smaller than the author's.
-pub(super) fn author_place(known: &Known<'_>) -> usize {
-    known.others.partition_point(|other| *other < known.author)
+pub(super) fn author_place(body: &Body<'_>) -> usize {
+    body.others.partition_point(|other| *other < body.replica)
 }

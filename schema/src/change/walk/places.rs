@@ -1,8 +1,10 @@
 //! The place of each op: its object, and its key in it.
 
+use super::at;
 use super::cursor::{Counters, Cursor, Flags, Numbers, Text, Unsigned};
 use super::named::Named;
-use super::{Known, at};
+use super::objects::{ObjectKind, Worked};
+use crate::change::body::Body;
 use crate::change::columns::{INSERT, KEY_COUNTER, KEY_REPLICA, KEY_TEXT, OBJECT_COUNTER, OBJECT_REPLICA};
 use crate::change::{ChangeError, Fault};
 
@@ -40,11 +42,16 @@ impl Key {
             _ => Err(Fault::Key),
         }
     }
+
+    /// The kind of object that has such a key.
+    fn kind(&self) -> ObjectKind {
+        if matches!(self, Self::Text) { ObjectKind::Map } else { ObjectKind::Sequence }
+    }
 }
 
 /// Walks the columns of objects, keys and inserts.
-pub(super) fn walk(known: &Known<'_>, named: &mut Named) -> Result<(), ChangeError> {
-    let data = |column| known.columns.data(column);
+pub(super) fn walk(body: &Body<'_>, named: &mut Named, worked: &mut Worked) -> Result<(), ChangeError> {
+    let data = |column| body.columns.data(column);
     let mut object_replicas = Cursor::<Unsigned>::new(data(OBJECT_REPLICA));
     let mut object_counters = Cursor::<Unsigned>::new(data(OBJECT_COUNTER));
     let mut replicas = Cursor::<Unsigned>::new(data(KEY_REPLICA));
@@ -52,7 +59,7 @@ pub(super) fn walk(known: &Known<'_>, named: &mut Named) -> Result<(), ChangeErr
     let mut texts = Cursor::<Text>::new(data(KEY_TEXT));
     let mut inserts = Flags::new(data(INSERT));
     let mut row = 0;
-    while row < known.ops {
+    while row < body.ops {
         let (object_replica, of_object_replica) = object_replicas.run()?;
         let (object, of_object) = object_counters.run()?;
         let (replica, of_replica) = replicas.run()?;
@@ -60,25 +67,26 @@ pub(super) fn walk(known: &Known<'_>, named: &mut Named) -> Result<(), ChangeErr
         let (text, of_text) = texts.run()?;
         let (insert, of_insert) = inserts.run()?;
         let of_key = of_replica.min(of_counter).min(of_text).min(of_insert);
-        let rows = of_object_replica.min(of_object).min(of_key).min(known.ops - row);
+        let rows = of_object_replica.min(of_object).min(of_key).min(body.ops - row);
         let ops = named.ops_from(row);
 
+        let key = Key::of(replica, counter, text, rows).map_err(|fault| at(KEY_COUNTER, fault))?;
         match (object_replica, object) {
-            (None, None) => {}
+            // The root is a map.
+            (None, None) if key.kind() == ObjectKind::Map => {}
+            (None, None) => return Err(at(KEY_COUNTER, Fault::Key)),
             (Some(replica), Some(object)) => {
-                let object = Numbers { first: object.cast_signed(), step: 0 };
-                named.add(replica, object, ops, rows).map_err(|fault| at(OBJECT_COUNTER, fault))?;
+                let counters = Numbers { first: object.cast_signed(), step: 0 };
+                named.add(replica, counters, ops, rows).map_err(|fault| at(OBJECT_COUNTER, fault))?;
+                worked.add(body, (replica, object, key.kind()))?;
             }
             _ => return Err(at(OBJECT_COUNTER, Fault::Unpaired)),
         }
-        match Key::of(replica, counter, text, rows).map_err(|fault| at(KEY_COUNTER, fault))? {
+        match key {
             // Automerge takes a field that inserts for a value of its own, and spoils what replaces it.
             Key::Text if insert => return Err(at(INSERT, Fault::Insert)),
-            Key::Text => {}
-            // The root is a map.
-            Key::Head | Key::Element { .. } if object.is_none() => return Err(at(KEY_COUNTER, Fault::Key)),
-            Key::Head if insert => {}
-            Key::Head => return Err(at(INSERT, Fault::Insert)),
+            Key::Head if !insert => return Err(at(INSERT, Fault::Insert)),
+            Key::Text | Key::Head => {}
             Key::Element { replica, counters } => {
                 named.add(replica, counters, ops, rows).map_err(|fault| at(KEY_COUNTER, fault))?;
             }

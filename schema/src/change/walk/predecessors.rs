@@ -1,23 +1,24 @@
 //! The predecessors of each op: strictly ascending by counter and replica, as Automerge writes them.
 
+use super::at;
 use super::cursor::{Counters, Cursor, Numbers, Unsigned};
 use super::named::{Named, author_place};
-use super::{Known, at};
+use crate::change::body::Body;
 use crate::change::columns::{PREDECESSOR_COUNTER, PREDECESSOR_REPLICA, PREDECESSORS};
 use crate::change::{ChangeError, Fault};
 
 /// Walks the columns of predecessors.
-pub(super) fn walk(known: &Known<'_>, named: &mut Named) -> Result<(), ChangeError> {
-    let mut counts = Cursor::<Unsigned>::new(known.columns.data(PREDECESSORS));
+pub(super) fn walk(body: &Body<'_>, named: &mut Named) -> Result<(), ChangeError> {
+    let mut counts = Cursor::<Unsigned>::new(body.columns.data(PREDECESSORS));
     let mut pairs = Pairs {
-        replicas: Cursor::<Unsigned>::new(known.columns.data(PREDECESSOR_REPLICA)),
-        counters: Counters::new(known.columns.data(PREDECESSOR_COUNTER)),
-        author: author_place(known) as u64,
+        replicas: Cursor::<Unsigned>::new(body.columns.data(PREDECESSOR_REPLICA)),
+        counters: Counters::new(body.columns.data(PREDECESSOR_COUNTER)),
+        author: author_place(body) as u64,
     };
     let mut row = 0;
-    while row < known.ops {
+    while row < body.ops {
         let (count, of_count) = counts.run()?;
-        let rows = of_count.min(known.ops - row);
+        let rows = of_count.min(body.ops - row);
         let ops = named.ops_from(row);
         match count.ok_or(Fault::Null)? {
             0 => Ok(()),

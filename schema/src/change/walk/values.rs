@@ -1,7 +1,8 @@
 //! The kind of each op, and whether its value and the number of its predecessors fit it.
 
+use super::at;
 use super::cursor::{Cursor, Flags, Unsigned};
-use super::{Known, at};
+use crate::change::body::Body;
 use crate::change::bytes::Bytes;
 use crate::change::columns::{ACTION, INSERT, PREDECESSORS, VALUE, VALUE_META};
 use crate::change::{ChangeError, Fault};
@@ -17,20 +18,20 @@ const COUNTER: u64 = 8;
 const TIME: u64 = 9;
 
 /// Walks the columns of actions, inserts, values and numbers of predecessors.
-pub(super) fn walk(known: &Known<'_>) -> Result<(), ChangeError> {
-    let data = |column| known.columns.data(column);
+pub(super) fn walk(body: &Body<'_>) -> Result<(), ChangeError> {
+    let data = |column| body.columns.data(column);
     let mut actions = Cursor::<Unsigned>::new(data(ACTION));
     let mut inserts = Flags::new(data(INSERT));
     let mut metas = Cursor::<Unsigned>::new(data(VALUE_META));
     let mut values = Bytes(data(VALUE));
     let mut predecessors = Cursor::<Unsigned>::new(data(PREDECESSORS));
     let mut row = 0;
-    while row < known.ops {
+    while row < body.ops {
         let (action, of_action) = actions.run()?;
         let (insert, of_insert) = inserts.run()?;
         let (meta, of_meta) = metas.run()?;
         let (count, of_count) = predecessors.run()?;
-        let rows = of_action.min(of_insert).min(of_meta).min(of_count).min(known.ops - row);
+        let rows = of_action.min(of_insert).min(of_meta).min(of_count).min(body.ops - row);
         let meta = meta.ok_or(Fault::Null)?;
 
         let has_predecessors = count.ok_or(Fault::Null)? > 0;

@@ -6,12 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::{AutoCommit, Change};
 use peerbase_schema::ReplicaId;
-use peerbase_schema::change::{ChangeError, ChangeHeader, Fault};
+use peerbase_schema::change::{ChangeError, ChangeHeader, Fault, ObjectUse, Objects};
 use testkit::dear::Random;
 use testkit::rows::Row;
 
 use crate::support::altered::{Ops, alter, rows, with_rows};
-use crate::support::history::{Edit, PEOPLE, document, play};
+use crate::support::history::{Edit, PEOPLE, document, play, play_on};
 
 /// What Automerge does with a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,16 +22,19 @@ pub(super) enum Outcome {
     ApplyPanics,
     ComesBackOtherwise,
     DoesNotLoad,
+    /// Changes that are written on top of it do not come back, or do not load.
+    SpoilsLaterOnes,
 }
 
-/// Applies a change behind others, with them or after them, and asks for it again, before and after a save.
-pub(super) fn outcome(before: &[Change], chunk: &[u8]) -> Outcome {
-    let attempt = |together| catch_unwind(AssertUnwindSafe(|| apply(before, chunk, together)));
+/// Applies a change behind others, with them or after them, asks for it again, before and after a save, and
+/// writes on top of it.
+pub(super) fn outcome(before: &[Change], chunk: &[u8], later: &[Edit]) -> Outcome {
+    let attempt = |together| catch_unwind(AssertUnwindSafe(|| apply(before, chunk, later, together)));
     let [alone, together] = [attempt(false), attempt(true)];
     alone.unwrap_or(Outcome::ApplyPanics).max(together.unwrap_or(Outcome::ApplyPanics))
 }
 
-fn apply(before: &[Change], chunk: &[u8], together: bool) -> Outcome {
+fn apply(before: &[Change], chunk: &[u8], later: &[Edit], together: bool) -> Outcome {
     let Ok(change) = Change::from_bytes(chunk.to_vec()) else { return Outcome::NotParsed };
     let mut all = before.to_vec();
     all.push(change.clone());
@@ -55,7 +58,21 @@ fn apply(before: &[Change], chunk: &[u8], together: bool) -> Outcome {
     }
     let loaded = catch_unwind(AssertUnwindSafe(|| AutoCommit::load(&document.save())));
     let Ok(Ok(mut loaded)) = loaded else { return Outcome::DoesNotLoad };
-    if comes_back(&mut loaded) { Outcome::Fine } else { Outcome::DoesNotLoad }
+    if !comes_back(&mut loaded) {
+        return Outcome::DoesNotLoad;
+    }
+    let goes_on = catch_unwind(AssertUnwindSafe(|| goes_on(document, later)));
+    if goes_on.unwrap_or(false) { Outcome::Fine } else { Outcome::SpoilsLaterOnes }
+}
+
+/// Returns true if edits on top of a document come back and load.
+fn goes_on(mut document: AutoCommit, edits: &[Edit]) -> bool {
+    play_on(&mut document, edits);
+    let changes = document.get_changes(&[]);
+    let mut again = AutoCommit::new();
+    again.apply_changes(changes.clone()).unwrap();
+    let mut loaded = AutoCommit::load(&document.save()).unwrap();
+    again.get_heads() == document.get_heads() && loaded.get_changes(&[]).len() == changes.len()
 }
 
 #[derive(Default)]
@@ -63,6 +80,8 @@ struct Count {
     altered: u64,
     /// Changes that name what is not there, as their headers tell.
     missing: u64,
+    /// Changes that work on an object that is none, or of another kind.
+    misused: u64,
     refused: BTreeMap<String, u64>,
     /// Outcomes of the accepted changes in which nothing is wrong.
     sensible: BTreeMap<Outcome, u64>,
@@ -106,12 +125,22 @@ fn try_seed(seed: u64, count: &mut Count) {
         }
         if altered != honest {
             count.altered += 1;
-            judge(seed, before, last, &altered, count);
+            let later = random_edits(&mut random);
+            judge(seed, before, last, &altered, &later, count);
         }
     }
 }
 
-fn judge(seed: u64, before: &[Change], last: &Change, altered: &[Row], count: &mut Count) {
+/// Returns true if each object is made by one of the changes before and is of the kind for which it is taken.
+fn objects_fit(before: &[Change], chunk: &[u8]) -> bool {
+    let all: Vec<_> = before.iter().map(|change| Objects::read(change.raw_bytes()).unwrap()).collect();
+    let uses = Objects::read(chunk).unwrap().uses().to_vec();
+    let made =
+        |object: &ObjectUse| all.iter().find_map(|objects| objects.made(object.replica, object.counter));
+    uses.iter().all(|object| made(object) == Some(object.kind))
+}
+
+fn judge(seed: u64, before: &[Change], last: &Change, altered: &[Row], later: &[Edit], count: &mut Count) {
     let read = |chunk: &[u8]| ChangeHeader::read(chunk);
     let chunk = with_rows(last, altered).chunk();
     let header = match read(&chunk) {
@@ -133,15 +162,20 @@ fn judge(seed: u64, before: &[Change], last: &Change, altered: &[Row], count: &m
         count.missing += 1;
         return;
     }
+    if !objects_fit(before, &chunk) {
+        count.misused += 1;
+        return;
+    }
     let mut ops = ops_of(before);
     ops.add(last, altered);
     let faults = ops.faults(last, altered);
-    let outcome = outcome(before, &chunk);
+    let outcome = outcome(before, &chunk, later);
     if faults.is_empty() {
         *count.sensible.entry(outcome).or_default() += 1;
-        if outcome != Outcome::Fine {
-            count.unexpected.push(format!("seed {seed}, {outcome:?}: {altered:?}"));
-        }
+    }
+    // What is applied is read; what is not waits for ever. Nothing is between.
+    if (outcome == Outcome::Fine) != faults.is_empty() || outcome == Outcome::SpoilsLaterOnes {
+        count.unexpected.push(format!("seed {seed}, {outcome:?}, {faults:?}: {altered:?}"));
     }
     for fault in faults {
         *count.faulty.entry((fault, outcome)).or_default() += 1;
@@ -155,10 +189,8 @@ fn what_the_reader_accepts_and_what_makes_sense_in_its_document_is_applied() {
     let mut count = Count::default();
     (0..seeds).for_each(|seed| try_seed(seed, &mut count));
 
-    println!(
-        "seeds 0 to {seeds}: {} altered changes, {} name what is not there",
-        count.altered, count.missing
-    );
+    println!("seeds 0 to {seeds}: {} altered changes", count.altered);
+    println!("{} name what is not there, {} take an object for another", count.missing, count.misused);
     count.refused.iter().for_each(|(error, count)| println!("{count} refused: {error}"));
     count.sensible.iter().for_each(|(outcome, count)| println!("{count} make sense: {outcome:?}"));
     count.faulty.iter().for_each(|((fault, outcome), count)| println!("{count} with {fault}: {outcome:?}"));

@@ -1,17 +1,19 @@
 //! One altered op after the other that the reader refuses from the bytes alone, beside what Automerge does
 //! with it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use automerge::transaction::Transactable;
-use automerge::{Change, ObjType, ROOT, ScalarValue};
-use peerbase_schema::change::{ChangeError, ChangeHeader, Fault};
+use automerge::{Change, ObjType, ROOT, ReadDoc, ScalarValue};
+use peerbase_schema::change::{ChangeError, ChangeHeader, Fault, ObjectKind, ObjectUse, Objects};
 use testkit::raw::{
     INSERT, KEY_COUNTER, OBJECT_COUNTER, PREDECESSOR_COUNTER, PREDECESSORS, VALUE, VALUE_META, uleb,
 };
 use testkit::rows::Row;
-use testkit::{ADA, BEN};
+use testkit::{ADA, BEN, CID, replica};
 
 use super::altered::{Outcome, outcome};
-use crate::support::altered::{DELETE, INCREMENT, MAP, PUT, with_rows};
+use crate::support::altered::{DELETE, INCREMENT, LIST, MAP, PUT, TEXT, with_rows};
 use crate::support::history::document;
 
 const ADAS: usize = ADA as usize;
@@ -87,7 +89,7 @@ fn check(name: &str, rows: &[Row], refused: (u32, Fault), expected: &[Outcome]) 
 
     let (column, fault) = refused;
     assert_eq!(ChangeHeader::read(&chunk), Err(ChangeError::Column { column, fault }), "{name}");
-    let got = outcome(&[bens], &chunk);
+    let got = outcome(&[bens], &chunk, &[]);
     assert!(expected.contains(&got), "{name}: {got:?}");
 }
 
@@ -117,7 +119,7 @@ fn honest_ops_of_each_form_pass_and_are_fine() {
     let header = ChangeHeader::read(&chunk).unwrap();
 
     assert_eq!((header.ops, header.references.len()), (10, 1));
-    assert_eq!(outcome(&[bens], &chunk), Outcome::Fine);
+    assert_eq!(outcome(&[bens], &chunk, &[]), Outcome::Fine);
 }
 
 #[test]
@@ -202,7 +204,7 @@ fn predecessors_ascend_and_fit_their_ops() {
     check("descending", &over(1, 0), order.clone(), SPOILS);
     check("twice", &over(1, 1), order.clone(), FINE);
     // One counter, the greater replica first.
-    let (low, high) = if testkit::replica(ADA) < testkit::replica(BEN) { (ADAS, BENS) } else { (BENS, ADAS) };
+    let (low, high) = if replica(ADA) < replica(BEN) { (ADAS, BENS) } else { (BENS, ADAS) };
     let over = |first: usize, second: usize| [field("a").over(&[(first, FIELD_A), (second, FIELD_A)])];
     assert!(check_column(&over(low, high)).is_ok());
     let refused = ChangeError::Column { column: order.0, fault: order.1 };
@@ -240,4 +242,41 @@ fn what_an_op_names_is_earlier() {
     // Every op of the past has a smaller counter (C5), also those of other replicas.
     let of_ben = field("z").over(&[(BENS, START)]);
     check("predecessor of Ben", &[of_ben], later(PREDECESSOR_COUNTER), SPOILS);
+}
+
+#[test]
+fn an_object_of_the_same_change_is_one_and_of_the_right_kind() {
+    let wrong = (OBJECT_COUNTER, Fault::Object);
+    let into = |row: Row| Row { object_replica: Some(ADAS), object_counter: Some(START), ..row };
+    let make = |action: u64| Row { action, ..field("o") };
+    check("a value", &[field("o"), into(field("x"))], wrong.clone(), SPOILS);
+    check("a field of a list", &[make(LIST), into(field("x"))], wrong.clone(), SPOILS);
+    check("a field of a text", &[make(TEXT), into(field("x"))], wrong.clone(), SPOILS);
+    check("an element of a map", &[make(MAP), into(head())], wrong, FINE);
+    for (made, row) in [(MAP, field("x")), (LIST, head()), (TEXT, head())] {
+        assert!(check_column(&[make(made), into(row)]).is_ok());
+    }
+}
+
+/// Hence objects of other changes are asked for before a change is applied.
+#[test]
+fn an_element_of_a_map_spoils_the_next_honest_change() {
+    let (bens, adas) = changes();
+    let hostile = with_rows(&adas, &[Row { object_counter: Some(MAP_OP), ..head() }]).chunk();
+    assert!(ChangeHeader::read(&hostile).is_ok(), "it does not tell what Ben made");
+    assert_eq!(outcome(std::slice::from_ref(&bens), &hostile, &[]), Outcome::Fine);
+    let bens_map = ObjectUse { replica: replica(BEN), counter: MAP_OP, kind: ObjectKind::Sequence };
+    assert_eq!(Objects::read(&hostile).unwrap().uses(), [bens_map]);
+    assert_eq!(Objects::read(bens.raw_bytes()).unwrap().made(replica(BEN), MAP_OP), Some(ObjectKind::Map));
+
+    let hostile = Change::from_bytes(hostile).unwrap();
+    let mut document = document(CID);
+    document.apply_changes([bens.clone(), hostile.clone()]).unwrap();
+    let (_, map) = document.get(ROOT, "map").unwrap().unwrap();
+    document.put(&map, "c", "over the last field").unwrap();
+    document.commit();
+    let honest = catch_unwind(AssertUnwindSafe(|| document.get_last_local_change().unwrap()));
+
+    let fails = |honest: Change| outcome(&[bens, hostile], honest.raw_bytes(), &[]) != Outcome::Fine;
+    assert!(honest.is_err() || honest.is_ok_and(fails));
 }

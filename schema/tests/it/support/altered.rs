@@ -15,9 +15,9 @@ use super::history::PEOPLE;
 
 pub(crate) const MAP: u64 = 0;
 pub(crate) const PUT: u64 = 1;
-const LIST: u64 = 2;
+pub(crate) const LIST: u64 = 2;
 pub(crate) const DELETE: u64 = 3;
-const TEXT: u64 = 4;
+pub(crate) const TEXT: u64 = 4;
 pub(crate) const INCREMENT: u64 = 5;
 
 /// The counter and the person of an op.

@@ -45,6 +45,13 @@ pub(crate) fn play(edits: &[Edit]) -> AutoCommit {
     documents.swap_remove(0)
 }
 
+/// Plays the edits on one document, whoever makes them.
+pub(crate) fn play_on(document: &mut AutoCommit, edits: &[Edit]) {
+    let one = std::slice::from_mut(document);
+    edits.iter().for_each(|edit| step(one, &Edit { person: 0, ..edit.clone() }));
+    one[0].commit();
+}
+
 /// The headers of a document's changes and a tip for the end of each chain.
 pub(crate) fn headers_and_tips(
     document: &mut AutoCommit,
@@ -63,7 +70,7 @@ pub(crate) fn headers_and_tips(
 
 fn object(document: &mut AutoCommit, key: &str, kind: ObjType) -> ObjId {
     match document.get(ROOT, key).unwrap() {
-        Some((Value::Object(_), id)) => id,
+        Some((Value::Object(found), id)) if found == kind => id,
         _ => document.put_object(ROOT, key, kind).unwrap(),
     }
 }
