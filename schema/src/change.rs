@@ -53,7 +53,7 @@ use bytes::{Bytes, write_uleb};
 pub use document::{DocumentHeader, read_document};
 pub use error::{ChangeError, Fault};
 pub use merging::Merging;
-pub use objects::{ObjectUse, Objects};
+pub use objects::{ElementUse, ObjectUse, Objects, OpOf};
 pub use walk::ObjectKind;
 
 /// First bytes of every chunk.

@@ -66,9 +66,12 @@ fn a_change_that_takes_a_map_for_a_list_is_not_applied() {
 
 #[test]
 fn a_change_that_makes_automerge_panic_breaks_the_replica_alone() {
-    let odd = Raw::inserts_behind_no_element(replica(ADA));
+    let list = one().with(ACTION, &[0x7f, 2]);
+    let odd = Raw { start_op: 2, deps: vec![list.hash()], ..one_of(BEN) };
+    let odd = odd.inserts_into(replica(ADA), 1).behind(1); // behind the op that made the list
     assert!(ChangeHeader::read(&odd.chunk()).is_ok(), "the reader does not see it");
     let mut ben = Replica::new();
+    ben.apply(&[list.chunk()]).unwrap();
 
     let applied = ben.apply(&[odd.chunk()]);
 

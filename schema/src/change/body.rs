@@ -68,14 +68,6 @@ impl<'a> Body<'a> {
         }
         Ok(Self { deps, replica, seq, start_op, time, continues, others, columns, ops, predecessors, charge })
     }
-
-    /// The replica at this place of the table.
-    pub(super) fn replica_at(&self, place: u64) -> Option<ReplicaId> {
-        match usize::try_from(place).ok()?.checked_sub(1) {
-            None => Some(self.replica),
-            Some(other) => self.others.get(other).copied(),
-        }
-    }
 }
 
 /// Reads the replicas of the table behind the author, who is number 0: strictly ascending.

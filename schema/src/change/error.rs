@@ -63,6 +63,9 @@ pub enum Fault {
     /// An op works on an op of the same change that makes no such object.
     #[error("works on an op that makes no such object")]
     Object,
+    /// An op names an op of the same change as an element that inserts none into its object.
+    #[error("names an op that inserts no element of its object")]
+    Element,
     /// A deletion with a value, or an increment whose value is not an integer.
     #[error("a value that its op cannot have")]
     Value,

@@ -1,35 +1,49 @@
-//! The objects that a change makes, and those of other changes that its ops work on.
+//! The objects and elements that a change makes, and those of other changes that its ops take for granted.
 //!
 //! An op names its object, and by its key it takes it for a map or for a sequence. Automerge does not ask
-//! whether that is so: an element among the fields of a map is applied, and spoils the next honest change that
-//! replaces a field. The reader checks this for objects of the change itself; whoever applies it asks the
-//! document about the others.
+//! whether that is so: it applies an element among the fields of a map, and spoils the next honest change that
+//! replaces a field. It does not ask either whether an element that is set anew is one of its object: the op
+//! goes astray, or not, with the ops that happen to be applied beside it. The reader checks both where the
+//! change itself makes what it names; whoever applies the change asks the document about the rest.
 
 use super::body::Body;
-use super::walk::{Made, ObjectKind, walk};
+use super::walk::{Inserts, Made, ObjectKind, Place, updates, walk};
 use super::{CHANGE, ChangeError, Frame, no_more};
 use crate::id::ReplicaId;
 use crate::limits::CHANGE_BYTES_MAX;
 
+/// An op of a document: its replica and its counter.
+pub type OpOf = (ReplicaId, u64);
+
 /// An object of another change as the ops of a change take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectUse {
-    /// The replica whose op made the object.
-    pub replica: ReplicaId,
-    /// Counter of that op.
-    pub counter: u64,
+    /// The op that made it.
+    pub object: OpOf,
     /// The kind for which it is taken.
     pub kind: ObjectKind,
 }
 
-/// The objects of one change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An element of another change that the ops of a change set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ElementUse {
+    /// The object of which they take it for an element.
+    pub object: OpOf,
+    /// The op that inserted it.
+    pub element: OpOf,
+}
+
+/// The objects and elements of one change.
 pub struct Objects {
     replica: ReplicaId,
+    others: Vec<ReplicaId>,
     /// Counter of its first op.
     start_op: u64,
+    ops: u64,
     made: Made,
+    inserts: Inserts,
     uses: Vec<ObjectUse>,
+    updates: Vec<ElementUse>,
 }
 
 impl Objects {
@@ -41,20 +55,28 @@ impl Objects {
         let (frame, rest) = Frame::read(chunk, CHANGE, CHANGE_BYTES_MAX)?;
         no_more(rest)?;
         let body = Body::read(frame.data, chunk.len())?;
-        let works = walk(&body)?.objects.others.into_iter();
-        let mut uses: Vec<_> = works
-            .filter_map(|(place, counter, kind)| {
-                Some(ObjectUse { replica: body.replica_at(place)?, counter, kind })
-            })
-            .collect();
-        uses.sort_unstable();
-        uses.dedup();
-        Ok(Self { replica: body.replica, start_op: body.start_op, made: Made::read(&body)?, uses })
+        let walked = walk(&body)?;
+        let (made, of_elements) = (Made::read(&body)?, updates(&body)?);
+        let Body { replica, others, start_op, ops, .. } = body;
+        let (uses, updates) = (Vec::new(), Vec::new());
+        let mut read = Self { replica, others, start_op, ops, made, inserts: walked.inserts, uses, updates };
+        read.uses = distinct(walked.objects.others.into_iter().filter_map(|(place, counter, kind)| {
+            Some(ObjectUse { object: read.op((place, counter))?, kind })
+        }));
+        read.updates = distinct(of_elements.into_iter().filter_map(|(object, element)| {
+            Some(ElementUse { object: read.op(object)?, element: read.op(element)? })
+        }));
+        Ok(read)
     }
 
-    /// Its replica, and the counter of its first op.
-    pub fn first_op(&self) -> (ReplicaId, u64) {
+    /// Its first op.
+    pub fn first_op(&self) -> OpOf {
         (self.replica, self.start_op)
+    }
+
+    /// Returns true if an op is one of the change.
+    pub fn has(&self, op: OpOf) -> bool {
+        self.row(op).is_some()
     }
 
     /// The objects of other changes that its ops work on, each once for each kind for which it is taken.
@@ -62,12 +84,38 @@ impl Objects {
         &self.uses
     }
 
-    /// The kind of the object that an op of the change makes; `None` if it makes none, or is not of the
-    /// change.
-    pub fn made(&self, replica: ReplicaId, counter: u64) -> Option<ObjectKind> {
-        if replica != self.replica {
-            return None;
-        }
-        self.made.kind(counter.checked_sub(self.start_op)?)
+    /// The elements of other changes that its ops set, other than by deleting them, each once.
+    pub fn updates(&self) -> &[ElementUse] {
+        &self.updates
     }
+
+    /// The kind of the object that an op of the change makes.
+    pub fn made(&self, op: OpOf) -> Option<ObjectKind> {
+        self.made.kind(self.row(op)?)
+    }
+
+    /// The object into which an op of the change inserts an element.
+    pub fn inserts_into(&self, op: OpOf) -> Option<OpOf> {
+        self.op(self.inserts.object(self.row(op)?)?)
+    }
+
+    fn row(&self, (replica, counter): OpOf) -> Option<u64> {
+        let row = counter.checked_sub(self.start_op)?;
+        (replica == self.replica && row < self.ops).then_some(row)
+    }
+
+    fn op(&self, (place, counter): Place) -> Option<OpOf> {
+        let replica = match usize::try_from(place).ok()?.checked_sub(1) {
+            None => self.replica,
+            Some(other) => *self.others.get(other)?,
+        };
+        Some((replica, counter))
+    }
+}
+
+fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.collect();
+    items.sort_unstable();
+    items.dedup();
+    items
 }

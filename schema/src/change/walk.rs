@@ -6,6 +6,7 @@
 //! is charged.
 
 mod cursor;
+mod elements;
 mod named;
 mod objects;
 mod places;
@@ -17,6 +18,7 @@ use super::{ChangeError, Fault};
 use crate::id::ReplicaId;
 use named::Named;
 
+pub(super) use elements::{Inserts, Place, updates};
 pub use objects::ObjectKind;
 pub(super) use objects::{Made, Worked};
 
@@ -26,17 +28,19 @@ pub(super) struct Walked {
     pub(super) references: Vec<(ReplicaId, u64)>,
     /// Objects.
     pub(super) objects: Worked,
+    /// The elements that its ops insert.
+    pub(super) inserts: Inserts,
 }
 
 /// Walks all op columns.
 pub(super) fn walk(body: &Body<'_>) -> Result<Walked, ChangeError> {
-    let (mut named, mut objects) = (Named::new(body), Worked::default());
-    places::walk(body, &mut named, &mut objects)?;
+    let (mut named, mut objects, mut inserts) = (Named::new(body), Worked::default(), Inserts::default());
+    places::walk(body, &mut named, &mut objects, &mut inserts)?;
     values::walk(body)?;
     if body.predecessors > 0 {
         predecessors::walk(body, &mut named)?;
     }
-    Ok(Walked { references: named.into_references(body)?, objects })
+    Ok(Walked { references: named.into_references(body)?, objects, inserts })
 }
 
 fn at(column: u32, fault: Fault) -> ChangeError {

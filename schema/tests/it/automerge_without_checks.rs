@@ -224,9 +224,12 @@ fn a_change_in_another_form_spoils_the_saved_document() {
 /// Beyond a reader's reach, hence the shell's duty: `catch_unwind`, and a look whether the change comes back.
 #[test]
 fn ops_that_make_no_sense_pass_the_reader_and_hurt_automerge() {
-    let no_element = Raw::inserts_behind_no_element(replica(ADA));
-    assert!(ChangeHeader::read(&no_element.chunk()).is_ok());
-    assert!(apply(&[&no_element]).is_none(), "panics");
+    let list = one(1, 1, vec![]).with(ACTION, &[0x7f, 2]);
+    let behind_the_list = Raw { actor: replica(BEN).0.to_vec(), ..one(1, 2, vec![list.hash()]) }
+        .inserts_into(replica(ADA), 1)
+        .behind(1);
+    assert!(ChangeHeader::read(&behind_the_list.chunk()).is_ok());
+    assert!(apply(&[&list, &behind_the_list]).is_none(), "panics");
 
     let another_field = Raw::replaces_another_field(replica(ADA));
     assert!(ChangeHeader::read(&another_field.chunk()).is_ok());

@@ -74,19 +74,6 @@ impl Raw {
         Self { columns, ..Self::empty(replica, seq, start_op, deps) }
     }
 
-    /// Two ops, of which the first makes a list under `k`, and the second inserts into it behind the first op,
-    /// which is no element: the reader passes it, and Automerge panics.
-    pub fn inserts_behind_no_element(replica: ReplicaId) -> Self {
-        Self::puts(replica, 1, 1, Vec::new(), 2)
-            .with(OBJECT_REPLICA, &[0, 1, 0x7f, 0])
-            .with(OBJECT_COUNTER, &[0, 1, 0x7f, 1])
-            .with(KEY_REPLICA, &[0, 1, 0x7f, 0])
-            .with(KEY_COUNTER, &[0, 1, 0x7f, 1])
-            .with(KEY_TEXT, &[0x7f, 1, b'k', 0, 1])
-            .with(INSERT, &[1, 1])
-            .with(ACTION, &[0x7e, 2, 1])
-    }
-
     /// A change of one op that inserts at the begin of the object that an op of `of` made.
     pub fn inserts_into(self, of: ReplicaId, counter: u64) -> Self {
         let others = if of.0.as_slice() == self.actor { Vec::new() } else { vec![of.0.to_vec()] };
@@ -100,6 +87,13 @@ impl Raw {
             .with(ACTION, &[0x7f, 1])
             .with(VALUE_META, &[0x7f, 0])
             .with(PREDECESSORS, &[0x7f, 0])
+    }
+
+    /// The same behind an op of the replica that made the object.
+    pub fn behind(self, counter: u64) -> Self {
+        let place = u8::try_from(self.others.len()).unwrap();
+        self.with(KEY_REPLICA, &[0x7f, place])
+            .with(KEY_COUNTER, &[vec![0x7f], sleb(counter.cast_signed())].concat())
     }
 
     /// Two ops, of which the second puts under `b` and replaces the first, which puts under `a`: the reader

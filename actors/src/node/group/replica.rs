@@ -238,8 +238,8 @@ impl Replica {
         if let Some(missing) = chunk::missing(&self.doc, &changes) {
             return Err(ApplyError::Missing { missing });
         }
-        if is_checked && !objects::fit(&self.doc, chunks).unwrap_or(false) {
-            let what = "an object is not what a change takes it for".to_owned();
+        if is_checked && !matches!(guarded(|| objects::fit(&self.doc, chunks)), Ok(Ok(true))) {
+            let what = "an object or an element is not what a change takes it for".to_owned();
             return Err(ApplyError::Document { what });
         }
         let hashes: Vec<_> = changes.iter().map(Change::hash).collect();

@@ -2,6 +2,7 @@
 
 use super::at;
 use super::cursor::{Counters, Cursor, Flags, Numbers, Text, Unsigned};
+use super::elements::Inserts;
 use super::named::Named;
 use super::objects::{ObjectKind, Worked};
 use crate::change::body::Body;
@@ -50,7 +51,12 @@ impl Key {
 }
 
 /// Walks the columns of objects, keys and inserts.
-pub(super) fn walk(body: &Body<'_>, named: &mut Named, worked: &mut Worked) -> Result<(), ChangeError> {
+pub(super) fn walk(
+    body: &Body<'_>,
+    named: &mut Named,
+    worked: &mut Worked,
+    inserted: &mut Inserts,
+) -> Result<(), ChangeError> {
     let data = |column| body.columns.data(column);
     let mut object_replicas = Cursor::<Unsigned>::new(data(OBJECT_REPLICA));
     let mut object_counters = Cursor::<Unsigned>::new(data(OBJECT_COUNTER));
@@ -79,6 +85,9 @@ pub(super) fn walk(body: &Body<'_>, named: &mut Named, worked: &mut Worked) -> R
                 let counters = Numbers { first: object.cast_signed(), step: 0 };
                 named.add(replica, counters, ops, rows).map_err(|fault| at(OBJECT_COUNTER, fault))?;
                 worked.add(body, (replica, object, key.kind()))?;
+                if insert {
+                    inserted.add(row, rows, (replica, object));
+                }
             }
             _ => return Err(at(OBJECT_COUNTER, Fault::Unpaired)),
         }
@@ -89,6 +98,9 @@ pub(super) fn walk(body: &Body<'_>, named: &mut Named, worked: &mut Worked) -> R
             Key::Text | Key::Head => {}
             Key::Element { replica, counters } => {
                 named.add(replica, counters, ops, rows).map_err(|fault| at(KEY_COUNTER, fault))?;
+                if let (0, Some(of)) = (replica, object_replica.zip(object)) {
+                    inserted.check(body, (of, counters), rows)?;
+                }
             }
         }
 

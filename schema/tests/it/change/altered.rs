@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::{AutoCommit, Change};
 use peerbase_schema::ReplicaId;
-use peerbase_schema::change::{ChangeError, ChangeHeader, Fault, ObjectUse, Objects};
+use peerbase_schema::change::{ChangeError, ChangeHeader, ElementUse, Fault, ObjectUse, Objects, OpOf};
 use testkit::dear::Random;
 use testkit::rows::Row;
 
@@ -26,25 +26,26 @@ pub(super) enum Outcome {
     SpoilsLaterOnes,
 }
 
-/// Applies a change behind others, with them or after them, asks for it again, before and after a save, and
-/// writes on top of it.
-pub(super) fn outcome(before: &[Change], chunk: &[u8], later: &[Edit]) -> Outcome {
-    let attempt = |together| catch_unwind(AssertUnwindSafe(|| apply(before, chunk, later, together)));
-    let [alone, together] = [attempt(false), attempt(true)];
-    alone.unwrap_or(Outcome::ApplyPanics).max(together.unwrap_or(Outcome::ApplyPanics))
+/// Applies a change behind others, with all, some or none of them in one batch, asks for it again, before and
+/// after a save, and writes on top of it. Returns the best and the worst outcome.
+pub(super) fn outcomes(before: &[Change], chunk: &[u8], later: &[Edit]) -> (Outcome, Outcome) {
+    let attempt =
+        |first: usize| catch_unwind(AssertUnwindSafe(|| apply(before.split_at(first), chunk, later)));
+    let all = [0, before.len() / 2, before.len()].map(|first| attempt(first).unwrap_or(Outcome::ApplyPanics));
+    let [mut best, mut worst] = [all[0]; 2];
+    for outcome in all {
+        (best, worst) = (best.min(outcome), worst.max(outcome));
+    }
+    (best, worst)
 }
 
-fn apply(before: &[Change], chunk: &[u8], later: &[Edit], together: bool) -> Outcome {
+fn apply((first, second): (&[Change], &[Change]), chunk: &[u8], later: &[Edit]) -> Outcome {
     let Ok(change) = Change::from_bytes(chunk.to_vec()) else { return Outcome::NotParsed };
-    let mut all = before.to_vec();
-    all.push(change.clone());
+    let batch = [second, &[change]].concat();
+    let all = [first, &batch[..]].concat();
     let mut document = document(PEOPLE);
-    let applied = if together {
-        document.apply_changes(all.clone())
-    } else {
-        document.apply_changes(before.to_vec()).unwrap();
-        document.apply_changes([change])
-    };
+    document.apply_changes(first.to_vec()).unwrap();
+    let applied = document.apply_changes(batch);
     if applied.is_err() {
         return Outcome::ApplyFails;
     }
@@ -131,13 +132,14 @@ fn try_seed(seed: u64, count: &mut Count) {
     }
 }
 
-/// Returns true if each object is made by one of the changes before and is of the kind for which it is taken.
+/// Returns true if each object and each element that is set is what the change takes it for.
 fn objects_fit(before: &[Change], chunk: &[u8]) -> bool {
     let all: Vec<_> = before.iter().map(|change| Objects::read(change.raw_bytes()).unwrap()).collect();
-    let uses = Objects::read(chunk).unwrap().uses().to_vec();
-    let made =
-        |object: &ObjectUse| all.iter().find_map(|objects| objects.made(object.replica, object.counter));
-    uses.iter().all(|object| made(object) == Some(object.kind))
+    let change = Objects::read(chunk).unwrap();
+    let made = |object: OpOf| all.iter().find_map(|before| before.made(object));
+    let inserts = |element: OpOf| all.iter().find_map(|before| before.inserts_into(element));
+    change.uses().iter().all(|ObjectUse { object, kind }| made(*object) == Some(*kind))
+        && change.updates().iter().all(|ElementUse { object, element }| inserts(*element) == Some(*object))
 }
 
 fn judge(seed: u64, before: &[Change], last: &Change, altered: &[Row], later: &[Edit], count: &mut Count) {
@@ -169,12 +171,12 @@ fn judge(seed: u64, before: &[Change], last: &Change, altered: &[Row], later: &[
     let mut ops = ops_of(before);
     ops.add(last, altered);
     let faults = ops.faults(last, altered);
-    let outcome = outcome(before, &chunk, later);
+    let (best, outcome) = outcomes(before, &chunk, later);
     if faults.is_empty() {
         *count.sensible.entry(outcome).or_default() += 1;
     }
-    // What is applied is read; what is not waits for ever. Nothing is between.
-    if (outcome == Outcome::Fine) != faults.is_empty() || outcome == Outcome::SpoilsLaterOnes {
+    // Each is applied, whatever is applied beside it, or it never is; and none spoils a later one.
+    if (faults.is_empty() && outcome != Outcome::Fine) || (!faults.is_empty() && best == Outcome::Fine) {
         count.unexpected.push(format!("seed {seed}, {outcome:?}, {faults:?}: {altered:?}"));
     }
     for fault in faults {

@@ -407,7 +407,7 @@ fn add_crooked(units: &mut Units, home: &Home, author: &Author) -> ChangeHash {
     let Unit { document, tips, message, .. } = &mut units.units[0];
     let replica =
         ReplicaId::of(home.ledger.group(), *document, author.device, author.grant, author.incarnation);
-    let raw = raw::Raw::inserts_behind_no_element(replica);
+    let raw = raw::Raw::replaces_another_field(replica);
     let tip = Tip::sign(home.ledger.group(), *document, *author, 1, raw.hash(), &device(MIA));
     let number = u32::try_from(units.authors.len()).unwrap();
     units.authors.push((author.device, author.grant));
