@@ -214,15 +214,18 @@ impl Group {
     /// It succeeds only if at least one device is connected.
     ///
     /// # Errors
-    /// After `timeout`: [`SyncError::NobodyConnected`], [`SyncError::Silent`] or [`SyncError::Behind`].
+    /// After `timeout`: [`SyncError::NobodyConnected`], [`SyncError::Silent`],
+    /// [`SyncError::Behind`] or [`SyncError::Materialising`].
     pub async fn synced(&self, timeout: Duration) -> Result<Synced, SyncError> {
         let mut peers = self.handle.peers();
         let all = self.node.clock().timeout(timeout, async {
             loop {
                 let now = peers.borrow_and_update().clone();
                 if !now.is_empty() && now.iter().all(|peer| peer.synced) {
-                    let status = self.handle.status().await.ok()?;
-                    if status.materialising == 0 {
+                    // A group that starts again publishes its peers.
+                    if let Ok(status) = self.handle.status().await
+                        && status.materialising == 0
+                    {
                         let with = now.into_iter().map(|peer| peer.device).collect();
                         return Some(Synced { with, unmaterialised: status.unmaterialised });
                     }
@@ -242,6 +245,10 @@ impl Group {
             let silent = self.node.handle().membership().silent(self.id()).await.unwrap_or_default();
             let with: Vec<_> = silent.into_iter().map(|silent| silent.device).collect();
             return if with.is_empty() { SyncError::NobodyConnected } else { SyncError::Silent { with } };
+        }
+        let materialising = self.handle.status().await.map_or(0, |status| status.materialising);
+        if materialising > 0 && peers.iter().all(|peer| peer.synced) {
+            return SyncError::Materialising { rows: materialising };
         }
         let with = peers.iter().filter(|peer| !peer.synced).map(|peer| peer.device).collect();
         SyncError::Behind { with, connected: peers.len() }

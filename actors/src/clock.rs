@@ -7,12 +7,12 @@
 use std::future::Future;
 use std::ops::RangeInclusive;
 use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::rngs::{ChaCha20Rng, SysRng};
 use rand::{Rng, RngExt, SeedableRng, TryRng};
-use schema::Timestamp;
+use schema::{Moment, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::Instant;
@@ -33,7 +33,30 @@ pub struct Clock {
 #[derive(Clone, Debug)]
 enum Kind {
     Real,
-    Simulated(Arc<Mutex<Random>>),
+    Simulated(Simulation),
+}
+
+#[derive(Clone, Debug)]
+struct Simulation {
+    random: Arc<Mutex<Random>>,
+    wall: Arc<Mutex<Wall>>,
+}
+
+impl Simulation {
+    fn new(seed: u64, wall: Wall) -> Self {
+        Self { random: Arc::new(Mutex::new(Random::seeded(seed))), wall: Arc::new(Mutex::new(wall)) }
+    }
+
+    fn wall(&self) -> MutexGuard<'_, Wall> {
+        self.wall.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A date of a simulated wall clock, and the moment at which it showed it.
+#[derive(Clone, Copy, Debug)]
+struct Wall {
+    date: Timestamp,
+    at: Moment,
 }
 
 impl Clock {
@@ -47,16 +70,24 @@ impl Clock {
     /// For a paused current-thread runtime; on any other runtime time is real and the order is not
     /// repeatable.
     pub fn simulated(seed: u64) -> Self {
-        let random = Arc::new(Mutex::new(Random::seeded(seed)));
-        Self { origin: Instant::now(), kind: Kind::Simulated(random), slice: Duration::ZERO }
+        let wall = Wall { date: SIMULATED_EPOCH, at: Moment::default() };
+        Self {
+            origin: Instant::now(),
+            kind: Kind::Simulated(Simulation::new(seed, wall)),
+            slice: Duration::ZERO,
+        }
     }
 
-    /// The same time with other randomness; a real clock is unchanged.
+    /// The same time with other randomness, and a wall clock that is set apart from now on; a real clock is
+    /// unchanged.
     #[must_use]
     pub fn reseeded(&self, seed: u64) -> Self {
-        let kind = match self.kind {
+        let kind = match &self.kind {
             Kind::Real => Kind::Real,
-            Kind::Simulated(_) => Kind::Simulated(Arc::new(Mutex::new(Random::seeded(seed)))),
+            Kind::Simulated(simulation) => {
+                let wall = *simulation.wall();
+                Kind::Simulated(Simulation::new(seed, wall))
+            }
         };
         Self { origin: self.origin, kind, slice: self.slice }
     }
@@ -67,14 +98,24 @@ impl Clock {
         Self { slice, ..self }
     }
 
+    /// Sets the wall clock of a simulation, as a person or a time server does; a real clock is unchanged.
+    pub fn set_wall(&self, date: Timestamp) {
+        if let Kind::Simulated(simulation) = &self.kind {
+            *simulation.wall() = Wall { date, at: self.moment() };
+        }
+    }
+
     /// Wall-clock time, which may jump forward and back.
     pub fn now(&self) -> Timestamp {
-        match self.kind {
+        match &self.kind {
             Kind::Real => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp::default() + since
             }
-            Kind::Simulated(_) => SIMULATED_EPOCH + self.instant(),
+            Kind::Simulated(simulation) => {
+                let wall = *simulation.wall();
+                wall.date + self.moment().since(wall.at)
+            }
         }
     }
 
@@ -83,12 +124,17 @@ impl Clock {
         self.origin.elapsed()
     }
 
+    /// The same as a moment, by which machines measure deadlines.
+    pub fn moment(&self) -> Moment {
+        Moment(self.instant())
+    }
+
     /// Fills `bytes` with cryptographic randomness.
     pub fn fill(&self, bytes: &mut [u8]) {
         match &self.kind {
             Kind::Real => SysRng.try_fill_bytes(bytes).expect("the system has randomness"),
-            Kind::Simulated(random) => {
-                random.lock().unwrap_or_else(PoisonError::into_inner).0.fill_bytes(bytes);
+            Kind::Simulated(simulation) => {
+                simulation.random.lock().unwrap_or_else(PoisonError::into_inner).0.fill_bytes(bytes);
             }
         }
     }
@@ -258,6 +304,23 @@ mod tests {
         assert_eq!(clock.instant(), Duration::from_secs(3_600));
         assert!(clock.timeout(Duration::from_secs(1), std::future::pending::<()>()).await.is_err());
         assert_eq!(clock.instant(), Duration::from_secs(3_601));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_jump_of_the_wall_clock_moves_dates_and_no_moment() {
+        let clock = Clock::simulated(1);
+        clock.sleep(Duration::from_secs(5)).await;
+        for date in [Timestamp(7), SIMULATED_EPOCH + Duration::from_secs(86_400)] {
+            let (moment, other) = (clock.moment(), clock.reseeded(2));
+            let before = other.now();
+
+            clock.set_wall(date);
+            clock.sleep(Duration::from_secs(1)).await;
+
+            assert_eq!(clock.now(), date + Duration::from_secs(1));
+            assert_eq!(other.now(), before + Duration::from_secs(1), "the wall clock of another device");
+            assert_eq!(clock.moment(), moment + Duration::from_secs(1));
+        }
     }
 
     #[tokio::test(start_paused = true)]

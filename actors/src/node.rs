@@ -246,7 +246,7 @@ impl State {
         myself: &ActorRef<Message>,
     ) -> Result<(), ActorProcessingErr> {
         tracing::error!(branch = ?kind, %cause, "branch failed");
-        let now = self.arguments.clock.now();
+        let now = self.arguments.clock.moment();
         match (kind, self.restarts.record(kind, now)) {
             (BranchKind::Store, _) => return self.give_up(kind, cause),
             (_, Verdict::Restart { after }) => {

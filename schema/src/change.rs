@@ -88,7 +88,7 @@ pub struct ChangeHeader {
     /// The largest op counter that its ops name of each replica, as object, element or predecessor, other
     /// than its own ops; ascending by replica. The author's are below `start_op`.
     pub references: Vec<(ReplicaId, u64)>,
-    /// True if it is a piece of a bundle and another piece follows: its message is [`CONTINUES`].
+    /// True if it is a piece of a bundle and another piece follows: its message is `+`.
     pub continues: bool,
     /// The number of bytes that it counts as: its length, and what applying it costs. A pure function of its
     /// bytes, so that every device counts alike.

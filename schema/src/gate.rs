@@ -6,10 +6,9 @@
 //! Two rules hold for every step:
 //!
 //! - Cells close first: [`Effect::CloseCell`] precedes everything else, and waits for no disk.
-//! - Nothing of a ledger leaves before it is durable: the effects behind an [`Effect::Store`] are withheld
-//!   until [`Input::Stored`]. Inputs that are stepped meanwhile wait too, up to
-//!   [`WAITING_INPUTS_MAX`]; more are handed back by
-//!   [`Effect::StepLater`]. A shell that steps [`Input::Stored`] first lets none wait.
+//! - Nothing of a ledger leaves before it is durable: the effects of a group behind an [`Effect::Store`] are
+//!   withheld until [`Input::Stored`]. Inputs are handled at once meanwhile, and the records of one group are
+//!   joined; the effects of other groups do not wait.
 //!
 //! Time, random bytes and keys are arguments. A failed store is an input, after which the gate does nothing
 //! any more: its shell makes a new one from what is stored.
@@ -30,6 +29,7 @@ mod links;
 mod log;
 mod notices;
 mod offers;
+mod outbox;
 mod present;
 mod rate;
 mod record;
@@ -38,7 +38,7 @@ mod silence;
 mod tickets;
 mod view;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,9 +46,7 @@ pub use self::change::{ChangeRefusal, MembershipChange, is_needed_in_charge};
 pub use self::cut::{CutTarget, FreshCut, target_digest};
 pub use self::delta::LedgerDelta;
 pub use self::devices::Device;
-pub use self::effect::{
-    Answer, Channel, DeferredInput, Effect, KnownAddress, KnownAddresses, Notice, Warning,
-};
+pub use self::effect::{Answer, Channel, Effect, KnownAddress, KnownAddresses, Notice, Warning};
 pub use self::flood::Flood;
 pub use self::input::{Input, LinkId, Peer, Presented};
 pub use self::log::{Invitation, MemberOp};
@@ -58,16 +56,16 @@ pub use self::tickets::{Declined, REDEEM_TICKETS_EVERY, Terms, Tickets};
 pub use self::view::{GroupInfo, GroupState, GroupView, MemberDetails, MemberDevice};
 
 use self::access::Access;
-use self::effect::Outbox;
 use self::flood::Floods;
 use self::group::{Group, Groups};
 use self::links::Links;
 use self::offers::Offers;
+use self::outbox::{Outbox, Scope};
 use self::tickets::{DeclinedTicket, Inviters};
 use crate::device::DeviceIdentity;
 use crate::key::SigningKey;
 use crate::ledger::Ledger;
-use crate::limits::WAITING_INPUTS_MAX;
+use crate::time::Moment;
 use crate::wire::hello;
 use crate::{GroupId, Timestamp, UserId};
 
@@ -81,9 +79,9 @@ pub struct Now {
 }
 
 impl Now {
-    /// The monotonic time as ledger sessions take it.
-    fn moment(self) -> Timestamp {
-        Timestamp::default() + self.instant
+    /// The time by which deadlines are measured.
+    fn moment(self) -> Moment {
+        Moment(self.instant)
     }
 }
 
@@ -128,9 +126,6 @@ pub struct Gate {
     addresses: Vec<String>,
     are_tickets_armed: bool,
     outbox: Outbox,
-    /// Inputs that wait for a batch to be durable: at most `WAITING_INPUTS_MAX`, and none while there is no
-    /// batch.
-    waiting: VecDeque<Input>,
     has_failed: bool,
 }
 
@@ -172,15 +167,11 @@ impl Gate {
             addresses: Vec::new(),
             are_tickets_armed: false,
             outbox: Outbox::default(),
-            waiting: VecDeque::new(),
             has_failed: false,
         }
     }
 
-    /// Decides about one input; the effects, in the order in which they are to be performed. While a batch is
-    /// not durable other inputs wait, and their effects follow those of the input before: a shell that
-    /// matches answers with requests steps [`Input::Stored`] before the next. An input for which there is no
-    /// room is handed back, and nothing of it has happened.
+    /// Decides about one input; the effects that may be performed now, in order.
     pub fn step(&mut self, now: Now, input: Input, lookup: &dyn Lookup) -> Vec<Effect> {
         let outbox = std::mem::take(&mut self.outbox);
         let mut step = Step { now, keys: self.keys.clone(), lookup, outbox };
@@ -191,19 +182,15 @@ impl Gate {
                 }
             }
             _ if self.has_failed => {}
-            input if self.waiting.len() == WAITING_INPUTS_MAX => {
-                self.outbox = step.outbox;
-                return vec![Effect::StepLater(DeferredInput(Box::new(input)))];
+            input => {
+                if input.is_request() {
+                    step.outbox.begin_request();
+                }
+                self.handle(&mut step, input);
+                self.links.update_shared(&mut step, &self.groups, self.personal);
             }
-            input => self.waiting.push_back(input),
         }
-        let mut effects = step.outbox.release();
-        while !step.outbox.is_storing() {
-            let Some(input) = self.waiting.pop_front() else { break };
-            self.handle(&mut step, input);
-            self.links.update_shared(&mut step, &self.groups, self.personal);
-            effects.append(&mut step.outbox.release());
-        }
+        let effects = step.outbox.release();
         self.outbox = step.outbox;
         effects
     }
@@ -211,6 +198,17 @@ impl Gate {
     /// Returns true if a batch is not durable yet.
     pub fn is_storing(&self) -> bool {
         self.outbox.is_storing()
+    }
+
+    /// The number of effects that the steps so far decided on.
+    pub fn mark(&self) -> u64 {
+        self.outbox.mark()
+    }
+
+    /// Returns true if every effect up to this mark is handed out, and every batch among them durable: of
+    /// those of one group, or of all.
+    pub fn is_settled(&self, group: Option<GroupId>, mark: u64) -> bool {
+        self.outbox.is_settled(group, mark)
     }
 
     /// A group's ledger.
@@ -226,7 +224,7 @@ impl Gate {
                 self.addresses = addresses;
                 self.on_start(step, &wanted, &published);
             }
-            Input::Stored { .. } => {} // never waits
+            Input::Stored { .. } => {} // handled before
             Input::CreateGroup { nonce, name, recovery } => self.on_create(step, nonce, &name, recovery),
             Input::Submit { group, change, cut } => self.on_submit(step, group, &change, cut),
             Input::Invite { group, terms, seed } => self.on_invite(step, group, terms, seed),
@@ -320,7 +318,8 @@ impl Gate {
             }
             Err(refusal) => Err(refusal.into()),
         };
-        step.outbox.push(Effect::Answer(Answer::Created(created)));
+        let scope = created.as_ref().map_or(Scope::All, |id| Scope::group(*id));
+        step.outbox.answer(scope, Answer::Created(created));
     }
 
     /// Publishes and opens a group again whose documents were started: they missed what happened meanwhile.
@@ -342,7 +341,6 @@ impl Gate {
     fn fail(&mut self, step: &mut Step) {
         self.has_failed = true;
         step.outbox.clear();
-        self.waiting.clear();
         self.links.close_cells(step);
     }
 }

@@ -25,4 +25,4 @@ pub mod value;
 pub mod wire;
 
 pub use id::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId, UserId};
-pub use time::Timestamp;
+pub use time::{Moment, Timestamp};

@@ -24,7 +24,7 @@ use self::walk::Walk;
 use crate::DocumentId;
 use crate::digest::Page;
 use crate::limits::{ANSWER_TIMEOUT, WINDOW_BYTES};
-use crate::time::Timestamp;
+use crate::time::Moment;
 use crate::wire::session::{RootReason, SessionFrame};
 
 /// The time that the slowest supported link takes for a KiB.
@@ -55,7 +55,7 @@ pub struct Session {
     /// The roster changed since we last sent our root.
     is_rejudged: bool,
     sent_root: Option<[u8; 32]>,
-    root_due: Option<Timestamp>,
+    root_due: Option<Moment>,
     /// Initiator: the walk under way.
     walk: Option<Walk>,
     /// The roots, ours first, of the last complete walk.
@@ -75,7 +75,7 @@ pub struct Session {
     retries: BTreeMap<DocumentId, u32>,
     is_synced: bool,
     /// The time from which the peer owes the next acknowledgement, if anything is in flight.
-    ack_owed_since: Timestamp,
+    ack_owed_since: Moment,
 }
 
 impl Session {
@@ -84,7 +84,7 @@ impl Session {
     /// # Errors
     /// When the store fails.
     pub fn open<D: Documents>(
-        now: Timestamp,
+        now: Moment,
         side: SessionSide,
         in_sync: bool,
         documents: &mut D,
@@ -103,7 +103,7 @@ impl Session {
         Ok((session, effects))
     }
 
-    fn new(now: Timestamp, side: SessionSide, root: [u8; 32]) -> Self {
+    fn new(now: Moment, side: SessionSide, root: [u8; 32]) -> Self {
         Self {
             side,
             ready: false,
@@ -135,12 +135,12 @@ impl Session {
     }
 
     /// Returns the time at which the session needs an [`Input::Wake`].
-    pub fn wake_at(&self) -> Option<Timestamp> {
+    pub fn wake_at(&self) -> Option<Moment> {
         [self.stalls_at(), self.root_due].into_iter().flatten().min()
     }
 
     /// The time from which the peer has owed an answer or an acknowledgement for too long.
-    fn stalls_at(&self) -> Option<Timestamp> {
+    fn stalls_at(&self) -> Option<Moment> {
         let answer = self.walk.as_ref().and_then(|walk| walk.asked);
         let acknowledgement = (!self.in_flight.is_empty()).then_some(self.ack_owed_since);
         // It waits behind our bytes in flight, and the peer's acknowledgement behind a window of theirs.
@@ -159,7 +159,7 @@ impl Session {
     /// [`StepError::Fault`] ends the session and the link.
     pub fn step<D: Documents>(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         input: Input,
         documents: &mut D,
     ) -> Result<Vec<Effect>, StepError<D::Error>> {
@@ -185,7 +185,7 @@ impl Session {
 
     fn on_frame<D: Documents>(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         frame: SessionFrame,
         documents: &mut D,
         effects: &mut Vec<Effect>,

@@ -32,6 +32,12 @@ pub enum SyncError {
         /// Number of linked devices of the group.
         connected: usize,
     },
+    /// All devices are in sync, and the deadline passed before every row could be read.
+    #[error("in sync, but {rows} rows are still being read")]
+    Materialising {
+        /// The number of rows.
+        rows: usize,
+    },
 }
 
 impl SyncError {

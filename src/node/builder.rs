@@ -91,7 +91,7 @@ impl NodeBuilder {
 
     /// Bounds the memory that one row may take to be materialised, bytes; 512 MiB unless set. A row beyond it
     /// is accepted and sent on as any other, reads as it last did, and cannot be written here:
-    /// [`GroupStatus::unmaterialised`](crate::GroupStatus::unmaterialised).
+    /// [`GroupStatus::unmaterialised`](crate::group::GroupStatus::unmaterialised).
     pub fn document_bytes(mut self, bytes: u64) -> Self {
         self.document_bytes = bytes;
         self

@@ -1,9 +1,10 @@
-//! Makes one branch of a running node fail, so that tests can check that the others go on.
+//! Faults of a running node: branches that fail and a wall clock that jumps, so that tests can check that the
+//! rest goes on.
 
 use std::panic::resume_unwind;
 
-use schema::GroupId;
 use schema::wire::link::LinkFrame;
+use schema::{GroupId, Timestamp};
 
 use crate::Node;
 
@@ -17,6 +18,12 @@ pub fn fail_group(node: &Node, group: GroupId) {
 /// Makes the membership actor fail.
 pub fn fail_membership(node: &Node) {
     node.handle().membership().fail_for_test();
+}
+
+/// Sets the wall clock of a node, as a person or a time server does.
+pub fn set_wall(node: &Node, change: impl FnOnce(Timestamp) -> Timestamp) {
+    let clock = node.clock();
+    clock.set_wall(change(clock.now()));
 }
 
 /// Makes every connection panic at its next send; returns the number of connections.

@@ -27,7 +27,7 @@ use actors::clock::Random;
 use schema::change::ChangeHeader;
 use schema::gate::Channel;
 use schema::session::Session;
-use schema::time::Timestamp;
+use schema::time::Moment;
 use schema::tip::Author;
 use schema::wire::session::SessionFrame;
 use schema::{ChangeHash, DocumentId, OpId};
@@ -46,12 +46,12 @@ use self::store::Store;
 /// Peers that hold documents, and links that can be cut.
 pub struct World {
     random: Random,
-    now: Timestamp,
+    now: Moment,
     count: u64,
     peers: Vec<Peer>,
-    events: BTreeMap<(Timestamp, u64), Event>,
+    events: BTreeMap<(Moment, u64), Event>,
     /// The arrival of the last parcel of each direction, so that parcels of one link keep their order.
-    arrivals: BTreeMap<(usize, usize), Timestamp>,
+    arrivals: BTreeMap<(usize, usize), Moment>,
     /// Pairs that are wired: a link between them that ends is dialled again.
     wired: BTreeSet<(usize, usize)>,
     /// Links by number, so that parcels of one that ended arrive nowhere.
@@ -119,7 +119,7 @@ impl World {
         };
         let mut world = Self {
             random: Random::seeded(seed),
-            now: Timestamp::default(),
+            now: Moment::default(),
             count: 0,
             peers: people.enumerate().map(peer).collect(),
             events: BTreeMap::new(),

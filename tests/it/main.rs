@@ -27,4 +27,5 @@ mod revocation;
 mod sockets;
 mod support;
 mod table;
+mod time;
 mod wire;

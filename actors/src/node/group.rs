@@ -34,7 +34,7 @@ use schema::document::{Refusal, Rules};
 use schema::key::SigningKey;
 use schema::ledger::{Ledger, Roster};
 use schema::session::Session;
-use schema::time::Timestamp;
+use schema::time::Moment;
 use schema::{ChangeHash, DocumentId, UserId};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -149,7 +149,7 @@ struct State {
     /// Changes of this device that peers refused. Kept apart, so that a peer cannot displace the refusals of
     /// this device.
     refused_by_peers: Vec<(DocumentId, Refusal)>,
-    wake: Option<(Timestamp, JoinHandle<()>)>,
+    wake: Option<(Moment, JoinHandle<()>)>,
     /// Commits whose changes a worker makes, by the number of the work.
     committing: BTreeMap<u64, CommitReply>,
     /// Commits that wait for a document which a worker has, the oldest first.
@@ -194,7 +194,7 @@ impl State {
             refused_by_peers: self.refused_by_peers.clone(),
             rejudging: self.documents.is_rejudging().then(|| self.documents.rejudged()),
             set_aside: self.documents.set_aside(),
-            materialising: self.documents.materialising(),
+            materialising: self.materialising(),
             unmaterialised: self.documents.unmaterialised().cloned().collect(),
         }
     }

@@ -4,13 +4,15 @@
 //! Parent: [`node`](super). Children: none. Restart: loads the ledgers from the store again; links are
 //! closed, since the cells of the predecessor are lost, and are dialled again.
 //!
-//! A handler awaits its own batches and nothing else, so that the [inbox](inbox), with its permits, is the
-//! queue of the gate. The mailbox tells how many messages wait, the inbox which of them is next.
+//! Messages wait in the inbox, with the permits of their frames. The mailbox tells how many messages
+//! wait, the inbox which of them is next. No handler awaits the disk: batches of all groups are under way at
+//! once, and what a step owes is held until its batches are durable.
 
 mod advice;
 mod cut;
 mod error;
 mod handle;
+mod held;
 mod inbox;
 mod intents;
 mod load;
@@ -30,8 +32,8 @@ use schema::gate::{Answer, Effect, Gate, Input, Now};
 use schema::key::SigningKey;
 use schema::signed::Envelope;
 use schema::wire::ledger::LedgerFrame;
-use schema::{GroupId, Timestamp, UserId};
-use tokio::sync::OwnedRwLockReadGuard;
+use schema::{GroupId, UserId};
+use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 use tokio::task::JoinSet;
 
 pub use schema::gate::{
@@ -43,10 +45,10 @@ pub use schema::ledger::InviteStatus;
 pub use self::cut::{Receipt, SubmitOptions};
 pub use self::error::ChangeError;
 pub use self::handle::{MembershipHandle, NewInvitation};
+use self::held::{Asked, Held, Owed, Until};
 use self::inbox::{Class, Queued};
 use self::perform::{Reads, StoredBatch};
 pub(crate) use self::supervisor::GroupSupervisor;
-use crate::call::answer;
 use crate::clock::Clock;
 use crate::meter::Meters;
 use crate::node::connection_manager::{ConnectionManagerHandle, LinkId};
@@ -59,6 +61,9 @@ use crate::permits::Permit;
 /// Handle the next message of the inbox.
 struct HandleNext;
 
+/// Answers a caller.
+type Answering = Box<dyn FnOnce() + Send>;
+
 enum Message {
     /// Step the gate; frames of a peer hold their permits until the batches of the step are durable.
     Step(Box<Input>, Vec<Permit>),
@@ -69,8 +74,10 @@ enum Message {
         cutting: Option<OwnedRwLockReadGuard<()>>,
         reply: RpcReplyPort<Result<Answer, StoreError>>,
     },
-    /// Read from the gate.
-    Read(Box<dyn FnOnce(&Gate) + Send>),
+    /// Read from the gate, about a group or about all; what is read is answered once it is durable.
+    Read { group: Option<GroupId>, read: Box<dyn FnOnce(&Gate) -> Answering + Send> },
+    /// The store answered.
+    Stored,
     /// A link ended.
     LinkDown { link: LinkId, reason: String },
     /// The row of an intent changed.
@@ -101,8 +108,9 @@ impl Message {
             Self::Step(input, _) => input.link().map_or(Class::Command, Class::Link),
             Self::LinkDown { link, .. } => Class::Link(*link),
             Self::SessionsDue => Class::Timer,
+            Self::Stored => Class::Stored,
             Self::Ask { .. }
-            | Self::Read(_)
+            | Self::Read { .. }
             | Self::Intent { .. }
             | Self::Contact { .. }
             | Self::ReloadIntents
@@ -170,6 +178,9 @@ struct State {
     arguments: Arguments,
     gate: Gate,
     spaces: BTreeMap<GroupId, SpaceHandle>,
+    held: Held,
+    /// Ends of batches.
+    stored: (mpsc::UnboundedSender<StoredBatch>, mpsc::UnboundedReceiver<StoredBatch>),
     /// Bytes of manifests in each group's space that no op names, as far as they are counted.
     orphans: BTreeMap<GroupId, u64>,
     /// The timer of the tickets.
@@ -179,21 +190,58 @@ struct State {
 }
 
 impl State {
-    /// Steps the gate and performs its effects, each batch durable before the next effect; the answer, if the
-    /// input is a request.
-    async fn step(&mut self, input: Input) -> Result<Option<Answer>, StoreError> {
-        let (mut effects, mut answer) = (self.decide(input)?, None);
-        loop {
-            let stored = self.perform_all(effects, &mut answer).await?;
-            let Some(StoredBatch { number, result }) = stored else { break };
-            effects = self.decide(Input::Stored { number, is_durable: result.is_ok() })?;
-            if let Err(error) = result {
-                self.perform_all(effects, &mut answer).await?;
-                return Err(error);
-            }
-        }
+    /// Steps the gate and performs its effects, as far as they wait for no batch.
+    fn step(&mut self, input: Input) -> Result<(), StoreError> {
+        let effects = self.decide(input)?;
+        self.perform_all(effects)?;
         self.arm_sessions();
-        Ok(answer)
+        Ok(())
+    }
+
+    /// Steps the gate with a request; its answer follows once it is durable.
+    fn ask(&mut self, input: Input, asked: Asked) -> Result<(), StoreError> {
+        self.held.ask(asked);
+        self.step(input)
+    }
+
+    /// Keeps something until everything is durable that was decided so far, about a group or about all.
+    fn hold(&mut self, group: Option<GroupId>, owed: Owed) {
+        self.held.hold(Until { group, mark: self.gate.mark() }, owed);
+        self.pay();
+    }
+
+    /// Gives back and answers what is owed for batches that are durable now.
+    fn pay(&mut self) {
+        let paused = self.held.pay(|Until { group, mark }| self.gate.is_settled(group, mark));
+        (0..paused).for_each(|_| self.handle.call());
+    }
+
+    /// Steps the gate with the ends of batches.
+    fn on_stored(&mut self) -> Result<(), StoreError> {
+        while let Ok(batch) = self.stored.1.try_recv() {
+            self.end_batch(batch)?;
+        }
+        Ok(())
+    }
+
+    fn end_batch(&mut self, StoredBatch { number, result }: StoredBatch) -> Result<(), StoreError> {
+        self.step(Input::Stored { number, is_durable: result.is_ok() })?;
+        if let Err(error) = result {
+            // The actor fails, since its ledgers in memory ran ahead of the store.
+            self.held.fail(&error);
+            return Err(error);
+        }
+        self.pay();
+        Ok(())
+    }
+
+    /// Waits until everything is durable: before the actor runs, and in tests.
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        while self.gate.is_storing() {
+            let batch = self.stored.1.recv().await.expect("this state has a sender");
+            self.end_batch(batch)?;
+        }
+        Ok(())
     }
 
     fn decide(&mut self, input: Input) -> Result<Vec<Effect>, StoreError> {
@@ -224,7 +272,7 @@ impl State {
         while self.sessions.try_join_next().is_some() {}
         let Some(at) = self.gate.wake_at().filter(|_| self.sessions.is_empty()) else { return };
         let (clock, handle) = (self.arguments.clock.clone(), self.handle.clone());
-        let pause = at.since(Timestamp::default() + clock.instant());
+        let pause = at.since(clock.moment());
         self.arguments.clock.spawn_in(&mut self.sessions, async move {
             clock.sleep(pause).await;
             handle.tell(Message::SessionsDue);
@@ -265,44 +313,51 @@ impl Actor for Membership {
         _: HandleNext,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        let next = state.handle.inbox().next();
-        // None: it was joined to one before.
-        let Some(message) = next else { return Ok(()) };
+        let takes_links = state.held.takes_links();
+        let next = state.handle.inbox().next(takes_links);
+        let Some(message) = next else {
+            // It was joined to one before, or is a frame that waits until batches are durable.
+            state.held.pause(takes_links);
+            return Ok(());
+        };
         match message {
-            Message::Step(input, _permits) => drop(state.step(*input).await?),
-            Message::Ask { input, cutting, reply } => {
-                // A failed store fails the actor, whose ledgers in memory ran ahead of it.
-                let result = state.step(*input).await.map(|answer| answer.expect("a request is answered"));
-                drop(cutting);
-                let failure = result.as_ref().err().cloned();
-                answer(reply, result);
-                failure.map_or(Ok(()), Err)?;
+            Message::Stored => state.on_stored()?,
+            Message::Step(input, permits) => {
+                let group = input.group();
+                state.step(*input)?;
+                state.hold(group, Owed::Permits(permits));
             }
-            Message::Read(read) => read(&state.gate),
+            Message::Ask { input, cutting, reply } => {
+                state.ask(*input, Asked { reply, _cutting: cutting })?
+            }
+            Message::Read { group, read } => {
+                let answering = read(&state.gate);
+                state.hold(group, Owed::Answer(answering));
+            }
             Message::LinkDown { link, reason } => {
-                state.step(Input::LinkDown { link, reason }).await?;
+                state.step(Input::LinkDown { link, reason })?;
                 state.delete_orphans().await?;
             }
             Message::Intent { group, reply } => {
-                state.reload_intent(group).await?;
-                reply.into_iter().for_each(|reply| answer(reply, ()));
+                state.reload_intent(group)?;
+                state.hold(Some(group), Owed::Reply(reply));
             }
             Message::Contact { user, reply } => {
-                state.reload_contact(user).await?;
-                reply.into_iter().for_each(|reply| answer(reply, ()));
+                state.reload_contact(user)?;
+                state.hold(None, Owed::Reply(reply));
             }
-            Message::ReloadIntents => state.reload_all().await?,
+            Message::ReloadIntents => state.reload_all()?,
             Message::AddressesChanged => {
                 let addresses = state.arguments.connections.published();
-                state.step(Input::Addresses(addresses)).await?;
+                state.step(Input::Addresses(addresses))?;
             }
             Message::TicketsDue => {
                 state.tickets = JoinSet::new();
-                state.step(Input::RedeemTickets(None)).await?;
+                state.step(Input::RedeemTickets(None))?;
             }
             Message::SessionsDue => {
                 state.sessions = JoinSet::new();
-                state.step(Input::Wake).await?;
+                state.step(Input::Wake)?;
             }
             Message::Fail => return Err("failed on request".into()),
         }

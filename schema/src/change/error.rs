@@ -119,7 +119,7 @@ pub enum ChangeError {
     /// A field before the columns is malformed.
     #[error("malformed chunk: {0}")]
     Malformed(#[from] Fault),
-    /// The commit message is neither empty nor [`CONTINUES`].
+    /// The commit message is neither empty nor `+`.
     #[error("the commit message is neither empty nor \"{CONTINUES}\"")]
     Message,
     /// A replica id is not 32 bytes long.

@@ -21,6 +21,9 @@ pub struct Blocked<C> {
     by: BTreeMap<Blocker, BTreeSet<ChangeHash>>,
     chains: BTreeMap<ReplicaId, Chain>,
     unreadable: BTreeSet<ChangeHash>,
+    /// Of a waiting change, how many of its dependencies and references wait no longer: none of them waits
+    /// again.
+    passed: BTreeMap<ChangeHash, usize>,
     charge: u64,
 }
 
@@ -31,6 +34,8 @@ struct Chain {
     max_op: u64,
     /// The newest accepted change that ends a bundle, or is none of a bundle.
     complete: u64,
+    /// The number of its changes that wait.
+    waiting: usize,
 }
 
 /// The thing that a change waits for.
@@ -48,8 +53,8 @@ enum Blocker {
 impl<C: Change> Blocked<C> {
     /// A document without changes; `unreadable` are those that Automerge is known not to apply.
     pub fn new(unreadable: BTreeSet<ChangeHash>) -> Self {
-        let (waiting, by, chains) = Default::default();
-        Self { waiting, by, chains, unreadable, charge: 0 }
+        let (waiting, by, chains, passed) = Default::default();
+        Self { waiting, by, chains, unreadable, passed, charge: 0 }
     }
 
     /// Adds an accepted change, after its dependencies. Returns the changes that wait no longer, dependencies
@@ -60,20 +65,26 @@ impl<C: Change> Blocked<C> {
         self.charge += charge;
         // A change stays among the waiting ones until it is ready, so that what depends on it waits too.
         let mut due = vec![hash];
+        self.chains.entry(replica).or_default().waiting += 1;
         if !continues {
             self.chains.entry(replica).or_default().complete = seq;
             due.extend(self.wake(Blocker::Bundle(replica)..=Blocker::Bundle(replica)));
         }
         let mut ready = Vec::new();
         while let Some(hash) = due.pop() {
-            if let Some(blocker) = self.blocker(self.waiting[&hash].header()) {
+            let passed = self.passed.get(&hash).copied().unwrap_or_default();
+            let (passed, blocker) = self.blocker(self.waiting[&hash].header(), passed);
+            if let Some(blocker) = blocker {
+                self.passed.insert(hash, passed);
                 self.by.entry(blocker).or_default().insert(hash);
                 continue;
             }
             let Some(change) = self.waiting.remove(&hash) else { continue };
             let (replica, max_op) = (change.header().replica, change.header().max_op());
             self.charge -= change.header().charge;
-            self.chains.entry(replica).or_default().max_op = max_op;
+            self.passed.remove(&hash);
+            let chain = self.chains.entry(replica).or_default();
+            (chain.max_op, chain.waiting) = (max_op, chain.waiting - 1);
             ready.push(change);
             due.extend(self.wake(Blocker::Change(hash)..=Blocker::Change(hash)));
             due.extend(self.wake(Blocker::Op(replica, 0)..=Blocker::Op(replica, max_op)));
@@ -93,7 +104,7 @@ impl<C: Change> Blocked<C> {
 
     /// Returns true if a change of this chain waits.
     pub fn has_waiting_of(&self, replica: ReplicaId) -> bool {
-        self.waiting.values().any(|change| change.header().replica == replica)
+        self.chains.get(&replica).is_some_and(|chain| chain.waiting > 0)
     }
 
     /// The sum of the charges of the waiting changes.
@@ -101,20 +112,34 @@ impl<C: Change> Blocked<C> {
         self.charge
     }
 
-    fn blocker(&self, header: &ChangeHeader) -> Option<Blocker> {
-        if self.unreadable.contains(&header.hash) {
-            return Some(Blocker::Fault);
-        }
-        if let Some(dep) = header.deps.iter().find(|dep| self.waiting.contains_key(dep)) {
-            return Some(Blocker::Change(*dep));
+    /// Remembers a change that Automerge cannot apply, before it is accepted.
+    pub fn leave_out(&mut self, change: ChangeHash) {
+        self.unreadable.insert(change);
+    }
+
+    /// The first thing that a change waits for, behind so many of its dependencies and references; and the
+    /// number of those that it waits for no longer.
+    fn blocker(&self, header: &ChangeHeader, passed: usize) -> (usize, Option<Blocker>) {
+        // An op that no dependency can have made: no honest change names one, and Automerge takes such a
+        // change or not by the way in which it is applied.
+        let is_later = header.references.iter().any(|(_, op)| *op >= header.start_op);
+        if is_later || self.unreadable.contains(&header.hash) {
+            return (passed, Some(Blocker::Fault));
         }
         let chain = |replica: &ReplicaId| self.chains.get(replica).copied().unwrap_or_default();
-        let is_missing = |(replica, op): &&(ReplicaId, u64)| chain(replica).max_op < *op;
-        if let Some((replica, op)) = header.references.iter().find(is_missing) {
-            return Some(Blocker::Op(*replica, *op));
+        let dependencies =
+            header.deps.iter().map(|dep| self.waiting.contains_key(dep).then_some(Blocker::Change(*dep)));
+        let references = header
+            .references
+            .iter()
+            .map(|(replica, op)| (chain(replica).max_op < *op).then_some(Blocker::Op(*replica, *op)));
+        let mut all = dependencies.chain(references).enumerate().skip(passed);
+        if let Some((at, blocker)) = all.find_map(|(at, blocker)| Some((at, blocker?))) {
+            return (at, Some(blocker));
         }
         let is_open = header.continues && chain(&header.replica).complete <= header.seq;
-        is_open.then_some(Blocker::Bundle(header.replica))
+        let count = header.deps.len() + header.references.len();
+        (count, is_open.then_some(Blocker::Bundle(header.replica)))
     }
 
     /// Ends the wait for these blockers; the changes that waited for them may wait for others.

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::cut::{CutTarget, FreshCut};
-use super::effect::{Answer, Effect};
+use super::effect::Answer;
 use super::group::Group;
+use super::outbox::Scope;
 use super::{Gate, Keys, Step};
 use crate::ledger::{Body, InviteStatus, OpAction, Refusal, Role, Roster};
 use crate::{DeviceId, GroupId, OpId, UserId};
@@ -175,7 +176,7 @@ impl Gate {
         cut: Option<FreshCut>,
     ) {
         let submitted = self.submit(step, id, change, cut);
-        step.outbox.push(Effect::Answer(Answer::Submitted(submitted)));
+        step.outbox.answer(Scope::group(id), Answer::Submitted(submitted));
     }
 
     fn submit(

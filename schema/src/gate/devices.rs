@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::admit::OpSigner;
 use super::delta::LedgerDelta;
-use super::effect::{Answer, Effect};
+use super::effect::Answer;
 use super::group::Group;
+use super::outbox::Scope;
 use super::record::StoredRecord;
 use super::view::prefer_label;
 use super::{ChangeRefusal, Gate, Step};
@@ -61,7 +62,7 @@ impl Gate {
 
     pub(super) fn on_revoke_device(&mut self, step: &mut Step, device: DeviceId) {
         let revoked = self.revoke_device(step, device);
-        step.outbox.push(Effect::Answer(Answer::Revoked(revoked)));
+        step.outbox.answer(Scope::All, Answer::Revoked(revoked));
     }
 
     /// Revokes a device: in the personal group first, and through it in all others. Returns the groups in

@@ -1,10 +1,9 @@
 //! Effects of the gate: what its shell performs, in order.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use super::flood::Flood;
-use super::input::{Input, LinkId};
+use super::input::LinkId;
 use super::record::StoredRecord;
 use super::view::{GroupInfo, GroupView};
 use crate::ledger::{Contestable, Refusal, Role, SideRefusal};
@@ -23,7 +22,7 @@ pub enum Effect {
         number: u32,
     },
     /// Make records durable as one batch, then step [`Input::Stored`](super::Input::Stored). The gate
-    /// withholds every later effect until then.
+    /// withholds later effects of this group, and of all groups, until then.
     Store {
         /// The number of the batch; each is larger than the one before.
         number: u64,
@@ -122,16 +121,18 @@ pub enum Effect {
         /// The group.
         group: GroupId,
     },
-    /// Step this input once more, after [`Input::Stored`](super::Input::Stored): as many inputs as may wait
-    /// for the batch wait already.
-    StepLater(DeferredInput),
     /// Step [`Input::RedeemTickets`](super::Input::RedeemTickets) after about
     /// [`REDEEM_TICKETS_EVERY`](super::REDEEM_TICKETS_EVERY).
     ArmTickets,
     /// Log a warning.
     Warn(Warning),
-    /// Answer the oldest request that has no answer yet: requests are answered in the order of their steps.
-    Answer(Answer),
+    /// Answer a request.
+    Answer {
+        /// The number of the request: the first is 0, and each has one more than the one stepped before.
+        request: u64,
+        /// The answer.
+        answer: Answer,
+    },
 }
 
 impl Effect {
@@ -149,18 +150,8 @@ impl Effect {
                 | Self::Unpublish(_)
                 | Self::ListOffer(_)
                 | Self::Notify(_)
-                | Self::Answer(_)
+                | Self::Answer { .. }
         )
-    }
-}
-
-/// An input for which the gate had no room. It may carry a secret, and so does not print.
-#[derive(Clone)]
-pub struct DeferredInput(pub Box<Input>);
-
-impl fmt::Debug for DeferredInput {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DeferredInput")
     }
 }
 
@@ -169,6 +160,8 @@ impl fmt::Debug for DeferredInput {
 pub struct Channel {
     /// The link.
     pub link: LinkId,
+    /// The group.
+    pub group: GroupId,
     /// Our number, which names the gate cell.
     pub ours: u32,
     /// The peer's number, which frames to it carry.
@@ -322,78 +315,6 @@ pub enum Answer {
     /// To [`Input::RevokeDevice`](super::Input::RevokeDevice): the groups in which this user may cut what it
     /// wrote.
     Revoked(Result<Vec<GroupId>, super::ChangeRefusal>),
-}
-
-/// Effects on their way out. Those behind a [`Effect::Store`] wait until it is durable.
-#[derive(Debug, Default)]
-pub(super) struct Outbox {
-    /// Closing a cell waits for nothing.
-    closings: Vec<Effect>,
-    queue: std::collections::VecDeque<Effect>,
-    batches: u64,
-    /// The batch that is not durable yet.
-    storing: Option<u64>,
-}
-
-impl Outbox {
-    pub(super) fn push(&mut self, effect: Effect) {
-        let Effect::CloseCell { link, number } = effect else { return self.queue.push_back(effect) };
-        // A cell that is closed before it was opened stays closed.
-        let closed = (link, number);
-        self.queue.retain(|effect| {
-            let Effect::OpenCell { link, number, .. } = effect else { return true };
-            (*link, *number) != closed
-        });
-        self.closings.push(effect);
-    }
-
-    pub(super) fn send(&mut self, link: LinkId, frame: LinkFrame) {
-        self.push(Effect::Send { link, frame });
-    }
-
-    pub(super) fn store(&mut self, group: GroupId, records: Vec<StoredRecord>) {
-        if !records.is_empty() {
-            self.batches += 1;
-            self.push(Effect::Store { number: self.batches, group, records });
-        }
-    }
-
-    pub(super) fn is_storing(&self) -> bool {
-        self.storing.is_some()
-    }
-
-    /// Notes that a batch is durable; false if it is not the one that is waited for.
-    pub(super) fn stored(&mut self, number: u64) -> bool {
-        self.storing.take_if(|waited| *waited == number).is_some()
-    }
-
-    /// Gives up everything that was not performed, closings apart.
-    pub(super) fn clear(&mut self) {
-        self.queue.clear();
-        self.storing = None;
-    }
-
-    /// The effects that may be performed now: closings, and all up to the next batch.
-    pub(super) fn release(&mut self) -> Vec<Effect> {
-        let mut released = std::mem::take(&mut self.closings);
-        while self.storing.is_none() {
-            let Some(effect) = self.queue.pop_front() else { break };
-            if let Effect::Store { number, .. } = effect {
-                self.storing = Some(number);
-            }
-            released.push(effect);
-        }
-        released
-    }
-
-    /// Records of a group that were decided on and are not handed out yet.
-    pub(super) fn unstored(&self, group: GroupId) -> impl Iterator<Item = &StoredRecord> {
-        let batches = self.queue.iter().filter_map(move |effect| match effect {
-            Effect::Store { group: of, records, .. } if *of == group => Some(records),
-            _ => None,
-        });
-        batches.flatten()
-    }
 }
 
 /// Addresses of a group's devices, by device, as their own records give them.

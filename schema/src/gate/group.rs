@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Step;
-use super::effect::Outbox;
+use super::outbox::Outbox;
 use super::record::{ReceivedAt, StoredGroup, StoredRecord};
 use super::tickets::Tickets;
 use super::view::GroupState;

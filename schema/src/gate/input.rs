@@ -184,6 +184,18 @@ pub enum Input {
 }
 
 impl Input {
+    /// Returns true for a request, which has an answer.
+    pub(super) fn is_request(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateGroup { .. }
+                | Self::Submit { .. }
+                | Self::Invite { .. }
+                | Self::StoreTicket(_)
+                | Self::RevokeDevice(_)
+        )
+    }
+
     /// The link whose frame, begin or end it is.
     pub fn link(&self) -> Option<LinkId> {
         match self {
@@ -195,6 +207,14 @@ impl Input {
             | Self::Declined { link, .. }
             | Self::Ledger { link, .. }
             | Self::Resume { link, .. } => Some(*link),
+            _ => None,
+        }
+    }
+
+    /// The group of a frame of a ledger session.
+    pub fn group(&self) -> Option<GroupId> {
+        match self {
+            Self::Ledger { group, .. } => Some(*group),
             _ => None,
         }
     }

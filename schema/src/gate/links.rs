@@ -179,7 +179,7 @@ impl Links {
     fn note_silence(&mut self, step: &Step, link: LinkId, id: GroupId, groups: &Groups) {
         let (Some(state), Some(group)) = (self.links.get(&link), groups.get(&id)) else { return };
         if state.access(step, id, group) == Access::Documents && !state.open.contains_key(&id) {
-            self.silence.begin(id, state.peer.device, step.now.wall);
+            self.silence.begin(id, state.peer.device, step.now);
         }
     }
 
@@ -229,7 +229,7 @@ impl Links {
     /// when empty.
     fn announce(&mut self, step: &mut Step, link: LinkId, ids: &[GroupId], groups: &Groups, is_first: bool) {
         let Some(state) = self.links.get_mut(&link) else { return };
-        let (peer, mut hello) = (state.peer, Hello::default());
+        let (peer, mut hello, mut announced) = (state.peer, Hello::default(), Vec::new());
         for id in ids {
             let Some(group) = groups.get(id) else { continue };
             let access = state.access(step, *id, group);
@@ -250,9 +250,10 @@ impl Links {
             let number = to_number(state.ours.len());
             step.outbox.push(Effect::OpenCell { link, number, group: *id });
             state.ours.push(Announced { group: Some(*id), hash, access, is_presented: false });
+            announced.push(*id);
         }
         if is_first || !hello.groups.is_empty() {
-            step.outbox.send(link, LinkFrame::Hello(hello));
+            step.outbox.send_about(announced, link, LinkFrame::Hello(hello));
         }
     }
 
@@ -274,7 +275,7 @@ impl Links {
             && state.ours[ours].hash == summary
             && access == Access::Documents;
         state.ours[ours].access = access;
-        let channel = Channel { link, ours: to_number(ours), theirs: to_number(theirs) };
+        let channel = Channel { link, group: id, ours: to_number(ours), theirs: to_number(theirs) };
         let (session, effects) = LedgerSession::open(are_equal, &group.visible_ledger(access));
         self.silence.end(id, device);
         state.open.insert(id, Open { channel, session });

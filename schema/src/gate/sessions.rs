@@ -6,21 +6,23 @@ use std::error::Error;
 
 use super::access::Access;
 use super::delta::LedgerDelta;
-use super::effect::{Effect, Outbox, Warning};
+use super::effect::{Effect, Warning};
 use super::group::{Group, Groups};
 use super::links::{Links, Open};
+use super::outbox::Outbox;
 use super::record::StoredRecord;
 use super::{Gate, LinkId, Lookup, Step};
+use crate::GroupId;
 use crate::ledger::{Ledger, ManifestRef};
 use crate::session::ledger::{AdmitOutcome, LedgerEffect, LedgerSession, ManifestStore};
 use crate::session::{SessionFault, StepError};
+use crate::time::Moment;
 use crate::wire::ledger::LedgerFrame;
 use crate::wire::link::ByeReason;
-use crate::{GroupId, Timestamp};
 
 /// The reads of one step of a session.
 struct Reading<'r> {
-    now: Timestamp,
+    now: Moment,
     ledger: &'r Ledger,
     pages: Pages<'r>,
 }
@@ -98,7 +100,7 @@ impl Gate {
 
     /// The time for [`Input::Wake`](super::Input::Wake), by the monotonic clock: a peer will have owed an
     /// answer for too long.
-    pub fn wake_at(&self) -> Option<Timestamp> {
+    pub fn wake_at(&self) -> Option<Moment> {
         let open = self.links.links.values().flat_map(|state| state.open.values());
         open.filter_map(|open| open.session.wake_at()).min()
     }

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Gate;
+use super::{Gate, Now};
+use crate::time::Moment;
 use crate::{DeviceId, GroupId, Timestamp};
 
 /// A connected device that announces a group later than this counts as silent until then: it may have to
@@ -26,7 +27,7 @@ pub struct Silent {
 
 impl Gate {
     /// The silent devices of a group's members, by id.
-    pub fn silent(&self, id: GroupId, now: Timestamp) -> Vec<Silent> {
+    pub fn silent(&self, id: GroupId, now: Moment) -> Vec<Silent> {
         let Some(group) = self.groups.get(&id) else { return Vec::new() };
         let roster = group.ledger.roster();
         self.links.silence.of(id, now).filter(|silent| roster.is_member_device(silent.device)).collect()
@@ -36,12 +37,12 @@ impl Gate {
 /// The begin of the silence of each device about each group.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
-    since: BTreeMap<(GroupId, DeviceId), Timestamp>,
+    since: BTreeMap<(GroupId, DeviceId), Now>,
 }
 
 impl Silence {
     /// Notes that a device left out a group; an earlier begin stands.
-    pub(super) fn begin(&mut self, group: GroupId, device: DeviceId, now: Timestamp) {
+    pub(super) fn begin(&mut self, group: GroupId, device: DeviceId, now: Now) {
         self.since.entry((group, device)).or_insert(now);
     }
 
@@ -51,10 +52,10 @@ impl Silence {
     }
 
     /// The devices that have been silent about a group for [`PATIENCE`].
-    fn of(&self, group: GroupId, now: Timestamp) -> impl Iterator<Item = Silent> {
+    fn of(&self, group: GroupId, now: Moment) -> impl Iterator<Item = Silent> {
         let of_group = (group, DeviceId([0; 32]))..=(group, DeviceId([0xff; 32]));
         let silent = self.since.range(of_group).map(|((_, device), since)| (*device, *since));
-        let for_long = silent.filter(move |(_, since)| now.since(*since) >= PATIENCE);
-        for_long.map(|(device, since)| Silent { device, since })
+        let for_long = silent.filter(move |(_, since)| now.since(since.moment()) >= PATIENCE);
+        for_long.map(|(device, since)| Silent { device, since: since.wall })
     }
 }

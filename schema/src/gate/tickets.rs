@@ -17,6 +17,7 @@ use super::{ChangeRefusal, Gate, LinkId, Step};
 use crate::gate::effect::{Answer, Effect, Notice, Warning};
 use crate::gate::group::{Group, Groups};
 use crate::gate::links::Links;
+use crate::gate::outbox::Scope;
 use crate::ledger::{Body, InviteProof, InviteStatus, Ledger, Role};
 use crate::limits::{REDEEMED_IN, REDEEMED_MAX, TICKETS_MAX};
 use crate::wire::hello;
@@ -164,12 +165,12 @@ impl Gate {
         let key = Ticket::key_of(&seed, group).public();
         let body = Body::OpenInvite { key, max_role: role, uses, hint_expiry: expires_ms };
         let invite = self.author(step, group, body);
-        step.outbox.push(Effect::Answer(Answer::Invited(invite)));
+        step.outbox.answer(Scope::group(group), Answer::Invited(invite));
     }
 
     pub(super) fn on_store_ticket(&mut self, step: &mut Step, ticket: &Ticket) {
         let stored = self.store_ticket(step, ticket);
-        step.outbox.push(Effect::Answer(Answer::TicketStored(stored)));
+        step.outbox.answer(Scope::group(ticket.group()), Answer::TicketStored(stored));
     }
 
     /// Stores a ticket and redeems it at every peer; true if the group admitted the user already, and nothing

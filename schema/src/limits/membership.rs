@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::ledger::OP_BYTES_MAX;
-use super::link::{FRAME_BYTES_MAX, OUTBOUND_BYTES_MAX};
+use super::link::FRAME_BYTES_MAX;
 
 /// Groups of a node.
 pub const GROUPS_MAX: usize = 1_000;
@@ -11,14 +11,6 @@ pub const GROUPS_MAX: usize = 1_000;
 pub const MEMBERS_MAX: usize = 10_000;
 /// Announcements of one side of a link: every group, and each again a few times after its gate closed.
 pub const ANNOUNCED_MAX: usize = 4 * GROUPS_MAX;
-
-/// Inputs of the gate that wait for a batch to be durable. More are handed back to the shell, to be stepped
-/// later; a shell that steps the end of the batch before anything else lets none wait.
-pub const WAITING_INPUTS_MAX: usize = 64;
-const _: () = assert!(
-    WAITING_INPUTS_MAX * FRAME_BYTES_MAX <= OUTBOUND_BYTES_MAX,
-    "waiting frames take no more memory than one link's queue"
-);
 
 /// Ops that a Present carries, bytes: the rest follows once the session is open.
 pub const PRESENT_BYTES_MAX: usize = 512 << 10;

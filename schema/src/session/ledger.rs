@@ -15,7 +15,7 @@ use super::{SessionFault, StepError};
 use crate::ledger::{Ledger, ManifestRef};
 use crate::limits::ANSWER_TIMEOUT;
 use crate::signed::Envelope;
-use crate::time::Timestamp;
+use crate::time::Moment;
 use crate::wire::ledger::{LedgerFrame, Pull, PullCursor};
 
 /// The stored pages of manifests, also of manifests that are not complete yet; every call is short.
@@ -95,7 +95,7 @@ pub struct LedgerSession {
     /// The peer knows our hash: from a Summary, or from Hellos with equal hashes.
     is_summary_sent: bool,
     /// The Pull that the peer has not fully answered: its cursor, and the time of the peer's last reply.
-    pulling: Option<(PullCursor, Timestamp)>,
+    pulling: Option<(PullCursor, Moment)>,
     /// The cursor of the next Pull, when the last reply was not complete.
     next: Option<PullCursor>,
     /// Every record of the peer has been named to us.
@@ -139,7 +139,7 @@ impl LedgerSession {
     /// [`StepError::Fault`] ends the link.
     pub fn handle_frame<S: ManifestStore>(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         frame: LedgerFrame,
         ledger: &Ledger,
         store: &mut S,
@@ -202,7 +202,7 @@ impl LedgerSession {
     /// As [`handle_frame`](Self::handle_frame).
     pub fn handle_admitted<S: ManifestStore>(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         AdmitOutcome { last, pending }: AdmitOutcome,
         ledger: &Ledger,
         store: &mut S,
@@ -227,7 +227,7 @@ impl LedgerSession {
     /// As [`handle_frame`](Self::handle_frame).
     pub fn handle_resume<S: ManifestStore>(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         ledger: &Ledger,
         store: &mut S,
     ) -> Result<Vec<LedgerEffect>, StepError<S::Error>> {
@@ -246,7 +246,7 @@ impl LedgerSession {
     }
 
     /// Returns the time at which the session needs [`handle_wake`](Self::handle_wake).
-    pub fn wake_at(&self) -> Option<Timestamp> {
+    pub fn wake_at(&self) -> Option<Moment> {
         let answer = self.pulling.map(|(_, replied)| replied + ANSWER_TIMEOUT);
         [answer, self.manifests.wake_at()].into_iter().flatten().min()
     }
@@ -255,7 +255,7 @@ impl LedgerSession {
     ///
     /// # Errors
     /// [`SessionFault::Stalled`] when the peer has owed a reply, a list or a page for too long.
-    pub fn handle_wake(&self, now: Timestamp) -> Result<(), SessionFault> {
+    pub fn handle_wake(&self, now: Moment) -> Result<(), SessionFault> {
         match self.wake_at() {
             Some(at) if at <= now => Err(SessionFault::Stalled),
             _ => Ok(()),
@@ -277,7 +277,7 @@ impl LedgerSession {
         self.are_documents_open
     }
 
-    fn pull(&mut self, now: Timestamp, after: PullCursor, ledger: &Ledger, effects: &mut Vec<LedgerEffect>) {
+    fn pull(&mut self, now: Moment, after: PullCursor, ledger: &Ledger, effects: &mut Vec<LedgerEffect>) {
         if self.pulling.is_none() {
             (self.pulling, self.next) = (Some((after, now)), None);
             let pull = Pull { have: ledger.landmarks(), sides: ledger.side_hashes(), after };
@@ -289,7 +289,7 @@ impl LedgerSession {
     /// opens the documents.
     fn advance<S: ManifestStore>(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         ledger: &Ledger,
         store: &mut S,
         mut effects: Vec<LedgerEffect>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Session;
 use super::port::{Documents, Effect};
 use super::walk::Walk;
-use crate::time::Timestamp;
+use crate::time::Moment;
 use crate::wire::session::{RootReason, SessionFrame};
 
 /// Delay of a new root, so that further changes are sent with it.
@@ -14,7 +14,7 @@ const ROOT_DELAY: Duration = Duration::from_millis(250);
 impl Session {
     pub(super) fn on_root<D: Documents>(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         root: [u8; 32],
         reason: RootReason,
         documents: &mut D,
@@ -49,7 +49,7 @@ impl Session {
     /// Compares roots once everything under way has arrived, and begins a walk where they differ.
     pub(super) fn compare_roots<D: Documents>(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         documents: &mut D,
         effects: &mut Vec<Effect>,
     ) -> Result<(), D::Error> {

@@ -8,7 +8,7 @@ use crate::document::Refusal;
 use crate::limits::{
     FRAME_DOCUMENTS, REQUEST_RETRIES_MAX, RETRIED_DOCUMENTS_MAX, UNITS_BYTES_MAX, WINDOW_BYTES,
 };
-use crate::time::Timestamp;
+use crate::time::Moment;
 use crate::wire::session::{SessionFrame, Unit, Units};
 
 /// Changes of one Units frame, bytes: small enough to be fair to other groups, large enough to be cheap.
@@ -20,7 +20,7 @@ impl Session {
     /// The peer sends changes.
     pub(super) fn on_units(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         units: Units,
         effects: &mut Vec<Effect>,
     ) -> Result<(), SessionFault> {
@@ -45,7 +45,7 @@ impl Session {
     /// The peer has judged and stored our units up to `number`.
     pub(super) fn on_ack(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         number: u64,
         refused: Vec<(DocumentId, Refusal)>,
         effects: &mut Vec<Effect>,
@@ -97,7 +97,7 @@ impl Session {
     /// Sends units from the outbox until the window is full.
     pub(super) fn fill_window<D: Documents>(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         documents: &mut D,
         effects: &mut Vec<Effect>,
     ) -> Result<(), D::Error> {

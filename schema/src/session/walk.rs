@@ -9,7 +9,7 @@ use super::port::{Documents, Effect, SessionFault, StepError, Wanted};
 use crate::DocumentId;
 use crate::digest::{Mark, Page};
 use crate::limits::{FRAME_MARKS, MARKS_MAX, PAGE_LEAVES};
-use crate::time::Timestamp;
+use crate::time::Moment;
 use crate::wire::session::{SessionFrame, weight};
 
 /// A walk of the initiator.
@@ -22,7 +22,7 @@ pub(super) struct Walk {
     /// The end of the page that was sent last.
     through: Option<DocumentId>,
     /// The time from which the peer owes a reply; `None`: the next page is not sent yet.
-    pub(super) asked: Option<Timestamp>,
+    pub(super) asked: Option<Moment>,
 }
 
 impl Walk {
@@ -41,7 +41,7 @@ impl Session {
     /// Sends the next page, or replies to the peer's, unless there is enough to send.
     pub(super) fn advance_walk<D: Documents>(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         documents: &mut D,
         effects: &mut Vec<Effect>,
     ) -> Result<(), D::Error> {
@@ -62,7 +62,7 @@ impl Session {
 
     /// Restarts the time in which the peer must reply to a page: the reply waits behind other frames of the
     /// peer.
-    pub(super) fn extend_reply_time(&mut self, now: Timestamp) {
+    pub(super) fn extend_reply_time(&mut self, now: Moment) {
         if let Some(asked) = self.walk.as_mut().and_then(|walk| walk.asked.as_mut()) {
             *asked = now;
         }

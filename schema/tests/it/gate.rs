@@ -12,13 +12,13 @@ use peerbase_schema::id::hash;
 use peerbase_schema::key::{AgreementKey, SigningKey};
 use peerbase_schema::ledger::manifest::Writer as ManifestWriter;
 use peerbase_schema::ledger::{Body, By, Op, OpAction, Role};
-use peerbase_schema::limits::{DEVICE_REVOCATIONS_MAX, DEVICES_MAX, WAITING_INPUTS_MAX};
+use peerbase_schema::limits::{DEVICE_REVOCATIONS_MAX, DEVICES_MAX};
 use peerbase_schema::signed::{Envelope, Signed};
 use peerbase_schema::wire::device::UserDeviceRevocation;
 use peerbase_schema::wire::hello::{self, Hello, HelloGroup};
 use peerbase_schema::wire::ledger::{LedgerFrame, Pull};
 use peerbase_schema::wire::link::{ByeReason, DeclineReason};
-use peerbase_schema::{DeviceId, GroupId, UserId};
+use peerbase_schema::{DeviceId, GroupId, Moment, Timestamp, UserId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use testkit::gate::{Device, connect, exchange};
@@ -81,54 +81,68 @@ fn nothing_of_a_change_leaves_before_it_is_durable() {
     let Some(Effect::Store { number, records, .. }) = effects.last() else { panic!("{effects:?}") };
     assert!(matches!(records[..], [StoredRecord::Op { .. }]), "{records:?}");
     let effects = ada.decide(Input::Stored { number: *number, is_durable: true });
-    for disclosure in ["Publish", "SendLedger", "Answer(Submitted(Ok("] {
+    for disclosure in ["Publish", "SendLedger", "Answer"] {
         let is_there = |effect: &Effect| format!("{effect:?}").starts_with(disclosure);
         assert!(position(&effects, is_there).is_some(), "{disclosure} in {effects:?}");
     }
 }
 
-#[test]
-fn inputs_wait_while_a_batch_is_stored() {
-    let (mut ada, mut ben, garden) = connected(Role::Writer);
-    let ben_up = Input::Intent { group: garden, is_wanted: false };
-    let first =
-        ada.decide(Input::Submit { group: garden, change: set_role(ben.user, Role::Admin), cut: None });
-    let Some(Effect::Store { number, .. }) = first.last() else { panic!("{first:?}") };
+/// Steps Ada's request for a change of a group; the batch that is handed out.
+fn submit(ada: &mut Device, group: GroupId, change: MembershipChange) -> Option<u64> {
+    let effects = ada.decide(Input::Submit { group, change, cut: None });
+    assert!(effects.iter().all(|effect| !effect.is_disclosure()), "{effects:?}");
+    effects.iter().find_map(|effect| match effect {
+        Effect::Store { number, group: of, .. } if *of == group => Some(*number),
+        _ => None,
+    })
+}
 
-    assert!(ada.decide(ben_up).is_empty());
-    assert!(ada.decide(Input::Stored { number: 999, is_durable: true }).is_empty(), "another batch");
-    assert!(ada.gate.is_storing());
-
-    let rest = ada.decide(Input::Stored { number: *number, is_durable: true });
-    let answer = position(&rest, |effect| matches!(effect, Effect::Answer(_)));
-    let left = position(&rest, |effect| matches!(effect, Effect::Unpublish(_)));
-    assert!(answer < left && answer.is_some(), "{rest:?}");
-    ben.pass(1);
+fn answers(effects: &[Effect]) -> Vec<u64> {
+    let answers = effects.iter().filter_map(|effect| match effect {
+        Effect::Answer { request, answer: Answer::Submitted(Ok(_)) } => Some(*request),
+        _ => None,
+    });
+    answers.collect()
 }
 
 #[test]
-fn an_input_that_finds_no_room_to_wait_is_handed_back_and_can_be_stepped_later() {
+fn a_group_whose_batch_is_not_durable_keeps_no_other_waiting() {
     let (mut ada, ben, garden) = connected(Role::Writer);
-    let first =
-        ada.decide(Input::Submit { group: garden, change: set_role(ben.user, Role::Admin), cut: None });
-    let Some(Effect::Store { number, .. }) = first.last() else { panic!("{first:?}") };
-    let unknown = |number: usize| Input::Intent {
-        group: GroupId([u8::try_from(number).unwrap(); 32]),
-        is_wanted: false,
-    };
-    for number in 0..WAITING_INPUTS_MAX {
-        assert!(ada.decide(unknown(number)).is_empty(), "input {number} waits");
+    let orchard = ada.create("orchard");
+    let stuck = submit(&mut ada, garden, set_role(ben.user, Role::Admin)).unwrap();
+
+    let other = submit(&mut ada, orchard, admit(ben.user, Role::Reader))
+        .expect("the batch of another group is handed out");
+    let rest = ada.decide(Input::Stored { number: other, is_durable: true });
+
+    let publishes =
+        |id: GroupId| move |effect: &Effect| matches!(effect, Effect::Publish(view) if view.info.id == id);
+    assert!(position(&rest, publishes(orchard)).is_some() && position(&rest, publishes(garden)).is_none());
+    let [second] = answers(&rest)[..] else { panic!("{rest:?}") };
+    let is_settled = |ada: &Device, group| ada.gate.is_settled(group, ada.gate.mark());
+    assert!(!is_settled(&ada, Some(garden)) && !is_settled(&ada, None));
+    let rest = ada.decide(Input::Stored { number: stuck, is_durable: true });
+    assert_eq!(answers(&rest), [second - 1], "by its number, though it is later");
+    assert!(!ada.gate.is_storing() && is_settled(&ada, None) && is_settled(&ada, Some(orchard)));
+}
+
+#[test]
+fn records_of_a_group_whose_batch_is_not_durable_are_joined_in_the_next() {
+    let (mut ada, ben, garden) = connected(Role::Writer);
+    let first = submit(&mut ada, garden, set_role(ben.user, Role::Admin)).unwrap();
+    for user in [7, 8, 9] {
+        let admission = admit(UserId([user; 32]), Role::Reader);
+        assert_eq!(submit(&mut ada, garden, admission), None, "it waits for the first batch");
     }
+    assert!(ada.decide(Input::Stored { number: 999, is_durable: true }).is_empty(), "no batch of this gate");
 
-    let mut effects = ada.decide(unknown(WAITING_INPUTS_MAX));
+    let effects = ada.decide(Input::Stored { number: first, is_durable: true });
 
-    let Some(Effect::StepLater(deferred)) = effects.pop() else { panic!("{effects:?}") };
-    assert!(effects.is_empty() && ada.gate.is_storing());
-    let rest = ada.decide(Input::Stored { number: *number, is_durable: true });
-    let left =
-        |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::Unpublish(_))).count();
-    assert_eq!(left(&rest), WAITING_INPUTS_MAX, "each input that waited is handled once");
-    assert_eq!(left(&ada.decide(*deferred.0)), 1);
+    assert_eq!(answers(&effects).len(), 1, "{effects:?}");
+    let Some(Effect::Store { number, records, .. }) = effects.last() else { panic!("{effects:?}") };
+    assert_eq!(records.len(), 3);
+    let effects = ada.decide(Input::Stored { number: *number, is_durable: true });
+    assert_eq!(answers(&effects).len(), 3, "{effects:?}");
 }
 
 #[test]
@@ -691,11 +705,12 @@ fn a_member_who_does_not_announce_a_group_is_silent_after_five_seconds() {
     ben.step(Input::LinkDown { link: LINK, reason: "renewed".into() });
     connect(&mut ada, &mut ben, 2);
     let since = ada.now.wall;
-    assert!(ada.gate.silent(garden, ada.now.wall).is_empty());
+    assert!(ada.gate.silent(garden, Moment(ada.now.instant)).is_empty());
 
+    ada.now.wall = Timestamp(0);
     ada.pass(5);
 
-    assert_eq!(ada.gate.silent(garden, ada.now.wall), [Silent { device: ben.device, since }]);
+    assert_eq!(ada.gate.silent(garden, Moment(ada.now.instant)), [Silent { device: ben.device, since }]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use peerbase_schema::session::ledger::{LedgerEffect, LedgerSession, ManifestStor
 use peerbase_schema::signed::{Envelope, Signed, SignedError};
 use peerbase_schema::wire::device::{DeviceRecord, UserDeviceRevocation};
 use peerbase_schema::wire::ledger::LedgerFrame;
-use peerbase_schema::{GroupId, Timestamp, codec};
+use peerbase_schema::{GroupId, Moment, codec};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -180,7 +180,7 @@ fn the_reply_to_a_pull_carries_records_in_bounded_frames() {
     let (mut session, _) = LedgerSession::open(false, &garden.ledger);
 
     let pull = LedgerFrame::Pull(Default::default());
-    let effects = session.handle_frame(Timestamp(0), pull, &garden.ledger, &mut NoPages).unwrap();
+    let effects = session.handle_frame(Moment::default(), pull, &garden.ledger, &mut NoPages).unwrap();
 
     let mut seen = 0;
     for effect in effects {

@@ -11,7 +11,7 @@ use peerbase_schema::limits::{FRAME_DOCUMENTS, FRAME_MARKS, MARKS_MAX, PAGE_LEAV
 use peerbase_schema::session::{
     Documents, Effect, Input, Session, SessionFault, SessionSide, StepError, Supply, Wanted,
 };
-use peerbase_schema::time::Timestamp;
+use peerbase_schema::time::Moment;
 use peerbase_schema::wire::session::{RootReason, SessionFrame, Unit, Units};
 use peerbase_schema::{ChangeHash, DocumentId, ReplicaId};
 
@@ -114,7 +114,7 @@ struct Side {
     refused: Vec<(DocumentId, Refusal)>,
 }
 
-const NOW: Timestamp = Timestamp(1_000_000);
+const NOW: Moment = Moment(Duration::from_secs(1_000));
 
 impl Side {
     fn open(initiator: bool, mut shelf: Shelf) -> Self {
@@ -140,7 +140,7 @@ impl Side {
         self.step(NOW, Input::Frame(frame))
     }
 
-    fn step(&mut self, now: Timestamp, input: Input) -> Result<(), SessionFault> {
+    fn step(&mut self, now: Moment, input: Input) -> Result<(), SessionFault> {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             match self.session.step(now, input, &mut self.shelf) {

@@ -32,8 +32,9 @@ pub(crate) fn of(reply: &Reply) -> String {
             let devices: Vec<String> = synced.with.iter().map(ToString::to_string).collect();
             let mut text = format!("in sync with {}", devices.join(", "));
             if !synced.unmaterialised.is_empty() {
-                let _ = write!(text, "; {} rows not materialised here:", synced.unmaterialised.len());
-                status::of_unmaterialised(&mut text, &synced.unmaterialised, "");
+                let _ = writeln!(text, "; {} rows not materialised here:", synced.unmaterialised.len());
+                status::of_unmaterialised(&mut text, &synced.unmaterialised, "  ");
+                text.truncate(text.trim_end().len());
             }
             text
         }

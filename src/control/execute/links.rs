@@ -44,6 +44,7 @@ async fn synced(group: &Group, timeout: Duration) -> Result<Synced, Failure> {
         let advice = match &error {
             SyncError::NobodyConnected => Advice::Connect,
             SyncError::Silent { .. } => Advice::AskToBeAdmitted,
+            SyncError::Materialising { .. } => return Failure::from(error),
             SyncError::Behind { with, .. } => Advice::AwaitDevices { devices: with.clone() },
         };
         Failure::from(error).advise(advice)

@@ -8,7 +8,7 @@ use schema::gate::{self, Answer, LinkId};
 use schema::id::hash;
 use schema::limits::EARLY_PARTS_MAX;
 use schema::session::{Effect, Input, StepError, Wanted};
-use schema::time::Timestamp;
+use schema::time::Moment;
 use schema::wire::session::Units;
 
 use super::people::group;
@@ -57,7 +57,7 @@ impl World {
             Event::Arrive { from, to, cable, parcel } => {
                 if self.cables.get(&(from.min(to), from.max(to))) == Some(&cable) {
                     let number = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
-                    let (at, ends) = (at.as_millis().to_be_bytes(), [number(from), number(to)]);
+                    let (at, ends) = (at.0.as_millis().to_be_bytes(), [number(from), number(to)]);
                     self.trace = hash("trace", &[&self.trace, &at, &ends, &parcel.bytes()]);
                     self.arrive(from, to, LinkId(cable), parcel);
                 }
@@ -118,8 +118,7 @@ impl World {
                         inputs.push_back(gate::Input::Resume { link, group });
                     }
                     // Every batch is stored by now.
-                    gate::Effect::StepLater(deferred) => inputs.push_back(*deferred.0),
-                    gate::Effect::Answer(to_request) => answer = Some(to_request),
+                    gate::Effect::Answer { answer: to_request, .. } => answer = Some(to_request),
                     effect => self.perform_gate(peer, effect),
                 }
             }
@@ -167,7 +166,7 @@ impl World {
             gate::Effect::CloseCell { .. } | gate::Effect::Store { .. } | gate::Effect::OpenCell { .. } => {
                 unreachable!("`Member::step` performs it");
             }
-            gate::Effect::Resume { .. } | gate::Effect::StepLater(_) | gate::Effect::Answer(_) => {
+            gate::Effect::Resume { .. } | gate::Effect::Answer { .. } => {
                 unreachable!("`step_gate` performs it");
             }
             // A world has one group, no application and no address book.
@@ -258,7 +257,7 @@ impl World {
         }
     }
 
-    fn schedule(&mut self, at: Timestamp, event: Event) {
+    fn schedule(&mut self, at: Moment, event: Event) {
         let count = self.tick();
         self.events.insert((at, count), event);
     }

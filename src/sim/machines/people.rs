@@ -1,6 +1,6 @@
 //! The people of the machine world, the ledger with which they begin, and the gate of each peer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, LazyLock};
 
@@ -15,7 +15,7 @@ use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::manifest::{Entry, Page};
 use schema::ledger::{Body, By, Ledger, ManifestRef, Op, Role};
 use schema::signed::{Envelope, Signed};
-use schema::time::Timestamp;
+use schema::time::{Moment, Timestamp};
 use schema::tip::Author;
 use schema::wire::device::UserDeviceRevocation;
 use schema::{DeviceId, DocumentId, GroupId, OpId, UserId};
@@ -151,10 +151,10 @@ impl Member {
         let mut member = Self { person, gate, cells, pages, stored, keeps_evicted: false };
         let (blocked, published, offers, addresses) = Default::default();
         let start = Input::Start { wanted: vec![group()], blocked, published, offers, addresses };
-        member.step(Timestamp::default(), [0; 32], start);
+        member.step(Moment::default(), [0; 32], start);
         let peer =
             Peer { user: device.user(), device: device.device(), h: [0; 32], role: LinkRole::Responder };
-        member.step(Timestamp::default(), [0; 32], Input::LinkUp { link: OWN, peer });
+        member.step(Moment::default(), [0; 32], Input::LinkUp { link: OWN, peer });
         member
     }
 
@@ -169,25 +169,25 @@ impl Member {
     }
 
     /// Steps the gate and stores its batches at once. `root` is the root of the documents.
-    pub(super) fn step(&mut self, now: Timestamp, root: [u8; 32], input: Input) -> Vec<Effect> {
+    pub(super) fn step(&mut self, now: Moment, root: [u8; 32], input: Input) -> Vec<Effect> {
         self.stored.root = root;
-        let now = Now { wall: now, instant: now.since(Timestamp::default()) };
+        let now = Now { wall: Timestamp::default() + now.0, instant: now.0 };
         let mut all = Vec::new();
         let mut effects = self.gate.step(now, input, &self.stored);
+        let mut stored = VecDeque::new();
         loop {
-            let mut stored = None;
             for effect in effects {
                 match effect {
                     Effect::Store { number, records, .. } => {
                         records.into_iter().for_each(|record| self.put(record));
-                        stored = Some(number);
+                        stored.push_back(number);
                     }
                     Effect::CloseCell { link, number } => drop(self.cells.remove(&(link, number))),
                     Effect::OpenCell { link, number, .. } => drop(self.cells.insert((link, number))),
                     effect => all.push(effect),
                 }
             }
-            let Some(number) = stored else { return all };
+            let Some(number) = stored.pop_front() else { return all };
             effects = self.gate.step(now, Input::Stored { number, is_durable: true }, &self.stored);
         }
     }

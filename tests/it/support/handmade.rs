@@ -251,7 +251,7 @@ impl HandmadeMember {
                     }
                     GroupFrame::Ledger(_) if self.ignores_ledger => {}
                     GroupFrame::Ledger(frame) => {
-                        let (now, mut none) = (self.peer.clock.now(), Pages);
+                        let (now, mut none) = (self.peer.clock.moment(), Pages);
                         let effects = self.ledger_session.handle_frame(now, frame, &self.ledger, &mut none);
                         self.perform_ledger(effects.unwrap()).await;
                     }
@@ -283,7 +283,8 @@ impl HandmadeMember {
                     for record in records {
                         self.ledger.admit_record(record).unwrap();
                     }
-                    let (now, outcome) = (self.peer.clock.now(), AdmitOutcome { last, pending: Vec::new() });
+                    let (now, outcome) =
+                        (self.peer.clock.moment(), AdmitOutcome { last, pending: Vec::new() });
                     effects.extend(
                         self.ledger_session.handle_admitted(now, outcome, &self.ledger, &mut Pages).unwrap(),
                     );
@@ -296,7 +297,7 @@ impl HandmadeMember {
                     let clock = &self.peer.clock;
                     let side = SessionSide { initiator: true, incarnation: clock.random_u64() };
                     let (session, effects) =
-                        Session::open(clock.now(), side, in_sync, &mut self.documents).unwrap();
+                        Session::open(clock.moment(), side, in_sync, &mut self.documents).unwrap();
                     self.session = Some(session);
                     self.perform(effects).await;
                 }
@@ -307,7 +308,7 @@ impl HandmadeMember {
     async fn step(&mut self, input: Input) {
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
-            let now = self.peer.clock.now();
+            let now = self.peer.clock.moment();
             let session = self.session.as_mut().unwrap();
             let effects = session.step(now, input, &mut self.documents).unwrap();
             inputs.extend(Box::pin(self.perform(effects)).await);

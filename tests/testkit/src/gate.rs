@@ -125,16 +125,16 @@ impl Device {
     pub fn step(&mut self, input: Input) -> Vec<Effect> {
         let mut all = Vec::new();
         let mut effects = self.decide(input);
-        while !effects.is_empty() {
-            let stored = effects.iter().find_map(|effect| match effect {
+        let mut storing = VecDeque::new();
+        loop {
+            storing.extend(effects.iter().filter_map(|effect| match effect {
                 Effect::Store { number, .. } => Some(*number),
                 _ => None,
-            });
+            }));
             effects.iter().for_each(|effect| self.perform(effect));
             all.append(&mut effects);
-            if let Some(number) = stored {
-                effects = self.decide(Input::Stored { number, is_durable: true });
-            }
+            let Some(number) = storing.pop_front() else { break };
+            effects = self.decide(Input::Stored { number, is_durable: true });
         }
         self.log.extend(all.iter().cloned());
         all
@@ -143,7 +143,7 @@ impl Device {
     /// Steps the gate with a request; its answer.
     pub fn ask(&mut self, input: Input) -> Answer {
         let answer = self.step(input).into_iter().find_map(|effect| match effect {
-            Effect::Answer(answer) => Some(answer),
+            Effect::Answer { answer, .. } => Some(answer),
             _ => None,
         });
         answer.expect("a request is answered")

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::time::Duration;
 
 use schema::id::hash;
 use schema::key::{Signature, SigningKey};
@@ -14,10 +15,10 @@ use schema::session::ledger::{AdmitOutcome, LedgerEffect, LedgerSession, Manifes
 use schema::session::{SessionFault, StepError};
 use schema::signed::{Envelope, Signed};
 use schema::wire::ledger::LedgerFrame;
-use schema::{ChangeHash, DeviceId, DocumentId, OpId, Timestamp, UserId, codec};
+use schema::{ChangeHash, DeviceId, DocumentId, Moment, OpId, UserId, codec};
 
 /// The time of every step.
-pub const NOW: Timestamp = Timestamp(1_000_000);
+pub const NOW: Moment = Moment(Duration::from_secs(1_000));
 
 /// The signing key of a user.
 pub fn key(number: u64) -> SigningKey {

@@ -15,7 +15,7 @@ use crate::node::store::StoreError;
 pub(super) struct BatchNews {
     /// Hash over all documents as they are with the batch, and without any later one.
     pub(super) root: [u8; 32],
-    rows: Vec<RowEvent>,
+    pub(super) rows: Vec<RowEvent>,
     moved: Vec<Wanted>,
     source: Option<Source>,
 }
@@ -68,6 +68,10 @@ impl State {
                 self.tell_intents(&unstored.rows);
             }
             self.handle.publish_rows(unstored.rows);
+            if self.materialising() == 0 {
+                // A caller who waits for the peers waits for the rows too.
+                self.publish_peers();
+            }
         }
         let source = unstored.source.as_ref().map(|source| source.link);
         let others: Vec<_> = self.sessions.keys().copied().filter(|link| Some(*link) != source).collect();

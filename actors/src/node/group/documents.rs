@@ -39,7 +39,7 @@ pub(crate) use self::apply::{ReadUnit, UnitReader};
 use self::authority::Authority;
 pub(crate) use self::commit::{CommitEnd, Committing};
 pub use self::commit::{CommitError, RowWrite};
-use self::materialise::Materialised;
+use self::materialise::{Materialised, SHORT_TURN_CHARGE};
 use self::set_aside::SetAsides;
 pub use self::set_aside::{SetAside, SetAsideTotal};
 pub use self::unmaterialised::{Unmaterialised, UnmaterialisedReason};
@@ -147,10 +147,12 @@ pub(crate) struct Documents {
     unstored: BTreeMap<DocumentId, u64>,
     /// Documents that a worker has, with the number of the work.
     working: BTreeMap<DocumentId, u64>,
+    /// Documents of commits that wait for a worker: they stay in memory meanwhile.
+    awaited: BTreeSet<DocumentId>,
     /// Work to begin.
     work: Vec<Work>,
     next_work: u64,
-    /// Charge that the present frame may still have applied at once.
+    /// Charge that may still be applied in the present turn of the actor.
     short_charge: u64,
     /// Documents that this device does not materialise.
     unmaterialised: BTreeMap<DocumentId, Unmaterialised>,
@@ -184,9 +186,10 @@ impl Documents {
             cache: Cache::new(budget),
             unstored: BTreeMap::new(),
             working: BTreeMap::new(),
+            awaited: BTreeSet::new(),
             work: Vec::new(),
             next_work: 0,
-            short_charge: u64::MAX,
+            short_charge: SHORT_TURN_CHARGE,
             unmaterialised: BTreeMap::new(),
             given_up: Vec::new(),
             document_bytes,
@@ -275,17 +278,17 @@ impl Documents {
                 self.on_stored(wanted.document);
             }
         }
-        let Self { unstored, working, .. } = self;
-        self.cache.trim(|id| !unstored.contains_key(id) && !working.contains_key(id));
+        let Self { unstored, working, awaited, .. } = self;
+        let is_pinned =
+            |id: &DocumentId| unstored.contains_key(id) || working.contains_key(id) || awaited.contains(id);
+        self.cache.trim(|id| !is_pinned(id));
     }
 
     /// The store has the newest state of a document.
     fn on_stored(&mut self, id: DocumentId) {
         let Some(document) = self.cache.get(&id) else { return };
         document.fresh.clear();
-        if document.index.is_empty() {
-            self.cache.remove(&id);
-        }
+        self.drop_if_empty(id);
     }
 
     /// Leaves the new state of a document in the batch, and its row where it is materialised.
@@ -361,7 +364,6 @@ impl History {
 }
 
 impl Outcome {
-    /// Adds a document that changed, unless it is there already.
     /// Of several steps of a row, readers are told the last; before [`push_moved`](Self::push_moved).
     fn push_row(&mut self, document: DocumentId, event: RowEvent) {
         let is_later = self.moved_ids.contains(&document);
@@ -372,6 +374,7 @@ impl Outcome {
         }
     }
 
+    /// Adds a document that changed, unless it is there already.
     fn push_moved(&mut self, moved: Wanted) {
         if self.moved_ids.insert(moved.document) {
             self.moved.push(moved);

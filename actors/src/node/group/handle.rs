@@ -124,7 +124,7 @@ pub struct GroupStatus {
     pub rejudging: Option<Rejudged>,
     /// Changes that were accepted once and are set aside.
     pub set_aside: SetAsideTotal,
-    /// Rows that workers have: their newest changes are accepted, and shown soon.
+    /// Rows whose newest changes are accepted, and shown soon.
     pub materialising: usize,
     /// Rows whose newest changes are accepted and not materialised on this device.
     pub unmaterialised: Vec<Unmaterialised>,

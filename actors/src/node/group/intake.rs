@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::node::connection_manager::LinkId;
 
 /// Units that a worker reads in one slice.
-const SLICE_UNITS: usize = 8;
+const SLICE_UNITS: usize = 32;
 
 /// A frame whose units were read.
 pub(super) struct ReadFrame {
@@ -19,7 +19,8 @@ pub(super) struct ReadFrame {
     /// The session that the frame came in, of those that were open on the link.
     session: u64,
     number: u64,
-    state: [u8; 32],
+    /// The membership states of the sender, and of this device when the units were read.
+    states: [[u8; 32]; 2],
     units: Vec<ReadUnit>,
 }
 
@@ -39,11 +40,18 @@ impl State {
         peer.is_reading = next.is_some();
         let Some(units) = next else { return };
         let (session, reader) = (peer.number, self.documents.unit_reader());
+        let here = self.documents.state();
         let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
         self.arguments.clock.spawn_in(&mut self.tasks, async move {
             let Units { number, state, authors, units } = units;
             let units = read(&clock, reader, authors, units).await;
-            let _ = myself.cast(Message::Read(Box::new(ReadFrame { link, session, number, state, units })));
+            let _ = myself.cast(Message::Read(Box::new(ReadFrame {
+                link,
+                session,
+                number,
+                states: [state, here],
+                units,
+            })));
         });
     }
 
@@ -51,7 +59,7 @@ impl State {
     pub(super) fn on_read(
         &mut self,
         myself: &ActorRef<Message>,
-        ReadFrame { link, session, number, state, units }: ReadFrame,
+        ReadFrame { link, session, number, states, units }: ReadFrame,
     ) -> Result<(), ActorProcessingErr> {
         if self.sessions.get(&link).is_none_or(|peer| peer.number != session) {
             return Ok(());
@@ -59,7 +67,7 @@ impl State {
         self.read_next(myself, link);
         let received = units.len();
         // An honest peer with the same roster would have refused these changes too.
-        let same = state == self.documents.state() && !self.documents.is_rejudging();
+        let same = states == [self.documents.state(); 2] && !self.documents.is_rejudging();
         let mut outcome = self.documents.apply(units)?;
         let refused = std::mem::take(&mut outcome.refused);
         let meters = &self.arguments.meters;

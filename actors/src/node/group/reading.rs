@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use schema::document::{Blocked, EncodedChange};
-use schema::limits::CHANGE_DEPS_MAX;
+use schema::limits::{CHANGE_DEPS_MAX, UNIT_CHARGE_MAX};
 use schema::{ChangeHash, ReplicaId};
 
 use super::replica::{Replica, Row};
@@ -41,29 +41,46 @@ impl Reading {
     /// # Errors
     /// [`Fault`]: the reading is spoiled, and has to be made again from the stored changes.
     pub(crate) fn accept(&mut self, changes: impl IntoIterator<Item = EncodedChange>) -> Result<Row, Fault> {
-        let ready = self.unblock(changes);
-        self.replica.apply(&chunks(&ready)).map_err(Fault::new)?;
+        self.take(changes)?;
         self.row()
     }
 
-    /// Takes in changes that a document of this store had taken in before; as far as is known.
+    /// Takes accepted changes in, dependencies first.
     ///
     /// # Errors
     /// [`Fault`], as for [`accept`](Self::accept).
-    pub(crate) fn restore(&mut self, changes: impl IntoIterator<Item = EncodedChange>) -> Result<(), Fault> {
-        let ready = self.unblock(changes);
-        self.replica.restore(&chunks(&ready)).map_err(Fault::new)
+    pub(crate) fn take(&mut self, changes: impl IntoIterator<Item = EncodedChange>) -> Result<(), Fault> {
+        let mut ready = self.unblock(changes).into_iter().peekable();
+        // The last piece of a bundle readies any number of changes.
+        while ready.peek().is_some() {
+            let mut charge = 0;
+            let part: Vec<_> = std::iter::from_fn(|| {
+                ready.next_if(|change| {
+                    charge += change.header.charge;
+                    charge <= UNIT_CHARGE_MAX
+                })
+            })
+            .collect();
+            self.replica.apply(&chunks(&part)).map_err(Fault::new)?;
+        }
+        Ok(())
     }
 
-    /// Finds the first of these changes, which were accepted after those of this reading, that Automerge does
-    /// not take; this reading stays as it is.
-    pub(crate) fn find_fault(
-        &self,
+    /// Takes changes in by halves, those that the reading can take as a whole together.
+    ///
+    /// # Errors
+    /// The first change that Automerge does not take; the reading is spoiled.
+    pub(crate) fn take_by_halves(
+        &mut self,
         changes: impl IntoIterator<Item = EncodedChange>,
-    ) -> Option<(ChangeHash, Fault)> {
-        let mut trial = self.clone();
-        let ready = trial.unblock(changes);
-        find_fault(&mut trial.replica, &ready)
+    ) -> Result<(), ChangeHash> {
+        let ready = self.unblock(changes);
+        take_by_halves(&mut self.replica, &ready)
+    }
+
+    /// Remembers a change that Automerge does not take, before it is accepted.
+    pub(crate) fn leave_out(&mut self, change: ChangeHash) {
+        self.blocked.leave_out(change);
     }
 
     /// The row.
@@ -131,22 +148,18 @@ impl Reading {
     }
 }
 
-/// Applies changes until one of them fails, by halves: those before it are applied then.
-fn find_fault(replica: &mut Replica, changes: &[EncodedChange]) -> Option<(ChangeHash, Fault)> {
+fn take_by_halves(replica: &mut Replica, changes: &[EncodedChange]) -> Result<(), ChangeHash> {
     let mut trial = replica.clone();
-    let applied = trial.apply(&chunks(changes)).map_err(Fault::new);
-    let fault = match applied.and_then(|()| trial.row().map_err(Fault::new)) {
-        Ok(_) => {
-            *replica = trial;
-            return None;
-        }
-        Err(fault) => fault,
-    };
+    if trial.apply(&chunks(changes)).is_ok() {
+        *replica = trial;
+        return Ok(());
+    }
     if let [change] = changes {
-        return Some((change.header.hash, fault));
+        return Err(change.header.hash);
     }
     let (first, second) = changes.split_at(changes.len() / 2);
-    find_fault(replica, first).or_else(|| find_fault(replica, second))
+    take_by_halves(replica, first)?;
+    take_by_halves(replica, second)
 }
 
 fn chunks(changes: &[EncodedChange]) -> Vec<&[u8]> {

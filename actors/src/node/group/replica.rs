@@ -183,7 +183,8 @@ impl Replica {
         };
         let Some(change) = change else { return Ok(Vec::new()) };
         drop(trial);
-        let pieces = bundle::split(&change)?;
+        let pieces = guarded(|| bundle::split(&change));
+        let pieces = pieces.unwrap_or_else(|what| Err(EditError::Document { what }))?;
         let bytes: Vec<&[u8]> = pieces.iter().map(|piece| piece.bytes.as_slice()).collect();
         self.apply(&bytes).map_err(|error| EditError::Document { what: error.to_string() })?;
         Ok(pieces)
@@ -218,18 +219,6 @@ impl Replica {
     /// # Errors
     /// [`ApplyError`].
     pub fn apply<B: AsRef<[u8]>>(&mut self, chunks: &[B]) -> Result<(), ApplyError> {
-        self.take(chunks, true)
-    }
-
-    /// Applies change chunks that a document of this store had applied before.
-    ///
-    /// # Errors
-    /// [`ApplyError`].
-    pub fn restore<B: AsRef<[u8]>>(&mut self, chunks: &[B]) -> Result<(), ApplyError> {
-        self.take(chunks, false)
-    }
-
-    fn take<B: AsRef<[u8]>>(&mut self, chunks: &[B], is_checked: bool) -> Result<(), ApplyError> {
         self.usable().map_err(|what| ApplyError::Document { what })?;
         let changes = guarded(|| {
             chunks.iter().map(|bytes| chunk::change(bytes.as_ref())).collect::<Result<Vec<_>, _>>()
@@ -243,7 +232,7 @@ impl Replica {
             return Err(ApplyError::Document { what });
         }
         let hashes: Vec<_> = changes.iter().map(Change::hash).collect();
-        let is_new = |hash: &&automerge::ChangeHash| is_checked && !self.knows(hash);
+        let is_new = |hash: &&automerge::ChangeHash| !self.knows(hash);
         let new: BTreeSet<_> = hashes.iter().filter(is_new).copied().collect();
         let before = self.doc.get_heads();
         let applied = guarded(|| {
@@ -253,8 +242,7 @@ impl Replica {
             }
             // Automerge keeps ops, not bytes: a change that it would give back under another hash spoils what
             // it saves.
-            Ok(!is_checked
-                || self.doc.get_changes(&before).iter().map(Change::hash).collect::<BTreeSet<_>>() == new)
+            Ok(self.doc.get_changes(&before).iter().map(Change::hash).collect::<BTreeSet<_>>() == new)
         });
         let what = match applied {
             Ok(Ok(true)) => {

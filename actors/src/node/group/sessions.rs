@@ -22,7 +22,7 @@ impl State {
         channel: Channel,
         in_sync: bool,
     ) -> Result<(), ActorProcessingErr> {
-        let now = self.arguments.clock.now();
+        let now = self.arguments.clock.moment();
         let link = channel.link.id();
         let side = SessionSide {
             initiator: channel.link.role() == LinkRole::Initiator,
@@ -86,7 +86,7 @@ impl State {
         link: LinkId,
         input: Input,
     ) -> Result<(), ActorProcessingErr> {
-        let now = self.arguments.clock.now();
+        let now = self.arguments.clock.moment();
         let Some(peer) = self.sessions.get_mut(&link) else { return Ok(()) };
         let was_synced = peer.session.is_synced();
         match peer.session.step(now, input, &mut self.documents) {
@@ -138,7 +138,7 @@ impl State {
 
     pub(super) fn wake(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         self.wake = None;
-        let now = self.arguments.clock.now();
+        let now = self.arguments.clock.moment();
         let due: Vec<_> = self
             .sessions
             .iter()
@@ -162,7 +162,7 @@ impl State {
             timer.abort();
         }
         let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
-        let pause = at.since(clock.now());
+        let pause = at.since(clock.moment());
         let timer = self.arguments.clock.spawn(async move {
             clock.sleep(pause).await;
             let _ = myself.cast(Message::Wake);

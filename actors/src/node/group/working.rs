@@ -33,6 +33,11 @@ impl State {
         self.settle(myself, &writes)?;
         let mut outcome = Outcome::default();
         let result = self.documents.commit(writes, time_ms, &mut outcome);
+        // Memory may have run ahead of the store for good.
+        if let Err(CommitError::Store(error)) = result {
+            answer(reply, Err(error.clone().into()));
+            return Err(error.into());
+        }
         self.answer_commit(myself, result, outcome, reply);
         Ok(())
     }
@@ -83,14 +88,19 @@ impl State {
             },
             None => self.submit_some(myself, outcome),
         }
-        if self.documents.materialising() == 0 {
-            // A caller who waits for the peers waits for the rows too.
-            self.publish_peers();
-        }
+        self.documents.await_none();
         for WaitingCommit { writes, reply } in std::mem::take(&mut self.waiting) {
-            self.commit(myself, writes, reply)?;
+            // A caller who gave up may have tried again.
+            if !reply.is_closed() {
+                self.commit(myself, writes, reply)?;
+            }
         }
         Ok(())
+    }
+
+    /// The number of rows whose newest accepted changes cannot be read yet: a worker has them, or the store.
+    pub(super) fn materialising(&self) -> usize {
+        self.documents.materialising() + self.unstored.values().map(|batch| batch.rows.len()).sum::<usize>()
     }
 
     fn submit_some(&mut self, myself: &ActorRef<Message>, outcome: Outcome) {

@@ -101,7 +101,7 @@ impl MembershipHandle {
         group: GroupId,
         change: MembershipChange,
     ) -> Result<Option<CutTarget>, ChangeError> {
-        Ok(self.read_gate(move |gate| gate.cut_target(group, &change)).await??)
+        Ok(self.read_gate(Some(group), move |gate| gate.cut_target(group, &change)).await??)
     }
 
     /// Makes a cut of everything that is accepted here of its target, and counts the damaged documents that

@@ -1,5 +1,7 @@
 //! The handle of membership: asks and tells it, and reads what it last published.
 
+mod messages;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -11,16 +13,15 @@ use schema::gate::{
 use schema::ledger::{Role, Roster};
 use schema::wire::ticket::Ticket;
 use schema::{DeviceId, GroupId, OpId, UserId};
-use tokio::sync::{OwnedRwLockReadGuard, broadcast};
+use tokio::sync::broadcast;
 
 use super::inbox::Inbox;
 use super::{Arguments, ChangeError, HandleNext, Membership, Message, SubmitOptions};
-use crate::call::{CallError, Slot, answer};
+use crate::call::{CallError, Slot};
 use crate::clock::Clock;
 use crate::node::connection_manager::{Link, LinkId, Standing};
 use crate::node::group::{GroupOwner, Groups};
 use crate::node::store::StoreHandle;
-use crate::permits::Permit;
 
 /// Rosters that may be replaced before a slow follower lags.
 const CHANGED_MAX: usize = 256;
@@ -162,8 +163,8 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn silent(&self, group: GroupId) -> Result<Vec<Silent>, CallError> {
-        let now = self.clock.now();
-        self.read_gate(move |gate| gate.silent(group, now)).await
+        let now = self.clock.moment();
+        self.read_gate(Some(group), move |gate| gate.silent(group, now)).await
     }
 
     /// The users who signed more records of a group within the last hour than people do, by id.
@@ -172,7 +173,7 @@ impl MembershipHandle {
     /// [`CallError`] when nobody answers.
     pub async fn floods(&self, group: GroupId) -> Result<Vec<Flood>, CallError> {
         let now = self.clock.instant();
-        self.read_gate(move |gate| gate.floods(group, now)).await
+        self.read_gate(Some(group), move |gate| gate.floods(group, now)).await
     }
 
     /// Every op about a member, parents before children.
@@ -180,7 +181,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn log(&self, group: GroupId) -> Result<Vec<MemberOp>, CallError> {
-        self.read_gate(move |gate| gate.log(group)).await
+        self.read_gate(Some(group), move |gate| gate.log(group)).await
     }
 
     /// The voided ops about members, except where what they ask for holds anyway.
@@ -188,7 +189,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn reissuable(&self, group: GroupId) -> Result<Vec<MemberOp>, CallError> {
-        self.read_gate(move |gate| gate.reissuable(group)).await
+        self.read_gate(Some(group), move |gate| gate.reissuable(group)).await
     }
 
     /// Every invitation, the oldest first.
@@ -196,7 +197,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn invites(&self, group: GroupId) -> Result<Vec<Invitation>, CallError> {
-        self.read_gate(move |gate| gate.invites(group)).await
+        self.read_gate(Some(group), move |gate| gate.invites(group)).await
     }
 
     /// Returns true if a ledger with this op admits this user.
@@ -204,7 +205,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn has_admitted(&self, group: GroupId, log_head: OpId) -> Result<bool, CallError> {
-        self.read_gate(move |gate| gate.has_admitted(group, log_head)).await
+        self.read_gate(Some(group), move |gate| gate.has_admitted(group, log_head)).await
     }
 
     /// The number of stored tickets that may still admit this user to a group.
@@ -212,7 +213,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn open_tickets(&self, group: GroupId) -> Result<usize, CallError> {
-        self.read_gate(move |gate| gate.open_tickets(group)).await
+        self.read_gate(Some(group), move |gate| gate.open_tickets(group)).await
     }
 
     /// This user's devices, as far as their certificates are known here, by id.
@@ -220,7 +221,7 @@ impl MembershipHandle {
     /// # Errors
     /// [`CallError`] when nobody answers.
     pub async fn devices(&self) -> Result<Vec<Device>, CallError> {
-        self.read_gate(Gate::devices).await
+        self.read_gate(None, Gate::devices).await
     }
 
     /// Redeems the stored tickets of a group again, also at peers where they were redeemed before.
@@ -317,56 +318,6 @@ impl MembershipHandle {
 
     pub(crate) fn link_down(&self, link: LinkId, reason: String) {
         self.tell(Message::LinkDown { link, reason });
-    }
-
-    /// Steps the gate; the frame of a peer holds its permit until then.
-    pub(crate) fn step(&self, input: Input, permit: Option<Permit>) {
-        self.tell(Message::Step(Box::new(input), permit.into_iter().collect()));
-    }
-
-    /// Membership that is being restarted misses this. It closes all links, and reads intents, contacts and
-    /// addresses again once it can be told of them.
-    pub(super) fn tell(&self, message: Message) {
-        let _ = self.push(message);
-    }
-
-    /// Puts a message where it waits for its turn.
-    fn push(&self, message: Message) -> Result<(), CallError> {
-        // Locked until the message is there, so that the actor finds it.
-        let mut inbox = self.inbox();
-        self.slot.tell(HandleNext)?;
-        inbox.push(message.class(), message);
-        Ok(())
-    }
-
-    /// The messages that wait.
-    pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox<Message>> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Steps the gate with a request.
-    pub(super) async fn ask(&self, input: Input) -> Result<Answer, ChangeError> {
-        self.ask_holding(input, None).await
-    }
-
-    /// Steps the gate with a request that names a cut. The guard of its pages is in the message, so that they
-    /// are kept until then also when the caller gives up waiting.
-    pub(super) async fn ask_holding(
-        &self,
-        input: Input,
-        cutting: Option<OwnedRwLockReadGuard<()>>,
-    ) -> Result<Answer, ChangeError> {
-        let input = Box::new(input);
-        Ok(self.slot.ask_through(|reply| self.push(Message::Ask { input, cutting, reply })).await??)
-    }
-
-    /// Reads from the gate.
-    pub(super) async fn read_gate<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Gate) -> T + Send + 'static,
-    ) -> Result<T, CallError> {
-        let message = |reply| Message::Read(Box::new(move |gate| answer(reply, read(gate))));
-        self.slot.ask_through(|reply| self.push(message(reply))).await
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Published> {

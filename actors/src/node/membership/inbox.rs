@@ -18,6 +18,8 @@ const COMMANDS_MAX: usize = 16;
 /// The part of the queue that a message waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
+    /// An answer of the store, before everything.
+    Stored,
     /// A command of this device, before all frames.
     Command,
     /// A frame of a link, or its begin or end.
@@ -41,6 +43,7 @@ pub(super) trait Queued: Sized {
 
 /// The messages that wait, each in the order of its class.
 pub(super) struct Inbox<M> {
+    stored: VecDeque<M>,
     commands: VecDeque<M>,
     /// Commands that were handled since the last frame.
     commands_in_a_row: usize,
@@ -68,6 +71,7 @@ struct Waiting<M> {
 impl<M> Default for Inbox<M> {
     fn default() -> Self {
         Self {
+            stored: VecDeque::new(),
             commands: VecDeque::new(),
             commands_in_a_row: 0,
             links: BTreeMap::new(),
@@ -84,6 +88,7 @@ impl<M: Queued> Inbox<M> {
         let arrival = self.arrivals;
         self.arrivals += 1;
         match class {
+            Class::Stored => self.stored.push_back(message),
             Class::Command => self.commands.push_back(message),
             Class::Timer => self.timers.push_back(Waiting { arrival, message }),
             Class::Link(link) => {
@@ -97,15 +102,22 @@ impl<M: Queued> Inbox<M> {
         }
     }
 
-    /// Takes the message to be handled next; `None` if none waits.
-    pub(super) fn next(&mut self) -> Option<M> {
-        if self.is_timer_due() {
+    /// Takes the message to be handled next, without those of links and timers unless `takes_links`; `None`
+    /// if none waits.
+    pub(super) fn next(&mut self, takes_links: bool) -> Option<M> {
+        if let Some(stored) = self.stored.pop_front() {
+            return Some(stored);
+        }
+        if takes_links && self.is_timer_due() {
             return self.timers.pop_front().map(|timer| timer.message);
         }
-        let is_first = self.commands_in_a_row < COMMANDS_MAX || self.turns.is_empty();
+        let is_first = self.commands_in_a_row < COMMANDS_MAX || self.turns.is_empty() || !takes_links;
         if let Some(command) = is_first.then(|| self.commands.pop_front()).flatten() {
             self.commands_in_a_row += 1;
             return Some(command);
+        }
+        if !takes_links {
+            return None;
         }
         self.commands_in_a_row = 0;
         self.next_of_links()
@@ -213,19 +225,31 @@ mod tests {
     }
 
     fn numbers(inbox: &mut Inbox<Fake>) -> Vec<Vec<usize>> {
-        std::iter::from_fn(|| inbox.next()).map(|next| next.numbers).collect()
+        std::iter::from_fn(|| inbox.next(true)).map(|next| next.numbers).collect()
     }
 
     #[test]
     fn a_command_overtakes_frames() {
         let mut inbox = Inbox::default();
         (0..100).for_each(|number| inbox.push(ADA, fake(number, TURN_COST)));
-        assert_eq!(inbox.next(), Some(fake(0, TURN_COST)));
+        assert_eq!(inbox.next(true), Some(fake(0, TURN_COST)));
 
         inbox.push(Class::Command, fake(1_000, 1));
 
-        assert_eq!(inbox.next(), Some(fake(1_000, 1)));
-        assert_eq!(inbox.next(), Some(fake(1, TURN_COST)));
+        assert_eq!(inbox.next(true), Some(fake(1_000, 1)));
+        assert_eq!(inbox.next(true), Some(fake(1, TURN_COST)));
+    }
+
+    #[test]
+    fn while_links_pause_commands_and_the_store_go_on() {
+        let mut inbox = Inbox::default();
+        let classes = [ADA, Class::Timer, Class::Command, Class::Stored];
+        (0..).zip(classes).for_each(|(number, class)| inbox.push(class, fake(number, 1)));
+
+        let order: Vec<_> = std::iter::from_fn(|| inbox.next(false)).map(|next| next.numbers).collect();
+
+        assert_eq!(order, [[3], [2]]);
+        assert_eq!(numbers(&mut inbox), [[0], [1]]);
     }
 
     #[test]
@@ -248,7 +272,7 @@ mod tests {
 
         let (mut of_ada, mut of_ben) = (0, 0);
         while of_ben < 30 * TURN_COST {
-            let next = inbox.next().unwrap();
+            let next = inbox.next(true).unwrap();
             let sum = if next.cost < TURN_COST { &mut of_ada } else { &mut of_ben };
             *sum += next.cost;
             assert!(of_ada.abs_diff(of_ben) <= 4 * TURN_COST, "{of_ada} and {of_ben}");
@@ -290,10 +314,10 @@ mod tests {
                 let message = Fake { numbers: vec![number], cost: *cost, kind: *kind };
                 inbox.push(Class::Link(LinkId(*link)), message);
                 if number % 50 < takes {
-                    handled.extend(inbox.next());
+                    handled.extend(inbox.next(true));
                 }
             }
-            handled.extend(std::iter::from_fn(|| inbox.next()));
+            handled.extend(std::iter::from_fn(|| inbox.next(true)));
 
             for link in 0..4 {
                 let of_link = |number: &usize| arrivals[*number].0 == link;

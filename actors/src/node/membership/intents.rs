@@ -15,32 +15,30 @@ use crate::node::store::{SpaceHandle, StoreError};
 impl State {
     /// Steps the gate with an intent as it is stored now: news of it may come late, or twice. A damaged row
     /// changes nothing.
-    pub(super) async fn reload_intent(&mut self, group: GroupId) -> Result<(), ActorProcessingErr> {
+    pub(super) fn reload_intent(&mut self, group: GroupId) -> Result<(), ActorProcessingErr> {
         let row = row(self.personal(), INTENTS_TABLE, &group.to_string())?;
         let Some(row) = row else { return Ok(()) };
         let is_wanted = row.is_some_and(|row| !row.removed);
-        self.step(Input::Intent { group, is_wanted }).await?;
-        Ok(())
+        Ok(self.step(Input::Intent { group, is_wanted })?)
     }
 
     /// Steps the gate with a contact as it is stored now. A damaged row changes nothing.
-    pub(super) async fn reload_contact(&mut self, user: UserId) -> Result<(), ActorProcessingErr> {
+    pub(super) fn reload_contact(&mut self, user: UserId) -> Result<(), ActorProcessingErr> {
         let row = row(self.personal(), CONTACTS_TABLE, &user.to_string())?;
         let Some(row) = row else { return Ok(()) };
         let is_blocked = row.is_some_and(|row| blocks(&row));
-        self.step(Input::Contact { user, is_blocked }).await?;
-        Ok(())
+        Ok(self.step(Input::Contact { user, is_blocked })?)
     }
 
     /// Reads every intent and contact again: while membership was down, news of them were lost.
-    pub(super) async fn reload_all(&mut self) -> Result<(), ActorProcessingErr> {
+    pub(super) fn reload_all(&mut self) -> Result<(), ActorProcessingErr> {
         let blocked = blocked(self.personal())?.into_iter().chain(self.gate.blocked());
         for user in blocked.collect::<BTreeSet<_>>() {
-            self.reload_contact(user).await?;
+            self.reload_contact(user)?;
         }
         let groups = wanted(self.personal())?.into_iter().chain(self.gate.wanted_groups());
         for group in groups.collect::<BTreeSet<_>>() {
-            self.reload_intent(group).await?;
+            self.reload_intent(group)?;
         }
         Ok(())
     }

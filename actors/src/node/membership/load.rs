@@ -10,8 +10,10 @@ use schema::key::SigningKey;
 use schema::ledger::{Ledger, Op, Refusal, SideRefusal};
 use schema::signed::{Envelope, Record};
 use schema::{GroupId, OpId, Timestamp, codec};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::held::Held;
 use super::{Arguments, MembershipHandle, State, intents};
 use crate::node::event::Event;
 use crate::node::group::record::AuthorRecord;
@@ -27,6 +29,8 @@ impl State {
         handle: MembershipHandle,
         arguments: Arguments,
     ) -> Result<Self, ActorProcessingErr> {
+        // The batches of a predecessor that failed: what follows is read behind them.
+        arguments.store.barrier().await?;
         let (mut spaces, mut groups, mut damaged) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
         let personal = arguments.personal;
         let stored = arguments.store.spaces()?.into_iter().filter_map(|name| keys::group_of(&name));
@@ -59,6 +63,8 @@ impl State {
             arguments,
             gate: Gate::new(keys, groups, damaged),
             spaces,
+            held: Held::default(),
+            stored: mpsc::unbounded_channel(),
             orphans: BTreeMap::new(),
             tickets: JoinSet::new(),
             sessions: JoinSet::new(),
@@ -66,7 +72,8 @@ impl State {
         for group in state.spaces.keys().copied().collect::<Vec<_>>() {
             state.delete_orphans_of(group).await?;
         }
-        state.step(start).await?;
+        state.step(start)?;
+        state.settle().await?;
         Ok(state)
     }
 }

@@ -4,8 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use schema::gate::{
-    Answer, Effect, Flood, GroupView, Input, KnownAddresses, LinkId, Lookup, Notice, REDEEM_TICKETS_EVERY,
-    Warning,
+    Effect, Flood, GroupView, Input, KnownAddresses, LinkId, Lookup, Notice, REDEEM_TICKETS_EVERY, Warning,
 };
 use schema::ledger::Contestable;
 use schema::{DeviceId, GroupId, codec};
@@ -17,7 +16,7 @@ use crate::node::group::Groups;
 use crate::node::keys;
 use crate::node::store::{SpaceHandle, StoreError};
 
-/// The batch that ended a step's effects.
+/// The end of a batch.
 pub(super) struct StoredBatch {
     pub(super) number: u64,
     /// An error: it is not durable.
@@ -25,24 +24,16 @@ pub(super) struct StoredBatch {
 }
 
 impl State {
-    /// Performs effects in order, up to the batch that ends them.
-    pub(super) async fn perform_all(
-        &mut self,
-        effects: Vec<Effect>,
-        answer: &mut Option<Answer>,
-    ) -> Result<Option<StoredBatch>, StoreError> {
-        let mut stored = None;
+    /// Performs effects in order; the ends of batches come back as messages.
+    pub(super) fn perform_all(&mut self, effects: Vec<Effect>) -> Result<(), StoreError> {
         for effect in effects {
             match effect {
-                Effect::Store { number, group, records } => {
-                    let result = self.persist(group, records).await;
-                    stored = Some(StoredBatch { number, result });
-                }
-                Effect::Answer(to_request) => *answer = Some(to_request),
+                Effect::Store { number, group, records } => self.persist(number, group, records)?,
+                Effect::Answer { request, answer } => self.held.answer(request, answer),
                 effect => self.perform(effect),
             }
         }
-        Ok(stored)
+        Ok(())
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -89,8 +80,6 @@ impl State {
             Effect::RedialKnown => drop(arguments.connections.network_changed()),
             Effect::Notify(notice) => self.send_event(event(notice)),
             Effect::Resume { link, group } => self.handle.step(Input::Resume { link, group }, None),
-            // No input waits in the gate: a step ends only once its batches are durable.
-            Effect::StepLater(_) => unreachable!("membership steps the end of a batch before the next input"),
             Effect::ArmTickets => self.arm_tickets(),
             Effect::Warn(warning) => {
                 if let Warning::OpRefused { .. } = warning {
@@ -98,7 +87,7 @@ impl State {
                 }
                 tracing::warn!("{warning}");
             }
-            Effect::Store { .. } | Effect::Answer(_) => unreachable!("performed apart"),
+            Effect::Store { .. } | Effect::Answer { .. } => unreachable!("performed apart"),
         }
     }
 

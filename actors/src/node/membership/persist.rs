@@ -5,14 +5,16 @@ use schema::id::hash;
 use schema::signed::Envelope;
 use schema::{GroupId, codec};
 
-use super::State;
+use super::perform::StoredBatch;
+use super::{Message, State};
 use crate::node::keys;
-use crate::node::store::{Batch, StoreError};
+use crate::node::store::{Batch, Durability, StoreError};
 
 impl State {
-    /// Makes records durable, as one batch.
-    pub(super) async fn persist(
+    /// Submits records as one batch.
+    pub(super) fn persist(
         &mut self,
+        number: u64,
         group: GroupId,
         records: Vec<StoredRecord>,
     ) -> Result<(), StoreError> {
@@ -23,7 +25,13 @@ impl State {
         for record in records {
             *self.orphans.entry(group).or_default() += put(&mut batch, record);
         }
-        self.arguments.store.write(&space, batch).await
+        let (stored, handle) = (self.stored.0.clone(), self.handle.clone());
+        self.arguments.store.submit(&space, batch, Durability::Immediate, move |result| {
+            // Fails if the actor has ended.
+            let _ = stored.send(StoredBatch { number, result });
+            handle.tell(Message::Stored);
+        });
+        Ok(())
     }
 }
 

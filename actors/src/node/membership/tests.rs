@@ -58,17 +58,30 @@ async fn ada() -> (State, Faults) {
 }
 
 impl State {
+    /// Steps the gate until everything is durable.
+    async fn step_all(&mut self, input: Input) -> Result<(), StoreError> {
+        self.step(input)?;
+        self.settle().await
+    }
+
+    async fn answer(&mut self, input: Input) -> Answer {
+        let (reply, answer) = ractor::concurrency::oneshot();
+        self.ask(input, Asked { reply: reply.into(), _cutting: None }).unwrap();
+        self.settle().await.unwrap();
+        answer.await.unwrap().unwrap()
+    }
+
     async fn create(&mut self) -> GroupId {
         let create = Input::CreateGroup { nonce: [9; 32], name: "garden".into(), recovery: None };
-        let Some(Answer::Created(Ok(group))) = self.step(create).await.unwrap() else { panic!("created") };
-        self.step(Input::Intent { group, is_wanted: true }).await.unwrap();
+        let Answer::Created(Ok(group)) = self.answer(create).await else { panic!("created") };
+        self.step_all(Input::Intent { group, is_wanted: true }).await.unwrap();
         group
     }
 
     async fn admit(&mut self, group: GroupId, user: UserId, role: Role) {
         let change = MembershipChange::Admit { user, role };
-        let answer = self.step(Input::Submit { group, change, cut: None }).await.unwrap();
-        assert!(matches!(answer, Some(Answer::Submitted(Ok(_)))), "{answer:?}");
+        let answer = self.answer(Input::Submit { group, change, cut: None }).await;
+        assert!(matches!(answer, Answer::Submitted(Ok(_))), "{answer:?}");
     }
 
     /// Opens a group on a link to a member's device.
@@ -78,9 +91,9 @@ impl State {
         let certificate = member.certificate.clone();
         let peer = PeerIdentity { user, device, certificate, revocations: [0; 32], features: 0 };
         self.arguments.cells.add(Link::unconnected(link, Established { peer, h, role }));
-        self.step(Input::LinkUp { link, peer: Peer { user, device, h, role } }).await.unwrap();
+        self.step_all(Input::LinkUp { link, peer: Peer { user, device, h, role } }).await.unwrap();
         let groups = vec![HelloGroup { token: hello::token(group, &h, role.peer()), hash: [0; 32] }];
-        self.step(Input::Hello { link, hello: Hello { groups } }).await.unwrap();
+        self.step_all(Input::Hello { link, hello: Hello { groups } }).await.unwrap();
         assert!(self.is_open(link, group), "the member's group is open on {link:?}");
     }
 
@@ -123,7 +136,7 @@ async fn a_failed_read_does_not_keep_the_cell_of_a_removed_member_open() {
         if fails {
             faults.fail_read(1);
         }
-        let stepped = state.step(Input::Ledger { link: of_cid, group, frame }).await;
+        let stepped = state.step_all(Input::Ledger { link: of_cid, group, frame }).await;
 
         assert_eq!(stepped.is_err(), fails, "{stepped:?}");
         assert!(!state.is_open(of_mia, group), "where a read fails: {fails}");

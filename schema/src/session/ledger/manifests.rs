@@ -12,7 +12,7 @@ use crate::limits::{
 };
 use crate::session::{SessionFault, StepError};
 use crate::signed::{Envelope, Record};
-use crate::time::Timestamp;
+use crate::time::Moment;
 use crate::wire::ledger::LedgerFrame;
 
 /// An op that cannot be admitted yet.
@@ -40,7 +40,7 @@ pub(super) struct Manifests {
     /// The pages that the peer owes, also for a fetch that was abandoned.
     pages: Vec<[u8; 32]>,
     /// The time of the peer's last reply, or of the first open request.
-    since: Timestamp,
+    since: Moment,
     /// Manifests that the peer names and lacks; they are not requested again.
     lacking: BTreeSet<ManifestRef>,
     /// The shell will call [`resume`](Self::resume).
@@ -76,7 +76,7 @@ impl Manifests {
     }
 
     /// The time from which the peer has owed a list or a page for too long.
-    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+    pub(super) fn wake_at(&self) -> Option<Moment> {
         (self.list.is_some() || !self.pages.is_empty()).then(|| self.since + ANSWER_TIMEOUT)
     }
 
@@ -87,7 +87,7 @@ impl Manifests {
     /// The peer sends the list of a manifest's pages.
     pub(super) fn on_pages<E>(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         root: [u8; 32],
         pages: Vec<[u8; 32]>,
         effects: &mut Vec<LedgerEffect>,
@@ -112,7 +112,7 @@ impl Manifests {
     /// The peer sends a page.
     pub(super) fn on_page<E>(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         bytes: Vec<u8>,
         effects: &mut Vec<LedgerEffect>,
     ) -> Result<(), StepError<E>> {
@@ -134,7 +134,7 @@ impl Manifests {
     }
 
     /// The peer lacks a list or a page: ops that need it have to come from another peer.
-    pub(super) fn on_lacking<E>(&mut self, now: Timestamp, name: [u8; 32]) -> Result<(), StepError<E>> {
+    pub(super) fn on_lacking<E>(&mut self, now: Moment, name: [u8; 32]) -> Result<(), StepError<E>> {
         let is_list = self.list == Some(name);
         let page = self.pages.iter().position(|owed| *owed == name);
         // A page and the list may have the same name: then both requests are answered.
@@ -164,7 +164,7 @@ impl Manifests {
     /// admitted.
     pub(super) fn advance<S: ManifestStore>(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         store: &mut S,
         effects: &mut Vec<LedgerEffect>,
     ) -> Result<(), StepError<S::Error>> {
@@ -218,7 +218,7 @@ impl Manifests {
     /// Uses stored pages, and requests the others.
     fn request_pages<S: ManifestStore>(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         fetch: &mut Fetch,
         store: &mut S,
         effects: &mut Vec<LedgerEffect>,
@@ -249,7 +249,7 @@ impl Manifests {
     }
 
     /// Starts the time in which the peer must reply, at the first of the open requests.
-    fn start_timer(&mut self, now: Timestamp) {
+    fn start_timer(&mut self, now: Moment) {
         if self.wake_at().is_none() {
             self.since = now;
         }

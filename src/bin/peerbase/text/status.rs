@@ -137,11 +137,15 @@ fn of_documents(text: &mut String, status: &GroupStatus) {
 /// Lists rows that are not materialised, with the remedy.
 pub(super) fn of_unmaterialised(text: &mut String, rows: &[Unmaterialised], before: &str) {
     for Unmaterialised { table, key, why, device } in rows.iter().take(PROBLEMS_MAX) {
-        let _ = write!(text, "\n{before}{}/{}: {}", safe(table), safe(key), safe(&why.to_string()));
+        let _ = write!(text, "{before}{}/{}: {}", safe(table), safe(key), safe(&why.to_string()));
         if let Some(device) = device {
             let _ =
                 write!(text, "; mostly by device {device}; `peerbase group remove` keeps its user from more");
         }
+        text.push('\n');
+    }
+    if let Some(more) = rows.len().checked_sub(PROBLEMS_MAX).filter(|more| *more > 0) {
+        let _ = writeln!(text, "{before}{more} more; `--json` shows them too");
     }
 }
 

@@ -56,7 +56,7 @@ impl State {
         address: String,
         cause: ActorProcessingErr,
     ) -> Result<(), ActorProcessingErr> {
-        match self.restarts.record(address.clone(), self.arguments.clock.now()) {
+        match self.restarts.record(address.clone(), self.arguments.clock.moment()) {
             Verdict::GiveUp => {
                 // ractor does not run `post_stop` of a failed actor.
                 self.close().await;

@@ -15,6 +15,7 @@ use schema::wire::session::Unit;
 use schema::{DeviceId, DocumentId, GroupId, OpId};
 
 use super::authority::Authority;
+use super::materialise::SHORT_TURN_CHARGE;
 use super::set_aside::SetAside;
 use super::{Document, Documents, Outcome, RowName, put_author};
 use crate::node::group::record::{Authors, NewChange, NewChunk};
@@ -74,9 +75,6 @@ impl document::Manifests for NoManifests {
     }
 }
 
-/// Charge of the units of one frame that is applied at once; the rest of it is left for workers.
-const SHORT_FRAME_CHARGE: u64 = 2 << 20;
-
 impl Documents {
     /// Reads units by the roster of now.
     pub(crate) fn unit_reader(&self) -> UnitReader {
@@ -87,14 +85,13 @@ impl Documents {
     /// Judges the units of one frame, and takes in what is accepted.
     pub(crate) fn apply(&mut self, units: Vec<ReadUnit>) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
-        self.short_charge = SHORT_FRAME_CHARGE;
+        self.short_charge = SHORT_TURN_CHARGE;
         for unit in units {
             let id = unit.document;
             if let Err(refusal) = self.apply_unit(unit, &mut outcome)? {
                 outcome.refused.push((id, refusal));
             }
         }
-        self.short_charge = SHORT_FRAME_CHARGE;
         Ok(outcome)
     }
 
@@ -166,11 +163,11 @@ impl Documents {
         Ok(!self.quarantined.contains_key(&id))
     }
 
-    /// Drops a document from memory that has no changes after all.
+    /// Drops a document from memory that has no changes after all. Until its removal is stored, the store has
+    /// an older one; and a worker may be about to write it.
     pub(super) fn drop_if_empty(&mut self, id: DocumentId) {
-        if !self.unstored.contains_key(&id)
-            && self.cache.get(&id).is_some_and(|document| document.index.is_empty())
-        {
+        let is_pinned = self.unstored.contains_key(&id) || self.working.contains_key(&id);
+        if !is_pinned && self.cache.get(&id).is_some_and(|document| document.index.is_empty()) {
             self.cache.remove(&id);
         }
     }

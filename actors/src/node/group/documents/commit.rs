@@ -7,7 +7,7 @@ use schema::tip::Author;
 use schema::{ChangeHash, DocumentId};
 
 use super::edit::{Edited, EditedDocument, Editing};
-use super::materialise::{Materialised, SHORT_DOCUMENT_CHARGE};
+use super::materialise::{Materialised, SHORT_DOCUMENT_CHARGE, SHORT_TURN_CHARGE};
 use super::unmaterialised::{Unmaterialised, UnmaterialisedReason};
 use super::work::{Job, Work};
 use super::{Document, Documents, Outcome, RowName};
@@ -125,14 +125,18 @@ impl Documents {
         time_ms: i64,
         outcome: &mut Outcome,
     ) -> Result<Committing, CommitError> {
+        self.short_charge = SHORT_TURN_CHARGE;
         let author = self.authority.author(self.incarnation).ok_or(CommitError::NotAllowed)?;
         let id = |write: &RowWrite| DocumentId::of(self.authority.group, &write.table, &write.key);
         let ids: Vec<DocumentId> = writes.iter().map(id).collect();
         let prepared = writes.iter().zip(&ids).try_fold(true, |is_ready, (write, id)| {
-            Ok::<_, CommitError>(self.prepare(*id, write)? && is_ready)
+            Ok::<_, CommitError>(self.prepare(*id, write, outcome)? && is_ready)
         });
         let prepared = match prepared {
-            Ok(false) => return Ok(Committing::Waits(writes)),
+            Ok(false) => {
+                self.awaited.extend(ids);
+                return Ok(Committing::Waits(writes));
+            }
             Ok(true) => writes.iter().zip(&ids).try_for_each(|(write, id)| self.expect(*id, write)),
             Err(error) => Err(error),
         };
@@ -170,20 +174,31 @@ impl Documents {
     }
 
     /// Makes a row ready to be written; returns false if a worker has its document.
-    pub(super) fn prepare(&mut self, id: DocumentId, write: &RowWrite) -> Result<bool, CommitError> {
+    pub(super) fn prepare(
+        &mut self,
+        id: DocumentId,
+        write: &RowWrite,
+        outcome: &mut Outcome,
+    ) -> Result<bool, CommitError> {
         let (table, key) = (write.table.clone(), write.key.clone());
         // Loading may find damage, and what is damaged must not be taken for a row that was never written.
         if self.load(id)?.is_none() && !self.quarantined.contains_key(&id) {
             self.cache.put(id, Document::new(&RowName { table, key }), 0);
         }
         let (table, key) = (write.table.clone(), write.key.clone());
-        if self.quarantined.contains_key(&id) {
-            return Err(CommitError::Quarantined { table, key });
-        }
-        if let Materialised::Absent = self.cache.get(&id).expect("just loaded").materialised
+        let document = self.cache.get(&id).filter(|_| !self.quarantined.contains_key(&id));
+        if let Some(Document { materialised: Materialised::Absent, record, .. }) = document
             && !self.unmaterialised.contains_key(&id)
         {
-            self.load_reading(id, false)?;
+            let is_behind = record.is_behind;
+            if let Some(row) = self.load_reading(id, false)?
+                && is_behind
+            {
+                self.show(id, Some(row), outcome);
+            }
+        }
+        if self.quarantined.contains_key(&id) {
+            return Err(CommitError::Quarantined { table, key });
         }
         if let Some(Unmaterialised { why, .. }) = self.unmaterialised.get(&id) {
             return Err(CommitError::Unmaterialised { table, key, why: why.clone() });
@@ -211,6 +226,9 @@ impl Documents {
     ) -> Editing {
         let mut documents = BTreeMap::new();
         for id in &ids {
+            if documents.contains_key(id) {
+                continue;
+            }
             let replica = self.authority.document(*id).replica(&author);
             let document = self.cache.get(id).expect("just prepared");
             let taken = std::mem::replace(&mut document.materialised, Materialised::Absent);
@@ -221,6 +239,11 @@ impl Documents {
                 .insert(*id, EditedDocument { reading, replica, newest, changes: Vec::new(), row: None });
         }
         Editing { writes, time_ms, author, ids, documents }
+    }
+
+    /// The commits that waited are tried again.
+    pub(crate) fn await_none(&mut self) {
+        self.awaited.clear();
     }
 
     fn is_long(&mut self, editing: &Editing) -> bool {

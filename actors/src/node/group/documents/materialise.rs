@@ -17,6 +17,10 @@ pub(super) const SHORT_CHARGE: u64 = 64 << 10;
 /// Charge of a document that is loaded or written at once: Automerge walks a part of it for each change.
 pub(super) const SHORT_DOCUMENT_CHARGE: u64 = 512 << 10;
 
+/// Charge that is applied in one turn of the actor: at most 200 ms, and 1 800 small rows of a first
+/// replication. The rest is left for workers.
+pub(super) const SHORT_TURN_CHARGE: u64 = 6 << 20;
+
 /// The reading of a loaded document.
 pub(super) enum Materialised {
     /// Here, up to the last accepted change.
@@ -35,12 +39,12 @@ impl Documents {
         id: DocumentId,
         changes: Vec<EncodedChange>,
     ) -> Result<Option<Row>, StoreError> {
+        if self.gives_up(id) {
+            return Ok(None);
+        }
         let document = self.cache.get(&id).expect("it is loaded");
         if let Materialised::Working { later } = &mut document.materialised {
             later.extend(changes);
-            return Ok(None);
-        }
-        if self.gives_up(id) {
             return Ok(None);
         }
         let document = self.cache.get(&id).expect("it is loaded");
@@ -79,7 +83,10 @@ impl Documents {
         let document = self.cache.get(&id).expect("it is loaded");
         let unreadable = document.record.unreadable.iter().copied().collect();
         let load = Box::new(Load::new(runs, unreadable, is_careful));
-        if document.record.charge > SHORT_DOCUMENT_CHARGE {
+        let charge = document.record.charge;
+        let is_short = charge <= SHORT_DOCUMENT_CHARGE.min(self.short_charge);
+        self.short_charge = self.short_charge.saturating_sub(charge);
+        if !is_short {
             self.begin(id, Job::Load { document: id, load });
             return Ok(None);
         }
@@ -164,7 +171,7 @@ impl Documents {
     /// Begins to materialise the rows that were behind when the store was opened.
     pub(crate) fn catch_up(&mut self, outcome: &mut Outcome) -> Result<(), StoreError> {
         for id in std::mem::take(&mut self.behind) {
-            if self.load(id)?.is_none() {
+            if self.working.contains_key(&id) || self.load(id)?.is_none() {
                 continue;
             }
             if let Some(row) = self.load_reading(id, false)? {
@@ -186,7 +193,7 @@ impl Documents {
                 // A roster that arrived meanwhile voids what nobody has seen yet.
                 self.settle(document, outcome)?;
                 if self.is_current(document, number) {
-                    self.on_materialised(document, result, outcome)?;
+                    self.on_materialised(document, result.map(|loaded| *loaded), outcome)?;
                 }
                 Ok(None)
             }

@@ -92,6 +92,10 @@ impl Documents {
             return Ok(answer);
         }
         let row = self.load_reading(id, false)?;
+        if row.is_none() && is_loss {
+            // Until a worker is done, no reader sees what is purged.
+            self.hide_row(id, &name, outcome);
+        }
         self.finish(id, before, row, outcome)?;
         Ok(answer)
     }
@@ -101,15 +105,15 @@ impl Documents {
         let mut changes = ChangeSet::default();
         let record = if let Some(document) = self.load(id)? {
             let record = document.record.clone();
-            match self.runs(id).read_all() {
-                Ok(stored) => changes.add_changes(stored),
-                Err(RunsError::Store(error)) => return Err(error),
-                Err(RunsError::Damaged { what }) => {
-                    self.quarantine(id, &what);
-                    self.cache.remove(&id);
-                    return self.everything_stored(id);
+            let runs = self.runs(id);
+            for at in 0..runs.len() {
+                match runs.read(at) {
+                    Ok(run) => drop(changes.add_changes(run)),
+                    Err(RunsError::Store(error)) => return Err(error),
+                    // The other runs are whole; some of them may not be stored yet.
+                    Err(RunsError::Damaged { what }) => self.quarantine(id, &what),
                 }
-            };
+            }
             record
         } else {
             if !self.quarantined.contains_key(&id) {
@@ -140,14 +144,20 @@ impl Documents {
     /// Removes a document without accepted changes: its row is as if it had never been written.
     fn remove_row(&mut self, id: DocumentId, name: RowName, before: Vec<Mark>, outcome: &mut Outcome) {
         outcome.batch.remove(keys::document(id));
-        outcome.batch.remove(rows::row_key(&name.table, &name.key));
         // An empty document stays in memory until the batch is durable: the store has the old one until then.
         self.unmaterialised.remove(&id);
         self.digest.set(id, &[]);
+        self.hide_row(id, &name, outcome);
+        outcome.push_moved(Wanted { document: id, have: before });
+    }
+
+    /// Leaves no row for readers.
+    fn hide_row(&mut self, id: DocumentId, name: &RowName, outcome: &mut Outcome) {
+        outcome.batch.remove(rows::row_key(&name.table, &name.key));
         let value = Value::Map(BTreeMap::new());
         let row = RowRecord { value, removed: true, too_deep: false, heads: Vec::new() };
-        outcome.push_row(id, RowEvent { table: name.table, key: name.key, row: Arc::new(row) });
-        outcome.push_moved(Wanted { document: id, have: before });
+        let (table, key) = (name.table.clone(), name.key.clone());
+        outcome.push_row(id, RowEvent { table, key, row: Arc::new(row) });
     }
 }
 

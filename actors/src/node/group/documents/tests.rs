@@ -449,7 +449,7 @@ async fn a_write_that_every_peer_would_refuse_is_refused_and_leaves_no_trace() {
 
     let mut outcome = Outcome::default();
     let id = DocumentId::of(ben.documents.authority.group, "tasks", "a");
-    assert!(ben.documents.prepare(id, &write).unwrap());
+    assert!(ben.documents.prepare(id, &write, &mut outcome).unwrap());
     let editing = ben.documents.editing(vec![write], vec![id], without_grant, 0, 1);
     let refused = ben.documents.accept_own(editing.run(), &mut outcome);
 

@@ -4,11 +4,10 @@
 //! cannot be written here. A cut that takes changes away, or a larger budget, materialises the rest from the
 //! store.
 
-use schema::limits::CHARGE_OF_OP;
 use schema::{DeviceId, DocumentId};
 
-use super::Documents;
 use super::materialise::Materialised;
+use super::{Documents, INDEX_BYTES};
 use crate::node::group::record::{Authors, DocumentRecord};
 
 /// A row whose newest accepted changes are not materialised on this device.
@@ -47,14 +46,14 @@ pub enum UnmaterialisedReason {
     },
 }
 
-/// Memory of an op that is applied, bytes: with its share of indexes, rounded up.
-const OP_BYTES: u64 = 64;
+/// Memory for one byte of charge, bytes: an op of 96 takes less, a long value is held thrice.
+const CHARGE_MEMORY: u64 = 2;
 /// Chains beyond which Automerge may keep a clock of all of them for every change, and not for each 16th.
 const CALM_CHAINS: u64 = 64;
 
 /// The memory that a document takes once it is materialised, bytes: an upper estimate from the record alone.
 fn memory(record: &DocumentRecord) -> u64 {
-    let ops = record.charge / CHARGE_OF_OP * OP_BYTES;
+    let ops = record.charge.saturating_mul(CHARGE_MEMORY) + record.changes.saturating_mul(INDEX_BYTES as u64);
     let chains = record.replicas.len() as u64;
     // Four bytes a chain in each clock.
     let clocks = chains.saturating_mul(record.changes);
@@ -81,6 +80,8 @@ impl Documents {
             return false;
         }
         document.materialised = Materialised::Absent;
+        // A worker may have it: its result is void.
+        self.working.remove(&id);
         self.give_up(id, UnmaterialisedReason::TooDear { bytes, max });
         true
     }

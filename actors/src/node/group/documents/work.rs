@@ -18,9 +18,6 @@ use crate::node::group::replica::Row;
 use crate::node::keys;
 use crate::node::store::{SpaceHandle, StoreError};
 
-/// Changes of one document that Automerge may fail to take before this device gives the document up.
-const FAULTS_MAX: usize = 16;
-
 /// A piece of long work.
 pub(crate) struct Work {
     pub(super) number: u64,
@@ -52,7 +49,7 @@ pub(crate) struct Worked {
 
 pub(super) enum Done {
     /// The document is materialised, or why it is not.
-    Materialised { document: DocumentId, result: Result<Loaded, LoadError> },
+    Materialised { document: DocumentId, result: Result<Box<Loaded>, LoadError> },
     /// A commit's changes are made.
     Edited(Box<Edited>),
 }
@@ -70,7 +67,7 @@ pub(super) struct Loaded {
 pub(super) enum LoadError {
     /// Automerge does not take all of the changes: they have to be loaded with care.
     Spoiled,
-    /// Automerge does not take the changes, with care either.
+    /// The row cannot be read.
     Faulty { what: String },
     /// The stored changes cannot be read.
     Runs(RunsError),
@@ -123,11 +120,11 @@ impl Work {
                     Ok(row) => Ok(Loaded { unreadable: reading.unreadable().clone(), reading, row }),
                     Err(_) => Err(LoadError::Spoiled),
                 };
-                Done::Materialised { document, result }
+                Done::Materialised { document, result: result.map(Box::new) }
             }
             Job::Load { document, mut load } => match load.slice() {
                 Ok(false) => return Slice::More(Self { number, job: Job::Load { document, load } }),
-                Ok(true) => Done::Materialised { document, result: load.finish() },
+                Ok(true) => Done::Materialised { document, result: load.finish().map(Box::new) },
                 Err(error) => Done::Materialised { document, result: Err(error) },
             },
             Job::Edit(editing) => Done::Edited(Box::new(editing.run())),
@@ -149,7 +146,7 @@ impl Load {
 
     /// Takes the next changes in, up to the charge of a unit; returns true at the end.
     fn slice(&mut self) -> Result<bool, LoadError> {
-        let (mut changes, mut charge) = (Vec::new(), 0);
+        let (mut changes, mut charge, begun) = (Vec::new(), 0, self.done);
         while charge < UNIT_CHARGE_MAX && self.done < self.runs.len() {
             for change in self.runs.read(self.done)? {
                 charge += change.header.charge;
@@ -158,40 +155,26 @@ impl Load {
             self.done += 1;
         }
         if self.is_careful {
-            self.take_carefully(changes)?;
-        } else if self.reading.restore(changes).is_err() {
-            self.start_over(None)?;
+            self.take_carefully(changes, begun);
+        } else if self.reading.take(changes).is_err() {
+            (self.is_careful, self.done) = (true, 0);
+            self.reading = Reading::new(self.unreadable.clone());
         }
-        let is_over = self.done == self.runs.len();
-        if is_over && !self.is_careful && self.reading.row().is_err() {
-            self.start_over(None)?;
-            return Ok(false);
-        }
-        Ok(is_over)
+        Ok(self.done == self.runs.len())
     }
 
-    fn take_carefully(&mut self, changes: Vec<EncodedChange>) -> Result<(), LoadError> {
+    /// Takes the changes of a slice in; one that Automerge does not take is left out, and the slice begins
+    /// again.
+    fn take_carefully(&mut self, changes: Vec<EncodedChange>, begun: usize) {
         let mut trial = self.reading.clone();
-        let Err(fault) = trial.accept(changes.iter().cloned()) else {
-            self.reading = trial;
-            return Ok(());
-        };
-        match self.reading.find_fault(changes) {
-            Some((change, _)) => self.start_over(Some(change)),
-            None => Err(LoadError::Faulty { what: fault.to_string() }),
+        match trial.take_by_halves(changes) {
+            Ok(()) => self.reading = trial,
+            Err(change) => {
+                self.unreadable.insert(change);
+                self.reading.leave_out(change);
+                self.done = begun;
+            }
         }
-    }
-
-    /// Begins again, with care, and without a change that was found to be unreadable.
-    fn start_over(&mut self, unreadable: Option<ChangeHash>) -> Result<(), LoadError> {
-        self.unreadable.extend(unreadable);
-        if self.unreadable.len() > FAULTS_MAX {
-            let what = format!("more than {FAULTS_MAX} changes that Automerge does not take");
-            return Err(LoadError::Faulty { what });
-        }
-        self.reading = Reading::new(self.unreadable.clone());
-        (self.is_careful, self.done) = (true, 0);
-        Ok(())
     }
 
     fn finish(self) -> Result<Loaded, LoadError> {

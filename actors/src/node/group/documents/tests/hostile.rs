@@ -96,3 +96,52 @@ async fn a_row_with_more_heads_than_a_change_may_name_can_still_be_written() {
     println!("{heads} heads: {units} units");
     assert_eq!(ada.documents.root(), cid.documents.root());
 }
+
+/// Each chain once moved every column of Automerge: 44 000 of one put took minutes, on the runtime.
+#[tokio::test]
+async fn any_number_of_chains_costs_a_turn_little_and_are_given_up_beyond_the_budget() {
+    let home = Home::new();
+    let [mut ada, mut cid] = [ADA, CID].map(|person| home.desk(person));
+    let clock = Clock::real();
+    let (mut accepting, mut working, mut given_up) = (Vec::new(), Vec::new(), None);
+    for unit in 0..6 {
+        let chains = unit * 2_000..(unit + 1) * 2_000;
+        let units = home.unit(BEN, chains, |replica| raw::Raw::empty(replica, 1, 1, Vec::new()));
+        let (reader, authors) = (ada.documents.unit_reader(), units.authors);
+        let read = units.units.into_iter().map(|unit| reader.read(unit, &authors)).collect();
+        let at = clock.instant();
+        let outcome = ada.documents.apply(read).unwrap();
+        accepting.push(clock.instant() - at);
+        assert_eq!(outcome.refused, []);
+        let heard = ada.submits(outcome);
+        ada.stores_alone(heard).await;
+        for work in ada.documents.take_work() {
+            let at = clock.instant();
+            let worked = done(work);
+            working.push(clock.instant() - at);
+            let mut outcome = Outcome::default();
+            ada.documents.integrate(worked, &mut outcome).unwrap();
+            let unstored = ada.submits(outcome);
+            ada.stores_alone(unstored).await;
+        }
+        given_up = given_up.or(ada.documents.take_given_up().pop().map(|_| (unit + 1) * 2_000));
+    }
+    println!(
+        "units of 2 000 chains: accepting {accepting:?}, a worker {working:?}, given up at {given_up:?}"
+    );
+
+    assert!(given_up.is_some(), "the clocks of 12 000 chains are beyond the budget");
+    let mut edit = RowEdit::default();
+    edit.put("title", "no");
+    let write = RowWrite { table: "tasks".into(), key: "rope".into(), edit, expect: None };
+    let refused = ada.documents.commit(vec![write], 0, &mut Outcome::default());
+    assert!(matches!(refused, Err(CommitError::Unmaterialised { .. })));
+    ada.writes("net", "mend it").await;
+    while let Some(next) = ada.next_for(&mut cid, "rope") {
+        let heard = cid.hears(next);
+        assert_eq!(heard.1.refused, [], "it is passed on");
+        cid.stores(heard).await;
+    }
+    let document = DocumentId::of(home.ledger.group(), "tasks", "rope");
+    assert_eq!(ada.documents.marks_of(document).unwrap(), cid.documents.marks_of(document).unwrap());
+}

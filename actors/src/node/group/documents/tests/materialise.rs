@@ -148,6 +148,27 @@ async fn a_row_that_is_too_dear_is_accepted_and_passed_on_and_read_once_there_is
     assert_eq!(ben.title("rope"), mia.title("rope"));
 }
 
+#[tokio::test]
+async fn a_row_that_vanished_can_be_written_by_a_worker_before_the_store_knows() {
+    let mut home = Home::new();
+    let [ada, mut ben, mut mia] = [ADA, BEN, MIA].map(|person| home.desk(person));
+    mia.writes("rope", "buy it").await;
+    mia.brings(&mut ben, "rope").await;
+    home.removes(MIA, &ada).await;
+    ben.fetches(&ada).await;
+    ben.documents.set_roster(home.ledger.roster().clone());
+    let mut outcome = Outcome::default();
+    ben.documents.rejudge_some(&mut outcome).unwrap();
+    let vanished = ben.submits(outcome);
+
+    assert!(matches!(ben.writes_now(long("coil it")), Ok(Committing::Working(_))));
+    let work = ben.documents.take_work().pop().unwrap();
+    ben.stores_alone(vanished).await;
+    ben.integrates(work).await;
+
+    assert_eq!(ben.title("rope").as_deref(), Some("String(\"coil it\")"));
+}
+
 /// A text that no single change may hold.
 fn huge() -> RowWrite {
     let mut edit = RowEdit::default();
@@ -191,4 +212,83 @@ async fn a_write_of_several_changes_is_read_as_one_even_if_a_cut_falls_between_t
         assert_eq!(desk.title("rope").as_deref(), Some("String(\"coil it\")"));
         desk.writes("rope", "coil it well").await;
     }
+}
+
+/// The changes of one chain of Mia in one unit of the row "rope".
+fn chain(home: &Home, mia: &Desk, make: impl Fn(ReplicaId) -> Vec<raw::Raw>) -> Units {
+    let group = home.ledger.group();
+    let document = DocumentId::of(group, "tasks", "rope");
+    let author = Author { incarnation: 77, ..mia.author() };
+    let replica = ReplicaId::of(group, document, author.device, author.grant, author.incarnation);
+    let changes = make(replica);
+    let tip = |change: &raw::Raw| {
+        let tip = Tip::sign(group, document, author, change.seq, change.hash(), &super::device(MIA));
+        let (incarnation, signature) = (author.incarnation, tip.signature);
+        UnitTip { author: 0, incarnation, seq: change.seq, signature }
+    };
+    let tips = changes.iter().map(tip).collect();
+    let changes = changes.iter().map(raw::Raw::chunk).collect();
+    let message = SyncMessage { changes, ..SyncMessage::default() }.encode();
+    let units = vec![Unit { document, table: "tasks".into(), key: "rope".into(), tips, message }];
+    Units { number: 1, state: [0; 32], authors: vec![(author.device, author.grant)], units }
+}
+
+/// A put of one key that claims to replace a value of another: Automerge takes it, and gives another change
+/// back.
+fn spoiling(replica: ReplicaId) -> Vec<raw::Raw> {
+    let first = raw::Raw::puts(replica, 1, 1, Vec::new(), 2);
+    let second = raw::Raw::puts(replica, 2, 3, vec![first.hash()], 2)
+        .with(raw::KEY_TEXT, &[2, 1, b'j'])
+        .with(raw::PREDECESSORS, &[2, 1])
+        .with(raw::PREDECESSOR_REPLICA, &[2, 0])
+        .with(raw::PREDECESSOR_COUNTER, &[2, 1]);
+    vec![first, second]
+}
+
+#[tokio::test]
+async fn a_change_that_spoils_a_document_is_found_by_devices_that_have_it_in_memory_and_by_others() {
+    let home = Home::new();
+    let [mut ben, mut cid, mia] = [BEN, CID, MIA].map(|person| home.desk(person));
+    let document = DocumentId::of(home.ledger.group(), "tasks", "rope");
+    for (desk, is_cold) in [(&mut ben, false), (&mut cid, true)] {
+        let first = chain(&home, &mia, |replica| spoiling(replica)[..1].to_vec());
+        let heard = desk.hears(first);
+        desk.stores(heard).await;
+        if is_cold {
+            desk.documents.cache.remove(&document);
+        }
+        let heard = desk.hears(chain(&home, &mia, spoiling));
+        assert_eq!(heard.1.refused, []);
+        desk.stores(heard).await;
+    }
+
+    let unreadable = |desk: &mut Desk| desk.documents.record(document).unwrap().unwrap().unreadable;
+    let found = unreadable(&mut ben);
+    assert_eq!((found.len(), unreadable(&mut cid)), (1, found));
+    ben.writes("rope", "coil it").await;
+    ben.brings(&mut cid, "rope").await;
+    assert_eq!(cid.title("rope"), ben.title("rope"));
+}
+
+#[tokio::test]
+async fn any_number_of_changes_that_automerge_cannot_take_leaves_the_row_to_the_others() {
+    let home = Home::new();
+    let [mut ben, mut cid] = [BEN, CID].map(|person| home.desk(person));
+    cid.writes("rope", "coil it").await;
+    let author = home.desk(MIA).author();
+    for incarnation in 0..20 {
+        let mut units = cid.tells(&["rope"]);
+        add_crooked(&mut units, &home, &Author { incarnation, ..author });
+        let heard = ben.hears(units);
+        assert_eq!(heard.1.refused, []);
+        ben.stores(heard).await;
+    }
+
+    ben.writes("rope", "coil it well").await;
+    ben.brings(&mut cid, "rope").await;
+    let document = DocumentId::of(home.ledger.group(), "tasks", "rope");
+    ben.documents.cache.remove(&document);
+    ben.writes("rope", "coil it once more").await;
+    ben.brings(&mut cid, "rope").await;
+    assert_eq!(cid.title("rope").as_deref(), Some("String(\"coil it once more\")"));
 }
