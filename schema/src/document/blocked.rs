@@ -120,10 +120,7 @@ impl<C: Change> Blocked<C> {
     /// The first thing that a change waits for, behind so many of its dependencies and references; and the
     /// number of those that it waits for no longer.
     fn blocker(&self, header: &ChangeHeader, passed: usize) -> (usize, Option<Blocker>) {
-        // An op that no dependency can have made: no honest change names one, and Automerge takes such a
-        // change or not by the way in which it is applied.
-        let is_later = header.references.iter().any(|(_, op)| *op >= header.start_op);
-        if is_later || self.unreadable.contains(&header.hash) {
+        if self.unreadable.contains(&header.hash) {
             return (passed, Some(Blocker::Fault));
         }
         let chain = |replica: &ReplicaId| self.chains.get(replica).copied().unwrap_or_default();

@@ -227,7 +227,7 @@ impl Replica {
         if let Some(missing) = chunk::missing(&self.doc, &changes) {
             return Err(ApplyError::Missing { missing });
         }
-        if is_checked && !matches!(guarded(|| objects::fit(&self.doc, chunks)), Ok(Ok(true))) {
+        if !matches!(guarded(|| objects::fit(&self.doc, chunks)), Ok(Ok(true))) {
             let what = "an object or an element is not what a change takes it for".to_owned();
             return Err(ApplyError::Document { what });
         }

@@ -11,7 +11,7 @@ use testkit::dear::Random;
 use testkit::rows::Row;
 
 use crate::support::altered::{Ops, alter, rows, with_rows};
-use crate::support::history::{Edit, PEOPLE, document, play, play_on};
+use crate::support::history::{Edit, KINDS, PEOPLE, document, play, play_on};
 
 /// What Automerge does with a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +96,7 @@ fn random_edits(random: &mut Random) -> Vec<Edit> {
     let edits = 5 + number(40);
     let mut edit = || Edit {
         person: u8::try_from(number(usize::from(PEOPLE))).unwrap(),
-        kind: u8::try_from(number(20)).unwrap(),
+        kind: u8::try_from(number(usize::from(KINDS))).unwrap(),
         a: number(1 << 16),
         b: number(1 << 16),
         commit: number(3) == 0,

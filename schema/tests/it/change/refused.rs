@@ -166,15 +166,15 @@ fn values_are_canonical_and_fit_their_ops() {
     let leb = (VALUE, Fault::Leb128);
     let put = |kind: u64, value: &[u8]| [field("b").value(kind, value)];
     for kind in [3, 4, 8, 9] {
-        check("a long zero", &put(kind, &[0x80, 0]), leb.clone(), NOT_PARSED);
-        check("bytes behind a number", &put(kind, &[1, 1]), leb.clone(), NOT_PARSED);
+        check("a long zero", &put(kind, &[0x80, 0]), leb, NOT_PARSED);
+        check("bytes behind a number", &put(kind, &[1, 1]), leb, NOT_PARSED);
         let beyond = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2];
-        check("more than 64 bits", &put(kind, &beyond), leb.clone(), NOT_PARSED);
+        check("more than 64 bits", &put(kind, &beyond), leb, NOT_PARSED);
         let endless = check_column(&put(kind, &[0x80]));
         assert_eq!(endless, Err(ChangeError::Column { column: VALUE, fault: Fault::Truncated }));
     }
     let utf8 = (VALUE, Fault::Utf8);
-    check("text", &put(6, &[b'x', 0xff]), utf8.clone(), NOT_PARSED);
+    check("text", &put(6, &[b'x', 0xff]), utf8, NOT_PARSED);
     let half = |half: usize| field("b").value(6, &"é".as_bytes()[half..=half]);
     check("halves of a letter", &[half(0), half(1)], utf8, NOT_PARSED);
 
@@ -198,15 +198,15 @@ fn check_column(rows: &[Row]) -> Result<ChangeHeader, ChangeError> {
 fn predecessors_ascend_and_fit_their_ops() {
     let counted = (PREDECESSORS, Fault::Predecessors);
     let order = (PREDECESSOR_COUNTER, Fault::OutOfOrder);
-    check("insert", &[head().over(&[(BENS, FIRST)])], counted.clone(), SPOILS);
+    check("insert", &[head().over(&[(BENS, FIRST)])], counted, SPOILS);
     check("delete", &[Row { action: DELETE, ..field("a") }], counted, SPOILS);
 
     let over = |first: u64, second: u64| {
         [field("z"), field("z"), field("z").over(&[(ADAS, START + first), (ADAS, START + second)])]
     };
     assert!(check_column(&over(0, 1)).is_ok());
-    check("descending", &over(1, 0), order.clone(), SPOILS);
-    check("twice", &over(1, 1), order.clone(), FINE);
+    check("descending", &over(1, 0), order, SPOILS);
+    check("twice", &over(1, 1), order, FINE);
     // One counter, the greater replica first.
     let (low, high) = if replica(ADA) < replica(BEN) { (ADAS, BENS) } else { (BENS, ADAS) };
     let over = |first: usize, second: usize| [field("a").over(&[(first, FIELD_A), (second, FIELD_A)])];
@@ -253,9 +253,9 @@ fn an_object_of_the_same_change_is_one_and_of_the_right_kind() {
     let wrong = (OBJECT_COUNTER, Fault::Object);
     let into = |row: Row| Row { object_replica: Some(ADAS), object_counter: Some(START), ..row };
     let make = |action: u64| Row { action, ..field("o") };
-    check("a value", &[field("o"), into(field("x"))], wrong.clone(), SPOILS);
-    check("a field of a list", &[make(LIST), into(field("x"))], wrong.clone(), SPOILS);
-    check("a field of a text", &[make(TEXT), into(field("x"))], wrong.clone(), SPOILS);
+    check("a value", &[field("o"), into(field("x"))], wrong, SPOILS);
+    check("a field of a list", &[make(LIST), into(field("x"))], wrong, SPOILS);
+    check("a field of a text", &[make(TEXT), into(field("x"))], wrong, SPOILS);
     check("an element of a map", &[make(MAP), into(head())], wrong, FINE);
     for (made, row) in [(MAP, field("x")), (LIST, head()), (TEXT, head())] {
         assert!(check_column(&[make(made), into(row)]).is_ok());
@@ -268,13 +268,13 @@ fn an_element_of_the_same_change_is_one_of_its_object() {
     let insert = |counter: u64| Row { insert: true, ..element(ADAS, counter) };
     let list = Row { action: LIST, ..field("l") };
     let other = |row: Row| Row { object_replica: Some(ADAS), object_counter: Some(START), ..row };
-    check("behind a field", &[field("x"), insert(START)], wrong.clone(), SPOILS);
-    check("put at a field", &[field("x"), element(ADAS, START)], wrong.clone(), SPOILS);
+    check("behind a field", &[field("x"), insert(START)], wrong, SPOILS);
+    check("put at a field", &[field("x"), element(ADAS, START)], wrong, SPOILS);
     let put = element(BENS, FIRST);
-    check("behind a put", &[put.clone(), insert(START)], wrong.clone(), SPOILS);
-    check("put at a put", &[put, element(ADAS, START)], wrong.clone(), SPOILS);
+    check("behind a put", &[put.clone(), insert(START)], wrong, SPOILS);
+    check("put at a put", &[put, element(ADAS, START)], wrong, SPOILS);
     let rows = [list, other(head()), insert(START + 1)];
-    check("behind an element of another list", &rows, wrong.clone(), SPOILS);
+    check("behind an element of another list", &rows, wrong, SPOILS);
 
     let typed = |count: u64| (0..count).map(|at| if at == 0 { head() } else { insert(START + at - 1) });
     let each = |rows: &mut Vec<Row>, from: u64, step: i64, count: u64| {
@@ -291,7 +291,7 @@ fn an_element_of_the_same_change_is_one_of_its_object() {
         rows[4].key_counter = Some(0);
         rows[4].key_replica = None;
         rows[5].key_counter = Some(START + 3);
-        let refused = ChangeError::Column { column: wrong.0, fault: wrong.1.clone() };
+        let refused = ChangeError::Column { column: wrong.0, fault: wrong.1 };
         assert_eq!(check_column(&rows), Err(refused), "{from} {step}");
     }
 }
@@ -302,12 +302,16 @@ fn an_element_of_a_map_spoils_the_next_honest_change() {
     let (bens, adas) = changes();
     let hostile = with_rows(&adas, &[Row { object_counter: Some(MAP_OP), ..head() }]).chunk();
     assert!(ChangeHeader::read(&hostile).is_ok(), "it does not tell what Ben made");
-    assert_eq!(outcome(std::slice::from_ref(&bens), &hostile), Outcome::Fine);
     let bens_map = (replica(BEN), MAP_OP);
     let taken = ObjectUse { object: bens_map, kind: ObjectKind::Sequence };
     assert_eq!(Objects::read(&hostile).unwrap().uses(), [taken]);
     assert_eq!(Objects::read(bens.raw_bytes()).unwrap().made(bens_map), Some(ObjectKind::Map));
 
+    let at_once = outcome(std::slice::from_ref(&bens), &hostile);
+    if cfg!(debug_assertions) && at_once == Outcome::ApplyPanics {
+        return; // a debug build of Automerge notices at once
+    }
+    assert_eq!(at_once, Outcome::Fine);
     let hostile = Change::from_bytes(hostile).unwrap();
     let mut document = document(CID);
     document.apply_changes([bens.clone(), hostile.clone()]).unwrap();

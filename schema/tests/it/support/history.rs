@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use testkit::{replica, unsigned_tip};
 
 pub(crate) const PEOPLE: u8 = 3;
+/// The kinds of edits.
+pub(crate) const KINDS: u8 = 23;
 
 /// One edit of one person; indexes are reduced modulo the current length.
 #[derive(Clone, Debug)]
@@ -21,7 +23,7 @@ pub(crate) struct Edit {
 }
 
 pub(crate) fn edits(count: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<Edit>> {
-    let edit = (0..PEOPLE, 0..20_u8, any::<u16>(), any::<u16>(), any::<bool>())
+    let edit = (0..PEOPLE, 0..KINDS, any::<u16>(), any::<u16>(), any::<bool>())
         .prop_map(|(person, kind, a, b, commit)| Edit { person, kind, a, b, commit });
     proptest::collection::vec(edit, count)
 }
@@ -164,6 +166,26 @@ fn step(documents: &mut [AutoCommit], edit: &Edit) {
             let text = object(document, "text", ObjType::Text);
             let length = document.length(&text);
             document.split_block(&text, usize::from(a) % (length + 1)).unwrap();
+        }
+        18 => {
+            let list = object(document, "list", ObjType::List);
+            let length = document.length(&list);
+            let at = usize::from(a) % (length + 1);
+            let count = isize::try_from((length - at).min(usize::from(b % 4))).unwrap();
+            document.splice(&list, at, count, (0..b % 5).map(scalar)).unwrap();
+        }
+        19 => {
+            let list = object(document, "list", ObjType::List);
+            let length = document.length(&list);
+            if length > 0 {
+                let inner = document.put_object(&list, usize::from(a) % length, ObjType::List).unwrap();
+                document.splice(&inner, 0, 0, (0..b % 3).map(scalar)).unwrap();
+            }
+        }
+        20 => {
+            let text = object(document, "text", ObjType::Text);
+            let changed: String = document.text(&text).unwrap().chars().skip(usize::from(a % 3)).collect();
+            document.update_text(&text, format!("{changed}é")).unwrap();
         }
         _ => {
             let from = (at + 1 + usize::from(a % 2)) % documents.len();
