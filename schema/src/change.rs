@@ -16,16 +16,15 @@
 //! * names only replicas of its own table, each of them, and counters up to `OP_COUNTER_MAX`, those of its
 //!   own ops included;
 //! * has runs that are as long as they can be. Automerge keeps ops, not bytes, and encodes a change again on
-//!   request: a change in another form would come back under another hash and spoil the saved document.
-//!
-//! * has ops that each make sense by themselves (`walk.rs`): an object with both halves or none; a key that is
-//!   a text, the head or an element; canonical values; predecessors that ascend, for ops that may have them;
-//!   names of earlier ops alone; objects of its own that are made, of the kind for which they are taken.
+//!   request: a change in another form would come back under another hash and spoil the saved document;
+//! * has ops that each make sense by themselves (`walk.rs`): an object with both halves or none; a key that
+//!   is a text, the head or an element; canonical values; predecessors that ascend, for ops that may have
+//!   them; names of earlier ops alone; of its own ops only objects and elements that they make.
 //!
 //! So `automerge::Change::from_bytes` takes it, in time and memory proportional to its ops, predecessors and
 //! bytes. Not guaranteed: that ops of other changes are what it takes them for (an object, an element of that
-//! object, a value of that key). Whoever applies it asks the document about the objects ([`Objects`]); on the
-//! rest Automerge fails or panics, hence `catch_unwind` in the shell.
+//! object, a value of that key). The shell looks objects and elements up before it applies a change
+//! ([`Objects`]); on the rest Automerge fails or panics, hence its `catch_unwind`.
 //!
 //! Reading takes time linear in the input, never recurses, and allocates at most a fixed multiple of the
 //! input (for a document chunk: besides one inflated column, all columns together within

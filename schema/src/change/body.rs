@@ -1,4 +1,5 @@
-//! The data of a change chunk, column by column: well-formed, with agreeing numbers of rows, within its charge.
+//! The data of a change chunk, column by column: well-formed, with agreeing numbers of rows, within its
+//! charge.
 
 use super::bytes::Bytes;
 use super::columns::{Columns, Layout, PREDECESSOR_COUNTER, PREDECESSOR_REPLICA, PREDECESSORS, Table};

@@ -1,10 +1,10 @@
 //! The objects and elements that a change makes, and those of other changes that its ops take for granted.
 //!
 //! An op names its object, and by its key it takes it for a map or for a sequence. Automerge does not ask
-//! whether that is so: it applies an element among the fields of a map, and spoils the next honest change that
-//! replaces a field. It does not ask either whether an element that is set anew is one of its object: the op
+//! whether that is so: it applies an element among the fields of a map, and spoils the next honest change
+//! that replaces a field. Nor does it ask whether an element that an op sets is one of its object: the op
 //! goes astray, or not, with the ops that happen to be applied beside it. The reader checks both where the
-//! change itself makes what it names; whoever applies the change asks the document about the rest.
+//! change itself makes what it names; the shell looks up the rest before it applies the change.
 
 use super::body::Body;
 use super::walk::{Inserts, Made, ObjectKind, Place, updates, walk};

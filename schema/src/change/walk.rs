@@ -22,7 +22,7 @@ pub(super) use elements::{Inserts, Place, updates};
 pub use objects::ObjectKind;
 pub(super) use objects::{Made, Worked};
 
-/// What the ops of a change name.
+/// The ops that the ops of a change name or insert.
 pub(super) struct Walked {
     /// The largest op of each replica, ascending by replica.
     pub(super) references: Vec<(ReplicaId, u64)>,

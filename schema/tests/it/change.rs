@@ -293,7 +293,7 @@ fn a_run_of_references_names_its_largest_op_of_an_earlier_change() {
     let both = |own: u64, other: u64| Ok(BTreeMap::from([(replica(ADA), own), (replica(BEN), other)]));
     let not_earlier = column(PREDECESSOR_COUNTER, Fault::NotEarlier).map(|_| BTreeMap::new());
     let ascending = [5, 3]; // 3, 6, 9, 12, 15
-    let in_turn = [5, 1]; // 1, 2, 3, 4, 5
+    let consecutive = [5, 1]; // 1, 2, 3, 4, 5
     let descending = [0x7f, 15, 4, 0x7d]; // 15, 12, 9, 6, 3
 
     assert_eq!(named(100, 1, &ascending), both(3, 15));
@@ -306,9 +306,9 @@ fn a_run_of_references_names_its_largest_op_of_an_earlier_change() {
     assert_eq!(named(15, 1, &ascending), not_earlier);
     assert_eq!(named(16, 0, &descending), both(15, 12));
     assert_eq!(named(15, 0, &descending), not_earlier);
-    assert_eq!(named(4, 0, &in_turn), both(3, 2));
-    assert_eq!(named(3, 0, &in_turn), both(1, 2));
-    assert_eq!(named(2, 0, &in_turn), not_earlier);
+    assert_eq!(named(4, 0, &consecutive), both(3, 2));
+    assert_eq!(named(3, 0, &consecutive), both(1, 2));
+    assert_eq!(named(2, 0, &consecutive), not_earlier);
 }
 
 #[test]

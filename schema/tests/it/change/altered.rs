@@ -13,7 +13,7 @@ use testkit::rows::Row;
 use crate::support::altered::{Ops, alter, rows, with_rows};
 use crate::support::history::{Edit, KINDS, PEOPLE, document, play, play_on};
 
-/// What Automerge does with a change.
+/// The reaction of Automerge to a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Outcome {
     Fine,

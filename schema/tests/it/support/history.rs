@@ -47,7 +47,7 @@ pub(crate) fn play(edits: &[Edit]) -> AutoCommit {
     documents.swap_remove(0)
 }
 
-/// Plays the edits on one document, whoever makes them.
+/// Plays the edits of all persons on one document.
 pub(crate) fn play_on(document: &mut AutoCommit, edits: &[Edit]) {
     let one = std::slice::from_mut(document);
     edits.iter().for_each(|edit| step(one, &Edit { person: 0, ..edit.clone() }));

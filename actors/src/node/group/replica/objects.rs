@@ -38,7 +38,7 @@ struct Known<'a> {
     doc: &'a Automerge,
     /// The changes that were read, by their first ops.
     changes: BTreeMap<OpOf, Objects>,
-    /// How many of them are of the document.
+    /// The number of times that the document was asked.
     read: usize,
 }
 
