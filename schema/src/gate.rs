@@ -206,7 +206,7 @@ impl Gate {
     }
 
     /// Returns true if every effect up to this mark is handed out, and every batch among them durable: of
-    /// those of one group, or of all.
+    /// those that are about one group alone, or of all.
     pub fn is_settled(&self, group: Option<GroupId>, mark: u64) -> bool {
         self.outbox.is_settled(group, mark)
     }

@@ -281,11 +281,6 @@ impl Group {
         Ok(())
     }
 
-    /// Returns the role of a user; none while the roster is unknown.
-    pub(crate) fn role_of(&self, user: UserId) -> Option<Role> {
-        Some(self.node.handle().membership().roster(self.id())?.role(user))
-    }
-
     async fn submit_now(&self, change: MembershipChange) -> Result<OpId, GroupError> {
         Ok(self.submit(change, false, no_progress()).await?.op)
     }

@@ -1,10 +1,10 @@
 //! The accepted changes of a document that wait, so that no reader sees them.
 //!
-//! A change waits for whatever its ops name: its dependencies, and each op of another chain up to the largest
-//! that it names. A piece of a bundle waits until the last piece is accepted. A change that Automerge cannot
-//! apply waits for ever, and with it all that depends on it. Which changes wait is therefore a function of
-//! what is accepted, the same on every device and in every order of arrival; and a device writes on top of
-//! what it reads, so that no honest change waits for a faulty one.
+//! A change waits for whatever its ops name: its dependencies, and the largest op of each chain that it names.
+//! The pieces of a bundle wait for each other: until the last is accepted, and none of them waits for anything
+//! else. A change that Automerge cannot apply waits for ever, and with it all that depends on it. Which
+//! changes wait is therefore a function of what is accepted, the same on every device and in every order of
+//! arrival; and a device writes on top of what it reads, so that no honest change waits for a faulty one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -17,77 +17,80 @@ use crate::id::{ChangeHash, ReplicaId};
 #[derive(Clone, Debug)]
 pub struct Blocked<C> {
     waiting: BTreeMap<ChangeHash, C>,
-    /// The waiting changes by the first thing that each of them waits for.
+    /// The bundles that wait, by their last pieces, which are accepted.
+    bundles: BTreeMap<ChangeHash, Bundle>,
+    /// The same, by the first thing that each of them waits for.
     by: BTreeMap<Blocker, BTreeSet<ChangeHash>>,
     chains: BTreeMap<ReplicaId, Chain>,
     unreadable: BTreeSet<ChangeHash>,
-    /// Of a waiting change, how many of its dependencies and references wait no longer: none of them waits
-    /// again.
-    passed: BTreeMap<ChangeHash, usize>,
     charge: u64,
 }
 
+/// Changes of one chain that are ready together. Most bundles have one piece.
+#[derive(Clone, Debug)]
+struct Bundle {
+    pieces: Vec<ChangeHash>,
+    /// The number of first pieces that wait for nothing outside of the bundle: none of them waits again.
+    passed: usize,
+    /// The same of the dependencies and references of the next piece.
+    passed_of_next: usize,
+}
+
 /// One chain of accepted changes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Chain {
-    /// The largest op of its changes that are not waiting.
-    max_op: u64,
-    /// The newest accepted change that ends a bundle, or is none of a bundle.
-    complete: u64,
+    /// The ops of its changes that do not wait, from the first to the last of each part without a gap.
+    ops: Vec<(u64, u64)>,
+    /// The pieces of its newest bundle, while the last is missing.
+    open: Vec<ChangeHash>,
     /// The number of its changes that wait.
     waiting: usize,
 }
 
-/// The thing that a change waits for.
+/// The thing that a bundle waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Blocker {
     Change(ChangeHash),
-    /// The last piece of a bundle of this chain.
-    Bundle(ReplicaId),
     /// An op of this chain.
     Op(ReplicaId, u64),
-    /// Nothing: it is not readable.
+    /// Nothing: a piece is not readable.
     Fault,
 }
 
 impl<C: Change> Blocked<C> {
     /// A document without changes; `unreadable` are those that Automerge is known not to apply.
     pub fn new(unreadable: BTreeSet<ChangeHash>) -> Self {
-        let (waiting, by, chains, passed) = Default::default();
-        Self { waiting, by, chains, unreadable, passed, charge: 0 }
+        let (waiting, bundles, by, chains) = Default::default();
+        Self { waiting, bundles, by, chains, unreadable, charge: 0 }
     }
 
     /// Adds an accepted change, after its dependencies. Returns the changes that wait no longer, dependencies
     /// first.
     pub fn accept(&mut self, change: C) -> Vec<C> {
-        let ChangeHeader { hash, replica, seq, continues, charge, .. } = *change.header();
+        let ChangeHeader { hash, replica, continues, charge, .. } = *change.header();
         self.waiting.insert(hash, change);
         self.charge += charge;
-        // A change stays among the waiting ones until it is ready, so that what depends on it waits too.
-        let mut due = vec![hash];
-        self.chains.entry(replica).or_default().waiting += 1;
-        if !continues {
-            self.chains.entry(replica).or_default().complete = seq;
-            due.extend(self.wake(Blocker::Bundle(replica)..=Blocker::Bundle(replica)));
+        let chain = self.chains.entry(replica).or_default();
+        chain.waiting += 1;
+        chain.open.push(hash);
+        if continues {
+            return Vec::new();
         }
-        let mut ready = Vec::new();
-        while let Some(hash) = due.pop() {
-            let passed = self.passed.get(&hash).copied().unwrap_or_default();
-            let (passed, blocker) = self.blocker(self.waiting[&hash].header(), passed);
-            if let Some(blocker) = blocker {
-                self.passed.insert(hash, passed);
-                self.by.entry(blocker).or_default().insert(hash);
+        let pieces = std::mem::take(&mut chain.open);
+        self.bundles.insert(hash, Bundle { pieces, passed: 0, passed_of_next: 0 });
+        let (mut due, mut ready) = (vec![hash], Vec::new());
+        while let Some(last) = due.pop() {
+            let Some(mut bundle) = self.bundles.remove(&last) else { continue };
+            if let Some(blocker) = self.blocker(&mut bundle) {
+                self.by.entry(blocker).or_default().insert(last);
+                self.bundles.insert(last, bundle);
                 continue;
             }
-            let Some(change) = self.waiting.remove(&hash) else { continue };
-            let (replica, max_op) = (change.header().replica, change.header().max_op());
-            self.charge -= change.header().charge;
-            self.passed.remove(&hash);
-            let chain = self.chains.entry(replica).or_default();
-            (chain.max_op, chain.waiting) = (max_op, chain.waiting - 1);
-            ready.push(change);
-            due.extend(self.wake(Blocker::Change(hash)..=Blocker::Change(hash)));
-            due.extend(self.wake(Blocker::Op(replica, 0)..=Blocker::Op(replica, max_op)));
+            for piece in bundle.pieces {
+                let Some(change) = self.waiting.remove(&piece) else { continue };
+                due.extend(self.release(change.header()));
+                ready.push(change);
+            }
         }
         ready
     }
@@ -117,31 +120,74 @@ impl<C: Change> Blocked<C> {
         self.unreadable.insert(change);
     }
 
-    /// The first thing that a change waits for, behind so many of its dependencies and references; and the
-    /// number of those that it waits for no longer.
-    fn blocker(&self, header: &ChangeHeader, passed: usize) -> (usize, Option<Blocker>) {
-        if self.unreadable.contains(&header.hash) {
-            return (passed, Some(Blocker::Fault));
+    /// The first thing outside of a bundle that it waits for, behind those that it waits for no longer.
+    fn blocker(&self, bundle: &mut Bundle) -> Option<Blocker> {
+        let first = self.waiting[&bundle.pieces[0]].header();
+        let is_of_bundle = |change: &ChangeHeader| change.replica == first.replica && change.seq >= first.seq;
+        while let Some(piece) = bundle.pieces.get(bundle.passed) {
+            let header = self.waiting[piece].header();
+            if bundle.passed_of_next == 0 && self.unreadable.contains(&header.hash) {
+                return Some(Blocker::Fault);
+            }
+            let dependencies = header.deps.iter().map(|dep| {
+                let is_waiting = self.waiting.get(dep).is_some_and(|change| !is_of_bundle(change.header()));
+                is_waiting.then_some(Blocker::Change(*dep))
+            });
+            let earlier = &bundle.pieces[..bundle.passed];
+            let references = header.references.iter().map(|(replica, op)| {
+                let is_known = self.chains.get(replica).is_some_and(|chain| chain.has(*op))
+                    || *replica == header.replica && self.make(earlier, *op);
+                (!is_known).then_some(Blocker::Op(*replica, *op))
+            });
+            let mut all = dependencies.chain(references).enumerate().skip(bundle.passed_of_next);
+            if let Some((at, blocker)) = all.find_map(|(at, blocker)| Some((at, blocker?))) {
+                bundle.passed_of_next = at;
+                return Some(blocker);
+            }
+            (bundle.passed, bundle.passed_of_next) = (bundle.passed + 1, 0);
         }
-        let chain = |replica: &ReplicaId| self.chains.get(replica).copied().unwrap_or_default();
-        let dependencies =
-            header.deps.iter().map(|dep| self.waiting.contains_key(dep).then_some(Blocker::Change(*dep)));
-        let references = header
-            .references
-            .iter()
-            .map(|(replica, op)| (chain(replica).max_op < *op).then_some(Blocker::Op(*replica, *op)));
-        let mut all = dependencies.chain(references).enumerate().skip(passed);
-        if let Some((at, blocker)) = all.find_map(|(at, blocker)| Some((at, blocker?))) {
-            return (at, Some(blocker));
-        }
-        let is_open = header.continues && chain(&header.replica).complete <= header.seq;
-        let count = header.deps.len() + header.references.len();
-        (count, is_open.then_some(Blocker::Bundle(header.replica)))
+        None
     }
 
-    /// Ends the wait for these blockers; the changes that waited for them may wait for others.
+    /// Returns true if one of these pieces of a bundle makes the op.
+    fn make(&self, pieces: &[ChangeHash], op: u64) -> bool {
+        let header = |piece: &ChangeHash| self.waiting[piece].header();
+        let until = pieces.partition_point(|piece| header(piece).start_op <= op);
+        pieces[..until].last().is_some_and(|piece| op <= header(piece).max_op())
+    }
+
+    /// Counts a change among those that do not wait. Returns the bundles that may wait no longer.
+    fn release(&mut self, header: &ChangeHeader) -> Vec<ChangeHash> {
+        let (hash, replica) = (header.hash, header.replica);
+        self.charge -= header.charge;
+        let mut woken = self.wake(Blocker::Change(hash)..=Blocker::Change(hash));
+        let chain = self.chains.entry(replica).or_default();
+        chain.waiting -= 1;
+        if header.ops > 0 {
+            let (start, end) = (header.start_op, header.max_op());
+            chain.add(start, end);
+            woken.extend(self.wake(Blocker::Op(replica, start)..=Blocker::Op(replica, end)));
+        }
+        woken
+    }
+
+    /// Ends the wait for these blockers; the bundles that waited for them may wait for others.
     fn wake(&mut self, blockers: RangeInclusive<Blocker>) -> Vec<ChangeHash> {
         let gone: Vec<Blocker> = self.by.range(blockers).map(|(blocker, _)| *blocker).collect();
         gone.iter().filter_map(|blocker| self.by.remove(blocker)).flatten().collect()
+    }
+}
+
+impl Chain {
+    fn add(&mut self, start: u64, end: u64) {
+        match self.ops.last_mut() {
+            Some((_, last)) if *last + 1 == start => *last = end,
+            _ => self.ops.push((start, end)),
+        }
+    }
+
+    fn has(&self, op: u64) -> bool {
+        let until = self.ops.partition_point(|(start, _)| *start <= op);
+        self.ops[..until].last().is_some_and(|(_, end)| op <= *end)
     }
 }

@@ -189,9 +189,13 @@ impl Outbox {
     }
 
     /// Returns true if every effect up to this mark is released, and every batch among them durable: of those
-    /// of one group, or of all.
+    /// that are about one group alone, or of all.
     pub(super) fn is_settled(&self, of: Option<GroupId>, mark: u64) -> bool {
-        let meets = |scope: &Scope| of.is_none_or(|of| scope.meets(of));
+        let meets = |scope: &Scope| match (scope, of) {
+            (_, None) => true,
+            (Scope::Groups(groups), Some(of)) => groups.contains(&of),
+            (Scope::All, Some(_)) => false,
+        };
         let mut waiting = self.queue.iter().filter(|waiting| waiting.mark <= mark);
         let mut storing = self.storing.iter().filter(|(_, storing)| storing.mark <= mark);
         !waiting.any(|waiting| meets(&waiting.scope))

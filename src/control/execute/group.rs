@@ -110,7 +110,8 @@ async fn set_role(
         _ => error.into(),
     })?;
     // With `as_of` the user may have another role than the op gives.
-    let role = group.role_of(user).unwrap_or(Role::None);
+    let role =
+        group.members().iter().find(|member| member.user == user).map_or(Role::None, |member| member.role);
     let (id, name) = (group.id(), group.info().name);
     let Receipt { op, damaged_left_out, .. } = changed;
     replies.done(Done::RoleSet { group: id, name, user, role, op, damaged_left_out }).await

@@ -118,7 +118,10 @@ impl Reading {
             self.replica = trial;
             changes
         };
-        self.unblock(changes.iter().cloned());
+        // A change waits for an op of this chain only once all its dependencies are read, and names no op as
+        // large as its own: so it waits for none of those that the edit makes, which are larger.
+        let ready = self.unblock(changes.iter().cloned());
+        debug_assert!(ready.len() == changes.len(), "an edit readies its own changes alone");
         Ok(changes)
     }
 

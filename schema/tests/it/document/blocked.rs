@@ -32,11 +32,13 @@ fn waiting(blocked: &Blocked<Named>) -> String {
     names(blocked.waiting().values()).join(" ")
 }
 
-/// The change, of which an op names the last op of each of the `others`.
+/// The change, of which an op names the last op of each of the `others`; its own ops are larger.
 fn naming(mut change: Named, others: &[&Named]) -> Named {
     let named = others.iter().map(|other| (other.header.replica, other.header.max_op()));
     change.header.references = named.collect();
     change.header.references.sort();
+    let largest = change.header.references.iter().map(|(_, op)| *op).max().unwrap_or_default();
+    change.header.start_op = change.header.start_op.max(largest + 1);
     change
 }
 
@@ -96,6 +98,22 @@ fn a_reference_to_an_earlier_op_of_the_same_chain_does_not_wait() {
     accept(&mut blocked, &a3, "a3");
 }
 
+/// So this device, which writes on top of all that it reads, readies nothing but its own changes.
+#[test]
+fn an_op_that_a_chain_leaves_out_is_waited_for_for_ever_in_every_order() {
+    let row = Row::new();
+    let ([c1], [a1, mut a2]) = (row.chain(["c1"], &[]), row.chain(["a1", "a2"], &[]));
+    a2.header.start_op = 9;
+    let mut b1 = row.change("b1", &[]);
+    (b1.header.references, b1.header.start_op) = (vec![(a1.header.replica, 5)], 8);
+
+    for order in [[&c1, &a1, &a2, &b1], [&b1, &c1, &a1, &a2]] {
+        let mut blocked = blocked(&[]);
+        let ready: Vec<_> = order.iter().flat_map(|change| blocked.accept((*change).clone())).collect();
+        assert_eq!((names(ready.iter()).join(" "), waiting(&blocked)), ("c1 a1 a2".into(), "b1".into()));
+    }
+}
+
 #[test]
 fn an_op_of_a_change_that_waits_is_not_here_yet() {
     let row = Row::new();
@@ -131,6 +149,7 @@ fn a_change_comes_after_all_its_dependencies_though_they_are_ready_at_once() {
     a2.header.ops = 2;
     let named = |op: u64| vec![(a2.header.replica, op)];
     let ([mut b1], [mut other]) = (row.chain(["b1"], &[]), row.chain(["B1"], &[]));
+    (b1.header.start_op, other.header.start_op) = (4, 4);
 
     for (of_b1, of_other) in [(2, 3), (3, 2), (2, 2)] {
         (b1.header.references, other.header.references) = (named(of_b1), named(of_other));
@@ -174,6 +193,63 @@ fn a_bundle_waits_for_its_own_last_piece_alone() {
     accept_waiting(&mut blocked, &piece(&b3));
     accept(&mut blocked, &c2, "c1 c2");
     accept(&mut blocked, &b4, "b3 b4");
+}
+
+/// The author alone can write such a bundle: an honest device writes all pieces on top of what it reads.
+#[test]
+fn no_piece_of_a_bundle_is_ready_before_every_piece_is() {
+    let row = Row::new();
+    let ([a1, a2], [b1, b2, b3]) = (row.chain(["a1", "a2"], &[]), row.chain(["b1", "b2", "b3"], &[]));
+    let c1 = row.change("c1", &[&b1]);
+    let of_three = |second: &Named| {
+        let mut blocked = blocked(&[]);
+        for change in [&piece(&b1), &piece(second), &b3] {
+            accept_waiting(&mut blocked, change);
+        }
+        blocked
+    };
+
+    let mut named = of_three(&naming(b2.clone(), &[&a2]));
+    accept_waiting(&mut named, &c1);
+    accept(&mut named, &a1, "a1");
+    accept(&mut named, &a2, "a2 b1 b2 b3 c1");
+
+    let mut later = b2.clone();
+    later.header.references = vec![(a1.header.replica, later.header.start_op)];
+    let mut faulty = of_three(&later);
+    accept(&mut faulty, &a1, "a1");
+    accept(&mut faulty, &a2, "a2");
+    assert_eq!(waiting(&faulty), "b1 b2 b3");
+
+    let mut unreadable = blocked(&[&b3]);
+    for change in [&piece(&b1), &piece(&b2), &b3] {
+        accept_waiting(&mut unreadable, change);
+    }
+    assert_eq!(waiting(&unreadable), "b1 b2 b3");
+}
+
+#[test]
+fn a_piece_may_name_an_op_of_an_earlier_piece() {
+    let row = Row::new();
+    let [b1, b2] = row.chain(["b1", "b2"], &[]);
+    let mut blocked = blocked(&[]);
+
+    accept_waiting(&mut blocked, &piece(&b1));
+    accept(&mut blocked, &naming(b2, &[&b1]), "b1 b2");
+}
+
+/// Such pieces wait for each other for ever: no honest device writes on top of a bundle that it cannot read.
+#[test]
+fn a_bundle_that_depends_on_what_depends_on_it_waits_for_ever() {
+    let row = Row::new();
+    let [b1, mut b2] = row.chain(["b1", "b2"], &[]);
+    let a1 = row.change("a1", &[&b1]);
+    b2.header.deps.push(a1.header.hash);
+    let mut blocked = blocked(&[]);
+
+    for change in [&piece(&b1), &a1, &b2] {
+        accept_waiting(&mut blocked, change);
+    }
 }
 
 #[test]
@@ -242,7 +318,7 @@ struct Draft {
     ops: u64,
     /// The earlier changes that it depends on, beside the one before it in its chain.
     deps: Vec<usize>,
-    /// The changes whose last op it names: earlier ones of its chain, any of other chains.
+    /// The changes of which it names an op: earlier ones of its chain, any of other chains.
     names: Vec<usize>,
     continues: bool,
     is_unreadable: bool,
@@ -251,7 +327,7 @@ struct Draft {
 fn drafts() -> impl Strategy<Value = Vec<Draft>> {
     let positions = |max| proptest::collection::vec(any::<usize>(), 0..max);
     let flags = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.05));
-    let draft = (0..CHAINS, any::<u8>(), 0..3_u64, positions(3), positions(2), flags);
+    let draft = (0..CHAINS, any::<u8>(), 0..4_u64, positions(3), positions(4), flags);
     let draft = draft.prop_map(|(chain, hash, ops, deps, names, (continues, is_unreadable))| Draft {
         chain,
         hash,
@@ -261,7 +337,7 @@ fn drafts() -> impl Strategy<Value = Vec<Draft>> {
         continues,
         is_unreadable,
     });
-    proptest::collection::vec(draft, 1..14)
+    proptest::collection::vec(draft, 1..18)
 }
 
 /// The headers of the drafts, each after its dependencies.
@@ -278,19 +354,17 @@ fn history(drafts: &[Draft]) -> Vec<ChangeHeader> {
         hash[0] = draft.hash;
         let mut deps: Vec<_> = deps.iter().map(|dep| headers[*dep].hash).collect();
         deps.sort();
-        let (hash, ops, continues) = (ChangeHash(hash), draft.ops, draft.continues);
-        let (time, references, charge) = (0, Vec::new(), 700);
         headers.push(ChangeHeader {
-            hash,
+            hash: ChangeHash(hash),
             replica,
             seq,
             start_op,
-            ops,
+            ops: draft.ops,
             deps,
-            time,
-            references,
-            continues,
-            charge,
+            time: 0,
+            references: Vec::new(),
+            continues: draft.continues,
+            charge: 700,
         });
     }
     for (at, draft) in drafts.iter().enumerate() {
@@ -299,12 +373,16 @@ fn history(drafts: &[Draft]) -> Vec<ChangeHeader> {
     headers
 }
 
+/// The largest op of each chain that a change names.
 fn references(headers: &[ChangeHeader], at: usize, names: &[usize]) -> Vec<(ReplicaId, u64)> {
     let mut largest = BTreeMap::new();
-    for named in names.iter().map(|pick| pick % headers.len()) {
-        let (replica, op) = (headers[named].replica, headers[named].max_op());
-        if headers[named].ops > 0 && (named < at || replica != headers[at].replica) {
-            let largest = largest.entry(replica).or_insert(op);
+    for pick in names {
+        let (named, place) = (&headers[pick % headers.len()], (pick / headers.len()) as u64);
+        let is_earlier = headers[..at].contains(named);
+        if named.ops > 0 && (is_earlier || named.replica != headers[at].replica) {
+            // The op behind the last may be one that no change makes.
+            let op = named.start_op + place % (named.ops + 1);
+            let largest = largest.entry(named.replica).or_insert(op);
             *largest = op.max(*largest);
         }
     }
@@ -318,21 +396,29 @@ fn ready<'a>(
 ) -> BTreeMap<ChangeHash, &'a ChangeHeader> {
     let mut ready: BTreeMap<ChangeHash, &ChangeHeader> = BTreeMap::new();
     loop {
-        let has_op = |(replica, op): &(ReplicaId, u64)| {
-            ready.values().any(|change| change.replica == *replica && change.max_op() >= *op)
+        // All the changes of a bundle that are not ready; the bundle of none that is cut short.
+        let bundle = |last: &ChangeHeader| -> Vec<&'a ChangeHeader> {
+            let of_chain = accepted.iter().filter(|change| change.replica == last.replica);
+            let before = of_chain.clone().filter(|change| change.seq < last.seq && !change.continues);
+            let begin = before.map(|change| change.seq).max().unwrap_or(0);
+            of_chain.filter(|change| change.seq > begin && change.seq <= last.seq).copied().collect()
         };
-        let ends = |change: &ChangeHeader, other: &&ChangeHeader| {
-            other.replica == change.replica && other.seq >= change.seq && !other.continues
+        let is_ready = |bundle: &Vec<&ChangeHeader>| {
+            bundle.iter().all(|change| {
+                let earlier = || bundle.iter().filter(|other| other.seq < change.seq).chain(ready.values());
+                let has = |dep: &ChangeHash| earlier().any(|other| other.hash == *dep);
+                let has_op = |(replica, op): &(ReplicaId, u64)| {
+                    let makes = |other: &&ChangeHeader| (other.start_op..=other.max_op()).contains(op);
+                    earlier().filter(|other| other.replica == *replica).any(makes)
+                };
+                !unreadable.contains(&change.hash)
+                    && change.deps.iter().all(has)
+                    && change.references.iter().all(has_op)
+            })
         };
-        let next = accepted.iter().find(|change| {
-            !ready.contains_key(&change.hash)
-                && !unreadable.contains(&change.hash)
-                && change.deps.iter().all(|dep| ready.contains_key(dep))
-                && change.references.iter().all(has_op)
-                && accepted.iter().any(|other| ends(change, other))
-        });
-        let Some(next) = next else { return ready };
-        ready.insert(next.hash, next);
+        let last = accepted.iter().filter(|change| !change.continues && !ready.contains_key(&change.hash));
+        let Some(next) = last.map(|last| bundle(last)).find(is_ready) else { return ready };
+        ready.extend(next.into_iter().map(|change| (change.hash, change)));
     }
 }
 
