@@ -21,7 +21,7 @@ pub(super) fn fit<B: AsRef<[u8]>>(doc: &Automerge, chunks: &[B]) -> Result<bool,
         let change = Objects::read(chunk.as_ref())?;
         objects.extend_from_slice(change.uses());
         elements.extend_from_slice(change.updates());
-        known.changes.insert(change.first_op(), change);
+        known.add(change);
     }
     if !objects.iter().all(|ObjectUse { object, kind }| known.kind(*object) == Some(*kind)) {
         return Ok(false);
@@ -43,6 +43,13 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
+    fn add(&mut self, change: Objects) {
+        // A change without ops has the first op of the next one.
+        if change.has(change.first_op()) {
+            self.changes.insert(change.first_op(), change);
+        }
+    }
+
     /// The kind of an object.
     fn kind(&self, object: OpOf) -> Option<ObjectKind> {
         if let Some(change) = self.change(object) {
@@ -70,7 +77,7 @@ impl Known<'_> {
             };
             for change in found {
                 let change = Objects::read(change.raw_bytes())?;
-                self.changes.insert(change.first_op(), change);
+                self.add(change);
             }
             self.read += 1;
         }
