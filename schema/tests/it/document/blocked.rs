@@ -214,13 +214,6 @@ fn no_piece_of_a_bundle_is_ready_before_every_piece_is() {
     accept(&mut named, &a1, "a1");
     accept(&mut named, &a2, "a2 b1 b2 b3 c1");
 
-    let mut later = b2.clone();
-    later.header.references = vec![(a1.header.replica, later.header.start_op)];
-    let mut faulty = of_three(&later);
-    accept(&mut faulty, &a1, "a1");
-    accept(&mut faulty, &a2, "a2");
-    assert_eq!(waiting(&faulty), "b1 b2 b3");
-
     let mut unreadable = blocked(&[&b3]);
     for change in [&piece(&b1), &piece(&b2), &b3] {
         accept_waiting(&mut unreadable, change);
