@@ -4,8 +4,8 @@
 //! names. The pieces of a bundle wait for each other: until the last is accepted, and none of them waits for
 //! anything else. A change that Automerge cannot apply waits for ever, and with it all that depends on it.
 //! Which changes wait is therefore a function of what is accepted, the same on every device and in every
-//! order of arrival; and a device writes on top of what it reads, so that no honest change waits for a faulty
-//! one.
+//! order of arrival; and a device writes on top of what it reads, so that no honest change waits for a
+//! faulty one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
