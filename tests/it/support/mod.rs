@@ -7,6 +7,8 @@ pub(crate) mod scenario;
 
 use std::time::Duration;
 
+use actors::clock::Clock;
+use actors::transport::memory::MemoryNetwork;
 use peerbase::sim::{Net, Peer};
 use peerbase::{Group, GroupId, Node, Table, TableName};
 use serde::{Deserialize, Serialize};
@@ -24,9 +26,11 @@ pub(crate) fn task(title: &str) -> Task {
     Task { title: title.to_owned(), done: false }
 }
 
-/// An in-memory node with one group.
+/// An in-memory node with one group, in virtual time: the real workers are shared with tests beside it, and
+/// paused time does not wait for them.
 pub(crate) async fn home() -> (Node, Group) {
-    let node = Node::in_memory().await.unwrap();
+    let network = MemoryNetwork::seeded(Clock::simulated(1), 1);
+    let node = Node::in_memory_builder().network(&network, "ada").open().await.unwrap();
     let group = node.create_group("home").await.unwrap();
     (node, group)
 }
