@@ -41,7 +41,7 @@ impl Workers {
             let mut state = self.state();
             if state.free > 0 {
                 state.free -= 1;
-                return Worker(self.clone());
+                return Worker(Some(self.clone()));
             }
             let (sender, waiting) = oneshot::channel();
             state.waiting.push(queue, sender);
@@ -50,14 +50,13 @@ impl Workers {
         waiting.await.expect("nobody else drops the sender")
     }
 
-    fn release(&self) {
-        let mut worker = Worker(self.clone());
+    fn release(self) {
+        let mut worker = Worker(Some(self.clone()));
         loop {
             let mut state = self.state();
             let Some(next) = state.waiting.pop() else {
                 state.free += 1;
-                // It is counted, and must not be released again.
-                std::mem::forget(worker);
+                worker.0 = None;
                 return;
             };
             drop(state);
@@ -74,13 +73,15 @@ impl Workers {
     }
 }
 
-/// A worker in use.
+/// A worker in use; none once it is released.
 #[derive(Debug)]
-pub(super) struct Worker(Workers);
+pub(super) struct Worker(Option<Workers>);
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.0.release();
+        if let Some(workers) = self.0.take() {
+            workers.release();
+        }
     }
 }
 
