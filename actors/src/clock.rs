@@ -5,9 +5,10 @@
 #![allow(clippy::disallowed_methods, reason = "the file that wraps the disallowed methods for all others")]
 
 use std::future::Future;
+use std::num::NonZero;
 use std::ops::RangeInclusive;
 use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::rngs::{ChaCha20Rng, SysRng};
@@ -208,10 +209,10 @@ impl Clock {
         }
     }
 
-    /// Runs a slice of long work on one of the threads for such work; in a simulation on this one, after the
-    /// time that a slice takes. All nodes of a process share these threads, one fewer than it has cores, so
-    /// that the runtime keeps one for itself.
-    pub async fn work<T: Send + 'static>(&self, slice: impl FnOnce() -> T + Send + 'static) -> T {
+    /// Runs a slice of long work on one of the threads of a lane; in a simulation on this one, after the time
+    /// that a slice takes. All nodes of a process share these threads: one fewer than it has cores, so that
+    /// the runtime keeps one for itself, but one for each lane at least.
+    pub async fn work<T: Send + 'static>(&self, lane: Lane, slice: impl FnOnce() -> T + Send + 'static) -> T {
         match self.kind {
             Kind::Simulated(_) if self.slice.is_zero() => {
                 tokio::task::yield_now().await;
@@ -222,7 +223,8 @@ impl Clock {
                 slice()
             }
             Kind::Real => {
-                let worker = workers().acquire_owned().await.expect("the semaphore is never closed");
+                let workers = lane.workers().clone();
+                let worker = workers.acquire_owned().await.expect("the semaphore is never closed");
                 self.offload(move || {
                     // A task that gives up does not free the thread.
                     let _worker = worker;
@@ -252,11 +254,29 @@ impl Clock {
     }
 }
 
-/// The threads for long work, as permits.
-fn workers() -> Arc<Semaphore> {
-    static WORKERS: OnceLock<Arc<Semaphore>> = OnceLock::new();
-    let count = || std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1));
-    WORKERS.get_or_init(|| Arc::new(Semaphore::new(count()))).clone()
+/// The threads on which a slice of work runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// One thread for what peers send, before it is judged: most of it is short, and waits for nothing long.
+    Reading,
+    /// The threads for Automerge, which works on what is accepted already.
+    Automerge,
+}
+
+impl Lane {
+    /// The threads, as permits.
+    fn workers(self) -> &'static Arc<Semaphore> {
+        static READING: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
+        // One core for the runtime, and one for reading.
+        static AUTOMERGE: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+            Arc::new(Semaphore::new(cores.saturating_sub(2).max(1)))
+        });
+        match self {
+            Self::Reading => &READING,
+            Self::Automerge => &AUTOMERGE,
+        }
+    }
 }
 
 /// Randomness from a seed (`ChaCha20`), for simulations.
@@ -356,6 +376,25 @@ mod tests {
         assert!(clock.now() > Timestamp(1_700_000_000_000));
         assert_ne!(clock.random_bytes::<32>(), clock.random_bytes::<32>());
         assert_eq!(clock.offload(|| 6 * 7).await, 42);
+    }
+
+    /// Rows that came from peers once waited for each slice of every dear row.
+    #[tokio::test]
+    async fn reading_waits_for_no_work_of_automerge() {
+        let clock = Clock::real();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let works = clock.clone();
+        let long = clock.spawn(async move {
+            let wait = move || (begin.send(()), ended.recv().is_err());
+            works.work(Lane::Automerge, wait).await
+        });
+        begun.await.unwrap();
+
+        assert_eq!(clock.work(Lane::Reading, || 6 * 7).await, 42);
+
+        drop(end);
+        assert!(long.await.unwrap().1);
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use super::documents::{
 };
 use super::{Message, State};
 use crate::call::answer;
-use crate::clock::Clock;
+use crate::clock::{Clock, Lane};
 use crate::node::event::Event;
 use crate::node::store::{Batch, StoreError};
 
@@ -152,7 +152,7 @@ impl State {
         };
         let clock = self.arguments.clock.clone();
         self.arguments.clock.spawn_in(&mut self.tasks, async move {
-            answer(reply, clock.work(|| history.read()).await);
+            answer(reply, clock.work(Lane::Automerge, || history.read()).await);
         });
         Ok(())
     }
@@ -161,7 +161,7 @@ impl State {
 /// Does a piece of work, slice by slice: the workers of a process are shared.
 async fn run(clock: &Clock, mut work: Work) -> Worked {
     loop {
-        match clock.work(|| work.slice()).await {
+        match clock.work(Lane::Automerge, || work.slice()).await {
             Slice::Done(worked) => return worked,
             Slice::More(rest) => work = rest,
         }
