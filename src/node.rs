@@ -59,7 +59,7 @@ use tokio::sync::broadcast;
 
 pub use self::backup::Backup;
 pub use self::builder::NodeBuilder;
-pub use self::status::{EndedLink, GroupReport, NodeStatus};
+pub use self::status::{EndedLink, GroupReport, NodeStatus, StuckActor};
 use crate::error::{ConnectError, GroupError, OpenError};
 use crate::group::{Group, GroupInfo, GroupState};
 use crate::table::{Table, TableName};

@@ -34,6 +34,21 @@ pub(crate) mod millis {
     }
 }
 
+/// A span of time that is always known as whole milliseconds.
+pub(crate) mod whole_millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        super::millis::serialize(&Some(*span), serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
 /// Pairs of a document and what is amiss with it as `{"document", "why"}`.
 pub(crate) mod by_document {
     use schema::DocumentId;

@@ -24,3 +24,4 @@ pub mod node;
 pub mod permits;
 pub mod restart;
 pub mod transport;
+pub mod watchdog;

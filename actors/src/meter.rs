@@ -209,6 +209,14 @@ meters! {
     }
 }
 
+meters! {
+    /// Meters of actors.
+    ActorMeters as "actors" {
+        /// Actors that have had one message in hand for five seconds or longer; `status` names them.
+        stuck: Gauge of "actors",
+    }
+}
+
 /// Counts a session as open until it is dropped.
 #[derive(Debug)]
 pub struct OpenSession(Arc<SessionMeters>);
@@ -240,6 +248,8 @@ pub struct Meters {
     pub documents: Arc<DocumentMeters>,
     /// Meters of ledgers.
     pub ledgers: Arc<LedgerMeters>,
+    /// Meters of actors.
+    pub actors: Arc<ActorMeters>,
 }
 
 impl Meters {
@@ -256,6 +266,7 @@ impl Meters {
         self.sessions.read(&mut readings);
         self.documents.read(&mut readings);
         self.ledgers.read(&mut readings);
+        self.actors.read(&mut readings);
         readings
     }
 }

@@ -24,6 +24,7 @@ use ractor::{
 };
 use schema::GroupId;
 use schema::limits::{ASSEMBLY_BYTES_MAX, STOP_TIMEOUT};
+use tokio::task::JoinSet;
 
 use self::event::Event;
 use self::gate::GateCells;
@@ -35,6 +36,7 @@ use self::membership::{GroupState, GroupSupervisor};
 use self::router::Router;
 use crate::call::{Slot, answer};
 use crate::restart::{Restarts, Verdict};
+use crate::watchdog::{Name, Progress};
 
 /// Starts and stops groups for membership.
 struct NodeSupervisor {
@@ -66,6 +68,19 @@ enum Message {
     Close(RpcReplyPort<()>),
 }
 
+impl Message {
+    /// The activity of the turn that handles it, for the watchdog.
+    fn doing(&self) -> &'static str {
+        match self {
+            Self::StartGroup { .. } => "start a group",
+            Self::StopGroup { .. } => "stop a group",
+            Self::Restart(_) => "start a branch again",
+            Self::Tree(_) => "list the actors",
+            Self::Close(_) => "stop everything",
+        }
+    }
+}
+
 /// The branch of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum BranchKind {
@@ -95,9 +110,18 @@ struct State {
     assembly: AssemblyBudget,
     children: BTreeMap<ActorId, BranchKind>,
     restarts: Restarts<BranchKind>,
+    progress: Progress,
+    /// The task of the watchdog, which ends with this state.
+    watch: JoinSet<()>,
 }
 
 impl State {
+    fn start_watchdog(&mut self) {
+        self.arguments.store.watch(self.handle.watchdog.register(Name::of("store")));
+        let watching = self.handle.watchdog.clone().run(self.handle.meters.actors.clone());
+        self.arguments.clock.spawn_in(&mut self.watch, watching);
+    }
+
     async fn start_branch(&mut self, kind: BranchKind, myself: &ActorRef<Message>) -> Result<(), SpawnErr> {
         let parent = myself.get_cell();
         let id = match kind {
@@ -118,6 +142,7 @@ impl State {
                 let arguments = connection_manager::Arguments {
                     clock: self.arguments.clock.clone(),
                     meters: self.handle.meters.links.clone(),
+                    watchdog: self.handle.watchdog.clone(),
                     identity: self.arguments.device.clone(),
                     owner: Arc::new(self.router.clone()),
                 };
@@ -133,6 +158,7 @@ impl State {
         membership::Arguments {
             clock,
             meters: self.handle.meters.clone(),
+            watchdog: self.handle.watchdog.clone(),
             user,
             device,
             personal: self.handle.personal,
@@ -150,6 +176,7 @@ impl State {
         group::Arguments {
             clock,
             meters: self.handle.meters.clone(),
+            watchdog: self.handle.watchdog.clone(),
             user: device.user(),
             device: device.signing,
             store,
@@ -307,9 +334,12 @@ impl Actor for Node {
             assembly: AssemblyBudget::new(ASSEMBLY_BYTES_MAX, handle.meters.sessions.clone()),
             children: BTreeMap::new(),
             restarts: Restarts::default(),
+            progress: handle.watchdog.register(Name::of("node")),
+            watch: JoinSet::new(),
             handle,
             arguments,
         };
+        state.start_watchdog();
         state.start_branch(BranchKind::Store, &myself).await?;
         state.start_branch(BranchKind::Membership, &myself).await?;
         state.start_group(state.handle.personal, &myself).await?;
@@ -327,6 +357,7 @@ impl Actor for Node {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let _turn = state.progress.turn(message.doing());
         match message {
             Message::StartGroup { group, reply } => {
                 if let Err(cause) = state.start_group(group, &myself).await {

@@ -16,39 +16,44 @@
 //! * names only replicas of its own table, each of them, and counters up to `OP_COUNTER_MAX`, those of its
 //!   own ops included;
 //! * has runs that are as long as they can be. Automerge keeps ops, not bytes, and encodes a change again on
-//!   request: a change in another form would come back under another hash and spoil the saved document.
+//!   request: a change in another form would come back under another hash and spoil the saved document;
+//! * has ops that each make sense by themselves (`walk.rs`): an object with both halves or none; a key that
+//!   is a text, the head or an element; canonical values; predecessors that ascend, for ops that may have
+//!   them; names of earlier ops alone; of its own ops only objects and elements that they make.
 //!
-//! So `automerge::Change::from_bytes` on it takes time and memory proportional to its ops, predecessors and
-//! bytes. Not guaranteed: that its ops make sense in a document (an object or list element that exists, a
-//! null in both halves of a pair). Automerge may still refuse or even panic when it applies them, hence
-//! `catch_unwind` in the shell.
+//! So `automerge::Change::from_bytes` takes it, in time and memory proportional to its ops, predecessors and
+//! bytes. Not guaranteed: that ops of other changes are what it takes them for (an object, an element of that
+//! object, a value of that key). The shell looks objects and elements up before it applies a change
+//! ([`Objects`]); on the rest Automerge fails or panics, hence its `catch_unwind`.
 //!
 //! Reading takes time linear in the input, never recurses, and allocates at most a fixed multiple of the
 //! input (for a document chunk: besides one inflated column, all columns together within
 //! `INFLATED_BYTES_MAX`).
 
+mod body;
 pub(crate) mod bytes;
 mod columns;
 mod cost;
-mod cursor;
 mod document;
+mod error;
 mod merging;
+mod objects;
 mod ops;
-mod references;
 mod runs;
+mod walk;
 
 use sha2::{Digest, Sha256};
 
 use crate::id::{ChangeHash, ReplicaId};
-use crate::limits::{
-    CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, CHANGE_DEPS_MAX, CHANGE_OPS_MAX, INFLATED_BYTES_MAX, OP_COUNTER_MAX,
-};
+use crate::limits::CHANGE_BYTES_MAX;
+use body::Body;
 use bytes::{Bytes, write_uleb};
-use columns::{Layout, PREDECESSOR_COUNTER, PREDECESSOR_REPLICA, PREDECESSORS, Table};
-use runs::Bounds;
 
 pub use document::{DocumentHeader, read_document};
+pub use error::{ChangeError, Fault};
 pub use merging::Merging;
+pub use objects::{ElementUse, ObjectUse, Objects, OpOf};
+pub use walk::ObjectKind;
 
 /// First bytes of every chunk.
 pub(crate) const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
@@ -61,141 +66,6 @@ pub(crate) const COMPRESSED: u8 = 2;
 
 /// The commit message of a change that is a piece of a bundle which another piece follows.
 pub const CONTINUES: &str = "+";
-
-/// The fault of a field or a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Fault {
-    /// It claims more bytes than there are.
-    #[error("the bytes end early")]
-    Truncated,
-    /// A number is too large or not in its shortest form.
-    #[error("a number is not canonical LEB128")]
-    Leb128,
-    /// Columns, dependencies, heads or replicas are not strictly ascending.
-    #[error("out of order or twice")]
-    OutOfOrder,
-    /// No such column is known.
-    #[error("unknown column")]
-    Unknown,
-    /// A column of a change is deflated.
-    #[error("deflated")]
-    Compressed,
-    /// A column without a byte is listed.
-    #[error("empty")]
-    Empty,
-    /// A run of zero rows, or of more rows than are allowed.
-    #[error("a run is empty or too long")]
-    Run,
-    /// Two runs could be one.
-    #[error("runs are not in normal form")]
-    NotNormal,
-    /// A null where a value must be.
-    #[error("a null where a value must be")]
-    Null,
-    /// A number, an index or a value's length is not allowed here.
-    #[error("a number exceeds its range")]
-    OutOfRange,
-    /// Text is not UTF-8.
-    #[error("text is not UTF-8")]
-    Utf8,
-    /// Rows, values or bytes do not match the other columns.
-    #[error("{got} rows where {expected} are expected")]
-    Rows {
-        /// Rows that were found.
-        got: u64,
-        /// Rows that the other columns ask for.
-        expected: u64,
-    },
-    /// A replica is listed that no op names.
-    #[error("listed, but not used")]
-    Unused,
-    /// A deflated column does not inflate.
-    #[error("does not inflate")]
-    Inflate,
-    /// The deflated columns inflate to more than `INFLATED_BYTES_MAX`.
-    #[error("inflates to more than {INFLATED_BYTES_MAX} bytes")]
-    Budget,
-}
-
-/// The reason for which bytes are not a chunk that may reach Automerge.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ChangeError {
-    /// The chunk is longer than allowed.
-    #[error("{got} bytes where at most {max} are allowed")]
-    TooLong {
-        /// Bytes that were found.
-        got: u64,
-        /// Bytes allowed.
-        max: u64,
-    },
-    /// The bytes do not begin like a chunk.
-    #[error("not an Automerge chunk")]
-    Magic,
-    /// Another type of chunk was expected.
-    #[error("chunk of type {got} where {expected} is expected")]
-    ChunkType {
-        /// The type that was found.
-        got: u8,
-        /// Type expected.
-        expected: u8,
-    },
-    /// The bytes were damaged.
-    #[error("checksum does not match")]
-    Checksum,
-    /// Bytes follow the chunk, or the columns within it. (Automerge keeps author names behind the columns and
-    /// fails to apply a second one of a replica, so we have none.)
-    #[error("{extra} bytes after the end")]
-    TrailingBytes {
-        /// Bytes left over.
-        extra: usize,
-    },
-    /// A field before the columns is malformed.
-    #[error("malformed chunk: {0}")]
-    Malformed(#[from] Fault),
-    /// The commit message is neither empty nor `+`.
-    #[error("the commit message is neither empty nor \"{CONTINUES}\"")]
-    Message,
-    /// A replica id is not 32 bytes long.
-    #[error("replica id of {got} bytes")]
-    ReplicaId {
-        /// Bytes of the id.
-        got: usize,
-    },
-    /// Sequence numbers and op counters begin at one.
-    #[error("{what} is zero")]
-    Zero {
-        /// The number.
-        what: &'static str,
-    },
-    /// A limit is exceeded.
-    #[error("{got} {what} where at most {max} are allowed")]
-    TooMany {
-        /// The kind of thing.
-        what: &'static str,
-        /// The number that was found.
-        got: u64,
-        /// The number that is allowed.
-        max: u64,
-    },
-    /// The change would cost every device too much.
-    #[error("it counts as {got} bytes where at most {max} are allowed: its ops cost more than its length")]
-    TooCostly {
-        /// The charge of the change, bytes.
-        got: u64,
-        /// The charge that is allowed, bytes.
-        max: u64,
-    },
-    /// A column is malformed or contradicts another.
-    #[error("column {column:#04x}: {fault}")]
-    Column {
-        /// Number of the column, `id << 4 | type`.
-        column: u32,
-        /// The fault.
-        fault: Fault,
-    },
-}
 
 /// The header of a change. Automerge's actor id is the replica id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,53 +106,10 @@ impl ChangeHeader {
     }
 
     fn read_frame(frame: &Frame<'_>, length: usize) -> Result<Self, ChangeError> {
-        let mut bytes = Bytes(frame.data);
-        let deps = hashes(&mut bytes, "dependencies", CHANGE_DEPS_MAX)?;
-        let replica = replica_id(&mut bytes)?;
-        let seq = nonzero(&mut bytes, "seq")?;
-        let start_op = nonzero(&mut bytes, "start op")?;
-        let time = bytes.sleb()?;
-        let continues = continues(&mut bytes)?;
-        let others = others(&mut bytes, replica)?;
-
-        let table = Table::read(&mut bytes, Layout::ChangeOps)?;
-        let mut named = vec![false; others.len() + 1];
-        named[0] = true;
-        let mut bounds = Bounds { rows_max: CHANGE_OPS_MAX, named: &mut named, normal: true };
-        let columns = table.measure(&mut bytes, &mut bounds, &mut 0)?;
-        no_more(bytes.0)?;
-        if !named.iter().all(|named| *named) {
-            return Err(Fault::Unused.into());
-        }
-
-        let ops = ops::count(&columns)?;
-        let parts = [PREDECESSOR_REPLICA, PREDECESSOR_COUNTER];
-        // Its parts are bounded by `rows_max`.
-        let predecessors = ops::group(&columns, PREDECESSORS, &parts, ops.count)?;
-
-        let parts = cost::Parts {
-            bytes: length as u64,
-            begins_chain: seq == 1,
-            others: others.len() as u64,
-            dependencies: deps.len() as u64,
-            ops: ops.count,
-            objects: ops.objects,
-            predecessors,
-            key_bytes: ops.key_bytes,
-        };
-        let charge = parts.charge();
-        if charge > CHANGE_CHARGE_MAX {
-            return Err(ChangeError::TooCostly { got: charge, max: CHANGE_CHARGE_MAX });
-        }
-        let rows = (ops.count, predecessors);
-        let references = references::collect(&columns, replica, &others, start_op, rows)?;
-        let (hash, ops) = (frame.hash, ops.count);
-        let header = Self { hash, replica, seq, start_op, ops, deps, time, references, continues, charge };
-        if header.max_op() > OP_COUNTER_MAX || start_op > OP_COUNTER_MAX {
-            let got = header.max_op().max(start_op);
-            return Err(ChangeError::TooMany { what: "as largest op", got, max: OP_COUNTER_MAX });
-        }
-        Ok(header)
+        let body = Body::read(frame.data, length)?;
+        let references = walk::walk(&body)?.references;
+        let Body { replica, seq, start_op, ops, deps, time, continues, charge, .. } = body;
+        Ok(Self { hash: frame.hash, replica, seq, start_op, ops, deps, time, references, continues, charge })
     }
 
     /// Counter of its last op; of an empty change the counter before its first.
@@ -343,7 +170,8 @@ impl<'a> Frame<'a> {
 
     /// SHA-256 of type, length and data.
     fn hash(kind: u8, data: &[u8]) -> ChangeHash {
-        let mut before = vec![kind];
+        let mut before = Vec::with_capacity(11);
+        before.push(kind);
         write_uleb(&mut before, data.len() as u64);
         let mut sha = Sha256::new();
         sha.update(&before);
@@ -373,37 +201,7 @@ fn hashes(bytes: &mut Bytes<'_>, what: &'static str, max: usize) -> Result<Vec<C
     Ok(hashes)
 }
 
-/// Reads the replicas of the table behind the author, who is number 0: strictly ascending.
-fn others(bytes: &mut Bytes<'_>, author: ReplicaId) -> Result<Vec<ReplicaId>, ChangeError> {
-    let count = bytes.count(33)?;
-    let mut others = Vec::with_capacity(count);
-    for _ in 0..count {
-        let other = replica_id(bytes)?;
-        if other == author || others.last() >= Some(&other) {
-            return Err(Fault::OutOfOrder.into());
-        }
-        others.push(other);
-    }
-    Ok(others)
-}
-
-/// Reads the commit message.
-fn continues(bytes: &mut Bytes<'_>) -> Result<bool, ChangeError> {
-    match bytes.prefixed()? {
-        [] => Ok(false),
-        message if message == CONTINUES.as_bytes() => Ok(true),
-        _ => Err(ChangeError::Message),
-    }
-}
-
 fn replica_id(bytes: &mut Bytes<'_>) -> Result<ReplicaId, ChangeError> {
     let id = bytes.prefixed()?;
     Ok(ReplicaId(id.try_into().map_err(|_| ChangeError::ReplicaId { got: id.len() })?))
-}
-
-fn nonzero(bytes: &mut Bytes<'_>, what: &'static str) -> Result<u64, ChangeError> {
-    match bytes.uleb()? {
-        0 => Err(ChangeError::Zero { what }),
-        number => Ok(number),
-    }
 }

@@ -287,6 +287,8 @@ pub enum Progress {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use schema::document::Refusal;
     use schema::{ChangeHash, DocumentId};
     use serde_json::json;
@@ -297,6 +299,7 @@ mod tests {
     use crate::control::request::{GroupRequest, InGroup, RecoveryRequest, RowName};
     use crate::control::{Request, execute, wire};
     use crate::group::GroupStatus;
+    use crate::node::StuckActor;
 
     fn sent(reply: &Reply) -> Reply {
         let bytes = wire::encode(reply).expect("a reply is JSON");
@@ -344,5 +347,25 @@ mod tests {
         assert_eq!(refused["document"], json!("01".repeat(32)));
         assert_eq!(refused["why"], json!({"kind": "missing_dependency", "dependency": "07".repeat(32)}));
         assert_eq!(serde_json::from_value::<GroupStatus>(json).expect("it is read back"), status);
+    }
+    #[test]
+    fn a_stuck_actor_is_an_object_with_whole_milliseconds() {
+        let stuck = StuckActor {
+            actor: "group".to_owned(),
+            group: Some(GroupId([7; 32])),
+            device: None,
+            doing: "write rows".to_owned(),
+            lasted: Duration::from_millis(7_900),
+        };
+        let json = serde_json::to_value(&stuck).expect("it is JSON");
+        let expected = json!({
+            "actor": "group",
+            "group": "07".repeat(32),
+            "device": null,
+            "doing": "write rows",
+            "lasted_ms": 7_900,
+        });
+        assert_eq!(json, expected);
+        assert_eq!(serde_json::from_value::<StuckActor>(json).expect("it is read back"), stuck);
     }
 }

@@ -173,7 +173,7 @@ async fn serve(shared: &Shared, stream: UnixStream) -> Result<(), ControlError> 
     if stopping.load(Ordering::Acquire) {
         return writer.send(&Answer::Stopping).await;
     }
-    answer(node, request, &mut reader, &mut writer).await
+    Box::pin(answer(node, request, &mut reader, &mut writer)).await
 }
 
 /// Carries a request out and sends its replies, until it is done or the client hangs up.

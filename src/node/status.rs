@@ -1,18 +1,27 @@
 //! Reports the state of a node: addresses, links, groups.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use actors::call::CallError;
+use actors::clock::Clock;
 use actors::meter::MeterReading;
 #[doc(inline)]
 pub use actors::node::connection_manager::EndedLink;
 use actors::node::connection_manager::LinkStatus;
 use actors::node::group::{GroupStatus, PeerStatus};
 use actors::node::membership::{Declined, Flood, Silent};
+use actors::watchdog::STUCK_AFTER;
+#[doc(inline)]
+pub use actors::watchdog::StuckActor;
 use schema::{DeviceId, UserId};
 
 use super::Node;
 use crate::error::GroupError;
 use crate::group::GroupInfo;
+
+/// Time for an actor to answer a question of the status.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The state of a node, from [`Node::status`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +37,7 @@ pub struct NodeStatus {
     pub listening: Vec<String>,
     /// The addresses given to [`Node::connect`], which are dialled whenever there is no link.
     pub dialled: Vec<String>,
-    /// The links, at most one for each device.
+    /// The links, at most one for each device. Empty too if the connection manager is `stuck`.
     pub links: Vec<LinkStatus>,
     /// The last 64 links that ended or failed to come up, oldest first.
     // The ends hold errors of the system; `control::reply::Ended` replaces them.
@@ -39,6 +48,9 @@ pub struct NodeStatus {
     pub recovery: Option<UserId>,
     /// The blocked users, by id.
     pub blocked: Vec<UserId>,
+    /// Actors of this node that stand still: they have had one message in hand for five seconds or longer. If
+    /// an actor did not answer, for two seconds or longer: the parts that it knows are absent here.
+    pub stuck: Vec<StuckActor>,
     /// The groups, as [`Node::groups`] lists them.
     pub groups: Vec<GroupReport>,
     /// The value of each meter by name; [`Node::meters`] has their units and descriptions.
@@ -111,36 +123,27 @@ impl Node {
     /// ```
     ///
     /// # Errors
-    /// [`GroupError::Call`] if the node is closed or does not answer.
+    /// [`GroupError::Call`] if the node is closed or does not answer, although no actor is stuck.
     pub async fn status(&self) -> Result<NodeStatus, GroupError> {
-        let (connections, membership) = (self.handle.connections(), self.handle.membership());
-        let links = connections.status().await?;
-        let ended = connections.ends().await?;
-        // Concurrently: some of many groups may be slow to answer.
-        let asked = self.groups().into_iter().map(|info| {
-            let handle = self.handle.group(info.id);
-            let people = membership.members(info.id);
-            let declined = people.as_ref().and_then(|(_, people)| people.declined);
-            let roster = people.map(|(roster, _)| roster);
-            let asks = membership.clone();
-            let id = info.id;
-            let members = roster.as_ref().map_or(0, |roster| roster.members().count());
-            let recovery = roster.and_then(|roster| roster.recovery());
-            self.clock.spawn(async move {
-                let peers = handle.as_ref().map(|handle| handle.peers().borrow().clone()).unwrap_or_default();
-                let status = match handle {
-                    Some(handle) => handle.status().await.ok(),
-                    None => None,
-                };
-                let silent = asks.silent(id).await.unwrap_or_default();
-                let floods = asks.floods(id).await.unwrap_or_default();
-                GroupReport { info, members, recovery, declined, peers, silent, floods, status }
-            })
-        });
-        let mut groups = Vec::new();
-        for group in asked.collect::<Vec<_>>() {
-            groups.extend(group.await.ok());
+        let connections = self.handle.connections();
+        // Concurrently, and not for long: some of many actors may be slow to answer, or stand still.
+        let reports: Vec<_> =
+            self.groups().into_iter().map(|info| self.clock.spawn(self.report(info))).collect();
+        let links =
+            within(&self.clock, async { Ok((connections.status().await?, connections.ends().await?)) });
+        let links = links.await;
+        let (mut groups, mut is_complete) = (Vec::new(), !timed_out(&links));
+        for report in reports {
+            if let Ok((group, answered)) = report.await {
+                groups.push(group);
+                is_complete &= answered;
+            }
         }
+        let stuck = self.handle.stuck(if is_complete { STUCK_AFTER } else { QUESTION_TIMEOUT });
+        let (links, ended) = match links {
+            Err(CallError::TimedOut) if !stuck.is_empty() => Default::default(),
+            links => links?,
+        };
         Ok(NodeStatus {
             user: self.user_id(),
             device: self.device,
@@ -151,8 +154,44 @@ impl Node {
             ended,
             recovery: self.recovery().ok().flatten(),
             blocked: self.blocked().unwrap_or_default(),
+            stuck,
             groups,
             meters: self.meters().into_iter().map(|meter| (meter.name.to_owned(), meter.value)).collect(),
         })
     }
+
+    /// Reports the state of a group; false if one of the actors that know of it did not answer in time.
+    fn report(&self, info: GroupInfo) -> impl Future<Output = (GroupReport, bool)> + Send + use<> {
+        let (clock, id) = (self.clock.clone(), info.id);
+        let (handle, membership) = (self.handle.group(id), self.handle.membership().clone());
+        async move {
+            let people = membership.members(id);
+            let declined = people.as_ref().and_then(|(_, people)| people.declined);
+            let roster = people.map(|(roster, _)| roster);
+            let members = roster.as_ref().map_or(0, |roster| roster.members().count());
+            let recovery = roster.and_then(|roster| roster.recovery());
+            let peers = handle.as_ref().map(|handle| handle.peers().borrow().clone()).unwrap_or_default();
+            let status = async {
+                let handle = handle.ok_or(CallError::Stopped)?;
+                handle.status().await
+            };
+            let others = async { Ok((membership.silent(id).await?, membership.floods(id).await?)) };
+            let (status, others) = tokio::join!(within(&clock, status), within(&clock, others));
+            let answered = !timed_out(&status) && !timed_out(&others);
+            let (status, (silent, floods)) = (status.ok(), others.unwrap_or_default());
+            (GroupReport { info, members, recovery, declined, peers, silent, floods, status }, answered)
+        }
+    }
+}
+
+/// Waits for the answer to a question of the status.
+async fn within<T>(
+    clock: &Clock,
+    question: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    clock.timeout(QUESTION_TIMEOUT, question).await.unwrap_or(Err(CallError::TimedOut))
+}
+
+fn timed_out<T>(answer: &Result<T, CallError>) -> bool {
+    matches!(answer, Err(CallError::TimedOut))
 }

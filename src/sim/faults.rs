@@ -1,7 +1,8 @@
-//! Faults of a running node: branches that fail and a wall clock that jumps, so that tests can check that the
-//! rest goes on.
+//! Faults of a running node: branches that fail or stand still, and a wall clock that jumps, so that tests
+//! can check that the rest goes on.
 
 use std::panic::resume_unwind;
+use std::time::Duration;
 
 use schema::wire::link::LinkFrame;
 use schema::{GroupId, Timestamp};
@@ -18,6 +19,15 @@ pub fn fail_group(node: &Node, group: GroupId) {
 /// Makes the membership actor fail.
 pub fn fail_membership(node: &Node) {
     node.handle().membership().fail_for_test();
+}
+
+/// Makes membership, the connection manager and a group's actor stand still.
+pub fn stall(node: &Node, group: GroupId, pause: Duration) {
+    if let Some(handle) = node.handle().group(group) {
+        handle.stall_for_test(pause);
+    }
+    node.handle().membership().stall_for_test(pause);
+    node.handle().connections().stall_for_test(pause);
 }
 
 /// Sets the wall clock of a node, as a person or a time server does.

@@ -28,4 +28,5 @@ mod sockets;
 mod support;
 mod table;
 mod time;
+mod watchdog;
 mod wire;

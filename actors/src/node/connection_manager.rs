@@ -6,6 +6,7 @@
 //! its links end and are opened again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use schema::DeviceId;
@@ -16,6 +17,7 @@ use crate::clock::Clock;
 use crate::meter::LinkMeters;
 use crate::permits::Permit;
 use crate::transport::Stream;
+use crate::watchdog::Watchdog;
 
 mod address_book;
 mod connection;
@@ -69,6 +71,28 @@ enum Message {
     Dial,
     /// Start a failed listener again.
     Relisten(String),
+    /// Stand still, for tests.
+    Stall(Duration),
+}
+
+impl Message {
+    /// The activity of the turn that handles it, for the watchdog.
+    fn doing(&self) -> &'static str {
+        match self {
+            Self::Listen { .. } => "start to listen",
+            Self::Connect { .. } | Self::Remember { .. } => "note an address to dial",
+            Self::RecordsChanged => "take over recorded addresses",
+            Self::Forget { .. } => "forget an address",
+            Self::Disconnect { .. } => "end a link",
+            Self::NetworkChanged | Self::Dial => "dial",
+            Self::Links(_) | Self::Status(_) | Self::Tree(_) | Self::Ends(_) => "list links",
+            Self::Accepted { .. } => "begin a handshake",
+            Self::HandshakeEnded { .. } => "open a link",
+            Self::StandingsChanged => "read the standings of peers",
+            Self::Relisten(_) => "listen again",
+            Self::Stall(_) => "stand still on request",
+        }
+    }
 }
 
 /// Arguments of the connection manager.
@@ -78,6 +102,8 @@ pub struct Arguments {
     pub clock: Clock,
     /// Counts links and frames.
     pub meters: Arc<LinkMeters>,
+    /// Watches over this actor and its connections.
+    pub watchdog: Watchdog,
     /// This device's keys and certificate.
     pub identity: DeviceIdentity,
     /// Receives the frames of links.
@@ -116,6 +142,7 @@ impl Actor for ConnectionManager {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let _turn = state.turn(message.doing());
         match message {
             Message::Listen { address, reply } => {
                 let bound = state.listen(&address, myself.get_cell()).await;
@@ -146,6 +173,7 @@ impl Actor for ConnectionManager {
             Message::StandingsChanged => state.on_standings_changed(),
             Message::Dial => state.on_alarm(&myself),
             Message::Relisten(address) => state.relisten(&myself, address).await?,
+            Message::Stall(pause) => state.stall(pause).await,
         }
         state.set_alarm(&myself);
         Ok(())
@@ -157,6 +185,7 @@ impl Actor for ConnectionManager {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let _turn = state.turn("handle the end of a child");
         match event {
             SupervisionEvent::ActorFailed(child, cause) => {
                 state.on_child_ended(&myself, child.get_id(), Some(cause)).await?

@@ -28,6 +28,7 @@ mod working;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::document::{Refusal, Rules};
@@ -59,6 +60,7 @@ use crate::node::event::Events;
 use crate::node::gate::{Channel, IncomingPart};
 use crate::node::keys;
 use crate::node::store::{Batch, Durability, SpaceHandle, StoreError, StoreHandle};
+use crate::watchdog::{Name, Progress, Watchdog};
 use schema::limits::REFUSALS_STORED_MAX;
 use schema::wire::group::Assembly;
 use schema::wire::session::Units;
@@ -102,8 +104,35 @@ enum Message {
     Wake,
     /// Judge more documents again: those of the last slice did not change, so there was nothing to store.
     Rejudge,
+    /// Stand still, for tests.
+    Stall(Duration),
     /// Fail, for tests.
     Fail,
+}
+
+impl Message {
+    /// The activity of the turn that handles it, for the watchdog.
+    fn doing(&self) -> &'static str {
+        match self {
+            Self::Commit { .. } => "write rows",
+            Self::History { .. } => "list the revisions of a row",
+            Self::SetAside { .. } => "describe what is set aside",
+            Self::Status(_) => "describe the group",
+            Self::JudgedMoment(_) => "tell by which roster it stands",
+            Self::Worked(_) => "take over the result of a worker",
+            Self::WorkFailed => "fail after a worker",
+            Self::Stored { .. } => "publish what is stored",
+            Self::Roster(_) => "re-judge under a new roster",
+            Self::Open { .. } => "open a session",
+            Self::Close(_) => "close a session",
+            Self::Frame { .. } => "handle a frame of a session",
+            Self::Read(_) => "judge a frame of units",
+            Self::Wake => "continue sessions",
+            Self::Rejudge => "re-judge documents",
+            Self::Stall(_) => "stand still on request",
+            Self::Fail => "fail on request",
+        }
+    }
 }
 
 /// Everything that a group needs to start, also after a failure.
@@ -111,6 +140,7 @@ enum Message {
 pub(crate) struct Arguments {
     pub(crate) clock: Clock,
     pub(crate) meters: Meters,
+    pub(crate) watchdog: Watchdog,
     pub(crate) user: UserId,
     pub(crate) device: SigningKey,
     pub(crate) store: StoreHandle,
@@ -131,6 +161,7 @@ pub(crate) struct Arguments {
 struct State {
     handle: GroupHandle,
     arguments: Arguments,
+    progress: Progress,
     documents: Documents,
     sessions: BTreeMap<LinkId, Peer>,
     /// The number of sessions that were opened.
@@ -249,9 +280,11 @@ impl Actor for Group {
             document_bytes: arguments.document_bytes,
             rules: arguments.rules,
         })?;
+        let progress = arguments.watchdog.register(Name::of_group("group", handle.id()));
         let mut state = State {
             handle,
             arguments,
+            progress,
             documents,
             sessions: BTreeMap::new(),
             opened: 0,
@@ -297,6 +330,7 @@ impl Actor for Group {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let _turn = state.progress.turn(message.doing());
         match message {
             Message::Commit { writes, reply } => state.commit(&myself, writes, reply)?,
             Message::Worked(worked) => state.worked(&myself, *worked)?,
@@ -315,6 +349,7 @@ impl Actor for Group {
             Message::Read(frame) => state.on_read(&myself, *frame)?,
             Message::Wake => state.wake(&myself)?,
             Message::Rejudge => state.rejudge_some(&myself)?,
+            Message::Stall(pause) => state.arguments.clock.sleep(pause).await,
             Message::Fail => return Err("failed on request".into()),
         }
         state.start_work(&myself);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, SpawnErr};
 use schema::device::DeviceIdentity;
@@ -24,6 +25,7 @@ use crate::call::{CallError, Slot};
 use crate::clock::Clock;
 use crate::meter::Meters;
 use crate::transport::Transport;
+use crate::watchdog::{StuckActor, Watchdog};
 
 /// The parts and options of a node.
 #[derive(Clone)]
@@ -62,6 +64,7 @@ pub struct NodeHandle {
     pub(super) connections: ConnectionManagerHandle,
     pub(super) groups: Groups,
     pub(super) meters: Meters,
+    pub(super) watchdog: Watchdog,
     pub(super) events: Events,
     pub(super) record: EndRecord,
     /// The end, once nothing runs any more.
@@ -137,6 +140,7 @@ impl NodeHandle {
             ),
             groups: groups.clone(),
             meters: Meters::of_node(arguments.store.meters()),
+            watchdog: Watchdog::new(clock.clone()),
             events: Events::default(),
             record: EndRecord::default(),
             end,
@@ -182,6 +186,11 @@ impl NodeHandle {
     /// The meters.
     pub fn meters(&self) -> &Meters {
         &self.meters
+    }
+
+    /// The actors that have had one message in hand for `at_least` so long. Asks none of them.
+    pub fn stuck(&self, at_least: Duration) -> Vec<StuckActor> {
+        self.watchdog.stuck(at_least)
     }
 
     /// The store.

@@ -25,6 +25,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::device::DeviceIdentity;
@@ -57,6 +58,7 @@ use crate::node::gate::GateCells;
 use crate::node::group::Groups;
 use crate::node::store::{SpaceHandle, StoreError, StoreHandle};
 use crate::permits::Permit;
+use crate::watchdog::{Progress, Watchdog};
 
 /// Handle the next message of the inbox.
 struct HandleNext;
@@ -92,6 +94,8 @@ enum Message {
     TicketsDue,
     /// The timer of the sessions has run down.
     SessionsDue,
+    /// Stand still, for tests.
+    Stall(Duration),
     /// Fail, for tests.
     Fail,
 }
@@ -103,6 +107,27 @@ const SIGNATURE_COST: usize = 2 * 1024;
 const PULL_COST: usize = 32 * SIGNATURE_COST;
 
 impl Message {
+    /// The activity of the turn that handles it, for the watchdog.
+    fn doing(&self) -> &'static str {
+        match self {
+            Self::Step(input, _) if input.group().is_some() => "handle a frame of a ledger",
+            Self::Step(input, _) if input.link().is_some() => "handle a frame or the begin of a link",
+            Self::Step(..) => "handle news of a group or of this device",
+            Self::Ask { .. } => "carry out a request",
+            Self::Read { .. } => "answer a question",
+            Self::Stored => "perform what is durable",
+            Self::LinkDown { .. } => "handle the end of a link",
+            Self::Intent { .. } => "read an intent",
+            Self::Contact { .. } => "read a contact",
+            Self::ReloadIntents => "read all intents and contacts",
+            Self::AddressesChanged => "publish addresses",
+            Self::TicketsDue => "redeem tickets",
+            Self::SessionsDue => "continue sessions",
+            Self::Stall(_) => "stand still on request",
+            Self::Fail => "fail on request",
+        }
+    }
+
     fn class(&self) -> Class {
         match self {
             Self::Step(input, _) => input.link().map_or(Class::Command, Class::Link),
@@ -116,6 +141,7 @@ impl Message {
             | Self::ReloadIntents
             | Self::AddressesChanged
             | Self::TicketsDue
+            | Self::Stall(_)
             | Self::Fail => Class::Command,
         }
     }
@@ -162,6 +188,7 @@ impl Queued for Message {
 pub(crate) struct Arguments {
     pub(crate) clock: Clock,
     pub(crate) meters: Meters,
+    pub(crate) watchdog: Watchdog,
     pub(crate) user: SigningKey,
     pub(crate) device: DeviceIdentity,
     pub(crate) personal: GroupId,
@@ -176,6 +203,7 @@ pub(crate) struct Arguments {
 struct State {
     handle: MembershipHandle,
     arguments: Arguments,
+    progress: Progress,
     gate: Gate,
     spaces: BTreeMap<GroupId, SpaceHandle>,
     held: Held,
@@ -318,8 +346,12 @@ impl Actor for Membership {
         let Some(message) = next else {
             // It was joined to one before, or is a frame that waits until batches are durable.
             state.held.pause(takes_links);
+            if !takes_links {
+                state.progress.wait("wait for the store");
+            }
             return Ok(());
         };
+        let _turn = state.progress.turn(message.doing());
         match message {
             Message::Stored => state.on_stored()?,
             Message::Step(input, permits) => {
@@ -359,6 +391,7 @@ impl Actor for Membership {
                 state.sessions = JoinSet::new();
                 state.step(Input::Wake)?;
             }
+            Message::Stall(pause) => state.arguments.clock.sleep(pause).await,
             Message::Fail => return Err("failed on request".into()),
         }
         Ok(())

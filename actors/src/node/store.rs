@@ -52,6 +52,7 @@ use self::request::{Done, Request, Task};
 use self::shared::Shared;
 use self::writer::Writer;
 use crate::meter::StoreMeters;
+use crate::watchdog::Progress;
 
 /// The engine of a database on disk whose owner chose none.
 pub fn default_engine() -> Arc<dyn OpenEngine> {
@@ -219,6 +220,12 @@ impl StoreHandle {
     /// listener replaces an earlier one. It must only send a message.
     pub fn on_failure(&self, listener: impl FnOnce(StoreError) + Send + 'static) {
         self.inner.shared.on_failure(Box::new(listener));
+    }
+
+    /// Notes the rounds of the writer in `progress`.
+    pub(crate) fn watch(&self, progress: Progress) {
+        // A store has one node.
+        let _ = self.inner.shared.progress.set(progress);
     }
 
     /// Starts the actor that represents the store in the supervision tree: it fails when the store does, and

@@ -45,8 +45,18 @@ impl<'a> Bytes<'a> {
         Ok(count)
     }
 
+    /// Takes the next byte if a number ends with it.
+    fn last_byte(&mut self) -> Option<u8> {
+        let (&byte, rest) = self.0.split_first().filter(|(byte, _)| **byte < 0x80)?;
+        self.0 = rest;
+        Some(byte)
+    }
+
     /// Takes an unsigned number in its shortest form.
     pub(crate) fn uleb(&mut self) -> Result<u64, Fault> {
+        if let Some(byte) = self.last_byte() {
+            return Ok(byte.into());
+        }
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -64,6 +74,9 @@ impl<'a> Bytes<'a> {
 
     /// Takes a signed number in its shortest form.
     pub(crate) fn sleb(&mut self) -> Result<i64, Fault> {
+        if let Some(byte) = self.last_byte() {
+            return Ok(i64::from(byte) << 57 >> 57);
+        }
         let mut value = 0_i64;
         let mut last = 0;
         for shift in (0..64).step_by(7) {

@@ -11,6 +11,8 @@ use crate::limits::OP_COUNTER_MAX;
 const DEFLATED: u32 = 8;
 
 const COUNTER_MAX: i64 = OP_COUNTER_MAX.cast_signed();
+/// The columns of a change or a document are fewer; room for them is made at once.
+const COLUMNS_MAX: usize = 16;
 /// The largest action of a change: an increment. Behind it are tables and marks, which no row has.
 const LARGEST_ACTION: u64 = 5;
 /// The largest action of a document chunk.
@@ -47,42 +49,6 @@ pub(super) const CHANGE_DEP: u32 = 0x43;
 pub(super) const CHANGE_EXTRA_META: u32 = 0x56;
 pub(super) const CHANGE_EXTRA: u32 = 0x57;
 
-const OBJECT_AND_KEY: [(u32, Kind); 5] = [
-    (OBJECT_REPLICA, Kind::Replica),
-    (OBJECT_COUNTER, Kind::Unsigned { min: 1, max: OP_COUNTER_MAX }),
-    (KEY_REPLICA, Kind::Replica),
-    (KEY_COUNTER, Kind::Delta { min: 0, max: COUNTER_MAX }),
-    (KEY_TEXT, Kind::Text),
-];
-const ACTIONS: [(u32, Kind); 1] = [(ACTION, Kind::Action { max: LARGEST_ACTION })];
-const STORED_ACTIONS: [(u32, Kind); 1] = [(ACTION, Kind::Action { max: LARGEST_STORED_ACTION })];
-const INSERT_AND_VALUE: [(u32, Kind); 3] =
-    [(INSERT, Kind::Flags), (VALUE_META, Kind::ValueMeta), (VALUE, Kind::Raw)];
-const MARKS: [(u32, Kind); 2] = [(EXPAND, Kind::Flags), (MARK_NAME, Kind::Text)];
-const PREDECESSOR: [(u32, Kind); 3] = [
-    (PREDECESSORS, Kind::Unsigned { min: 0, max: u64::MAX }),
-    (PREDECESSOR_REPLICA, Kind::Replica),
-    (PREDECESSOR_COUNTER, Kind::Delta { min: 1, max: COUNTER_MAX }),
-];
-const ID_AND_SUCCESSOR: [(u32, Kind); 5] = [
-    (ID_REPLICA, Kind::Replica),
-    (ID_COUNTER, Kind::Delta { min: 1, max: COUNTER_MAX }),
-    (SUCCESSORS, Kind::Unsigned { min: 0, max: u64::MAX }),
-    (SUCCESSOR_REPLICA, Kind::Replica),
-    (SUCCESSOR_COUNTER, Kind::Delta { min: 1, max: COUNTER_MAX }),
-];
-const CHANGES: [(u32, Kind); 9] = [
-    (CHANGE_REPLICA, Kind::Replica),
-    (CHANGE_SEQ, Kind::Delta { min: 1, max: i64::MAX }),
-    (CHANGE_MAX_OP, Kind::Delta { min: 0, max: COUNTER_MAX }),
-    (CHANGE_TIME, Kind::AnyDelta),
-    (CHANGE_MESSAGE, Kind::Text),
-    (CHANGE_DEPS, Kind::Unsigned { min: 0, max: u64::MAX }),
-    (CHANGE_DEP, Kind::Delta { min: 0, max: i64::MAX }),
-    (CHANGE_EXTRA_META, Kind::ValueMeta),
-    (CHANGE_EXTRA, Kind::Raw),
-];
-
 /// The columns that a table may have.
 #[derive(Clone, Copy)]
 pub(super) enum Layout {
@@ -96,73 +62,116 @@ pub(super) enum Layout {
 
 impl Layout {
     fn kind(self, column: u32) -> Option<Kind> {
-        let parts: &[&[(u32, Kind)]] = match self {
-            Self::ChangeOps => &[&OBJECT_AND_KEY, &ACTIONS, &INSERT_AND_VALUE, &PREDECESSOR],
-            Self::DocumentOps => {
-                &[&OBJECT_AND_KEY, &STORED_ACTIONS, &INSERT_AND_VALUE, &ID_AND_SUCCESSOR, &MARKS]
-            }
-            Self::DocumentChanges => &[&CHANGES],
-        };
-        parts.iter().copied().flatten().find(|(known, _)| *known == column).map(|(_, kind)| *kind)
+        match self {
+            Self::ChangeOps => op_column(column, LARGEST_ACTION).or(match column {
+                PREDECESSORS => Some(Kind::Unsigned { min: 0, max: u64::MAX }),
+                PREDECESSOR_REPLICA => Some(Kind::Replica),
+                PREDECESSOR_COUNTER => Some(Kind::Delta { min: 1, max: COUNTER_MAX }),
+                _ => None,
+            }),
+            Self::DocumentOps => op_column(column, LARGEST_STORED_ACTION).or(match column {
+                SUCCESSORS => Some(Kind::Unsigned { min: 0, max: u64::MAX }),
+                ID_REPLICA | SUCCESSOR_REPLICA => Some(Kind::Replica),
+                ID_COUNTER | SUCCESSOR_COUNTER => Some(Kind::Delta { min: 1, max: COUNTER_MAX }),
+                EXPAND => Some(Kind::Flags),
+                MARK_NAME => Some(Kind::Text),
+                _ => None,
+            }),
+            Self::DocumentChanges => change_column(column),
+        }
     }
 }
 
-/// One line of a column table.
-struct Line {
-    column: u32,
+/// The columns that ops have in changes and in documents.
+fn op_column(column: u32, largest_action: u64) -> Option<Kind> {
+    Some(match column {
+        OBJECT_REPLICA | KEY_REPLICA => Kind::Replica,
+        OBJECT_COUNTER => Kind::Unsigned { min: 1, max: OP_COUNTER_MAX },
+        KEY_COUNTER => Kind::Delta { min: 0, max: COUNTER_MAX },
+        KEY_TEXT => Kind::Text,
+        INSERT => Kind::Flags,
+        ACTION => Kind::Action { max: largest_action },
+        VALUE_META => Kind::ValueMeta,
+        VALUE => Kind::Raw,
+        _ => return None,
+    })
+}
+
+/// The columns of the changes in a document.
+fn change_column(column: u32) -> Option<Kind> {
+    Some(match column {
+        CHANGE_REPLICA => Kind::Replica,
+        CHANGE_SEQ => Kind::Delta { min: 1, max: i64::MAX },
+        CHANGE_MAX_OP => Kind::Delta { min: 0, max: COUNTER_MAX },
+        CHANGE_TIME => Kind::AnyDelta,
+        CHANGE_MESSAGE => Kind::Text,
+        CHANGE_DEPS => Kind::Unsigned { min: 0, max: u64::MAX },
+        CHANGE_DEP => Kind::Delta { min: 0, max: i64::MAX },
+        CHANGE_EXTRA_META => Kind::ValueMeta,
+        CHANGE_EXTRA => Kind::Raw,
+        _ => return None,
+    })
+}
+
+/// One column.
+struct Column<'a> {
+    number: u32,
     kind: Kind,
     deflated: bool,
     length: u64,
+    /// Its bytes as they lie in the chunk, once they were measured.
+    data: &'a [u8],
+    totals: Totals,
 }
 
-/// The lines of a column table, strictly ascending, every column known.
-pub(super) struct Table(Vec<Line>);
+/// A column table, strictly ascending, every column known.
+pub(super) struct Table<'a>(Vec<Column<'a>>);
 
-impl Table {
+impl<'a> Table<'a> {
     /// Reads the table; the bytes of the columns follow later in the chunk.
-    pub(super) fn read(bytes: &mut Bytes<'_>, layout: Layout) -> Result<Self, ChangeError> {
+    pub(super) fn read(bytes: &mut Bytes<'a>, layout: Layout) -> Result<Self, ChangeError> {
         let count = bytes.count(2)?;
-        let mut lines: Vec<Line> = Vec::new(); // grows with the known columns, of which there are few
+        let mut columns: Vec<Column<'_>> = Vec::with_capacity(count.min(COLUMNS_MAX));
         for _ in 0..count {
             let number = u32::try_from(bytes.uleb()?).map_err(|_| Fault::Leb128)?;
             let length = bytes.uleb()?;
-            let (column, deflated) = (number & !DEFLATED, number & DEFLATED != 0);
-            let fault = |fault| ChangeError::Column { column, fault };
-            if lines.last().is_some_and(|last| last.column >= column) {
+            let (number, deflated) = (number & !DEFLATED, number & DEFLATED != 0);
+            let fault = |fault| ChangeError::Column { column: number, fault };
+            if columns.last().is_some_and(|last| last.number >= number) {
                 return Err(fault(Fault::OutOfOrder));
             }
-            let kind = layout.kind(column).ok_or(fault(Fault::Unknown))?;
+            let kind = layout.kind(number).ok_or(fault(Fault::Unknown))?;
             if deflated && matches!(layout, Layout::ChangeOps) {
                 return Err(fault(Fault::Compressed));
             }
             if length == 0 && matches!(layout, Layout::ChangeOps) {
                 return Err(fault(Fault::Empty));
             }
-            lines.push(Line { column, kind, deflated, length });
+            columns.push(Column { number, kind, deflated, length, data: &[], totals: Totals::default() });
         }
-        Ok(Self(lines))
+        Ok(Self(columns))
     }
 
     /// Adds up the columns whose bytes come next; one deflated column at a time is in memory.
-    pub(super) fn measure<'a>(
-        self,
+    pub(super) fn measure(
+        mut self,
         bytes: &mut Bytes<'a>,
-        bounds: &mut Bounds<'_>,
+        bounds: &Bounds,
         inflate_budget: &mut usize,
     ) -> Result<Columns<'a>, ChangeError> {
-        let mut columns = Vec::with_capacity(self.0.len());
-        for Line { column, kind, deflated, length } in self.0 {
-            let fault = |fault| ChangeError::Column { column, fault };
-            let data = bytes.take(length).map_err(fault)?;
-            let totals = if deflated {
-                let inflated = inflate(data, inflate_budget).map_err(fault)?;
-                measure(kind, &inflated, bounds).map_err(fault)?
+        for column in &mut self.0 {
+            let fault = |fault| ChangeError::Column { column: column.number, fault };
+            column.data = bytes.take(column.length).map_err(fault)?;
+            let inflated;
+            let data = if column.deflated {
+                inflated = inflate(column.data, inflate_budget).map_err(fault)?;
+                &inflated
             } else {
-                measure(kind, data, bounds).map_err(fault)?
+                column.data
             };
-            columns.push(Column { number: column, totals, data });
+            column.totals = measure(column.kind, data, bounds).map_err(fault)?;
         }
-        Ok(Columns(columns))
+        Ok(Columns(self.0))
     }
 }
 
@@ -174,14 +183,6 @@ fn inflate(data: &[u8], budget: &mut usize) -> Result<Vec<u8>, Fault> {
     decoder.take(limit).read_to_end(&mut inflated).map_err(|_| Fault::Inflate)?;
     *budget = budget.checked_sub(inflated.len()).ok_or(Fault::Budget)?;
     Ok(inflated)
-}
-
-/// One column, each run of which is well-formed.
-struct Column<'a> {
-    number: u32,
-    totals: Totals,
-    /// Its bytes as they lie in the chunk.
-    data: &'a [u8],
 }
 
 /// The columns of one table.

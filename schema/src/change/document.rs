@@ -52,11 +52,11 @@ pub fn read_document(chunk: &[u8]) -> Result<DocumentHeader, ChangeError> {
     let op_table = Table::read(&mut bytes, Layout::DocumentOps)?;
 
     let mut budget = INFLATED_BYTES_MAX;
-    let mut named = vec![false; replicas];
-    let mut bounds = Bounds { rows_max: OP_COUNTER_MAX, named: &mut named, normal: false };
-    let columns = change_table.measure(&mut bytes, &mut bounds, &mut budget)?;
+    let replicas = replicas as u64;
+    let bounds = Bounds { rows_max: OP_COUNTER_MAX, replicas, normal: false };
+    let columns = change_table.measure(&mut bytes, &bounds, &mut budget)?;
     let (changes, dependencies) = count_changes(&columns)?;
-    let columns = op_table.measure(&mut bytes, &mut bounds, &mut budget)?;
+    let columns = op_table.measure(&mut bytes, &bounds, &mut budget)?;
     let ops = ops::count(&columns)?.count;
     columns.full(ID_REPLICA, ops)?;
     columns.full(ID_COUNTER, ops)?;
@@ -73,7 +73,7 @@ pub fn read_document(chunk: &[u8]) -> Result<DocumentHeader, ChangeError> {
     no_more(bytes.0)?;
 
     let links = successors.saturating_add(dependencies);
-    Ok(DocumentHeader { heads, replicas: replicas as u64, changes, ops, links })
+    Ok(DocumentHeader { heads, replicas, changes, ops, links })
 }
 
 fn count_changes(columns: &Columns<'_>) -> Result<(u64, u64), ChangeError> {

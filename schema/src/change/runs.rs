@@ -62,19 +62,18 @@ impl Totals {
 }
 
 /// The bounds within which a column is walked.
-pub(super) struct Bounds<'a> {
+pub(super) struct Bounds {
     /// Rows that a column may have.
     pub(super) rows_max: u64,
-    /// True for each replica of the chunk's table that an op names; the length bounds every index.
-    pub(super) named: &'a mut [bool],
+    /// Replicas in the chunk's table.
+    pub(super) replicas: u64,
     /// True if runs must be as long as they can be, so that equal columns have equal bytes.
     pub(super) normal: bool,
 }
 
 /// Adds up one column without expanding it.
-pub(super) fn measure(kind: Kind, data: &[u8], bounds: &mut Bounds<'_>) -> Result<Totals, Fault> {
-    let Bounds { rows_max, named, normal } = bounds;
-    let (rows_max, normal) = (*rows_max, *normal);
+pub(super) fn measure(kind: Kind, data: &[u8], bounds: &Bounds) -> Result<Totals, Fault> {
+    let Bounds { rows_max, replicas, normal } = *bounds;
     let mut totals = Totals::default();
     match kind {
         Kind::Raw => totals.rows = data.len() as u64,
@@ -89,12 +88,9 @@ pub(super) fn measure(kind: Kind, data: &[u8], bounds: &mut Bounds<'_>) -> Resul
             Some(action) if action > max => Err(Fault::OutOfRange),
             _ => totals.add(count, value.map(|action| u64::from(makes_object(action))), rows_max),
         })?,
-        Kind::Replica => runs(data, normal, Bytes::uleb, |value, count| {
-            if let Some(index) = value {
-                let index = usize::try_from(index).map_err(|_| Fault::OutOfRange)?;
-                *named.get_mut(index).ok_or(Fault::OutOfRange)? = true;
-            }
-            totals.add(count, value.map(|_| 0), rows_max)
+        Kind::Replica => runs(data, normal, Bytes::uleb, |value, count| match value {
+            Some(index) if index >= replicas => Err(Fault::OutOfRange),
+            _ => totals.add(count, value.map(|_| 0), rows_max),
         })?,
         Kind::Delta { min, max } => {
             let mut at = 0_i64;

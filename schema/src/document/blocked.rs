@@ -1,9 +1,10 @@
 //! The accepted changes of a document that wait, so that no reader sees them.
 //!
-//! A change waits for whatever its ops name: its dependencies, and the largest op of each chain that it names. The pieces of a bundle wait for each other: until the last is accepted, and none of them
-//! waits for anything else. A change that Automerge cannot apply waits for ever, and with it all that depends
-//! on it. Which changes wait is therefore a function of what is accepted, the same on every device and in
-//! every order of arrival; and a device writes on top of what it reads, so that no honest change waits for a
+//! A change waits for whatever its ops name: its dependencies, and the largest op of each chain that it
+//! names. The pieces of a bundle wait for each other: until the last is accepted, and none of them waits for
+//! anything else. A change that Automerge cannot apply waits for ever, and with it all that depends on it.
+//! Which changes wait is therefore a function of what is accepted, the same on every device and in every
+//! order of arrival; and a device writes on top of what it reads, so that no honest change waits for a
 //! faulty one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,7 +127,7 @@ impl<C: Change> Blocked<C> {
         let is_of_bundle = |change: &ChangeHeader| change.replica == first.replica && change.seq >= first.seq;
         while let Some(piece) = bundle.pieces.get(bundle.passed) {
             let header = self.waiting[piece].header();
-            if bundle.passed_of_next == 0 && self.is_faulty(header) {
+            if bundle.passed_of_next == 0 && self.unreadable.contains(&header.hash) {
                 return Some(Blocker::Fault);
             }
             let dependencies = header.deps.iter().map(|dep| {
@@ -154,14 +155,6 @@ impl<C: Change> Blocked<C> {
         let header = |piece: &ChangeHash| self.waiting[piece].header();
         let until = pieces.partition_point(|piece| header(piece).start_op <= op);
         pieces[..until].last().is_some_and(|piece| op <= header(piece).max_op())
-    }
-
-    /// Returns true if no device reads the change, whatever else is accepted.
-    fn is_faulty(&self, header: &ChangeHeader) -> bool {
-        // An op that no dependency can have made: no honest change names one, and Automerge takes such a
-        // change or not by the way in which it is applied.
-        let is_later = header.references.iter().any(|(_, op)| *op >= header.start_op);
-        is_later || self.unreadable.contains(&header.hash)
     }
 
     /// Counts a change among those that do not wait. Returns the bundles that may wait no longer.

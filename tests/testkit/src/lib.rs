@@ -14,6 +14,7 @@ pub mod ledger_side;
 #[cfg(feature = "link")]
 pub mod link;
 pub mod raw;
+pub mod rows;
 
 use schema::key::{Signature, SigningKey};
 use schema::tip::{Author, Tip, VerifiedTip};

@@ -74,6 +74,38 @@ impl Raw {
         Self { columns, ..Self::empty(replica, seq, start_op, deps) }
     }
 
+    /// A change of one op that inserts at the begin of the object that an op of `of` made.
+    pub fn inserts_into(self, of: ReplicaId, counter: u64) -> Self {
+        let others = if of.0.as_slice() == self.actor { Vec::new() } else { vec![of.0.to_vec()] };
+        let place = u8::try_from(others.len()).unwrap();
+        Self { others, ..self }
+            .with(OBJECT_REPLICA, &[0x7f, place])
+            .with(OBJECT_COUNTER, &[vec![0x7f], uleb(counter)].concat())
+            .with(KEY_COUNTER, &[0x7f, 0])
+            .with(KEY_TEXT, &[])
+            .with(INSERT, &[0, 1])
+            .with(ACTION, &[0x7f, 1])
+            .with(VALUE_META, &[0x7f, 0])
+            .with(PREDECESSORS, &[0x7f, 0])
+    }
+
+    /// The same behind an op of the replica that made the object.
+    pub fn behind(self, counter: u64) -> Self {
+        let place = u8::try_from(self.others.len()).unwrap();
+        self.with(KEY_REPLICA, &[0x7f, place])
+            .with(KEY_COUNTER, &[vec![0x7f], sleb(counter.cast_signed())].concat())
+    }
+
+    /// Two ops, of which the second puts under `b` and replaces the first, which puts under `a`: the reader
+    /// passes it, and Automerge returns another change.
+    pub fn replaces_another_field(replica: ReplicaId) -> Self {
+        Self::puts(replica, 1, 1, Vec::new(), 2)
+            .with(KEY_TEXT, &[0x7e, 1, b'a', 1, b'b'])
+            .with(PREDECESSORS, &[0x7e, 0, 1])
+            .with(PREDECESSOR_REPLICA, &[0x7f, 0])
+            .with(PREDECESSOR_COUNTER, &[0x7f, 1])
+    }
+
     /// Replaces or adds a column; removes it if `bytes` is empty.
     pub fn with(mut self, column: u32, bytes: &[u8]) -> Self {
         self.columns.retain(|(known, _)| *known != column);

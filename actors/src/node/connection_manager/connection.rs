@@ -16,6 +16,7 @@ use crate::call::{ExitNotice, Slot};
 use crate::clock::Clock;
 use crate::meter::LinkMeters;
 use crate::permits::{Permit, Permits};
+use crate::watchdog::{Name, Progress, Watchdog};
 
 mod fair_queue;
 mod heartbeat;
@@ -84,10 +85,23 @@ enum Message {
     EndReasonSet,
 }
 
+impl Message {
+    /// The activity of the turn that handles it, for the watchdog.
+    fn doing(&self) -> &'static str {
+        match self {
+            Self::Open => "open the link",
+            Self::Frame(..) => "pass on a frame",
+            Self::Tick => "send a ping",
+            Self::Ended(_) | Self::EndReasonSet => "end the link",
+        }
+    }
+}
+
 /// Arguments of a connection.
 pub(super) struct Arguments {
     pub(super) clock: Clock,
     pub(super) meters: Arc<LinkMeters>,
+    pub(super) watchdog: Watchdog,
     pub(super) owner: Arc<dyn LinkOwner>,
     pub(super) id: LinkId,
 }
@@ -103,6 +117,7 @@ struct Start {
 struct State {
     clock: Clock,
     meters: Arc<LinkMeters>,
+    progress: Progress,
     owner: Arc<dyn LinkOwner>,
     end_reason: EndReason,
     phase: Phase,
@@ -260,7 +275,7 @@ impl Actor for Connection {
         myself: ActorRef<Message>,
         (arguments, start): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let Arguments { clock, meters, owner, id: _ } = arguments;
+        let Arguments { clock, meters, watchdog, owner, id: _ } = arguments;
         let Start { link, queue, reader, writer } = start;
         let notice = ExitNotice::new(myself, Message::Ended(LinkEnd::Crashed));
         let (time, counters, mut writing) = (clock.clone(), meters.clone(), JoinSet::new());
@@ -276,8 +291,10 @@ impl Actor for Connection {
             }
         });
         let end_reason = link.end_reason().clone();
+        let progress = watchdog.register(Name::of_device("connection", link.peer().device));
         let phase = Phase::Authenticated { link, reader };
-        Ok(State { clock, meters, owner, end_reason, phase, tasks: JoinSet::new(), writer: writing })
+        let tasks = JoinSet::new();
+        Ok(State { clock, meters, progress, owner, end_reason, phase, tasks, writer: writing })
     }
 
     async fn handle(
@@ -286,6 +303,7 @@ impl Actor for Connection {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let _turn = state.progress.turn(message.doing());
         match message {
             Message::Open => state.open(&myself),
             Message::Frame(frame, permit) => state.on_frame(frame, permit),

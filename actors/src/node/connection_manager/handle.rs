@@ -300,6 +300,13 @@ impl ConnectionManagerHandle {
         self.slot.stop_within(3 * STOP_TIMEOUT).await;
     }
 
+    /// Makes the actor stand still, so that tests can see it in the status.
+    #[doc(hidden)]
+    pub fn stall_for_test(&self, pause: Duration) {
+        // Fails while the actor is down.
+        let _ = self.slot.tell(Message::Stall(pause));
+    }
+
     /// Points every clone at a new actor, before it starts children that send to it through a clone.
     pub(super) fn put(&self, actor: ActorRef<Message>) {
         self.begin_standings();

@@ -20,6 +20,7 @@ use crate::call::answer;
 use crate::permits::Permits;
 use crate::restart::Restarts;
 use crate::transport::TransportError;
+use crate::watchdog::{Name, Progress, Turn};
 
 mod half_open;
 mod listening;
@@ -32,6 +33,7 @@ const ENDS_MAX: usize = 64;
 /// State of the actor.
 pub(super) struct State {
     arguments: Arguments,
+    progress: Progress,
     handle: ConnectionManagerHandle,
     listeners: BTreeMap<String, Listening>,
     half_open: BTreeMap<LinkId, HalfOpen>,
@@ -81,6 +83,7 @@ impl State {
             address_book.request(address, *expected, arguments.clock.instant());
         }
         let mut state = Self {
+            progress: arguments.watchdog.register(Name::of("connection_manager")),
             arguments,
             handle,
             listeners: BTreeMap::new(),
@@ -100,6 +103,15 @@ impl State {
         };
         state.on_records_changed();
         state
+    }
+
+    /// Notes a turn for the watchdog.
+    pub(super) fn turn(&self, doing: &'static str) -> Turn {
+        self.progress.turn(doing)
+    }
+
+    pub(super) async fn stall(&self, pause: Duration) {
+        self.arguments.clock.sleep(pause).await;
     }
 
     /// Passes the recorded addresses of every group to the address book.

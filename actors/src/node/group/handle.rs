@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::document::Refusal;
@@ -251,6 +252,12 @@ impl GroupHandle {
     /// Hash over all documents, as of the last change.
     pub fn root(&self) -> [u8; 32] {
         *self.published.root.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the actor stand still, so that tests can see it in the status.
+    #[doc(hidden)]
+    pub fn stall_for_test(&self, pause: Duration) {
+        self.tell(Message::Stall(pause));
     }
 
     /// Makes the actor fail, so that tests can see it restarted.

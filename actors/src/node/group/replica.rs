@@ -15,6 +15,7 @@
 
 mod bundle;
 mod chunk;
+mod objects;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -225,6 +226,10 @@ impl Replica {
         .unwrap_or_else(|what| Err(ChunkError { at: 0, what }))?;
         if let Some(missing) = chunk::missing(&self.doc, &changes) {
             return Err(ApplyError::Missing { missing });
+        }
+        if !matches!(guarded(|| objects::fit(&self.doc, chunks)), Ok(Ok(true))) {
+            let what = "an object or an element is not what a change takes it for".to_owned();
+            return Err(ApplyError::Document { what });
         }
         let hashes: Vec<_> = changes.iter().map(Change::hash).collect();
         let is_new = |hash: &&automerge::ChangeHash| !self.knows(hash);

@@ -11,6 +11,7 @@ use crate::edit::RowEdit;
 use crate::node::store::Mode;
 use crate::node::store::faulty::{Faults, FaultyEngine};
 use crate::node::store::memory::MemoryDisk;
+use crate::watchdog::Watchdog;
 
 /// Knows one roster and forgets every piece of news.
 struct Owner(Arc<Roster>);
@@ -69,6 +70,7 @@ async fn the_published_root_never_runs_ahead_of_the_store() {
     let arguments = Arguments {
         clock: Clock::simulated(1),
         meters: Meters::default(),
+        watchdog: Watchdog::new(Clock::simulated(1)),
         user: ada,
         device: device.clone(),
         store: store.clone(),

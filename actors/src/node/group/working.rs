@@ -11,6 +11,7 @@ use crate::call::answer;
 use crate::clock::{Clock, Lane};
 use crate::node::event::Event;
 use crate::node::store::{Batch, StoreError};
+use crate::watchdog::{Name, Progress};
 
 /// The answer to a commit: the heads of each row.
 pub(super) type CommitReply = RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>>;
@@ -114,9 +115,10 @@ impl State {
         while self.tasks.try_join_next().is_some() {}
         for work in self.documents.take_work() {
             let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
+            let progress = self.arguments.watchdog.register(Name::of_group("worker", self.handle.id()));
             self.arguments.clock.spawn_in(&mut self.tasks, async move {
                 let mut notice = FailureNotice { myself, is_due: true };
-                let worked = run(&clock, work).await;
+                let worked = run(&clock, &progress, work).await;
                 notice.is_due = false;
                 // A dead group has a successor, which begins its own work.
                 let _ = notice.myself.cast(Message::Worked(Box::new(worked)));
@@ -159,9 +161,15 @@ impl State {
 }
 
 /// Does a piece of work, slice by slice: the workers of a process are shared.
-async fn run(clock: &Clock, mut work: Work) -> Worked {
+async fn run(clock: &Clock, progress: &Progress, mut work: Work) -> Worked {
     loop {
-        match clock.work(Lane::Automerge, || work.slice()).await {
+        let progress = progress.clone();
+        let slice = move || {
+            // From here on: before, it waited for a thread.
+            let _turn = progress.turn(work.doing());
+            work.slice()
+        };
+        match clock.work(Lane::Automerge, slice).await {
             Slice::Done(worked) => return worked,
             Slice::More(rest) => work = rest,
         }

@@ -4,6 +4,7 @@ mod messages;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, SpawnErr};
 use schema::gate::{
@@ -286,6 +287,12 @@ impl MembershipHandle {
     pub fn rosters(&self) -> broadcast::Receiver<GroupId> {
         let changed = self.changed.read().unwrap_or_else(PoisonError::into_inner);
         changed.as_ref().map_or_else(|| broadcast::channel(1).1, broadcast::Sender::subscribe)
+    }
+
+    /// Makes the actor stand still, so that tests can see it in the status.
+    #[doc(hidden)]
+    pub fn stall_for_test(&self, pause: Duration) {
+        self.tell(Message::Stall(pause));
     }
 
     /// Makes the actor fail, so that tests can see it restarted.

@@ -19,6 +19,7 @@ use crate::node::event::Event;
 use crate::node::group::record::AuthorRecord;
 use crate::node::keys;
 use crate::node::store::{SpaceHandle, StoreError};
+use crate::watchdog::Name;
 
 /// The key of the Create.
 const FIRST: [u8; 8] = [0; 8];
@@ -60,6 +61,7 @@ impl State {
         let keys = Keys { user: arguments.user.clone(), device: arguments.device.clone() };
         let mut state = Self {
             handle,
+            progress: arguments.watchdog.register(Name::of("membership")),
             arguments,
             gate: Gate::new(keys, groups, damaged),
             spaces,

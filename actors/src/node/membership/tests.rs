@@ -14,6 +14,7 @@ use crate::node::store::engine::Mode;
 use crate::node::store::faulty::{Faults, FaultyEngine};
 use crate::node::store::memory::MemoryDisk;
 use crate::transport::memory::MemoryNetwork;
+use crate::watchdog::Watchdog;
 
 /// Starts no group.
 struct NoGroups;
@@ -42,6 +43,7 @@ async fn ada() -> (State, Faults) {
     let groups = Groups::default();
     let handle = MembershipHandle::new(device.user(), clock.clone(), store.clone(), groups.clone());
     let arguments = Arguments {
+        watchdog: Watchdog::new(clock.clone()),
         clock,
         meters: Meters::default(),
         personal: Ledger::personal(&user).0.group(),

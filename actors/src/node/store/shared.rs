@@ -2,7 +2,7 @@
 //! its end.
 
 use std::error::Error;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
@@ -12,6 +12,7 @@ use super::queue::Queue;
 use super::request::{Request, answer};
 use super::spaces::Spaces;
 use crate::meter::StoreMeters;
+use crate::watchdog::Progress;
 
 /// The outcome of closing.
 pub(super) type Closed = Result<(), StoreError>;
@@ -20,6 +21,8 @@ pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) spaces: Spaces,
     pub(super) meters: Arc<StoreMeters>,
+    /// The notes of the writer, once a node watches it.
+    pub(super) progress: OnceLock<Progress>,
     failure: Mutex<Failure>,
     /// Set once the store is closed.
     closed: watch::Sender<Option<Closed>>,
@@ -38,6 +41,7 @@ impl Shared {
             queue: Queue::default(),
             spaces: Spaces::new(engine, own),
             meters: Arc::default(),
+            progress: OnceLock::new(),
             failure: Mutex::default(),
             closed: watch::Sender::new(None),
         }

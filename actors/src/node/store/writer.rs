@@ -56,6 +56,7 @@ impl Writer {
     /// Applies all requests, flushes once if one of them waits for it, answers all; flushes if the timer is
     /// due.
     fn perform_round(&mut self, round: Vec<Request>) {
+        let _turn = self.shared.progress.get().map(|progress| progress.turn("write and flush"));
         let bytes: usize = round.iter().map(Request::bytes).sum();
         let needs_barrier = round.iter().any(|request| request.task.needs_barrier());
         // An engine that is closed performs nothing.

@@ -15,6 +15,7 @@ use actors::node::connection_manager::{
 use actors::permits::Permit;
 use actors::transport::Transport;
 use actors::transport::memory::MemoryNetwork;
+use actors::watchdog::Watchdog;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use schema::device::DeviceIdentity;
 use schema::handshake::PeerIdentity;
@@ -216,6 +217,7 @@ impl Peer {
         let arguments = Arguments {
             clock: self.clock.clone(),
             meters: self.meters.clone(),
+            watchdog: Watchdog::new(self.clock.clone()),
             identity: self.identity.clone(),
             owner: self.board.clone(),
         };

@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use testkit::{replica, unsigned_tip};
 
 pub(crate) const PEOPLE: u8 = 3;
+/// The kinds of edits.
+pub(crate) const KINDS: u8 = 23;
 
 /// One edit of one person; indexes are reduced modulo the current length.
 #[derive(Clone, Debug)]
@@ -21,7 +23,7 @@ pub(crate) struct Edit {
 }
 
 pub(crate) fn edits(count: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<Edit>> {
-    let edit = (0..PEOPLE, 0..20_u8, any::<u16>(), any::<u16>(), any::<bool>())
+    let edit = (0..PEOPLE, 0..KINDS, any::<u16>(), any::<u16>(), any::<bool>())
         .prop_map(|(person, kind, a, b, commit)| Edit { person, kind, a, b, commit });
     proptest::collection::vec(edit, count)
 }
@@ -45,6 +47,13 @@ pub(crate) fn play(edits: &[Edit]) -> AutoCommit {
     documents.swap_remove(0)
 }
 
+/// Plays the edits of all persons on one document.
+pub(crate) fn play_on(document: &mut AutoCommit, edits: &[Edit]) {
+    let one = std::slice::from_mut(document);
+    edits.iter().for_each(|edit| step(one, &Edit { person: 0, ..edit.clone() }));
+    one[0].commit();
+}
+
 /// The headers of a document's changes and a tip for the end of each chain.
 pub(crate) fn headers_and_tips(
     document: &mut AutoCommit,
@@ -63,7 +72,7 @@ pub(crate) fn headers_and_tips(
 
 fn object(document: &mut AutoCommit, key: &str, kind: ObjType) -> ObjId {
     match document.get(ROOT, key).unwrap() {
-        Some((Value::Object(_), id)) => id,
+        Some((Value::Object(found), id)) if found == kind => id,
         _ => document.put_object(ROOT, key, kind).unwrap(),
     }
 }
@@ -96,6 +105,17 @@ fn step(documents: &mut [AutoCommit], edit: &Edit) {
             let inner = document.put_object(&outer, key, ObjType::Map).unwrap();
             document.put(&inner, "deep", scalar(b)).unwrap();
         }
+        5 if b.is_multiple_of(3) => {
+            let list = object(document, "list", ObjType::List);
+            let at = usize::from(a) % (document.length(&list) + 1);
+            let kind = [ObjType::Map, ObjType::List, ObjType::Text][usize::from(a % 3)];
+            let inner = document.insert_object(&list, at, kind).unwrap();
+            match kind {
+                ObjType::Map => document.put(&inner, key, scalar(b)).unwrap(),
+                ObjType::List => document.insert(&inner, 0, scalar(b)).unwrap(),
+                _ => document.splice_text(&inner, 0, 0, "inner").unwrap(),
+            }
+        }
         5 | 6 => {
             let list = object(document, "list", ObjType::List);
             let length = document.length(&list);
@@ -125,6 +145,14 @@ fn step(documents: &mut [AutoCommit], edit: &Edit) {
         }
         12 | 13 => document.put(ROOT, key, scalar(a)).unwrap(),
         14 => document.put(ROOT, "counter", ScalarValue::counter(i64::from(a))).unwrap(),
+        15 if a.is_multiple_of(3) => {
+            let list = object(document, "list", ObjType::List);
+            let length = document.length(&list);
+            let at = usize::from(a) % (length + 1);
+            if document.increment(&list, at, i64::from(b) - 9).is_err() {
+                document.insert(&list, at, ScalarValue::counter(0)).unwrap();
+            }
+        }
         15 => {
             if document.increment(ROOT, "counter", i64::from(b) - 9).is_err() {
                 document.put(ROOT, "counter", ScalarValue::counter(0)).unwrap();
@@ -138,6 +166,26 @@ fn step(documents: &mut [AutoCommit], edit: &Edit) {
             let text = object(document, "text", ObjType::Text);
             let length = document.length(&text);
             document.split_block(&text, usize::from(a) % (length + 1)).unwrap();
+        }
+        18 => {
+            let list = object(document, "list", ObjType::List);
+            let length = document.length(&list);
+            let at = usize::from(a) % (length + 1);
+            let count = isize::try_from((length - at).min(usize::from(b % 4))).unwrap();
+            document.splice(&list, at, count, (0..b % 5).map(scalar)).unwrap();
+        }
+        19 => {
+            let list = object(document, "list", ObjType::List);
+            let length = document.length(&list);
+            if length > 0 {
+                let inner = document.put_object(&list, usize::from(a) % length, ObjType::List).unwrap();
+                document.splice(&inner, 0, 0, (0..b % 3).map(scalar)).unwrap();
+            }
+        }
+        20 => {
+            let text = object(document, "text", ObjType::Text);
+            let changed: String = document.text(&text).unwrap().chars().skip(usize::from(a % 3)).collect();
+            document.update_text(&text, format!("{changed}é")).unwrap();
         }
         _ => {
             let from = (at + 1 + usize::from(a % 2)) % documents.len();

@@ -1,5 +1,6 @@
 //! Inputs of the tests: random documents, random ledgers, ledgers of named users, the model's vectors.
 
+pub(crate) mod altered;
 pub(crate) mod history;
 pub(crate) mod log;
 pub(crate) mod row;

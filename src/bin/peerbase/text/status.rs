@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use peerbase::control::reply::Ended;
 use peerbase::group::{Explanation, Flood, GroupStatus, PeerStatus, Refusal, RowState, Unmaterialised};
-use peerbase::node::{Backup, GroupReport, LinkStatus, NodeStatus};
+use peerbase::node::{Backup, GroupReport, LinkStatus, NodeStatus, StuckActor};
 use peerbase::{DocumentId, GroupState};
 
 use super::{date_of, line_of_revision, of_role, of_state, safe};
@@ -30,6 +30,9 @@ pub(super) fn of(status: &NodeStatus, ended: &[Ended]) -> String {
     let _ = writeln!(text, "recovery  {recovery}");
     for user in &status.blocked {
         let _ = writeln!(text, "blocked   user {user}");
+    }
+    for stuck in &status.stuck {
+        let _ = writeln!(text, "stuck     {}", of_stuck(stuck));
     }
     for LinkStatus { device, user, address, latency, since } in &status.links {
         let (device, user, since) = (device.short(), user.short(), date_of(*since));
@@ -149,6 +152,14 @@ pub(super) fn of_unmaterialised(text: &mut String, rows: &[Unmaterialised], befo
     }
 }
 
+fn of_stuck(stuck: &StuckActor) -> String {
+    let StuckActor { actor, group, device, doing, lasted } = stuck;
+    let of_group = if actor == "group" { "" } else { "of group " };
+    let group = group.map_or(String::new(), |group| format!(" {of_group}{}", group.short()));
+    let device = device.map_or(String::new(), |device| format!(" to device {}", device.short()));
+    format!("{}{group}{device}: {}, for {} s", safe(actor), safe(doing), lasted.as_secs())
+}
+
 fn of_peer(peer: &PeerStatus) -> String {
     format!("{}: {}", peer.device.short(), if peer.synced { "in sync" } else { "behind" })
 }
@@ -220,4 +231,44 @@ fn by_a_peer(refusal: &Refusal) -> String {
 fn whole(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use peerbase::{DeviceId, GroupId, Node};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_stuck_actor_is_a_line_with_what_it_is_doing_and_for_how_long() {
+        let node = Node::in_memory().await.unwrap();
+        let mut status = node.status().await.unwrap();
+        assert!(!of(&status, &[]).contains("stuck"));
+        let (group, device) = (GroupId([7; 32]), DeviceId([9; 32]));
+        let stuck = |actor: &str, group, device, doing: &str| {
+            let (actor, doing, lasted) = (actor.to_owned(), doing.to_owned(), Duration::from_millis(7_900));
+            StuckActor { actor, group, device, doing, lasted }
+        };
+        status.stuck = vec![
+            stuck("store", None, None, "write and flush"),
+            stuck("group", Some(group), None, "write rows"),
+            stuck("worker", Some(group), None, "load document ab12"),
+            stuck("connection", None, Some(device), "pass on a frame"),
+        ];
+
+        let text = of(&status, &[]);
+
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("stuck")).collect();
+        let (group, device) = (group.short(), device.short());
+        let expected = [
+            "stuck     store: write and flush, for 7 s".to_owned(),
+            format!("stuck     group {group}: write rows, for 7 s"),
+            format!("stuck     worker of group {group}: load document ab12, for 7 s"),
+            format!("stuck     connection to device {device}: pass on a frame, for 7 s"),
+        ];
+        assert_eq!(lines, expected);
+        node.close().await;
+    }
 }

@@ -79,9 +79,9 @@ impl State {
         let Some(HalfOpen { dialled, peer, .. }) = self.half_open.remove(&id) else { return Ok(()) };
         match outcome {
             Ok(stream) => {
-                let Arguments { clock, meters, owner, .. } = self.arguments.clone();
+                let Arguments { clock, meters, watchdog, owner, .. } = self.arguments.clone();
                 let (handle, since) = (ConnectionHandle::default(), clock.instant());
-                let arguments = connection::Arguments { clock, meters, owner, id };
+                let arguments = connection::Arguments { clock, meters, watchdog, owner, id };
                 let (actor, link) = handle.start(arguments, stream, myself.get_cell()).await?;
                 let connection = Connection { actor, handle, dialled, peer, link: link.clone(), since };
                 self.connections.insert(id, connection);

@@ -407,13 +407,7 @@ fn add_crooked(units: &mut Units, home: &Home, author: &Author) -> ChangeHash {
     let Unit { document, tips, message, .. } = &mut units.units[0];
     let replica =
         ReplicaId::of(home.ledger.group(), *document, author.device, author.grant, author.incarnation);
-    let raw = raw::Raw::puts(replica, 1, 1, Vec::new(), 1)
-        .with(raw::KEY_TEXT, &[0x7f, 1, b'k'])
-        .with(raw::ACTION, &[0x7f, 1])
-        .with(raw::VALUE_META, &[0x7f, 0])
-        .with(raw::PREDECESSORS, &[0x7f, 0])
-        .with(raw::OBJECT_REPLICA, &[0x7f, 0])
-        .with(raw::OBJECT_COUNTER, &[0x7f, 9]);
+    let raw = raw::Raw::replaces_another_field(replica);
     let tip = Tip::sign(home.ledger.group(), *document, *author, 1, raw.hash(), &device(MIA));
     let number = u32::try_from(units.authors.len()).unwrap();
     units.authors.push((author.device, author.grant));

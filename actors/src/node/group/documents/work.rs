@@ -111,6 +111,18 @@ pub(super) struct Runs {
 }
 
 impl Work {
+    /// The activity of its slices, for the watchdog.
+    pub(crate) fn doing(&self) -> String {
+        match &self.job {
+            Job::Grow { document, .. } => format!("apply changes to document {}", document.short()),
+            Job::Load { document, .. } => format!("load document {}", document.short()),
+            Job::Edit(editing) => match &editing.ids[..] {
+                [document] => format!("edit document {}", document.short()),
+                documents => format!("edit {} documents", documents.len()),
+            },
+        }
+    }
+
     /// Does one slice.
     pub(crate) fn slice(self) -> Slice {
         let Self { number, job } = self;

@@ -525,6 +525,39 @@ proptest! {
         }
     }
 
+    /// Three devices edit one row and read each other's edits now and then.
+    #[test]
+    fn what_devices_write_is_applied_whole_and_in_parts(
+        first in rows(),
+        writes in prop::collection::vec((0usize..3, prop::option::of(rows()), edits(), any::<bool>()), 1..12),
+    ) {
+        let authors = [ADA, BEN, CID];
+        let mut ada = Replica::new();
+        ada.commit(ADA, 7, &diff(None, None, &first, &Default::default())).unwrap();
+        let mut replicas = [ada.clone(), ada.clone(), ada];
+        for (at, row, edit, hears) in writes {
+            if hears {
+                let other = replicas[(at + 1) % 3].clone();
+                merge(&mut replicas[at], &other);
+            }
+            let old = replicas[at].row().unwrap().value;
+            let edit = row.map_or(edit, |row| diff(Some(&old), None, &row, &Default::default()));
+            let _ = replicas[at].commit(authors[at], 7, &edit);
+            prop_assert!(!replicas[at].is_broken());
+        }
+        let [mut ada, ben, cid] = replicas;
+        merge(&mut ada, &ben);
+        merge(&mut ada, &cid);
+
+        let changes = ada.changes_since(&[]);
+        let (mut whole, mut in_parts) = (Replica::new(), Replica::new());
+        whole.apply(&changes).unwrap();
+        changes.iter().for_each(|change| in_parts.apply(&[change]).unwrap());
+
+        prop_assert_eq!(whole.row().unwrap(), ada.row().unwrap());
+        prop_assert_eq!(in_parts.row().unwrap(), ada.row().unwrap());
+    }
+
     /// The model and the document agree on every edit, the ones that do not fit among them.
     #[test]
     fn an_edit_means_the_same_on_a_value_and_in_a_document(old in rows(), edit in edits()) {
