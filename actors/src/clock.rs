@@ -9,7 +9,7 @@ mod workers;
 use std::future::Future;
 use std::ops::RangeInclusive;
 use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::rngs::{ChaCha20Rng, SysRng};
@@ -19,8 +19,7 @@ use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
-pub use workers::WorkQueue;
-use workers::Workers;
+pub use workers::{Lane, WorkQueue};
 
 /// The beginning of simulated time: 2026-01-01T00:00:00Z.
 pub const SIMULATED_EPOCH: Timestamp = Timestamp(1_767_225_600_000);
@@ -212,9 +211,9 @@ impl Clock {
         }
     }
 
-    /// Runs a slice of long work on one of the threads for such work; in a simulation on this one, after the
-    /// time that a slice takes. All nodes of a process share these threads, one fewer than it has cores, so
-    /// that the runtime keeps one for itself; queues take turns.
+    /// Runs a slice of long work on one of the threads of the queue's lane; in a simulation on this one, after
+    /// the time that a slice takes. All nodes of a process share these threads: one fewer than it has cores,
+    /// so that the runtime keeps one for itself, but one for each lane at least. Queues of a lane take turns.
     pub async fn work<T: Send + 'static>(
         &self,
         queue: WorkQueue,
@@ -230,7 +229,7 @@ impl Clock {
                 slice()
             }
             Kind::Real => {
-                let worker = workers().acquire(queue).await;
+                let worker = queue.acquire().await;
                 self.offload(move || {
                     // A task that gives up does not free the thread.
                     let _worker = worker;
@@ -258,13 +257,6 @@ impl Clock {
     pub async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Result<F::Output, Elapsed> {
         tokio::time::timeout(duration, future).await
     }
-}
-
-/// The threads for long work.
-fn workers() -> &'static Workers {
-    static WORKERS: OnceLock<Workers> = OnceLock::new();
-    let count = || std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1));
-    WORKERS.get_or_init(|| Workers::new(count()))
 }
 
 /// Randomness from a seed (`ChaCha20`), for simulations.
@@ -364,6 +356,25 @@ mod tests {
         assert!(clock.now() > Timestamp(1_700_000_000_000));
         assert_ne!(clock.random_bytes::<32>(), clock.random_bytes::<32>());
         assert_eq!(clock.offload(|| 6 * 7).await, 42);
+    }
+
+    /// Rows that came from peers once waited for each slice of every dear row.
+    #[tokio::test]
+    async fn reading_waits_for_no_work_of_automerge() {
+        let clock = Clock::real();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let works = clock.clone();
+        let long = clock.spawn(async move {
+            let wait = move || (begin.send(()), ended.recv().is_err());
+            works.work(WorkQueue::new(Lane::Automerge), wait).await
+        });
+        begun.await.unwrap();
+
+        assert_eq!(clock.work(WorkQueue::new(Lane::Reading), || 6 * 7).await, 42);
+
+        drop(end);
+        assert!(long.await.unwrap().1);
     }
 
     #[tokio::test]

@@ -8,7 +8,8 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use schema::ledger::{Body, By, Role};
 use schema::wire::ledger::LedgerFrame;
-use testkit::ledger_side::{NOW, Side, talk, user};
+use testkit::hostile::ledger::revocations;
+use testkit::ledger_side::{NOW, Side, key, talk, user};
 
 /// Steps of one run.
 const STEPS_MAX: usize = 60;
@@ -37,6 +38,8 @@ enum Step {
     Repeat { to: bool },
     /// A hostile peer sends a frame.
     Forge { to: bool, frame: LedgerFrame },
+    /// A member floods a side with device revocations.
+    Flood { to: bool, user: u8, count: u8 },
     /// The deadline of a side passes.
     Wake { by: bool },
 }
@@ -99,6 +102,10 @@ impl World {
                 self.deliver(to);
             }
             Step::Forge { to, frame } => self.receive(to, frame),
+            Step::Flood { to, user, count } => {
+                let key = key(500 + u64::from(user % 8));
+                revocations(&key, u32::from(count % 16)).for_each(|frame| self.receive(to, frame));
+            }
             Step::Wake { by } => {
                 let session = &self.sides[usize::from(by)].session;
                 let at = session.wake_at();

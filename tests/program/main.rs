@@ -4,5 +4,6 @@
 
 mod commands;
 mod demo;
+mod hostile;
 mod process;
 mod processes;

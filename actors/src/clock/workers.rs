@@ -1,28 +1,60 @@
 //! The threads for long work: queues take turns, so that no slice waits for all that another queue holds.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZero;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// A queue of slices of long work; queues take turns.
+/// The threads on which slices of long work run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WorkQueue(u64);
+pub enum Lane {
+    /// One thread for what peers send, before it is judged: most of it is short, and waits for nothing long.
+    Reading,
+    /// The threads for Automerge, which works on what is accepted already.
+    Automerge,
+}
+
+impl Lane {
+    fn workers(self) -> &'static Workers {
+        static READING: LazyLock<Workers> = LazyLock::new(|| Workers::new(1));
+        // One core for the runtime, and one for reading.
+        static AUTOMERGE: LazyLock<Workers> = LazyLock::new(|| {
+            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+            Workers::new(cores.saturating_sub(2).max(1))
+        });
+        match self {
+            Self::Reading => &READING,
+            Self::Automerge => &AUTOMERGE,
+        }
+    }
+}
+
+/// A queue of slices of long work; the queues of a lane take turns.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkQueue {
+    lane: Lane,
+    number: u64,
+}
 
 impl WorkQueue {
-    /// Another one than all before.
-    #[expect(clippy::new_without_default, reason = "no two are equal")]
-    pub fn new() -> Self {
+    /// Another queue than all before.
+    pub fn new(lane: Lane) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        Self { lane, number: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Waits for a worker; it is free again when it is dropped.
+    pub(super) async fn acquire(self) -> Worker {
+        self.lane.workers().acquire(self.number).await
     }
 }
 
 /// Workers, as permits. Clones are the same ones.
 #[derive(Clone, Debug)]
-pub(super) struct Workers(Arc<Mutex<State>>);
+struct Workers(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -31,12 +63,11 @@ struct State {
 }
 
 impl Workers {
-    pub(super) fn new(count: usize) -> Self {
+    fn new(count: usize) -> Self {
         Self(Arc::new(Mutex::new(State { free: count, waiting: Queues::default() })))
     }
 
-    /// Waits for a worker; it is free again when it is dropped.
-    pub(super) async fn acquire(&self, queue: WorkQueue) -> Worker {
+    async fn acquire(&self, queue: u64) -> Worker {
         let waiting = {
             let mut state = self.state();
             if state.free > 0 {
@@ -88,19 +119,19 @@ impl Drop for Worker {
 /// Those that wait (pure).
 #[derive(Debug)]
 struct Queues<W> {
-    queues: BTreeMap<WorkQueue, VecDeque<W>>,
+    queues: BTreeMap<u64, VecDeque<W>>,
     /// The queue that had its turn last.
-    last: WorkQueue,
+    last: u64,
 }
 
 impl<W> Default for Queues<W> {
     fn default() -> Self {
-        Self { queues: BTreeMap::new(), last: WorkQueue(0) }
+        Self { queues: BTreeMap::new(), last: 0 }
     }
 }
 
 impl<W> Queues<W> {
-    fn push(&mut self, queue: WorkQueue, waiter: W) {
+    fn push(&mut self, queue: u64, waiter: W) {
         self.queues.entry(queue).or_default().push_back(waiter);
     }
 
@@ -126,11 +157,11 @@ mod tests {
     fn a_long_queue_keeps_no_other_waiting() {
         let mut queues = Queues::default();
         for number in 0..4 {
-            queues.push(WorkQueue(1), ("ada", number));
+            queues.push(1, ("ada", number));
         }
         assert_eq!(queues.pop(), Some(("ada", 0)));
-        queues.push(WorkQueue(7), ("ben", 0));
-        queues.push(WorkQueue(0), ("cid", 0));
+        queues.push(7, ("ben", 0));
+        queues.push(0, ("cid", 0));
 
         let order = [("ben", 0), ("cid", 0), ("ada", 1), ("ada", 2), ("ada", 3)];
         assert_eq!(order.map(Some), std::array::from_fn(|_| queues.pop()));
@@ -140,7 +171,7 @@ mod tests {
     #[tokio::test]
     async fn a_waiter_that_gives_up_loses_no_worker() {
         let workers = Workers::new(1);
-        let queue = WorkQueue::new();
+        let queue = 1;
         let first = workers.acquire(queue).await;
         let mut gives_up = Box::pin(workers.acquire(queue));
         assert!(futures_util::poll!(&mut gives_up).is_pending());

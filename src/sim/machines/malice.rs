@@ -18,8 +18,8 @@ use super::store::Held;
 use super::wire::{self, Parcel, TABLE};
 
 /// Kinds of [`World::slip`].
-const KINDS: u64 = 10;
-/// Changes of a flood, and device revocations.
+const KINDS: u64 = 11;
+/// Changes of a flood, device revocations, device records.
 const FLOOD: u64 = 20;
 
 /// Changes and tips in the making.
@@ -56,6 +56,7 @@ impl World {
             2 => self.backdate(peer, document, author),
             3 | 4 => self.replay(peer, from, kind == 4),
             5 | 8 => self.flood(document, author),
+            10 => self.chains(document, author),
             6 => {
                 let grants: Vec<OpId> = self.peers[peer].member.ledger().ids().collect();
                 let grant = grants[self.pick(grants.len())];
@@ -82,20 +83,22 @@ impl World {
     }
 
     /// A peer sends another revocations of devices of its user that never existed, in one frame: the one
-    /// with the greatest id first, so that a full set takes each. Does nothing unless the group is open on a
-    /// link between the two.
+    /// with the greatest id first, so that a full set takes each; and as many records of its device, each
+    /// newer than the last. Does nothing unless the group is open on a link between the two.
     pub fn flood_ledger(&mut self, peer: usize, to: usize, devices: Range<u64>) {
         let person = self.peers[peer].member.person;
         let Some(&cable) = self.cables.get(&(peer.min(to), peer.max(to))) else { return };
         let open = &self.peers[to].member.cells;
         let Some(&(_, number)) = open.iter().find(|(link, _)| *link == LinkId(cable)) else { return };
+        let records = devices.clone().map(|counter| people::record(person, counter).envelope().clone());
+        let records = records.collect();
         let mut flood: Vec<_> = devices.map(|device| people::revocation(person, device)).collect();
         flood.sort_by_key(|signed| Reverse(signed.id()));
         let frame = LedgerFrame::Push {
             ops: Vec::new(),
             certificates: Vec::new(),
             revocations: flood.iter().map(|signed| signed.envelope().clone()).collect(),
-            records: Vec::new(),
+            records,
             last: false,
         };
         self.post(peer, to, Parcel::Ledger(number, frame));
@@ -176,6 +179,19 @@ impl World {
             let replica = self.peers[0].store.replica(document, author);
             let missing = schema::id::hash("world-missing", &[&self.below(u64::MAX).to_be_bytes()]);
             let header = wire::header(&(replica.0, 1, 9, vec![missing], incarnation));
+            made.tips.push(wire::sign(author, document, 1, header.hash));
+            made.headers.push(header);
+        }
+        made
+    }
+
+    /// Many chains of one valid change, none of which sees another.
+    fn chains(&mut self, document: DocumentId, author: Author) -> Made {
+        let (mut made, first) = (Made::default(), 10_000 + self.below(1_000));
+        for incarnation in first..first + FLOOD {
+            let author = Author { incarnation, ..author };
+            let replica = self.peers[0].store.replica(document, author);
+            let header = wire::header(&(replica.0, 1, 1, Vec::new(), incarnation));
             made.tips.push(wire::sign(author, document, 1, header.hash));
             made.headers.push(header);
         }

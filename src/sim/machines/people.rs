@@ -17,7 +17,7 @@ use schema::ledger::{Body, By, Ledger, ManifestRef, Op, Role};
 use schema::signed::{Envelope, Signed};
 use schema::time::{Moment, Timestamp};
 use schema::tip::Author;
-use schema::wire::device::UserDeviceRevocation;
+use schema::wire::device::{DeviceRecord, UserDeviceRevocation};
 use schema::{DeviceId, DocumentId, GroupId, OpId, UserId};
 
 /// The first of them founded the group, each other was admitted by the one named; the last is outside.
@@ -92,6 +92,13 @@ pub(super) fn device(person: usize) -> DeviceId {
 pub(super) fn revocation(person: usize, number: u64) -> Signed<UserDeviceRevocation> {
     let device = DeviceId(hash("world-lost-device", &[&number.to_be_bytes()]));
     Signed::sign(UserDeviceRevocation { version: 1, user: user(person), device }, key(person))
+}
+
+/// A device record of a person's device.
+pub(super) fn record(person: usize, counter: u64) -> Signed<DeviceRecord> {
+    let (group, device, addresses) = (group(), device(person), Vec::new());
+    let record = DeviceRecord { version: 1, group, device, counter, addresses };
+    Signed::sign(record, &IDENTITIES[person].1.signing)
 }
 
 /// The group of the world.

@@ -1,9 +1,9 @@
-//! The test kit: a row type, shorthands for groups and tables, a [`scenario`], and a peer made by hand
-//! ([`handmade`]).
+//! The test kit: a row type, shorthands for groups and tables, and a [`scenario`].
 
-pub(crate) mod handmade;
 pub(crate) mod merging;
 pub(crate) mod scenario;
+
+pub(crate) use testkit::handmade;
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 //! Every op refers to what exists in the causal past of its change, so Automerge applies, returns and saves
 //! all of them. There are neither marks nor tables, which the reader refuses.
 
-mod columns;
+pub(crate) mod columns;
 mod mixed;
 mod shapes;
 
@@ -249,7 +249,7 @@ fn read(chunk: &[u8]) -> u64 {
 }
 
 /// The largest size whose charge is within `max`, to about a hundredth.
-fn fit(max: u64, mut charge: impl FnMut(u64) -> u64) -> u64 {
+pub(crate) fn fit(max: u64, mut charge: impl FnMut(u64) -> u64) -> u64 {
     let (mut fits, mut exceeds, mut size) = (0, u64::MAX, 64_u64);
     for _ in 0..14 {
         let charge = charge(size);

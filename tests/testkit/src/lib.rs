@@ -1,11 +1,15 @@
 //! Fixtures shared by the tests of every crate and by the fuzz targets: three devices that write one row, and
-//! change chunks assembled byte by byte, and dear ones op by op.
+//! change chunks assembled byte by byte, dear ones op by op, and [`hostile`] peers by kind.
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be built fails the test")]
 
 pub mod dear;
 pub mod gate;
 pub mod gate_steps;
 pub mod golden;
+#[cfg(feature = "link")]
+pub mod handmade;
+pub mod hostile;
+pub mod identity;
 pub mod ledger_side;
 #[cfg(feature = "link")]
 pub mod link;

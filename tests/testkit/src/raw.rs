@@ -164,6 +164,12 @@ pub fn chunk(kind: u8, data: &[u8]) -> Vec<u8> {
     chunk
 }
 
+/// The data of a chunk: all behind its header.
+pub fn data(chunk: &[u8]) -> &[u8] {
+    let length = chunk[9..].iter().take_while(|byte| **byte >= 0x80).count() + 1;
+    &chunk[9 + length..]
+}
+
 fn hash(kind: u8, data: &[u8]) -> ChangeHash {
     let mut sha = Sha256::new();
     sha.update([kind]);

@@ -9,7 +9,7 @@ use schema::wire::link::ByeReason;
 use schema::wire::session::SessionFrame;
 
 use super::{Message, Peer, PeerStatus, State, push_recent};
-use crate::clock::WorkQueue;
+use crate::clock::{Lane, WorkQueue};
 use crate::meter::OpenSession;
 use crate::node::connection_manager::LinkId;
 use crate::node::gate::{Channel, IncomingPart};
@@ -41,7 +41,7 @@ impl State {
             share,
             unread: VecDeque::new(),
             is_reading: false,
-            queue: WorkQueue::new(),
+            queue: WorkQueue::new(Lane::Reading),
             _open: open,
         };
         self.sessions.insert(link, peer);

@@ -8,7 +8,7 @@ use super::documents::{
 };
 use super::{Message, State};
 use crate::call::answer;
-use crate::clock::{Clock, WorkQueue};
+use crate::clock::{Clock, Lane, WorkQueue};
 use crate::node::event::Event;
 use crate::node::store::{Batch, StoreError};
 use crate::watchdog::{Name, Progress};
@@ -31,7 +31,8 @@ pub(super) struct Queues {
 
 impl Default for Queues {
     fn default() -> Self {
-        Self { local: WorkQueue::new(), materialise: WorkQueue::new() }
+        let queue = || WorkQueue::new(Lane::Automerge);
+        Self { local: queue(), materialise: queue() }
     }
 }
 

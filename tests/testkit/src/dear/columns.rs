@@ -8,7 +8,7 @@ use crate::raw::{
 use crate::rows::{differences, flags, runs};
 
 /// Encodes ops; `index` is the place of a chain's replica in the table of the change.
-pub(super) fn encode(ops: &[Op], index: impl Fn(usize) -> u64) -> Vec<(u32, Vec<u8>)> {
+pub(crate) fn encode(ops: &[Op], index: impl Fn(usize) -> u64) -> Vec<(u32, Vec<u8>)> {
     let numbers = |of: &dyn Fn(&Op) -> Option<u64>| runs(ops.iter().map(of), |number| uleb(*number));
     let element = |op: &Op| if let Key::Element(id) = op.key { Some(id) } else { None };
     let place = |op: &Op| match op.key {

@@ -13,7 +13,7 @@ use schema::signed::Signed;
 use schema::tip::{Author, Tip};
 use schema::wire::session::{Unit, UnitTip, Units};
 use schema::wire::sync_message::SyncMessage;
-use schema::{ChangeHash, ReplicaId};
+use schema::{ChangeHash, OpId, ReplicaId};
 use testkit::raw;
 
 use super::*;

@@ -1,5 +1,6 @@
 //! Accepted is not materialised: long work is a worker's, and some rows are too dear for a device.
 
+use schema::DeviceId;
 use schema::value::Value;
 
 use super::*;

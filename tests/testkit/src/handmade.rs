@@ -1,17 +1,19 @@
-//! A peer made by hand above a [link](testkit::link): no actors, no store, and it sends any frame that a test
+//! A peer made by hand above a [link](crate::link): no actors, no store, and it sends any frame that a test
 //! wants.
+
+mod flood;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use actors::clock::Clock;
+use actors::transport::Transport;
 use actors::transport::memory::MemoryNetwork;
 use schema::change::ChangeHeader;
 use schema::device::DeviceIdentity;
 use schema::digest::{Digest, Mark};
-use schema::handshake::LinkRole;
-use schema::key::{AgreementKey, SigningKey};
+use schema::handshake::{LinkRole, Terms};
 use schema::ledger::Ledger;
 use schema::session::ledger::{AdmitOutcome, LedgerEffect, LedgerSession, ManifestStore};
 use schema::session::{Documents, Effect, Input, Session, SessionSide, Supply, Wanted};
@@ -22,51 +24,48 @@ use schema::wire::link::LinkFrame;
 use schema::wire::session::{SessionFrame, Unit, Units};
 use schema::wire::sync_message::SyncMessage;
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId};
-use testkit::link::{HandmadeLink, HandmadeStream};
 
-pub(crate) fn identity(seed: u8) -> DeviceIdentity {
-    device_of(&[seed], &[seed])
-}
-
-/// One of a user's devices.
-pub(crate) fn device_of(user: &[u8], device: &[u8]) -> DeviceIdentity {
-    let signing = SigningKey::from_seed(schema::id::hash("device", &[device]));
-    let agreement = AgreementKey::from_seed(schema::id::hash("agreement", &[device]));
-    DeviceIdentity::certify(&user_key(user), signing, agreement, "made by hand")
-}
-
-pub(crate) fn user_key(user: &[u8]) -> SigningKey {
-    SigningKey::from_seed(schema::id::hash("user", &[user]))
-}
+pub use crate::identity::{device_of, identity, user_key};
+use crate::link::{HandmadeLink, HandmadeStream};
 
 /// A link with a node, past the handshake.
-pub(crate) struct HandmadePeer {
-    pub(crate) identity: DeviceIdentity,
+pub struct HandmadePeer {
+    /// The device.
+    pub identity: DeviceIdentity,
     /// The time after which [`receive`](Self::receive) gives up.
-    pub(crate) patience: Duration,
+    pub patience: Duration,
     clock: Clock,
-    pub(crate) link: HandmadeLink,
+    /// The link.
+    pub link: HandmadeLink,
 }
 
 impl HandmadePeer {
-    pub(crate) async fn dial(
-        network: &MemoryNetwork,
+    /// Dials a node on a virtual network.
+    pub async fn dial(network: &MemoryNetwork, clock: &Clock, identity: DeviceIdentity, to: &str) -> Self {
+        Self::try_dial(&network.host("stranger"), clock, identity, to).await.unwrap()
+    }
+
+    /// Dials a node; none if it takes no link.
+    pub async fn try_dial(
+        transport: &impl Transport,
         clock: &Clock,
         identity: DeviceIdentity,
         to: &str,
-    ) -> Self {
-        let stream = HandmadeStream::dial(&network.host("stranger"), to).await;
-        let link = stream.complete(identity.clone(), clock.random_bytes()).await;
-        Self { identity, patience: Duration::from_secs(60), clock: clock.clone(), link }
+    ) -> Option<Self> {
+        let stream = HandmadeStream { stream: transport.dial(to).await.ok()? };
+        let (terms, random) = (Terms::default(), clock.random_bytes());
+        let link = stream.try_complete(identity.clone(), terms, random, |_| {}).await?;
+        Some(Self { identity, patience: Duration::from_secs(60), clock: clock.clone(), link })
     }
 
-    pub(crate) async fn send(&mut self, frame: &LinkFrame) {
+    /// Sends a frame.
+    pub async fn send(&mut self, frame: &LinkFrame) {
         // The node may have ended the link: then `receive` returns none.
         let _ = self.link.try_send(&frame.encode()).await;
     }
 
     /// Returns the next frame other than a ping; none when the link has ended or `patience` runs out.
-    pub(crate) async fn receive(&mut self) -> Option<LinkFrame> {
+    pub async fn receive(&mut self) -> Option<LinkFrame> {
         let (clock, patience) = (self.clock.clone(), self.patience);
         let next = async {
             loop {
@@ -81,7 +80,7 @@ impl HandmadePeer {
     }
 
     /// Receives frames until the link ends or `patience` runs out.
-    pub(crate) async fn frames_until_silence(&mut self) -> Vec<LinkFrame> {
+    pub async fn frames_until_silence(&mut self) -> Vec<LinkFrame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.receive().await {
             frames.push(frame);
@@ -90,7 +89,7 @@ impl HandmadePeer {
     }
 
     /// Announces a group; this peer need not be a member.
-    pub(crate) async fn announce(&mut self, group: GroupId) {
+    pub async fn announce(&mut self, group: GroupId) {
         let token = hello::token(group, &self.link.established.h, LinkRole::Initiator);
         self.send(&LinkFrame::Hello(Hello { groups: vec![HelloGroup { token, hash: [0; 32] }] })).await;
     }
@@ -98,32 +97,33 @@ impl HandmadePeer {
 
 /// The documents of a handmade member: units as they arrived, and units that a test adds. No admission.
 #[derive(Default)]
-pub(crate) struct ScriptedDocuments {
+pub struct ScriptedDocuments {
     digest: Digest,
     marks: BTreeMap<DocumentId, Vec<Mark>>,
     /// Units that a test added.
-    pub(crate) own: BTreeMap<DocumentId, Unit>,
-    pub(crate) authors: Vec<(DeviceId, OpId)>,
+    pub own: BTreeMap<DocumentId, Unit>,
+    /// The authors that its Units frames name.
+    pub authors: Vec<(DeviceId, OpId)>,
     /// Units of the node, in order of arrival.
-    pub(crate) units: Vec<Unit>,
+    pub units: Vec<Unit>,
     /// The membership state that its Units frames name.
-    pub(crate) state: [u8; 32],
+    pub state: [u8; 32],
 }
 
 impl ScriptedDocuments {
     /// No documents; Units frames name one author.
-    pub(crate) fn of(device: DeviceId, grant: OpId) -> Self {
+    pub fn of(device: DeviceId, grant: OpId) -> Self {
         Self { authors: vec![(device, grant)], ..Self::default() }
     }
 
     /// Adds a unit of this peer's own.
-    pub(crate) fn offer(&mut self, unit: Unit) {
+    pub fn offer(&mut self, unit: Unit) {
         self.set_marks(&unit);
         self.own.insert(unit.document, unit);
     }
 
     /// Adds a unit that may be malformed, under an invented mark.
-    pub(crate) fn offer_blind(&mut self, unit: Unit) {
+    pub fn offer_blind(&mut self, unit: Unit) {
         let document = unit.document;
         let mark = Mark { replica: ReplicaId(document.0), seq: 1, change: ChangeHash(document.0) };
         self.digest.set(document, &[mark]);
@@ -180,12 +180,15 @@ impl ManifestStore for Pages {
 }
 
 /// A handmade peer that is a member of a group: it stores the ledger and runs both sessions.
-pub(crate) struct HandmadeMember {
-    pub(crate) peer: HandmadePeer,
-    pub(crate) ledger: Ledger,
-    pub(crate) documents: ScriptedDocuments,
+pub struct HandmadeMember {
+    /// The link.
+    pub peer: HandmadePeer,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The documents.
+    pub documents: ScriptedDocuments,
     /// Refusals by the node.
-    pub(crate) refused: Vec<(DocumentId, schema::document::Refusal)>,
+    pub refused: Vec<(DocumentId, schema::document::Refusal)>,
     ledger_session: LedgerSession,
     /// Answers each Summary with the node's own hash and ignores other ledger frames.
     ignores_ledger: bool,
@@ -196,8 +199,8 @@ pub(crate) struct HandmadeMember {
 
 impl HandmadeMember {
     /// Opens the group with a node that knows this user as a member, and pushes this device's certificate.
-    pub(crate) async fn open(peer: HandmadePeer, group: GroupId) -> Self {
-        let mut member = Self::open_channel(peer, group, false).await;
+    pub async fn open(peer: HandmadePeer, group: GroupId) -> Self {
+        let mut member = Self::open_channel(peer, group, false).await.unwrap();
         let (ledger_session, effects) = LedgerSession::open(false, &member.ledger);
         member.ledger_session = ledger_session;
         let certificates = vec![member.peer.identity.certificate.envelope().clone()];
@@ -208,11 +211,16 @@ impl HandmadeMember {
     }
 
     /// Opens the group with a node that knows this user as a member, without a ledger session.
-    pub(crate) async fn open_without_ledger(peer: HandmadePeer, group: GroupId) -> Self {
+    pub async fn open_without_ledger(peer: HandmadePeer, group: GroupId) -> Self {
+        Self::try_open_without_ledger(peer, group).await.unwrap()
+    }
+
+    /// Opens the group without a ledger session; none if the link ends before.
+    pub async fn try_open_without_ledger(peer: HandmadePeer, group: GroupId) -> Option<Self> {
         Self::open_channel(peer, group, true).await
     }
 
-    async fn open_channel(mut peer: HandmadePeer, group: GroupId, ignores_ledger: bool) -> Self {
+    async fn open_channel(mut peer: HandmadePeer, group: GroupId, ignores_ledger: bool) -> Option<Self> {
         peer.announce(group).await;
         let token = hello::token(group, &peer.link.established.h, LinkRole::Responder);
         let mut announced = Vec::new();
@@ -220,13 +228,14 @@ impl HandmadeMember {
             if let Some(channel) = announced.iter().position(|theirs: &HelloGroup| theirs.token == token) {
                 break u32::try_from(channel).unwrap();
             }
-            match peer.receive().await.unwrap() {
+            match peer.receive().await? {
                 LinkFrame::Hello(hello) => announced.extend(hello.groups),
                 LinkFrame::Present { .. } => {}
+                LinkFrame::Bye { .. } => return None,
                 other => panic!("{other:?}"),
             }
         };
-        Self {
+        Some(Self {
             peer,
             ledger: Ledger::new(group),
             documents: ScriptedDocuments::default(),
@@ -236,11 +245,11 @@ impl HandmadeMember {
             session: None,
             channel,
             assembly: Assembly::default(),
-        }
+        })
     }
 
     /// Receives and answers frames until the node is silent.
-    pub(crate) async fn run(&mut self) {
+    pub async fn run(&mut self) {
         while let Some(frame) = self.peer.receive().await {
             if let LinkFrame::Group { body, .. } = frame {
                 match GroupFrame::decode(&body).unwrap() {
@@ -341,23 +350,8 @@ impl HandmadeMember {
         }
     }
 
-    pub(crate) async fn send(&mut self, frame: GroupFrame) {
+    /// Sends a frame of the group.
+    pub async fn send(&mut self, frame: GroupFrame) {
         self.peer.send(&LinkFrame::Group { channel: self.channel, body: frame.encode() }).await;
-    }
-
-    /// Sends ledger frames as fast as the node takes them, and drops all that it sends, until the link ends.
-    pub(crate) async fn flood(self, frames: impl Iterator<Item = LedgerFrame>) {
-        let HandmadeLink { mut sender, mut receiver, .. } = self.peer.link;
-        let sending = async {
-            for frame in frames {
-                let frame =
-                    LinkFrame::Group { channel: self.channel, body: GroupFrame::Ledger(frame).encode() };
-                if sender.try_send(&frame.encode()).await.is_err() {
-                    break;
-                }
-            }
-        };
-        let receiving = async { while receiver.receive().await.is_some() {} };
-        tokio::join!(sending, receiving);
     }
 }

@@ -1,19 +1,14 @@
 //! Members send ledger frames as fast as their links carry them: commands of every group still answer soon.
 
-use std::cmp::Reverse;
 use std::fmt::Display;
 use std::time::Duration;
 
 use actors::clock::Clock;
 use actors::transport::memory::MemoryNetwork;
 use peerbase::{Event, Group, Node, Role};
-use schema::GroupId;
-use schema::device::DeviceIdentity;
-use schema::id::hash;
 use schema::limits::FLOOD_RECORDS_MAX;
-use schema::signed::{Envelope, Signed};
-use schema::wire::device::{DeviceRecord, UserDeviceRevocation};
-use schema::wire::ledger::LedgerFrame;
+use testkit::hostile::Frame;
+use testkit::hostile::ledger::{records, revocations};
 use tokio::task::JoinSet;
 
 use crate::support::handmade::{HandmadeMember, HandmadePeer, identity, user_key};
@@ -21,35 +16,6 @@ use crate::support::soon;
 
 /// Time of a flood before the first command, in which its frames fill every queue.
 const LEAD: Duration = Duration::from_secs(2);
-
-/// A frame with one record, so that each costs the most.
-fn push(certificates: Vec<Envelope>, revocations: Vec<Envelope>, records: Vec<Envelope>) -> LedgerFrame {
-    LedgerFrame::Push { ops: Vec::new(), certificates, revocations, records, last: false }
-}
-
-/// Device revocations, each with a smaller id than all before, so that a full set admits it.
-fn revocations(user: u8, count: u32) -> impl Iterator<Item = LedgerFrame> {
-    let key = user_key(&[user]);
-    let mut flood: Vec<_> = (0..count)
-        .map(|number| {
-            let device = schema::DeviceId(hash("device", &[&number.to_be_bytes()]));
-            Signed::sign(UserDeviceRevocation { version: 1, user: identity(user).user(), device }, &key)
-        })
-        .collect();
-    flood.sort_by_key(|signed| Reverse(signed.id()));
-    flood.into_iter().map(|signed| push(Vec::new(), vec![signed.envelope().clone()], Vec::new()))
-}
-
-/// Device records, each newer than all before.
-fn records(device: DeviceIdentity, group: GroupId) -> impl Iterator<Item = LedgerFrame> {
-    let certificate = push(vec![device.certificate.envelope().clone()], Vec::new(), Vec::new());
-    let records = (1..).map(move |counter| {
-        let record =
-            DeviceRecord { version: 1, group, device: device.device(), counter, addresses: Vec::new() };
-        push(Vec::new(), Vec::new(), vec![Signed::sign(record, &device.signing).envelope().clone()])
-    });
-    [certificate].into_iter().chain(records)
-}
 
 /// Runs a command and prints the time that it took.
 async fn timed<T, E: Display>(clock: &Clock, what: &str, command: impl IntoFuture<Output = Result<T, E>>) {
@@ -85,7 +51,9 @@ async fn a_flood_of_ledger_frames_keeps_no_command_of_any_group_waiting() {
         let peer = HandmadePeer::dial(&network, &clock, flooder.clone(), "memory://ada").await;
         let member = HandmadeMember::open_without_ledger(peer, home.id()).await;
         let frames = records(flooder.clone(), home.id());
-        floods.spawn(member.flood(revocations(seed, 2_000).chain(frames)));
+        floods.spawn(
+            member.flood(revocations(&user_key(&[seed]), 2_000).chain(frames).map(Frame::Ledger), || ()),
+        );
     }
     tokio::time::sleep(LEAD).await;
 
