@@ -212,8 +212,10 @@ impl Clock {
     }
 
     /// Runs a slice of long work on one of the threads of the queue's lane; in a simulation on this one, after
-    /// the time that a slice takes. All nodes of a process share these threads: one fewer than it has cores,
-    /// so that the runtime keeps one for itself, but one for each lane at least. Queues of a lane take turns.
+    /// the time that a slice takes. Queues of a lane take turns.
+    ///
+    /// All nodes of a process share these threads: one fewer than it has cores, so that the runtime keeps one
+    /// for itself, but one for each lane at least.
     pub async fn work<T: Send + 'static>(
         &self,
         queue: WorkQueue,
