@@ -2,6 +2,7 @@
 //! honest member is still served. docs/testing.md explains the table.
 
 mod attack;
+mod disk;
 mod honest;
 mod kinds;
 mod victim;
