@@ -1,5 +1,6 @@
 //! Changes that cost more than their bytes: they are refused, or they hold nobody up.
 
+mod chains;
 mod dear;
 
 use schema::change::ChangeHeader;
