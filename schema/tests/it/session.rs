@@ -161,6 +161,7 @@ impl Side {
                     units.iter().for_each(|unit| self.shelf.apply(unit));
                     inputs.push(Input::Applied { number, refused: Vec::new() });
                 }
+                Effect::Continue => inputs.push(Input::Continue),
                 Effect::Synced => {}
                 Effect::Refused(refused) => self.refused.extend(refused),
             }
