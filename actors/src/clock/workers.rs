@@ -33,7 +33,7 @@ impl Lane {
 }
 
 /// A queue of slices of long work; the queues of a lane take turns.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkQueue {
     lane: Lane,
     number: u64,
@@ -169,6 +169,16 @@ mod tests {
         let order = [("ben", 0), ("cid", 0), ("ada", 1), ("ada", 2), ("ada", 3)];
         assert_eq!(order.map(Some), std::array::from_fn(|_| queues.pop()));
         assert_eq!(queues.pop(), None);
+    }
+
+    /// Whoever reconnects in a loop leaves a waiter behind each time.
+    #[test]
+    fn waiters_that_gave_up_do_not_pile_up() {
+        let mut queues = Queues::default();
+        for number in 0..100 {
+            queues.push(1, number, |waiter| *waiter != number);
+        }
+        assert_eq!(queues.queues[&1].len(), 1);
     }
 
     #[tokio::test]

@@ -44,7 +44,7 @@ use self::batches::BatchNews;
 use self::cache::CacheBudget;
 use self::cut::JudgedMoment;
 use self::documents::{CommitError, Documents, Rejudged, Revision, RowWrite, SetAside, Setup, Worked};
-use self::intake::{ReadFrame, ReadFrames, ReadTask};
+use self::intake::{ReadFrame, ReadFrames, ReadQueues, ReadTask};
 use self::rejudging::Rejudge;
 use self::working::{CommitReply, Queues, WaitingCommit};
 
@@ -171,9 +171,7 @@ struct State {
     sessions: BTreeMap<LinkId, Peer>,
     /// The number of sessions that were opened.
     opened: u64,
-    /// The queues in which frames are read: one for each user, so that neither more devices nor another
-    /// session give more turns.
-    readers: BTreeMap<UserId, WorkQueue>,
+    read_queues: ReadQueues,
     /// Frames that overtook the `Open` of their session.
     early: BTreeMap<LinkId, Vec<IncomingPart>>,
     next_batch: u64,
@@ -303,7 +301,7 @@ impl Actor for Group {
             documents,
             sessions: BTreeMap::new(),
             opened: 0,
-            readers: BTreeMap::new(),
+            read_queues: ReadQueues::default(),
             early: BTreeMap::new(),
             next_batch: 0,
             unstored: BTreeMap::new(),

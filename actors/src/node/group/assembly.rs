@@ -158,7 +158,9 @@ mod tests {
         let links = [(ADA, 1, "ada 1"), (ADA, 2, "ada 2"), (BEN, 3, "ben")];
         let numbers = links.map(|(user, id, link)| shares.add(user, LinkId(id), link));
         assert_eq!(shares.set(numbers[2], 40), [""; 0]);
+        assert!(!shares.is_short());
         assert_eq!(shares.set(numbers[0], 35), [""; 0]);
+        assert!(shares.is_short(), "who has a frame that is not judged waits with the next one");
         assert_eq!(shares.set(numbers[1], 25), [""; 0], "the budget is full");
 
         assert_eq!(shares.set(numbers[2], 41), ["ada 1"], "of the user with the most bytes, not of who adds");

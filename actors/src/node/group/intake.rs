@@ -1,19 +1,19 @@
 //! Frames of units on their way to the documents: read by workers, judged in the order of their numbers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ractor::{ActorProcessingErr, ActorRef};
 use schema::document::Refusal;
 use schema::session::Documents as _;
 use schema::wire::session::{Unit, Units};
-use schema::{DeviceId, DocumentId, OpId};
+use schema::{DeviceId, DocumentId, OpId, UserId};
 use tokio::task::AbortHandle;
 
 use super::batches::Source;
 use super::documents::{Outcome, ReadUnit, UnitReader};
 use super::{Message, State};
-use crate::clock::{Clock, WorkQueue};
+use crate::clock::{Clock, Lane, WorkQueue};
 use crate::node::connection_manager::LinkId;
 
 /// Units that are read in one slice: each has a signature at least.
@@ -135,6 +135,17 @@ impl State {
     }
 }
 
+/// The queues in which the frames of a group are read: one for each user, so that neither more devices nor
+/// another link give more turns.
+#[derive(Default)]
+pub(super) struct ReadQueues(BTreeMap<UserId, WorkQueue>);
+
+impl ReadQueues {
+    pub(super) fn of(&mut self, user: UserId) -> WorkQueue {
+        *self.0.entry(user).or_insert_with(|| WorkQueue::new(Lane::Reading))
+    }
+}
+
 /// A task that has frames of one session read; it ends with the session.
 pub(super) struct ReadTask(AbortHandle);
 
@@ -215,6 +226,24 @@ mod tests {
         let (table, key, tips) = ("tasks".into(), "rope".into(), Vec::new());
         let units = vec![Unit { document, table, key, tips, message: vec![0; bytes] }];
         Units { number, state: [0; 32], authors: Vec::new(), units }
+    }
+
+    #[tokio::test]
+    async fn a_task_that_has_frames_read_ends_with_its_session() {
+        let mut tasks = tokio::task::JoinSet::new();
+        let task = Clock::real().spawn_in(&mut tasks, std::future::pending());
+
+        drop(ReadTask(task));
+
+        assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
+    }
+
+    #[test]
+    fn all_sessions_of_one_user_take_turns_with_those_of_others_as_one() {
+        let mut queues = ReadQueues::default();
+        let [ada, ben] = [UserId([1; 32]), UserId([2; 32])];
+        assert_eq!(queues.of(ada), queues.of(ada));
+        assert_ne!(queues.of(ada), queues.of(ben));
     }
 
     /// A member who wrote 100 rows a second was served three of them beside a flood of dear ones.

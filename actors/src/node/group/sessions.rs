@@ -9,7 +9,6 @@ use schema::wire::link::ByeReason;
 use schema::wire::session::SessionFrame;
 
 use super::{Message, Peer, PeerStatus, State, push_recent};
-use crate::clock::{Lane, WorkQueue};
 use crate::meter::OpenSession;
 use crate::node::connection_manager::LinkId;
 use crate::node::gate::{Channel, IncomingPart};
@@ -33,7 +32,7 @@ impl State {
         let open = OpenSession::new(self.arguments.meters.sessions.clone());
         let share = self.arguments.assembly.share(&channel.link);
         let user = channel.link.peer().user;
-        let queue = *self.readers.entry(user).or_insert_with(|| WorkQueue::new(Lane::Reading));
+        let queue = self.read_queues.of(user);
         self.opened += 1;
         let peer = Peer {
             channel,
