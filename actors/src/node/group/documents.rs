@@ -92,8 +92,8 @@ pub(crate) struct Outcome {
 struct Grown {
     /// Its marks before.
     before: Vec<Mark>,
-    /// Its row; `None`: it follows, or this device does not materialise the document.
-    row: Option<Row>,
+    /// The changes that were accepted, to be materialised together.
+    changes: Vec<EncodedChange>,
 }
 
 /// The table and the key of a row.

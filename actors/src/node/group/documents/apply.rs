@@ -119,10 +119,9 @@ impl Documents {
     }
 
     fn finish_grown(&mut self, id: DocumentId, outcome: &mut Outcome) -> Result<(), StoreError> {
-        match outcome.grown.remove(&id) {
-            Some(Grown { before, row }) => self.finish(id, before, row, outcome),
-            None => Ok(()),
-        }
+        let Some(Grown { before, changes }) = outcome.grown.remove(&id) else { return Ok(()) };
+        let row = self.materialise(id, changes)?;
+        self.finish(id, before, row, outcome)
     }
 
     fn apply_unit(
@@ -140,9 +139,9 @@ impl Documents {
         }
         let is_cold = !self.cache.contains(&id);
         let is_damaged = !self.load_or_create(id, &row)?;
-        if is_cold && let Some(document) = self.cache.get(&id) {
+        if is_cold {
             // Its changes were read.
-            self.turn_chains = self.turn_chains.saturating_sub(document.index.len());
+            self.spend_turn(id, |document| document.index.len());
         }
         let empty = Index::new();
         let index = self.cache.get(&id).map_or(&empty, |document| &document.index);
@@ -179,20 +178,22 @@ impl Documents {
                 self.rebuild(id, None, received, outcome)
             }
             Merged::Grown { admitted, answer } => {
-                let before = match outcome.grown.remove(&id) {
-                    Some(grown) => grown.before,
-                    None => {
-                        let chains = document.index.in_order().len();
-                        self.turn_chains = self.turn_chains.saturating_sub(chains);
-                        document.marks()
-                    }
-                };
+                if !outcome.grown.contains_key(&id) {
+                    let grown = Grown { before: document.marks(), changes: Vec::new() };
+                    outcome.grown.insert(id, grown);
+                    self.spend_turn(id, |document| document.record.replicas.len() + 1);
+                }
                 let changes = self.append(id, admitted, outcome);
-                let row = self.materialise(id, changes)?;
-                outcome.grown.insert(id, Grown { before, row });
+                outcome.grown.entry(id).and_modify(|grown| grown.changes.extend(changes));
                 Ok(answer)
             }
         }
+    }
+
+    /// Takes what a document costs from the room of the turn.
+    fn spend_turn(&mut self, id: DocumentId, chains: impl FnOnce(&Document) -> usize) {
+        let chains = self.cache.get(&id).map_or(0, |document| chains(document));
+        self.turn_chains = self.turn_chains.saturating_sub(chains);
     }
 
     /// Adds accepted changes to index and record, and returns them.
