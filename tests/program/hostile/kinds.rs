@@ -139,12 +139,13 @@ async fn many_requests(target: Target) -> Work {
     })
 }
 
-/// The frame is a fault of whoever sends it: one device after another does.
+/// Three of these frames end the links of their sender for an hour: one device after another sends them.
 async fn forged_older_tips(target: Target) -> Work {
     let frame = older_tips::frame(&target.writer(&identity(EVE)).await, "row");
     Box::pin(async move {
         for device in crowd::devices(EVE, 0) {
-            target.flood(&device, &mut std::iter::repeat_n(Frame::Units(frame.clone()), 1)).await;
+            let again = |number| Frame::Units(schema::wire::session::Units { number, ..frame.clone() });
+            target.flood(&device, &mut (1..).map(again)).await;
         }
     })
 }

@@ -18,7 +18,7 @@ use crate::node::store::StoreError;
 /// Heads that a message names; our receivers do not read them.
 const HEADS_MAX: usize = 65_536;
 /// Chains of the documents from which one step supplies a peer, with one document beyond.
-const SUPPLIED_CHAINS: usize = 16_384;
+const SUPPLIED_CHAINS: usize = 4_096;
 
 impl Documents {
     /// The replica ids of a record, in its order.
