@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(queues.pop(), None);
     }
 
-    /// Whoever reconnects in a loop leaves a waiter behind each time.
+    /// A peer that reconnects in a loop leaves a waiter behind each time.
     #[test]
     fn waiters_that_gave_up_do_not_pile_up() {
         let mut queues = Queues::default();

@@ -200,8 +200,7 @@ impl<C: Change> ChangeSet<C> {
             let tip = Tip { author, seq: tip.seq, change, signature: tip.signature };
             chains.entry(replica).or_default().entry(tip.seq).or_insert(tip);
         }
-        let verify =
-            |tip: &Tip| judge.verify(tip).ok_or_else(|| Refusal::BadTip { device: tip.author.device });
+        let verify = |tip: &Tip| judge.verify(tip).ok_or(Refusal::BadTip { device: tip.author.device });
         let mut older: Vec<Tip> = Vec::new();
         for (replica, mut chain) in chains {
             let Some((_, newest)) = chain.pop_last() else { continue };

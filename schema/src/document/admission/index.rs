@@ -93,8 +93,8 @@ impl Index {
         self.replicas.get(replica).map(|&chain| chain as usize)
     }
 
-    /// All replicas, in the order in which they were first accepted, each with the length of its chain and its
-    /// newest change.
+    /// All replicas, in the order in which they were first accepted, each with the length of its chain and
+    /// its newest change.
     pub fn in_order(&self) -> impl ExactSizeIterator<Item = (ReplicaId, u64, ChangeHash)> {
         self.chains.iter().map(|chain| (chain.replica, chain.length, chain.newest))
     }

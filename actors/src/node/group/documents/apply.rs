@@ -178,13 +178,14 @@ impl Documents {
                 self.rebuild(id, None, received, outcome)
             }
             Merged::Grown { admitted, answer } => {
-                if !outcome.grown.contains_key(&id) {
-                    let grown = Grown { before: document.marks(), changes: Vec::new() };
-                    outcome.grown.insert(id, grown);
-                    self.spend_turn(id, |document| document.record.replicas.len() + 1);
-                }
+                let is_new = !outcome.grown.contains_key(&id);
+                let before = if is_new { document.marks() } else { Vec::new() };
                 let changes = self.append(id, admitted, outcome);
-                outcome.grown.entry(id).and_modify(|grown| grown.changes.extend(changes));
+                if is_new {
+                    self.spend_turn(id, |document| document.record.replicas.len());
+                }
+                let grown = outcome.grown.entry(id).or_insert(Grown { before, changes: Vec::new() });
+                grown.changes.extend(changes);
                 Ok(answer)
             }
         }
