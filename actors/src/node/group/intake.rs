@@ -228,14 +228,15 @@ mod tests {
         Units { number, state: [0; 32], authors: Vec::new(), units }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_task_that_has_frames_read_ends_with_its_session() {
-        let mut tasks = tokio::task::JoinSet::new();
-        let task = Clock::real().spawn_in(&mut tasks, std::future::pending());
+        let (clock, mut tasks) = (Clock::real(), tokio::task::JoinSet::new());
+        let task = clock.spawn_in(&mut tasks, std::future::pending());
 
         drop(ReadTask(task));
 
-        assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
+        let ended = clock.timeout(std::time::Duration::from_secs(1), tasks.join_next()).await.unwrap();
+        assert!(ended.unwrap().unwrap_err().is_cancelled());
     }
 
     #[test]
