@@ -10,8 +10,8 @@ use schema::wire::link::ByeReason;
 use crate::meter::SessionMeters;
 use crate::node::connection_manager::Link;
 
-/// The bytes of session frames that are unfinished, or not judged yet. Permits of mailboxes do not bound them,
-/// since a frame may be larger than a mailbox. Clones share the bound.
+/// The bytes of session frames that are unfinished, or not judged yet. Permits of mailboxes do not bound
+/// them, since a frame may be larger than a mailbox. Clones share the bound.
 #[derive(Clone)]
 pub(crate) struct AssemblyBudget {
     shares: Arc<Mutex<Shares<Link>>>,
