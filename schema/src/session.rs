@@ -7,6 +7,7 @@
 //! are compared again whenever both sides are quiet, so that a lost frame is repaired; a pair of roots is
 //! walked at most once.
 
+mod compare;
 pub mod ledger;
 mod outbox;
 mod port;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use self::port::{Documents, Effect, Input, SessionFault, StepError, Supply, Wanted};
 
+use self::compare::Comparison;
 use self::outbox::Outbox;
 use self::walk::Walk;
 use crate::DocumentId;
@@ -63,6 +65,10 @@ pub struct Session {
     /// Responder: a page that is not answered yet.
     unanswered: Option<Page>,
     outbox: Outbox,
+    /// Marks of the peer that are not compared with ours yet, by frame.
+    comparisons: VecDeque<Comparison>,
+    /// The shell owes an [`Input::Continue`].
+    is_to_continue: bool,
     /// Number of the last Units frame that we sent.
     number: u64,
     /// Units frames that the peer has not acknowledged: number and bytes.
@@ -118,6 +124,8 @@ impl Session {
             walked: None,
             unanswered: None,
             outbox: Outbox::default(),
+            comparisons: VecDeque::new(),
+            is_to_continue: false,
             number: 0,
             in_flight: VecDeque::new(),
             applying: BTreeMap::new(),
@@ -132,6 +140,18 @@ impl Session {
     /// since.
     pub fn is_synced(&self) -> bool {
         self.is_synced
+    }
+
+    /// Returns true while a frame of the peer is compared, in several steps: the shell holds the next ones
+    /// back.
+    pub fn is_comparing(&self) -> bool {
+        !self.comparisons.is_empty()
+    }
+
+    /// Returns the bytes of the peer's frames that are not judged and compared yet.
+    pub fn unjudged_bytes(&self) -> usize {
+        let compared = self.comparisons.iter().map(Comparison::bytes).sum::<usize>();
+        compared + self.applying.values().sum::<usize>()
     }
 
     /// Returns the time at which the session needs an [`Input::Wake`].
@@ -171,6 +191,10 @@ impl Session {
                 self.on_applied(number, refused, documents, &mut effects)?;
             }
             Input::Rejudged => self.on_rejudged(),
+            Input::Continue => {
+                self.is_to_continue = false;
+                self.compare(documents, &mut effects).map_err(StepError::Local)?;
+            }
             Input::Wake => {
                 if self.stalls_at().is_some_and(|at| now >= at) {
                     return Err(SessionFault::Stalled.into());
@@ -190,7 +214,7 @@ impl Session {
         documents: &mut D,
         effects: &mut Vec<Effect>,
     ) -> Result<(), StepError<D::Error>> {
-        if let Some(what) = frame.excess() {
+        if let Some(what) = frame.violation() {
             return Err(SessionFault::Unexpected { what }.into());
         }
         if !self.ready && !matches!(frame, SessionFrame::Root { .. }) {
@@ -205,11 +229,7 @@ impl Session {
                 self.on_vectors(theirs, through, documents, effects)
             }
             SessionFrame::Request { documents: theirs } => {
-                for (document, have) in theirs {
-                    let mine = documents.marks(document).map_err(StepError::Local)?;
-                    self.queue_if_lacking(document, have, &mine);
-                }
-                Ok(())
+                self.begin_comparison(theirs, None, documents, effects)
             }
             SessionFrame::Units(units) => Ok(self.on_units(now, units, effects)?),
             SessionFrame::Ack { number, refused } => Ok(self.on_ack(now, number, refused, effects)?),
@@ -238,6 +258,6 @@ impl Session {
     fn is_quiet(&self) -> bool {
         let is_owed = self.walk.is_some() || !self.in_flight.is_empty();
         let owes = self.unanswered.is_some() || !self.applying.is_empty();
-        self.ready && !is_owed && !owes && self.outbox.is_empty()
+        self.ready && !is_owed && !owes && self.outbox.is_empty() && self.comparisons.is_empty()
     }
 }

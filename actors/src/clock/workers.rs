@@ -33,7 +33,7 @@ impl Lane {
 }
 
 /// A queue of slices of long work; the queues of a lane take turns.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkQueue {
     lane: Lane,
     number: u64,
@@ -75,7 +75,7 @@ impl Workers {
                 return Worker(Some(self.clone()));
             }
             let (sender, waiting) = oneshot::channel();
-            state.waiting.push(queue, sender);
+            state.waiting.push(queue, sender, oneshot::Sender::is_closed);
             waiting
         };
         waiting.await.expect("nobody else drops the sender")
@@ -131,8 +131,11 @@ impl<W> Default for Queues<W> {
 }
 
 impl<W> Queues<W> {
-    fn push(&mut self, queue: u64, waiter: W) {
-        self.queues.entry(queue).or_default().push_back(waiter);
+    /// Appends a waiter; those of its queue that gave up leave, so that they do not pile up.
+    fn push(&mut self, queue: u64, waiter: W, gave_up: impl Fn(&W) -> bool) {
+        let queue = self.queues.entry(queue).or_default();
+        queue.retain(|waiter| !gave_up(waiter));
+        queue.push_back(waiter);
     }
 
     /// The first one of the next queue.
@@ -157,15 +160,25 @@ mod tests {
     fn a_long_queue_keeps_no_other_waiting() {
         let mut queues = Queues::default();
         for number in 0..4 {
-            queues.push(1, ("ada", number));
+            queues.push(1, ("ada", number), |_| false);
         }
         assert_eq!(queues.pop(), Some(("ada", 0)));
-        queues.push(7, ("ben", 0));
-        queues.push(0, ("cid", 0));
+        queues.push(7, ("ben", 0), |_| false);
+        queues.push(0, ("cid", 0), |_| false);
 
         let order = [("ben", 0), ("cid", 0), ("ada", 1), ("ada", 2), ("ada", 3)];
         assert_eq!(order.map(Some), std::array::from_fn(|_| queues.pop()));
         assert_eq!(queues.pop(), None);
+    }
+
+    /// A peer that reconnects in a loop leaves a waiter behind each time.
+    #[test]
+    fn waiters_that_gave_up_do_not_pile_up() {
+        let mut queues = Queues::default();
+        for number in 0..100 {
+            queues.push(1, number, |waiter| *waiter != number);
+        }
+        assert_eq!(queues.queues[&1].len(), 1);
     }
 
     #[tokio::test]

@@ -34,7 +34,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use schema::document::{Refusal, Rules};
 use schema::key::SigningKey;
 use schema::ledger::{Ledger, Roster};
-use schema::session::Session;
+use schema::session::{Input, Session};
 use schema::time::Moment;
 use schema::{ChangeHash, DocumentId, UserId};
 use tokio::task::{JoinHandle, JoinSet};
@@ -44,7 +44,7 @@ use self::batches::BatchNews;
 use self::cache::CacheBudget;
 use self::cut::JudgedMoment;
 use self::documents::{CommitError, Documents, Rejudged, Revision, RowWrite, SetAside, Setup, Worked};
-use self::intake::ReadFrame;
+use self::intake::{ReadFrame, ReadFrames, ReadQueues, ReadTask};
 use self::rejudging::Rejudge;
 use self::working::{CommitReply, Queues, WaitingCommit};
 
@@ -98,8 +98,12 @@ enum Message {
     Close(LinkId),
     /// A stretch of a session frame.
     Frame { link: LinkId, part: IncomingPart },
-    /// A worker has read a frame of units.
-    Read(Box<ReadFrame>),
+    /// A worker has read frames of units.
+    Read(Box<ReadFrames>),
+    /// Judge more of the units of a link.
+    Judge(LinkId),
+    /// Continue a session that had more to compare than one turn does.
+    Continue(LinkId),
     /// A session wants to be woken.
     Wake,
     /// Judge more documents again: those of the last slice did not change, so there was nothing to store.
@@ -126,7 +130,8 @@ impl Message {
             Self::Open { .. } => "open a session",
             Self::Close(_) => "close a session",
             Self::Frame { .. } => "handle a frame of a session",
-            Self::Read(_) => "judge a frame of units",
+            Self::Read(_) | Self::Judge(_) => "judge units of a peer",
+            Self::Continue(_) => "compare rows with a peer",
             Self::Wake => "continue sessions",
             Self::Rejudge => "re-judge documents",
             Self::Stall(_) => "stand still on request",
@@ -166,6 +171,7 @@ struct State {
     sessions: BTreeMap<LinkId, Peer>,
     /// The number of sessions that were opened.
     opened: u64,
+    read_queues: ReadQueues,
     /// Frames that overtook the `Open` of their session.
     early: BTreeMap<LinkId, Vec<IncomingPart>>,
     next_batch: u64,
@@ -197,11 +203,15 @@ struct Peer {
     session: Session,
     assembly: Assembly,
     share: AssemblyShare,
+    /// Parts of frames that wait until frames before them are judged, with their permits.
+    held: VecDeque<IncomingPart>,
     /// Frames of units that wait to be read.
     unread: VecDeque<Units>,
-    /// A worker reads the frame before them.
-    is_reading: bool,
-    /// The frames of other peers take turns with them.
+    /// Has the frames before them read.
+    reading: Option<ReadTask>,
+    /// Frames that were read, and are not judged yet.
+    unjudged: VecDeque<ReadFrame>,
+    /// The frames of other users take turns with them.
     queue: WorkQueue,
     _open: OpenSession,
 }
@@ -291,6 +301,7 @@ impl Actor for Group {
             documents,
             sessions: BTreeMap::new(),
             opened: 0,
+            read_queues: ReadQueues::default(),
             early: BTreeMap::new(),
             next_batch: 0,
             unstored: BTreeMap::new(),
@@ -350,7 +361,9 @@ impl Actor for Group {
             Message::Open { channel, in_sync } => state.open(&myself, channel, in_sync)?,
             Message::Close(link) => state.close(link),
             Message::Frame { link, part } => state.frame(&myself, link, part)?,
-            Message::Read(frame) => state.on_read(&myself, *frame)?,
+            Message::Read(frames) => state.on_read(&myself, *frames)?,
+            Message::Judge(link) => state.judge(&myself, link)?,
+            Message::Continue(link) => state.step(&myself, link, Input::Continue)?,
             Message::Wake => state.wake(&myself)?,
             Message::Rejudge => state.rejudge_some(&myself)?,
             Message::Stall(pause) => state.arguments.clock.sleep(pause).await,

@@ -43,16 +43,13 @@ impl Change for EncodedChange {
 pub struct ChangeSet<C> {
     changes: Vec<C>,
     tips: Vec<VerifiedTip>,
-    /// Tips below the newest of a chain, not verified yet: they matter only where the newest one does not
-    /// stand.
-    older_tips: Vec<Tip>,
     /// Chains whose author may not write, as far as the roster tells: their signatures are not verified.
     barred: BTreeMap<ReplicaId, Refusal>,
 }
 
 impl<C> Default for ChangeSet<C> {
     fn default() -> Self {
-        Self { changes: Vec::new(), tips: Vec::new(), older_tips: Vec::new(), barred: BTreeMap::new() }
+        Self { changes: Vec::new(), tips: Vec::new(), barred: BTreeMap::new() }
     }
 }
 
@@ -174,13 +171,14 @@ impl<C: Change> ChangeSet<C> {
     /// Adds another set and returns the hashes of the changes that are new here.
     pub fn unite(&mut self, other: Self) -> BTreeSet<ChangeHash> {
         self.tips.extend(other.tips);
-        self.older_tips.extend(other.older_tips);
         self.barred.extend(other.barred);
         self.add_changes(other.changes)
     }
 
-    /// Adds the tips of a unit and verifies the newest of each chain. Tips of authors who may not write are
-    /// left out, so that nobody makes us verify signatures in the name of others.
+    /// Adds the tips of a unit and verifies them, the newest of each chain first: what is kept is sent to
+    /// others in our name. Peers send on only tips that they verified, so that the first bad one is their
+    /// fault and ends the work. Tips of authors who may not write are left out, so that nobody makes us
+    /// verify signatures in the name of others; so are older ones beyond [`OLDER_TIPS_MAX`].
     ///
     /// # Errors
     /// [`Refusal::BadTip`], or [`Refusal::Unvouched`] when a tip names an author that the frame does not
@@ -202,16 +200,20 @@ impl<C: Change> ChangeSet<C> {
             let tip = Tip { author, seq: tip.seq, change, signature: tip.signature };
             chains.entry(replica).or_default().entry(tip.seq).or_insert(tip);
         }
+        let verify = |tip: &Tip| judge.verify(tip).ok_or(Refusal::BadTip { device: tip.author.device });
+        let mut older: Vec<Tip> = Vec::new();
         for (replica, mut chain) in chains {
             let Some((_, newest)) = chain.pop_last() else { continue };
             if let Some(refusal) = judge.bar(&newest.author) {
                 self.barred.insert(replica, refusal);
                 continue;
             }
-            let bad_tip = Refusal::BadTip { device: newest.author.device };
-            self.tips.push(judge.verify(&newest).ok_or(bad_tip)?);
-            let room = OLDER_TIPS_MAX.saturating_sub(self.older_tips.len());
-            self.older_tips.extend(chain.into_values().take(room));
+            self.tips.push(verify(&newest)?);
+            let room = OLDER_TIPS_MAX.saturating_sub(older.len());
+            older.extend(chain.into_values().take(room));
+        }
+        for tip in &older {
+            self.tips.push(verify(tip)?);
         }
         Ok(())
     }
@@ -220,14 +222,6 @@ impl<C: Change> ChangeSet<C> {
     /// that is taken, may be the one that a cut names.
     pub(super) fn drop_known_tips(&mut self, index: &Index) {
         self.tips.retain(|tip| !index.contains(&tip.tip().change));
-        self.older_tips.retain(|tip| !index.contains(&tip.change));
-    }
-
-    /// Verifies the older tips; returns true if there were any. Those that do not verify are dropped.
-    pub(super) fn verify_older_tips<M: Manifests, S: Signer>(&mut self, judge: &Judge<'_, M, S>) -> bool {
-        let older = std::mem::take(&mut self.older_tips);
-        self.tips.extend(older.iter().filter_map(|tip| judge.verify(tip)));
-        !older.is_empty()
     }
 
     /// Returns true if a tip is by this device under this incarnation.

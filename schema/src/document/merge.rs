@@ -49,9 +49,6 @@ impl<M: Manifests, S: Signer> Judge<'_, M, S> {
     ) -> Result<Merged<C>, M::Error> {
         let mut candidates = Candidates::new(received);
         self.vet(&mut candidates, standing.index)?;
-        if !candidates.verdict.refused.is_empty() && candidates.changes.verify_older_tips(self) {
-            self.vet(&mut candidates, standing.index)?;
-        }
         let Candidates { changes, verdict } = &mut candidates;
         let mut accepted = verdict.accepted.iter().map(|at| changes.changes()[*at].header());
         let is_awaited =
@@ -63,8 +60,6 @@ impl<M: Manifests, S: Signer> Judge<'_, M, S> {
         if verdict.accepted.is_empty() {
             return Ok(Merged::Unchanged { answer });
         }
-        // Tips that are kept are sent to others in our name: each of them is verified first.
-        changes.verify_older_tips(self);
         Ok(Merged::Grown { admitted: candidates.into_judged().admitted, answer })
     }
 

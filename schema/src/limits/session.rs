@@ -32,6 +32,9 @@ const _: () = assert!(PAGE_LEAVES * 64 <= FRAME_BYTES_MAX / 2);
 /// Documents and marks of one Vectors or Request frame before the next frame begins: 72 bytes each, about a
 /// link frame.
 pub const FRAME_MARKS: usize = 16_384;
+/// Marks of our own documents that are looked at in one step, with one document beyond: about 20 ms. What
+/// else a frame names is compared in further steps.
+pub const COMPARED_MARKS: usize = 16_384;
 /// Marks that are sent of one document. A longer vector is truncated; the peer then sends more than is
 /// missing, never less.
 pub const MARKS_MAX: usize = 65_536;

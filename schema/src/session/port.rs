@@ -51,6 +51,8 @@ pub struct Supply {
     pub units: Vec<Unit>,
     /// Documents with changes that did not fit, or are not durable yet.
     pub later: Vec<Wanted>,
+    /// Some of them wait only because one step has looked at enough.
+    pub is_partial: bool,
 }
 
 /// An input of the session machine.
@@ -71,6 +73,8 @@ pub enum Input {
     Rejudged,
     /// The time that [`Session::wake_at`](super::Session::wake_at) named has come.
     Wake,
+    /// The answer to [`Effect::Continue`].
+    Continue,
 }
 
 /// An effect of the session machine, to be performed in order.
@@ -80,6 +84,8 @@ pub enum Effect {
     Send(SessionFrame),
     /// Judge, apply and store; then pass [`Input::Applied`].
     Apply(Units),
+    /// There is more to compare than one step does: serve others, then pass [`Input::Continue`].
+    Continue,
     /// Both sides have equal documents.
     Synced,
     /// The peer refused some of our changes.

@@ -101,7 +101,7 @@ impl Session {
         documents: &mut D,
         effects: &mut Vec<Effect>,
     ) -> Result<(), D::Error> {
-        while self.ready && !self.outbox.is_empty() {
+        while self.ready && !self.outbox.is_empty() && !self.is_to_continue {
             let room = WINDOW_BYTES.saturating_sub(self.in_flight_bytes());
             if room == 0 {
                 break;
@@ -110,6 +110,10 @@ impl Session {
             let supply = documents.supply(wanted, room.min(FRAME_UNITS_BYTES))?;
             let is_blocked = !supply.later.is_empty();
             self.outbox.unpop(supply.later);
+            if supply.is_partial {
+                self.is_to_continue = true;
+                effects.push(Effect::Continue);
+            }
             if supply.units.is_empty() {
                 // No more can be sent before changes become durable.
                 if is_blocked {
@@ -125,6 +129,9 @@ impl Session {
             let (number, state) = (self.number, documents.state());
             let units = Units { number, state, authors: supply.authors, units: supply.units };
             effects.push(Effect::Send(SessionFrame::Units(units)));
+            if self.is_to_continue {
+                break;
+            }
         }
         Ok(())
     }

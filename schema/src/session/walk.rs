@@ -30,6 +30,16 @@ impl Walk {
         Self { pair, after: None, through: None, asked: None }
     }
 
+    /// The page that was sent last is compared, up to a document.
+    pub(super) fn proceed(&mut self, through: Option<DocumentId>) {
+        self.after = through.or(self.through);
+    }
+
+    /// Returns true if every page is compared.
+    pub(super) fn is_complete(&self) -> bool {
+        self.after.is_none()
+    }
+
     /// Returns true if the document lies in the page that was sent last.
     fn covers(&self, document: DocumentId) -> bool {
         self.after.is_none_or(|after| after < document)
@@ -88,28 +98,11 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) -> Result<(), StepError<D::Error>> {
         // Otherwise it is a stale reply: the peer has restarted the session.
-        let Some(mut walk) = self.walk.take_if(|walk| walk.asked.take().is_some()) else { return Ok(()) };
+        let Some(walk) = self.walk.take_if(|walk| walk.asked.take().is_some()) else { return Ok(()) };
         if !through.is_none_or(|through| walk.covers(through)) {
             return Err(SessionFault::Unexpected { what: "vectors beyond the page" }.into());
         }
-        let mut requests = Vec::new();
-        for (document, have) in theirs {
-            let mine = documents.marks(document).map_err(StepError::Local)?;
-            // Of an undecided chain the peer's may be the right one, however long ours is.
-            let shown = documents.marks_for_peer(document).map_err(StepError::Local)?;
-            if lacks(&shown, &have) || have.len() == MARKS_MAX {
-                requests.push((document, shown));
-            }
-            self.queue_if_lacking(document, have, &mine);
-        }
-        send_requests(requests, effects);
-        walk.after = through.or(walk.through);
-        if walk.after.is_some() {
-            self.walk = Some(walk);
-        } else {
-            self.walked = Some(walk.pair);
-        }
-        Ok(())
+        self.begin_comparison(theirs, Some((walk, through)), documents, effects)
     }
 
     /// Queues a document of which the peer has the marks `have`, if it lacks some of `mine`.
@@ -171,7 +164,7 @@ fn truncated(mut marks: Vec<Mark>) -> Vec<Mark> {
 }
 
 /// Returns true if the vector `there` has a change that `here` has not.
-fn lacks(here: &[Mark], there: &[Mark]) -> bool {
+pub(super) fn lacks(here: &[Mark], there: &[Mark]) -> bool {
     there.iter().any(|mark| {
         here.binary_search_by_key(&mark.replica, |own| own.replica)
             .map_or(true, |position| here[position].is_undecided() || here[position].seq < mark.seq)

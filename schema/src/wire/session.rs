@@ -1,6 +1,8 @@
 //! Session frames: roots, digest pages, version vectors, changes and acknowledgements, once the ledgers are
 //! equal.
 
+use std::collections::BTreeSet;
+
 use bincode::{Decode, Encode};
 
 use crate::digest::{Mark, Page};
@@ -83,7 +85,7 @@ pub struct Units {
     pub state: [u8; 32],
     /// Device and grant of each author; tips refer to them by index.
     pub authors: Vec<(DeviceId, OpId)>,
-    /// One unit for each document.
+    /// One unit for each document; a document named twice is a fault.
     pub units: Vec<Unit>,
 }
 
@@ -104,8 +106,30 @@ pub struct Unit {
 }
 
 impl SessionFrame {
-    /// Returns the bound that the frame exceeds, if any: no correct peer sends so much in one frame.
-    pub(crate) fn excess(&self) -> Option<&'static str> {
+    /// Returns the rule that the frame breaks, if any: no correct peer sends so much in one frame, or names a
+    /// document twice. Each document that a frame names costs its receiver a look at all its chains.
+    pub(crate) fn violation(&self) -> Option<&'static str> {
+        self.excess().or_else(|| self.repeats_a_document().then_some("a document named twice"))
+    }
+
+    fn repeats_a_document(&self) -> bool {
+        fn repeats<'a>(ids: impl ExactSizeIterator<Item = &'a DocumentId>) -> bool {
+            let count = ids.len();
+            ids.collect::<BTreeSet<_>>().len() < count
+        }
+        match self {
+            Self::Root { .. } => false,
+            Self::Leaves(page) => repeats(page.leaves.iter().map(|(document, _)| document)),
+            Self::Vectors { documents, .. } | Self::Request { documents } => {
+                repeats(documents.iter().map(|(document, _)| document))
+            }
+            Self::Units(units) => repeats(units.units.iter().map(|unit| &unit.document)),
+            Self::Ack { refused, .. } => repeats(refused.iter().map(|(document, _)| document)),
+        }
+    }
+
+    /// Returns the bound that the frame exceeds, if any.
+    fn excess(&self) -> Option<&'static str> {
         let is_heavy = |documents: &[(DocumentId, Vec<Mark>)]| {
             documents.len() > FRAME_MARKS
                 || documents.iter().any(|(_, marks)| marks.len() > MARKS_MAX)

@@ -1,19 +1,20 @@
 //! Two sessions with invented documents: equality at the end, and a bound on the work for one frame.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
 use peerbase_schema::codec;
 use peerbase_schema::digest::{Digest, Mark, Page};
 use peerbase_schema::document::Refusal;
-use peerbase_schema::limits::{FRAME_DOCUMENTS, FRAME_MARKS, MARKS_MAX, PAGE_LEAVES};
+use peerbase_schema::limits::{COMPARED_MARKS, FRAME_DOCUMENTS, FRAME_MARKS, MARKS_MAX, PAGE_LEAVES};
 use peerbase_schema::session::{
     Documents, Effect, Input, Session, SessionFault, SessionSide, StepError, Supply, Wanted,
 };
 use peerbase_schema::time::Moment;
 use peerbase_schema::wire::session::{RootReason, SessionFrame, Unit, Units};
 use peerbase_schema::{ChangeHash, DocumentId, ReplicaId};
+use proptest::prelude::*;
 
 /// Documents that consist of their marks alone.
 #[derive(Default)]
@@ -152,6 +153,15 @@ impl Side {
         Ok(())
     }
 
+    /// One step; the inputs that follow from it are left.
+    fn step_once(&mut self, input: Input) -> Result<Vec<Input>, SessionFault> {
+        match self.session.step(NOW, input, &mut self.shelf) {
+            Ok(effects) => Ok(self.perform(effects)),
+            Err(StepError::Fault(fault)) => Err(fault),
+            Err(StepError::Local(never)) => match never {},
+        }
+    }
+
     fn perform(&mut self, effects: Vec<Effect>) -> Vec<Input> {
         let mut inputs = Vec::new();
         for effect in effects {
@@ -161,6 +171,7 @@ impl Side {
                     units.iter().for_each(|unit| self.shelf.apply(unit));
                     inputs.push(Input::Applied { number, refused: Vec::new() });
                 }
+                Effect::Continue => inputs.push(Input::Continue),
                 Effect::Synced => {}
                 Effect::Refused(refused) => self.refused.extend(refused),
             }
@@ -268,15 +279,8 @@ fn a_frame_beyond_its_bounds_is_a_fault() {
     let heavy = |documents: usize, marks: usize| {
         (0..documents as u64).map(|number| (document(number), vec![mark; marks])).collect::<Vec<_>>()
     };
-    let unit = || Unit {
-        document: document(0),
-        table: String::new(),
-        key: String::new(),
-        tips: Vec::new(),
-        message: Vec::new(),
-    };
-    let units = (0..=FRAME_DOCUMENTS).map(|_| unit()).collect();
-    let refused = (0..=FRAME_DOCUMENTS).map(|_| (document(0), Refusal::Misplaced)).collect();
+    let units = (0..=FRAME_DOCUMENTS as u64).map(unit).collect();
+    let refused = (0..=FRAME_DOCUMENTS as u64).map(|of| (document(of), Refusal::Misplaced)).collect();
     let empty = Units { number: 1, state: [0; 32], authors: Vec::new(), units: Vec::new() };
     for frame in [
         SessionFrame::Units(empty),
@@ -294,6 +298,94 @@ fn a_frame_beyond_its_bounds_is_a_fault() {
         let mut ada = Side::ready(false, Shelf::of(3));
         assert!(matches!(ada.receive(frame), Err(SessionFault::Unexpected { .. })));
     }
+}
+
+fn unit(number: u64) -> Unit {
+    let (table, key, message) = ("tasks".to_owned(), String::new(), codec::encode(&Vec::<Mark>::new()));
+    Unit { document: document(number), table, key, tips: Vec::new(), message }
+}
+
+/// A frame of each kind that names documents.
+fn frames_that_name(numbers: &[u64]) -> Vec<SessionFrame> {
+    let documents: Vec<_> = numbers.iter().map(|number| (document(*number), Vec::new())).collect();
+    let leaves = numbers.iter().map(|number| (document(*number), [0; 32])).collect();
+    let refused = numbers.iter().map(|number| (document(*number), Refusal::Misplaced)).collect();
+    let units = numbers.iter().map(|number| unit(*number)).collect();
+    vec![
+        SessionFrame::Request { documents: documents.clone() },
+        SessionFrame::Vectors { documents, through: None },
+        SessionFrame::Leaves(Page { after: None, through: None, leaves }),
+        SessionFrame::Units(Units { number: 1, state: [0; 32], authors: Vec::new(), units }),
+        SessionFrame::Ack { number: 0, refused },
+    ]
+}
+
+proptest! {
+    /// Each mention of a row once cost its receiver a look at all chains of the row: one frame, minutes.
+    #[test]
+    fn a_frame_is_a_fault_exactly_if_it_names_a_document_twice(
+        numbers in proptest::collection::vec(0_u64..40, 1..12),
+    ) {
+        let repeats = numbers.iter().collect::<BTreeSet<_>>().len() < numbers.len();
+        for frame in frames_that_name(&numbers) {
+            let initiator = !matches!(frame, SessionFrame::Leaves(_));
+            let mut ada = Side::ready(initiator, Shelf::default());
+            let heard = ada.step_once(Input::Frame(frame)).map(|_| ());
+            let twice = SessionFault::Unexpected { what: "a document named twice" };
+            prop_assert_eq!(heard, if repeats { Err(twice) } else { Ok(()) });
+        }
+    }
+}
+
+/// One request of many rows with many chains each once kept an actor for as long as all of them cost.
+#[test]
+fn the_rows_of_one_request_are_compared_in_bounded_steps_and_all_of_them_are_sent() {
+    let (rows, each) = (2_000, 100);
+    let mut shelf = Shelf::default();
+    (0..rows).for_each(|number| shelf.put(document(number), chains(0, each)));
+    let mut ada = Side::ready(false, shelf);
+    let documents = (0..rows).map(|number| (document(number), Vec::new())).collect();
+
+    let (mut inputs, mut steps) = (vec![Input::Frame(SessionFrame::Request { documents })], 0);
+    while let Some(input) = inputs.pop() {
+        ada.shelf.read = 0;
+        inputs.extend(ada.step_once(input).unwrap());
+        assert!(ada.shelf.read <= COMPARED_MARKS / each + 1, "{} rows in one step", ada.shelf.read);
+        steps += 1;
+    }
+
+    assert!(steps > 10, "{steps} steps");
+    assert!(!ada.session.is_comparing());
+    let mut named = BTreeSet::new();
+    while let Some(frame) = ada.out.pop_front() {
+        if let SessionFrame::Units(units) = frame {
+            named.extend(units.units.iter().map(|unit| unit.document));
+            ada.receive(SessionFrame::Ack { number: units.number, refused: Vec::new() }).unwrap();
+        }
+    }
+    assert_eq!(named.len() as u64, rows);
+}
+
+#[test]
+fn marks_beyond_a_frame_while_the_last_ones_are_compared_are_a_fault() {
+    let mut shelf = Shelf::default();
+    shelf.put(document(0), chains(0, COMPARED_MARKS));
+    let mut ada = Side::ready(false, shelf);
+    let request = |from: u64| {
+        let documents = (from..from + 10_000).map(|number| (document(number), Vec::new())).collect();
+        Input::Frame(SessionFrame::Request { documents })
+    };
+    let heavy = |number| {
+        let documents = vec![(document(number), chains(0, MARKS_MAX))];
+        Input::Frame(SessionFrame::Request { documents })
+    };
+    ada.step_once(request(0)).unwrap();
+    assert!(ada.session.is_comparing());
+    assert!(ada.session.unjudged_bytes() > 0);
+
+    let ends = [heavy(100_000), heavy(100_001), heavy(100_002)].map(|input| ada.step_once(input).is_ok());
+
+    assert_eq!(ends, [true, true, false]);
 }
 
 #[test]

@@ -224,6 +224,7 @@ impl World {
                     }
                 }
                 Effect::Apply(units) => self.apply(peer, other, units),
+                Effect::Continue => self.step(peer, other, Input::Continue),
                 Effect::Synced | Effect::Refused(_) => {}
             }
         }

@@ -344,7 +344,9 @@ async fn refusals_reported_by_peers_displace_no_local_refusals() {
     let mut eve = scenario.sync_as_eve("ada", scenario.id, documents).await;
 
     let why = Refusal::Unreadable { what: "x".repeat(2_000) };
-    let refused = vec![(scenario.document("rope"), why); 100];
+    let others = (1..100).map(|number| format!("rope {number}"));
+    let keys = others.chain(["rope".to_owned()]);
+    let refused = keys.map(|key| (scenario.document(&key), why.clone())).collect();
     let bytes = codec::encode(&SessionFrame::Ack { number: 0, refused });
     eve.send(GroupFrame::Part(Part { more: false, bytes })).await;
     eve.run().await;

@@ -2,9 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use testkit::hostile::inserts::{INSERTS, Inserts};
-use testkit::hostile::{self, Frame, chains, crowd, dearest, endless, heads, silence};
+use testkit::hostile::{
+    self, Frame, chains, crowd, dearest, endless, heads, older_tips, repeats, requests, silence,
+};
 use testkit::identity::{identity, user_key};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
@@ -33,6 +36,10 @@ pub(super) const KINDS: &[Kind] = &[
     kind!("the dearest changes", Some("writer"), dearest_changes),
     kind!("44 000 chains", Some("writer"), many_chains),
     kind!("65 600 heads", Some("writer"), many_heads),
+    kind!("one row in 2 048 units", Some("writer"), repeated_units),
+    kind!("one row requested 16 384 x", Some("writer"), repeated_requests),
+    kind!("requests of 16 384 rows", Some("writer"), many_requests),
+    kind!("forged older tips", Some("writer"), forged_older_tips),
     kind!("revocations and records", Some("reader"), ledger_records),
     kind!("frames that never end", Some("reader"), endless_frames),
     kind!("40 devices of a Reader", Some("reader"), many_devices),
@@ -84,6 +91,63 @@ async fn many_heads(target: Target) -> Work {
     let writer = target.writer(&identity(EVE)).await;
     let frames = heads::frames(&writer, "heads", 65_600).into_iter().map(Frame::Units).collect();
     send(target, frames)
+}
+
+/// Chains of a row that frames name again and again.
+const CHAINS: usize = 8_000;
+/// The time in which a node accepts it.
+const ROW_TIME: Duration = Duration::from_secs(5);
+
+/// Has the node judge a row of many chains.
+async fn write_row(target: &Target) -> hostile::Writer {
+    let device = identity(EVE);
+    let writer = target.writer(&device).await;
+    let mut row = repeats::row(&writer, "row", CHAINS).into_iter().map(Frame::Units);
+    tokio::select! {
+        () = target.flood(&device, &mut row) => {}
+        () = target.clock.sleep(ROW_TIME) => {}
+    }
+    writer
+}
+
+/// Sends one frame over one link after another, each of which it ends.
+fn send_again(target: Target, frame: Frame) -> Work {
+    Box::pin(async move {
+        loop {
+            target.flood(&identity(EVE), &mut std::iter::once(frame.clone())).await;
+        }
+    })
+}
+
+async fn repeated_units(target: Target) -> Work {
+    let writer = write_row(&target).await;
+    send_again(target, Frame::Units(repeats::units(&writer, "row")))
+}
+
+async fn repeated_requests(target: Target) -> Work {
+    let writer = write_row(&target).await;
+    send_again(target, Frame::Session(repeats::request(&writer, "row")))
+}
+
+async fn many_requests(target: Target) -> Work {
+    let row = write_row(&target).await.document("row");
+    Box::pin(async move {
+        let mut frames = requests::frames(target.group, vec![row]).map(Frame::Session);
+        loop {
+            target.flood(&identity(EVE), &mut frames).await;
+        }
+    })
+}
+
+/// Three of these frames end the links of their sender for an hour: one device after another sends them.
+async fn forged_older_tips(target: Target) -> Work {
+    let frame = older_tips::frame(&target.writer(&identity(EVE)).await, "row");
+    Box::pin(async move {
+        for device in crowd::devices(EVE, 0) {
+            let again = |number| Frame::Units(schema::wire::session::Units { number, ..frame.clone() });
+            target.flood(&device, &mut (1..).map(again)).await;
+        }
+    })
 }
 
 async fn ledger_records(target: Target) -> Work {

@@ -160,7 +160,7 @@ impl Documents for ScriptedDocuments {
 
     fn supply(&mut self, wanted: Vec<Wanted>, _: usize) -> Result<Supply, Infallible> {
         let units = wanted.iter().filter_map(|wanted| self.own.get(&wanted.document).cloned()).collect();
-        Ok(Supply { authors: self.authors.clone(), units, later: Vec::new() })
+        Ok(Supply { authors: self.authors.clone(), units, ..Supply::default() })
     }
 }
 
@@ -338,6 +338,7 @@ impl HandmadeMember {
                     inputs.push(Input::Applied { number, refused: Vec::new() });
                 }
                 Effect::Refused(refused) => self.refused.extend(refused),
+                Effect::Continue => inputs.push(Input::Continue),
                 Effect::Synced => {}
             }
         }

@@ -9,6 +9,9 @@ pub mod endless;
 pub mod heads;
 pub mod inserts;
 pub mod ledger;
+pub mod older_tips;
+pub mod repeats;
+pub mod requests;
 pub mod silence;
 
 use std::collections::BTreeMap;
@@ -17,7 +20,7 @@ use schema::key::SigningKey;
 use schema::tip::{Author, Tip};
 use schema::wire::group::Part;
 use schema::wire::ledger::LedgerFrame;
-use schema::wire::session::{Unit, UnitTip, Units};
+use schema::wire::session::{SessionFrame, Unit, UnitTip, Units};
 use schema::wire::sync_message::SyncMessage;
 use schema::{DeviceId, DocumentId, GroupId, OpId, ReplicaId};
 
@@ -35,6 +38,8 @@ pub enum Frame {
     Part(Part),
     /// A whole session frame with units.
     Units(Units),
+    /// Another whole session frame.
+    Session(SessionFrame),
 }
 
 /// A device with a grant to write in a group.

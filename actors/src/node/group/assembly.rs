@@ -1,4 +1,4 @@
-//! Bounds the bytes of session frames whose last part has not arrived, over all links and groups of a node.
+//! Bounds the bytes of session frames until they are judged, over all links and groups of a node.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,8 +10,8 @@ use schema::wire::link::ByeReason;
 use crate::meter::SessionMeters;
 use crate::node::connection_manager::Link;
 
-/// The bytes of unfinished session frames. Permits of mailboxes do not bound them, since a frame may be
-/// larger than a mailbox. Clones share the bound.
+/// The bytes of session frames that are unfinished, or not judged yet. Permits of mailboxes do not bound
+/// them, since a frame may be larger than a mailbox. Clones share the bound.
 #[derive(Clone)]
 pub(crate) struct AssemblyBudget {
     shares: Arc<Mutex<Shares<Link>>>,
@@ -63,7 +63,13 @@ impl AssemblyBudget {
 }
 
 impl AssemblyShare {
-    /// Sets the bytes of the unfinished frame. Over the budget, links end until the rest is within it, those
+    /// Returns true if half of the budget is used up: who has a frame that is not judged yet waits with the
+    /// next one.
+    pub(super) fn is_short(&self) -> bool {
+        self.budget.lock().is_short()
+    }
+
+    /// Sets the bytes of the session's frames. Over the budget, links end until the rest is within it, those
     /// of the users with the most bytes first.
     pub(super) fn set(&self, bytes: usize) {
         let mut shares = self.budget.lock();
@@ -71,7 +77,7 @@ impl AssemblyShare {
         self.budget.meters.assembly_bytes.set(shares.bytes);
         drop(shares);
         for link in ended {
-            tracing::warn!(device = %link.peer().device.short(), "too many bytes of unfinished frames");
+            tracing::warn!(device = %link.peer().device.short(), "too many bytes of frames");
             link.close(ByeReason::Full);
         }
     }
@@ -121,6 +127,10 @@ impl<L: Clone> Shares<L> {
         ended
     }
 
+    fn is_short(&self) -> bool {
+        self.bytes > self.max / 2
+    }
+
     fn remove(&mut self, number: u64) {
         self.set(number, 0);
         self.shares.remove(&number);
@@ -148,7 +158,9 @@ mod tests {
         let links = [(ADA, 1, "ada 1"), (ADA, 2, "ada 2"), (BEN, 3, "ben")];
         let numbers = links.map(|(user, id, link)| shares.add(user, LinkId(id), link));
         assert_eq!(shares.set(numbers[2], 40), [""; 0]);
+        assert!(!shares.is_short());
         assert_eq!(shares.set(numbers[0], 35), [""; 0]);
+        assert!(shares.is_short(), "who has a frame that is not judged waits with the next one");
         assert_eq!(shares.set(numbers[1], 25), [""; 0], "the budget is full");
 
         assert_eq!(shares.set(numbers[2], 41), ["ada 1"], "of the user with the most bytes, not of who adds");

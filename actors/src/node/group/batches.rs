@@ -20,11 +20,11 @@ pub(super) struct BatchNews {
     source: Option<Source>,
 }
 
-/// The session and the units that a batch came from.
+/// The session that a batch came from.
 pub(super) struct Source {
     pub(super) link: LinkId,
-    pub(super) number: u64,
-    pub(super) refused: Vec<(DocumentId, Refusal)>,
+    /// The numbers of the frames of units that are judged with the batch, with what was refused of each.
+    pub(super) judged: Vec<(u64, Vec<(DocumentId, Refusal)>)>,
 }
 
 impl State {
@@ -80,8 +80,10 @@ impl State {
                 self.step(myself, link, Input::Changed(unstored.moved.clone()))?;
             }
         }
-        if let Some(Source { link, number, refused }) = unstored.source {
-            self.step(myself, link, Input::Applied { number, refused })?;
+        if let Some(Source { link, judged }) = unstored.source {
+            for (number, refused) in judged {
+                self.step(myself, link, Input::Applied { number, refused })?;
+            }
         }
         if self.rejudging == Some(Rejudge::Behind(number)) {
             self.rejudge_some(myself)?;

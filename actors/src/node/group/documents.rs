@@ -36,6 +36,7 @@ use schema::session::Wanted;
 use schema::tip::Author;
 use schema::{ChangeHash, DocumentId, GroupId, UserId, codec};
 
+use self::apply::TURN_CHAINS;
 pub(crate) use self::apply::{ReadUnit, UnitReader};
 use self::authority::Authority;
 pub(crate) use self::commit::{CommitEnd, Committing};
@@ -79,10 +80,20 @@ pub(crate) struct Outcome {
     pub(crate) moved: Vec<Wanted>,
     moved_ids: BTreeSet<DocumentId>,
     pub(crate) refused: Vec<(DocumentId, Refusal)>,
+    /// Documents that grew in the present turn: their records are written once, at its end.
+    grown: BTreeMap<DocumentId, Grown>,
     /// Documents of which something is no longer accepted, with the reason.
     pub(crate) lost: Vec<(DocumentId, Refusal)>,
     /// Heads of the rows written, in the order of the writes; commits only.
     pub(crate) heads: Vec<Vec<ChangeHash>>,
+}
+
+/// A document that grew, and is to be [finished](Documents::finish).
+struct Grown {
+    /// Its marks before.
+    before: Vec<Mark>,
+    /// The changes that were accepted, to be materialised together.
+    changes: Vec<EncodedChange>,
 }
 
 /// The table and the key of a row.
@@ -146,6 +157,8 @@ pub(crate) struct Documents {
     next_work: u64,
     /// Charge that may still be applied in the present turn of the actor.
     short_charge: u64,
+    /// Chains that may still be looked at in the present turn of the actor.
+    turn_chains: usize,
     /// Documents that this device does not materialise.
     unmaterialised: BTreeMap<DocumentId, Unmaterialised>,
     /// Those of them that nobody was told of yet.
@@ -182,6 +195,7 @@ impl Documents {
             work: Vec::new(),
             next_work: 0,
             short_charge: SHORT_TURN_CHARGE,
+            turn_chains: TURN_CHAINS,
             unmaterialised: BTreeMap::new(),
             given_up: Vec::new(),
             document_bytes,
@@ -290,9 +304,6 @@ impl Documents {
         row: Option<Row>,
         outcome: &mut Outcome,
     ) -> Result<(), StoreError> {
-        let document = self.cache.get(&id).expect("the document is loaded");
-        let heads = document.index.heads();
-        document.record.set_heads(|change| heads.contains(change));
         self.show(id, row, outcome);
         let marks = self.marks_of(id)?;
         if !self.quarantined.contains_key(&id) {
@@ -347,6 +358,11 @@ impl Document {
 
     fn of(record: DocumentRecord, index: Index, materialised: Materialised) -> Self {
         Self { record, index, materialised, later: Vec::new(), fresh: FreshChunks::default() }
+    }
+
+    /// Its version vector, sorted.
+    fn marks(&self) -> Vec<Mark> {
+        self.index.replicas().map(|(replica, seq, change)| Mark { replica, seq, change }).collect()
     }
 
     /// Its size in memory; `None`: a worker has most of it.

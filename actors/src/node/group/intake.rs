@@ -1,17 +1,19 @@
 //! Frames of units on their way to the documents: read by workers, judged in the order of their numbers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ractor::{ActorProcessingErr, ActorRef};
+use schema::document::Refusal;
 use schema::session::Documents as _;
 use schema::wire::session::{Unit, Units};
-use schema::{DeviceId, OpId};
+use schema::{DeviceId, DocumentId, OpId, UserId};
+use tokio::task::AbortHandle;
 
 use super::batches::Source;
-use super::documents::{ReadUnit, UnitReader};
+use super::documents::{Outcome, ReadUnit, UnitReader};
 use super::{Message, State};
-use crate::clock::{Clock, WorkQueue};
+use crate::clock::{Clock, Lane, WorkQueue};
 use crate::node::connection_manager::LinkId;
 
 /// Units that are read in one slice: each has a signature at least.
@@ -20,17 +22,22 @@ const SLICE_UNITS: usize = 256;
 /// alone takes more.
 const SLICE_BYTES: usize = 64 << 10;
 
+/// Frames of one session whose units were read.
+pub(super) struct ReadFrames {
+    link: LinkId,
+    /// The session that the frames came in, of those that were open on the link.
+    session: u64,
+    frames: Vec<ReadFrame>,
+}
+
 /// A frame whose units were read.
 pub(super) struct ReadFrame {
-    link: LinkId,
-    /// The session that the frame came in, of those that were open on the link.
-    session: u64,
     number: u64,
     /// The membership states of the sender, and of this device when the units were read.
     states: [[u8; 32]; 2],
-    units: Vec<ReadUnit>,
-    /// The next frames of the session may be read.
-    is_last: bool,
+    /// The units that are not judged yet.
+    units: VecDeque<ReadUnit>,
+    refused: Vec<(DocumentId, Refusal)>,
 }
 
 impl State {
@@ -38,7 +45,7 @@ impl State {
     pub(super) fn receive(&mut self, myself: &ActorRef<Message>, link: LinkId, units: Units) {
         let Some(peer) = self.sessions.get_mut(&link) else { return };
         peer.unread.push_back(units);
-        if !peer.is_reading {
+        if peer.reading.is_none() {
             self.read_next(myself, link);
         }
     }
@@ -47,58 +54,104 @@ impl State {
     fn read_next(&mut self, myself: &ActorRef<Message>, link: LinkId) {
         let Some(peer) = self.sessions.get_mut(&link) else { return };
         let frames = next_frames(&mut peer.unread);
-        peer.is_reading = !frames.is_empty();
         if frames.is_empty() {
+            peer.reading = None;
             return;
         }
         let (session, queue, reader) = (peer.number, peer.queue, self.documents.unit_reader());
         let here = self.documents.state();
         let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
-        self.arguments.clock.spawn_in(&mut self.tasks, async move {
+        let task = self.arguments.clock.spawn_in(&mut self.tasks, async move {
             let heads: Vec<_> =
                 frames.iter().map(|frame| (frame.number, frame.state, frame.units.len())).collect();
             let mut read = read(&clock, queue, reader, frames).await.into_iter();
-            for (place, (number, state, count)) in heads.iter().enumerate() {
-                let _ = myself.cast(Message::Read(Box::new(ReadFrame {
-                    link,
-                    session,
-                    number: *number,
-                    states: [*state, here],
-                    units: read.by_ref().take(*count).collect(),
-                    is_last: place + 1 == heads.len(),
-                })));
-            }
+            let of_frame = |(number, state, count)| ReadFrame {
+                number,
+                states: [state, here],
+                units: read.by_ref().take(count).collect(),
+                refused: Vec::new(),
+            };
+            let frames = heads.into_iter().map(of_frame).collect();
+            let _ = myself.cast(Message::Read(Box::new(ReadFrames { link, session, frames })));
         });
+        peer.reading = Some(ReadTask(task));
     }
 
-    /// Judges the units of a frame.
+    /// Takes frames that were read over, and judges them.
     pub(super) fn on_read(
         &mut self,
         myself: &ActorRef<Message>,
-        ReadFrame { link, session, number, states, units, is_last }: ReadFrame,
+        ReadFrames { link, session, frames }: ReadFrames,
     ) -> Result<(), ActorProcessingErr> {
-        if self.sessions.get(&link).is_none_or(|peer| peer.number != session) {
+        let Some(peer) = self.sessions.get_mut(&link).filter(|peer| peer.number == session) else {
             return Ok(());
+        };
+        peer.unjudged.extend(frames);
+        self.read_next(myself, link);
+        self.judge(myself, link)
+    }
+
+    /// Judges the units that were read of a link, as many as one turn has room for.
+    pub(super) fn judge(
+        &mut self,
+        myself: &ActorRef<Message>,
+        link: LinkId,
+    ) -> Result<(), ActorProcessingErr> {
+        let here = self.documents.state();
+        let is_settled = !self.documents.is_rejudging();
+        let Some(peer) = self.sessions.get_mut(&link).filter(|peer| !peer.unjudged.is_empty()) else {
+            return Ok(());
+        };
+        let (mut outcome, mut judged, mut is_at_fault) = (Outcome::default(), Vec::new(), false);
+        let (mut received, mut refused) = (0, 0);
+        self.documents.begin_turn();
+        while let Some(frame) = peer.unjudged.front_mut() {
+            let before = frame.units.len();
+            self.documents.apply(&mut frame.units, &mut outcome)?;
+            received += before - frame.units.len();
+            refused += outcome.refused.len();
+            // An honest peer with the same roster would have refused these changes too.
+            let same = frame.states == [here; 2] && is_settled;
+            is_at_fault |= outcome.refused.iter().any(|(_, refusal)| refusal.is_fault(same));
+            frame.refused.append(&mut outcome.refused);
+            if !frame.units.is_empty() {
+                let _ = myself.cast(Message::Judge(link));
+                break;
+            }
+            let ReadFrame { number, refused, .. } = peer.unjudged.pop_front().expect("it is the first");
+            judged.push((number, refused));
         }
-        if is_last {
-            self.read_next(myself, link);
-        }
-        let received = units.len();
-        // An honest peer with the same roster would have refused these changes too.
-        let same = states == [self.documents.state(); 2] && !self.documents.is_rejudging();
-        let mut outcome = self.documents.apply(units)?;
-        let refused = std::mem::take(&mut outcome.refused);
+        self.documents.end_turn(&mut outcome)?;
         let meters = &self.arguments.meters;
         meters.sessions.received_units.add(received);
-        meters.documents.accepted_units.add(received.saturating_sub(refused.len()));
-        meters.documents.refused_units.add(refused.len());
-        self.remember(&refused);
-        let is_at_fault = refused.iter().any(|(_, refusal)| refusal.is_fault(same));
-        self.submit(myself, outcome, Some(Source { link, number, refused }), |_| ());
+        meters.documents.accepted_units.add(received - refused);
+        meters.documents.refused_units.add(refused);
+        judged.iter().for_each(|(_, refused)| self.remember(refused));
+        self.submit(myself, outcome, Some(Source { link, judged }), |_| ());
         if is_at_fault {
             self.fault(link);
         }
         Ok(())
+    }
+}
+
+/// The queues in which the frames of a group are read: one for each user, so that neither more devices nor
+/// another link give more turns.
+#[derive(Default)]
+pub(super) struct ReadQueues(BTreeMap<UserId, WorkQueue>);
+
+impl ReadQueues {
+    pub(super) fn of(&mut self, user: UserId) -> WorkQueue {
+        *self.0.entry(user).or_insert_with(|| WorkQueue::new(Lane::Reading))
+    }
+}
+
+/// A task that has frames of one session read; it ends with the session.
+pub(super) struct ReadTask(AbortHandle);
+
+impl Drop for ReadTask {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -173,6 +226,25 @@ mod tests {
         let (table, key, tips) = ("tasks".into(), "rope".into(), Vec::new());
         let units = vec![Unit { document, table, key, tips, message: vec![0; bytes] }];
         Units { number, state: [0; 32], authors: Vec::new(), units }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_has_frames_read_ends_with_its_session() {
+        let (clock, mut tasks) = (Clock::real(), tokio::task::JoinSet::new());
+        let task = clock.spawn_in(&mut tasks, std::future::pending());
+
+        drop(ReadTask(task));
+
+        let ended = clock.timeout(std::time::Duration::from_secs(1), tasks.join_next()).await.unwrap();
+        assert!(ended.unwrap().unwrap_err().is_cancelled());
+    }
+
+    #[test]
+    fn all_sessions_of_one_user_take_turns_with_those_of_others_as_one() {
+        let mut queues = ReadQueues::default();
+        let [ada, ben] = [UserId([1; 32]), UserId([2; 32])];
+        assert_eq!(queues.of(ada), queues.of(ada));
+        assert_ne!(queues.of(ada), queues.of(ben));
     }
 
     /// A member who wrote 100 rows a second was served three of them beside a flood of dear ones.

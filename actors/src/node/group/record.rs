@@ -9,8 +9,7 @@ mod authors;
 #[cfg(test)]
 mod units;
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bincode::{Decode, Encode};
 use schema::digest::Mark;
@@ -72,6 +71,8 @@ type Top = (u32, u64);
 
 /// A change that was just accepted, and what vouches for it itself.
 pub(crate) struct NewChange<'a> {
+    /// Position of its replica in the record: that in the index of the document.
+    pub(crate) position: usize,
     pub(crate) author: u32,
     pub(crate) incarnation: u64,
     pub(crate) seq: u64,
@@ -79,25 +80,6 @@ pub(crate) struct NewChange<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) charge: u64,
     pub(crate) tip: Option<KeptTip>,
-}
-
-/// Places within a record, so that a long run of chains is added in linear time.
-struct Places {
-    /// Of each replica, by author and incarnation.
-    replicas: BTreeMap<(u32, u64), usize>,
-    /// Of the newest change of each replica in the record itself.
-    tops: BTreeMap<u32, usize>,
-}
-
-impl Places {
-    fn of(record: &DocumentRecord) -> Self {
-        let replicas = record.replicas.iter().enumerate();
-        let tops = record.inline_tops.iter().enumerate();
-        Self {
-            replicas: replicas.map(|(at, replica)| ((replica.author, replica.incarnation), at)).collect(),
-            tops: tops.map(|(at, (replica, _))| (*replica, at)).collect(),
-        }
-    }
 }
 
 /// A chunk to be written beside the record.
@@ -126,13 +108,12 @@ impl DocumentRecord {
     /// Adds changes that were accepted together, in their order; runs that grew too long for the record are
     /// returned.
     pub(crate) fn extend(&mut self, changes: &[NewChange<'_>]) -> Vec<NewChunk> {
-        let mut places = Places::of(self);
         let (mut spilled, mut open, mut begin) = (Vec::new(), BTreeSet::new(), 0);
         for (at, change) in changes.iter().enumerate() {
             let chain = (change.author, change.incarnation);
             let _ = if change.tip.is_some() { open.remove(&chain) } else { open.insert(chain) };
             if open.is_empty() || at + 1 == changes.len() {
-                self.step(&changes[begin..=at], &mut places, &mut spilled);
+                self.step(&changes[begin..=at], &mut spilled);
                 begin = at + 1;
             }
         }
@@ -140,18 +121,18 @@ impl DocumentRecord {
     }
 
     /// Adds changes behind which every chain ends in a tip, as before them.
-    fn step(&mut self, changes: &[NewChange<'_>], places: &mut Places, spilled: &mut Vec<NewChunk>) {
+    fn step(&mut self, changes: &[NewChange<'_>], spilled: &mut Vec<NewChunk>) {
         let charge = changes.iter().map(|change| change.charge).sum();
         let chains = self.replicas.iter_mut().map(|replica| &mut replica.tips);
         self.checkpoint.before_step(charge, chains, TipPolicy::NODE);
         for change in changes {
-            spilled.extend(self.append(change, places));
+            spilled.extend(self.append(change));
         }
     }
 
     /// Adds an accepted change; a run that grew too long for the record is returned.
-    fn append(&mut self, change: &NewChange<'_>, places: &mut Places) -> Option<NewChunk> {
-        let position = *places.replicas.entry((change.author, change.incarnation)).or_insert_with(|| {
+    fn append(&mut self, change: &NewChange<'_>) -> Option<NewChunk> {
+        if change.position == self.replicas.len() {
             self.replicas.push(ReplicaRecord {
                 author: change.author,
                 incarnation: change.incarnation,
@@ -160,9 +141,9 @@ impl DocumentRecord {
                 is_head: false,
                 tips: ChainTips::default(),
             });
-            self.replicas.len() - 1
-        });
-        let replica = &mut self.replicas[position];
+        }
+        let replica = &mut self.replicas[change.position];
+        debug_assert_eq!((replica.author, replica.incarnation), (change.author, change.incarnation));
         replica.seq = change.seq;
         replica.change = change.change;
         replica.tips.add_charge(change.charge);
@@ -174,19 +155,17 @@ impl DocumentRecord {
 
         let spilled = if self.inline.len() + change.bytes.len() > INLINE_BYTES_MAX && !self.inline.is_empty()
         {
-            places.tops.clear();
             Some(self.spill())
         } else {
             None
         };
         self.inline.extend_from_slice(change.bytes);
-        let position = u32::try_from(position).expect("a document has fewer replicas than its record bytes");
-        match places.tops.entry(position) {
-            Entry::Occupied(top) => self.inline_tops[*top.get()].1 = change.seq,
-            Entry::Vacant(top) => {
-                top.insert(self.inline_tops.len());
-                self.inline_tops.push((position, change.seq));
-            }
+        let position =
+            u32::try_from(change.position).expect("a document has fewer replicas than its record bytes");
+        // Few: the run is short.
+        match self.inline_tops.iter_mut().find(|(replica, _)| *replica == position) {
+            Some(top) => top.1 = change.seq,
+            None => self.inline_tops.push((position, change.seq)),
         }
         spilled
     }
@@ -204,11 +183,10 @@ impl DocumentRecord {
         Some((replica.change, tip?))
     }
 
-    /// Marks which replicas end in a head.
-    pub(crate) fn set_heads(&mut self, is_head: impl Fn(&ChangeHash) -> bool) {
-        for replica in &mut self.replicas {
-            replica.is_head = is_head(&replica.change);
-        }
+    /// Marks whether the replica at a position ends in a head.
+    pub(crate) fn set_head(&mut self, position: usize, is_head: impl Fn(&ChangeHash) -> bool) {
+        let replica = &mut self.replicas[position];
+        replica.is_head = is_head(&replica.change);
     }
 
     pub(crate) fn heads(&self) -> impl Iterator<Item = ChangeHash> {
@@ -270,6 +248,7 @@ mod tests {
         let author = Author { device: DeviceId([1; 32]), grant: OpId([2; 32]), incarnation };
         let tip = KeptTip::from(&Tip { author, seq, change, signature: Signature([0; 64]) });
         record.extend(&[NewChange {
+            position: 0,
             author: 0,
             incarnation,
             seq,

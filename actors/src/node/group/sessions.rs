@@ -9,12 +9,11 @@ use schema::wire::link::ByeReason;
 use schema::wire::session::SessionFrame;
 
 use super::{Message, Peer, PeerStatus, State, push_recent};
-use crate::clock::{Lane, WorkQueue};
 use crate::meter::OpenSession;
 use crate::node::connection_manager::LinkId;
 use crate::node::gate::{Channel, IncomingPart};
 use schema::limits::{EARLY_BYTES_MAX, EARLY_PARTS_MAX};
-use schema::wire::group::Assembly;
+use schema::wire::group::{Assembly, Part};
 
 impl State {
     pub(super) fn open(
@@ -32,6 +31,8 @@ impl State {
         let (session, effects) = Session::open(now, side, in_sync, &mut self.documents)?;
         let open = OpenSession::new(self.arguments.meters.sessions.clone());
         let share = self.arguments.assembly.share(&channel.link);
+        let user = channel.link.peer().user;
+        let queue = self.read_queues.of(user);
         self.opened += 1;
         let peer = Peer {
             channel,
@@ -39,9 +40,11 @@ impl State {
             session,
             assembly: Assembly::default(),
             share,
+            held: VecDeque::new(),
             unread: VecDeque::new(),
-            is_reading: false,
-            queue: WorkQueue::new(Lane::Reading),
+            reading: None,
+            unjudged: VecDeque::new(),
+            queue,
             _open: open,
         };
         self.sessions.insert(link, peer);
@@ -69,11 +72,34 @@ impl State {
         if !peer.channel.is_open() || peer.channel.link.is_closed() {
             return Ok(());
         }
-        let outcome = peer.assembly.push(incoming.part);
-        peer.share.set(peer.assembly.bytes());
+        peer.held.push_back(incoming);
+        self.handle_held(myself, link)
+    }
+
+    /// Handles the parts of a link in their order, unless frames before them have to be judged first. Their
+    /// permits slow the peer down meanwhile.
+    fn handle_held(&mut self, myself: &ActorRef<Message>, link: LinkId) -> Result<(), ActorProcessingErr> {
+        while let Some(peer) = self.sessions.get_mut(&link).filter(|peer| !peer.must_wait())
+            && peer.channel.is_open()
+            && let Some(IncomingPart { part, _permit }) = peer.held.pop_front()
+        {
+            self.assemble(myself, link, part)?;
+        }
+        Ok(())
+    }
+
+    fn assemble(
+        &mut self,
+        myself: &ActorRef<Message>,
+        link: LinkId,
+        part: Part,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(peer) = self.sessions.get_mut(&link) else { return Ok(()) };
+        let outcome = peer.assembly.push(part);
+        peer.count_bytes();
         match outcome {
             Ok(None) => Ok(()),
-            Ok(Some(frame)) => self.step(myself, link, Input::Frame(frame)),
+            Ok(Some(frame)) => self.step_session(myself, link, Input::Frame(frame)),
             Err(error) => {
                 tracing::warn!(%error, "peer sent a session frame that is none");
                 peer.channel.link.close(ByeReason::Protocol);
@@ -82,7 +108,18 @@ impl State {
         }
     }
 
+    /// Steps a session; then handles the parts that waited for it.
     pub(super) fn step(
+        &mut self,
+        myself: &ActorRef<Message>,
+        link: LinkId,
+        input: Input,
+    ) -> Result<(), ActorProcessingErr> {
+        self.step_session(myself, link, input)?;
+        self.handle_held(myself, link)
+    }
+
+    fn step_session(
         &mut self,
         myself: &ActorRef<Message>,
         link: LinkId,
@@ -94,6 +131,7 @@ impl State {
         match peer.session.step(now, input, &mut self.documents) {
             Ok(effects) => {
                 let moved = was_synced != peer.session.is_synced();
+                peer.count_bytes();
                 self.perform(myself, link, effects)?;
                 if moved {
                     self.publish_peers();
@@ -122,6 +160,8 @@ impl State {
             match effect {
                 Effect::Send(frame) => self.send(link, &frame),
                 Effect::Apply(units) => self.receive(myself, link, units),
+                // A message of ours lets those go first that came meanwhile.
+                Effect::Continue => drop(myself.cast(Message::Continue(link))),
                 Effect::Synced => {}
                 Effect::Refused(refused) => push_recent(&mut self.refused_by_peers, &refused),
             }
@@ -207,5 +247,17 @@ impl State {
             synced: peer.session.is_synced(),
         };
         self.handle.publish_peers(self.sessions.values().map(status).collect());
+    }
+}
+
+impl Peer {
+    /// Returns true if the next part has to wait: a frame is being compared, or the budget for frames is
+    /// short while one of this session is judged.
+    fn must_wait(&self) -> bool {
+        self.session.is_comparing() || (self.session.unjudged_bytes() > 0 && self.share.is_short())
+    }
+
+    fn count_bytes(&self) {
+        self.share.set(self.assembly.bytes() + self.session.unjudged_bytes());
     }
 }

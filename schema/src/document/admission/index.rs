@@ -88,6 +88,17 @@ impl Index {
         })
     }
 
+    /// The position of a replica in the order in which replicas were first accepted.
+    pub fn position(&self, replica: &ReplicaId) -> Option<usize> {
+        self.replicas.get(replica).map(|&chain| chain as usize)
+    }
+
+    /// All replicas, in the order in which they were first accepted, each with the length of its chain and
+    /// its newest change.
+    pub fn in_order(&self) -> impl ExactSizeIterator<Item = (ReplicaId, u64, ChangeHash)> {
+        self.chains.iter().map(|chain| (chain.replica, chain.length, chain.newest))
+    }
+
     /// The first op counter of a change that depends on all heads.
     pub fn next_start_op(&self) -> u64 {
         self.max_op + 1

@@ -117,7 +117,7 @@ impl Sending {
         let bytes: usize = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
         match frame {
             Frame::Ledger(_) => true,
-            Frame::Part(_) => self.is_open,
+            Frame::Part(_) | Frame::Session(_) => self.is_open,
             Frame::Units(_) => self.is_open && bytes < WINDOW_BYTES,
         }
     }
@@ -142,6 +142,7 @@ impl Sending {
         match frame {
             Frame::Ledger(frame) => self.send_group(GroupFrame::Ledger(frame)).await,
             Frame::Part(part) => self.send_group(GroupFrame::Part(part)).await,
+            Frame::Session(frame) => self.send_session(&frame).await,
             Frame::Units(units) => {
                 let bytes = |unit: &Unit| 256 + unit.message.len() + 100 * unit.tips.len();
                 self.in_flight.push_back((units.number, units.units.iter().map(bytes).sum()));

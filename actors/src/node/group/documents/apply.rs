@@ -1,5 +1,6 @@
 //! Units that peers send: judged, taken into the record, left in a batch for the store.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -17,10 +18,14 @@ use schema::{DeviceId, DocumentId, GroupId, OpId};
 use super::authority::Authority;
 use super::materialise::SHORT_TURN_CHARGE;
 use super::set_aside::SetAside;
-use super::{Document, Documents, Outcome, RowName, put_author};
+use super::{Document, Documents, Grown, Outcome, RowName, put_author};
 use crate::node::group::record::{Authors, NewChange, NewChunk};
 use crate::node::keys;
 use crate::node::store::StoreError;
+
+/// Chains of the documents that peers write in one turn of the actor, with one document beyond: what a turn
+/// writes and hashes grows with them, about 1 µs each.
+pub(super) const TURN_CHAINS: usize = 16_384;
 
 /// Reads units, away from the runtime: what a unit costs to read is not told by its bytes.
 #[derive(Clone)]
@@ -82,17 +87,41 @@ impl Documents {
         UnitReader { group: *group, device: device.clone(), roster: roster.clone(), rules: *rules }
     }
 
-    /// Judges the units of one frame, and takes in what is accepted.
-    pub(crate) fn apply(&mut self, units: Vec<ReadUnit>) -> Result<Outcome, StoreError> {
-        let mut outcome = Outcome::default();
-        self.short_charge = SHORT_TURN_CHARGE;
-        for unit in units {
+    /// Begins a turn, in which peers' units are applied.
+    pub(crate) fn begin_turn(&mut self) {
+        (self.short_charge, self.turn_chains) = (SHORT_TURN_CHARGE, TURN_CHAINS);
+    }
+
+    /// Judges units of one frame in their order, and takes in what is accepted; those for which the turn has
+    /// no room are left. [`end_turn`](Self::end_turn) follows.
+    pub(crate) fn apply(
+        &mut self,
+        units: &mut VecDeque<ReadUnit>,
+        outcome: &mut Outcome,
+    ) -> Result<(), StoreError> {
+        while self.turn_chains > 0
+            && let Some(unit) = units.pop_front()
+        {
             let id = unit.document;
-            if let Err(refusal) = self.apply_unit(unit, &mut outcome)? {
+            if let Err(refusal) = self.apply_unit(unit, outcome)? {
                 outcome.refused.push((id, refusal));
             }
         }
-        Ok(outcome)
+        Ok(())
+    }
+
+    /// Leaves the documents that grew in the batch: each once, however many frames of the turn named it.
+    pub(crate) fn end_turn(&mut self, outcome: &mut Outcome) -> Result<(), StoreError> {
+        while let Some((id, _)) = outcome.grown.first_key_value() {
+            self.finish_grown(*id, outcome)?;
+        }
+        Ok(())
+    }
+
+    fn finish_grown(&mut self, id: DocumentId, outcome: &mut Outcome) -> Result<(), StoreError> {
+        let Some(Grown { before, changes }) = outcome.grown.remove(&id) else { return Ok(()) };
+        let row = self.materialise(id, changes)?;
+        self.finish(id, before, row, outcome)
     }
 
     fn apply_unit(
@@ -104,8 +133,16 @@ impl Documents {
             Ok(received) => received,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        self.settle(id, outcome)?;
+        if self.is_rejudging() {
+            self.finish_grown(id, outcome)?;
+            self.settle(id, outcome)?;
+        }
+        let is_cold = !self.cache.contains(&id);
         let is_damaged = !self.load_or_create(id, &row)?;
+        if is_cold {
+            // Its changes were read.
+            self.spend_turn(id, |document| document.index.len());
+        }
         let empty = Index::new();
         let index = self.cache.get(&id).map_or(&empty, |document| &document.index);
         let intake = Intake::new(received, index, self.authority.device(), self.incarnation);
@@ -116,7 +153,9 @@ impl Documents {
             return self.rebuild(id, Some(row), intake.received, outcome);
         }
         let answer = self.merge(id, intake.received, outcome)?;
-        self.drop_if_empty(id);
+        if !outcome.moved_ids.contains(&id) {
+            self.drop_if_empty(id);
+        }
         Ok(answer)
     }
 
@@ -132,15 +171,30 @@ impl Documents {
         let standing = Standing { index: &document.index, awaited };
         match self.authority.judge(id).merge(received, standing)? {
             Merged::Unchanged { answer } => Ok(answer),
-            Merged::Rebuild(received) => self.rebuild(id, None, received, outcome),
+            Merged::Rebuild(received) => {
+                self.finish_grown(id, outcome)?;
+                // It reads and writes the whole document.
+                self.turn_chains = 0;
+                self.rebuild(id, None, received, outcome)
+            }
             Merged::Grown { admitted, answer } => {
-                let before = self.marks_of(id)?;
+                let is_new = !outcome.grown.contains_key(&id);
+                let before = if is_new { document.marks() } else { Vec::new() };
                 let changes = self.append(id, admitted, outcome);
-                let row = self.materialise(id, changes)?;
-                self.finish(id, before, row, outcome)?;
+                if is_new {
+                    self.spend_turn(id, |document| document.record.replicas.len());
+                }
+                let grown = outcome.grown.entry(id).or_insert(Grown { before, changes: Vec::new() });
+                grown.changes.extend(changes);
                 Ok(answer)
             }
         }
+    }
+
+    /// Takes what a document costs from the room of the turn.
+    fn spend_turn(&mut self, id: DocumentId, chains: impl FnOnce(&Document) -> usize) {
+        let chains = self.cache.get(&id).map_or(0, |document| chains(document));
+        self.turn_chains = self.turn_chains.saturating_sub(chains);
     }
 
     /// Adds accepted changes to index and record, and returns them.
@@ -197,6 +251,7 @@ impl Document {
             }
             self.index.accept(header);
             appended.push(NewChange {
+                position: self.index.position(&header.replica).expect("it has an accepted change"),
                 author: number,
                 incarnation: author.incarnation,
                 seq: header.seq,
@@ -209,6 +264,20 @@ impl Document {
         for NewChunk { number, bytes } in self.record.extend(&appended) {
             outcome.batch.put(keys::chunk(id, number), bytes.clone());
             self.fresh.add(number, bytes);
+        }
+        self.update_heads(admitted);
+    }
+
+    /// Marks the heads among the chains that these changes end or name: no other chain's end moved.
+    fn update_heads(&mut self, admitted: &[Admitted<EncodedChange>]) {
+        let Self { index, record, .. } = self;
+        let mut moved = BTreeSet::new();
+        for Admitted { change: EncodedChange { header, .. }, .. } in admitted {
+            let below = header.deps.iter().filter_map(|dep| index.place(dep)).map(|(replica, _)| replica);
+            moved.extend(below.chain([header.replica]).filter_map(|replica| index.position(&replica)));
+        }
+        for position in moved {
+            record.set_head(position, |change| index.heads().contains(change));
         }
     }
 }

@@ -58,7 +58,9 @@ impl Documents {
                 Err(RunsError::Store(error)) => return Err(error),
             }
         }
-        if record.heads().collect::<BTreeSet<_>>() != *index.heads() {
+        let ends = record.replicas.iter().map(|replica| (replica.seq, replica.change));
+        let is_of_record = ends.eq(index.in_order().map(|(_, seq, change)| (seq, change)));
+        if !is_of_record || record.heads().collect::<BTreeSet<_>>() != *index.heads() {
             return Ok(Err("its changes are not those of its record".to_owned()));
         }
         Ok(Ok(Document::of(record, index, Materialised::Absent)))
@@ -95,7 +97,7 @@ impl Documents {
 
     pub(super) fn marks_of(&mut self, id: DocumentId) -> Result<Vec<Mark>, StoreError> {
         if let Some(document) = self.cache.get(&id) {
-            return Ok(document.record.marks(self.authority.group, id, &self.authors).unwrap_or_default());
+            return Ok(document.marks());
         }
         let record = self.record(id)?;
         Ok(record

@@ -12,7 +12,7 @@ use schema::{DocumentId, codec};
 
 use super::materialise::SHORT_TURN_CHARGE;
 use super::set_aside::{SetAside, SetAsideTotal};
-use super::{Documents, Outcome};
+use super::{Document, Documents, Outcome};
 use crate::node::event::Rejudged;
 use crate::node::group::record::ReplicaRecord;
 use crate::node::keys;
@@ -98,6 +98,16 @@ impl Documents {
 
     /// The ends of a document's chains with the numbers of their authors; `None`: it is damaged.
     fn chain_ends(&mut self, id: DocumentId) -> Result<Option<Vec<(u32, ChainEnd)>>, StoreError> {
+        if !self.quarantined.contains_key(&id)
+            && let Some(Document { record, index, .. }) = self.cache.get(&id)
+        {
+            let authors = &self.authors;
+            let end = |((replica, seq, change), of): (_, &ReplicaRecord)| {
+                let author = authors.author(of.author, of.incarnation)?;
+                Some((of.author, ChainEnd { author, mark: Mark { replica, seq, change } }))
+            };
+            return Ok(index.in_order().zip(&record.replicas).map(end).collect());
+        }
         let record = self.record(id)?;
         if self.quarantined.contains_key(&id) {
             return Ok(None);

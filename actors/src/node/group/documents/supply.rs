@@ -8,16 +8,27 @@ use schema::document::{UnitBuilder, UnitChanges};
 use schema::session::{self, Supply, Wanted};
 use schema::wire::session::{Unit, UnitTip};
 use schema::wire::sync_message::SyncMessage;
-use schema::{DeviceId, DocumentId, OpId};
+use schema::{DeviceId, DocumentId, OpId, ReplicaId};
 
 use super::Documents;
+use crate::node::group::record::DocumentRecord;
 use crate::node::keys;
 use crate::node::store::StoreError;
 
 /// Heads that a message names; our receivers do not read them.
 const HEADS_MAX: usize = 65_536;
+/// Chains of the documents from which one step supplies a peer, with one document beyond.
+const SUPPLIED_CHAINS: usize = 4_096;
 
 impl Documents {
+    /// The replica ids of a record, in its order.
+    fn replica_ids(&mut self, id: DocumentId, record: &DocumentRecord) -> Option<Vec<ReplicaId>> {
+        match self.cache.get(&id) {
+            Some(document) => Some(document.index.in_order().map(|(replica, ..)| replica).collect()),
+            None => record.replica_ids(self.authority.group, id, &self.authors),
+        }
+    }
+
     /// The next unit of a document for a peer; and what the peer has after it, if there is more to send.
     pub(super) fn unit(
         &mut self,
@@ -26,7 +37,8 @@ impl Documents {
     ) -> Result<Option<(Unit, Option<Wanted>)>, StoreError> {
         let id = wanted.document;
         let Some(record) = self.record(id)? else { return Ok(None) };
-        let Some(ids) = record.replica_ids(self.authority.group, id, &self.authors) else { return Ok(None) };
+        authors.chains += record.replicas.len();
+        let Some(ids) = self.replica_ids(id, &record) else { return Ok(None) };
         let replicas: BTreeMap<_, _> = ids.iter().copied().zip(&record.replicas).collect();
         let mut unit = UnitBuilder::new(wanted.have.iter().copied());
         let have: Vec<u64> = ids.iter().map(|replica| unit.have(replica)).collect();
@@ -102,7 +114,8 @@ impl session::Documents for Documents {
         for wanted in wanted {
             let waits =
                 self.unstored.contains_key(&wanted.document) || self.is_to_be_rejudged(wanted.document)?;
-            if used >= bytes || waits {
+            supply.is_partial = authors.chains >= SUPPLIED_CHAINS;
+            if used >= bytes || waits || supply.is_partial {
                 supply.later.push(wanted);
                 continue;
             }
@@ -120,6 +133,8 @@ impl session::Documents for Documents {
 /// The authors that a frame names.
 #[derive(Debug, Default)]
 pub(super) struct FrameAuthors {
+    /// Chains of the documents that the frame has changes of.
+    chains: usize,
     pub(super) list: Vec<(DeviceId, OpId)>,
     positions: BTreeMap<(DeviceId, OpId), u32>,
 }

@@ -4,6 +4,8 @@ mod hostile;
 mod materialise;
 mod supply;
 
+use std::collections::VecDeque;
+
 use schema::document::ChangeSet;
 use schema::key::{AgreementKey, SigningKey};
 use schema::ledger::{Body, By, Ledger, ManifestRef, Role};
@@ -182,8 +184,19 @@ impl Desk {
     fn hears(&mut self, units: Units) -> Unstored {
         let (reader, authors) = (self.documents.unit_reader(), units.authors);
         let units = units.units.into_iter().map(|unit| reader.read(unit, &authors)).collect();
-        let outcome = self.documents.apply(units).unwrap();
+        let outcome = self.applies(units);
         self.submits(outcome)
+    }
+
+    /// Judges units, in as many turns as it takes.
+    fn applies(&mut self, mut units: VecDeque<ReadUnit>) -> Outcome {
+        let mut outcome = Outcome::default();
+        while !units.is_empty() {
+            self.documents.begin_turn();
+            self.documents.apply(&mut units, &mut outcome).unwrap();
+        }
+        self.documents.end_turn(&mut outcome).unwrap();
+        outcome
     }
 
     /// Takes the pages of all manifests from another.

@@ -47,9 +47,11 @@ impl Shelf {
 
     fn keep(&mut self, changes: Vec<Numbered>, tips: &[VerifiedTip]) {
         let tips: BTreeMap<_, _> = tips.iter().map(|tip| (tip.tip().change, tip.tip())).collect();
+        changes.iter().for_each(|(header, ..)| self.index.accept(header));
         let appended: Vec<_> = changes
             .iter()
             .map(|(header, chain)| NewChange {
+                position: self.index.position(&header.replica).unwrap(),
                 author: 0,
                 incarnation: *chain,
                 seq: header.seq,
@@ -60,7 +62,6 @@ impl Shelf {
             })
             .collect();
         self.record.extend(&appended);
-        changes.iter().for_each(|(header, ..)| self.index.accept(header));
         self.changes.extend(changes);
     }
 

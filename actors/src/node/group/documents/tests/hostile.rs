@@ -1,5 +1,6 @@
 //! Changes that cost more than their bytes: they are refused, or they hold nobody up.
 
+mod chains;
 mod dear;
 
 use schema::change::ChangeHeader;
@@ -110,7 +111,7 @@ async fn any_number_of_chains_costs_a_turn_little_and_are_given_up_beyond_the_bu
         let (reader, authors) = (ada.documents.unit_reader(), units.authors);
         let read = units.units.into_iter().map(|unit| reader.read(unit, &authors)).collect();
         let at = clock.instant();
-        let outcome = ada.documents.apply(read).unwrap();
+        let outcome = ada.applies(read);
         accepting.push(clock.instant() - at);
         assert_eq!(outcome.refused, []);
         let heard = ada.submits(outcome);
