@@ -306,7 +306,6 @@ impl Actor for Group {
             queues: Queues::default(),
         };
         state.rejudge_all().await?;
-        state.catch_up().await?;
         state.publish_root();
         state.publish_peers();
         Ok(state)
@@ -317,7 +316,7 @@ impl Actor for Group {
         myself: ActorRef<Message>,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        state.start_work(&myself);
+        state.start_work(&myself)?;
         // Watchers missed the batches that became durable while a predecessor failed.
         state.handle.publish_reset();
         if state.arguments.personal {
@@ -335,6 +334,7 @@ impl Actor for Group {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let _turn = state.progress.turn(message.doing());
+        state.documents.begin_turn();
         match message {
             Message::Commit { writes, reply } => state.commit(&myself, writes, reply)?,
             Message::Worked(worked) => state.worked(&myself, *worked)?,
@@ -356,7 +356,7 @@ impl Actor for Group {
             Message::Stall(pause) => state.arguments.clock.sleep(pause).await,
             Message::Fail => return Err("failed on request".into()),
         }
-        state.start_work(&myself);
+        state.start_work(&myself)?;
         state.look_after_damage(&myself)
     }
 

@@ -10,6 +10,7 @@
 
 mod apply;
 mod authority;
+mod backlog;
 mod commit;
 mod edit;
 mod fresh;
@@ -38,11 +39,12 @@ use schema::{ChangeHash, DocumentId, GroupId, UserId, codec};
 
 pub(crate) use self::apply::{ReadUnit, UnitReader};
 use self::authority::Authority;
+use self::backlog::{Backlog, Writer};
 pub(crate) use self::commit::{CommitEnd, Committing};
 pub use self::commit::{CommitError, RowWrite};
 use self::fresh::FreshChunks;
 pub use self::history::Revision;
-use self::materialise::{Materialised, SHORT_TURN_CHARGE};
+use self::materialise::{Later, Materialised, SHORT_TURN_CHARGE};
 use self::set_aside::SetAsides;
 pub use self::set_aside::{SetAside, SetAsideTotal};
 pub use self::unmaterialised::{Unmaterialised, UnmaterialisedReason};
@@ -115,8 +117,8 @@ struct Document {
     record: DocumentRecord,
     index: Index,
     materialised: Materialised,
-    /// Changes that were accepted while a worker had the reading, and that it has to take yet.
-    later: Vec<EncodedChange>,
+    /// Changes that the reading has to take yet: a worker has it, or is to have it.
+    later: Later,
     fresh: FreshChunks,
 }
 
@@ -152,8 +154,8 @@ pub(crate) struct Documents {
     given_up: Vec<Unmaterialised>,
     /// Memory that one document may take, bytes.
     document_bytes: u64,
-    /// Documents whose rows were behind when the store was opened.
-    behind: BTreeSet<DocumentId>,
+    /// Documents that wait for a worker.
+    backlog: Backlog,
     quarantined: BTreeMap<DocumentId, String>,
     /// A document was set aside since the last look.
     alarm: bool,
@@ -185,7 +187,7 @@ impl Documents {
             unmaterialised: BTreeMap::new(),
             given_up: Vec::new(),
             document_bytes,
-            behind: BTreeSet::new(),
+            backlog: Backlog::default(),
             quarantined: BTreeMap::new(),
             alarm: false,
         };
@@ -200,7 +202,11 @@ impl Documents {
             let marks = match documents.stored(id) {
                 Ok(Some(record)) => {
                     if record.is_behind {
-                        documents.behind.insert(id);
+                        // Whose changes of it are not materialised yet is not stored.
+                        let authors = record.replicas.iter().map(|replica| documents.authors.get(replica.author));
+                        let writer = |(device, grant)| documents.authority.user_of(device, grant);
+                        let writers: BTreeSet<Writer> = authors.map(|author| author.and_then(writer)).collect();
+                        documents.backlog.push(id, writers);
                     }
                     record.marks(group, id, &documents.authors)
                 }
@@ -346,7 +352,7 @@ impl Document {
     }
 
     fn of(record: DocumentRecord, index: Index, materialised: Materialised) -> Self {
-        Self { record, index, materialised, later: Vec::new(), fresh: FreshChunks::default() }
+        Self { record, index, materialised, later: Later::default(), fresh: FreshChunks::default() }
     }
 
     /// Its size in memory; `None`: a worker has most of it.
@@ -356,7 +362,8 @@ impl Document {
             Materialised::Absent => 0,
             Materialised::Working => return None,
         };
-        Some(reading + INDEX_BYTES * self.index.len())
+        let later = usize::try_from(self.later.charge).unwrap_or(usize::MAX);
+        Some(reading.saturating_add(later) + INDEX_BYTES * self.index.len())
     }
 }
 

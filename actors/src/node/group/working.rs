@@ -130,11 +130,11 @@ impl State {
     }
 
     /// Begins the long work that the last step left, and tells of rows that were given up.
-    pub(super) fn start_work(&mut self, myself: &ActorRef<Message>) {
+    pub(super) fn start_work(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         while self.tasks.try_join_next().is_some() {}
-        for work in self.documents.take_work() {
+        for work in self.documents.take_work()? {
             let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
-            let queue = if work.is_edit() { self.queues.local } else { self.queues.materialise };
+            let queue = if work.is_awaited() { self.queues.local } else { self.queues.materialise };
             let progress = self.arguments.watchdog.register(Name::of_group("worker", self.handle.id()));
             self.arguments.clock.spawn_in(&mut self.tasks, async move {
                 let mut notice = FailureNotice { myself, is_due: true };
@@ -148,16 +148,6 @@ impl State {
             let group = self.handle.id();
             self.arguments.events.send(Event::Unmaterialised { group, unmaterialised });
         }
-    }
-
-    /// Materialises, before anybody reads them, the rows that were behind when the node ended, as far as that
-    /// is short.
-    pub(super) async fn catch_up(&mut self) -> Result<(), ActorProcessingErr> {
-        let mut outcome = Outcome::default();
-        self.documents.catch_up(&mut outcome)?;
-        if !outcome.batch.is_empty() {
-            self.arguments.store.write(self.handle.space(), outcome.batch).await?;
-        }
         Ok(())
     }
 
@@ -168,13 +158,20 @@ impl State {
         key: &str,
         reply: RpcReplyPort<Result<Vec<Revision>, StoreError>>,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(history) = self.documents.history(table, key)? else {
+        let Some(mut history) = self.documents.history(table, key)? else {
             answer(reply, Ok(Vec::new()));
             return Ok(());
         };
         let (clock, queue) = (self.arguments.clock.clone(), self.queues.local);
         self.arguments.clock.spawn_in(&mut self.tasks, async move {
-            answer(reply, clock.work(queue, || history.read()).await);
+            while !history.is_done() {
+                let slice = move || history.slice().map(|()| history);
+                match clock.work(queue, slice).await {
+                    Ok(rest) => history = rest,
+                    Err(error) => return answer(reply, Err(error)),
+                }
+            }
+            answer(reply, Ok(history.into_revisions()));
         });
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Units that peers send: judged, taken into the record, left in a batch for the store.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use schema::wire::session::Unit;
 use schema::{DeviceId, DocumentId, GroupId, OpId};
 
 use super::authority::Authority;
-use super::materialise::SHORT_TURN_CHARGE;
+use super::backlog::Writer;
 use super::set_aside::SetAside;
 use super::{Document, Documents, Outcome, RowName, put_author};
 use crate::node::group::record::{Authors, NewChange, NewChunk};
@@ -85,7 +86,6 @@ impl Documents {
     /// Judges the units of one frame, and takes in what is accepted.
     pub(crate) fn apply(&mut self, units: Vec<ReadUnit>) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
-        self.short_charge = SHORT_TURN_CHARGE;
         for unit in units {
             let id = unit.document;
             if let Err(refusal) = self.apply_unit(unit, &mut outcome)? {
@@ -135,12 +135,20 @@ impl Documents {
             Merged::Rebuild(received) => self.rebuild(id, None, received, outcome),
             Merged::Grown { admitted, answer } => {
                 let before = self.marks_of(id)?;
+                let writers = self.writers(&admitted);
                 let changes = self.append(id, admitted, outcome);
-                let row = self.materialise(id, changes)?;
+                let row = self.materialise(id, changes, writers)?;
                 self.finish(id, before, row, outcome)?;
                 Ok(answer)
             }
         }
+    }
+
+    /// The users who wrote these changes.
+    pub(super) fn writers(&self, admitted: &[Admitted<EncodedChange>]) -> BTreeSet<Writer> {
+        let authors: BTreeSet<_> =
+            admitted.iter().map(|Admitted { author, .. }| (author.device, author.grant)).collect();
+        authors.into_iter().map(|(device, grant)| self.authority.user_of(device, grant)).collect()
     }
 
     /// Adds accepted changes to index and record, and returns them.
