@@ -36,14 +36,14 @@ use schema::key::SigningKey;
 use schema::ledger::{Ledger, Roster};
 use schema::session::Session;
 use schema::time::Moment;
-use schema::{ChangeHash, DocumentId, UserId};
+use schema::{DocumentId, UserId};
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::assembly::{AssemblyBudget, AssemblyShare};
 use self::batches::BatchNews;
 use self::cache::CacheBudget;
 use self::cut::JudgedMoment;
-use self::documents::{CommitError, Documents, Rejudged, Revision, RowWrite, SetAside, Setup, Worked};
+use self::documents::{Documents, Rejudged, Revision, RowWrite, SetAside, Setup, Worked};
 use self::intake::ReadFrame;
 use self::rejudging::Rejudge;
 use self::working::{CommitReply, Queues, WaitingCommit};
@@ -74,7 +74,7 @@ pub const BLOCKED_FIELD: &str = "blocked";
 
 enum Message {
     /// Write rows as this device.
-    Commit { writes: Vec<RowWrite>, reply: RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>> },
+    Commit { writes: Vec<RowWrite>, reply: CommitReply },
     /// List the revisions of a row.
     History { table: String, key: String, reply: RpcReplyPort<Result<Vec<Revision>, StoreError>> },
     /// Describe the changes of a document that are set aside.

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use schema::digest::{Digest, Mark};
-use schema::document::{self, EncodedChange, Index, Refusal, Rejudging, Rules};
+use schema::document::{self, Index, Refusal, Rejudging, Rules};
 use schema::key::SigningKey;
 use schema::ledger::Roster;
 use schema::session::Wanted;

@@ -39,6 +39,7 @@ impl State {
         self.rejudging = None;
         if self.documents.is_rejudging() {
             let (mut outcome, before) = (Outcome::default(), self.documents.rejudged());
+            self.documents.begin_turn();
             self.documents.rejudge_some(&mut outcome)?;
             if outcome.batch.is_empty() && self.documents.rejudged() != before {
                 // No disk to wait for: a message of ours lets those go first that came meanwhile.
@@ -62,6 +63,7 @@ impl State {
         }
         while self.documents.is_rejudging() {
             let mut outcome = Outcome::default();
+            self.documents.begin_turn();
             self.documents.rejudge_some(&mut outcome)?;
             self.remember(&outcome.lost);
             self.documents.pin(&outcome.moved, 0);

@@ -7,14 +7,23 @@ use super::documents::{
     CommitEnd, CommitError, Committing, Outcome, Revision, RowWrite, Slice, Work, Worked,
 };
 use super::{Message, State};
-use crate::call::answer;
+use crate::call::{WorkSign, answer};
 use crate::clock::{Clock, Lane, WorkQueue};
 use crate::node::event::Event;
 use crate::node::store::{Batch, StoreError};
 use crate::watchdog::{Name, Progress};
 
-/// The answer to a commit: the heads of each row.
-pub(super) type CommitReply = RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>>;
+/// The port for the answer to a commit: the heads of each row.
+pub(super) struct CommitReply {
+    pub(super) port: RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>>,
+    pub(super) sign: WorkSign,
+}
+
+impl CommitReply {
+    fn answer(self, result: Result<Vec<Vec<ChangeHash>>, CommitError>) {
+        answer(self.port, result);
+    }
+}
 
 /// A commit that waits for a document.
 pub(super) struct WaitingCommit {
@@ -50,7 +59,7 @@ impl State {
         let result = self.documents.commit(writes, time_ms, &mut outcome);
         // Memory may have run ahead of the store for good.
         if let Err(CommitError::Store(error)) = result {
-            answer(reply, Err(error.clone().into()));
+            reply.answer(Err(error.clone().into()));
             return Err(error.into());
         }
         self.answer_commit(myself, result, outcome, reply);
@@ -65,11 +74,15 @@ impl State {
         reply: CommitReply,
     ) {
         match result {
+            Ok(Committing::Working(_) | Committing::Waits(_)) => reply.sign.begin(),
+            _ => reply.sign.end(),
+        }
+        match result {
             Ok(Committing::Done) => {
                 let heads = outcome.heads.clone();
                 self.arguments.meters.documents.committed_rows.add(heads.len());
                 self.submit(myself, outcome, None, move |result| {
-                    answer(reply, result.map(|()| heads).map_err(CommitError::from));
+                    reply.answer(result.map(|()| heads).map_err(CommitError::from));
                 });
                 return;
             }
@@ -81,10 +94,9 @@ impl State {
             // the same row again.
             Err(error @ CommitError::Moved { .. }) => {
                 let (store, durability) = (&self.arguments.store, self.arguments.durability);
-                store
-                    .submit(self.handle.space(), Batch::default(), durability, |_| answer(reply, Err(error)));
+                store.submit(self.handle.space(), Batch::default(), durability, |_| reply.answer(Err(error)));
             }
-            Err(error) => answer(reply, Err(error)),
+            Err(error) => reply.answer(Err(error)),
         }
         self.submit_some(myself, outcome);
     }
@@ -106,7 +118,7 @@ impl State {
         let awaited = self.documents.take_awaited();
         for WaitingCommit { writes, reply } in std::mem::take(&mut self.waiting) {
             // A caller who gave up may have tried again.
-            if !reply.is_closed() {
+            if !reply.port.is_closed() {
                 self.commit(myself, writes, reply)?;
             }
         }

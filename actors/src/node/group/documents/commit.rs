@@ -190,13 +190,11 @@ impl Documents {
         }
         let (table, key) = (write.table.clone(), write.key.clone());
         let document = self.cache.get(&id).filter(|_| !self.quarantined.contains_key(&id));
-        let is_incomplete = document.is_some_and(|document| match document.materialised {
-            Materialised::Here(_) => !document.later.changes.is_empty(),
-            Materialised::Absent => true,
-            Materialised::Working => false,
-        });
-        if is_incomplete && !self.unmaterialised.contains_key(&id) {
-            let is_behind = self.cache.get(&id).is_some_and(|document| document.record.is_behind);
+        // What is here is as readers see it: later changes follow.
+        if let Some(Document { materialised: Materialised::Absent, record, .. }) = document
+            && !self.unmaterialised.contains_key(&id)
+        {
+            let is_behind = record.is_behind;
             if let Some(row) = self.read_row(id, true)?
                 && is_behind
             {

@@ -92,6 +92,10 @@ impl Documents {
             self.remove_row(id, name, before, outcome);
             return Ok(answer);
         }
+        if !self.gives_up(id) {
+            // What is left of it may be readable.
+            self.unmaterialised.remove(&id);
+        }
         let row = self.materialise(id, Vec::new(), writers)?;
         if row.is_none() && is_loss {
             // Until a worker is done, no reader sees what is purged.

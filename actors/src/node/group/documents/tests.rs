@@ -130,7 +130,7 @@ impl Desk {
     async fn stores(&mut self, unstored: Unstored) {
         self.stores_alone(unstored).await;
         loop {
-            let pieces = self.documents.take_work();
+            let pieces = self.documents.take_work().unwrap();
             if pieces.is_empty() {
                 return;
             }
@@ -151,9 +151,10 @@ impl Desk {
     /// Writes a row; a worker may make the change.
     fn commits(&mut self, write: RowWrite) -> Result<Outcome, CommitError> {
         let mut outcome = Outcome::default();
+        self.documents.begin_turn();
         let mut result = self.documents.commit(vec![write], 0, &mut outcome);
         if let Ok(Committing::Working(_)) = result {
-            let work = self.documents.take_work().pop().unwrap();
+            let work = self.documents.take_work().unwrap().pop().unwrap();
             result = self.documents.integrate(done(work), &mut outcome).unwrap().unwrap().result;
         }
         match result? {
@@ -182,6 +183,7 @@ impl Desk {
     fn hears(&mut self, units: Units) -> Unstored {
         let (reader, authors) = (self.documents.unit_reader(), units.authors);
         let units = units.units.into_iter().map(|unit| reader.read(unit, &authors)).collect();
+        self.documents.begin_turn();
         let outcome = self.documents.apply(units).unwrap();
         self.submits(outcome)
     }
@@ -457,7 +459,11 @@ async fn a_write_that_every_peer_would_refuse_is_refused_and_leaves_no_trace() {
     assert!(matches!(*cause, Refusal::UnknownAuthor { .. }));
     assert!(outcome.batch.is_empty() && outcome.moved.is_empty());
     ben.writes("a", "under the present grant").await;
-    let revisions = ben.documents.history("tasks", "a").unwrap().unwrap().read().unwrap();
+    let mut history = ben.documents.history("tasks", "a").unwrap().unwrap();
+    while !history.is_done() {
+        history.slice().unwrap();
+    }
+    let revisions = history.into_revisions();
     assert_eq!(revisions.len(), 1, "the refused change is gone");
 }
 

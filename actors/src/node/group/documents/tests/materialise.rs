@@ -25,7 +25,7 @@ impl Desk {
         let heard = self.hears(from.tells(&["rope"]));
         assert_eq!(heard.1.refused, []);
         self.stores_alone(heard).await;
-        let mut work = self.documents.take_work();
+        let mut work = self.documents.take_work().unwrap();
         assert_eq!(work.len(), 1);
         work.remove(0)
     }
@@ -93,7 +93,7 @@ async fn a_commit_that_a_worker_makes_is_void_once_its_author_is_removed() {
     let mut home = Home::new();
     let [ada, mut mia] = [ADA, MIA].map(|person| home.desk(person));
     assert!(matches!(mia.writes_now(long("coil it")), Ok(Committing::Working(_))));
-    let work = mia.documents.take_work().pop().unwrap();
+    let work = mia.documents.take_work().unwrap().pop().unwrap();
 
     home.removes(MIA, &ada).await;
     mia.fetches(&ada).await;
@@ -146,7 +146,7 @@ async fn a_row_that_peers_write_without_pause_is_written_here_too() {
 
     assert!(matches!(ben.writes_now(long("ben's")), Ok(Committing::Working(_))));
     ben.goes_on().await;
-    let mut work = ben.documents.take_work();
+    let mut work = ben.documents.take_work().unwrap();
     assert_eq!(work.len(), 1, "the commit has the row");
     ben.integrates(work.remove(0)).await;
     ben.brings(&mut mia, "rope").await;
@@ -178,9 +178,7 @@ async fn a_row_that_is_too_dear_is_accepted_and_passed_on_and_read_once_there_is
     let mut setup = home.setup(BEN, &ben.space);
     setup.document_bytes = 1 << 30;
     ben.documents = Documents::open(setup).unwrap();
-    let mut outcome = Outcome::default();
-    ben.documents.catch_up(&mut outcome).unwrap();
-    let unstored = ben.submits(outcome);
+    let unstored = ben.submits(Outcome::default());
     ben.stores(unstored).await;
     assert_eq!(ben.title("rope"), mia.title("rope"));
 }
@@ -199,7 +197,7 @@ async fn a_row_that_vanished_can_be_written_by_a_worker_before_the_store_knows()
     let vanished = ben.submits(outcome);
 
     assert!(matches!(ben.writes_now(long("coil it")), Ok(Committing::Working(_))));
-    let work = ben.documents.take_work().pop().unwrap();
+    let work = ben.documents.take_work().unwrap().pop().unwrap();
     ben.stores_alone(vanished).await;
     ben.integrates(work).await;
 
