@@ -106,8 +106,8 @@ impl<M: ractor::Message> Slot<M> {
         }
     }
 
-    /// Sends a request and waits for the answer: at most `CALL_TIMEOUT`, and as long as the request is worked on
-    /// away from the actor. Such work ends, or its failure ends the actor; the watchdog tells of it meanwhile.
+    /// Sends a request and waits for the answer: at most `CALL_TIMEOUT`, and as long as the request is worked
+    /// on away from the actor. Such work ends, or its failure ends the actor; the watchdog tells of it meanwhile.
     pub(crate) async fn ask_for_work<T: Send + 'static>(
         &self,
         request: impl FnOnce(WorkSign, RpcReplyPort<T>) -> M,

@@ -202,10 +202,7 @@ impl Documents {
             let marks = match documents.stored(id) {
                 Ok(Some(record)) => {
                     if record.is_behind {
-                        // Whose changes of it are not materialised yet is not stored.
-                        let authors = record.replicas.iter().map(|replica| documents.authors.get(replica.author));
-                        let writer = |(device, grant)| documents.authority.user_of(device, grant);
-                        let writers: BTreeSet<Writer> = authors.map(|author| author.and_then(writer)).collect();
+                        let writers = documents.writers_of(&record);
                         documents.backlog.push(id, writers);
                     }
                     record.marks(group, id, &documents.authors)
@@ -221,6 +218,16 @@ impl Documents {
         }
         documents.find_stale_authors();
         Ok(documents)
+    }
+
+    /// Everybody who wrote in a document: whose changes are not materialised yet is not stored.
+    fn writers_of(&self, record: &DocumentRecord) -> BTreeSet<Writer> {
+        let authors: BTreeSet<u32> = record.replicas.iter().map(|replica| replica.author).collect();
+        let writer = |number| {
+            let (device, grant) = self.authors.get(number)?;
+            self.authority.user_of(device, grant)
+        };
+        authors.into_iter().map(writer).collect()
     }
 
     /// Judges by another roster from now on; [`rejudge_some`](Self::rejudge_some) re-judges what was

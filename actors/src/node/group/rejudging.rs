@@ -39,7 +39,6 @@ impl State {
         self.rejudging = None;
         if self.documents.is_rejudging() {
             let (mut outcome, before) = (Outcome::default(), self.documents.rejudged());
-            self.documents.begin_turn();
             self.documents.rejudge_some(&mut outcome)?;
             if outcome.batch.is_empty() && self.documents.rejudged() != before {
                 // No disk to wait for: a message of ours lets those go first that came meanwhile.

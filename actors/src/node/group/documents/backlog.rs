@@ -1,7 +1,7 @@
 //! The documents of a group that wait for a worker, and those that have one (pure).
 //!
-//! Users whose changes wait take turns, so that the dear rows of one member delay no other member's. The author
-//! counts, not the peer that sent the change: honest peers pass on everything.
+//! Users whose changes wait take turns, so that the dear rows of one member delay no other member's. The
+//! author counts, not the peer that sent the change: honest peers pass on everything.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -10,8 +10,8 @@ use schema::{DocumentId, UserId};
 
 /// Documents of one group that workers materialise at a time: enough that a worker never waits for the group.
 const RUNNING_MAX: usize = 8;
-/// The same, for the turns of one user: the workers go from one to the next of those that they have, so this is
-/// the share of a flood.
+/// The same, for the turns of one user: workers go from one to the next of those that they have, so this is the
+/// share of a flood.
 const RUNNING_OF_A_USER_MAX: usize = 2;
 
 /// An author; `None`: which user it was is no longer known.

@@ -43,8 +43,8 @@ pub(super) struct Later {
 }
 
 impl Documents {
-    /// Takes changes of these writers, which were just accepted, into the reading of their document. Returns the
-    /// row; `None`: it follows, or this device does not materialise the document.
+    /// Takes changes of these writers, which were just accepted, into the reading of their document. Returns
+    /// the row; `None`: it follows, or this device does not materialise the document.
     pub(super) fn materialise(
         &mut self,
         id: DocumentId,
@@ -118,9 +118,9 @@ impl Documents {
         if is_awaited {
             self.begin(id, None);
         } else {
-            let document = self.cache.get(&id).expect("it is loaded");
-            let writers = document.later.writers.iter().copied();
-            self.backlog.push(id, if document.later.writers.is_empty() { vec![None] } else { writers.collect() });
+            let writers = &self.cache.get(&id).expect("it is loaded").later.writers;
+            let nobody_known = writers.is_empty().then_some(None);
+            self.backlog.push(id, writers.iter().copied().chain(nobody_known));
         }
         Ok(None)
     }
@@ -162,8 +162,8 @@ impl Documents {
         }
     }
 
-    /// Begins to bring a loaded document up to date by a worker, in the turn of a writer; `None`: at once, for a
-    /// commit.
+    /// Begins to bring a loaded document up to date by a worker, in the turn of a writer; `None`: at once, for
+    /// a commit.
     fn begin(&mut self, id: DocumentId, turn: Option<Writer>) {
         let number = self.next_number();
         let load = |documents: &mut Self| Job::Load { document: id, load: Box::new(documents.new_load(id)) };

@@ -1,5 +1,5 @@
-//! Long work on one document, away from the runtime, in slices of one call of Automerge each, which apply at most
-//! the charge of a unit (pure but for reads of the store).
+//! Long work on one document, away from the runtime, in slices of one call of Automerge each, which apply at
+//! most the charge of a unit (pure but for reads of the store).
 //!
 //! A piece of work owns everything that it needs. It judges nothing and stores nothing: what is accepted was
 //! judged before it began, and its result counts only if the document still has the changes for which it was
@@ -218,8 +218,8 @@ impl Load {
 }
 
 impl Care {
-    /// Tries the next bundles, and keeps the good state before them: half as many after a failure, twice as many
-    /// after a success. One that fails alone is left out. Returns true if none is left.
+    /// Tries the next bundles, and keeps the good state before them: half as many after a failure, twice as
+    /// many after a success. One that fails alone is left out. Returns true if none is left.
     fn slice(&mut self, good: &mut Reading) -> bool {
         let mut trial = self.trial.take().unwrap_or_else(|| {
             let mut reading = good.clone();
