@@ -15,7 +15,8 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The actor is not running, or ended before it answered. The request may or may not have been performed.
+    /// The actor is not running, or ended before it answered. The request may or may not have been
+    /// performed.
     #[error("actor is stopped")]
     Stopped,
     /// The actor failed and is started again; call again. The request may or may not have been performed.
@@ -106,8 +107,9 @@ impl<M: ractor::Message> Slot<M> {
         }
     }
 
-    /// Sends a request and waits for the answer: at most `CALL_TIMEOUT`, and as long as the request is worked
-    /// on away from the actor. Such work ends, or its failure ends the actor; the watchdog tells of it meanwhile.
+    /// Sends a request and waits for the answer: at most `CALL_TIMEOUT`, and as long as the request is
+    /// worked on away from the actor. Such work ends, or its failure ends the actor; the watchdog tells of
+    /// it meanwhile.
     pub(crate) async fn ask_for_work<T: Send + 'static>(
         &self,
         request: impl FnOnce(WorkSign, RpcReplyPort<T>) -> M,

@@ -4,8 +4,8 @@
 //! names. The pieces of a bundle wait for each other: until the last is accepted, and none of them waits for
 //! anything else. A change that Automerge cannot apply waits for ever, and with it all that depends on it.
 //! Which changes wait is therefore a function of what is accepted, the same on every device and in every
-//! order of arrival; and a device writes on top of what it reads, so that no honest change waits for a faulty
-//! one.
+//! order of arrival; and a device writes on top of what it reads, so that no honest change waits for a
+//! faulty one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
@@ -69,14 +69,15 @@ impl<C: Change> Blocked<C> {
         Self { waiting, bundles, by, added, due, chains, unreadable, charge: 0 }
     }
 
-    /// Adds an accepted change, after its dependencies. Returns the changes that wait no longer, dependencies
-    /// first.
+    /// Adds an accepted change, after its dependencies. Returns the changes that wait no longer,
+    /// dependencies first.
     pub fn accept(&mut self, change: C) -> Vec<C> {
         self.add(change);
         std::iter::from_fn(|| self.next_bundle()).flatten().collect()
     }
 
-    /// Adds an accepted change, after its dependencies; [`next_bundle`](Self::next_bundle) tells what is ready.
+    /// Adds an accepted change, after its dependencies; [`next_bundle`](Self::next_bundle) tells what is
+    /// ready.
     pub fn add(&mut self, change: C) {
         let ChangeHeader { hash, replica, continues, charge, .. } = *change.header();
         self.waiting.insert(hash, change);

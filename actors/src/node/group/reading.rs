@@ -12,9 +12,9 @@ use crate::edit::{EditError, RowEdit};
 /// A materialised document.
 #[derive(Clone)]
 pub(crate) struct Reading {
-    /// In a box, for a reading moves between the actor and its workers.
+    /// In boxes, for a reading moves between the actor and its workers.
     replica: Box<Replica>,
-    blocked: Blocked<EncodedChange>,
+    blocked: Box<Blocked<EncodedChange>>,
     /// Changes of whole bundles that wait for nothing and are not applied yet.
     ready: VecDeque<EncodedChange>,
 }
@@ -35,7 +35,11 @@ impl Fault {
 impl Reading {
     /// A document without changes; `unreadable` are those that Automerge is known not to apply.
     pub(crate) fn new(unreadable: BTreeSet<ChangeHash>) -> Self {
-        Self { replica: Box::new(Replica::new()), blocked: Blocked::new(unreadable), ready: VecDeque::new() }
+        Self {
+            replica: Box::new(Replica::new()),
+            blocked: Box::new(Blocked::new(unreadable)),
+            ready: VecDeque::new(),
+        }
     }
 
     /// Takes accepted changes in, dependencies first, and reads the row.
@@ -53,8 +57,8 @@ impl Reading {
         changes.into_iter().for_each(|change| self.blocked.add(change));
     }
 
-    /// Applies the next changes that wait for nothing, at most the charge of a unit; returns true once all are
-    /// applied. Before that the row is none that anybody may see: a part of a bundle may stand in it.
+    /// Applies the next changes that wait for nothing, at most the charge of a unit; returns true once all
+    /// are applied. Before that the row is none that anybody may see: a part of a bundle may stand in it.
     ///
     /// # Errors
     /// [`Fault`], as for [`accept`](Self::accept).

@@ -55,7 +55,7 @@ impl Authority {
         Some(Author { device, grant, incarnation })
     }
 
-    /// The user as whom a device writes under a grant, as far as this roster knows.
+    /// The user that a device writes for under a grant, as far as this roster knows.
     pub(super) fn user_of(&self, device: DeviceId, grant: OpId) -> Option<UserId> {
         match self.roster.grant_by_id(grant) {
             Some(grant) => Some(grant.user),

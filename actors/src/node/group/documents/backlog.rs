@@ -8,10 +8,11 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use schema::{DocumentId, UserId};
 
-/// Documents of one group that workers materialise at a time: enough that a worker never waits for the group.
+/// Documents of one group that workers materialise at a time: enough that a worker never waits for the
+/// group.
 const RUNNING_MAX: usize = 8;
-/// The same, for the turns of one user: workers go from one to the next of those that they have, so this is the
-/// share of a flood.
+/// The same, for the turns of one user: workers go from one to the next of those that they have, so this is
+/// the share of a flood.
 const RUNNING_OF_A_USER_MAX: usize = 2;
 
 /// An author; `None`: which user it was is no longer known.

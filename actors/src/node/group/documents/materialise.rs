@@ -20,8 +20,8 @@ pub(super) const SHORT_CHARGE: u64 = 64 << 10;
 /// Charge of a document that is loaded or written at once: Automerge walks a part of it for each change.
 pub(super) const SHORT_DOCUMENT_CHARGE: u64 = 512 << 10;
 
-/// Charge that is applied in one turn of the actor: at most 70 ms, and 600 small rows of a first replication.
-/// The rest is left for workers.
+/// Charge that is applied in one turn of the actor: at most 70 ms, and 600 small rows of a first
+/// replication. The rest is left for workers.
 pub(super) const SHORT_TURN_CHARGE: u64 = 2 << 20;
 
 /// The reading of a loaded document.
@@ -60,8 +60,9 @@ impl Documents {
         self.read_row(id, false)
     }
 
-    /// Brings the reading of a loaded document up to date: here where that is short, else by a worker, in its
-    /// turn or, if a commit waits for it, at once. Returns the row, as [`materialise`](Self::materialise) does.
+    /// Brings the reading of a loaded document up to date: here where that is short, else by a worker, in
+    /// its turn or, if a commit waits for it, at once. Returns the row, as
+    /// [`materialise`](Self::materialise) does.
     pub(super) fn read_row(&mut self, id: DocumentId, is_awaited: bool) -> Result<Option<Row>, StoreError> {
         if self.gives_up(id) {
             return Ok(None);
@@ -162,8 +163,8 @@ impl Documents {
         }
     }
 
-    /// Begins to bring a loaded document up to date by a worker, in the turn of a writer; `None`: at once, for
-    /// a commit.
+    /// Begins to bring a loaded document up to date by a worker, in the turn of a writer; `None`: at once,
+    /// for a commit.
     fn begin(&mut self, id: DocumentId, turn: Option<Writer>) {
         let number = self.next_number();
         let load = |documents: &mut Self| Job::Load { document: id, load: Box::new(documents.new_load(id)) };

@@ -128,7 +128,8 @@ pub(super) struct Runs {
 }
 
 impl Work {
-    /// Returns true if somebody here waits for it: it makes the changes of a commit, or readies a row for one.
+    /// Returns true if somebody here waits for it: it makes the changes of a commit, or readies a row for
+    /// one.
     pub(crate) fn is_awaited(&self) -> bool {
         self.is_awaited || matches!(self.job, Job::Edit(_))
     }
