@@ -1,6 +1,6 @@
 //! Calls to actors with a deadline, through slots that outlive restarts.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The actor is not running, or ended before it answered. The request may or may not have been performed.
+    /// The actor is not running, or ended before it answered. The request may or may not have been
+    /// performed.
     #[error("actor is stopped")]
     Stopped,
     /// The actor failed and is started again; call again. The request may or may not have been performed.
@@ -106,6 +107,27 @@ impl<M: ractor::Message> Slot<M> {
         }
     }
 
+    /// Sends a request and waits for the answer: at most `CALL_TIMEOUT`, and as long as the request is
+    /// worked on away from the actor. Such work ends, or its failure ends the actor; the watchdog tells of
+    /// it meanwhile.
+    pub(crate) async fn ask_for_work<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(WorkSign, RpcReplyPort<T>) -> M,
+    ) -> Result<T, CallError> {
+        let (sender, mut receiver) = ractor::concurrency::oneshot();
+        let sign = WorkSign::default();
+        self.tell(request(sign.clone(), sender.into()))?;
+        let mut seen = 0;
+        loop {
+            match ractor::concurrency::timeout(CALL_TIMEOUT, &mut receiver).await {
+                Ok(Ok(reply)) => return Ok(reply),
+                Ok(Err(_)) => return Err(self.absence()),
+                Err(_) if sign.is_working() || sign.steps() != seen => seen = sign.steps(),
+                Err(_) => return Err(CallError::TimedOut),
+            }
+        }
+    }
+
     /// Sends a message that has no answer. Never waits.
     pub(crate) fn tell(&self, message: M) -> Result<(), CallError> {
         self.current()?.send_message(message).map_err(|_| {
@@ -143,6 +165,33 @@ impl<M: ractor::Message> Slot<M> {
 
     fn current(&self) -> Result<ActorRef<M>, CallError> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(|| self.absence())
+    }
+}
+
+/// Tells a caller whether its request is worked on away from the actor. Clones are the same one.
+#[derive(Clone, Default)]
+pub(crate) struct WorkSign(Arc<AtomicU64>);
+
+impl WorkSign {
+    /// The work begins; nothing changes if it has begun.
+    pub(crate) fn begin(&self) {
+        self.0.fetch_or(1, Ordering::SeqCst);
+    }
+
+    /// The work ends.
+    pub(crate) fn end(&self) {
+        if self.is_working() {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn is_working(&self) -> bool {
+        self.steps() % 2 == 1
+    }
+
+    /// Counts beginnings and ends.
+    fn steps(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
     }
 }
 
@@ -190,6 +239,7 @@ mod tests {
         Echo(u8, RpcReplyPort<u8>),
         NeverAnswer(RpcReplyPort<u8>),
         DropReply(RpcReplyPort<u8>),
+        Work(WorkSign, RpcReplyPort<u8>),
     }
 
     impl Actor for Echo {
@@ -211,6 +261,10 @@ mod tests {
                 Message::Echo(number, reply) => answer(reply, number),
                 Message::NeverAnswer(reply) => unanswered.push(reply),
                 Message::DropReply(reply) => drop(reply),
+                Message::Work(sign, reply) => {
+                    sign.begin();
+                    unanswered.push(reply);
+                }
             }
             Ok(())
         }
@@ -234,6 +288,27 @@ mod tests {
         assert_eq!(slot.ask(Message::DropReply).await, Err(CallError::Stopped));
         slot.stop_within(CALL_TIMEOUT).await;
         assert_eq!(slot.ask(|reply| Message::Echo(1, reply)).await, Err(CallError::Stopped));
+    }
+
+    /// A large write once timed out while a worker made it, and landed all the same.
+    #[tokio::test(start_paused = true)]
+    async fn a_call_waits_as_long_as_a_worker_has_its_work_and_then_once_more() {
+        let slot = Slot::default();
+        echo(&slot).await;
+        let (sender, sign) = tokio::sync::oneshot::channel();
+        let request = |sign: WorkSign, reply| {
+            let _ = sender.send(sign.clone());
+            Message::Work(sign, reply)
+        };
+        let mut call = Box::pin(slot.ask_for_work(request));
+        assert!(ractor::concurrency::timeout(10 * CALL_TIMEOUT, &mut call).await.is_err());
+
+        sign.await.unwrap().end();
+
+        let wait = ractor::concurrency::timeout(3 * CALL_TIMEOUT, call).await;
+        assert_eq!(wait.unwrap(), Err(CallError::TimedOut));
+        let stopped = slot.ask_for_work(|_, reply| Message::DropReply(reply)).await;
+        assert_eq!(stopped, Err(CallError::Stopped));
     }
 
     #[tokio::test(start_paused = true)]

@@ -211,11 +211,11 @@ impl Clock {
         }
     }
 
-    /// Runs a slice of long work on one of the threads of the queue's lane; in a simulation on this one, after
-    /// the time that a slice takes. Queues of a lane take turns.
+    /// Runs a slice of long work on one of the threads of the queue's lane; in a simulation on this one,
+    /// after the time that a slice takes. Queues of a lane take turns.
     ///
-    /// All nodes of a process share these threads: one fewer than it has cores, so that the runtime keeps one
-    /// for itself, but one for each lane at least.
+    /// All nodes of a process share these threads. Each lane has one at least; on three cores or more, one
+    /// core stays free for the runtime.
     pub async fn work<T: Send + 'static>(
         &self,
         queue: WorkQueue,

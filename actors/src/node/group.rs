@@ -36,14 +36,14 @@ use schema::key::SigningKey;
 use schema::ledger::{Ledger, Roster};
 use schema::session::{Input, Session};
 use schema::time::Moment;
-use schema::{ChangeHash, DocumentId, UserId};
+use schema::{DocumentId, UserId};
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::assembly::{AssemblyBudget, AssemblyShare};
 use self::batches::BatchNews;
 use self::cache::CacheBudget;
 use self::cut::JudgedMoment;
-use self::documents::{CommitError, Documents, Rejudged, Revision, RowWrite, SetAside, Setup, Worked};
+use self::documents::{Documents, Rejudged, Revision, RowWrite, SetAside, Setup, Worked};
 use self::intake::{ReadFrame, ReadFrames, ReadQueues, ReadTask};
 use self::rejudging::Rejudge;
 use self::working::{CommitReply, Queues, WaitingCommit};
@@ -74,7 +74,7 @@ pub const BLOCKED_FIELD: &str = "blocked";
 
 enum Message {
     /// Write rows as this device.
-    Commit { writes: Vec<RowWrite>, reply: RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>> },
+    Commit { writes: Vec<RowWrite>, reply: CommitReply },
     /// List the revisions of a row.
     History { table: String, key: String, reply: RpcReplyPort<Result<Vec<Revision>, StoreError>> },
     /// Describe the changes of a document that are set aside.
@@ -317,7 +317,6 @@ impl Actor for Group {
             queues: Queues::default(),
         };
         state.rejudge_all().await?;
-        state.catch_up().await?;
         state.publish_root();
         state.publish_peers();
         Ok(state)
@@ -328,7 +327,7 @@ impl Actor for Group {
         myself: ActorRef<Message>,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        state.start_work(&myself);
+        state.start_work(&myself)?;
         // Watchers missed the batches that became durable while a predecessor failed.
         state.handle.publish_reset();
         if state.arguments.personal {
@@ -346,6 +345,7 @@ impl Actor for Group {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let _turn = state.progress.turn(message.doing());
+        state.documents.begin_turn();
         match message {
             Message::Commit { writes, reply } => state.commit(&myself, writes, reply)?,
             Message::Worked(worked) => state.worked(&myself, *worked)?,
@@ -369,7 +369,7 @@ impl Actor for Group {
             Message::Stall(pause) => state.arguments.clock.sleep(pause).await,
             Message::Fail => return Err("failed on request".into()),
         }
-        state.start_work(&myself);
+        state.start_work(&myself)?;
         state.look_after_damage(&myself)
     }
 

@@ -4,10 +4,10 @@
 //! names. The pieces of a bundle wait for each other: until the last is accepted, and none of them waits for
 //! anything else. A change that Automerge cannot apply waits for ever, and with it all that depends on it.
 //! Which changes wait is therefore a function of what is accepted, the same on every device and in every
-//! order of arrival; and a device writes on top of what it reads, so that no honest change waits for a faulty
-//! one.
+//! order of arrival; and a device writes on top of what it reads, so that no honest change waits for a
+//! faulty one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 
 use super::Change;
@@ -22,6 +22,10 @@ pub struct Blocked<C> {
     bundles: BTreeMap<ChangeHash, Bundle>,
     /// The same, by the first thing that each of them waits for.
     by: BTreeMap<Blocker, BTreeSet<ChangeHash>>,
+    /// Bundles that were added and not looked at yet, in their order.
+    added: VecDeque<ChangeHash>,
+    /// Bundles of which one blocker is gone; the last one is looked at first.
+    due: Vec<ChangeHash>,
     chains: BTreeMap<ReplicaId, Chain>,
     unreadable: BTreeSet<ChangeHash>,
     charge: u64,
@@ -61,39 +65,52 @@ enum Blocker {
 impl<C: Change> Blocked<C> {
     /// A document without changes; `unreadable` are those that Automerge is known not to apply.
     pub fn new(unreadable: BTreeSet<ChangeHash>) -> Self {
-        let (waiting, bundles, by, chains) = Default::default();
-        Self { waiting, bundles, by, chains, unreadable, charge: 0 }
+        let (waiting, bundles, by, added, due, chains) = Default::default();
+        Self { waiting, bundles, by, added, due, chains, unreadable, charge: 0 }
     }
 
-    /// Adds an accepted change, after its dependencies. Returns the changes that wait no longer, dependencies
-    /// first.
+    /// Adds an accepted change, after its dependencies. Returns the changes that wait no longer,
+    /// dependencies first.
     pub fn accept(&mut self, change: C) -> Vec<C> {
+        self.add(change);
+        std::iter::from_fn(|| self.next_bundle()).flatten().collect()
+    }
+
+    /// Adds an accepted change, after its dependencies; [`next_bundle`](Self::next_bundle) tells what is
+    /// ready.
+    pub fn add(&mut self, change: C) {
         let ChangeHeader { hash, replica, continues, charge, .. } = *change.header();
         self.waiting.insert(hash, change);
         self.charge += charge;
         let chain = self.chains.entry(replica).or_default();
         chain.waiting += 1;
         chain.open.push(hash);
-        if continues {
-            return Vec::new();
+        if !continues {
+            let pieces = std::mem::take(&mut chain.open);
+            self.bundles.insert(hash, Bundle { pieces, passed: 0, passed_of_next: 0 });
+            self.added.push_back(hash);
         }
-        let pieces = std::mem::take(&mut chain.open);
-        self.bundles.insert(hash, Bundle { pieces, passed: 0, passed_of_next: 0 });
-        let (mut due, mut ready) = (vec![hash], Vec::new());
-        while let Some(last) = due.pop() {
+    }
+
+    /// The next bundle that waits no longer, in the order of its pieces, after what they depend on.
+    pub fn next_bundle(&mut self) -> Option<Vec<C>> {
+        loop {
+            let last = self.due.pop().or_else(|| self.added.pop_front())?;
             let Some(mut bundle) = self.bundles.remove(&last) else { continue };
             if let Some(blocker) = self.blocker(&mut bundle) {
                 self.by.entry(blocker).or_default().insert(last);
                 self.bundles.insert(last, bundle);
                 continue;
             }
+            let mut ready = Vec::with_capacity(bundle.pieces.len());
             for piece in bundle.pieces {
                 let Some(change) = self.waiting.remove(&piece) else { continue };
-                due.extend(self.release(change.header()));
+                let woken = self.release(change.header());
+                self.due.extend(woken);
                 ready.push(change);
             }
+            return Some(ready);
         }
-        ready
     }
 
     /// The changes that wait, by their hashes.
@@ -116,7 +133,7 @@ impl<C: Change> Blocked<C> {
         self.charge
     }
 
-    /// Remembers a change that Automerge cannot apply, before it is accepted.
+    /// Remembers a change that Automerge cannot apply, before it is ready.
     pub fn leave_out(&mut self, change: ChangeHash) {
         self.unreadable.insert(change);
     }

@@ -10,6 +10,7 @@
 
 mod apply;
 mod authority;
+mod backlog;
 mod commit;
 mod edit;
 mod fresh;
@@ -29,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use schema::digest::{Digest, Mark};
-use schema::document::{self, EncodedChange, Index, Refusal, Rejudging, Rules};
+use schema::document::{self, Index, Refusal, Rejudging, Rules};
 use schema::key::SigningKey;
 use schema::ledger::Roster;
 use schema::session::Wanted;
@@ -39,11 +40,12 @@ use schema::{ChangeHash, DocumentId, GroupId, UserId, codec};
 use self::apply::TURN_CHAINS;
 pub(crate) use self::apply::{ReadUnit, UnitReader};
 use self::authority::Authority;
+use self::backlog::{Backlog, Writer};
 pub(crate) use self::commit::{CommitEnd, Committing};
 pub use self::commit::{CommitError, RowWrite};
 use self::fresh::FreshChunks;
 pub use self::history::Revision;
-use self::materialise::{Materialised, SHORT_TURN_CHARGE};
+use self::materialise::{Later, Materialised, SHORT_TURN_CHARGE};
 use self::set_aside::SetAsides;
 pub use self::set_aside::{SetAside, SetAsideTotal};
 pub use self::unmaterialised::{Unmaterialised, UnmaterialisedReason};
@@ -89,11 +91,14 @@ pub(crate) struct Outcome {
 }
 
 /// A document that grew, and is to be [finished](Documents::finish).
+#[derive(Default)]
 struct Grown {
     /// Its marks before.
     before: Vec<Mark>,
     /// The changes that were accepted, to be materialised together.
     changes: Vec<EncodedChange>,
+    /// The users who wrote them.
+    writers: BTreeSet<Writer>,
 }
 
 /// The table and the key of a row.
@@ -126,8 +131,8 @@ struct Document {
     record: DocumentRecord,
     index: Index,
     materialised: Materialised,
-    /// Changes that were accepted while a worker had the reading, and that it has to take yet.
-    later: Vec<EncodedChange>,
+    /// Changes that the reading has to take yet: a worker has it, or is to have it.
+    later: Later,
     fresh: FreshChunks,
 }
 
@@ -165,8 +170,8 @@ pub(crate) struct Documents {
     given_up: Vec<Unmaterialised>,
     /// Memory that one document may take, bytes.
     document_bytes: u64,
-    /// Documents whose rows were behind when the store was opened.
-    behind: BTreeSet<DocumentId>,
+    /// Documents that wait for a worker.
+    backlog: Backlog,
     quarantined: BTreeMap<DocumentId, String>,
     /// A document was set aside since the last look.
     alarm: bool,
@@ -199,7 +204,7 @@ impl Documents {
             unmaterialised: BTreeMap::new(),
             given_up: Vec::new(),
             document_bytes,
-            behind: BTreeSet::new(),
+            backlog: Backlog::default(),
             quarantined: BTreeMap::new(),
             alarm: false,
         };
@@ -214,7 +219,8 @@ impl Documents {
             let marks = match documents.stored(id) {
                 Ok(Some(record)) => {
                     if record.is_behind {
-                        documents.behind.insert(id);
+                        let writers = documents.writers_of(&record);
+                        documents.backlog.push(id, writers);
                     }
                     record.marks(group, id, &documents.authors)
                 }
@@ -229,6 +235,16 @@ impl Documents {
         }
         documents.find_stale_authors();
         Ok(documents)
+    }
+
+    /// Everybody who wrote in a document: whose changes are not materialised yet is not stored.
+    fn writers_of(&self, record: &DocumentRecord) -> BTreeSet<Writer> {
+        let authors: BTreeSet<u32> = record.replicas.iter().map(|replica| replica.author).collect();
+        let writer = |number| {
+            let (device, grant) = self.authors.get(number)?;
+            self.authority.user_of(device, grant)
+        };
+        authors.into_iter().map(writer).collect()
     }
 
     /// Judges by another roster from now on; [`rejudge_some`](Self::rejudge_some) re-judges what was
@@ -357,7 +373,7 @@ impl Document {
     }
 
     fn of(record: DocumentRecord, index: Index, materialised: Materialised) -> Self {
-        Self { record, index, materialised, later: Vec::new(), fresh: FreshChunks::default() }
+        Self { record, index, materialised, later: Later::default(), fresh: FreshChunks::default() }
     }
 
     /// Its version vector, sorted.
@@ -372,7 +388,8 @@ impl Document {
             Materialised::Absent => 0,
             Materialised::Working => return None,
         };
-        Some(reading + INDEX_BYTES * self.index.len())
+        let later = usize::try_from(self.later.charge).unwrap_or(usize::MAX);
+        Some(reading.saturating_add(later) + INDEX_BYTES * self.index.len())
     }
 }
 

@@ -15,6 +15,7 @@ use super::documents::{
     CommitError, Rejudged, Revision, RowEvent, RowWrite, SetAside, SetAsideTotal, Unmaterialised,
 };
 use super::row_locks::{RowLock, RowLocks};
+use super::working::CommitReply;
 use super::{Arguments, Group, Message};
 use crate::call::{CallError, Slot};
 use crate::node::connection_manager::LinkId;
@@ -162,12 +163,13 @@ impl GroupHandle {
     ///
     /// # Errors
     /// [`CommitError`]; the outer error means that nobody answered in time, and the commit may or may not
-    /// happen.
+    /// happen. The time that workers take for a large row or edit does not count.
     pub async fn commit(
         &self,
         writes: Vec<RowWrite>,
     ) -> Result<Result<Vec<Vec<ChangeHash>>, CommitError>, CallError> {
-        self.slot.ask(|reply| Message::Commit { writes, reply }).await
+        let reply = |sign, port| CommitReply { port, sign };
+        self.slot.ask_for_work(|sign, port| Message::Commit { writes, reply: reply(sign, port) }).await
     }
 
     /// The revisions of a row, oldest first.

@@ -104,7 +104,6 @@ impl State {
         };
         let (mut outcome, mut judged, mut is_at_fault) = (Outcome::default(), Vec::new(), false);
         let (mut received, mut refused) = (0, 0);
-        self.documents.begin_turn();
         while let Some(frame) = peer.unjudged.front_mut() {
             let before = frame.units.len();
             self.documents.apply(&mut frame.units, &mut outcome)?;

@@ -1,6 +1,6 @@
 //! A document as its readers see it: Automerge with every accepted change that waits for nothing (pure).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use schema::document::{Blocked, EncodedChange};
 use schema::limits::{CHANGE_DEPS_MAX, UNIT_CHARGE_MAX};
@@ -12,9 +12,11 @@ use crate::edit::{EditError, RowEdit};
 /// A materialised document.
 #[derive(Clone)]
 pub(crate) struct Reading {
-    /// In a box, for a reading moves between the actor and its workers.
+    /// In boxes, for a reading moves between the actor and its workers.
     replica: Box<Replica>,
-    blocked: Blocked<EncodedChange>,
+    blocked: Box<Blocked<EncodedChange>>,
+    /// Changes of whole bundles that wait for nothing and are not applied yet.
+    ready: VecDeque<EncodedChange>,
 }
 
 /// The reason for which Automerge does not take changes that the checks of admission accept.
@@ -33,7 +35,11 @@ impl Fault {
 impl Reading {
     /// A document without changes; `unreadable` are those that Automerge is known not to apply.
     pub(crate) fn new(unreadable: BTreeSet<ChangeHash>) -> Self {
-        Self { replica: Box::new(Replica::new()), blocked: Blocked::new(unreadable) }
+        Self {
+            replica: Box::new(Replica::new()),
+            blocked: Box::new(Blocked::new(unreadable)),
+            ready: VecDeque::new(),
+        }
     }
 
     /// Takes accepted changes in, dependencies first, and reads the row.
@@ -41,44 +47,64 @@ impl Reading {
     /// # Errors
     /// [`Fault`]: the reading is spoiled, and has to be made again from the stored changes.
     pub(crate) fn accept(&mut self, changes: impl IntoIterator<Item = EncodedChange>) -> Result<Row, Fault> {
-        self.take(changes)?;
+        self.add(changes);
+        while !self.step()? {}
         self.row()
     }
 
-    /// Takes accepted changes in, dependencies first.
+    /// Adds accepted changes, dependencies first, for the next [steps](Self::step).
+    pub(crate) fn add(&mut self, changes: impl IntoIterator<Item = EncodedChange>) {
+        changes.into_iter().for_each(|change| self.blocked.add(change));
+    }
+
+    /// Applies the next changes that wait for nothing, at most the charge of a unit; returns true once all
+    /// are applied. Before that the row is none that anybody may see: a part of a bundle may stand in it.
     ///
     /// # Errors
     /// [`Fault`], as for [`accept`](Self::accept).
-    pub(crate) fn take(&mut self, changes: impl IntoIterator<Item = EncodedChange>) -> Result<(), Fault> {
-        let mut ready = self.unblock(changes).into_iter().peekable();
-        // The last piece of a bundle readies any number of changes.
-        while ready.peek().is_some() {
-            let mut charge = 0;
-            let part: Vec<_> = std::iter::from_fn(|| {
-                ready.next_if(|change| {
-                    charge += change.header.charge;
-                    charge <= UNIT_CHARGE_MAX
-                })
-            })
-            .collect();
-            self.replica.apply(&chunks(&part)).map_err(Fault::new)?;
+    pub(crate) fn step(&mut self) -> Result<bool, Fault> {
+        if self.ready.is_empty() {
+            self.ready_next(usize::MAX);
         }
-        Ok(())
+        self.apply_ready()?;
+        Ok(self.ready.is_empty() && self.ready_next(usize::MAX).is_empty())
     }
 
-    /// Takes changes in by halves, those that the reading can take as a whole together.
+    /// Makes the next bundles ready to be applied: at most so many, and none beyond the charge of a unit but
+    /// the first. Returns their last pieces.
+    pub(crate) fn ready_next(&mut self, count: usize) -> Vec<ChangeHash> {
+        let (mut bundles, mut charge) = (Vec::new(), 0);
+        while bundles.len() < count && charge < UNIT_CHARGE_MAX {
+            let Some(bundle) = self.blocked.next_bundle() else { break };
+            charge += bundle.iter().map(|change| change.header.charge).sum::<u64>();
+            bundles.extend(bundle.last().map(|change| change.header.hash));
+            self.ready.extend(bundle);
+        }
+        bundles
+    }
+
+    /// Applies ready changes, up to the charge of a unit, by one call of Automerge. Returns true if none is
+    /// left.
     ///
     /// # Errors
-    /// The first change that Automerge does not take; the reading is spoiled.
-    pub(crate) fn take_by_halves(
-        &mut self,
-        changes: impl IntoIterator<Item = EncodedChange>,
-    ) -> Result<(), ChangeHash> {
-        let ready = self.unblock(changes);
-        take_by_halves(&mut self.replica, &ready)
+    /// [`Fault`], as for [`accept`](Self::accept).
+    pub(crate) fn apply_ready(&mut self) -> Result<bool, Fault> {
+        let (mut part, mut charge) = (Vec::new(), 0);
+        while let Some(change) = self.ready.front() {
+            charge += change.header.charge;
+            if charge > UNIT_CHARGE_MAX && !part.is_empty() {
+                break;
+            }
+            part.extend(self.ready.pop_front());
+        }
+        if !part.is_empty() {
+            let chunks: Vec<_> = part.iter().map(|change| change.bytes.as_slice()).collect();
+            self.replica.apply(&chunks).map_err(Fault::new)?;
+        }
+        Ok(self.ready.is_empty())
     }
 
-    /// Remembers a change that Automerge does not take, before it is accepted.
+    /// Remembers a change that Automerge does not take, before it is ready.
     pub(crate) fn leave_out(&mut self, change: ChangeHash) {
         self.blocked.leave_out(change);
     }
@@ -120,8 +146,8 @@ impl Reading {
         };
         // A change waits for an op of this chain only once all its dependencies are read, and names no op as
         // large as its own: so it waits for none of those that the edit makes, which are larger.
-        let ready = self.unblock(changes.iter().cloned());
-        debug_assert!(ready.len() == changes.len(), "an edit readies its own changes alone");
+        let ready: usize = changes.iter().map(|change| self.blocked.accept(change.clone()).len()).sum();
+        debug_assert!(ready == changes.len(), "an edit readies its own changes alone");
         Ok(changes)
     }
 
@@ -145,26 +171,4 @@ impl Reading {
         let waiting = usize::try_from(self.blocked.charge()).unwrap_or(usize::MAX);
         self.replica.approximate_bytes().saturating_add(waiting)
     }
-
-    fn unblock(&mut self, changes: impl IntoIterator<Item = EncodedChange>) -> Vec<EncodedChange> {
-        changes.into_iter().flat_map(|change| self.blocked.accept(change)).collect()
-    }
-}
-
-fn take_by_halves(replica: &mut Replica, changes: &[EncodedChange]) -> Result<(), ChangeHash> {
-    let mut trial = replica.clone();
-    if trial.apply(&chunks(changes)).is_ok() {
-        *replica = trial;
-        return Ok(());
-    }
-    if let [change] = changes {
-        return Err(change.header.hash);
-    }
-    let (first, second) = changes.split_at(changes.len() / 2);
-    take_by_halves(replica, first)?;
-    take_by_halves(replica, second)
-}
-
-fn chunks(changes: &[EncodedChange]) -> Vec<&[u8]> {
-    changes.iter().map(|change| change.bytes.as_slice()).collect()
 }

@@ -62,6 +62,7 @@ impl State {
         }
         while self.documents.is_rejudging() {
             let mut outcome = Outcome::default();
+            self.documents.begin_turn();
             self.documents.rejudge_some(&mut outcome)?;
             self.remember(&outcome.lost);
             self.documents.pin(&outcome.moved, 0);

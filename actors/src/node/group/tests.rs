@@ -5,7 +5,7 @@ use schema::key::AgreementKey;
 use schema::ledger::By;
 use schema::{DeviceId, GroupId};
 
-use super::documents::Setup;
+use super::documents::{CommitError, Setup};
 use super::*;
 use crate::edit::RowEdit;
 use crate::node::store::Mode;

@@ -7,14 +7,23 @@ use super::documents::{
     CommitEnd, CommitError, Committing, Outcome, Revision, RowWrite, Slice, Work, Worked,
 };
 use super::{Message, State};
-use crate::call::answer;
+use crate::call::{WorkSign, answer};
 use crate::clock::{Clock, Lane, WorkQueue};
 use crate::node::event::Event;
 use crate::node::store::{Batch, StoreError};
 use crate::watchdog::{Name, Progress};
 
-/// The answer to a commit: the heads of each row.
-pub(super) type CommitReply = RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>>;
+/// The port for the answer to a commit: the heads of each row.
+pub(super) struct CommitReply {
+    pub(super) port: RpcReplyPort<Result<Vec<Vec<ChangeHash>>, CommitError>>,
+    pub(super) sign: WorkSign,
+}
+
+impl CommitReply {
+    fn answer(self, result: Result<Vec<Vec<ChangeHash>>, CommitError>) {
+        answer(self.port, result);
+    }
+}
 
 /// A commit that waits for a document.
 pub(super) struct WaitingCommit {
@@ -50,7 +59,7 @@ impl State {
         let result = self.documents.commit(writes, time_ms, &mut outcome);
         // Memory may have run ahead of the store for good.
         if let Err(CommitError::Store(error)) = result {
-            answer(reply, Err(error.clone().into()));
+            reply.answer(Err(error.clone().into()));
             return Err(error.into());
         }
         self.answer_commit(myself, result, outcome, reply);
@@ -65,11 +74,15 @@ impl State {
         reply: CommitReply,
     ) {
         match result {
+            Ok(Committing::Working(_) | Committing::Waits(_)) => reply.sign.begin(),
+            _ => reply.sign.end(),
+        }
+        match result {
             Ok(Committing::Done) => {
                 let heads = outcome.heads.clone();
                 self.arguments.meters.documents.committed_rows.add(heads.len());
                 self.submit(myself, outcome, None, move |result| {
-                    answer(reply, result.map(|()| heads).map_err(CommitError::from));
+                    reply.answer(result.map(|()| heads).map_err(CommitError::from));
                 });
                 return;
             }
@@ -81,10 +94,9 @@ impl State {
             // the same row again.
             Err(error @ CommitError::Moved { .. }) => {
                 let (store, durability) = (&self.arguments.store, self.arguments.durability);
-                store
-                    .submit(self.handle.space(), Batch::default(), durability, |_| answer(reply, Err(error)));
+                store.submit(self.handle.space(), Batch::default(), durability, |_| reply.answer(Err(error)));
             }
-            Err(error) => answer(reply, Err(error)),
+            Err(error) => reply.answer(Err(error)),
         }
         self.submit_some(myself, outcome);
     }
@@ -106,7 +118,7 @@ impl State {
         let awaited = self.documents.take_awaited();
         for WaitingCommit { writes, reply } in std::mem::take(&mut self.waiting) {
             // A caller who gave up may have tried again.
-            if !reply.is_closed() {
+            if !reply.port.is_closed() {
                 self.commit(myself, writes, reply)?;
             }
         }
@@ -130,11 +142,11 @@ impl State {
     }
 
     /// Begins the long work that the last step left, and tells of rows that were given up.
-    pub(super) fn start_work(&mut self, myself: &ActorRef<Message>) {
+    pub(super) fn start_work(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         while self.tasks.try_join_next().is_some() {}
-        for work in self.documents.take_work() {
+        for work in self.documents.take_work()? {
             let (clock, myself) = (self.arguments.clock.clone(), myself.clone());
-            let queue = if work.is_edit() { self.queues.local } else { self.queues.materialise };
+            let queue = if work.is_awaited() { self.queues.local } else { self.queues.materialise };
             let progress = self.arguments.watchdog.register(Name::of_group("worker", self.handle.id()));
             self.arguments.clock.spawn_in(&mut self.tasks, async move {
                 let mut notice = FailureNotice { myself, is_due: true };
@@ -148,16 +160,6 @@ impl State {
             let group = self.handle.id();
             self.arguments.events.send(Event::Unmaterialised { group, unmaterialised });
         }
-    }
-
-    /// Materialises, before anybody reads them, the rows that were behind when the node ended, as far as that
-    /// is short.
-    pub(super) async fn catch_up(&mut self) -> Result<(), ActorProcessingErr> {
-        let mut outcome = Outcome::default();
-        self.documents.catch_up(&mut outcome)?;
-        if !outcome.batch.is_empty() {
-            self.arguments.store.write(self.handle.space(), outcome.batch).await?;
-        }
         Ok(())
     }
 
@@ -168,13 +170,20 @@ impl State {
         key: &str,
         reply: RpcReplyPort<Result<Vec<Revision>, StoreError>>,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(history) = self.documents.history(table, key)? else {
+        let Some(mut history) = self.documents.history(table, key)? else {
             answer(reply, Ok(Vec::new()));
             return Ok(());
         };
         let (clock, queue) = (self.arguments.clock.clone(), self.queues.local);
         self.arguments.clock.spawn_in(&mut self.tasks, async move {
-            answer(reply, clock.work(queue, || history.read()).await);
+            while !history.is_done() {
+                let slice = move || history.slice().map(|()| history);
+                match clock.work(queue, slice).await {
+                    Ok(rest) => history = rest,
+                    Err(error) => return answer(reply, Err(error)),
+                }
+            }
+            answer(reply, Ok(history.into_revisions()));
         });
         Ok(())
     }

@@ -16,6 +16,7 @@ use schema::wire::session::Unit;
 use schema::{DeviceId, DocumentId, GroupId, OpId};
 
 use super::authority::Authority;
+use super::backlog::Writer;
 use super::materialise::SHORT_TURN_CHARGE;
 use super::set_aside::SetAside;
 use super::{Document, Documents, Grown, Outcome, RowName, put_author};
@@ -87,7 +88,7 @@ impl Documents {
         UnitReader { group: *group, device: device.clone(), roster: roster.clone(), rules: *rules }
     }
 
-    /// Begins a turn, in which peers' units are applied.
+    /// Begins a turn of the actor: what one may take is there again.
     pub(crate) fn begin_turn(&mut self) {
         (self.short_charge, self.turn_chains) = (SHORT_TURN_CHARGE, TURN_CHAINS);
     }
@@ -119,8 +120,8 @@ impl Documents {
     }
 
     fn finish_grown(&mut self, id: DocumentId, outcome: &mut Outcome) -> Result<(), StoreError> {
-        let Some(Grown { before, changes }) = outcome.grown.remove(&id) else { return Ok(()) };
-        let row = self.materialise(id, changes)?;
+        let Some(Grown { before, changes, writers }) = outcome.grown.remove(&id) else { return Ok(()) };
+        let row = self.materialise(id, changes, writers)?;
         self.finish(id, before, row, outcome)
     }
 
@@ -180,12 +181,14 @@ impl Documents {
             Merged::Grown { admitted, answer } => {
                 let is_new = !outcome.grown.contains_key(&id);
                 let before = if is_new { document.marks() } else { Vec::new() };
+                let writers = self.writers(&admitted);
                 let changes = self.append(id, admitted, outcome);
                 if is_new {
                     self.spend_turn(id, |document| document.record.replicas.len());
                 }
-                let grown = outcome.grown.entry(id).or_insert(Grown { before, changes: Vec::new() });
+                let grown = outcome.grown.entry(id).or_insert_with(|| Grown { before, ..Grown::default() });
                 grown.changes.extend(changes);
+                grown.writers.extend(writers);
                 Ok(answer)
             }
         }
@@ -195,6 +198,13 @@ impl Documents {
     fn spend_turn(&mut self, id: DocumentId, chains: impl FnOnce(&Document) -> usize) {
         let chains = self.cache.get(&id).map_or(0, |document| chains(document));
         self.turn_chains = self.turn_chains.saturating_sub(chains);
+    }
+
+    /// The users who wrote these changes.
+    pub(super) fn writers(&self, admitted: &[Admitted<EncodedChange>]) -> BTreeSet<Writer> {
+        let authors: BTreeSet<_> =
+            admitted.iter().map(|Admitted { author, .. }| (author.device, author.grant)).collect();
+        authors.into_iter().map(|(device, grant)| self.authority.user_of(device, grant)).collect()
     }
 
     /// Adds accepted changes to index and record, and returns them.

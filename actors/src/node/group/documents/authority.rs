@@ -54,4 +54,12 @@ impl Authority {
         let grant = self.roster.grant_to_write(self.user, device)?;
         Some(Author { device, grant, incarnation })
     }
+
+    /// The user that a device writes for under a grant, as far as this roster knows.
+    pub(super) fn user_of(&self, device: DeviceId, grant: OpId) -> Option<UserId> {
+        match self.roster.grant_by_id(grant) {
+            Some(grant) => Some(grant.user),
+            None => self.roster.certifiers(device).next(),
+        }
+    }
 }

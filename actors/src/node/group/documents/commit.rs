@@ -7,7 +7,7 @@ use schema::tip::Author;
 use schema::{ChangeHash, DocumentId};
 
 use super::edit::{Edited, EditedDocument, Editing};
-use super::materialise::{Materialised, SHORT_DOCUMENT_CHARGE, SHORT_TURN_CHARGE};
+use super::materialise::{Materialised, SHORT_DOCUMENT_CHARGE};
 use super::unmaterialised::{Unmaterialised, UnmaterialisedReason};
 use super::work::{Job, Work};
 use super::{Document, Documents, Outcome, RowName};
@@ -125,7 +125,6 @@ impl Documents {
         time_ms: i64,
         outcome: &mut Outcome,
     ) -> Result<Committing, CommitError> {
-        self.short_charge = SHORT_TURN_CHARGE;
         let author = self.authority.author(self.incarnation).ok_or(CommitError::NotAllowed)?;
         let id = |write: &RowWrite| DocumentId::of(self.authority.group, &write.table, &write.key);
         let ids: Vec<DocumentId> = writes.iter().map(id).collect();
@@ -148,7 +147,7 @@ impl Documents {
         let number = self.next_number();
         let editing = self.editing(writes, ids, author, time_ms, number);
         if editing.bytes() > SHORT_EDITS || self.is_long(&editing) {
-            self.work.push(Work { number, job: Job::Edit(Box::new(editing)) });
+            self.work.push(Work { number, is_awaited: true, job: Job::Edit(Box::new(editing)) });
             return Ok(Committing::Working(number));
         }
         self.accept_own(editing.run(), outcome)
@@ -169,7 +168,7 @@ impl Documents {
                 Materialised::Here(reading) => reading.has_waiting_of(replica),
                 Materialised::Working | Materialised::Absent => false,
             };
-            is_waiting || document.later.iter().any(|change| change.header.replica == replica)
+            is_waiting || document.later.changes.iter().any(|change| change.header.replica == replica)
         });
         if is_blocked {
             self.renew_incarnation(outcome);
@@ -191,11 +190,12 @@ impl Documents {
         }
         let (table, key) = (write.table.clone(), write.key.clone());
         let document = self.cache.get(&id).filter(|_| !self.quarantined.contains_key(&id));
+        // What is here is as readers see it: later changes follow.
         if let Some(Document { materialised: Materialised::Absent, record, .. }) = document
             && !self.unmaterialised.contains_key(&id)
         {
             let is_behind = record.is_behind;
-            if let Some(row) = self.load_reading(id, false)?
+            if let Some(row) = self.read_row(id, true)?
                 && is_behind
             {
                 self.show(id, Some(row), outcome);
@@ -355,7 +355,10 @@ impl Documents {
             return self.take_later(id, outcome);
         }
         // It has changes that are not accepted.
-        let row = self.load_reading(id, false)?;
+        if let Some(document) = self.cache.get(&id) {
+            document.materialised = Materialised::Absent;
+        }
+        let row = self.read_row(id, false)?;
         if !self.cache.get(&id).is_some_and(|document| document.index.is_empty()) {
             self.show(id, row, outcome);
         }

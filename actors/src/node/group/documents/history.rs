@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use schema::change::ChangeHeader;
+use schema::document::EncodedChange;
+use schema::limits::UNIT_CHARGE_MAX;
 use schema::{ChangeHash, DeviceId, DocumentId, OpId, ReplicaId};
 
 use super::Documents;
@@ -22,28 +23,44 @@ pub struct Revision {
     pub time_ms: i64,
 }
 
-/// The changes of a row, to be read away from the runtime.
+/// The changes of a row, to be read away from the runtime, in slices.
 pub(crate) struct History {
     space: SpaceHandle,
     document: DocumentId,
     runs: Runs,
     authors: BTreeMap<ReplicaId, Option<(DeviceId, OpId)>>,
+    /// The number of runs that were read.
+    done: usize,
+    revisions: Vec<Revision>,
 }
 
 impl History {
-    /// Reads the revisions, oldest first.
-    pub(crate) fn read(self) -> Result<Vec<Revision>, StoreError> {
-        let revision = |header: &ChangeHeader| Revision {
-            change: header.hash,
-            author: self.authors.get(&header.replica).copied().flatten(),
-            time_ms: header.time,
-        };
-        match self.runs.read_all() {
-            Ok(changes) => Ok(changes.iter().map(|change| revision(&change.header)).collect()),
-            Err(RunsError::Store(error)) => Err(error),
-            // The next use of the document finds the damage too, and heals it.
-            Err(RunsError::Damaged { .. }) => Err(keys::damaged(&self.space, &keys::document(self.document))),
+    /// Reads the next revisions, up to the charge of a unit.
+    pub(crate) fn slice(&mut self) -> Result<(), StoreError> {
+        let mut charge = 0;
+        while charge < UNIT_CHARGE_MAX && !self.is_done() {
+            let changes = self.runs.read(self.done).map_err(|error| match error {
+                RunsError::Store(error) => error,
+                // The next use of the document finds the damage too, and heals it.
+                RunsError::Damaged { .. } => keys::damaged(&self.space, &keys::document(self.document)),
+            })?;
+            for EncodedChange { header, .. } in changes {
+                charge += header.charge;
+                let author = self.authors.get(&header.replica).copied().flatten();
+                self.revisions.push(Revision { change: header.hash, author, time_ms: header.time });
+            }
+            self.done += 1;
         }
+        Ok(())
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.done == self.runs.len()
+    }
+
+    /// The revisions, oldest first.
+    pub(crate) fn into_revisions(self) -> Vec<Revision> {
+        self.revisions
     }
 }
 
@@ -57,6 +74,7 @@ impl Documents {
         let ids = record.replica_ids(self.authority.group, id, &self.authors).unwrap_or_default();
         let author = |replica: &ReplicaRecord| self.authors.get(replica.author);
         let authors = ids.into_iter().zip(record.replicas.iter().map(author)).collect();
-        Ok(Some(History { space: self.space.clone(), document: id, runs, authors }))
+        let (space, done, revisions) = (self.space.clone(), 0, Vec::new());
+        Ok(Some(History { space, document: id, runs, authors, done, revisions }))
     }
 }

@@ -1,9 +1,12 @@
 //! Materialises documents: takes what is accepted to Automerge and reads the row, here where that is short,
 //! by a worker where it is long.
 
+use std::collections::BTreeSet;
+
 use schema::DocumentId;
 use schema::document::EncodedChange;
 
+use super::backlog::Writer;
 use super::commit::CommitEnd;
 use super::unmaterialised::UnmaterialisedReason;
 use super::work::{Done, Job, Load, LoadError, Loaded, RunsError, Work, Worked};
@@ -17,13 +20,13 @@ pub(super) const SHORT_CHARGE: u64 = 64 << 10;
 /// Charge of a document that is loaded or written at once: Automerge walks a part of it for each change.
 pub(super) const SHORT_DOCUMENT_CHARGE: u64 = 512 << 10;
 
-/// Charge that is applied in one turn of the actor: at most 200 ms, and 1 800 small rows of a first
+/// Charge that is applied in one turn of the actor: at most 70 ms, and 600 small rows of a first
 /// replication. The rest is left for workers.
-pub(super) const SHORT_TURN_CHARGE: u64 = 6 << 20;
+pub(super) const SHORT_TURN_CHARGE: u64 = 2 << 20;
 
 /// The reading of a loaded document.
 pub(super) enum Materialised {
-    /// Here, up to the last accepted change.
+    /// Here, up to the last accepted change but [later](super::Document::later) ones.
     Here(Reading),
     /// A worker has it.
     Working,
@@ -31,69 +34,96 @@ pub(super) enum Materialised {
     Absent,
 }
 
+/// Changes that were accepted and are not in the reading yet, and who wrote them.
+#[derive(Default)]
+pub(super) struct Later {
+    pub(super) changes: Vec<EncodedChange>,
+    pub(super) charge: u64,
+    writers: BTreeSet<Writer>,
+}
+
 impl Documents {
-    /// Takes changes, which were just accepted, into the reading of their document. Returns the row; `None`:
-    /// it follows, or this device does not materialise the document.
+    /// Takes changes of these writers, which were just accepted, into the reading of their document. Returns
+    /// the row; `None`: it follows, or this device does not materialise the document.
     pub(super) fn materialise(
         &mut self,
         id: DocumentId,
         changes: Vec<EncodedChange>,
+        writers: BTreeSet<Writer>,
     ) -> Result<Option<Row>, StoreError> {
+        if !self.gives_up(id) {
+            let document = self.cache.get(&id).expect("it is loaded");
+            document.later.charge += changes.iter().map(|change| change.header.charge).sum::<u64>();
+            document.later.changes.extend(changes);
+            document.later.writers.extend(writers);
+        }
+        self.read_row(id, false)
+    }
+
+    /// Brings the reading of a loaded document up to date: here where that is short, else by a worker, in
+    /// its turn or, if a commit waits for it, at once. Returns the row, as
+    /// [`materialise`](Self::materialise) does.
+    pub(super) fn read_row(&mut self, id: DocumentId, is_awaited: bool) -> Result<Option<Row>, StoreError> {
         if self.gives_up(id) {
             return Ok(None);
         }
+        let is_given_up = self.unmaterialised.contains_key(&id);
         let document = self.cache.get(&id).expect("it is loaded");
-        document.later.extend(changes);
-        if matches!(document.materialised, Materialised::Working) {
+        let charge = match &document.materialised {
+            Materialised::Working => return Ok(None),
+            Materialised::Here(_) => document.later.charge,
+            // What is later is among the stored changes.
+            Materialised::Absent => document.record.charge,
+        };
+        let is_here = matches!(document.materialised, Materialised::Here(_));
+        if is_given_up && !is_here {
+            document.later = Later::default();
             return Ok(None);
         }
-        let changes = std::mem::take(&mut document.later);
-        let charge: u64 = changes.iter().map(|change| change.header.charge).sum();
+        let max = if is_here { SHORT_CHARGE } else { SHORT_DOCUMENT_CHARGE };
         let is_short =
-            charge <= SHORT_CHARGE.min(self.short_charge) && document.record.charge <= SHORT_DOCUMENT_CHARGE;
+            charge <= max.min(self.short_charge) && document.record.charge <= SHORT_DOCUMENT_CHARGE;
+        if !is_short {
+            return self.leave(id, is_awaited);
+        }
         self.short_charge = self.short_charge.saturating_sub(charge);
+        let later = std::mem::take(&mut document.later);
         match std::mem::replace(&mut document.materialised, Materialised::Absent) {
-            Materialised::Absent if self.unmaterialised.contains_key(&id) => Ok(None),
-            Materialised::Here(mut reading) if is_short => match reading.accept(changes) {
+            Materialised::Here(mut reading) => match reading.accept(later.changes) {
                 Ok(row) => {
                     document.materialised = Materialised::Here(reading);
+                    self.backlog.remove(id);
                     Ok(Some(row))
                 }
-                Err(_) => self.load_reading(id, true),
+                Err(_) => {
+                    document.later.writers = later.writers;
+                    self.leave(id, is_awaited)
+                }
             },
-            Materialised::Here(reading) => {
-                self.begin(id, Job::Grow { document: id, reading, changes });
-                Ok(None)
+            _ => {
+                document.later.writers = later.writers;
+                let loaded = self.new_load(id).run();
+                self.take_reading(id, loaded, is_awaited)
             }
-            _ => self.load_reading(id, false),
         }
     }
 
-    /// Makes the reading of a document from its stored changes; `is_careful`: Automerge did not take some of
-    /// them.
-    pub(super) fn load_reading(
-        &mut self,
-        id: DocumentId,
-        is_careful: bool,
-    ) -> Result<Option<Row>, StoreError> {
-        if self.gives_up(id) {
-            return Ok(None);
-        }
+    fn new_load(&mut self, id: DocumentId) -> Load {
         let runs = self.runs(id);
         let document = self.cache.get(&id).expect("it is loaded");
-        // They are among the stored ones.
-        document.later.clear();
-        let unreadable = document.record.unreadable.iter().copied().collect();
-        let load = Box::new(Load::new(runs, unreadable, is_careful));
-        let charge = document.record.charge;
-        let is_short = charge <= SHORT_DOCUMENT_CHARGE.min(self.short_charge);
-        self.short_charge = self.short_charge.saturating_sub(charge);
-        if !is_short {
-            self.begin(id, Job::Load { document: id, load });
-            return Ok(None);
+        Load::new(runs, document.record.unreadable.iter().copied().collect())
+    }
+
+    /// Leaves a document for a worker.
+    fn leave(&mut self, id: DocumentId, is_awaited: bool) -> Result<Option<Row>, StoreError> {
+        if is_awaited {
+            self.begin(id, None);
+        } else {
+            let writers = &self.cache.get(&id).expect("it is loaded").later.writers;
+            let nobody_known = writers.is_empty().then_some(None);
+            self.backlog.push(id, writers.iter().copied().chain(nobody_known));
         }
-        let loaded = load.run();
-        self.take_reading(id, loaded)
+        Ok(None)
     }
 
     /// Takes the result of a load over.
@@ -101,12 +131,17 @@ impl Documents {
         &mut self,
         id: DocumentId,
         loaded: Result<Loaded, LoadError>,
+        is_awaited: bool,
     ) -> Result<Option<Row>, StoreError> {
         let document = self.cache.get(&id).expect("it is loaded");
         match loaded {
             Ok(Loaded { reading, row, unreadable }) => {
                 document.record.unreadable = unreadable.into_iter().collect();
                 document.materialised = Materialised::Here(reading);
+                if document.later.changes.is_empty() {
+                    document.later = Later::default();
+                    self.backlog.remove(id);
+                }
                 self.unmaterialised.remove(&id);
                 Ok(Some(row))
             }
@@ -115,7 +150,10 @@ impl Documents {
                 self.give_up(id, UnmaterialisedReason::Faulty { what });
                 Ok(None)
             }
-            Err(LoadError::Spoiled) => self.load_reading(id, true),
+            Err(LoadError::Spoiled) => {
+                document.materialised = Materialised::Absent;
+                self.leave(id, is_awaited)
+            }
             Err(LoadError::Runs(RunsError::Damaged { what })) => {
                 document.materialised = Materialised::Absent;
                 self.quarantine(id, &what);
@@ -125,11 +163,28 @@ impl Documents {
         }
     }
 
-    /// Leaves work on a document for a worker.
-    pub(super) fn begin(&mut self, id: DocumentId, job: Job) {
+    /// Begins to bring a loaded document up to date by a worker, in the turn of a writer; `None`: at once,
+    /// for a commit.
+    fn begin(&mut self, id: DocumentId, turn: Option<Writer>) {
         let number = self.next_number();
+        let load = |documents: &mut Self| Job::Load { document: id, load: Box::new(documents.new_load(id)) };
+        let document = self.cache.get(&id).expect("it is loaded");
+        let later = std::mem::take(&mut document.later);
+        let job = match std::mem::replace(&mut document.materialised, Materialised::Working) {
+            Materialised::Here(mut reading) => {
+                reading.add(later.changes);
+                Job::Grow { document: id, reading }
+            }
+            _ => load(self),
+        };
+        // The work may turn out to need another turn.
+        self.cache.get(&id).expect("it is loaded").later.writers = later.writers;
+        self.backlog.remove(id);
+        if let Some(writer) = turn {
+            self.backlog.begin(number, writer);
+        }
         self.lend(id, number);
-        self.work.push(Work { number, job });
+        self.work.push(Work { number, is_awaited: turn.is_none(), job });
     }
 
     pub(super) fn next_number(&mut self) -> u64 {
@@ -156,8 +211,8 @@ impl Documents {
     /// Takes the changes into a reading that were accepted while a worker had it.
     pub(crate) fn take_later(&mut self, id: DocumentId, outcome: &mut Outcome) -> Result<(), StoreError> {
         let Some(document) = self.cache.get(&id) else { return Ok(()) };
-        if matches!(document.materialised, Materialised::Here(_)) && !document.later.is_empty() {
-            let row = self.materialise(id, Vec::new())?;
+        if matches!(document.materialised, Materialised::Here(_)) && !document.later.changes.is_empty() {
+            let row = self.read_row(id, false)?;
             self.show(id, row, outcome);
         }
         Ok(())
@@ -168,27 +223,28 @@ impl Documents {
         self.working.get(&id) == Some(&number)
     }
 
-    /// The number of documents that workers have.
+    /// The number of documents whose newest accepted changes a worker has, or is to have.
     pub(crate) fn materialising(&self) -> usize {
-        self.working.len()
+        self.working.len() + self.backlog.len()
     }
 
     /// The work to begin.
-    pub(crate) fn take_work(&mut self) -> Vec<Work> {
-        std::mem::take(&mut self.work)
-    }
-
-    /// Begins to materialise the rows that were behind when the store was opened.
-    pub(crate) fn catch_up(&mut self, outcome: &mut Outcome) -> Result<(), StoreError> {
-        for id in std::mem::take(&mut self.behind) {
-            if self.working.contains_key(&id) || self.load(id)?.is_none() {
+    pub(crate) fn take_work(&mut self) -> Result<Vec<Work>, StoreError> {
+        while let Some((id, writer)) = self.backlog.next() {
+            // It may have gone meanwhile; what a worker has goes on with what is later.
+            if self.working.contains_key(&id) || self.load(id)?.is_none() || self.gives_up(id) {
                 continue;
             }
-            if let Some(row) = self.load_reading(id, false)? {
-                self.show(id, Some(row), outcome);
+            let document = self.cache.get(&id).expect("it is loaded");
+            let is_current = match document.materialised {
+                Materialised::Here(_) => document.later.changes.is_empty(),
+                Materialised::Absent | Materialised::Working => self.unmaterialised.contains_key(&id),
+            };
+            if !is_current {
+                self.begin(id, Some(writer));
             }
         }
-        Ok(())
+        Ok(std::mem::take(&mut self.work))
     }
 
     /// Takes the result of a worker over; returns the end of a commit, if it is that of one.
@@ -197,6 +253,7 @@ impl Documents {
         Worked { number, done }: Worked,
         outcome: &mut Outcome,
     ) -> Result<Option<CommitEnd>, StoreError> {
+        self.backlog.end(number);
         match done {
             Done::Edited(edited) => self.finish_commit(number, *edited, outcome).map(Some),
             Done::Materialised { document, result } => {
@@ -217,9 +274,10 @@ impl Documents {
         outcome: &mut Outcome,
     ) -> Result<(), StoreError> {
         self.working.remove(&id);
-        let row = self.take_reading(id, result)?;
+        let is_awaited = self.awaited.contains(&id);
+        let row = self.take_reading(id, result, is_awaited)?;
         self.show(id, row, outcome);
         // A commit that waits comes first: else a row that peers write without pause is never written here.
-        if self.awaited.contains(&id) { Ok(()) } else { self.take_later(id, outcome) }
+        if is_awaited { Ok(()) } else { self.take_later(id, outcome) }
     }
 }

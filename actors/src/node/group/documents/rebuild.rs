@@ -73,6 +73,7 @@ impl Documents {
         let mut document = Document::new(&name);
         document.record.unreadable = old.iter().flat_map(|old| &old.unreadable).copied().collect();
         document.materialised = Materialised::Absent;
+        let writers = self.writers(&admitted);
         document.append(id, &admitted, &mut self.authors, &self.authority, outcome);
         outcome.lost.extend(cause.clone().map(|refusal| (id, refusal)));
         let loss = is_loss.then(|| Loss { at: self.clock.now(), cause });
@@ -91,7 +92,11 @@ impl Documents {
             self.remove_row(id, name, before, outcome);
             return Ok(answer);
         }
-        let row = self.load_reading(id, false)?;
+        if !self.gives_up(id) {
+            // What is left of it may be readable.
+            self.unmaterialised.remove(&id);
+        }
+        let row = self.materialise(id, Vec::new(), writers)?;
         if row.is_none() && is_loss {
             // Until a worker is done, no reader sees what is purged.
             self.hide_row(id, &name, outcome);

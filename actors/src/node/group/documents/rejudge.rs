@@ -10,7 +10,6 @@ use schema::document::{
 };
 use schema::{DocumentId, codec};
 
-use super::materialise::SHORT_TURN_CHARGE;
 use super::set_aside::{SetAside, SetAsideTotal};
 use super::{Document, Documents, Outcome};
 use crate::node::event::Rejudged;
@@ -45,7 +44,6 @@ impl Documents {
 
     /// Re-judges some documents.
     pub(crate) fn rejudge_some(&mut self, outcome: &mut Outcome) -> Result<(), StoreError> {
-        self.short_charge = SHORT_TURN_CHARGE;
         let mut input = RejudgeInput::Start;
         loop {
             input = match self.rejudging.step(input) {

@@ -132,7 +132,7 @@ impl Desk {
     async fn stores(&mut self, unstored: Unstored) {
         self.stores_alone(unstored).await;
         loop {
-            let pieces = self.documents.take_work();
+            let pieces = self.documents.take_work().unwrap();
             if pieces.is_empty() {
                 return;
             }
@@ -153,9 +153,10 @@ impl Desk {
     /// Writes a row; a worker may make the change.
     fn commits(&mut self, write: RowWrite) -> Result<Outcome, CommitError> {
         let mut outcome = Outcome::default();
+        self.documents.begin_turn();
         let mut result = self.documents.commit(vec![write], 0, &mut outcome);
         if let Ok(Committing::Working(_)) = result {
-            let work = self.documents.take_work().pop().unwrap();
+            let work = self.documents.take_work().unwrap().pop().unwrap();
             result = self.documents.integrate(done(work), &mut outcome).unwrap().unwrap().result;
         }
         match result? {
@@ -470,7 +471,11 @@ async fn a_write_that_every_peer_would_refuse_is_refused_and_leaves_no_trace() {
     assert!(matches!(*cause, Refusal::UnknownAuthor { .. }));
     assert!(outcome.batch.is_empty() && outcome.moved.is_empty());
     ben.writes("a", "under the present grant").await;
-    let revisions = ben.documents.history("tasks", "a").unwrap().unwrap().read().unwrap();
+    let mut history = ben.documents.history("tasks", "a").unwrap().unwrap();
+    while !history.is_done() {
+        history.slice().unwrap();
+    }
+    let revisions = history.into_revisions();
     assert_eq!(revisions.len(), 1, "the refused change is gone");
 }
 

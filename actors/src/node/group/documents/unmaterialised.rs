@@ -6,7 +6,7 @@
 
 use schema::{DeviceId, DocumentId};
 
-use super::materialise::Materialised;
+use super::materialise::{Later, Materialised};
 use super::{Documents, INDEX_BYTES};
 use crate::node::group::record::{Authors, DocumentRecord};
 
@@ -80,9 +80,10 @@ impl Documents {
             return false;
         }
         document.materialised = Materialised::Absent;
-        document.later.clear();
+        document.later = Later::default();
         // A worker may have it: its result is void.
         self.working.remove(&id);
+        self.backlog.remove(id);
         self.give_up(id, UnmaterialisedReason::TooDear { bytes, max });
         true
     }

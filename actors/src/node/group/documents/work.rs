@@ -1,5 +1,5 @@
-//! Long work on one document, away from the runtime, in slices of one call of Automerge each (pure but for
-//! reads of the store).
+//! Long work on one document, away from the runtime, in slices of one call of Automerge each, which apply at
+//! most the charge of a unit (pure but for reads of the store).
 //!
 //! A piece of work owns everything that it needs. It judges nothing and stores nothing: what is accepted was
 //! judged before it began, and its result counts only if the document still has the changes for which it was
@@ -22,12 +22,14 @@ use crate::node::store::{SpaceHandle, StoreError};
 /// A piece of long work.
 pub(crate) struct Work {
     pub(super) number: u64,
+    /// A commit of this device waits for it.
+    pub(super) is_awaited: bool,
     pub(super) job: Job,
 }
 
 pub(super) enum Job {
-    /// Take accepted changes into a reading.
-    Grow { document: DocumentId, reading: Reading, changes: Vec<EncodedChange> },
+    /// Take the accepted changes in that were added to a reading.
+    Grow { document: DocumentId, reading: Reading },
     /// Materialise a document from its stored changes.
     Load { document: DocumentId, load: Box<Load> },
     /// Make the changes of a commit.
@@ -93,11 +95,26 @@ pub(super) enum RunsError {
 pub(super) struct Load {
     runs: Runs,
     reading: Reading,
-    unreadable: BTreeSet<ChangeHash>,
-    /// Automerge failed before: each slice is tried on a copy.
-    is_careful: bool,
-    /// The number of runs that are taken in.
+    /// Everything that was read is taken in.
+    is_drained: bool,
+    /// Automerge failed before: changes are tried on a copy.
+    care: Option<Care>,
+    /// The number of runs that were read.
     done: usize,
+}
+
+/// The care for changes of which Automerge does not take all.
+struct Care {
+    /// Bundles that are tried together.
+    count: usize,
+    trial: Option<Trial>,
+}
+
+/// A copy of the reading that takes further bundles.
+struct Trial {
+    reading: Reading,
+    /// The last pieces of these bundles.
+    bundles: Vec<ChangeHash>,
 }
 
 /// The stored changes of one document, in the order in which they were accepted.
@@ -111,9 +128,10 @@ pub(super) struct Runs {
 }
 
 impl Work {
-    /// Returns true if it makes the changes of a commit.
-    pub(crate) fn is_edit(&self) -> bool {
-        matches!(self.job, Job::Edit(_))
+    /// Returns true if somebody here waits for it: it makes the changes of a commit, or readies a row for
+    /// one.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.is_awaited || matches!(self.job, Job::Edit(_))
     }
 
     /// The activity of its slices, for the watchdog.
@@ -130,18 +148,17 @@ impl Work {
 
     /// Does one slice.
     pub(crate) fn slice(self) -> Slice {
-        let Self { number, job } = self;
+        let Self { number, is_awaited, job } = self;
+        let more = |job| Slice::More(Self { number, is_awaited, job });
         let done = match job {
-            Job::Grow { document, mut reading, changes } => {
-                let result = match reading.accept(changes) {
-                    Ok(row) => Ok(Loaded { unreadable: reading.unreadable().clone(), reading, row }),
-                    Err(_) => Err(LoadError::Spoiled),
-                };
-                Done::Materialised { document, result: result.map(Box::new) }
-            }
+            Job::Grow { document, mut reading } => match reading.step() {
+                Ok(false) => return more(Job::Grow { document, reading }),
+                Ok(true) => Done::Materialised { document, result: Loaded::of(reading).map(Box::new) },
+                Err(_) => Done::Materialised { document, result: Err(LoadError::Spoiled) },
+            },
             Job::Load { document, mut load } => match load.slice() {
-                Ok(false) => return Slice::More(Self { number, job: Job::Load { document, load } }),
-                Ok(true) => Done::Materialised { document, result: load.finish().map(Box::new) },
+                Ok(false) => return more(Job::Load { document, load }),
+                Ok(true) => Done::Materialised { document, result: Loaded::of(load.reading).map(Box::new) },
                 Err(error) => Done::Materialised { document, result: Err(error) },
             },
             Job::Edit(editing) => Done::Edited(Box::new(editing.run())),
@@ -150,54 +167,80 @@ impl Work {
     }
 }
 
+impl Loaded {
+    fn of(reading: Reading) -> Result<Self, LoadError> {
+        let row = reading.row().map_err(|fault| LoadError::Faulty { what: fault.to_string() })?;
+        Ok(Self { unreadable: reading.unreadable().clone(), reading, row })
+    }
+}
+
 impl Load {
-    pub(super) fn new(runs: Runs, unreadable: BTreeSet<ChangeHash>, is_careful: bool) -> Self {
-        Self { runs, reading: Reading::new(unreadable.clone()), unreadable, is_careful, done: 0 }
+    pub(super) fn new(runs: Runs, unreadable: BTreeSet<ChangeHash>) -> Self {
+        Self { runs, reading: Reading::new(unreadable), is_drained: true, care: None, done: 0 }
     }
 
-    /// Does all of it here.
+    /// Does all of it here; what Automerge does not take all of is left for a worker.
     pub(super) fn run(mut self) -> Result<Loaded, LoadError> {
-        while !self.slice()? {}
-        self.finish()
+        while !self.slice()? {
+            if self.care.is_some() {
+                return Err(LoadError::Spoiled);
+            }
+        }
+        Loaded::of(self.reading)
     }
 
     /// Takes the next changes in, up to the charge of a unit; returns true at the end.
     fn slice(&mut self) -> Result<bool, LoadError> {
-        let (mut changes, mut charge, begun) = (Vec::new(), 0, self.done);
+        if self.is_drained {
+            self.read()?;
+        }
+        self.is_drained = match &mut self.care {
+            Some(care) => care.slice(&mut self.reading),
+            None => self.reading.step().unwrap_or_else(|_| {
+                (self.care, self.done) = (Some(Care { count: usize::MAX, trial: None }), 0);
+                self.reading = Reading::new(self.reading.unreadable().clone());
+                true
+            }),
+        };
+        Ok(self.is_drained && self.done == self.runs.len())
+    }
+
+    /// Adds the next stored changes, up to the charge of a unit.
+    fn read(&mut self) -> Result<(), LoadError> {
+        let mut charge = 0;
         while charge < UNIT_CHARGE_MAX && self.done < self.runs.len() {
-            for change in self.runs.read(self.done)? {
-                charge += change.header.charge;
-                changes.push(change);
-            }
+            let changes = self.runs.read(self.done)?;
+            charge += changes.iter().map(|change| change.header.charge).sum::<u64>();
+            self.reading.add(changes);
             self.done += 1;
         }
-        if self.is_careful {
-            self.take_carefully(changes, begun);
-        } else if self.reading.take(changes).is_err() {
-            (self.is_careful, self.done) = (true, 0);
-            self.reading = Reading::new(self.unreadable.clone());
-        }
-        Ok(self.done == self.runs.len())
+        Ok(())
     }
+}
 
-    /// Takes the changes of a slice in; one that Automerge does not take is left out, and the slice begins
-    /// again.
-    fn take_carefully(&mut self, changes: Vec<EncodedChange>, begun: usize) {
-        let mut trial = self.reading.clone();
-        match trial.take_by_halves(changes) {
-            Ok(()) => self.reading = trial,
-            Err(change) => {
-                self.unreadable.insert(change);
-                self.reading.leave_out(change);
-                self.done = begun;
+impl Care {
+    /// Tries the next bundles, and keeps the good state before them: half as many after a failure, twice as
+    /// many after a success. One that fails alone is left out. Returns true if none is left.
+    fn slice(&mut self, good: &mut Reading) -> bool {
+        let mut trial = self.trial.take().unwrap_or_else(|| {
+            let mut reading = good.clone();
+            let bundles = reading.ready_next(self.count);
+            Trial { reading, bundles }
+        });
+        if trial.bundles.is_empty() {
+            *good = trial.reading;
+            return true;
+        }
+        match (trial.reading.apply_ready(), &trial.bundles[..]) {
+            (Ok(false), _) => self.trial = Some(trial),
+            (Ok(true), bundles) => {
+                self.count = bundles.len() * 2;
+                *good = trial.reading;
             }
+            (Err(_), [bundle]) => good.leave_out(*bundle),
+            (Err(_), bundles) => self.count = bundles.len() / 2,
         }
-    }
-
-    fn finish(self) -> Result<Loaded, LoadError> {
-        let Self { reading, unreadable, .. } = self;
-        let row = reading.row().map_err(|fault| LoadError::Faulty { what: fault.to_string() })?;
-        Ok(Loaded { reading, row, unreadable })
+        false
     }
 }
 
@@ -230,12 +273,6 @@ impl Runs {
             Err(StoreError::Damaged { .. }) => Err(damaged(format!("chunk {number} is damaged"))),
             Err(error) => Err(RunsError::Store(error)),
         }
-    }
-
-    /// Reads all changes.
-    pub(super) fn read_all(&self) -> Result<Vec<EncodedChange>, RunsError> {
-        let runs: Vec<_> = (0..self.len()).map(|at| self.read(at)).collect::<Result<_, _>>()?;
-        Ok(runs.into_iter().flatten().collect())
     }
 }
 

@@ -116,7 +116,7 @@ async fn any_number_of_chains_costs_a_turn_little_and_are_given_up_beyond_the_bu
         assert_eq!(outcome.refused, []);
         let heard = ada.submits(outcome);
         ada.stores_alone(heard).await;
-        for work in ada.documents.take_work() {
+        for work in ada.documents.take_work().unwrap() {
             let at = clock.instant();
             let worked = done(work);
             working.push(clock.instant() - at);

@@ -25,7 +25,7 @@ impl Desk {
         let heard = self.hears(from.tells(&["rope"]));
         assert_eq!(heard.1.refused, []);
         self.stores_alone(heard).await;
-        let mut work = self.documents.take_work();
+        let mut work = self.documents.take_work().unwrap();
         assert_eq!(work.len(), 1);
         work.remove(0)
     }
@@ -93,7 +93,7 @@ async fn a_commit_that_a_worker_makes_is_void_once_its_author_is_removed() {
     let mut home = Home::new();
     let [ada, mut mia] = [ADA, MIA].map(|person| home.desk(person));
     assert!(matches!(mia.writes_now(long("coil it")), Ok(Committing::Working(_))));
-    let work = mia.documents.take_work().pop().unwrap();
+    let work = mia.documents.take_work().unwrap().pop().unwrap();
 
     home.removes(MIA, &ada).await;
     mia.fetches(&ada).await;
@@ -146,7 +146,7 @@ async fn a_row_that_peers_write_without_pause_is_written_here_too() {
 
     assert!(matches!(ben.writes_now(long("ben's")), Ok(Committing::Working(_))));
     ben.goes_on().await;
-    let mut work = ben.documents.take_work();
+    let mut work = ben.documents.take_work().unwrap();
     assert_eq!(work.len(), 1, "the commit has the row");
     ben.integrates(work.remove(0)).await;
     ben.brings(&mut mia, "rope").await;
@@ -178,9 +178,7 @@ async fn a_row_that_is_too_dear_is_accepted_and_passed_on_and_read_once_there_is
     let mut setup = home.setup(BEN, &ben.space);
     setup.document_bytes = 1 << 30;
     ben.documents = Documents::open(setup).unwrap();
-    let mut outcome = Outcome::default();
-    ben.documents.catch_up(&mut outcome).unwrap();
-    let unstored = ben.submits(outcome);
+    let unstored = ben.submits(Outcome::default());
     ben.stores(unstored).await;
     assert_eq!(ben.title("rope"), mia.title("rope"));
 }
@@ -199,7 +197,7 @@ async fn a_row_that_vanished_can_be_written_by_a_worker_before_the_store_knows()
     let vanished = ben.submits(outcome);
 
     assert!(matches!(ben.writes_now(long("coil it")), Ok(Committing::Working(_))));
-    let work = ben.documents.take_work().pop().unwrap();
+    let work = ben.documents.take_work().unwrap().pop().unwrap();
     ben.stores_alone(vanished).await;
     ben.integrates(work).await;
 
@@ -328,4 +326,101 @@ async fn any_number_of_changes_that_automerge_cannot_take_leaves_the_row_to_the_
     ben.writes("rope", "coil it once more").await;
     ben.brings(&mut cid, "rope").await;
     assert_eq!(cid.title("rope").as_deref(), Some("String(\"coil it once more\")"));
+}
+
+/// Does a piece of work, and counts its slices.
+fn count_slices(mut work: Work) -> (usize, Worked) {
+    let mut slices = 1;
+    loop {
+        match work.slice() {
+            Slice::Done(worked) => return (slices, worked),
+            Slice::More(rest) => work = rest,
+        }
+        slices += 1;
+    }
+}
+
+/// Each faulty change once began its slice again, and a short row was loaded so on the runtime.
+#[tokio::test]
+async fn a_worker_goes_on_behind_each_change_that_automerge_cannot_take() {
+    let home = Home::new();
+    let [mut ben, mut cid] = [BEN, CID].map(|person| home.desk(person));
+    cid.writes("rope", "coil it").await;
+    let (mut units, author) = (cid.tells(&["rope"]), home.desk(MIA).author());
+    for incarnation in 0..60 {
+        add_crooked(&mut units, &home, &Author { incarnation, ..author });
+    }
+    let heard = ben.hears(units);
+    ben.stores_alone(heard).await;
+    assert_eq!(ben.title("rope"), None, "the runtime leaves it alone");
+
+    let mut work = ben.documents.take_work().unwrap();
+    assert_eq!(work.len(), 1);
+    let (slices, worked) = count_slices(work.remove(0));
+    assert!(slices < 120, "{slices}");
+    let mut outcome = Outcome::default();
+    ben.documents.integrate(worked, &mut outcome).unwrap();
+    let unstored = ben.submits(outcome);
+    ben.stores(unstored).await;
+    assert_eq!(ben.title("rope"), cid.title("rope"));
+    let document = DocumentId::of(home.ledger.group(), "tasks", "rope");
+    let record = ben.documents.record(document).unwrap().unwrap();
+    assert_eq!(record.unreadable.len(), 60);
+}
+
+/// All that a bundle readied was once applied in one slice.
+#[tokio::test]
+async fn a_bundle_that_is_complete_is_applied_by_the_charge_of_a_unit() {
+    let home = Home::new();
+    let [mut ben, mut mia] = [BEN, MIA].map(|person| home.desk(person));
+    let outcome = mia.commits(huge()).unwrap();
+    let unstored = mia.submits(outcome);
+    mia.stores(unstored).await;
+
+    let mut slices = 0;
+    while let Some(units) = mia.next_for(&mut ben, "rope") {
+        let heard = ben.hears(units);
+        ben.stores_alone(heard).await;
+        for work in ben.documents.take_work().unwrap() {
+            let (count, worked) = count_slices(work);
+            slices = count;
+            let mut outcome = Outcome::default();
+            ben.documents.integrate(worked, &mut outcome).unwrap();
+            let unstored = ben.submits(outcome);
+            ben.stores_alone(unstored).await;
+        }
+    }
+
+    assert!(slices >= 3, "{slices}");
+    assert_eq!(ben.title("rope"), mia.title("rope"));
+}
+
+/// Each row that waited once had a task and a document in memory, and the next row waited for all of them.
+#[tokio::test]
+async fn dear_rows_of_one_member_wait_without_a_worker_and_let_another_member_pass() {
+    let home = Home::new();
+    let [mut ben, mut mia, mut cid] = [BEN, MIA, CID].map(|person| home.desk(person));
+    let keys: Vec<String> = (0..20).map(|number| format!("rope {number}")).collect();
+    for key in &keys {
+        let outcome = mia.commits(RowWrite { key: key.clone(), ..long("dear") }).unwrap();
+        let unstored = mia.submits(outcome);
+        mia.stores(unstored).await;
+    }
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let heard = ben.hears(mia.tells(&keys));
+    assert_eq!(heard.1.refused, []);
+    ben.stores_alone(heard).await;
+    let running = ben.documents.take_work().unwrap();
+    assert_eq!((running.len(), ben.documents.materialising()), (2, 20));
+
+    cid.writes_long("cid's").await;
+    let work = ben.leaves_work_on(&mut cid).await;
+    ben.integrates(work).await;
+    assert_eq!(ben.title("rope"), cid.title("rope"));
+
+    for work in running {
+        ben.integrates(work).await;
+    }
+    assert_eq!(ben.documents.materialising(), 0);
+    assert!(keys.iter().all(|key| ben.title(key) == mia.title(key)));
 }
