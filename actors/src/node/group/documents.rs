@@ -306,6 +306,9 @@ impl Documents {
     fn show(&mut self, id: DocumentId, row: Option<Row>, outcome: &mut Outcome) {
         let document = self.cache.get(&id).expect("the document is loaded");
         document.record.is_behind = row.is_none();
+        if row.is_some() {
+            document.record.set_read();
+        }
         let record = &document.record;
         outcome.batch.put(keys::document(id), codec::encode(record));
         if let (Some(row), Materialised::Here(reading)) = (row, &document.materialised) {

@@ -74,6 +74,8 @@ impl Documents {
         document.record.unreadable = old.iter().flat_map(|old| &old.unreadable).copied().collect();
         document.materialised = Materialised::Absent;
         document.append(id, &admitted, &mut self.authors, &self.authority, outcome);
+        let Document { record, index, .. } = &mut document;
+        let is_shown = old.as_ref().is_some_and(|old| record.take_read_ends(old, |change| index.contains(change)));
         outcome.lost.extend(cause.clone().map(|refusal| (id, refusal)));
         let loss = is_loss.then(|| Loss { at: self.clock.now(), cause });
         self.set_aside.replace(id, &name, &set_aside, &self.authors, loss, &mut outcome.batch);
@@ -92,8 +94,8 @@ impl Documents {
             return Ok(answer);
         }
         let row = self.load_reading(id, false)?;
-        if row.is_none() && is_loss {
-            // Until a worker is done, no reader sees what is purged.
+        if row.is_none() && is_loss && !is_shown {
+            // Until it is materialised, no reader sees what is purged. A row that has nothing of it stays.
             self.hide_row(id, &name, outcome);
         }
         self.finish(id, before, row, outcome)?;
