@@ -75,7 +75,8 @@ impl Documents {
         document.materialised = Materialised::Absent;
         document.append(id, &admitted, &mut self.authors, &self.authority, outcome);
         let Document { record, index, .. } = &mut document;
-        let is_shown = old.as_ref().is_some_and(|old| record.take_read_ends(old, |change| index.contains(change)));
+        let is_shown =
+            old.as_ref().is_some_and(|old| record.take_read_ends(old, |change| index.contains(change)));
         outcome.lost.extend(cause.clone().map(|refusal| (id, refusal)));
         let loss = is_loss.then(|| Loss { at: self.clock.now(), cause });
         self.set_aside.replace(id, &name, &set_aside, &self.authors, loss, &mut outcome.batch);

@@ -39,8 +39,7 @@ impl ReplicaRecord {
     /// Before another change follows: remembers the newest one that the row record has.
     pub(super) fn keep_read_end(&mut self) {
         if self.read == ReadEnd::Newest {
-            self.read =
-                self.end().map_or(ReadEnd::Nothing, |(change, tip)| ReadEnd::Earlier { change, tip });
+            self.read = self.end().map_or(ReadEnd::Nothing, |(change, tip)| ReadEnd::Earlier { change, tip });
         }
     }
 }
