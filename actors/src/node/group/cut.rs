@@ -131,8 +131,8 @@ pub(crate) struct CutRequest<'r> {
     pub(crate) as_read: &'r BTreeSet<DocumentId>,
 }
 
-/// Writes the manifest of a cut: the last accepted change of each replica of its target, in documents that are
-/// cut as they are read here the last that the row has. Every page is
+/// Writes the manifest of a cut: the last accepted change of each replica of its target, or of documents in
+/// `as_read` the last that the row has. Every page is
 /// durable when this returns. Returns the manifest and the number of damaged documents that it leaves out,
 /// which is 0 unless the request allows that. Calls `progress` with the number of documents read so far.
 ///

@@ -1,9 +1,9 @@
 //! The memory that the changes of a document take once they are materialised, from counts alone (pure).
 //!
-//! An upper bound, measured with a counting allocator and Automerge 0.12 over all dear shapes and over rows of
-//! 100 000 small changes: rows of small changes are overestimated by up to 2.4, clocks by up to 1.4. Runs of
-//! equal ops, such as a text that is typed in order, take a fortieth of what is counted here; in another order
-//! the same ops take all of it, and no count tells which it is.
+//! An upper bound, measured with a counting allocator and Automerge 0.12 over all dear shapes and over rows
+//! of 100 000 small changes: rows of small changes are overestimated by up to 2.4, clocks by up to 1.4. Runs
+//! of equal ops, such as a text that is typed in order, take a fortieth of what is counted here; in another
+//! order the same ops take all of it, and no count tells which it is.
 
 use bincode::{Decode, Encode};
 use schema::change::ChangeHeader;
