@@ -320,4 +320,9 @@ pub struct RoleOptions {
     /// to those.
     #[arg(long)]
     pub without_damaged: bool,
+    /// Of rows that are not materialised here, keeps only what they show here: every device then loses what
+    /// the user wrote to those later, and what others built on it.
+    #[arg(long)]
+    #[serde(default)]
+    pub without_unmaterialised: bool,
 }

@@ -44,7 +44,7 @@ pub struct RoleChange<'a> {
     user: UserId,
     role: Role,
     before: BTreeSet<OpId>,
-    without_damaged: bool,
+    options: SubmitOptions,
     progress: Progress<'a>,
 }
 
@@ -76,7 +76,16 @@ impl<'a> RoleChange<'a> {
     /// Without this the change fails with [`ChangeError::Damaged`](crate::error::ChangeError::Damaged), which
     /// names the documents, and succeeds once a peer has healed them.
     pub fn without_damaged(mut self) -> Self {
-        self.without_damaged = true;
+        self.options.without_damaged = true;
+        self
+    }
+
+    /// Of rows that are [not materialised](crate::group::GroupStatus::unmaterialised) here, keeps only what
+    /// they show here: what the user wrote to them later, and what others built on that, stays on no device. So a
+    /// row that a removed user made too dear can be read and written again. All other rows are as without
+    /// this.
+    pub fn without_unmaterialised(mut self) -> Self {
+        self.options.without_unmaterialised = true;
         self
     }
 
@@ -92,10 +101,10 @@ impl<'a> IntoFuture for RoleChange<'a> {
     type IntoFuture = Submission<'a>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { group, user, role, before, without_damaged, progress } = self;
+        let Self { group, user, role, before, options, progress } = self;
         Box::pin(async move {
             let change = MembershipChange::SetRole { user, role, before };
-            group.submit(change, without_damaged, progress).await
+            group.submit(change, options, progress).await
         })
     }
 }
@@ -115,7 +124,7 @@ pub struct DeviceRevocation<'a> {
     device: DeviceId,
     user: Option<UserId>,
     before: BTreeSet<OpId>,
-    without_damaged: bool,
+    options: SubmitOptions,
     progress: Progress<'a>,
 }
 
@@ -137,7 +146,14 @@ impl<'a> DeviceRevocation<'a> {
     /// Revokes the device although documents that it wrote to are damaged here, as
     /// [`RoleChange::without_damaged`] does.
     pub fn without_damaged(mut self) -> Self {
-        self.without_damaged = true;
+        self.options.without_damaged = true;
+        self
+    }
+
+    /// Of rows that are not materialised here, keeps only what they show here, as
+    /// [`RoleChange::without_unmaterialised`] does.
+    pub fn without_unmaterialised(mut self) -> Self {
+        self.options.without_unmaterialised = true;
         self
     }
 
@@ -170,9 +186,9 @@ impl<'a> IntoFuture for DeviceRevocation<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let user = self.owner()?;
-            let Self { group, device, before, without_damaged, progress, .. } = self;
+            let Self { group, device, before, options, progress, .. } = self;
             let change = MembershipChange::RevokeDevice { user, device, before };
-            group.submit(change, without_damaged, progress).await
+            group.submit(change, options, progress).await
         })
     }
 }
@@ -214,7 +230,8 @@ impl Group {
     /// that [`RoleChange::as_of`] names; [`GroupError::Change`] names the rule that forbids it.
     pub fn set_role(&self, user: UserId, role: Role) -> RoleChange<'_> {
         let progress = no_progress();
-        RoleChange { group: self, user, role, before: BTreeSet::new(), without_damaged: false, progress }
+        let options = SubmitOptions::default();
+        RoleChange { group: self, user, role, before: BTreeSet::new(), options, progress }
     }
 
     /// Removes a member; await the result. Their devices are no longer served by any device that receives
@@ -240,7 +257,8 @@ impl Group {
     pub fn revoke_device(&self, device: DeviceId) -> DeviceRevocation<'_> {
         let progress = no_progress();
         let before = BTreeSet::new();
-        DeviceRevocation { group: self, device, user: None, before, without_damaged: false, progress }
+        let options = SubmitOptions::default();
+        DeviceRevocation { group: self, device, user: None, before, options, progress }
     }
 
     /// Hands the group over: `to` gets this user's role, Owner or Founder, and this user becomes an Admin.
@@ -282,16 +300,15 @@ impl Group {
     }
 
     async fn submit_now(&self, change: MembershipChange) -> Result<OpId, GroupError> {
-        Ok(self.submit(change, false, no_progress()).await?.op)
+        Ok(self.submit(change, SubmitOptions::default(), no_progress()).await?.op)
     }
 
     async fn submit(
         &self,
         change: MembershipChange,
-        without_damaged: bool,
+        options: SubmitOptions,
         progress: Progress<'_>,
     ) -> Result<Receipt, GroupError> {
-        let options = SubmitOptions { without_damaged };
         let submitted = self.node.handle().membership().submit(self.id(), change, options, progress).await;
         submitted.map_err(|error| match error {
             ChangeError::Change(ChangeRefusal::NotAMember(user)) => {

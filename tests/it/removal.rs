@@ -29,7 +29,7 @@ async fn partitioned(seed: u64) -> (Net, [Peer; 3], GroupId) {
 }
 
 fn set_role(user: impl ToString, role: Role, without_damaged: bool) -> Request {
-    let options = RoleOptions { as_of: Vec::new(), without_damaged };
+    let options = RoleOptions { without_damaged, ..RoleOptions::default() };
     Request::Group(GroupRequest::Role { user: user.to_string(), role, group: InGroup::default(), options })
 }
 

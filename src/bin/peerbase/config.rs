@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ const HEAD: &str = "\
 #   listen     where it accepts links: [\"0.0.0.0:7654\"]
 #   connect    the peers that it dials: [\"ws://HOST:PORT\"]
 #   advertise  where peers reach it, for tickets, when a router forwards a port: [\"ws://HOST:PORT\"]
+#   document_mib  memory that one row may take, MiB: 512 unless set
 # `peerbase init` and `peerbase connect` rewrite this file and drop comments.
 
 ";
@@ -31,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) listen: Vec<String>,
     pub(crate) connect: Vec<String>,
     pub(crate) advertise: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) document_mib: Option<NonZeroU64>,
 }
 
 /// An error of reading or writing the file, which is unchanged.
@@ -144,6 +148,7 @@ mod tests {
             listen: vec!["0.0.0.0:7654".into(), "[::]:1".into()],
             connect: vec!["ws://ben.example:7654".into()],
             advertise: vec![],
+            document_mib: NonZeroU64::new(64),
         };
         config.write(folder.path()).unwrap();
         assert_eq!(Config::read(folder.path()).unwrap(), config);
@@ -155,6 +160,7 @@ mod tests {
         for (text, line, says) in [
             (&b"name = \"ada\"\n\ncolour = \"red\"\n"[..], 3, "colour"),
             (b"name = \"ada\"\nlisten = [\"a\", 7]\n", 2, "string"),
+            (b"document_mib = 0\n", 1, "nonzero"),
             (b"name = \"ada\n", 1, ""),
             (b"name = \"ada\"\nname = \"ben\"", 2, "duplicate"),
             (b"# fine\nname = \"\xff\"", 2, "UTF-8"),

@@ -66,7 +66,10 @@ impl Data {
     }
 
     fn builder(&self, config: &Config) -> NodeBuilder {
-        let builder = Node::builder(&self.folder).name(&config.name);
+        let mut builder = Node::builder(&self.folder).name(&config.name);
+        if let Some(mib) = config.document_mib {
+            builder = builder.document_bytes(mib.get().saturating_mul(1 << 20));
+        }
         config.advertise.iter().fold(builder, NodeBuilder::advertise)
     }
 

@@ -1,6 +1,7 @@
 //! `serve`: keeps the database connected and serves other commands until a signal stops it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU64;
 
 use peerbase::control::advice::Advice;
 use peerbase::control::client::Client;
@@ -20,6 +21,7 @@ use super::address::{listen_address, peer_address};
 use super::data::{Data, Retry, dial};
 use super::error::CommandError;
 use super::output::Output;
+use super::text;
 
 /// The default listen address: every address of the machine.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7654);
@@ -35,6 +37,10 @@ pub(crate) struct Options {
     /// A peer to dial, besides the configuration; may be repeated
     #[arg(long, value_name = "ADDRESS", value_parser = peer_address)]
     connect: Vec<String>,
+    /// Memory that one row may take, MiB, instead of the configuration's; dearer rows stay as they were last
+    /// read and cannot be written here [default: 512]
+    #[arg(long, value_name = "MIB")]
+    document_mib: Option<NonZeroU64>,
     /// Prints a ticket for this group; it admits one writer and is valid for seven days
     #[arg(long, value_name = "GROUP")]
     invite: Option<String>,
@@ -67,6 +73,7 @@ pub(crate) async fn run(data: &Data, options: Options, output: &mut Output) -> R
     let mut config = data.config()?;
     add(&mut config.listen, options.listen);
     add(&mut config.connect, options.connect);
+    config.document_mib = options.document_mib.or(config.document_mib);
     if config.listen.is_empty() {
         config.listen.push(LISTEN.to_string());
     }
@@ -168,7 +175,7 @@ async fn serve(
         tokio::select! {
             () = stop.wait() => return Ok(()),
             event = events.recv() => match event {
-                Ok(event) => log_event(&event),
+                Ok(event) => log_event(node, &event),
                 Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events were missed"),
                 Err(RecvError::Closed) => return Ok(()),
             },
@@ -199,7 +206,7 @@ async fn ended(node: &Node) -> Result<(), CommandError> {
     }
 }
 
-fn log_event(event: &Event) {
+fn log_event(node: &Node, event: &Event) {
     match event {
         Event::PeerUp { user, device } => {
             tracing::info!(user = user.short(), device = device.short(), "connected")
@@ -216,9 +223,12 @@ fn log_event(event: &Event) {
             tracing::info!(group = group.short(), ?role, by = by.short(), "offered");
         }
         Event::Unmaterialised { group, unmaterialised } => {
-            let Unmaterialised { table, key, why, device } = unmaterialised;
-            let device = device.map(|device| device.short());
-            tracing::warn!(group = group.short(), table, key, %why, device, "row is not materialised here");
+            let Unmaterialised { table, key, why, user, device } = unmaterialised;
+            let role = node.group(*group).map_or(Role::None, |group| group.info().role);
+            let remedy = user.map(|user| text::remedy_of_unmaterialised(user, *group, role));
+            let (user, device) = (user.map(|user| user.to_string()), device.map(|device| device.short()));
+            let group = group.short();
+            tracing::warn!(group, table, key, %why, user, device, remedy, "row is not materialised here");
         }
         Event::GroupFailed { group, reason } => {
             tracing::error!(group = group.short(), reason, "group failed")

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use peerbase::control::Reply;
 use peerbase::control::reply::{Change, Done, Progress, Row};
 use peerbase::table::Revision;
-use peerbase::{GroupInfo, GroupState, Role, Timestamp};
+use peerbase::{GroupId, GroupInfo, GroupState, Role, Timestamp, UserId};
 
 /// Renders a reply as one line, or a few.
 pub(crate) fn of(reply: &Reply) -> String {
@@ -33,7 +33,9 @@ pub(crate) fn of(reply: &Reply) -> String {
             let mut text = format!("in sync with {}", devices.join(", "));
             if !synced.unmaterialised.is_empty() {
                 let _ = writeln!(text, "; {} rows not materialised here:", synced.unmaterialised.len());
-                status::of_unmaterialised(&mut text, &synced.unmaterialised, "  ");
+                status::of_unmaterialised(&mut text, &synced.unmaterialised, "  ", |_| {
+                    "`peerbase status` has the remedy".to_owned()
+                });
                 text.truncate(text.trim_end().len());
             }
             text
@@ -158,6 +160,18 @@ pub(crate) fn safe(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(escaped)
+}
+
+/// The remedy for rows that a user made too dear, for a device with this role.
+pub(crate) fn remedy_of_unmaterialised(user: UserId, group: GroupId, role: Role) -> String {
+    if role < Role::Admin {
+        return format!("ask an admin to remove user {user}");
+    }
+    let group = group.short();
+    format!(
+        "`peerbase group remove {user} --group {group} --without-unmaterialised` removes them and what cannot \
+         be read here"
+    )
 }
 
 fn of_role(role: Role) -> &'static str {

@@ -95,7 +95,7 @@ async fn set_role(
     group: &Group,
     user: &str,
     role: Role,
-    RoleOptions { as_of, without_damaged }: RoleOptions,
+    RoleOptions { as_of, without_damaged, without_unmaterialised }: RoleOptions,
     replies: &Replies,
 ) -> Result<(), Failure> {
     let user = find_user(std::slice::from_ref(group), user)?;
@@ -103,6 +103,9 @@ async fn set_role(
     let mut change = group.set_role(user, role).as_of(&as_of).on_progress(progress);
     if without_damaged {
         change = change.without_damaged();
+    }
+    if without_unmaterialised {
+        change = change.without_unmaterialised();
     }
     let changed = change.await.map_err(|error| match error {
         GroupError::NotMember { user, .. } => Failure::from(error).advise(Advice::AddMember { user }),

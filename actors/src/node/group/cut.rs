@@ -40,6 +40,8 @@ pub enum Target {
 pub(crate) struct JudgedMoment {
     /// The roster.
     pub(crate) roster: Arc<Roster>,
+    /// The documents that are not materialised here.
+    pub(crate) unmaterialised: BTreeSet<DocumentId>,
     /// Replaced whenever a re-judging ends.
     judged: Arc<()>,
 }
@@ -55,8 +57,11 @@ impl State {
     /// Answers behind everything that waits to be stored.
     pub(super) fn settled(&self, reply: RpcReplyPort<Result<JudgedMoment, Rejudged>>) {
         let is_settled = self.rejudging.is_none() && !self.documents.is_rejudging();
-        let settled =
-            || JudgedMoment { roster: self.documents.roster().clone(), judged: self.judged.clone() };
+        let settled = || JudgedMoment {
+            roster: self.documents.roster().clone(),
+            unmaterialised: self.documents.unmaterialised_documents(),
+            judged: self.judged.clone(),
+        };
         let settled = is_settled.then(settled).ok_or_else(|| self.documents.rejudged());
         let (store, durability) = (&self.arguments.store, self.arguments.durability);
         // A batch that fails fails the group too: nobody goes on by this answer then.
@@ -122,9 +127,12 @@ pub(crate) struct CutRequest<'r> {
     pub(crate) target: Target,
     /// Writes the cut although documents are damaged, and leaves these out.
     pub(crate) without_damaged: bool,
+    /// Documents of which only what their row shows here is listed.
+    pub(crate) as_read: &'r BTreeSet<DocumentId>,
 }
 
-/// Writes the manifest of a cut: the last accepted change of each replica of its target. Every page is
+/// Writes the manifest of a cut: the last accepted change of each replica of its target, or of documents in
+/// `as_read` the last that the row has. Every page is
 /// durable when this returns. Returns the manifest and the number of damaged documents that it leaves out,
 /// which is 0 unless the request allows that. Calls `progress` with the number of documents read so far.
 ///
@@ -137,11 +145,11 @@ pub(crate) async fn write(
     progress: impl Fn(u64),
 ) -> Result<(ManifestRef, u64), CutError> {
     let (mut writer, mut damaged) = (Writer::default(), BTreeSet::new());
-    let CutRequest { roster, target, without_damaged } = cut;
+    let CutRequest { roster, target, without_damaged, as_read } = cut;
     for NumberedAuthor { device, grant, number } in authors(space, roster, target)? {
         let mut done = None;
         loop {
-            let page = page(space, number, done)?;
+            let page = page(space, number, done, as_read)?;
             damaged.extend(page.damaged);
             for (incarnation, entry) in page.entries {
                 // A refused cut is not written; the pass goes on to count the damaged documents.
@@ -242,7 +250,12 @@ struct Page {
 }
 
 /// The next documents of an author behind `done`.
-fn page(space: &SpaceHandle, author: u32, done: Option<WrittenKey>) -> Result<Page, StoreError> {
+fn page(
+    space: &SpaceHandle,
+    author: u32,
+    done: Option<WrittenKey>,
+    as_read: &BTreeSet<DocumentId>,
+) -> Result<Page, StoreError> {
     let prefix = keys::written_by(author);
     let from = match done {
         Some((incarnation, document)) => Excluded(keys::written(author, incarnation, document)),
@@ -271,7 +284,11 @@ fn page(space: &SpaceHandle, author: u32, done: Option<WrittenKey>) -> Result<Pa
                 page.damaged.push(document);
                 continue;
             };
-            page.entries.extend(record.end_of(author, incarnation).map(|(change, tip)| {
+            let end = match as_read.contains(&document) {
+                true => record.read_end_of(author, incarnation),
+                false => record.end_of(author, incarnation),
+            };
+            page.entries.extend(end.map(|(change, tip)| {
                 (incarnation, Entry { document, seq: tip.seq, change, signature: tip.signature })
             }));
         }

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use schema::digest::{Digest, Mark};
-use schema::document::{self, Index, Refusal, Rejudging, Rules};
+use schema::document::{self, EncodedChange, Index, Refusal, Rejudging, Rules};
 use schema::key::SigningKey;
 use schema::ledger::Roster;
 use schema::session::Wanted;
@@ -333,6 +333,9 @@ impl Documents {
     fn show(&mut self, id: DocumentId, row: Option<Row>, outcome: &mut Outcome) {
         let document = self.cache.get(&id).expect("the document is loaded");
         document.record.is_behind = row.is_none();
+        if row.is_some() {
+            document.record.set_read();
+        }
         let record = &document.record;
         outcome.batch.put(keys::document(id), codec::encode(record));
         if let (Some(row), Materialised::Here(reading)) = (row, &document.materialised) {

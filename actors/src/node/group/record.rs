@@ -6,8 +6,10 @@
 //! replica, so heads cost one bit a replica.
 
 mod authors;
+mod read_ends;
 #[cfg(test)]
 mod units;
+mod weight;
 
 use std::collections::BTreeSet;
 
@@ -17,6 +19,8 @@ use schema::document::{ChainTips, KeptTip, Rules, SharedCheckpoint, TipPolicy};
 use schema::{ChangeHash, DocumentId, GroupId, ReplicaId};
 
 pub(crate) use self::authors::{AuthorRecord, Authors};
+pub(crate) use self::read_ends::ReadEnd;
+pub(crate) use self::weight::Weight;
 
 /// Changes that lie in the record itself, bytes: what every commit rewrites.
 pub(crate) const INLINE_BYTES_MAX: usize = 1 << 10;
@@ -36,8 +40,6 @@ pub struct DocumentRecord {
     checkpoint: SharedCheckpoint,
     /// The sum of the charges of its changes.
     pub(crate) charge: u64,
-    /// The number of its changes.
-    pub(crate) changes: u64,
     /// Changes that Automerge cannot apply.
     pub(crate) unreadable: Vec<ChangeHash>,
     /// The row record lacks changes that wait for nothing.
@@ -56,6 +58,10 @@ pub(crate) struct ReplicaRecord {
     pub(crate) is_head: bool,
     /// The newest is the tip of `change`.
     pub(crate) tips: ChainTips,
+    /// The memory of its changes.
+    weight: Weight,
+    /// The newest of its changes that the row record has.
+    read: ReadEnd,
 }
 
 /// An immutable run of changes beside the record.
@@ -79,6 +85,7 @@ pub(crate) struct NewChange<'a> {
     pub(crate) change: ChangeHash,
     pub(crate) bytes: &'a [u8],
     pub(crate) charge: u64,
+    pub(crate) weight: Weight,
     pub(crate) tip: Option<KeptTip>,
 }
 
@@ -99,7 +106,6 @@ impl DocumentRecord {
             inline_tops: Vec::new(),
             checkpoint: SharedCheckpoint::default(),
             charge: 0,
-            changes: 0,
             unreadable: Vec::new(),
             is_behind: false,
         }
@@ -140,15 +146,18 @@ impl DocumentRecord {
                 change: change.change,
                 is_head: false,
                 tips: ChainTips::default(),
+                weight: Weight::default(),
+                read: ReadEnd::Nothing,
             });
         }
         let replica = &mut self.replicas[change.position];
         debug_assert_eq!((replica.author, replica.incarnation), (change.author, change.incarnation));
+        replica.keep_read_end();
+        replica.weight.add(change.weight);
         replica.seq = change.seq;
         replica.change = change.change;
         replica.tips.add_charge(change.charge);
         self.charge += change.charge;
-        self.changes += 1;
         if let Some(tip) = change.tip {
             replica.tips.keep(tip, TipPolicy::NODE, Rules::default());
         }
@@ -178,9 +187,7 @@ impl DocumentRecord {
 
     /// The newest change of a chain, and its tip.
     pub(crate) fn end_of(&self, author: u32, incarnation: u64) -> Option<(ChangeHash, KeptTip)> {
-        let replica = &self.replicas[self.position(author, incarnation)?];
-        let tip = replica.tips.newest().copied().filter(|tip| tip.seq == replica.seq);
-        Some((replica.change, tip?))
+        self.replicas[self.position(author, incarnation)?].end()
     }
 
     /// Marks whether the replica at a position ends in a head.
@@ -255,6 +262,7 @@ mod tests {
             change,
             bytes: &vec![7; bytes],
             charge: bytes as u64,
+            weight: Weight::default(),
             tip: Some(tip),
         }])
     }
@@ -277,6 +285,8 @@ mod tests {
             change: ChangeHash([3; 32]),
             is_head: true,
             tips,
+            weight: Weight::default(),
+            read: ReadEnd::Newest,
         };
         let record = DocumentRecord {
             table: "t".into(),
@@ -287,14 +297,13 @@ mod tests {
             inline_tops: vec![(0, 300)],
             checkpoint,
             charge: 12,
-            changes: 300,
             unreadable: vec![ChangeHash([4; 32])],
             is_behind: true,
         };
         let golden = "01 74 | 03 6b6579 \
-            | 01 | 01 | 02 | fb 2c01 | 03*32 | 01 | 05 | 02 fb 0001 ab*64 01 fb 2c01 ab*64 00 \
+            | 01 | 01 | 02 | fb 2c01 | 03*32 | 01 | 05 | 02 fb 0001 ab*64 01 fb 2c01 ab*64 00 | 00 00 00 00 00 \
             | 01 00 01 00 fb 2b01 | 02 0102 | 01 00 fb 2c01 | 06 \
-            | 0c | fb 2c01 | 01 04*32 | 01";
+            | 0c | 01 04*32 | 01";
         testkit::golden::check(vec![("document record", record, golden)]);
         let author = AuthorRecord { device: DeviceId([1; 32]), grant: OpId([2; 32]), judged: [3; 32] };
         testkit::golden::check(vec![("author record", author, "01*32 | 02*32 | 03*32")]);

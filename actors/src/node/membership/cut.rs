@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use schema::gate::{ChangeRefusal, CutTarget, FreshCut, Input, MembershipChange, target_digest};
-use schema::{DeviceId, GroupId, OpId};
+use schema::{DeviceId, DocumentId, GroupId, OpId};
 
 use super::{Answer, ChangeError, MembershipHandle};
 use crate::call::CallError;
@@ -19,12 +19,18 @@ const STALLED: Duration = Duration::from_secs(60);
 /// Cuts that are made for one change, each because documents were re-judged while the one before was made.
 const TRIES: usize = 3;
 
+/// No documents.
+static NONE: BTreeSet<DocumentId> = BTreeSet::new();
+
 /// Options of [`MembershipHandle::submit`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubmitOptions {
     /// Makes a cut although documents are damaged here: whatever its target wrote to those is lost to
     /// everybody.
     pub without_damaged: bool,
+    /// Of rows that are not materialised here, the cut keeps only what they show here: the later changes of
+    /// its target, and what others built on those, are lost to everybody.
+    pub without_unmaterialised: bool,
 }
 
 /// A membership change that is durable.
@@ -122,6 +128,7 @@ impl MembershipHandle {
             roster: &settled.roster,
             target: device.map_or(Target::User(user), Target::Device),
             without_damaged: options.without_damaged,
+            as_read: if options.without_unmaterialised { &settled.unmaterialised } else { &NONE },
         };
         let written = cut::write(&self.store, handle.space(), request, &progress).await;
         let (manifest, left_out) = written.map_err(|error| match error {

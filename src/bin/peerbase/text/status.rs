@@ -6,9 +6,9 @@ use std::fmt::Write;
 use peerbase::control::reply::Ended;
 use peerbase::group::{Explanation, Flood, GroupStatus, PeerStatus, Refusal, RowState, Unmaterialised};
 use peerbase::node::{Backup, GroupReport, LinkStatus, NodeStatus, StuckActor};
-use peerbase::{DocumentId, GroupState};
+use peerbase::{DocumentId, GroupInfo, GroupState, UserId};
 
-use super::{date_of, line_of_revision, of_role, of_state, safe};
+use super::{date_of, line_of_revision, of_role, of_state, remedy_of_unmaterialised, safe};
 
 /// Ended links that are shown; `--json` has them all.
 const ENDED_MAX: usize = 5;
@@ -99,11 +99,11 @@ fn of_group(text: &mut String, report: &GroupReport) {
         );
     }
     if let Some(status) = status {
-        of_documents(text, status);
+        of_documents(text, info, status);
     }
 }
 
-fn of_documents(text: &mut String, status: &GroupStatus) {
+fn of_documents(text: &mut String, info: &GroupInfo, status: &GroupStatus) {
     if let Some(rejudged) = status.rejudging {
         let (documents, changed) = (rejudged.documents, rejudged.changed);
         let _ = writeln!(
@@ -122,7 +122,9 @@ fn of_documents(text: &mut String, status: &GroupStatus) {
     if status.materialising > 0 {
         let _ = writeln!(text, "  {} rows are being read; their changes are here", status.materialising);
     }
-    of_unmaterialised(text, &status.unmaterialised, "  not materialised ");
+    of_unmaterialised(text, &status.unmaterialised, "  not materialised ", |user| {
+        remedy_of_unmaterialised(user, info.id, info.role)
+    });
     for (document, damage) in status.quarantined.iter().take(PROBLEMS_MAX) {
         let _ = writeln!(text, "  damaged {document}: {}", safe(damage));
     }
@@ -137,13 +139,18 @@ fn of_documents(text: &mut String, status: &GroupStatus) {
     }
 }
 
-/// Lists rows that are not materialised, with the remedy.
-pub(super) fn of_unmaterialised(text: &mut String, rows: &[Unmaterialised], before: &str) {
-    for Unmaterialised { table, key, why, device } in rows.iter().take(PROBLEMS_MAX) {
+/// Lists rows that are not materialised, each with what `remedy` says of the user who made it so.
+pub(super) fn of_unmaterialised(
+    text: &mut String,
+    rows: &[Unmaterialised],
+    before: &str,
+    remedy: impl Fn(UserId) -> String,
+) {
+    for Unmaterialised { table, key, why, user, device } in rows.iter().take(PROBLEMS_MAX) {
         let _ = write!(text, "{before}{}/{}: {}", safe(table), safe(key), safe(&why.to_string()));
-        if let Some(device) = device {
-            let _ =
-                write!(text, "; mostly by device {device}; `peerbase group remove` keeps its user from more");
+        if let (Some(user), Some(device)) = (user, device) {
+            let remedy = remedy(*user);
+            let _ = write!(text, "; mostly by device {} of user {user}; {remedy}", device.short());
         }
         text.push('\n');
     }
@@ -237,7 +244,8 @@ fn whole(error: &(dyn Error + 'static)) -> String {
 mod tests {
     use std::time::Duration;
 
-    use peerbase::{DeviceId, GroupId, Node};
+    use peerbase::group::UnmaterialisedReason;
+    use peerbase::{DeviceId, GroupId, Node, Role};
 
     use super::*;
 
@@ -270,5 +278,28 @@ mod tests {
         ];
         assert_eq!(lines, expected);
         node.close().await;
+    }
+
+    #[test]
+    fn a_row_that_is_not_materialised_names_its_user_and_the_command_for_admins() {
+        let why = UnmaterialisedReason::TooDear { bytes: 9, max: 8 };
+        let (user, device) = (UserId([3; 32]), DeviceId([9; 32]));
+        let (table, key) = ("tasks".to_owned(), "rope".to_owned());
+        let row = Unmaterialised { table, key, why, user: Some(user), device: Some(device) };
+        let group = GroupId([7; 32]);
+        let text_for = |role| {
+            let mut text = String::new();
+            of_unmaterialised(&mut text, std::slice::from_ref(&row), "", |user| {
+                remedy_of_unmaterialised(user, group, role)
+            });
+            text
+        };
+
+        let command =
+            format!("`peerbase group remove {user} --group {} --without-unmaterialised`", group.short());
+        assert!(text_for(Role::Admin).contains(&command), "{}", text_for(Role::Admin));
+        let other = text_for(Role::Writer);
+        assert!(!other.contains("peerbase") && other.contains("ask an admin"), "{other}");
+        assert!(other.contains(&user.to_string()), "{other}");
     }
 }

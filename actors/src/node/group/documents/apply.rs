@@ -20,7 +20,7 @@ use super::backlog::Writer;
 use super::materialise::SHORT_TURN_CHARGE;
 use super::set_aside::SetAside;
 use super::{Document, Documents, Grown, Outcome, RowName, put_author};
-use crate::node::group::record::{Authors, NewChange, NewChunk};
+use crate::node::group::record::{Authors, NewChange, NewChunk, Weight};
 use crate::node::keys;
 use crate::node::store::StoreError;
 
@@ -268,6 +268,7 @@ impl Document {
                 change: header.hash,
                 bytes,
                 charge: header.charge,
+                weight: Weight::of(header, bytes.len()),
                 tip: tip.as_ref().map(Into::into),
             });
         }

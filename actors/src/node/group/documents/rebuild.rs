@@ -75,6 +75,9 @@ impl Documents {
         document.materialised = Materialised::Absent;
         let writers = self.writers(&admitted);
         document.append(id, &admitted, &mut self.authors, &self.authority, outcome);
+        let Document { record, index, .. } = &mut document;
+        let is_shown =
+            old.as_ref().is_some_and(|old| record.take_read_ends(old, |change| index.contains(change)));
         outcome.lost.extend(cause.clone().map(|refusal| (id, refusal)));
         let loss = is_loss.then(|| Loss { at: self.clock.now(), cause });
         self.set_aside.replace(id, &name, &set_aside, &self.authors, loss, &mut outcome.batch);
@@ -97,8 +100,8 @@ impl Documents {
             self.unmaterialised.remove(&id);
         }
         let row = self.materialise(id, Vec::new(), writers)?;
-        if row.is_none() && is_loss {
-            // Until a worker is done, no reader sees what is purged.
+        if row.is_none() && is_loss && !is_shown {
+            // Until it is materialised, no reader sees what is purged. A row that has nothing of it stays.
             self.hide_row(id, &name, outcome);
         }
         self.finish(id, before, row, outcome)?;

@@ -69,8 +69,13 @@ impl Home {
 
     /// Ada removes somebody: what she has of theirs stays.
     async fn removes(&mut self, person: u8, ada: &Desk) {
+        self.removes_as_read(person, ada, &BTreeSet::new()).await;
+    }
+
+    /// Ada removes somebody; of some documents only what their rows show stays.
+    async fn removes_as_read(&mut self, person: u8, ada: &Desk, as_read: &BTreeSet<DocumentId>) {
         let (roster, target) = (self.ledger.roster(), Target::User(user(person)));
-        let request = CutRequest { roster, target, without_damaged: false };
+        let request = CutRequest { roster, target, without_damaged: false, as_read };
         let (cut, _) = cut::write(&ada.store, &ada.space, request, |_| ()).await.unwrap();
         self.says(person, Role::None, Some(cut));
     }

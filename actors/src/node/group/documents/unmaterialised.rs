@@ -4,10 +4,13 @@
 //! cannot be written here. A cut that takes changes away, or a larger budget, materialises the rest from the
 //! store.
 
-use schema::{DeviceId, DocumentId};
+use std::collections::{BTreeMap, BTreeSet};
 
+use schema::ledger::Roster;
+use schema::{DeviceId, DocumentId, UserId};
+
+use super::Documents;
 use super::materialise::{Later, Materialised};
-use super::{Documents, INDEX_BYTES};
 use crate::node::group::record::{Authors, DocumentRecord};
 
 /// A row whose newest accepted changes are not materialised on this device.
@@ -20,7 +23,9 @@ pub struct Unmaterialised {
     pub key: String,
     /// The reason.
     pub why: UnmaterialisedReason,
-    /// The device that wrote most chains of it; `None`: that is not known.
+    /// The user whose changes take most of its memory; `None`: that is not known.
+    pub user: Option<UserId>,
+    /// The device of that user whose changes take most.
     pub device: Option<DeviceId>,
 }
 
@@ -46,36 +51,29 @@ pub enum UnmaterialisedReason {
     },
 }
 
-/// Memory for one byte of charge, bytes: an op of 96 takes less, a long value is held thrice.
-const CHARGE_MEMORY: u64 = 2;
-/// Chains beyond which Automerge may keep a clock of all of them for every change, and not for each 16th.
-const CALM_CHAINS: u64 = 64;
-
-/// The memory that a document takes once it is materialised, bytes: an upper estimate from the record alone.
-fn memory(record: &DocumentRecord) -> u64 {
-    let ops = record.charge.saturating_mul(CHARGE_MEMORY) + record.changes.saturating_mul(INDEX_BYTES as u64);
-    let chains = record.replicas.len() as u64;
-    // Four bytes a chain in each clock.
-    let clocks = chains.saturating_mul(record.changes);
-    let clocks = if chains > CALM_CHAINS { clocks.saturating_mul(4) } else { clocks / 4 };
-    ops.saturating_add(clocks)
-}
-
-/// The device of most chains.
-fn busiest(record: &DocumentRecord, authors: &Authors) -> Option<DeviceId> {
-    let mut chains = std::collections::BTreeMap::<DeviceId, usize>::new();
-    for replica in &record.replicas {
-        let (device, _) = authors.get(replica.author)?;
-        *chains.entry(device).or_default() += 1;
+/// The user whose changes take most memory, and of their devices the one whose changes do.
+fn costliest(
+    record: &DocumentRecord,
+    authors: &Authors,
+    roster: &Roster,
+) -> (Option<UserId>, Option<DeviceId>) {
+    let (mut users, mut devices) = (BTreeMap::<_, u64>::new(), BTreeMap::<_, u64>::new());
+    for (author, bytes) in record.memory_by_chain() {
+        let Some((device, grant)) = authors.get(author) else { continue };
+        let user = roster.user_of(device, grant);
+        *users.entry(user).or_default() += bytes;
+        *devices.entry((user, device)).or_default() += bytes;
     }
-    chains.into_iter().max_by_key(|(_, count)| *count).map(|(device, _)| device)
+    let user = users.into_iter().max_by_key(|(_, bytes)| *bytes).and_then(|(user, _)| user);
+    let of_user = devices.into_iter().filter(|((of, _), _)| *of == user);
+    (user, of_user.max_by_key(|(_, bytes)| *bytes).map(|((_, device), _)| device))
 }
 
 impl Documents {
     /// Gives a loaded document up if it is too dear; returns true if it is given up.
     pub(super) fn gives_up(&mut self, id: DocumentId) -> bool {
         let document = self.cache.get(&id).expect("it is loaded");
-        let (bytes, max) = (memory(&document.record), self.document_bytes);
+        let (bytes, max) = (document.record.memory(), self.document_bytes);
         if bytes <= max {
             return false;
         }
@@ -91,9 +89,9 @@ impl Documents {
     /// Does not materialise a loaded document from now on.
     pub(super) fn give_up(&mut self, id: DocumentId, why: UnmaterialisedReason) {
         let record = &self.cache.get(&id).expect("it is loaded").record;
-        let device = busiest(record, &self.authors);
-        let unmaterialised =
-            Unmaterialised { table: record.table.clone(), key: record.key.clone(), why, device };
+        let (user, device) = costliest(record, &self.authors, &self.authority.roster);
+        let (table, key) = (record.table.clone(), record.key.clone());
+        let unmaterialised = Unmaterialised { table, key, why, user, device };
         if self.unmaterialised.insert(id, unmaterialised.clone()).is_none() {
             self.given_up.push(unmaterialised);
         }
@@ -102,6 +100,11 @@ impl Documents {
     /// The rows that are not materialised here.
     pub(crate) fn unmaterialised(&self) -> impl Iterator<Item = &Unmaterialised> {
         self.unmaterialised.values()
+    }
+
+    /// Their documents.
+    pub(crate) fn unmaterialised_documents(&self) -> BTreeSet<DocumentId> {
+        self.unmaterialised.keys().copied().collect()
     }
 
     /// The rows that were given up since the last call.

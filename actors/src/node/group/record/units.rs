@@ -11,7 +11,7 @@ use schema::limits::{CHANGE_BYTES_MAX, CHANGE_CHARGE_MAX, UNIT_CHARGE_MAX};
 use schema::tip::{Author, Tip, VerifiedTip};
 use schema::{ChangeHash, DeviceId, DocumentId, GroupId, OpId, ReplicaId};
 
-use super::{Authors, DocumentRecord, NewChange};
+use super::{Authors, DocumentRecord, NewChange, Weight};
 
 const GROUP: GroupId = GroupId([1; 32]);
 const DOCUMENT: DocumentId = DocumentId([2; 32]);
@@ -58,6 +58,7 @@ impl Shelf {
                 change: header.hash,
                 bytes: &BYTES[..usize::try_from(header.charge).unwrap().min(CHANGE_BYTES_MAX)],
                 charge: header.charge,
+                weight: Weight::default(),
                 tip: tips.get(&header.hash).map(|tip| (*tip).into()),
             })
             .collect();

@@ -103,6 +103,7 @@ async fn a_row_with_more_heads_than_a_change_may_name_can_still_be_written() {
 async fn any_number_of_chains_costs_a_turn_little_and_are_given_up_beyond_the_budget() {
     let home = Home::new();
     let [mut ada, mut cid] = [ADA, CID].map(|person| home.desk(person));
+    ada.documents.document_bytes = 64 << 20;
     let clock = Clock::real();
     let (mut accepting, mut working, mut given_up) = (Vec::new(), Vec::new(), None);
     for unit in 0..6 {
