@@ -53,7 +53,7 @@ pub use document::{DocumentHeader, read_document};
 pub use error::{ChangeError, Fault};
 pub use merging::Merging;
 pub use objects::{ElementUse, ObjectUse, Objects, OpOf};
-pub use walk::ObjectKind;
+pub use walk::{ObjectKind, ObjectShape};
 
 /// First bytes of every chunk.
 pub(crate) const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];

@@ -1,13 +1,14 @@
-//! The objects and elements that a change makes, and those of other changes that its ops take for granted.
+//! The objects and elements that a change makes, and those that its ops take for granted.
 //!
 //! An op names its object, and by its key it takes it for a map or for a sequence. Automerge does not ask
 //! whether that is so: it applies an element among the fields of a map, and spoils the next honest change
 //! that replaces a field. Nor does it ask whether an element that an op sets is one of its object: the op
 //! goes astray, or not, with the ops that happen to be applied beside it. The reader checks both where the
-//! change itself makes what it names; the shell looks up the rest before it applies the change.
+//! change itself makes what it names; the shell looks up the rest before it applies the change, and whether
+//! an object whose elements are set is a list.
 
 use super::body::Body;
-use super::walk::{Inserts, Made, ObjectKind, Place, updates, walk};
+use super::walk::{Inserts, Made, ObjectKind, ObjectShape, Place, Updates, walk};
 use super::{CHANGE, ChangeError, Frame, no_more};
 use crate::id::ReplicaId;
 use crate::limits::CHANGE_BYTES_MAX;
@@ -15,13 +16,13 @@ use crate::limits::CHANGE_BYTES_MAX;
 /// An op of a document: its replica and its counter.
 pub type OpOf = (ReplicaId, u64);
 
-/// An object of another change as the ops of a change take it.
+/// An object as the ops of a change take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectUse {
     /// The op that made it.
     pub object: OpOf,
-    /// The kind for which it is taken.
-    pub kind: ObjectKind,
+    /// What it is taken for.
+    pub shape: ObjectShape,
 }
 
 /// An element of another change that the ops of a change set.
@@ -56,14 +57,16 @@ impl Objects {
         no_more(rest)?;
         let body = Body::read(frame.data, chunk.len())?;
         let walked = walk(&body)?;
-        let (made, of_elements) = (Made::read(&body)?, updates(&body)?);
+        let (made, set) = (Made::read(&body)?, Updates::read(&body)?);
         let Body { replica, others, start_op, ops, .. } = body;
         let (uses, updates) = (Vec::new(), Vec::new());
         let mut read = Self { replica, others, start_op, ops, made, inserts: walked.inserts, uses, updates };
-        read.uses = distinct(walked.objects.others.into_iter().filter_map(|(place, counter, kind)| {
-            Some(ObjectUse { object: read.op((place, counter))?, kind })
+        let lists = set.objects.into_iter().map(|(place, counter)| (place, counter, ObjectShape::List));
+        let uses = walked.objects.others.into_iter().chain(lists);
+        read.uses = distinct(uses.filter_map(|(place, counter, shape)| {
+            Some(ObjectUse { object: read.op((place, counter))?, shape })
         }));
-        read.updates = distinct(of_elements.into_iter().filter_map(|(object, element)| {
+        read.updates = distinct(set.elements.into_iter().filter_map(|(object, element)| {
             Some(ElementUse { object: read.op(object)?, element: read.op(element)? })
         }));
         Ok(read)
@@ -79,7 +82,8 @@ impl Objects {
         self.row(op).is_some()
     }
 
-    /// The objects of other changes that its ops work on, each once for each kind for which it is taken.
+    /// The objects of other changes that its ops work on, and all whose elements they set, each once for each
+    /// shape that it is taken for.
     pub fn uses(&self) -> &[ObjectUse] {
         &self.uses
     }

@@ -18,9 +18,9 @@ use super::{ChangeError, Fault};
 use crate::id::ReplicaId;
 use named::Named;
 
-pub(super) use elements::{Inserts, Place, updates};
-pub use objects::ObjectKind;
+pub(super) use elements::{Inserts, Place, Updates};
 pub(super) use objects::{Made, Worked};
+pub use objects::{ObjectKind, ObjectShape};
 
 /// The ops that the ops of a change name or insert.
 pub(super) struct Walked {

@@ -43,6 +43,7 @@ fn write_until_refused(home: &Home) -> (Vec<String>, String) {
         let row = format!(r#"{{"noise":"{}"}}"#, noise(number));
         let output = home.feed(&["put", "tasks", &key, "-"], row.as_bytes());
         if output.status.code() != Some(0) {
+            println!("{} rows, then: {}", acknowledged.len(), output.error.trim());
             return (acknowledged, key);
         }
         acknowledged.push(key);

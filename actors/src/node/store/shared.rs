@@ -18,7 +18,7 @@ use crate::watchdog::Progress;
 pub(super) type Closed = Result<(), StoreError>;
 
 pub(super) struct Shared {
-    pub(super) queue: Queue,
+    pub(super) queue: Arc<Queue>,
     pub(super) spaces: Spaces,
     pub(super) meters: Arc<StoreMeters>,
     /// The notes of the writer, once a node watches it.
@@ -37,9 +37,10 @@ struct Failure {
 
 impl Shared {
     pub(super) fn new(engine: Box<dyn Engine>, own: Arc<dyn Space>) -> Self {
+        let queue = Arc::<Queue>::default();
         Self {
-            queue: Queue::default(),
-            spaces: Spaces::new(engine, own),
+            spaces: Spaces::new(engine, own, queue.clone()),
+            queue,
             meters: Arc::default(),
             progress: OnceLock::new(),
             failure: Mutex::default(),

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::engine::{self, Batch, Scan, Space};
 use super::error::{StoreError, catch};
+use super::queue::Queue;
+use super::request::{Request, Task};
 
 /// Reads one space and addresses it in writes. Cheap to clone; answers `Closed` once the store is closed.
 #[derive(Clone)]
@@ -45,7 +47,7 @@ impl SpaceHandle {
         let _lock = outermost.then(|| self.cell.lock.read().unwrap_or_else(PoisonError::into_inner));
         let _reading = outermost.then(|| Reading::begin(self.cell.address()));
         let space = self.cell.state().space(&self.cell.name)?;
-        Ok(look(&View { space: &*space }))
+        Ok(look(&View { space: &*space, cell: &self.cell }))
     }
 
     /// Accepts writes again after one failed; call it once the stored state was loaded again. Writes that
@@ -66,6 +68,7 @@ impl std::fmt::Debug for SpaceHandle {
 /// One consistent state of a space, during a [`SpaceHandle::read`].
 pub struct View<'a> {
     space: &'a dyn Space,
+    cell: &'a SpaceCell,
 }
 
 impl View<'_> {
@@ -74,18 +77,20 @@ impl View<'_> {
     /// # Errors
     /// [`StoreError::Damaged`] concerns this value alone.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.space.get(key)
+        self.space.get(key).inspect_err(|error| self.cell.doubt(error))
     }
 
     /// Entries between the bounds, from either end.
     pub fn scan(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Scan<'_> {
-        self.space.scan(from, to)
+        let doubt =
+            |entry: &Result<_, _>| entry.as_ref().err().into_iter().for_each(|error| self.cell.doubt(error));
+        Box::new(self.space.scan(from, to).inspect(doubt))
     }
 
     /// Entries whose keys begin with `prefix`, from either end.
     pub fn prefix(&self, prefix: &[u8]) -> Scan<'_> {
         let (from, to) = engine::prefix_bounds(prefix);
-        self.space.scan(from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice))
+        self.scan(from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice))
     }
 }
 
@@ -95,6 +100,7 @@ pub(super) struct SpaceCell {
     /// Shared by reads, exclusive for the writer.
     lock: RwLock<()>,
     state: Mutex<State>,
+    queue: Arc<Queue>,
 }
 
 struct State {
@@ -126,9 +132,9 @@ impl State {
 }
 
 impl SpaceCell {
-    pub(super) fn new(name: &[u8], space: Arc<dyn Space>) -> Self {
+    pub(super) fn new(name: &[u8], space: Arc<dyn Space>, queue: Arc<Queue>) -> Self {
         let state = State { access: Access::Open(space), poisoned: false, epoch: 0 };
-        Self { name: name.to_vec(), lock: RwLock::new(()), state: Mutex::new(state) }
+        Self { name: name.to_vec(), lock: RwLock::new(()), state: Mutex::new(state), queue }
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -160,6 +166,15 @@ impl SpaceCell {
     pub(super) fn revoke(&self, access: Access) {
         let _lock = self.lock.write().unwrap_or_else(PoisonError::into_inner);
         self.state().access = access;
+    }
+
+    /// Has the writer find out, after a read that failed, whether the engine still works: a node that writes
+    /// nothing would live on with one that does not.
+    fn doubt(&self, error: &StoreError) {
+        if matches!(error, StoreError::Engine { .. } | StoreError::Panicked { .. }) {
+            // A store that is closing needs no answer.
+            let _ = self.queue.push(Request { task: Task::Barrier, done: Box::new(|_| ()) });
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

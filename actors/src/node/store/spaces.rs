@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::engine::{Engine, Space};
 use super::error::{StoreError, catch};
+use super::queue::Queue;
 use super::space::{Access, SpaceCell};
 
 pub(super) struct Spaces {
@@ -16,12 +17,13 @@ pub(super) struct Spaces {
     failed: OnceLock<StoreError>,
     /// The store's own space; None once closed.
     own: Mutex<Option<Arc<dyn Space>>>,
+    queue: Arc<Queue>,
 }
 
 impl Spaces {
-    pub(super) fn new(engine: Box<dyn Engine>, own: Arc<dyn Space>) -> Self {
+    pub(super) fn new(engine: Box<dyn Engine>, own: Arc<dyn Space>, queue: Arc<Queue>) -> Self {
         let (engine, own) = (RwLock::new(Some(engine)), Mutex::new(Some(own)));
-        Self { engine, cells: Mutex::default(), failed: OnceLock::new(), own }
+        Self { engine, cells: Mutex::default(), failed: OnceLock::new(), own, queue }
     }
 
     /// Lends the engine to `call`.
@@ -46,7 +48,7 @@ impl Spaces {
                 return Ok(cell.clone());
             }
             self.check()?;
-            let cell = Arc::new(SpaceCell::new(name, engine.open_space(name)?));
+            let cell = Arc::new(SpaceCell::new(name, engine.open_space(name)?, self.queue.clone()));
             cells.insert(name.to_vec(), cell.clone());
             Ok(cell)
         })

@@ -75,43 +75,55 @@ impl Inserts {
     }
 }
 
-/// The elements of other changes that ops of the change set, with the object in which they name them.
-/// Automerge panics on the others that name what is no element, and on these only if no other op of the batch
-/// helps it over.
-pub(in crate::change) fn updates(body: &Body<'_>) -> Result<Vec<(Place, Place)>, ChangeError> {
-    let data = |column| body.columns.data(column);
-    let mut object_replicas = Cursor::<Unsigned>::new(data(OBJECT_REPLICA));
-    let mut objects = Cursor::<Unsigned>::new(data(OBJECT_COUNTER));
-    let mut replicas = Cursor::<Unsigned>::new(data(KEY_REPLICA));
-    let mut counters = Counters::new(data(KEY_COUNTER));
-    let mut inserts = Flags::new(data(INSERT));
-    let mut actions = Cursor::<Unsigned>::new(data(ACTION));
-    let (mut updates, mut row) = (Vec::new(), 0);
-    while row < body.ops {
-        let (object_replica, of_object_replica) = object_replicas.run()?;
-        let (object, of_object) = objects.run()?;
-        let (replica, of_replica) = replicas.run()?;
-        let (named, of_named) = counters.run()?;
-        let (insert, of_insert) = inserts.run()?;
-        let (action, of_action) = actions.run()?;
-        let of_key = of_replica.min(of_named).min(of_insert).min(of_action);
-        let rows = of_object_replica.min(of_object).min(of_key).min(body.ops - row);
-        if let (Some(object), Some(replica), Some(named)) = (object_replica.zip(object), replica, named)
-            && !insert
-            && action != Some(DELETE)
-        {
-            let distinct = if named.step == 0 { 1 } else { rows };
-            let elements = (0..distinct).map(|row| (replica, named.at(row).unsigned_abs()));
-            let is_other = |(place, counter): &Place| *place > 0 || *counter < body.start_op;
-            updates.extend(elements.filter(is_other).map(|element| (object, element)));
+/// The elements that ops of a change set, other than by deleting them.
+#[derive(Default)]
+pub(in crate::change) struct Updates {
+    /// The objects in which they set one. Automerge panics on an element of a text that was set twice.
+    pub(in crate::change) objects: Vec<Place>,
+    /// The elements of other changes, with the object in which they are named. Automerge panics on what is no
+    /// element, but only if no other op of the batch helps it over.
+    pub(in crate::change) elements: Vec<(Place, Place)>,
+}
+
+impl Updates {
+    pub(in crate::change) fn read(body: &Body<'_>) -> Result<Self, ChangeError> {
+        let data = |column| body.columns.data(column);
+        let mut object_replicas = Cursor::<Unsigned>::new(data(OBJECT_REPLICA));
+        let mut objects = Cursor::<Unsigned>::new(data(OBJECT_COUNTER));
+        let mut replicas = Cursor::<Unsigned>::new(data(KEY_REPLICA));
+        let mut counters = Counters::new(data(KEY_COUNTER));
+        let mut inserts = Flags::new(data(INSERT));
+        let mut actions = Cursor::<Unsigned>::new(data(ACTION));
+        let (mut updates, mut row) = (Updates::default(), 0);
+        while row < body.ops {
+            let (object_replica, of_object_replica) = object_replicas.run()?;
+            let (object, of_object) = objects.run()?;
+            let (replica, of_replica) = replicas.run()?;
+            let (named, of_named) = counters.run()?;
+            let (insert, of_insert) = inserts.run()?;
+            let (action, of_action) = actions.run()?;
+            let of_key = of_replica.min(of_named).min(of_insert).min(of_action);
+            let rows = of_object_replica.min(of_object).min(of_key).min(body.ops - row);
+            if let (Some(object), Some(replica), Some(named)) = (object_replica.zip(object), replica, named)
+                && !insert
+                && action != Some(DELETE)
+            {
+                let distinct = if named.step == 0 { 1 } else { rows };
+                let elements = (0..distinct).map(|row| (replica, named.at(row).unsigned_abs()));
+                let is_other = |(place, counter): &Place| *place > 0 || *counter < body.start_op;
+                updates.elements.extend(elements.filter(is_other).map(|element| (object, element)));
+                if updates.objects.last() != Some(&object) {
+                    updates.objects.push(object);
+                }
+            }
+            object_replicas.skip(rows);
+            objects.skip(rows);
+            replicas.skip(rows);
+            counters.skip(rows);
+            inserts.skip(rows);
+            actions.skip(rows);
+            row += rows;
         }
-        object_replicas.skip(rows);
-        objects.skip(rows);
-        replicas.skip(rows);
-        counters.skip(rows);
-        inserts.skip(rows);
-        actions.skip(rows);
-        row += rows;
+        Ok(updates)
     }
-    Ok(updates)
 }

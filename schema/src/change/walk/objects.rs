@@ -11,8 +11,32 @@ use crate::change::{ChangeError, Fault};
 pub enum ObjectKind {
     /// It has fields.
     Map,
+    /// It has elements of any kind.
+    List,
+    /// Its elements are characters, which are inserted and deleted, and never set.
+    Text,
+}
+
+/// What ops take an object for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObjectShape {
+    /// It has fields.
+    Map,
     /// It has elements: a list or a text.
     Sequence,
+    /// It has elements that can be set: a list.
+    List,
+}
+
+impl ObjectKind {
+    /// Returns true if an object of this kind is what ops take it for.
+    pub fn has(self, shape: ObjectShape) -> bool {
+        match shape {
+            ObjectShape::Map => self == Self::Map,
+            ObjectShape::Sequence => self != Self::Map,
+            ObjectShape::List => self == Self::List,
+        }
+    }
 }
 
 /// The kinds of the objects that the ops of a change make, by runs.
@@ -33,7 +57,8 @@ impl Made {
             row += rows;
             let kind = match action {
                 Some(0) => Some(ObjectKind::Map),
-                Some(2 | 4) => Some(ObjectKind::Sequence),
+                Some(2) => Some(ObjectKind::List),
+                Some(4) => Some(ObjectKind::Text),
                 _ => None,
             };
             match runs.last_mut() {
@@ -62,8 +87,8 @@ pub(in crate::change) struct Worked {
     pub(in crate::change) others: Vec<Work>,
 }
 
-/// The place of an object's replica in the table, its counter, and the kind for which it is taken.
-pub(in crate::change) type Work = (u64, u64, ObjectKind);
+/// The place of an object's replica in the table, its counter, and what it is taken for.
+pub(in crate::change) type Work = (u64, u64, ObjectShape);
 
 impl Worked {
     /// Adds an object, which is earlier than the op that works on it.
@@ -72,7 +97,7 @@ impl Worked {
             return Ok(());
         }
         self.last = Some(work);
-        let (place, counter, kind) = work;
+        let (place, counter, shape) = work;
         if place > 0 || counter < body.start_op {
             self.others.push(work);
             return Ok(());
@@ -82,7 +107,7 @@ impl Worked {
             unread => unread.insert(Made::read(body)?),
         };
         match made.kind(counter - body.start_op) {
-            Some(made) if made == kind => Ok(()),
+            Some(made) if made.has(shape) => Ok(()),
             _ => Err(at(OBJECT_COUNTER, Fault::Object)),
         }
     }

@@ -4,7 +4,7 @@ use super::at;
 use super::cursor::{Counters, Cursor, Flags, Numbers, Text, Unsigned};
 use super::elements::Inserts;
 use super::named::Named;
-use super::objects::{ObjectKind, Worked};
+use super::objects::{ObjectShape, Worked};
 use crate::change::body::Body;
 use crate::change::columns::{INSERT, KEY_COUNTER, KEY_REPLICA, KEY_TEXT, OBJECT_COUNTER, OBJECT_REPLICA};
 use crate::change::{ChangeError, Fault};
@@ -44,9 +44,9 @@ impl Key {
         }
     }
 
-    /// The kind of object that has such a key.
-    fn kind(&self) -> ObjectKind {
-        if matches!(self, Self::Text) { ObjectKind::Map } else { ObjectKind::Sequence }
+    /// The shape of an object that has such a key.
+    fn shape(&self) -> ObjectShape {
+        if matches!(self, Self::Text) { ObjectShape::Map } else { ObjectShape::Sequence }
     }
 }
 
@@ -79,12 +79,12 @@ pub(super) fn walk(
         let key = Key::of(replica, counter, text, rows).map_err(|fault| at(KEY_COUNTER, fault))?;
         match (object_replica, object) {
             // The root is a map.
-            (None, None) if key.kind() == ObjectKind::Map => {}
+            (None, None) if key.shape() == ObjectShape::Map => {}
             (None, None) => return Err(at(KEY_COUNTER, Fault::Key)),
             (Some(replica), Some(object)) => {
                 let counters = Numbers { first: object.cast_signed(), step: 0 };
                 named.add(replica, counters, ops, rows).map_err(|fault| at(OBJECT_COUNTER, fault))?;
-                worked.add(body, (replica, object, key.kind()))?;
+                worked.add(body, (replica, object, key.shape()))?;
                 if insert {
                     inserted.add(row, rows, (replica, object));
                 }

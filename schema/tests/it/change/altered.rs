@@ -136,9 +136,9 @@ fn try_seed(seed: u64, count: &mut Count) {
 fn objects_fit(before: &[Change], chunk: &[u8]) -> bool {
     let all: Vec<_> = before.iter().map(|change| Objects::read(change.raw_bytes()).unwrap()).collect();
     let change = Objects::read(chunk).unwrap();
-    let made = |object: OpOf| all.iter().find_map(|before| before.made(object));
+    let made = |object: OpOf| all.iter().chain([&change]).find_map(|change| change.made(object));
     let inserts = |element: OpOf| all.iter().find_map(|before| before.inserts_into(element));
-    change.uses().iter().all(|ObjectUse { object, kind }| made(*object) == Some(*kind))
+    change.uses().iter().all(|ObjectUse { object, shape }| made(*object).is_some_and(|kind| kind.has(*shape)))
         && change.updates().iter().all(|ElementUse { object, element }| inserts(*element) == Some(*object))
 }
 

@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::transaction::Transactable;
 use automerge::{Change, ObjType, ROOT, ReadDoc, ScalarValue};
-use peerbase_schema::change::{ChangeError, ChangeHeader, Fault, ObjectKind, ObjectUse, Objects};
+use peerbase_schema::change::{
+    ChangeError, ChangeHeader, Fault, ObjectKind, ObjectShape, ObjectUse, Objects,
+};
 use testkit::raw::{
     INSERT, KEY_COUNTER, OBJECT_COUNTER, PREDECESSOR_COUNTER, PREDECESSORS, VALUE, VALUE_META, uleb,
 };
@@ -303,7 +305,7 @@ fn an_element_of_a_map_spoils_the_next_honest_change() {
     let hostile = with_rows(&adas, &[Row { object_counter: Some(MAP_OP), ..head() }]).chunk();
     assert!(ChangeHeader::read(&hostile).is_ok(), "it does not tell what Ben made");
     let bens_map = (replica(BEN), MAP_OP);
-    let taken = ObjectUse { object: bens_map, kind: ObjectKind::Sequence };
+    let taken = ObjectUse { object: bens_map, shape: ObjectShape::Sequence };
     assert_eq!(Objects::read(&hostile).unwrap().uses(), [taken]);
     assert_eq!(Objects::read(bens.raw_bytes()).unwrap().made(bens_map), Some(ObjectKind::Map));
 

@@ -50,6 +50,7 @@ struct Object {
     /// `None` is the root.
     made: Option<Made>,
     sequence: bool,
+    is_text: bool,
     slots: Vec<Slot>,
 }
 
@@ -185,7 +186,9 @@ impl Writer<'_> {
         self.next += 1;
         let object = self.object(mix);
         let kind = mix.kind(&mut self.random);
-        let slot = if kind >= 5 { self.slot(object, mix) } else { None };
+        // The elements of a text are never set.
+        let is_change = kind == 5 || kind > 5 && !self.objects[object].is_text;
+        let slot = if is_change { self.slot(object, mix) } else { None };
         if let Some(slot) = slot {
             let Slot { key, values, counters, .. } = &mut self.objects[object].slots[slot];
             let (key, values, counters) = (key.clone(), std::mem::take(values), std::mem::take(counters));
@@ -227,7 +230,8 @@ impl Writer<'_> {
         self.objects[object].slots.push(Slot { key, made, values: vec![made], counters });
         self.at = (object, self.objects[object].slots.len() - 1);
         if action != PUT {
-            self.objects.push(Object { made: Some(made), sequence: action != MAKE_MAP, slots: Vec::new() });
+            let (sequence, is_text) = (action != MAKE_MAP, action == MAKE_TEXT);
+            self.objects.push(Object { made: Some(made), sequence, is_text, slots: Vec::new() });
             if self.random.one_in(2) {
                 self.at = (self.objects.len() - 1, 0);
             }
@@ -300,7 +304,7 @@ fn estimate(op: &Op) -> u64 {
 
 /// A document from a seed, as so many units, each just below the bound of a unit.
 pub fn mixed(seed: u64, units: usize, replicas: Replicas<'_>) -> Vec<Vec<Change>> {
-    let root = Object { made: None, sequence: false, slots: Vec::new() };
+    let root = Object { made: None, sequence: false, is_text: false, slots: Vec::new() };
     let mut writer = Writer {
         random: Random(seed),
         crafter: Crafter::new(replicas),

@@ -23,7 +23,10 @@ pub(super) fn fit<B: AsRef<[u8]>>(doc: &Automerge, chunks: &[B]) -> Result<bool,
         elements.extend_from_slice(change.updates());
         known.add(change);
     }
-    if !objects.iter().all(|ObjectUse { object, kind }| known.kind(*object) == Some(*kind)) {
+    if !objects
+        .iter()
+        .all(|ObjectUse { object, shape }| known.kind(*object).is_some_and(|kind| kind.has(*shape)))
+    {
         return Ok(false);
     }
     for ElementUse { object, element } in elements {
@@ -57,7 +60,8 @@ impl Known<'_> {
         }
         match self.doc.object_type(id(object)).ok()? {
             ObjType::Map | ObjType::Table => Some(ObjectKind::Map),
-            ObjType::List | ObjType::Text => Some(ObjectKind::Sequence),
+            ObjType::List => Some(ObjectKind::List),
+            ObjType::Text => Some(ObjectKind::Text),
         }
     }
 

@@ -630,3 +630,30 @@ fn a_key_of_any_number_of_conflicting_values_can_be_written() {
     assert_eq!(ada.row().unwrap().value, map([("k", 2i64.into())]));
     assert_eq!(ada.conflicts().unwrap(), Default::default());
 }
+
+/// Automerge panics when one of several values of a character is deleted, but not if they come one by one.
+#[test]
+fn a_change_that_sets_a_character_of_a_text_is_not_taken_in_any_order() {
+    use testkit::dear::{Crafter, DELETE, Id, Key, MAKE_TEXT, Op, PUT};
+
+    let replica = |chain: usize| [ADA, BEN, CID][chain];
+    let mut crafter = Crafter::new(&replica);
+    let [text, character] = [1, 2].map(|counter| Id { chain: 0, counter });
+    let make = Op::new(None, Key::Field("text".into()), MAKE_TEXT);
+    let type_it = Op::behind(text, None, PUT).text("x");
+    let first = crafter.write(0, &[], &[make, type_it]);
+    let set = Op::new(Some(text), Key::Element(character), PUT).text("y");
+    let bens = crafter.write(1, &[first], &[set]);
+    let delete = Op::new(Some(text), Key::Element(character), PUT);
+    crafter.write(2, &[bens], &[Op { action: DELETE, ..delete }.over(vec![character])]);
+    let changes = crafter.into_changes();
+    let chunks: Vec<&[u8]> = changes.iter().map(|change| change.chunk.as_slice()).collect();
+
+    let mut one_by_one = Replica::new();
+    one_by_one.apply(&chunks[..1]).unwrap();
+    assert!(matches!(one_by_one.apply(&chunks[1..2]), Err(ApplyError::Document { .. })));
+    assert!(!one_by_one.is_broken(), "it was not tried");
+    let mut at_once = Replica::new();
+    assert!(matches!(at_once.apply(&chunks), Err(ApplyError::Document { .. })));
+    assert!(!at_once.is_broken(), "it was not tried");
+}

@@ -178,3 +178,20 @@ fn small_batches_that_are_queued_together_become_one_write_of_the_engine() {
     let shared = outcomes.iter().all(|outcome| matches!(outcome, Err(StoreError::Engine { .. })));
     assert!(shared, "one write, one outcome: {outcomes:?}");
 }
+
+/// A full disk that failed a read first once left a node that served nothing and did not end.
+#[tokio::test]
+async fn a_read_that_fails_has_the_writer_find_out_whether_the_engine_still_works() {
+    let (store, faults, _) = faulty(Mode::Threaded);
+    let garden = store.space(b"garden").unwrap();
+    store.write(&garden, put("a", "1")).await.unwrap();
+    let (send, failed) = mpsc::channel();
+    store.on_failure(move |error| send.send(error).unwrap());
+    faults.fail_read(1);
+    faults.fail_flush(1);
+
+    assert!(matches!(garden.get(b"a"), Err(StoreError::Engine { .. })));
+
+    let failure = failed.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    assert!(matches!(failure, StoreError::Engine { .. }), "{failure:?}");
+}
