@@ -81,9 +81,9 @@ impl<'a> RoleChange<'a> {
     }
 
     /// Of rows that are [not materialised](crate::group::GroupStatus::unmaterialised) here, keeps only what
-    /// they show here: what the user wrote to them later, and what others built on that, stays on no device. So a
-    /// row that a removed user made too dear can be read and written again. All other rows are as without
-    /// this.
+    /// they show here: what the user wrote to them later, and what others built on that, stays on no device.
+    /// So a row that a removed user made too dear can be read and written again. All other rows are as
+    /// without this.
     pub fn without_unmaterialised(mut self) -> Self {
         self.options.without_unmaterialised = true;
         self

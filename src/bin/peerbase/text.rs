@@ -169,8 +169,8 @@ pub(crate) fn remedy_of_unmaterialised(user: UserId, group: GroupId, role: Role)
     }
     let group = group.short();
     format!(
-        "`peerbase group remove {user} --group {group} --without-unmaterialised` removes them and what cannot \
-         be read here"
+        "`peerbase group remove {user} --group {group} --without-unmaterialised` removes them and what \
+         cannot be read here"
     )
 }
 

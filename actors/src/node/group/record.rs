@@ -301,7 +301,8 @@ mod tests {
             is_behind: true,
         };
         let golden = "01 74 | 03 6b6579 \
-            | 01 | 01 | 02 | fb 2c01 | 03*32 | 01 | 05 | 02 fb 0001 ab*64 01 fb 2c01 ab*64 00 | 00 00 00 00 00 \
+            | 01 | 01 | 02 | fb 2c01 | 03*32 | 01 | 05 \
+            | 02 fb 0001 ab*64 01 fb 2c01 ab*64 00 | 00 00 00 00 00 \
             | 01 00 01 00 fb 2b01 | 02 0102 | 01 00 fb 2c01 | 06 \
             | 0c | 01 04*32 | 01";
         testkit::golden::check(vec![("document record", record, golden)]);

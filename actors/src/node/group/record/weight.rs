@@ -108,7 +108,7 @@ mod tests {
         assert!(memory(4, 250_000) < 512 << 20, "{}", memory(4, 250_000));
     }
 
-    /// 8 000 chains of one put hold 41 MB: each 16th change has a clock of all chains.
+    /// Each 16th change has a clock of all chains.
     #[test]
     fn chains_are_charged_for_the_clocks_that_they_make_longer() {
         let bytes = memory(8_000, 1);
