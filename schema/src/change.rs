@@ -89,6 +89,9 @@ pub struct ChangeHeader {
     pub references: Vec<(ReplicaId, u64)>,
     /// True if it is a piece of a bundle and another piece follows: its message is `+`.
     pub continues: bool,
+    /// True if it works on objects of other changes or sets elements: [`Objects`] tells which, and a document
+    /// is asked about them before it takes the change.
+    pub needs_objects: bool,
     /// The number of bytes that it counts as: its length, and what applying it costs. A pure function of its
     /// bytes, so that every device counts alike.
     pub charge: u64,
@@ -107,9 +110,23 @@ impl ChangeHeader {
 
     fn read_frame(frame: &Frame<'_>, length: usize) -> Result<Self, ChangeError> {
         let body = Body::read(frame.data, length)?;
-        let references = walk::walk(&body)?.references;
+        let walked = walk::walk(&body)?;
+        let needs_objects = !walked.objects.others.is_empty() || walk::Updates::is_any(&body)?;
+        let references = walked.references;
         let Body { replica, seq, start_op, ops, deps, time, continues, charge, .. } = body;
-        Ok(Self { hash: frame.hash, replica, seq, start_op, ops, deps, time, references, continues, charge })
+        Ok(Self {
+            hash: frame.hash,
+            replica,
+            seq,
+            start_op,
+            ops,
+            deps,
+            time,
+            references,
+            continues,
+            needs_objects,
+            charge,
+        })
     }
 
     /// Counter of its last op; of an empty change the counter before its first.

@@ -426,6 +426,7 @@ fn a_hundred_thousand_changes_are_judged_in_one_step() {
             time: 0,
             references: Vec::new(),
             continues: false,
+            needs_objects: false,
             charge: 700,
         });
     }
@@ -618,6 +619,7 @@ fn more_heads_than_a_change_may_name_are_merged_in_steps_that_are_accepted() {
             time: 0,
             references: Vec::new(),
             continues: false,
+            needs_objects: false,
             charge: 700,
         });
     }

@@ -56,6 +56,7 @@ pub(super) fn header(wire: &WireChange) -> ChangeHeader {
         time: i64::from_ne_bytes(content.to_ne_bytes()),
         references: Vec::new(),
         continues: false,
+        needs_objects: false,
         charge: CHARGE_OF_CHANGE + CHARGE_OF_OP,
     }
 }

@@ -99,7 +99,8 @@ impl Reading {
         }
         if !part.is_empty() {
             let chunks: Vec<_> = part.iter().map(|change| change.bytes.as_slice()).collect();
-            self.replica.apply(&chunks).map_err(Fault::new)?;
+            let needs_objects = part.iter().any(|change| change.header.needs_objects);
+            self.replica.apply_read(&chunks, needs_objects).map_err(Fault::new)?;
         }
         Ok(self.ready.is_empty())
     }

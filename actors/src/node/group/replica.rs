@@ -186,7 +186,7 @@ impl Replica {
         let pieces = guarded(|| bundle::split(&change));
         let pieces = pieces.unwrap_or_else(|what| Err(EditError::Document { what }))?;
         let bytes: Vec<&[u8]> = pieces.iter().map(|piece| piece.bytes.as_slice()).collect();
-        self.apply(&bytes).map_err(|error| EditError::Document { what: error.to_string() })?;
+        self.apply_read(&bytes, false).map_err(|error| EditError::Document { what: error.to_string() })?;
         Ok(pieces)
     }
 
@@ -219,6 +219,15 @@ impl Replica {
     /// # Errors
     /// [`ApplyError`].
     pub fn apply<B: AsRef<[u8]>>(&mut self, chunks: &[B]) -> Result<(), ApplyError> {
+        self.apply_read(chunks, true)
+    }
+
+    /// Applies change chunks as [`apply`](Self::apply) does. `needs_objects`: one of their headers says so.
+    pub(crate) fn apply_read<B: AsRef<[u8]>>(
+        &mut self,
+        chunks: &[B],
+        needs_objects: bool,
+    ) -> Result<(), ApplyError> {
         self.usable().map_err(|what| ApplyError::Document { what })?;
         let changes = guarded(|| {
             chunks.iter().map(|bytes| chunk::change(bytes.as_ref())).collect::<Result<Vec<_>, _>>()
@@ -227,7 +236,7 @@ impl Replica {
         if let Some(missing) = chunk::missing(&self.doc, &changes) {
             return Err(ApplyError::Missing { missing });
         }
-        if !matches!(guarded(|| objects::fit(&self.doc, chunks)), Ok(Ok(true))) {
+        if needs_objects && !matches!(guarded(|| objects::fit(&self.doc, chunks)), Ok(Ok(true))) {
             let what = "an object or an element is not what a change takes it for".to_owned();
             return Err(ApplyError::Document { what });
         }

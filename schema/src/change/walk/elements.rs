@@ -86,6 +86,15 @@ pub(in crate::change) struct Updates {
 }
 
 impl Updates {
+    /// Returns true if an op sets an element.
+    pub(in crate::change) fn is_any(body: &Body<'_>) -> Result<bool, ChangeError> {
+        // Most changes name no element that they do not insert behind.
+        if body.columns.data(KEY_REPLICA).is_empty() {
+            return Ok(false);
+        }
+        Ok(!Self::read(body)?.objects.is_empty())
+    }
+
     pub(in crate::change) fn read(body: &Body<'_>) -> Result<Self, ChangeError> {
         let data = |column| body.columns.data(column);
         let mut object_replicas = Cursor::<Unsigned>::new(data(OBJECT_REPLICA));

@@ -357,6 +357,7 @@ fn history(drafts: &[Draft]) -> Vec<ChangeHeader> {
             time: 0,
             references: Vec::new(),
             continues: draft.continues,
+            needs_objects: false,
             charge: 700,
         });
     }

@@ -170,6 +170,7 @@ impl Row {
                 time: 0,
                 references: Vec::new(),
                 continues: false,
+                needs_objects: false,
                 charge: 700,
             },
         }

@@ -89,6 +89,7 @@ impl Shelf {
             time: 0,
             references: Vec::new(),
             continues: false,
+            needs_objects: false,
             charge,
         }
     }
