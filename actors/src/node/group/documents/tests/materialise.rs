@@ -6,10 +6,20 @@ use schema::value::Value;
 use super::*;
 
 /// A text whose change a worker has to apply.
+/// A row that other devices leave for a worker.
 fn long(title: &str) -> RowWrite {
+    row_of(title, 4_000)
+}
+
+/// A row that its own device leaves for a worker too.
+fn longer(title: &str) -> RowWrite {
+    row_of(title, 40_000)
+}
+
+fn row_of(title: &str, bytes: usize) -> RowWrite {
     let mut edit = RowEdit::default();
     edit.put("title", title);
-    edit.put("text", Value::Text(title.repeat(4_000 / title.len())));
+    edit.put("text", Value::Text(title.repeat(bytes / title.len())));
     RowWrite { table: "tasks".into(), key: "rope".into(), edit, expect: None }
 }
 
@@ -101,7 +111,7 @@ async fn a_removal_that_is_admitted_during_an_apply_voids_it() {
 async fn a_commit_that_a_worker_makes_is_void_once_its_author_is_removed() {
     let mut home = Home::new();
     let [ada, mut mia] = [ADA, MIA].map(|person| home.desk(person));
-    assert!(matches!(mia.writes_now(long("coil it")), Ok(Committing::Working(_))));
+    assert!(matches!(mia.writes_now(longer("coil it")), Ok(Committing::Working(_))));
     let work = mia.documents.take_work().unwrap().pop().unwrap();
 
     home.removes(MIA, &ada).await;
@@ -205,7 +215,7 @@ async fn a_row_that_vanished_can_be_written_by_a_worker_before_the_store_knows()
     ben.documents.rejudge_some(&mut outcome).unwrap();
     let vanished = ben.submits(outcome);
 
-    assert!(matches!(ben.writes_now(long("coil it")), Ok(Committing::Working(_))));
+    assert!(matches!(ben.writes_now(longer("coil it")), Ok(Committing::Working(_))));
     let work = ben.documents.take_work().unwrap().pop().unwrap();
     ben.stores_alone(vanished).await;
     ben.integrates(work).await;
