@@ -114,8 +114,8 @@ pub(crate) struct CommitEnd {
     pub(crate) result: Result<Committing, CommitError>,
 }
 
-/// Bytes of edits, about, that are made at once: 16 000 characters of a text, 1 ms. Longer ones are left for a
-/// worker.
+/// Bytes of edits, about, that are made at once: 16 000 characters of a text, 1 ms. Longer ones are left for
+/// a worker.
 const SHORT_EDITS: usize = 64 << 10;
 
 impl Documents {
