@@ -1,6 +1,6 @@
 //! Hostile peers, one kind a file: iterators of frames, keys or bytes, which send nothing themselves.
 //!
-//! A [peer made by hand](crate::handmade) sends them to a node; the fuzz targets draw from them.
+//! A peer made by hand sends them to a node; the fuzz targets draw from them.
 
 pub mod chains;
 pub mod crowd;
